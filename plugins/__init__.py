@@ -1,0 +1,1 @@
+"""Cross-Diffusion Attention as GPU kernels and as a TensorRT plugin."""

@@ -1,0 +1,137 @@
+"""Cross-Diffusion Attention (CDA), the one reference implementation (MutualFormer, IJCV 2024, section 3.2).
+
+For a modality pair r (RGB) and d (depth or NIR), per head, with s = head_dim ** -0.5:
+
+    P_m   = softmax(s · Q_m K_mᵀ)                                   N × N, rows sum to 1
+    A_rd  ← α S_r A_rd S_dᵀ + (1 − α)(P_r + P_d)                    T times, S_m = P_mᵀ since rows sum to 1
+    A_dr  ← α S_d A_dr S_rᵀ + (1 − α)(P_r + P_d)
+    out_m = P_m V_m      out_rd = A_rd V_d      out_dr = A_dr V_r
+
+No N × N product is needed: with u_0 = V, u_{k+1} = P_o u_k (o the other modality) and g = A_0 u_T,
+
+    g ← α P_mᵀ g + (1 − α)(P_r + P_d) u_{T−t}      for t = 1 … T           gives A_T V
+
+at O(T · N² · head_dim) per head. ``cross_diffusion_attention_released`` keeps the N³ formulation of the released
+code, written from its mathematics, for tests and benchmarks only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from plugins.attributes import CdaAttributes
+
+_DEFAULTS = CdaAttributes(num_heads=1)
+
+
+def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed (B, N, 3 · heads · head_dim), order (3, heads, head_dim) → query, key, value (B, heads, N, head_dim)."""
+    batch, tokens, width = qkv.shape
+    head_dim = width // (3 * num_heads)
+    q, k, v = qkv.reshape(batch, tokens, 3, num_heads, head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, heads, N, head_dim) → (B, N, heads · head_dim)."""
+    batch, heads, tokens, head_dim = x.shape
+    return x.transpose(1, 2).reshape(batch, tokens, heads * head_dim)
+
+
+def _check(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> None:
+    if qkv_r.dim() != 3 or qkv_r.shape != qkv_d.shape:
+        raise ValueError(
+            f"qkv_r is {tuple(qkv_r.shape)} and qkv_d {tuple(qkv_d.shape)}, expected one shape (B, N, 3C) for both"
+        )
+    if qkv_r.dtype != qkv_d.dtype or not qkv_r.is_floating_point():
+        raise ValueError(f"qkv_r is {qkv_r.dtype} and qkv_d {qkv_d.dtype}, expected one floating type for both")
+    attributes.head_dim(qkv_r.shape[-1])
+
+
+def cross_diffusion_attention(
+    qkv_r: Tensor,
+    qkv_d: Tensor,
+    num_heads: int,
+    alpha: float = _DEFAULTS.alpha,
+    iterations: int = _DEFAULTS.iterations,
+    init: str = _DEFAULTS.init,
+    value_pairing: str = _DEFAULTS.value_pairing,
+) -> tuple[Tensor, Tensor]:
+    """CDA in its linear-cost form.
+
+    ``qkv_r``, ``qkv_d``: (B, N, 3C), one floating type. Returns ``y_r = [out_r ‖ out_rd]`` and
+    ``y_d = [out_d ‖ out_dr]``, (B, N, 2C) each, heads merged. Differentiable.
+    Raises ValueError on attributes out of range or shapes that do not fit.
+    """
+    attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
+    _check(qkv_r, qkv_d, attributes)
+    q_r, k_r, v_r = split_heads(qkv_r, num_heads)
+    q_d, k_d, v_d = split_heads(qkv_d, num_heads)
+    scale = q_r.shape[-1] ** -0.5
+    p_r = torch.softmax((q_r * scale) @ k_r.transpose(-2, -1), dim=-1)
+    p_d = torch.softmax((q_d * scale) @ k_d.transpose(-2, -1), dim=-1)
+    pair_rd, pair_dr = (v_d, v_r) if value_pairing == "released" else (v_r, v_d)
+    cross_rd = cross_dr = None
+    if init == "cross":
+        cross_rd = torch.softmax((q_r * scale) @ k_d.transpose(-2, -1), dim=-1)
+        cross_dr = torch.softmax((q_d * scale) @ k_r.transpose(-2, -1), dim=-1)
+
+    def diffuse(p_m: Tensor, p_o: Tensor, a_0: Tensor | None, value: Tensor) -> Tensor:
+        """A_T V without ever forming A_T."""
+        powers = [value]  # u_k = P_o^k V
+        for _ in range(iterations):
+            powers.append(p_o @ powers[-1])
+        g = powers[-1] if a_0 is None else a_0 @ powers[-1]
+        for t in range(1, iterations + 1):
+            u = powers[iterations - t]
+            residual = p_m @ u + powers[iterations - t + 1]  # (P_m + P_o) u, the second product is already known
+            g = alpha * (p_m.transpose(-2, -1) @ g) + (1.0 - alpha) * residual
+        return g
+
+    out_rd = diffuse(p_r, p_d, cross_rd, pair_rd)
+    out_dr = diffuse(p_d, p_r, cross_dr, pair_dr)
+    y_r = torch.cat([merge_heads(p_r @ v_r), merge_heads(out_rd)], dim=-1)
+    y_d = torch.cat([merge_heads(p_d @ v_d), merge_heads(out_dr)], dim=-1)
+    return y_r, y_d
+
+
+def cross_diffusion_attention_released(
+    qkv_r: Tensor,
+    qkv_d: Tensor,
+    num_heads: int,
+    alpha: float = _DEFAULTS.alpha,
+    iterations: int = _DEFAULTS.iterations,
+    init: str = _DEFAULTS.init,
+    value_pairing: str = _DEFAULTS.value_pairing,
+) -> tuple[Tensor, Tensor]:
+    """The released N³ formulation, S_m = D^-½ P_mᵀ D^-½ and all, for tests and benchmarks only.
+
+    Same arguments and results as :func:`cross_diffusion_attention`. The released loop never feeds A back, so it
+    equals ``iterations=1``; for more this follows the paper's recurrence.
+    """
+    attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
+    _check(qkv_r, qkv_d, attributes)
+    q_r, k_r, v_r = split_heads(qkv_r, num_heads)
+    q_d, k_d, v_d = split_heads(qkv_d, num_heads)
+    scale = q_r.shape[-1] ** -0.5
+
+    def affinity(q: Tensor, k: Tensor) -> Tensor:
+        return torch.softmax((q * scale) @ k.transpose(-2, -1), dim=-1)
+
+    def normalised(p: Tensor) -> Tensor:
+        inverse_root = torch.diag_embed(p.sum(dim=-1).rsqrt())
+        return inverse_root @ p.transpose(-2, -1) @ inverse_root
+
+    p_r, p_d = affinity(q_r, k_r), affinity(q_d, k_d)
+    s_r, s_d = normalised(p_r), normalised(p_d)
+    eye = torch.eye(p_r.shape[-1], dtype=p_r.dtype, device=p_r.device).expand_as(p_r)
+    a_rd = affinity(q_r, k_d) if init == "cross" else eye
+    a_dr = affinity(q_d, k_r) if init == "cross" else eye
+    for _ in range(iterations):
+        a_rd = alpha * (s_r @ a_rd @ s_d.transpose(-2, -1)) + (1.0 - alpha) * (p_r + p_d)
+        a_dr = alpha * (s_d @ a_dr @ s_r.transpose(-2, -1)) + (1.0 - alpha) * (p_r + p_d)
+    pair_rd, pair_dr = (v_d, v_r) if value_pairing == "released" else (v_r, v_d)
+    y_r = torch.cat([merge_heads(p_r @ v_r), merge_heads(a_rd @ pair_rd)], dim=-1)
+    y_d = torch.cat([merge_heads(p_d @ v_d), merge_heads(a_dr @ pair_dr)], dim=-1)
+    return y_r, y_d
