@@ -85,7 +85,7 @@ class MutualAttention(nn.Module):
         mutual = self.proj_rd(torch.cat([self.proj_r(y_r), self.proj_d(y_d)], dim=-1))
         query, key, value = split_heads(self.qkv(x_rd), self.num_heads)
         own = F.scaled_dot_product_attention(query, key, value, dropout_p=self.attn_drop if self.training else 0.0)
-        return self.proj_drop(self.proj(merge_heads(own)) + mutual)
+        return self.proj_drop(self.proj(merge_heads(own))) + mutual
 
 
 class Mlp(nn.Module):
