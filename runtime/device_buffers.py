@@ -34,9 +34,7 @@ class Slot:
     ``cuda``: the ``pycuda.driver`` module. Two slots let the copies of one call overlap the kernels of the other.
     """
 
-    def __init__(
-        self, cuda: ModuleType, context: Any, specs: list[tuple[str, str, tuple[int, ...], bool]], batch: int
-    ):
+    def __init__(self, cuda: ModuleType, context: Any, specs: list[tuple[str, str, tuple[int, ...], bool]], batch: int):
         self._cuda = cuda
         self.context = context
         self.stream = cuda.Stream()

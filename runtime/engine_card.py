@@ -43,9 +43,9 @@ class EngineCard:
     schema_version: int = SCHEMA_VERSION
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, engine: Path) -> None:
-        """Write the card of ``engine`` beside it."""
-        write_json(card_path(engine), {**asdict(self), "contract": self.contract.to_json()})
+    def write_to(self, path: Path) -> None:
+        """Write the card as JSON to ``path`` (see :func:`card_path`)."""
+        write_json(path, {**asdict(self), "contract": self.contract.to_json()})
 
 
 def card_path(engine: Path) -> Path:

@@ -1,0 +1,31 @@
+"""Leave in the graph only what computes: constants folded, dead ends cut, names and opsets in order."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from plugins.attributes import DOMAIN, OPSET_VERSION
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants, drop identities and unreachable nodes, sort topologically, fix opset imports.
+
+    Works on a graph without local functions; attach them afterwards.
+    """
+    if model.functions:
+        raise ValueError("tidy() wants the graph before its functions are attached")
+    graph = gs.import_onnx(model)
+    graph.fold_constants(error_ok=False).cleanup(remove_unused_graph_inputs=False).toposort()
+    for node in graph.nodes:
+        node.name = node.name or f"{node.op}_{node.outputs[0].name}"
+    tidied: onnx.ModelProto = gs.export_onnx(graph)
+    tidied.ir_version = model.ir_version
+    standard = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del tidied.opset_import[:]
+    tidied.opset_import.append(onnx.helper.make_opsetid("", standard))
+    if any(node.domain == DOMAIN for node in tidied.graph.node):
+        tidied.opset_import.append(onnx.helper.make_opsetid(DOMAIN, OPSET_VERSION))
+    del tidied.graph.value_info[:]
+    tidied.producer_name, tidied.producer_version = "mutualformer", "1"
+    return tidied
