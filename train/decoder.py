@@ -53,9 +53,7 @@ class CascadePass(nn.Module):
     def forward(self, levels: list[Tensor], feedback: Tensor | None) -> tuple[list[Tensor], Tensor]:
         if feedback is not None:
             # Average pooling rather than resampling: every position of the fine map has its say at stride 32.
-            levels = [
-                level + (feedback if i == 0 else F.avg_pool2d(feedback, 2**i)) for i, level in enumerate(levels)
-            ]
+            levels = [level + (feedback if i == 0 else F.avg_pool2d(feedback, 2**i)) for i, level in enumerate(levels)]
         refined, below = [levels[3]], levels[3]
         for step, left in zip(self.steps, reversed(levels[:3]), strict=True):
             left, below = step(left, below)
