@@ -30,7 +30,8 @@ class ColourInput(nn.Module):
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return (image.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        # Cast first: TensorRT transposes floats, not bytes.
+        return (image.float().permute(0, 3, 1, 2) - self.mean) * self.scale
 
 
 class DepthInput(nn.Module):
