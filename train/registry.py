@@ -32,7 +32,7 @@ class ModelSpec:
 _FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
 
 
-def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool) -> ModelSpec:
+def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool, first_stride: int) -> ModelSpec:
     architecture = {
         "rgb_backbone": rgb,
         "depth_backbone": depth,
@@ -40,6 +40,7 @@ def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool) -
         "num_heads": 8,
         "decoder_width": decoder_width,
         "separable": separable,
+        "first_stride": first_stride,
         **_FUSION,
     }
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
@@ -48,9 +49,9 @@ def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool) -
 _SPECS = {
     spec.name: spec
     for spec in (
-        _sod("sod-nano", "mobilenetv4_conv_small", "mobilenetv4_conv_small_050", decoder_width=32, separable=True),
-        _sod("sod-r18", "resnet18", "resnet18", decoder_width=64, separable=False),
-        _sod("sod-r50", "resnet50", "resnet50", decoder_width=64, separable=False),
+        _sod("sod-nano", "mobilenetv4_conv_small_050", "mobilenetv4_conv_small_050", 32, True, first_stride=8),
+        _sod("sod-r18", "resnet18", "resnet18", 64, False, first_stride=4),
+        _sod("sod-r50", "resnet50", "resnet50", 64, False, first_stride=4),
     )
 }
 
