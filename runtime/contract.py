@@ -76,7 +76,7 @@ class Contract:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Graph outputs: SOD ``saliency`` in [0, 1]; ReID ``feature``, unit length (width -1: read it off the file)."""
+        """Graph outputs: SOD ``saliency`` in [0, 1]; ReID ``feature``, unit length, of any width."""
         if self.task == "sod":
             return (TensorSpec("saliency", "float32", (-1, *self.input_size)),)
         return (TensorSpec("feature", "float32", (-1, -1)),)
