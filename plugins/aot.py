@@ -141,7 +141,7 @@ def _assemble(ptx: str, arch: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(ptx)
-        command = [ptxas, f"--gpu-name={target_name(arch)}", "kernel.ptx", "-o", "kernel.cubin"]
+        command = [str(ptxas), f"--gpu-name={target_name(arch)}", "kernel.ptx", "-o", "kernel.cubin"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if done.returncode:
             raise RuntimeError(f"{ptxas} failed for {target_name(arch)}: {done.stderr.strip()}")

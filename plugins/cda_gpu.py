@@ -69,8 +69,8 @@ def cross_diffusion_attention(
     column_tile = tile_for("cda_columns", capability, dtype, block_d)
     y_r, y_d = qkv_r.new_empty(batch, tokens, 2 * c), qkv_d.new_empty(batch, tokens, 2 * c)
     lse = torch.empty(2, batch * num_heads, tokens, dtype=torch.float32, device=qkv_r.device)
-    q_r, k_r, v_r = qkv_r.split(c, dim=-1)
-    q_d, k_d, v_d = qkv_d.split(c, dim=-1)
+    q_r, k_r, v_r = (qkv_r[..., i * c : (i + 1) * c] for i in range(3))
+    q_d, k_d, v_d = (qkv_d[..., i * c : (i + 1) * c] for i in range(3))
 
     def pair() -> tuple[Tensor, Tensor]:
         return qkv_r.new_empty(batch, tokens, c), qkv_r.new_empty(batch, tokens, c)

@@ -18,6 +18,7 @@ in place. head_dim = head_units · UNIT: with UNIT = 8 the compiler knows that e
 boundary and loads vectors; UNIT = 1 serves the other head dims. Tiles are padded to BLOCK_D columns with zeros.
 """
 
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
 from __future__ import annotations
 
 import triton

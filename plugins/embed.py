@@ -78,8 +78,9 @@ def write_generated(images: Sequence[tuple[Image, bytes]], out: Path) -> None:
         kernel = ("kRows", "kColumns")[KERNELS.index(variant.kernel)]
         dtype = ("kHalf", "kFloat")[DTYPES.index(variant.dtype)]
         rows.append(
-            f'    {{"{image.name}", {image.arch}, Kernel::{kernel}, Type::{dtype}, {variant.block_d}, {variant.unit}, '
-            f"{image.block_m}, {image.warps}, {image.shared}, {len(image.parameters)}, {len(blob)}, {len(cubin)}}},"
+            f'    {{"{image.name}", {image.arch}, Kernel::{kernel}, Type::{dtype}, '
+            f"{variant.block_d}, {variant.unit}, {image.block_m}, {image.warps}, {image.shared}, "
+            f"{len(image.parameters)}, {len(blob)}, {len(cubin)}}},"
         )
         manifest.append({**asdict(image), "offset": len(blob), "size": len(cubin)})
         blob += cubin
