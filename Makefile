@@ -20,10 +20,7 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 	@touch $@
 
 plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin.so
-	@$(BIN)/cmake -S . -B build/plugins -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python >build-configure.log 2>&1 || { cat build-configure.log; exit 1; }
-	@rm -f build-configure.log
-	@$(BIN)/cmake --build build/plugins
+	@$(BIN)/python -m plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 	@$(BIN)/python export/demo.py --out out/demo

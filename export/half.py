@@ -51,7 +51,7 @@ def answer_nodes(model: onnx.ModelProto) -> set[str]:
 
 
 def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto:
-    """Convert all but the islands. ``keep``: names of further nodes that stay FP32. Raises ValueError on an unknown one.
+    """Convert all but the islands. ``keep``: names of further nodes that stay FP32; ValueError on an unknown one.
 
     Inputs and outputs keep their types. CDA nodes become FP16: the kernels accumulate in FP32 themselves.
     """

@@ -40,9 +40,9 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
         if node.name in skipped or from_cda.intersection(node.input):
             continue
         weights = [name in constants for name in node.input[:2]]
-        if node.op_type in ("Conv", "MatMul", "Gemm") and weights == [False, True]:
-            names.append(node.name)
-        elif node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input):
+        weighted = node.op_type in ("Conv", "MatMul", "Gemm") and weights == [False, True]
+        residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
+        if weighted or residual:
             names.append(node.name)
     return names
 
