@@ -32,7 +32,7 @@ from runtime.files import write_json
 from runtime.preprocess import prepare
 from runtime.progress import progress
 from runtime.session import Session
-from train.data.source import open_data
+from train.data.spec import open_data
 from train.metrics import sod_metrics
 
 SCHEMA_VERSION = 1
@@ -123,7 +123,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         worst = tensors.add(r, c)
         mask = item.mask
         if mask is None:
-            mask = (r >= 0.5).astype(np.uint8)
+            mask = np.where(r >= 0.5, 255, 0).astype(np.uint8)
         elif mask.shape != r.shape:
             mask = report.resize_mask(mask, r.shape)
         for kept, output in zip(maps, (r, c), strict=True):
@@ -160,14 +160,24 @@ def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6
         task = left.contract.task
         if task != "sod":
             raise ExportError(f"{reference}: parity of task {task} is not available yet")
-        result = compare_sod(left, right, progress(list(_frames(data, left)), "parity"), show)
+        result = compare_sod(left, right, progress(Concatenated(data, left), "parity"), show)
     result.data = ", ".join(data)
     return result
 
 
-def _frames(data: Sequence[str], session: Session) -> Iterator[Any]:
-    for source in data:
-        yield from open_data(source, session.contract.task, session.contract.input_size)
+class Concatenated:
+    """The frames of several DATA one after another, each made only when it is asked for."""
+
+    def __init__(self, data: Sequence[str], session: Session) -> None:
+        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self._parts:
+            for index in range(len(part)):
+                yield part[index]
 
 
 def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:
