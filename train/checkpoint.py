@@ -146,8 +146,8 @@ def load(path: str | Path) -> nn.Module:
     extra = sorted(set(tensors) - set(expected))
     if absent or extra:
         raise CheckpointError(
-            f"{path}: tensors are not those of {card['model']}: {len(absent)} missing (first: {(absent or ['-'])[0]}), "
-            f"{len(extra)} unknown (first: {(extra or ['-'])[0]}); is the card another model's?"
+            f"{path}: tensors are not of {card['model']}: {len(absent)} missing (first: {[*absent, '-'][0]}), "
+            f"{len(extra)} unknown (first: {[*extra, '-'][0]}); is the card another model's?"
         )
     for name, value in tensors.items():
         if value.shape != expected[name].shape:
