@@ -103,7 +103,9 @@ def test_pairs_of_colour_with_depth_or_infrared(tmp_path: Path) -> None:
 
 def test_the_synthetic_scene_is_seeded_metric_and_moving() -> None:
     first, again = (list(cameras.open("synthetic://?seed=4&fps=0&frames=6&size=96x64")) for _ in range(2))
-    assert all(np.array_equal(a.rgb, b.rgb) and np.array_equal(a.depth, b.depth) for a, b in zip(first, again, strict=True))
+    assert all(
+        np.array_equal(a.rgb, b.rgb) and np.array_equal(a.depth, b.depth) for a, b in zip(first, again, strict=True)
+    )
     other = list(cameras.open("synthetic://?seed=5&fps=0&frames=1&size=96x64"))[0]
     assert not np.array_equal(first[0].rgb, other.rgb)
     assert not np.array_equal(first[0].rgb, first[5].rgb)
