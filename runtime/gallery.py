@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,11 @@ from runtime.cameras.base import CameraError
 from runtime.cameras.pairs import images
 from runtime.cameras.tum import load_colour
 from runtime.pipeline import Session
+from runtime.progress import progress
 
 
 class GalleryError(ValueError):
     """The gallery folder cannot be used: says what is missing."""
-
-
-class Progress(Protocol):
-    def __call__(self, done: int, total: int) -> None: ...
 
 
 class Gallery:
@@ -41,7 +37,7 @@ class Gallery:
         return self.identities[best], float(similarity[best])
 
     @classmethod
-    def build(cls, folder: Path, session: Session, progress: Progress | None = None) -> Gallery:
+    def build(cls, folder: Path, session: Session) -> Gallery:
         """Run the model on every pair of ``folder``. Raises GalleryError."""
         if session.contract.task != "reid":
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")
@@ -53,9 +49,7 @@ class Gallery:
         if not names:
             raise GalleryError(f"gallery {folder}: no file name occurs in both rgb and nir")
         rows = []
-        for done, name in enumerate(names, start=1):
+        for name in progress(names, "gallery"):
             inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))
             rows.append(np.asarray(session.run(**inputs)["feature"][0], np.float32))
-            if progress is not None:
-                progress(done, len(names))
         return cls(np.stack(rows), [name.split("_")[0] for name in names])

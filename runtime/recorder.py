@@ -26,11 +26,11 @@ CHUNK_BYTES, FLUSH_SECONDS = 1 << 20, 0.5
 
 
 class Part:
-    """One MCAP file. Unbuffered, so that what a chunk holds survives the death of the process."""
+    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process."""
 
     def __init__(self, path: Path, camera: Camera, model: str) -> None:
         self.path = path
-        self._stream: BinaryIO = path.open("xb", buffering=0)
+        self._stream: BinaryIO = path.open("xb")
         self._writer = Writer(self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.NONE)
         self._writer.start(profile="ros2", library="mutualformer")
         self._channels: dict[str, int] = {}

@@ -22,17 +22,17 @@ from types import FrameType
 from typing import Any
 
 from runtime import cameras
-from runtime.cameras import CameraError, listing
+from runtime.cameras import listing
 from runtime.capture import Retry
+from runtime.cli import run_verb
 from runtime.console import JsonLines, Reporter, print_json
-from runtime.gallery import Gallery, GalleryError
+from runtime.gallery import Gallery
 from runtime.pipeline import Pipeline, Session
-from runtime.preprocess import InputError
 from runtime.recorder import Recorder
 from runtime.sinks import SinkRunner
 
 
-class StreamError(RuntimeError):
+class StreamError(ValueError):
     """The run cannot start or go on: one sentence."""
 
 
@@ -60,7 +60,7 @@ def stream(
     if gallery is not None:
         if session is None:
             raise StreamError("--gallery needs --model with a reid model")
-        match = Gallery.build(gallery, session, _progress("gallery", quiet)).match
+        match = Gallery.build(gallery, session).match
     pipeline = Pipeline(
         lambda: cameras.open(source), session, frames=frames, match=match, retry=Retry(attempts=retries)
     )
@@ -114,14 +114,6 @@ def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _progress(what: str, quiet: bool) -> Any:
-    def show(done: int, total: int) -> None:
-        if not quiet and sys.stderr.isatty():
-            print(f"\r{what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mutualformer stream",
@@ -139,9 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
     parser.add_argument("--token", help="what visitors of the page must show; required unless HOST is this machine")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-    parser.add_argument(
-        "--gallery", type=Path, metavar="DIR", help="known identities (rgb/ and nir/) for a reid model"
-    )
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="known identities (rgb/ and nir/) for a reid model")
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
     parser.add_argument("--rerun", action="store_true", help="also show the stream in the rerun viewer")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
@@ -150,21 +140,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    args = parser.parse_args(argv)
+def _command(args: argparse.Namespace) -> int:
     if args.list:
         entries = listing.sources()
         print(json.dumps(entries) if args.json else listing.text(entries))
         return 0
     if args.source is None:
-        parser.error("SOURCE is missing; --list shows what is connected")
+        raise StreamError("SOURCE is missing; --list shows what is connected")
     if args.frames is not None and args.frames < 1:
-        parser.error(f"--frames is {args.frames}, expected at least 1")
-    try:
+        raise StreamError(f"--frames is {args.frames}, expected at least 1")
+    with contextlib.ExitStack() as stack:
+        model = None
+        if args.model is not None:
+            from runtime import session
+
+            model = stack.enter_context(session.load(args.model, device=args.device))
         summary, number = stream(
             args.source,
-            _load(args.model, args.device),
+            model,
             record=args.record,
             preview=args.preview,
             token=args.token,
@@ -175,22 +168,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             quiet=args.quiet,
             retries=args.retries,
         )
-    except (StreamError, CameraError, InputError, GalleryError, OSError) as error:
-        print(f"stream: {error}", file=sys.stderr)
-        return 1
     _finish(summary, args.json)
     return 128 + number if number else 0
 
 
-def _load(model: Path | None, device: str) -> Session | None:
-    if model is None:
-        return None
-    if not model.is_file():
-        raise StreamError(f"model {str(model)!r} does not exist, expected a .onnx or .engine file")
-    from runtime import session
-
-    loaded: Session = session.load(model, device=device)
-    return loaded
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(_parser(), _command, argv)
 
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
@@ -203,8 +186,8 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         return
     total, infer = summary["latency_ms"]["total"], summary["latency_ms"]["infer"]
     print(
-        f"{summary['state']}: {summary['processed']} frames at {summary['fps']:.1f} fps, "
-        f"{summary['dropped']} dropped; total p50 {total['p50']:.1f} p95 {total['p95']:.1f} ms, of that the model {infer['p50']:.1f} ms",
+        f"{summary['state']}: {summary['processed']} frames at {summary['fps']:.1f} fps, {summary['dropped']} dropped; "
+        f"total p50 {total['p50']:.1f} p95 {total['p95']:.1f} ms, model {infer['p50']:.1f} ms",
         file=sys.stderr,
     )
     path = summary["sinks"].get("recorder", {}).get("path")

@@ -79,7 +79,7 @@ SOURCES: dict[str, Source] = {
         Source("tum", "tum", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
         Source("pairs", "pairs", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
         Source("recording", "recording", "recording:FILE.mcap or its folder", "what `--record` writes"),
-        Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags", ("rosbags", "rosbag")),
+        Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags", ("rosbags", "ros")),
         Source("synthetic", "synthetic", "synthetic://?seed=0", "a moving scene made by numpy, no camera needed"),
     )
 }
@@ -119,6 +119,9 @@ def recognise(path: Path) -> str:
             return "rosbag"
         if any(path.glob("*.mcap")):
             return "recording"
+        inside = sorted(folder.name for folder in path.iterdir() if any(folder.glob("*.mcap")))
+        if inside:
+            raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {path / inside[-1]}")
         raise CameraError(
             f"folder {str(path)!r} holds neither rgb.txt and depth.txt (TUM), metadata.yaml (ROS 2 bag) nor .mcap "
             "files; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"

@@ -142,6 +142,6 @@ def open_source(target: str, given: Mapping[str, Any]) -> Camera:
     if first is None:
         from runtime.cameras import require, rosbag
 
-        require("rosbags", "rosbag", what=target)
+        require("rosbags", "ros", what=target)
         return rosbag.open_source(target, given)
     return RecordingCamera(parts, first, opts.parse(Options, given, f"recording:{target}"), f"recording:{target}")
