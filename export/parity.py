@@ -157,10 +157,15 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data."""
     with open_session(reference) as left, open_session(candidate) as right:
-        task = left.contract.task
-        if task != "sod":
-            raise ExportError(f"{reference}: parity of task {task} is not available yet")
-        result = compare_sod(left, right, progress(Concatenated(data, left), "parity"), show)
+        return compare_sessions(left, right, data, show)
+
+
+def compare_sessions(reference: Session, candidate: Session, data: Sequence[str], show: int = 6) -> Parity:
+    """As :func:`compare`, with both files open already."""
+    if reference.contract.task != "sod":
+        raise ExportError(f"parity of task {reference.contract.task} is not available yet")
+    frames = Concatenated(data, reference)
+    result = compare_sod(reference, candidate, progress(frames, "parity"), show)
     result.data = ", ".join(data)
     return result
 

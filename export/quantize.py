@@ -87,9 +87,28 @@ def to_int8(
     )
     quantizer.quantize_model()
     quantized = sort(quantizer.model.model)
+    _spare_others(quantized, set(chosen))
     _check_scales(quantized)
     quantized.functions.extend(model.functions)
     return to_fp16(quantized)
+
+
+def _spare_others(model: onnx.ModelProto, chosen: set[str]) -> None:
+    """Give every node that was not chosen its tensor as it was: the quantiser hands Q/DQ to all readers of a tensor.
+
+    So a LayerNormalization beside a quantised linear layer goes on reading full activations.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for index, name in enumerate(node.input):
+            maker = makers.get(name)
+            if maker is None or maker.op_type != "DequantizeLinear":
+                continue
+            quantize = makers.get(maker.input[0])
+            if quantize is not None and quantize.op_type == "QuantizeLinear":
+                node.input[index] = quantize.input[0]
 
 
 def _check_scales(model: onnx.ModelProto) -> None:

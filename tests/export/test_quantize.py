@@ -77,9 +77,7 @@ def test_half_has_islands_where_they_belong(half: onnx.ModelProto) -> None:
     assert known["rgb"] == TensorProto.UINT8
 
 
-def test_half_computes_the_same(
-    full: tuple[onnx.ModelProto, Contract], half: onnx.ModelProto, tmp_path: Path
-) -> None:
+def test_half_computes_the_same(full: tuple[onnx.ModelProto, Contract], half: onnx.ModelProto, tmp_path: Path) -> None:
     model, contract = full
     frames = feeds(contract, 3, seed=9)
     expected = outputs(model, contract, tmp_path, frames)
