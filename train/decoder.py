@@ -63,8 +63,8 @@ class CascadePass(nn.Module):
 class FeedbackDecoder(nn.Module):
     """Maps at strides 4, 8, 16, 32, (B, C, h_i, w_i) each → logits (B, H, W).
 
-    In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision; otherwise only the
-    second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a fast network, since most of the
+    In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision, all but the first
+    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a fast network, since most of the
     work is at stride 4.
     """
 
@@ -84,7 +84,10 @@ class FeedbackDecoder(nn.Module):
             levels[i] = levels[i] + (rough if i == self.finest else F.avg_pool2d(rough, 2 ** (i - self.finest)))
         levels, final = self.second(levels)
         maps = [final, rough, *levels] if self.training else [final]
+        # Only the answer is compared at full size; the others steer the levels they come from, and stride 4 is the
+        # finest of those. On a CPU this is a fifth of a training step.
+        quarter = (size[0] // 4, size[1] // 4)
         return [
-            F.interpolate(head(x), size=size, mode="bilinear", align_corners=False).squeeze(1)
-            for head, x in zip(self.heads, maps, strict=False)
+            F.interpolate(head(x), size=size if i == 0 else quarter, mode="bilinear", align_corners=False).squeeze(1)
+            for i, (head, x) in enumerate(zip(self.heads, maps, strict=False))
         ]

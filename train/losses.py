@@ -38,12 +38,18 @@ def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
 
 
 def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """(L1 + L2)/2 + r2/2 + r3/4 + r4/8 + r5/16 over the decoder's outputs, each (B, H, W); ``mask`` in [0, 1]."""
+    """(L1 + L2)/2 + r2/2 + r3/4 + r4/8 + r5/16 over the decoder's outputs, (B, h, w) each at its own size.
+
+    ``mask``: (B, H, W) in [0, 1]; averaged down to an output's size where that is smaller.
+    """
     if len(logits) != len(SUPERVISION):
         raise ValueError(f"{len(logits)} outputs to supervise, expected {len(SUPERVISION)}")
-    kernel = max(3, int(31 * min(mask.shape[1:]) / 352) | 1)
-    weight = position_weight(mask, kernel)
+    targets: dict[int, tuple[Tensor, Tensor]] = {}
     total = torch.zeros((), device=mask.device)
     for share, output in zip(SUPERVISION, logits, strict=True):
-        total = total + share * structure_loss(output.float(), mask, weight)
+        height = output.shape[1]
+        if height not in targets:
+            target = F.avg_pool2d(mask.unsqueeze(1), mask.shape[1] // height).squeeze(1)
+            targets[height] = target, position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1))
+        total = total + share * structure_loss(output.float(), *targets[height])
     return total
