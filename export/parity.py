@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from export import report
 from export.budgets import BUDGETS
 from export.compare import TensorComparison, violations
 from export.errors import ExportError
+from export.precision import heavy_node_types, precision_problems
 from runtime import session as sessions
 from runtime.cli import run_verb
 from runtime.files import write_json
@@ -157,7 +159,16 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data."""
     with open_session(reference) as left, open_session(candidate) as right:
-        return compare_sessions(left, right, data, show)
+        result = compare_sessions(left, right, data, show)
+    result.problems[:0] = graph_problems(candidate, result.precision)
+    return result
+
+
+def graph_problems(candidate: Path, precision: str) -> list[str]:
+    """An ONNX file whose graph is not of the precision that its metadata claims; engines prove theirs when built."""
+    if candidate.suffix != ".onnx":
+        return []
+    return precision_problems(precision, heavy_node_types(onnx.load(candidate)), [])
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str], show: int = 6) -> Parity:
