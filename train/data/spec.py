@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from train.data.folder import RgbdFolder
 from train.data.item import DataError, Frames
 from train.data.sample import Sample
-from train.data.synthetic import SyntheticScenes
+from train.data.synthetic import CachedScenes, SyntheticScenes
 
 FORMS = "synthetic:N[?seed=S], sample:motorcycle or a folder[?polarity=near_bright|near_dark]"
 
@@ -57,11 +57,7 @@ def open_data(text: str, task: str = "sod", size: tuple[int, int] | None = None,
             _number(text, "the seed", options.get("seed", "0"), 0),
             size or (320, 320),
         )
-        if cache:
-            from train.data.cache import render
-
-            return render(scenes)
-        return scenes
+        return CachedScenes(scenes) if cache else scenes
     if kind == "sample":
         return Sample(body)
     return RgbdFolder(body, options.get("polarity", "near_bright"))
