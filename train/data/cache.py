@@ -129,7 +129,7 @@ def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
     try:
         for array, (dtype, shape) in layout.items():
             np.lib.format.open_memmap(temporary / f"{array}.npy", mode="w+", dtype=dtype, shape=shape).flush()
-        with tqdm(total=count, desc=f"rendering {source.KIND}", unit="picture", delay=1) as bar:
+        with tqdm(total=count, desc=f"rendering {source.KIND}", unit="picture", delay=1, mininterval=1) as bar:
             if workers == 1 or count < 16:
                 for _ in _fill(temporary, source, range(count)):
                     bar.update()
