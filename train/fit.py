@@ -34,6 +34,7 @@ from train.data.spec import open_data, parse
 from train.evaluate import evaluate_model
 from train.recipes import RECIPES, Recipe, recipe
 from train.schedule import Schedule
+from train.sync_norm import synchronise
 from train.task import SodTask, TrainingTask
 
 LIMITS = {
@@ -84,7 +85,7 @@ def _source(config: FitConfig, spec: registry.ModelSpec) -> BatchSource:
     height, width = spec.input_size
     largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
     size = (largest, max(32, round(largest * width / height / 32) * 32))
-    data = open_data(config.data, spec.task, size, cache=True)
+    data = open_data(config.data, spec.task, size, cache=True, split="train")
     if spec.task == "reid":
         from train.data.reid_batches import ReidBatches
 
@@ -106,7 +107,8 @@ def fit(config: FitConfig) -> Path:
     The same seed, recipe and number of processes give the same weights on a CPU, also after ``resume``, unless the
     recipe's time budget cut the run short.
     """
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))  # set by torchrun
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if world > 1 and config.recipe.minutes:
         raise FitError("a time budget ends processes at different steps; with several processes give --minutes 0")
     spec = registry.spec(config.model)
@@ -131,6 +133,8 @@ def fit(config: FitConfig) -> Path:
     model = registry.build(config.model, **overrides).train()
     if spec.task == "sod":
         model = model.to(memory_format=torch.channels_last)
+    if world > 1:
+        model = synchronise(model)
     schedule = Schedule(config.recipe, model.spec.input_size[0])
     task = _task(model, config, schedule)
     batches = loader(source, schedule, config.recipe.batch, start, rank, world, config.accumulate, config.workers)
@@ -138,8 +142,8 @@ def fit(config: FitConfig) -> Path:
         max_steps=config.recipe.steps,
         max_epochs=-1,
         accelerator="auto" if torch.cuda.is_available() else "cpu",
-        devices=1 if world == 1 else "auto",
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+        devices=local,
+        num_nodes=world // local,
         strategy="auto" if world == 1 else "ddp_find_unused_parameters_true" if spec.task == "reid" else "ddp",
         precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,

@@ -46,12 +46,28 @@ def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool, f
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
 
 
+def _reid(name: str, size: int, patch: int, depth: int, dim: int, heads: int) -> ModelSpec:
+    architecture = {
+        "backbone": "vit_base_patch16_224",
+        "dim": dim,
+        "num_heads": heads,
+        "patch_size": patch,
+        "depth": depth,
+        "num_classes": 1,
+        "drop_path": 0.0,
+        **_FUSION,
+    }
+    return ModelSpec(name, "reid", (size, size), architecture=architecture)
+
+
 _SPECS = {
     spec.name: spec
     for spec in (
         _sod("sod-nano", "mobilenetv4_conv_small_050", "mobilenetv4_conv_small_050", 32, True, first_stride=8),
         _sod("sod-r18", "resnet18", "resnet18", 64, False, first_stride=4),
         _sod("sod-r50", "resnet50", "resnet50", 64, False, first_stride=4),
+        _reid("reid-tiny", size=128, patch=16, depth=4, dim=96, heads=3),
+        _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12),
     )
 }
 

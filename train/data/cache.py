@@ -1,4 +1,4 @@
-"""Rendered scenes on disk: made once by several processes, then memory-mapped."""
+"""Rendered pictures on disk: made once by several processes, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -8,17 +8,47 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data.item import DataError, Item
-from train.data.synthetic import GENERATOR_VERSION, SyntheticScenes
+from train.data.item import DataError
 
-# Depth is kept as millimetres in 16 bits, as depth cameras do; nothing beyond 65.5 m matters.
-MAX_MILLIMETRES = 65535
+
+class Rendered(Protocol):
+    """What can be cached: ``count`` samples, each a dict of arrays whose types and shapes ``layout`` tells.
+
+    ``KIND`` and ``arguments`` (integers) rebuild it in another process; ``VERSION`` counts changes of its pictures.
+    """
+
+    KIND: str
+    VERSION: int
+
+    @property
+    def arguments(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def layout(self) -> Mapping[str, tuple[str, tuple[int, ...]]]: ...
+
+    def sample(self, index: int) -> Mapping[str, NDArray[Any]]: ...
+
+
+def rebuild(kind: str, arguments: tuple[int, ...]) -> Rendered:
+    """The source that ``kind`` and ``arguments`` describe."""
+    if kind == "scenes":
+        from train.data.synthetic import SyntheticScenes
+
+        return SyntheticScenes(*arguments[:2], size=(arguments[2], arguments[3]))
+    if kind == "identities":
+        from train.data.synthetic_reid import SyntheticIdentities
+
+        return SyntheticIdentities(*arguments[:2], size=(arguments[2], arguments[3]))
+    raise ValueError(f"kind is {kind!r}, expected scenes or identities")
 
 
 def cache_root() -> Path:
@@ -26,48 +56,26 @@ def cache_root() -> Path:
     return Path(os.environ.get("MUTUALFORMER_CACHE") or Path.home() / ".cache" / "mutualformer")
 
 
-class CachedScenes:
-    """Scenes memory-mapped from ``folder``, as :func:`render` wrote them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.seed = int(json.loads((folder / "scenes.json").read_text())["seed"])
-        self.rgb = np.load(folder / "rgb.npy", mmap_mode="r")
-        self.depth = np.load(folder / "depth.npy", mmap_mode="r")
-        self.mask = np.load(folder / "mask.npy", mmap_mode="r")
-
-    def __len__(self) -> int:
-        return len(self.rgb)
-
-    def __getitem__(self, index: int) -> Item:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        depth = self.depth[index].astype(np.float32) * np.float32(0.001)
-        return Item(np.array(self.rgb[index]), depth, np.array(self.mask[index]), f"seed{self.seed}-{index:05d}")
-
-
-def _fill(folder: Path, scenes: SyntheticScenes, share: range) -> Iterator[int]:
-    """Render the scenes of ``share`` into the arrays of ``folder``; yields each index when done."""
-    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("rgb", "depth", "mask")]
+def _fill(folder: Path, source: Rendered, share: range) -> Iterator[int]:
+    """Render the samples of ``share`` into the arrays of ``folder``; yields each index when done."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in source.layout()}
     for index in share:
-        made = scenes.scene(index)
-        arrays[0][index] = made.rgb
-        arrays[1][index] = np.minimum(np.round(made.depth * 1000), MAX_MILLIMETRES).astype(np.uint16)
-        arrays[2][index] = made.mask
+        for name, value in source.sample(index).items():
+            arrays[name][index] = value
         yield index
 
 
-def _worker(folder: str, *numbers: str) -> None:
-    """``python -m train.data.cache FOLDER count seed height width first stride``: one process's share of the work."""
+def _worker(folder: str, kind: str, first: str, stride: str, *arguments: str) -> None:
+    """``python -m train.data.cache FOLDER KIND FIRST STRIDE ARGUMENTS``: one process's share of the work."""
     import cv2
 
     cv2.setNumThreads(1)
-    count, seed, height, width, first, stride = (int(number) for number in numbers)
-    for index in _fill(Path(folder), SyntheticScenes(count, seed, (height, width)), range(first, count, stride)):
+    source = rebuild(kind, tuple(int(number) for number in arguments))
+    for index in _fill(Path(folder), source, range(int(first), len(source), int(stride))):
         print(index, flush=True)
 
 
-def _run_workers(folder: Path, scenes: SyntheticScenes, workers: int, bar: tqdm) -> None:  # type: ignore[type-arg]
+def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> None:  # type: ignore[type-arg]
     """Fresh interpreters rather than multiprocessing: those would import the caller's program, torch included."""
     root = str(Path(__file__).resolve().parents[2])
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -76,8 +84,8 @@ def _run_workers(folder: Path, scenes: SyntheticScenes, workers: int, bar: tqdm)
     started: list[subprocess.Popen[str]] = []
     try:
         for first in range(workers):
-            numbers = (len(scenes), scenes.seed, *scenes.size, first, workers)
-            command = [sys.executable, "-m", "train.data.cache", str(folder), *map(str, numbers)]
+            words = (folder, source.KIND, first, workers, *source.arguments)
+            command = [sys.executable, "-m", "train.data.cache", *map(str, words)]
             started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
         streams = [process.stdout for process in started if process.stdout is not None]
@@ -85,7 +93,7 @@ def _run_workers(folder: Path, scenes: SyntheticScenes, workers: int, bar: tqdm)
             streams = [stream for stream in streams if stream.readline() and (bar.update() or True)]
         failed = [process.wait() for process in started]
         if any(failed):
-            raise RuntimeError(f"rendering scenes failed with exit codes {failed}; its messages are above")
+            raise RuntimeError(f"rendering failed with exit codes {failed}; its messages are above")
     finally:
         for process in started:
             if process.poll() is None:
@@ -93,45 +101,48 @@ def _run_workers(folder: Path, scenes: SyntheticScenes, workers: int, bar: tqdm)
                 process.wait()
 
 
-def render(scenes: SyntheticScenes, workers: int | None = None, root: Path | None = None) -> CachedScenes:
-    """Render ``scenes`` once, with progress, or find them; the result does not depend on ``workers``."""
-    height, width = scenes.size
-    name = f"scenes-v{GENERATOR_VERSION}-seed{scenes.seed}-{len(scenes)}x{height}x{width}"
+def render(source: Rendered, workers: int | None = None, root: Path | None = None) -> dict[str, NDArray[Any]]:
+    """Memory-mapped arrays of ``source``, rendered with progress unless they are there; ``workers`` changes nothing
+    but the time it takes."""
+    count = len(source)
+    name = "-".join([source.KIND, f"v{source.VERSION}", *map(str, source.arguments)])
     folder = (root or cache_root()) / name
-    if (folder / "scenes.json").is_file():
-        return CachedScenes(folder)
-    workers = workers or min(os.cpu_count() or 1, 8)
-    needed = len(scenes) * height * width * 6
+    if not (folder / "done.json").is_file():
+        _render(source, folder, workers or min(os.cpu_count() or 1, 8), count)
+    return {array: np.load(folder / f"{array}.npy", mmap_mode="r") for array in source.layout()}
+
+
+def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
+    layout = {array: (np.dtype(kind), (count, *tail)) for array, (kind, tail) in source.layout().items()}
+    needed = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder.parent).free
     except OSError as error:
-        raise DataError(f"{folder.parent}: scenes cannot be kept here ({error}); set MUTUALFORMER_CACHE") from error
+        raise DataError(f"{folder.parent}: pictures cannot be kept here ({error}); set MUTUALFORMER_CACHE") from error
     if free < needed * 1.05:
         raise DataError(
-            f"{folder.parent}: {free >> 20} MiB free, expected {needed >> 20} MiB for {len(scenes)} scenes; "
+            f"{folder.parent}: {free >> 20} MiB free, expected {needed >> 20} MiB for {count} synthetic samples; "
             "set MUTUALFORMER_CACHE to a larger disk"
         )
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}."))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        shape = (len(scenes), height, width)
-        for array, dtype, dims in (("rgb", "u1", (*shape, 3)), ("depth", "u2", shape), ("mask", "u1", shape)):
-            np.lib.format.open_memmap(temporary / f"{array}.npy", mode="w+", dtype=dtype, shape=dims).flush()
-        with tqdm(total=len(scenes), desc="rendering scenes", unit="scene", delay=1) as bar:
-            if workers == 1 or len(scenes) < 16:
-                for _ in _fill(temporary, scenes, range(len(scenes))):
+        for array, (dtype, shape) in layout.items():
+            np.lib.format.open_memmap(temporary / f"{array}.npy", mode="w+", dtype=dtype, shape=shape).flush()
+        with tqdm(total=count, desc=f"rendering {source.KIND}", unit="picture", delay=1, mininterval=1) as bar:
+            if workers == 1 or count < 16:
+                for _ in _fill(temporary, source, range(count)):
                     bar.update()
             else:
-                _run_workers(temporary, scenes, workers, bar)
-        (temporary / "scenes.json").write_text(json.dumps({"seed": scenes.seed, "generator": GENERATOR_VERSION}))
+                _run_workers(temporary, source, workers, bar)
+        (temporary / "done.json").write_text(json.dumps({"kind": source.KIND, "arguments": source.arguments}))
         try:
             temporary.rename(folder)
         except OSError:
-            if not (folder / "scenes.json").is_file():  # else another process was quicker: use its scenes
+            if not (folder / "done.json").is_file():  # else another process was quicker: use its pictures
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return CachedScenes(folder)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from train.data.folder import RgbdFolder
 from train.data.item import DataError, Frames
 from train.data.sample import Sample
-from train.data.synthetic import SyntheticScenes
+from train.data.synthetic import CachedScenes, SyntheticScenes
 
 FORMS = "synthetic:N[?seed=S], sample:motorcycle or a folder[?polarity=near_bright|near_dark]"
 
@@ -34,8 +34,12 @@ def _number(text: str, what: str, value: str, least: int) -> int:
     return int(value)
 
 
-def open_data(text: str, task: str = "sod", size: tuple[int, int] | None = None, cache: bool = False) -> Frames:
+def open_data(
+    text: str, task: str = "sod", size: tuple[int, int] | None = None, cache: bool = False, split: str = "test"
+) -> Frames:
     """The dataset ``text`` names.
+
+    ``split``: which part of a ReID folder, "train" or "test".
 
     ``size``: (height, width) in which synthetic scenes are rendered, 320² by default; files keep their own size.
     ``cache``: render synthetic scenes now, by several processes, and keep them on disk. Raises DataError.
@@ -44,7 +48,7 @@ def open_data(text: str, task: str = "sod", size: tuple[int, int] | None = None,
     if task == "reid":
         from train.data.reid_spec import open_reid
 
-        return open_reid(text, kind, body, options, size)
+        return open_reid(text, kind, body, options, size, split)
     if task != "sod":
         raise DataError(f"task is {task!r}, expected sod or reid")
     known = {"synthetic": {"seed"}, "sample": set(), "folder": {"polarity"}}[kind]
@@ -57,11 +61,7 @@ def open_data(text: str, task: str = "sod", size: tuple[int, int] | None = None,
             _number(text, "the seed", options.get("seed", "0"), 0),
             size or (320, 320),
         )
-        if cache:
-            from train.data.cache import render
-
-            return render(scenes)
-        return scenes
+        return CachedScenes(scenes) if cache else scenes
     if kind == "sample":
         return Sample(body)
     return RgbdFolder(body, options.get("polarity", "near_bright"))

@@ -8,12 +8,14 @@ bright or of the same families as the salient ones, and anything lying flat on t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from train.data import rooms
+from train.data.cache import render
 from train.data.item import DataError, Item
 from train.data.materials import Palette, light_direction, shade
 from train.data.objects import compound, extent, place, vector
@@ -139,6 +141,8 @@ def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
 class SyntheticScenes:
     """``count`` scenes from ``seed``, rendered on demand. Different seeds share no scene below 10⁸ of them."""
 
+    KIND, VERSION = "scenes", GENERATOR_VERSION
+
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
         if count < 1 or seed < 0:
             raise DataError(f"synthetic:{count}?seed={seed}: expected at least one scene and a seed ≥ 0")
@@ -147,6 +151,10 @@ class SyntheticScenes:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        return (self.count, self.seed, *self.size)
+
     def scene(self, index: int) -> Scene:
         if not 0 <= index < self.count:
             raise IndexError(index)
@@ -154,4 +162,33 @@ class SyntheticScenes:
 
     def __getitem__(self, index: int) -> Item:
         made = self.scene(index)
-        return Item(made.rgb, made.depth, made.mask, f"seed{self.seed}-{index:05d}")
+        return Item(made.rgb, made.depth, made.mask, self.name(index))
+
+    def name(self, index: int) -> str:
+        return f"seed{self.seed}-{index:05d}"
+
+    def layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Depth is cached as depth cameras store it: 16-bit millimetres."""
+        return {"rgb": ("u1", (*self.size, 3)), "depth": ("u2", self.size), "mask": ("u1", self.size)}
+
+    def sample(self, index: int) -> dict[str, NDArray[Any]]:
+        made = self.scene(index)
+        millimetres = np.minimum(np.round(made.depth * 1000), 65535).astype(np.uint16)
+        return {"rgb": made.rgb, "depth": millimetres, "mask": made.mask}
+
+
+class CachedScenes:
+    """The same scenes read from the disk cache, rendered first if need be."""
+
+    def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
+        self.scenes, self.arrays = scenes, render(scenes, workers)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        rgb, depth, mask = (self.arrays[name][index] for name in ("rgb", "depth", "mask"))
+        metres = depth.astype(np.float32) * np.float32(0.001)
+        return Item(np.array(rgb), metres, np.array(mask), self.scenes.name(index))
