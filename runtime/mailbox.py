@@ -50,11 +50,6 @@ class Mailbox(Generic[T]):
             self._changed.notify_all()
             return item
 
-    def grow(self) -> None:
-        """Room for one more item than before, for a writer that cannot wait."""
-        with self._changed:
-            self._capacity += 1
-
     def close(self) -> None:
         """No more ``put``; what is inside can still be taken."""
         with self._changed:
@@ -63,11 +58,6 @@ class Mailbox(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-    @property
-    def closed(self) -> bool:
-        with self._changed:
-            return self._closed
 
     @property
     def finished(self) -> bool:

@@ -61,7 +61,7 @@ class Stream:
         self.view: Any = None
         self.ended = False
         self._count, self._since = 0, time.monotonic()
-        self._wanted = threading.Event()
+        self._ready = threading.Event()
         self.profiles: dict[Any, tuple[Any, Any]] = {}
         self.scale: float | None = None
         for sensor in device.query_sensors():
@@ -77,21 +77,18 @@ class Stream:
             sensor.open([profile])
             self._started.append(sensor)
             sensor.start(self._arrived)
-        if also is None:
-            self._wanted.set()
+        self._ready.set()
 
     def _arrived(self, frame: Any) -> None:
         if frame.get_profile().stream_type() == self._kind:
+            # Until the second sensor has started, too: a short file would be over before.
+            self._ready.wait(START_SECONDS)
             self._count += 1
             frame.keep()  # out of librealsense's small pool, which would drop frames while these wait
-            # Waiting before both sensors have started would keep the second from starting.
-            while not self._mailbox.put(frame, 0.05 if self._wanted.is_set() else 0.0) and not self._mailbox.closed:
-                if not self._wanted.is_set():
-                    self._mailbox.grow()
+            self._mailbox.put(frame)
         elif self.view is None:
             frame.keep()
             self.view = frame
-            self._wanted.set()
 
     def get(self, timeout: float) -> Any:
         """The next frame, None when there is none within ``timeout`` seconds; sets ``ended`` after the last one."""
@@ -103,6 +100,7 @@ class Stream:
         return frame
 
     def stop(self) -> None:
+        self._ready.set()
         self._mailbox.close()  # frees a playback thread that waits for room
         for sensor in self._started:
             with contextlib.suppress(RuntimeError):  # a recording that has ended has already stopped its sensors
