@@ -79,21 +79,15 @@ class Converter:
             self._filters.append(rs.hole_filling_filter())
         self._aligned: bool | None = None
 
-    def __call__(
-        self, depth: Any, colour: Any, infrared: Any = None, scale: float | None = None, view: Any = None
-    ) -> Frame:
-        """``depth``: Z16 frame; ``colour``: RGB8 or BGR8 frame; ``infrared``: Y8 frame or None; ``scale``: metres.
-
-        ``view``: a colour frame of the device that ``depth`` came from, where ``colour`` came from another.
-        """
-        view = colour if view is None else view
+    def __call__(self, depth: Any, colour: Any, infrared: Any = None, scale: float | None = None) -> Frame:
+        """``depth``: Z16 frame; ``colour``: RGB8 or BGR8 frame; ``infrared``: Y8 frame or None; ``scale``: metres."""
         stamps = colour.get_timestamp() / 1000, depth.get_timestamp() / 1000
         for step in self._filters:
             depth = step.process(depth)
         if self._aligned is None:
-            self._aligned = not self._options.align or same_view(depth.profile, view.profile)
+            self._aligned = not self._options.align or same_view(depth.profile, colour.profile)
         if not self._aligned:
-            depth = self._align.process(compose(depth.as_depth_frame(), view)).get_depth_frame()
+            depth = self._align.process(compose(depth.as_depth_frame(), colour)).get_depth_frame()
         units = np.asanyarray(depth.get_data())
         # A copy: librealsense has a few buffers and takes them back, which would change a frame in someone's hands.
         rgb: NDArray[np.uint8] = np.array(colour.get_data(), np.uint8)

@@ -40,55 +40,36 @@ class Options:
 START_SECONDS = 2.0
 
 
-class Stream:
-    """One stream of a recording, read by a playback device of its own.
+class Player:
+    """Plays a recording into one queue, every frame of both streams.
 
-    The file is opened once per stream because playing begins with the first sensor started, and the others lose what
-    is read before they start; librealsense's pause and resume, which should cure that, wait for their own callbacks
-    with Python's lock held. The playback thread waits in ``_arrived`` while the mailbox is full: back-pressure.
+    ``_arrived`` runs in librealsense's playback thread and holds it: until all sensors have started, because the
+    others lose what is read before they do (librealsense's own pause and resume wait for callbacks with Python's lock
+    held), and while the queue is full, which is the back-pressure.
     """
 
-    def __init__(self, path: Path, kind: Any, realtime: bool) -> None:
-        try:
-            device = rs.context().load_device(str(path))
-        except RuntimeError as error:
-            raise CameraError(f"{path}: librealsense cannot open it ({error}); is it a RealSense recording?") from error
-        self._kind = kind
+    def __init__(self, device: Any, streams: list[tuple[Any, Any]], realtime: bool) -> None:
+        self.ended = False
         self._playback = device.as_playback()
         self._playback.set_real_time(realtime)
-        self._started: list[Any] = []
-        self._mailbox: Mailbox[Any] = Mailbox(lossless=True, capacity=4)
-        self.view: Any = None
-        self.ended = False
+        self._mailbox: Mailbox[Any] = Mailbox(lossless=True, capacity=8)
+        self._all_started = threading.Event()
         self._count, self._since = 0, time.monotonic()
-        self._ready = threading.Event()
-        self.profiles: dict[Any, tuple[Any, Any]] = {}
-        self.scale: float | None = None
-        for sensor in device.query_sensors():
-            for profile in sensor.get_stream_profiles():
-                self.profiles.setdefault(profile.stream_type(), (sensor, profile))
-            if sensor.supports(rs.option.depth_units):
-                self.scale = float(sensor.get_option(rs.option.depth_units))
-
-    def start(self, also: Any = None) -> None:
-        """``also``: a second stream of which one frame is kept in ``view``: alignment needs a frame of this device."""
-        for kind in (self._kind, *([also] if also is not None else [])):
-            sensor, profile = self.profiles[kind]
-            sensor.open([profile])
-            self._started.append(sensor)
+        self._sensors: list[Any] = []
+        # Both streams may come from one sensor, which takes all its profiles at once.
+        for sensor in {sensor.get_info(rs.camera_info.name): sensor for sensor, _ in streams}.values():
+            name = sensor.get_info(rs.camera_info.name)
+            sensor.open([profile for owner, profile in streams if owner.get_info(rs.camera_info.name) == name])
+            self._sensors.append(sensor)
+        for sensor in self._sensors:
             sensor.start(self._arrived)
-        self._ready.set()
+        self._all_started.set()
 
     def _arrived(self, frame: Any) -> None:
-        if frame.get_profile().stream_type() == self._kind:
-            # Until the second sensor has started, too: a short file would be over before.
-            self._ready.wait(START_SECONDS)
-            self._count += 1
-            frame.keep()  # out of librealsense's small pool, which would drop frames while these wait
-            self._mailbox.put(frame)
-        elif self.view is None:
-            frame.keep()
-            self.view = frame
+        self._all_started.wait(START_SECONDS)
+        self._count += 1
+        frame.keep()  # out of librealsense's small pool, which would drop frames while these wait
+        self._mailbox.put(frame)
 
     def get(self, timeout: float) -> Any:
         """The next frame, None when there is none within ``timeout`` seconds; sets ``ended`` after the last one."""
@@ -100,14 +81,14 @@ class Stream:
         return frame
 
     def stop(self) -> None:
-        self._ready.set()
+        self._all_started.set()
         self._mailbox.close()  # frees a playback thread that waits for room
-        for sensor in self._started:
+        for sensor in self._sensors:
             with contextlib.suppress(RuntimeError):  # a recording that has ended has already stopped its sensors
                 sensor.stop()
             with contextlib.suppress(RuntimeError):
                 sensor.close()
-        self._started = []
+        self._sensors = []
 
 
 class PlaybackCamera(BaseCamera):
@@ -117,75 +98,57 @@ class PlaybackCamera(BaseCamera):
         if not path.is_file():
             raise CameraError(f"{path}: no such recording")
         super().__init__(str(path), live=False)
-        self._depth = Stream(path, rs.stream.depth, options.realtime)
-        self._colour = Stream(path, rs.stream.color, options.realtime)
-        missing = [
-            name
-            for name, kind in (("depth", rs.stream.depth), ("colour", rs.stream.color))
-            if kind not in self._depth.profiles
-        ]
+        try:
+            device = rs.context().load_device(str(path))
+        except RuntimeError as error:
+            raise CameraError(f"{path}: librealsense cannot open it ({error}); is it a RealSense recording?") from error
+        streams: dict[Any, tuple[Any, Any]] = {}
+        for sensor in device.query_sensors():
+            for profile in sensor.get_stream_profiles():
+                streams.setdefault(profile.stream_type(), (sensor, profile))
+            if sensor.supports(rs.option.depth_units):
+                self.depth_scale = float(sensor.get_option(rs.option.depth_units))
+        wanted = {"depth": rs.stream.depth, "colour": rs.stream.color}
+        missing = [name for name, kind in wanted.items() if kind not in streams]
         if missing:
             raise CameraError(f"{path}: the recording has no {' and no '.join(missing)} stream")
-        colour = self._depth.profiles[rs.stream.color][1]
+        colour = streams[rs.stream.color][1]
         if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
             raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
-        self.intrinsics, self.depth_scale = realsense.calibration(colour), self._depth.scale
-        self._realign = options.align and not realsense.same_view(self._depth.profiles[rs.stream.depth][1], colour)
-        self._pairer: Pairer[Any] = Pairer(options.max_skew)
-        self._ready: deque[tuple[Any, Any]] = deque()
-        self._newest = [float("-inf"), float("-inf")]
-        self._flushed = False
+        self.intrinsics = realsense.calibration(colour)
         self._convert = realsense.Converter(
             realsense.Options(
-                spatial=options.spatial, temporal=options.temporal, holes=options.holes, align=self._realign
+                spatial=options.spatial, temporal=options.temporal, holes=options.holes, align=options.align
             )
         )
+        self._pairer: Pairer[Any] = Pairer(options.max_skew)
+        self._ready: deque[tuple[Any, Any]] = deque()
+        self._flushed = False
+        self._player = Player(device, [streams[kind] for kind in wanted.values()], options.realtime)
         # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
-        self._stop = weakref.finalize(self, stop_all, [self._depth, self._colour])
-        self._depth.start(also=rs.stream.color if self._realign else None)
-        self._colour.start()
+        self._stop = weakref.finalize(self, self._player.stop)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         end = time.monotonic() + timeout
         while not self._ready:
-            if self._depth.ended and self._colour.ended:
+            frame = self._player.get(0.05)
+            if frame is not None:
+                is_colour = frame.get_profile().stream_type() == rs.stream.color
+                add = self._pairer.colour if is_colour else self._pairer.depth
+                self._ready.extend(add(frame.get_timestamp() / 1000, frame))
+            elif self._player.ended:
                 if self._flushed:
                     self._report_unpaired()
                     return None
                 self._flushed = True
                 self._ready.extend(self._pairer.flush())
-            elif not self._pull() and time.monotonic() >= end:
+            elif time.monotonic() >= end:
                 raise CameraTimeout(f"{self.name}: the recording gave no frame within {timeout:g} s")
         colour, depth = self._ready.popleft()
-        while self._realign and self._depth.view is None:
-            if time.monotonic() >= end:
-                self._ready.appendleft((colour, depth))
-                raise CameraTimeout(f"{self.name}: the recording gave no colour frame within {timeout:g} s")
-            time.sleep(0.005)
         began = time.perf_counter()
-        result = self._convert(
-            depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale, self._depth.view
-        )
+        result = self._convert(depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale)
         self.busy_s = time.perf_counter() - began
         return result
-
-    def _pull(self) -> bool:
-        """Take one frame from the stream that is behind the other, False where none came."""
-        first, other = (
-            (self._colour, self._depth) if self._newest[0] <= self._newest[1] else (self._depth, self._colour)
-        )
-        behind = other if first.ended else first
-        frame = behind.get(0.05)
-        if frame is None:
-            return False
-        stamp = frame.get_timestamp() / 1000
-        if behind is self._colour:
-            self._newest[0] = stamp
-            self._ready.extend(self._pairer.colour(stamp, frame))
-        else:
-            self._newest[1] = stamp
-            self._ready.extend(self._pairer.depth(stamp, frame))
-        return True
 
     def _report_unpaired(self) -> None:
         if self._pairer.unpaired:
@@ -193,11 +156,6 @@ class PlaybackCamera(BaseCamera):
 
     def close(self) -> None:
         self._stop()
-
-
-def stop_all(streams: list[Stream]) -> None:
-    for stream in streams:
-        stream.stop()
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> PlaybackCamera:
