@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from runtime.cameras import SOURCES
+from runtime.cameras import SOURCES, openni2
 
 USB = Path("/sys/bus/usb/devices")
 
@@ -47,6 +47,8 @@ def sources(root: Path = USB) -> list[dict[str, Any]]:
     for source in SOURCES.values():
         ready = source.needs is None or importlib.util.find_spec(source.needs[0]) is not None
         install = "" if ready or source.needs is None else f"pip install 'mutualformer[{source.needs[1]}]'"
+        if source.scheme == "openni2" and not openni2.available():
+            ready, install = False, "an OpenCV built with -DWITH_OPENNI2=ON"
         devices = [device for device in plugged if belongs(device, source.usb)]
         entries.append(
             {
