@@ -5,8 +5,8 @@ other), ``cda_generated.h`` (the attribute table and the table of cubins) and ``
 tests and inspection). Results are cached by content, so a second run copies files; the bytes are deterministic.
 
 One PTX text serves a family of architectures whose Triton lowering is the same (PTX is forward compatible; sm_86,
-87 and 89 take sm_80's); every architecture is assembled by ptxas on its own. sm_90 and older are assembled with
-ptxas ≤ 12.6, so that any CUDA 12.6 driver (JetPack 6.2) loads them.
+87, 89 and 120 take sm_80's: all use mma.sync); every architecture is assembled by ptxas on its own. sm_90 and older
+are assembled with ptxas ≤ 12.6, so that any CUDA 12.6 driver (JetPack 6.2) loads them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from pathlib import Path
 
 from plugins.tiles import ARCHITECTURES, VARIANTS, Tile, Variant, tile_for
 
-_PTX_FAMILY = {86: 80, 87: 80, 89: 80}
+_PTX_FAMILY = {86: 80, 87: 80, 89: 80, 120: 80}
 _ARCH_SPECIFIC = (90, 100, 110)  # wgmma and tcgen05 need the "a" targets, whose cubins run on that chip only
-_REVISION = 2  # raise when this file changes what it produces
+_REVISION = 4  # raise when this file changes what it produces
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
 
 
 @dataclass(frozen=True)
 class Image:
-    """One assembled kernel. ``shared``: dynamic shared memory in bytes; ``parameters``: PTX types in order."""
+    """One assembled kernel. ``shared``: dynamic shared memory in bytes; ``parameters``: PTX types in order;
+    ``tensor_memory``: columns of the 512 that an SM of sm_100 and sm_110 has."""
 
     name: str
     arch: int
@@ -43,6 +44,7 @@ class Image:
     warps: int
     stages: int
     shared: int
+    tensor_memory: int
     parameters: list[str]
     sha256: str
 
@@ -56,6 +58,12 @@ def _version(ptxas: Path) -> tuple[int, int]:
     text = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
     major, minor = re.search(r"release (\d+)\.(\d+)", text).groups()  # type: ignore[union-attr]
     return int(major), int(minor)
+
+
+def _ptx_version(ptxas: tuple[int, int]) -> int:
+    """The PTX language an assembler knows, as Triton counts it: 12.6 → 85, 12.9 → 88, 13.x → 90."""
+    major, minor = ptxas
+    return 80 + minor - (minor >= 6) if major == 12 else 90
 
 
 def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
@@ -84,8 +92,8 @@ def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
     return path, _version(path)
 
 
-def _ptx(variant: Variant, tile: Tile, capability: int, ptx_version: int) -> tuple[str, int]:
-    """PTX of one variant, its entry renamed to the variant's name, and its dynamic shared memory in bytes."""
+def _ptx(variant: Variant, tile: Tile, capability: int, ptx_version: int) -> tuple[str, dict[str, int]]:
+    """PTX of one variant, its entry renamed to the variant's name, and Triton's metadata."""
     import triton
     from triton._C.libtriton import ir
     from triton.backends.compiler import GPUTarget
@@ -127,7 +135,7 @@ def _ptx(variant: Variant, tile: Tile, capability: int, ptx_version: int) -> tup
     ptx = backend.make_ptx(llvm_ir, metadata, options, capability)
     if metadata["global_scratch_size"] or metadata["profile_scratch_size"]:
         raise RuntimeError(f"{variant.name}: Triton asks for scratch memory, which the plugin does not provide")
-    return re.sub(rf"\b{variant.kernel}(?=\b|_param_)", variant.name, ptx), metadata["shared"]
+    return re.sub(rf"\b{variant.kernel}(?=\b|_param_)", variant.name, ptx), metadata
 
 
 def _parameters(ptx: str) -> list[str]:
@@ -136,7 +144,8 @@ def _parameters(ptx: str) -> list[str]:
 
 
 def _assemble(ptx: str, arch: int) -> bytes:
-    ptxas, _ = find_ptxas(arch)
+    ptxas, version = find_ptxas(arch)
+    ptx = re.sub(r"^\.version [\d.]+", f".version {'.'.join(str(_ptx_version(version)))}", ptx, flags=re.MULTILINE)
     ptx = re.sub(r"^\.target sm_\w+", f".target {target_name(arch)}", ptx, flags=re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
@@ -150,21 +159,22 @@ def _assemble(ptx: str, arch: int) -> bytes:
 
 def _compile(variant: Variant, tile: Tile, todo: list[tuple[int, str]], cache: str) -> None:
     """Compile one variant once and assemble it for every (architecture, cache key) in ``todo``."""
-    version = min(find_ptxas(arch)[1] for arch, _ in todo)
-    ptx_version = 10 * (version[0] - 4) + version[1] - (version >= (12, 6)) if version[0] == 12 else 90
     first = todo[0][0]
-    ptx, shared = _ptx(variant, tile, _PTX_FAMILY.get(first, first), ptx_version)
+    oldest = min(find_ptxas(arch)[1] for arch, _ in todo)
+    ptx, metadata = _ptx(variant, tile, _PTX_FAMILY.get(first, first), _ptx_version(oldest))
     for arch, key in todo:
         cubin = _assemble(ptx, arch)
         image = Image(
-            variant.name, arch, tile.block_m, tile.block_n, tile.warps, tile.stages, shared, _parameters(ptx),
-            hashlib.sha256(cubin).hexdigest(),
+            variant.name, arch, tile.block_m, tile.block_n, tile.warps, tile.stages, metadata["shared"],
+            metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(cubin).hexdigest(),
         )  # fmt: skip
-        _write(Path(cache, f"{key}.cubin"), cubin)
-        _write(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
+        write_file(Path(cache, f"{key}.cubin"), cubin)
+        write_file(
+            Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode()
+        )  # last: its presence means complete
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Replace a file in one step, and leave it untouched when it already holds ``data``."""
     if path.is_file() and path.read_bytes() == data:
         return
@@ -192,7 +202,7 @@ def compile_all(
     groups: dict[tuple[Variant, Tile, int], list[tuple[int, str]]] = {}
     for arch in architectures:
         for variant in variants:
-            tile = tile_for(variant.kernel, arch, variant.dtype, variant.block_d)
+            tile = tile_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
             inputs = repr((_REVISION, triton.__version__, versions[arch], arch, variant, tile)).encode()
             key = hashlib.sha256(kernels + inputs).hexdigest()
             keys[arch, variant] = key

@@ -33,8 +33,8 @@ def build(folder: Path, targets: tuple[str, ...] = (), options: tuple[str, ...] 
     """
     cmake = _tool("cmake")
     configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}"]
-    quiet = {"stdout": subprocess.DEVNULL} if (folder / "build.ninja").is_file() else {}
-    subprocess.run([*configure, f"-DPython_EXECUTABLE={sys.executable}", *options], check=True, **quiet)
+    output = subprocess.DEVNULL if (folder / "build.ninja").is_file() else None
+    subprocess.run([*configure, f"-DPython_EXECUTABLE={sys.executable}", *options], check=True, stdout=output)
     command = [cmake, "--build", str(folder)]
     if targets:
         command += ["--target", *targets]

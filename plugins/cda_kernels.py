@@ -26,6 +26,27 @@ import triton.language as tl
 
 
 @triton.jit
+def _scaled(q, scale_log2):
+    """fp32 queries are scaled before the product: one rounding less in every score. fp16 has no digits to spare.
+
+    Both passes scale the queries, so that they see the same scores: where softmax is nearly one-hot, P is the
+    exponential of a small difference of large scores.
+    """
+    if q.dtype == tl.float32:
+        q = q * scale_log2
+    return q
+
+
+@triton.jit
+def _scores(a, b, scale_log2):
+    """s · log2(e) · q kᵀ or its transpose, float32; fp32 queries come scaled."""
+    scores = tl.dot(a, b, input_precision="ieee")
+    if a.dtype != tl.float32:
+        scores = scores * scale_log2
+    return scores
+
+
+@triton.jit
 def _attend(
     q,
     k_ptr,
@@ -57,7 +78,7 @@ def _attend(
         k = tl.load(
             k_ptr + cols[None, :] * k_stride + dims[:, None], mask=dim_ok[:, None] & col_ok[None, :], other=0.0
         )
-        scores = tl.dot(q, k, input_precision="ieee") * scale_log2
+        scores = _scores(q, k, scale_log2)
         scores = tl.where(col_ok[None, :], scores, float("-inf"))
         new_max = tl.maximum(row_max, tl.max(scores, 1))
         p = tl.exp2(scores - new_max[:, None])
@@ -127,14 +148,14 @@ def cda_rows(
     mask = row_ok[:, None] & (dims < head_dim)[None, :]
     q_offset = qk_base + rows[:, None] * qk_stride + dims[None, :]
 
-    q = tl.load(q_r_ptr + q_offset, mask=mask, other=0.0)
+    q = _scaled(tl.load(q_r_ptr + q_offset, mask=mask, other=0.0), scale_log2)
     rr, rd, lse_r = _attend(
         q, k_r_ptr + qk_base, x_r_ptr + x_base, x_d_ptr + x_base,
         tokens, qk_stride, x_stride, head_dim, scale_log2, lse_weight, BLOCK_M, BLOCK_N, BLOCK_D,
     )  # fmt: skip
     lse_row = lse_ptr + tl.program_id(1).to(tl.int64) * tokens + rows
     tl.store(lse_row, lse_r, mask=row_ok & ((writes & 8) != 0))
-    q = tl.load(q_d_ptr + q_offset, mask=mask, other=0.0)
+    q = _scaled(tl.load(q_d_ptr + q_offset, mask=mask, other=0.0), scale_log2)
     dr, dd, lse_d = _attend(
         q, k_d_ptr + qk_base, x_r_ptr + x_base, x_d_ptr + x_base,
         tokens, qk_stride, x_stride, head_dim, scale_log2, lse_weight, BLOCK_M, BLOCK_N, BLOCK_D,
@@ -203,23 +224,36 @@ def cda_columns(
     y_ptr = tl.where(is_r, y_r_ptr, y_d_ptr)
     lse_ptr += (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * tokens
 
+    # fp32: the scores are formed as q kᵀ, exactly as in pass 1, and P is transposed on its way to the second product
+    # (through shared memory, where that product's operands go anyway). fp16: k qᵀ is the transpose right away, so P
+    # stays in the registers of the tensor cores.
+    TRANSPOSE: tl.constexpr = g_r_ptr.dtype.element_ty == tl.float32
     columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     dims = tl.arange(0, BLOCK_D)
     dim_ok = dims < head_dim
-    mask = (columns < tokens)[:, None] & dim_ok[None, :]
-    k = tl.load(k_ptr + columns[:, None] * qk_stride + dims[None, :], mask=mask, other=0.0)
+    column_ok = columns < tokens
+    mask = column_ok[:, None] & dim_ok[None, :]
+    if TRANSPOSE:
+        k = tl.load(
+            k_ptr + columns[None, :] * qk_stride + dims[:, None], mask=dim_ok[:, None] & column_ok[None, :], other=0.0
+        )
+    else:
+        k = tl.load(k_ptr + columns[:, None] * qk_stride + dims[None, :], mask=mask, other=0.0)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for start in range(0, tokens, BLOCK_N):
         rows = start + tl.arange(0, BLOCK_N)
         row_ok = rows < tokens
-        q = tl.load(
-            q_ptr + rows[None, :] * qk_stride + dims[:, None], mask=dim_ok[:, None] & row_ok[None, :], other=0.0
-        )
+        row_mask = row_ok[:, None] & dim_ok[None, :]
         lse = tl.load(lse_ptr + rows, mask=row_ok, other=float("inf"))  # rows past the end get P = 2^-inf = 0
-        p = tl.exp2(tl.dot(k, q, input_precision="ieee") * scale_log2 - lse[None, :])
-        g = tl.load(
-            g_ptr + rows[:, None] * g_stride + dims[None, :], mask=row_ok[:, None] & dim_ok[None, :], other=0.0
-        )
+        if TRANSPOSE:
+            q = tl.load(q_ptr + rows[:, None] * qk_stride + dims[None, :], mask=row_mask, other=0.0)
+            p = tl.trans(tl.exp2(_scores(_scaled(q, scale_log2), k, scale_log2) - lse[:, None]))
+        else:
+            q = tl.load(
+                q_ptr + rows[None, :] * qk_stride + dims[:, None], mask=dim_ok[:, None] & row_ok[None, :], other=0.0
+            )
+            p = tl.exp2(_scores(k, q, scale_log2) - lse[None, :])
+        g = tl.load(g_ptr + rows[:, None] * g_stride + dims[None, :], mask=row_mask, other=0.0)
         acc = tl.dot(p.to(g.dtype), g, acc, input_precision="ieee")
     y_ptr += (batch * tokens + columns[:, None]) * (y_width * channels) + head + dims[None, :]
     y = tl.load(y_ptr, mask=mask, other=0.0).to(tl.float32) + weight * acc

@@ -67,7 +67,7 @@ inline constexpr KernelImage kImages[] = {{
 
 def write_generated(images: Sequence[tuple[Image, bytes]], out: Path) -> None:
     """Write ``cubins.bin``, ``cda_generated.h`` and ``cubins.json`` into ``out``; unchanged files keep their time."""
-    from plugins.aot import _write
+    from plugins.aot import write_file
 
     blob = bytearray()
     rows: list[str] = []
@@ -85,9 +85,9 @@ def write_generated(images: Sequence[tuple[Image, bytes]], out: Path) -> None:
         manifest.append({**asdict(image), "offset": len(blob), "size": len(cubin)})
         blob += cubin
     architectures = sorted({image.arch for image, _ in images})
-    _write(out / "cubins.bin", bytes(blob))
-    _write(out / "cda_generated.h", _header(rows, architectures).encode())
-    _write(out / "cubins.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    write_file(out / "cubins.bin", bytes(blob))
+    write_file(out / "cda_generated.h", _header(rows, architectures).encode())
+    write_file(out / "cubins.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def write_sidecar(library: Path, manifest: Path) -> Path:

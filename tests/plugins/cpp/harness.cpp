@@ -9,6 +9,24 @@
 #include <utility>
 #include <vector>
 
+// TensorRT-RTX's plugin registry. Its interface is TensorRT's without the four methods that were deprecated in 10.0,
+// so the TensorRT headers this is compiled with have getCreator in another place; `creator` checks what it gets.
+// (Not in the anonymous namespace: the compiler would know that nothing here implements it.)
+class RtxRegistry {
+ public:
+  virtual ~RtxRegistry() noexcept = default;
+  virtual void setErrorRecorder(nvinfer1::IErrorRecorder*) noexcept = 0;
+  virtual nvinfer1::IErrorRecorder* getErrorRecorder() const noexcept = 0;
+  virtual bool isParentSearchEnabled() const = 0;
+  virtual void setParentSearchEnabled(bool) = 0;
+  virtual void* loadLibrary(nvinfer1::AsciiChar const*) noexcept = 0;
+  virtual void deregisterLibrary(void*) noexcept = 0;
+  virtual bool registerCreator(nvinfer1::IPluginCreatorInterface&, nvinfer1::AsciiChar const*) noexcept = 0;
+  virtual nvinfer1::IPluginCreatorInterface* const* getAllCreators(int32_t*) const noexcept = 0;
+  virtual nvinfer1::IPluginCreatorInterface* getCreator(nvinfer1::AsciiChar const*, nvinfer1::AsciiChar const*,
+                                                        nvinfer1::AsciiChar const*) noexcept = 0;
+};
+
 namespace {
 
 using nvinfer1::DataType;
@@ -35,17 +53,16 @@ class Recorder final : public nvinfer1::ILogger, public nvinfer1::ILoggerFinder 
 
 Recorder g_recorder;
 
-nvinfer1::IPluginRegistry* registry() {
+RtxRegistry* registry() {
   void* const library = dlopen("libtensorrt_rtx.so.1", RTLD_NOW | RTLD_NOLOAD);
   if (library == nullptr) return nullptr;
-  auto const get = reinterpret_cast<nvinfer1::IPluginRegistry* (*)()>(dlsym(library, "getPluginRegistry"));
+  auto const get = reinterpret_cast<RtxRegistry* (*)()>(dlsym(library, "getPluginRegistry"));
   return get != nullptr ? get() : nullptr;
 }
 
 nvinfer1::IPluginCreatorV3One* creator() {
-  nvinfer1::IPluginRegistry* const found = registry();
+  RtxRegistry* const found = registry();
   if (found == nullptr) return nullptr;
-  // The registry's own table: C++'s dynamic_cast is not needed, the interface says what it is.
   nvinfer1::IPluginCreatorInterface* const interface = found->getCreator("CrossDiffusionAttention", "1", "");
   if (interface == nullptr || std::strcmp(interface->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") != 0) {
     return nullptr;
