@@ -65,9 +65,10 @@ def test_real_pair(nano: ModelFiles, samples: Path) -> None:
     assert result.frames == 1
 
 
-def planted(
-    nano: ModelFiles, tmp_path: Path, change: Callable[[onnx.ModelProto], None], source: Path | None = None
-) -> Path:
+Change = Callable[[onnx.ModelProto], None]
+
+
+def planted(nano: ModelFiles, tmp_path: Path, change: Change, source: Path | None = None) -> Path:
     model = onnx.load(source or nano.onnx)
     change(model)
     onnx.save(model, tmp_path / "planted.onnx")
