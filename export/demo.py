@@ -42,7 +42,7 @@ from train.data.item import DataError, Item
 from train.data.spec import open_data
 
 MODEL, RECIPE = "sod-nano", "demo"
-TRAINING_DATA = "synthetic:1600?seed=0"
+TRAINING_DATA = "synthetic:1000?seed=0"
 HELD_OUT = "synthetic:24?seed=500000"
 SAMPLE = "sample:motorcycle"
 STAND_IN = "synthetic:1?seed=600000"
