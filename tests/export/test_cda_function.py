@@ -11,37 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
 
+from export.cda_benchmark_graphs import cda_graph
 from export.cda_function import attach_function, is_cda, node_attributes, strip_function
-from plugins.attributes import DOMAIN, INITS, OP_TYPE, OPSET_VERSION, VALUE_PAIRINGS, CdaAttributes
+from plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from train.cda import cross_diffusion_attention
-
-
-def cda_model(attributes: CdaAttributes, head_dim: int, dtype: int = onnx.TensorProto.FLOAT) -> onnx.ModelProto:
-    """A graph of one CDA node with dynamic batch and token count."""
-    width = attributes.num_heads * head_dim
-    node = helper.make_node(
-        OP_TYPE,
-        ["qkv_r", "qkv_d"],
-        ["y_r", "y_d"],
-        name="cda",
-        domain=DOMAIN,
-        plugin_version="1",
-        plugin_namespace="",
-        **attributes.as_dict(),
-    )
-    graph = helper.make_graph(
-        [node],
-        "cda",
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 3 * width]) for name in ("qkv_r", "qkv_d")],
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 2 * width]) for name in ("y_r", "y_d")],
-    )
-    imports = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, OPSET_VERSION)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    attach_function(model)
-    onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 def run(model: onnx.ModelProto, qkv_r: np.ndarray, qkv_d: np.ndarray) -> list[np.ndarray]:
@@ -55,7 +29,7 @@ def errors(attributes: CdaAttributes, batch: int, tokens: int, head_dim: int, dt
     width = 3 * attributes.num_heads * head_dim
     pair = torch.randn(2, batch, tokens, width, generator=generator).to(dtype)
     kind = onnx.TensorProto.FLOAT if dtype == torch.float32 else onnx.TensorProto.FLOAT16
-    found = run(cda_model(attributes, head_dim, kind), *pair.numpy())
+    found = run(cda_graph(attributes, head_dim, kind), *pair.numpy())
     exact = cross_diffusion_attention(*pair.double(), **attributes.as_dict())
     same = cross_diffusion_attention(*pair, **attributes.as_dict())
     ours = max(float((torch.from_numpy(f).double() - e).abs().max()) for f, e in zip(found, exact, strict=True))
@@ -88,7 +62,7 @@ def test_any_shape(heads: int, head_dim: int, tokens: int, batch: int, alpha: fl
 
 
 def test_alpha_and_heads_come_from_the_node() -> None:
-    model = cda_model(CdaAttributes(2, 0.6), 8)
+    model = cda_graph(CdaAttributes(2, 0.6), 8)
     for attribute in model.graph.node[0].attribute:
         if attribute.name == "alpha":
             attribute.f = 0.25
@@ -103,21 +77,21 @@ def test_alpha_and_heads_come_from_the_node() -> None:
 
 def test_node_attributes_round_trip() -> None:
     attributes = CdaAttributes(6, 0.35, 2, "cross", "figure")
-    model = cda_model(attributes, 4)
+    model = cda_graph(attributes, 4)
     assert is_cda(model.graph.node[0])
     assert node_attributes(model.graph.node[0]) == attributes
 
 
 def test_stripped_file_has_no_function() -> None:
-    model = cda_model(CdaAttributes(1), 4)
+    model = cda_graph(CdaAttributes(1), 4)
     assert len(model.functions) == 1
     strip_function(model)
     assert not model.functions
 
 
 def test_mixed_variants_are_refused() -> None:
-    model = cda_model(CdaAttributes(1), 4)
-    other = cda_model(CdaAttributes(1, iterations=2), 4).graph.node[0]
+    model = cda_graph(CdaAttributes(1), 4)
+    other = cda_graph(CdaAttributes(1, iterations=2), 4).graph.node[0]
     model.graph.node.append(other)
     with pytest.raises(ValueError, match="one combination per model"):
         attach_function(model)
