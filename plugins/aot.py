@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from plugins.locate import package_folder
 from plugins.tiles import ARCHITECTURES, VARIANTS, Tile, Variant, tile_for
 
 _PTX_FAMILY = {86: 80, 87: 80, 89: 80, 120: 80}
@@ -66,16 +67,23 @@ def _ptx_version(ptxas: tuple[int, int]) -> int:
     return 80 + minor - (minor >= 6) if major == 12 else 90
 
 
+def find_triton_tool(name: str) -> Path:
+    """cuobjdump, nvdisasm, ptxas or ptxas-blackwell of the triton package. Raises RuntimeError if it is missing."""
+    folder = package_folder("triton")
+    path = folder / "backends" / "nvidia" / "bin" / name if folder else Path(name)
+    if not path.is_file():
+        raise RuntimeError(f"{name} was not found in the triton package: pip install triton")
+    return path
+
+
 def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
     """The assembler for ``arch`` and its version. Raises RuntimeError naming what to install."""
-    import importlib.util
-
     candidates: list[Path] = []
     if arch <= 90:
         if "MUTUALFORMER_PTXAS" in os.environ:
             candidates.append(Path(os.environ["MUTUALFORMER_PTXAS"]))
-        if importlib.util.find_spec("nvidia") and (spec := importlib.util.find_spec("nvidia.cuda_nvcc")):
-            candidates += [Path(p) / "bin" / "ptxas" for p in spec.submodule_search_locations or []]
+        if folder := package_folder("nvidia.cuda_nvcc"):
+            candidates.append(folder / "bin" / "ptxas")
         candidates.append(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "ptxas")
         accepted = [(p, _version(p)) for p in candidates if p.is_file()]
         for path, version in accepted:
@@ -85,10 +93,8 @@ def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
             f"sm_{arch} needs ptxas 12.6 or older (found {[f'{p} {v[0]}.{v[1]}' for p, v in accepted] or 'none'}): "
             "pip install nvidia-cuda-nvcc-cu12==12.6.85"
         )
-    from triton import knobs
-
     # 12.9 knows sm_100 and sm_120 and loads on more drivers than 13.x; only sm_110 (Thor) needs 13.x.
-    path = Path(knobs.nvidia.ptxas_blackwell.path if arch == 110 else knobs.nvidia.ptxas.path)
+    path = find_triton_tool("ptxas-blackwell" if arch == 110 else "ptxas")
     return path, _version(path)
 
 

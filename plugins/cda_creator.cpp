@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <mutex>
 
 #include "cda_generated.h"
 #include "cda_plugin.h"
@@ -15,6 +16,12 @@ using nvinfer1::PluginField;
 using nvinfer1::PluginFieldType;
 
 nvinfer1::ILoggerFinder* g_logger_finder = nullptr;
+std::mutex g_last_error_mutex;
+
+std::string& last_error() {
+  static std::string text;
+  return text;
+}
 
 bool read_number(PluginField const& field, double& value) {
   if (field.data == nullptr || field.length < 1) return false;
@@ -39,10 +46,11 @@ bool read_number(PluginField const& field, double& value) {
 // Reads an int32 field in [low, high].
 bool read_integer(PluginField const& field, double low, double high, int32_t& value, std::string& error) {
   double number = 0;
-  if (!read_number(field, number) || number != static_cast<double>(static_cast<int64_t>(number)) || number < low ||
-      number > high) {
-    error = std::string(field.name) + " is " + std::to_string(number) + ", expected an integer in [" +
-            std::to_string(static_cast<int64_t>(low)) + ", " + std::to_string(static_cast<int64_t>(high)) + "]";
+  bool const readable = read_number(field, number);
+  if (!readable || number != static_cast<double>(static_cast<int64_t>(number)) || number < low || number > high) {
+    error = std::string(field.name) + " is " + (readable ? std::to_string(number) : "no number") +
+            ", expected an integer in [" + std::to_string(static_cast<int64_t>(low)) + ", " +
+            std::to_string(static_cast<int64_t>(high)) + "]";
     return false;
   }
   value = static_cast<int32_t>(number);
@@ -84,8 +92,10 @@ bool read_field(PluginField const& field, Config& config, std::string& error) {
   }
   if (name == "alpha") {
     double alpha = -1;
-    if (!read_number(field, alpha) || !(alpha >= 0.0 && alpha <= 1.0)) {
-      error = "alpha is " + std::to_string(alpha) + ", expected a number in [0, 1]";
+    bool const readable = read_number(field, alpha);
+    if (!readable || !(alpha >= 0.0 && alpha <= 1.0)) {
+      error = "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) +
+              ", expected a number in [0, 1]";
       return false;
     }
     a.alpha = static_cast<float>(alpha);
@@ -98,6 +108,10 @@ bool read_field(PluginField const& field, Config& config, std::string& error) {
 void log_error(std::string const& message) noexcept {
   try {
     std::string const text = std::string(generated::kOpType) + ": " + message;
+    {
+      std::lock_guard<std::mutex> const lock(g_last_error_mutex);
+      last_error() = text;
+    }
     nvinfer1::ILogger* const logger = g_logger_finder != nullptr ? g_logger_finder->findLogger() : nullptr;
     if (logger != nullptr) {
       logger->log(nvinfer1::ILogger::Severity::kERROR, text.c_str());
@@ -169,4 +183,11 @@ MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
                                   mutualformer::generated::kPluginVersion + "; " +
                                   mutualformer::generated::kArchitectures;
   return info.c_str();
+}
+
+// Copies the last error message into `text`, cut to `capacity` bytes with its terminating zero. TensorRT's own errors
+// only say that a plugin refused; this is why.
+MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
+  std::lock_guard<std::mutex> const lock(mutualformer::g_last_error_mutex);
+  std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
 }

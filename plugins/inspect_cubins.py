@@ -6,7 +6,6 @@ structure of the kernels; nothing is measured, no GPU is needed. Imports neither
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plugins.aot import default_cache, write_file
+from plugins.aot import default_cache, find_triton_tool, write_file
 from plugins.library import find
 from plugins.tiles import variant_named
 
@@ -81,15 +80,6 @@ class Report:
         return self.stack > 0 or self.local_instructions > 0
 
 
-def _tool(name: str) -> Path:
-    spec = importlib.util.find_spec("triton")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "backends" / "nvidia" / "bin" / name
-        if path.is_file():
-            return path
-    raise RuntimeError(f"{name} was not found in the triton package: pip install triton")
-
-
 def resident_blocks(arch: int, registers: int, warps: int, shared: int, tensor_memory: int) -> int:
     """How many blocks fit on one multiprocessor of sm_``arch``."""
     sm = MULTIPROCESSORS[arch]
@@ -110,8 +100,8 @@ def inspect(image: dict[str, Any], cubin: bytes) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
-        usage = subprocess.run([_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True)
-        code = subprocess.run([_tool("nvdisasm"), "-c", path], capture_output=True, text=True)
+        usage = subprocess.run([find_triton_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True)
+        code = subprocess.run([find_triton_tool("nvdisasm"), "-c", path], capture_output=True, text=True)
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
     if found is None or code.returncode:
         raise RuntimeError(

@@ -43,14 +43,22 @@ def kernels() -> ModuleType:
 def interpreting() -> Iterator[ModuleType]:
     """Context in which the kernels of the yielded module may be launched on CPU tensors."""
     import triton.language as tl
-    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime import interpreter
     from triton.runtime.jit import JITFunction
+
+    def call(self: interpreter.InterpretedFunction, *args: object, **kwargs: object) -> object:
+        return self.rewrite()(*args, **kwargs)
 
     with _lock:
         module = kernels()
         modules = (tl, tl.standard)
         saved = [(m, name, f) for m in modules for name, f in list(vars(m).items()) if isinstance(f, JITFunction)]
-        interpreted = {id(f): InterpretedFunction(f.fn) for _, _, f in saved}
+        interpreted = {id(f): interpreter.InterpretedFunction(f.fn) for _, _, f in saved}
+        # Triton patches its language again for every call of a helper, which takes half of the time, and never
+        # takes that back. Patch the helpers' modules once here, and restore them.
+        slow_call = interpreter.InterpretedFunction.__call__
+        scope = interpreter._patch_lang(tl.standard.zeros.fn)
+        interpreter.InterpretedFunction.__call__ = call
         for m, name, f in saved:
             setattr(m, name, interpreted[id(f)])
         try:
@@ -58,3 +66,5 @@ def interpreting() -> Iterator[ModuleType]:
         finally:
             for m, name, f in saved:
                 setattr(m, name, f)
+            interpreter.InterpretedFunction.__call__ = slow_call
+            scope.restore()

@@ -167,6 +167,18 @@ def unload(flavor: str) -> None:
         importlib.import_module(FLAVORS[flavor]).get_plugin_registry().deregister_library(handle)
 
 
+def last_error() -> str:
+    """The plugin's last error message in this process, "" if there was none.
+
+    TensorRT's own message only says that a plugin refused; this says why.
+    """
+    if not _registered:
+        return ""
+    text = ctypes.create_string_buffer(4096)
+    ctypes.CDLL(str(next(iter(_registered.values()))[0])).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
+    return text.value.decode(errors="replace")
+
+
 def info() -> dict[str, Any]:
     """For `mutualformer doctor`: where the library is and what it holds, or the sentence that says why not."""
     try:

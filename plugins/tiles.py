@@ -48,7 +48,9 @@ _TILES: dict[tuple[str, str, int], Tile] = {
 
 # Where an architecture needs another tile than the table above.
 _BY_ARCHITECTURE: dict[tuple[int, str, str, int], Tile] = {
-    (90, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),  # 32 x 32 spills 8 bytes
+    (90, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),  # 32 x 32 spills 8 bytes on these
+    (100, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
+    (110, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
     (120, "cda_rows", "fp16", 64): Tile(64, 16, 4, 2),  # 64 x 32 spills 24 bytes
 }
 
@@ -70,7 +72,7 @@ _SCALAR: dict[tuple[str, int], Tile] = {
     ("fp16", 64): Tile(32, 16, 4, 1),
     ("fp16", 128): Tile(32, 16, 8, 1),
     ("fp32", 16): Tile(32, 16, 4, 1),
-    ("fp32", 64): Tile(16, 16, 4, 1),
+    ("fp32", 64): Tile(16, 16, 8, 1),
     ("fp32", 128): Tile(16, 16, 8, 1),
 }
 

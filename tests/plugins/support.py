@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import functools
 import json
+import os
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,8 @@ from plugins.tiles import variant_named
 from train.cda import cross_diffusion_attention
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "plugins"
+SANITIZE = os.environ.get("MUTUALFORMER_TEST_SANITIZE", "")  # set by test_sanitizers.py, for a process of its own
+BUILD = ROOT / "build" / ("plugins-sanitized" if SANITIZE else "plugins")
 TYPES = {torch.float32: 0, torch.float16: 1}  # nvinfer1::DataType
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1
@@ -33,7 +35,8 @@ def built() -> Path:
     BUILD.mkdir(parents=True, exist_ok=True)
     with open(BUILD / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        build.build(BUILD, ("all", "test_cuda_driver", "plugin_harness"))
+        options = (f"-DMUTUALFORMER_SANITIZE={SANITIZE}",) if SANITIZE else ()
+        build.build(BUILD, ("all", "test_cuda_driver", "plugin_harness"), options)
     return BUILD
 
 

@@ -25,7 +25,7 @@ AXES: dict[str, tuple[object, ...]] = {
     "value_pairing": VALUE_PAIRINGS,
     "dtype": (torch.float16, torch.float32),
 }
-_AFFORDABLE = 1500  # tiles; the interpreter needs about 2 ms for each
+_AFFORDABLE = 1000  # tiles; the interpreter needs about 4 ms for each
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _covering(cases: list[Case]) -> list[Case]:
     chosen: list[Case] = []
     while missing:
         sample = generator.sample(cases, min(60, len(cases)))
-        best = max(sample, key=lambda c: (len(_pairs(c) & missing), -c.tiles()))
+        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (100 + c.tiles()))
         if not _pairs(best) & missing:
             wanted = next(iter(sorted(missing, key=repr)))
             best = next(c for c in cases if wanted in _pairs(c))
