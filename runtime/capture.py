@@ -112,7 +112,7 @@ class Capture:
     @property
     def finished(self) -> bool:
         """No further frame will come."""
-        return bool(self.error) or (self.mailbox is not None and self.mailbox.finished)
+        return self.mailbox.finished if self.mailbox is not None else bool(self.error)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Close the camera and end the thread; one stuck in a driver is left behind as a daemon."""

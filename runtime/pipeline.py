@@ -88,7 +88,7 @@ class Pipeline:
         """Until the first attempt to open ended, then start the sinks, which need the camera's calibration."""
         while not self._stop.is_set() and not self.capture.wait_opened(0.1):
             self.capture.watch()
-        if self.capture.error:
+        if self.capture.error and self.capture.camera is None:
             raise CameraError(self.capture.error)
         if self.capture.camera is not None:
             for sink in self.sinks:

@@ -15,7 +15,7 @@ PATIENCE = 32
 class Pairer(Generic[T]):
     """Feed both streams in the order they come; each is in time order by itself. Times in seconds.
 
-    A colour image is decided on once a depth map as new as itself is there (nothing nearer can follow), or when the
+    A colour image is decided on once a depth map as new as itself and the next colour image are there, or when the
     streams end. ``unpaired``: colour images without depth within ``max_skew``.
     """
 
@@ -45,13 +45,23 @@ class Pairer(Generic[T]):
             while self._depth and self._depth[0][0] < stamp - self.max_skew:
                 self._depth.popleft()
             newest = self._depth[-1][0] if self._depth else float("-inf")
-            if not final and newest < stamp and len(self._colour) <= PATIENCE:
+            if not final and (newest < stamp or len(self._colour) < 2) and len(self._colour) <= PATIENCE:
                 return
             self._colour.popleft()
-            best = min(range(len(self._depth)), key=lambda i: abs(self._depth[i][0] - stamp), default=None)
-            if best is None or abs(self._depth[best][0] - stamp) > self.max_skew:
+            best = self._nearest(stamp)
+            if best is None:
                 self.unpaired += 1
                 continue
             for _ in range(best):
                 self._depth.popleft()
             yield item, self._depth.popleft()[1]
+
+    def _nearest(self, stamp: float) -> int | None:
+        """Index of the depth map for a colour image; one that is nearer to the next colour image is left to that."""
+        following = self._colour[0][0] if self._colour else float("inf")
+        free = [
+            (abs(depth - stamp), index)
+            for index, (depth, _) in enumerate(self._depth)
+            if abs(depth - stamp) <= min(self.max_skew, abs(depth - following))
+        ]
+        return min(free)[1] if free else None

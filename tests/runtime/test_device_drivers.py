@@ -122,7 +122,9 @@ def orbbec(monkeypatch: pytest.MonkeyPatch) -> Any:
 class OrbbecFrame:
     """The calls of the SDK's VideoFrame that the driver makes."""
 
-    def __init__(self, pixels: np.ndarray, kind: Any, index: int, stamp_us: int, shape: tuple[int, int] = (6, 8)) -> None:
+    def __init__(
+        self, pixels: np.ndarray, kind: Any, index: int, stamp_us: int, shape: tuple[int, int] = (6, 8)
+    ) -> None:
         self._data, self._kind, self._index, self._stamp, self._shape = pixels, kind, index, stamp_us, shape
 
     def get_data(self) -> np.ndarray:
@@ -154,10 +156,12 @@ class OrbbecSet:
 
 def encodings(ob: Any) -> dict[str, tuple[Any, np.ndarray]]:
     bgr = np.full((6, 8, 3), (20, 90, 200), np.uint8)
-    yuv = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV)
+    # BT.601 with video levels, which is what USB cameras send: Y 16…235.
+    y = 0.257 * 200 + 0.504 * 90 + 0.098 * 20 + 16
+    u = -0.148 * 200 - 0.291 * 90 + 0.439 * 20 + 128
+    v = 0.439 * 200 - 0.368 * 90 - 0.071 * 20 + 128
     yuyv = np.empty((6, 8, 2), np.uint8)
-    yuyv[..., 0] = yuv[..., 0]
-    yuyv[:, ::2, 1], yuyv[:, 1::2, 1] = yuv[:, ::2, 1], yuv[:, 1::2, 2]
+    yuyv[..., 0], yuyv[:, ::2, 1], yuyv[:, 1::2, 1] = round(y), round(u), round(v)
     return {
         "RGB": (ob.OBFormat.RGB, bgr[..., ::-1].copy()),
         "BGR": (ob.OBFormat.BGR, bgr),
