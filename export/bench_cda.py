@@ -159,7 +159,7 @@ def measure(
             ours = summary(times["ours, ONNX Runtime"])["p50_ms"]
             floor = summary(times["two attentions, ONNX Runtime"])["p50_ms"]
             for name, values in times.items():
-                row = {"name": name, "tokens": n, "head_dim": head_dim, **summary(values)}
+                row: dict[str, Any] = {"name": name, "tokens": n, "head_dim": head_dim, **summary(values)}
                 row["ratio_to_ours"] = row["p50_ms"] / ours
                 row["ratio_to_two_attentions"] = row["p50_ms"] / floor
                 row["share_of_peak"] = FLOPS[name](n, head_dim) / row["p50_ms"] / 1e6 / peak

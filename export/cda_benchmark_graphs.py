@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx.parser
 from onnx import TensorProto, helper
@@ -15,10 +17,12 @@ IR_VERSION = 10
 def cda_graph(attributes: CdaAttributes, head_dim: int, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
     """qkv_r, qkv_d (B, N, 3C) → y_r, y_d (B, N, 2C): our node with its function."""
     width = attributes.num_heads * head_dim
-    names = {"plugin_version": PLUGIN_VERSION, "plugin_namespace": PLUGIN_NAMESPACE}
-    node = helper.make_node(
-        OP_TYPE, ["qkv_r", "qkv_d"], ["y_r", "y_d"], name="cda", domain=DOMAIN, **names, **attributes.as_dict()
-    )
+    names: dict[str, Any] = {
+        "plugin_version": PLUGIN_VERSION,
+        "plugin_namespace": PLUGIN_NAMESPACE,
+        **attributes.as_dict(),
+    }
+    node = helper.make_node(OP_TYPE, ["qkv_r", "qkv_d"], ["y_r", "y_d"], name="cda", domain=DOMAIN, **names)
     graph = helper.make_graph(
         [node],
         "cda",
@@ -102,7 +106,7 @@ def two_attentions_graph(heads: int, head_dim: int) -> onnx.ModelProto:
         )
         for m in "rd"
     ]
-    shape = ["B", "N", width]
+    shape: list[str | int | None] = ["B", "N", width]
     graph = helper.make_graph(
         nodes,
         "attention",

@@ -38,7 +38,7 @@ from train.checkpoint import load as load_checkpoint
 
 def contract_of(model: nn.Module) -> Contract:
     """The contract that a model loaded by ``train.checkpoint.load`` makes."""
-    card: dict[str, Any] = model.card
+    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by train.checkpoint.load
     return Contract(
         task=card["task"],
         model=card["model"],
@@ -47,7 +47,7 @@ def contract_of(model: nn.Module) -> Contract:
         labels=tuple(card.get("labels", ())),
         opset=ONNX_OPSET,
         git_revision=card.get("git_revision", "unknown"),
-        weights_sha256=model.weights_sha256,
+        weights_sha256=str(model.weights_sha256),
         card=card,
     )
 
