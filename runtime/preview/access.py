@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE = "mutualformer_token"
 SHORTEST_TOKEN = 8
 
@@ -68,7 +67,7 @@ def shown(request: web.Request) -> str:
     return request.cookies.get(COOKIE, "") or request.query.get("token", "")
 
 
-def guard(token: str | None) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(token: str | None) -> Middleware:
     """Middleware: 401 without the token, 403 for a foreign Host (DNS rebinding) and for posts from foreign pages."""
 
     @web.middleware

@@ -201,7 +201,8 @@ class Preview:
 
     async def _next(self, last: int) -> tuple[int, dict[str, bytes]] | None:
         """The newest bundle that is not ``last``; None when the server stops."""
-        assert self._news is not None and self._stopping is not None
+        assert self._news is not None
+        assert self._stopping is not None
         async with self._news:
             await self._news.wait_for(
                 lambda: self._stopping.is_set() or (self._bundle is not None and self._bundle[0] != last)  # type: ignore[union-attr]

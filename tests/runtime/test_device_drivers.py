@@ -85,16 +85,19 @@ def test_oak_reads_synchronised_groups(host_sync: tuple[Any, Any, Any]) -> None:
 
 
 @needs_depthai
-def test_oak_times_out_and_is_lost_when_its_pipeline_stops(host_sync: tuple[Any, Any, Any]) -> None:
+def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any, Any, Any]) -> None:
     from runtime.cameras.oak import OakCamera
 
-    _, out, pipeline = host_sync
-    camera = OakCamera(out, "oak://host", running=pipeline.isRunning)
+    _, out, _ = host_sync
+    camera = OakCamera(out, "oak://host")
     with pytest.raises(CameraTimeout, match="within 0.1 s"):
         camera.read(0.1)
-    pipeline.stop()
+    out.close()  # what depthai does when the device is gone
     with pytest.raises(CameraLost, match="oak://host"):
         camera.read(0.1)
+    unplugged = OakCamera(types.SimpleNamespace(get=lambda timeout: None), "oak://host", running=lambda: False)
+    with pytest.raises(CameraLost, match="unplugged"):
+        unplugged.read(0.1)
 
 
 @needs_depthai
