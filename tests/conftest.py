@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
+
 NANO_SIZE = (64, 96)  # multiples of 32, not square, small enough for seconds
 NANO_DATA = "synthetic:48?seed=7"
 
