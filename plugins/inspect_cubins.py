@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plugins.aot import default_cache, find_triton_tool, write_file
+from plugins.aot import default_cache, write_file
 from plugins.library import find
 from plugins.tiles import variant_named
+from plugins.toolchain import find_triton_tool
 
 _TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")
 _REVISION = 1  # raise when a report gains or changes a field

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from plugins import aot, roofline
+from plugins import aot, roofline, toolchain
 from plugins.inspect_cubins import MULTIPROCESSORS, Report, inspect, resident_blocks
 from plugins.tiles import ARCHITECTURES, VARIANTS, Variant, variant_named
 from tests.plugins import support
@@ -35,10 +35,18 @@ def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, 
     assert found == {(v.name, arch) for v in VARIANTS for arch in ARCHITECTURES}
 
 
+def test_every_kernel_fits_its_multiprocessor(manifest: list[dict[str, Any]]) -> None:
+    for image in manifest:
+        limit = MULTIPROCESSORS[image["arch"]]
+        assert image["shared"] + limit.shared_reserved <= limit.shared, image
+        assert image["tensor_memory"] <= 512, image
+        assert image["warps"] <= 8, image
+
+
 def test_nothing_spills_up_to_head_dim_64_on_sm_80_and_newer(manifest: list[dict[str, Any]]) -> None:
     """All of them by the resource usage recorded in the cubin (a stack is where spills live)."""
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
-    cuobjdump = Path(aot.find_triton_tool("cuobjdump"))
+    cuobjdump = Path(toolchain.find_triton_tool("cuobjdump"))
     spilling = []
     for image in manifest:
         if image["arch"] < 80 or variant_named(str(image["name"])).block_d > 64:
@@ -75,7 +83,7 @@ def test_tensor_core_instructions_are_those_the_tiles_need(manifest: list[dict[s
 
 def test_orin_is_assembled_by_ptxas_12_6(manifest: list[dict[str, Any]]) -> None:
     for arch in (75, 80, 86, 87, 89, 90):
-        assert aot.find_ptxas(arch)[1] <= (12, 6)
+        assert toolchain.find_ptxas(arch)[1] <= (12, 6)
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
     versions = {
         int.from_bytes(blob[i["offset"] + 20 : i["offset"] + 24], "little") for i in manifest if i["arch"] == 87
@@ -133,5 +141,12 @@ def test_roofline_counts_the_operator(manifest: list[dict[str, Any]]) -> None:
     qkv, y, lse = 2 * 484 * 3 * 512 * 2, 2 * 484 * 2 * 512 * 2, 2 * 2 * 8 * 484 * 4
     assert costs[0].compulsory_bytes == 2 * qkv + 2 * y + lse
     assert all(c.issued_flops >= c.useful_flops and c.issued_bytes >= c.compulsory_bytes for c in costs)
-    slowest = roofline.roofline_seconds(costs[0], roofline.DEVICES[0], "fp16")
-    assert slowest == pytest.approx(costs[0].issued_flops / 10.24e12, rel=1e-3)
+    nano = roofline.DEVICES[0]
+    assert roofline.roofline_seconds(costs[0], nano, "fp16") == pytest.approx(
+        costs[0].issued_flops / 10.24e12, rel=1e-3
+    )
+    narrow = roofline.cost(
+        _reports(manifest, [("cda_columns_fp16_d16_u8", 87)])[0], roofline.Workload("", 1, 484, 8, 8)
+    )
+    assert narrow.exponentials == 2 * 8 * 512 * 512, "two modalities, whole tiles"
+    assert roofline.roofline_seconds(narrow, nano, "fp16") == pytest.approx(narrow.exponentials / 80e9)

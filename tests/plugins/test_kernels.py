@@ -14,10 +14,10 @@ from tests.plugins.support import assert_two_times, random_qkv
 from train.cda import cross_diffusion_attention_released
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),
-    tokens=st.integers(1, 90),
+    tokens=st.integers(1, 70),
     heads=st.integers(1, 3),
     head_dim=st.integers(4, 128),
     alpha=st.floats(0, 1, width=32),
@@ -71,6 +71,7 @@ def test_flat_and_peaked_attention(dtype: torch.dtype, scale: float) -> None:
     assert_two_times(result, qkv_r, qkv_d, attributes)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_nan_stays_in_its_batch_and_head() -> None:
     """A NaN in one head of one image must not leak into others."""
     qkv_r, qkv_d = (random_qkv((2, 40, 3 * 2 * 8), torch.float32, seed) for seed in (7, 8))
