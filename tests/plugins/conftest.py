@@ -34,5 +34,8 @@ def driver(_driver: support.Driver) -> Iterator[support.Driver]:
 
 
 @pytest.fixture
-def harness(driver: support.Driver, plugin_path: Path) -> support.Harness:
-    return support.Harness(support.built(), plugin_path)
+def harness(driver: support.Driver, plugin_path: Path) -> Iterator[support.Harness]:
+    """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
+    found = support.Harness(support.built(), plugin_path)
+    yield found
+    found.release_log()

@@ -198,7 +198,11 @@ class Harness:
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
-        assert self.library.harness_record_log(str(plugin).encode()) == 0
+        self.plugin = str(plugin).encode()
+        assert self.library.harness_record_log(self.plugin, 1) == 0
+
+    def release_log(self) -> None:
+        assert self.library.harness_record_log(self.plugin, 0) == 0
 
     def log(self) -> str:
         text = ctypes.create_string_buffer(1 << 16)

@@ -112,13 +112,13 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(int type, int64_t batch, 
 extern "C" {
 #define HARNESS __attribute__((visibility("default")))
 
-// Routes the library's messages into the harness. `library` must already be loaded.
-HARNESS int harness_record_log(char const* library) {
+// Routes the library's messages into the harness, or back to where they went. `library` must already be loaded.
+HARNESS int harness_record_log(char const* library, int record) {
   void* const handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
   if (handle == nullptr) return -1;
   auto const set = reinterpret_cast<void (*)(nvinfer1::ILoggerFinder*)>(dlsym(handle, "setLoggerFinder"));
   if (set == nullptr) return -1;
-  set(&g_recorder);
+  set(record ? &g_recorder : nullptr);
   return 0;
 }
 
