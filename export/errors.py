@@ -1,0 +1,7 @@
+"""What goes wrong on the way from a checkpoint to an engine."""
+
+from __future__ import annotations
+
+
+class ExportError(RuntimeError):
+    """A conversion cannot be done: names the file or tensor, what was found, what was expected and what to do."""

@@ -1,0 +1,38 @@
+"""A PyTorch checkpoint behind the runtime's Session interface, so that parity can compare any two model files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from export.to_onnx import contract_of
+from runtime.session import Session, existing_file
+from train.checkpoint import load
+
+
+class TorchSession(Session):
+    """``X.safetensors`` in PyTorch on the CPU, full precision: the reference of references."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = existing_file(path, "checkpoint")
+        self._model = load(path)
+        self.contract = contract_of(self._model)
+        self.device = "cpu"
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        with torch.no_grad():
+            output = self._model(*(torch.from_numpy(inputs[spec.name]) for spec in self.contract.inputs))
+        return {self.contract.outputs[0].name: output.numpy()}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "file": self.path.name,
+            "sha256": self.contract.weights_sha256,
+            "backend": f"torch {torch.__version__}",
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "precision": self.contract.precision,
+        }

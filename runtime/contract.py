@@ -1,0 +1,122 @@
+"""The metadata that travels with a model file, from the checkpoint through ONNX to the engine: one schema.
+
+ONNX keeps it in ``metadata_props`` (string → string, each key prefixed ``mutualformer.``, values JSON), an engine in
+``X.engine.json``. This module reads and writes it; nothing else does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+SCHEMA_VERSION = 1
+PREFIX = "mutualformer."
+TASKS = ("sod", "reid")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+class ContractError(ValueError):
+    """A model file's metadata is missing, unreadable or of another schema."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output: numpy dtype name and shape, -1 = dynamic."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a model file promises.
+
+    ``input_size``: (height, width) in pixels. ``depth_range_m``: (near, far) in metres, outside of which depth is
+    clipped (SOD only). ``labels``: class names, ``("salient",)`` for SOD, empty for ReID.
+    ``weights_sha256``: hash of the safetensors file the graph was traced from. ``card``: the model card (data,
+    recipe, metrics).
+    """
+
+    task: str
+    model: str
+    input_size: tuple[int, int]
+    precision: str = "fp32"
+    depth_range_m: tuple[float, float] = (0.3, 10.0)
+    labels: tuple[str, ...] = ()
+    opset: int = 0
+    git_revision: str = "unknown"
+    weights_sha256: str = ""
+    schema_version: int = SCHEMA_VERSION
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ContractError(
+                f"metadata schema is version {self.schema_version}, this program reads version {SCHEMA_VERSION}; "
+                "export the model again"
+            )
+        if self.task not in TASKS:
+            raise ContractError(f"metadata task is {self.task!r}, expected one of {', '.join(TASKS)}")
+        if self.precision not in PRECISIONS:
+            raise ContractError(f"metadata precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise ContractError(f"metadata input_size is {self.input_size}, expected (height, width) in pixels")
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Graph inputs in order: what a camera gives, already resized; the batch is dynamic."""
+        height, width = self.input_size
+        rgb = TensorSpec("rgb", "uint8", (-1, height, width, 3))
+        if self.task == "sod":
+            return rgb, TensorSpec("depth", "float32", (-1, height, width))
+        return rgb, TensorSpec("nir", "uint8", (-1, height, width, 3))
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Graph outputs: SOD ``saliency`` in [0, 1]; ReID ``feature``, unit length, of any width."""
+        if self.task == "sod":
+            return (TensorSpec("saliency", "float32", (-1, *self.input_size)),)
+        return (TensorSpec("feature", "float32", (-1, -1)),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Contract:
+        """Inverse of :meth:`to_json`. Raises ContractError naming the key that is missing, unknown or malformed."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ContractError(f"metadata has unknown keys {', '.join(unknown)}; was it written by a newer version?")
+        for key in ("task", "model", "input_size"):
+            if key not in data:
+                raise ContractError(f"metadata key {key!r} is missing: not a MutualFormer model file")
+        values = dict(data)
+        try:
+            for key, kind in (("input_size", int), ("depth_range_m", float), ("labels", str)):
+                if key in values:
+                    values[key] = tuple(kind(item) for item in values[key])
+            return cls(**values)
+        except (TypeError, KeyError, ValueError) as error:
+            if isinstance(error, ContractError):
+                raise
+            raise ContractError(f"metadata is malformed: {error}") from error
+
+    def to_props(self) -> dict[str, str]:
+        """ONNX ``metadata_props``."""
+        return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in self.to_json().items()}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str]) -> Contract:
+        """Inverse of :meth:`to_props`; foreign keys are ignored."""
+        ours = {key[len(PREFIX) :]: value for key, value in props.items() if key.startswith(PREFIX)}
+        if not ours:
+            raise ContractError("no mutualformer metadata: not a model exported by this project")
+        try:
+            return cls.from_json({key: json.loads(value) for key, value in ours.items()})
+        except json.JSONDecodeError as error:
+            raise ContractError(f"metadata is not JSON: {error}") from error

@@ -1,0 +1,47 @@
+"""TensorRT comes in two flavours with one Python API: ``tensorrt`` (classic) and ``tensorrt_rtx`` (TensorRT-RTX)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
+EXTRAS = {"tensorrt": "mutualformer[tensorrt]", "rtx": "mutualformer[rtx]"}
+
+
+class FlavorError(RuntimeError):
+    """The asked-for TensorRT flavour is not usable here."""
+
+
+def installed() -> list[str]:
+    """Flavours whose Python package is present, classic TensorRT first."""
+    return [flavor for flavor, module in MODULES.items() if importlib.util.find_spec(module) is not None]
+
+
+def resolve(flavor: str) -> str:
+    """ "auto" → the installed flavour, classic TensorRT preferred; otherwise the name itself, checked."""
+    if flavor == "auto":
+        present = installed()
+        if not present:
+            raise FlavorError(
+                f"no TensorRT here; pip install '{EXTRAS['rtx']}' (any NVIDIA RTX GPU, builds on a CPU) "
+                f"or '{EXTRAS['tensorrt']}' (Jetson: comes with JetPack)"
+            )
+        return present[0]
+    if flavor not in MODULES:
+        raise FlavorError(f"flavor is {flavor!r}, expected auto, {' or '.join(MODULES)}")
+    return flavor
+
+
+def import_flavor(flavor: str) -> ModuleType:
+    """The Python module of a flavour. Raises FlavorError with what to install."""
+    name = MODULES[resolve(flavor)]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise FlavorError(
+            f"flavor {flavor!r} needs the Python package {name} ({error}); pip install '{EXTRAS[flavor]}'"
+        ) from error
+    except OSError as error:
+        raise FlavorError(f"Python package {name} is installed but its library does not load: {error}") from error

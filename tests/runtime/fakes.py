@@ -1,0 +1,72 @@
+"""Stand-ins for the streaming tests: a session of known speed, and a camera that misbehaves to order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics
+from runtime.contract import Contract
+from runtime.preprocess import check
+
+
+class FakeSession:
+    """Answers after ``delay`` seconds. SOD: saliency = red channel / 255; ReID: the mean colours, unit length."""
+
+    def __init__(self, delay: float = 0.0, task: str = "sod", size: tuple[int, int] = (32, 48)) -> None:
+        self.contract = Contract(task=task, model="fake", input_size=size)
+        self.delay = delay
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        for spec in self.contract.inputs:
+            check(spec, inputs[spec.name])
+        time.sleep(self.delay)
+        if self.contract.task == "sod":
+            return {"saliency": inputs["rgb"][..., 0].astype(np.float32) / 255}
+        both = np.concatenate([inputs["rgb"].mean((1, 2)), inputs["nir"].mean((1, 2))], axis=1).astype(np.float32)
+        return {"feature": both / np.linalg.norm(both, axis=1, keepdims=True)}
+
+
+def make_frame(index: int, shape: tuple[int, int] = (48, 64)) -> Frame:
+    """A small frame whose content depends on ``index``; depth in whole millimetres."""
+    rng = np.random.default_rng(index)
+    rgb = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    units = rng.integers(0, 5000, shape, dtype=np.uint16)
+    return Frame(rgb, units * np.float32(0.001), index / 30, index / 30 - 0.002, index)
+
+
+class ScriptedCamera(BaseCamera):
+    """Calls ``script(index)`` for each read: it returns a frame, None, raises, or blocks as long as it likes."""
+
+    def __init__(self, script: Callable[[int], Frame | None], *, live: bool, fps: float = 0.0) -> None:
+        lens = Intrinsics(64, 48, 60.0, 60.0, 32.0, 24.0)
+        super().__init__("scripted://", live=live, intrinsics=lens, depth_scale=0.001)
+        self._script, self._period, self._index = script, 1 / fps if fps else 0.0, 0
+        self._due = time.monotonic()
+        self.closed = threading.Event()
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        if self.closed.is_set():
+            raise CameraError("scripted://: read after close")
+        if self._period:
+            self._due = max(self._due + self._period, time.monotonic() - self._period)
+            time.sleep(max(0.0, self._due - time.monotonic()))
+        self._index += 1
+        return self._script(self._index - 1)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def lose(*_: object) -> Frame:
+    raise CameraLost("scripted://: unplugged")
+
+
+def late(*_: object) -> Frame:
+    time.sleep(0.05)
+    raise CameraTimeout("scripted://: no frame")

@@ -1,0 +1,58 @@
+"""What a camera gives → what the backbones want, as a module, so that it is defined once and travels in the graph.
+
+Colour: uint8 → [0, 1] → ImageNet mean and deviation, channels first.
+Depth:  metres, 0 = no measurement → inverse depth 1/z with z clipped to ``depth_range_m`` → standardised per image
+over the measured pixels → holes at 0, which is the mean. Inverse depth because both stereo and structured light
+measure disparity, and near objects are what matters; standardised per image because a tabletop and a street differ
+in scale and not in what stands out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Deviation (1/m) below which a depth map counts as flat: sensor noise alone must not be blown up to full contrast.
+FLAT_INVERSE_DEPTH = 0.01
+# A finger on the lens is thousands of deviations away; nothing beyond this many is informative.
+MAX_DEVIATIONS = 4.0
+
+
+class ColourInput(nn.Module):
+    """(B, H, W, 3) uint8 RGB → (B, 3, H, W) float32, standardised with ImageNet's mean and deviation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255.0 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        # Cast first: TensorRT transposes floats, not bytes.
+        return (image.float().permute(0, 3, 1, 2) - self.mean) * self.scale
+
+
+class DepthInput(nn.Module):
+    """(B, H, W) float32 metres, 0 = hole → (B, 3, H, W) float32, three equal channels, holes 0, never NaN."""
+
+    def __init__(self, depth_range_m: tuple[float, float]) -> None:
+        super().__init__()
+        near, far = depth_range_m
+        if not 0.0 < near < far:
+            raise ValueError(f"depth_range_m is {depth_range_m}, expected (near, far) in metres with 0 < near < far")
+        self.near, self.far = float(near), float(far)
+
+    def forward(self, depth: Tensor) -> Tensor:
+        depth = depth.float()  # statistics in fp32 whatever the precision around
+        valid = (depth > 0.0).float()
+        inverse = 1.0 / depth.clamp(self.near, self.far)  # holes clip to near: finite, then masked out
+        # Means rather than sums: no large numbers, and an image of holes divides 0 by the guard instead of by 0.
+        share = valid.mean(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+        mean = (valid * inverse).mean(dim=(1, 2), keepdim=True) / share
+        centred = valid * (inverse - mean)
+        variance = (centred * centred).mean(dim=(1, 2), keepdim=True) / share
+        encoded = centred / torch.sqrt(variance + FLAT_INVERSE_DEPTH**2)
+        encoded = encoded.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return encoded.unsqueeze(1).expand(-1, 3, -1, -1)

@@ -1,0 +1,141 @@
+"""The MutualFormer block (IJCV 2024, figure 2; released behaviour, parameter names kept so released weights load).
+
+    [X̂_r ‖ X̂_d] = norm1([X_r ‖ X_d])                     one LayerNorm over both modalities together
+    x̂_rd = norm1_rd(x_rd)
+    attn  = proj(SA(x̂_rd)) + proj_rd([proj_r[out_r ‖ out_rd] ‖ proj_d[out_d ‖ out_dr]])
+    x     = x_rd + drop_path(attn)
+    x     = x + drop_path(mlp(norm2(x)))
+
+24C² + 17C parameters with ``qkv_bias=False``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plugins.attributes import CdaAttributes
+from train.cda import cross_diffusion_attention, merge_heads, split_heads
+
+_DEFAULTS = CdaAttributes(num_heads=1)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops whole samples of a residual branch in training and rescales the rest by 1 / (1 - p)."""
+
+    def __init__(self, probability: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"drop_path is {probability}, expected a number in [0, 1)")
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …) → (B, …); the identity outside training."""
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        shape = (x.shape[0],) + (1,) * (x.dim() - 1)
+        return x * torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep)
+
+
+class CrossDiffusionAttention(nn.Module):
+    """The parameter-free CDA operator as a module, so that the exporter finds it by its class.
+
+    Inputs ``qkv_r``, ``qkv_d`` (B, N, 3C); outputs ``[out_r ‖ out_rd]``, ``[out_d ‖ out_dr]`` (B, N, 2C).
+    """
+
+    def __init__(self, attributes: CdaAttributes) -> None:
+        super().__init__()
+        self.attributes = attributes
+
+    def forward(self, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
+        return cross_diffusion_attention(qkv_r, qkv_d, **asdict(self.attributes))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in asdict(self.attributes).items())
+
+
+class MutualAttention(nn.Module):
+    """Self-attention on the fused stream plus CDA between the modalities."""
+
+    def __init__(
+        self, dim: int, attributes: CdaAttributes, qkv_bias: bool, attn_drop: float = 0.0, proj_drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        if dim % attributes.num_heads:
+            raise ValueError(f"dim is {dim}, expected a multiple of num_heads = {attributes.num_heads}")
+        self.num_heads = attributes.num_heads
+        self.attn_drop = attn_drop
+        self.qkv_r = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.qkv_d = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj_r = nn.Linear(2 * dim, dim)
+        self.proj_d = nn.Linear(2 * dim, dim)
+        self.proj_rd = nn.Linear(2 * dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.cda = CrossDiffusionAttention(attributes)
+
+    def forward(self, x_r: Tensor, x_d: Tensor, x_rd: Tensor) -> Tensor:
+        """``x_r``, ``x_d``, ``x_rd``: (B, N, C), normalised; returns (B, N, C)."""
+        y_r, y_d = self.cda(self.qkv_r(x_r), self.qkv_d(x_d))
+        mutual = self.proj_rd(torch.cat([self.proj_r(y_r), self.proj_d(y_d)], dim=-1))
+        query, key, value = split_heads(self.qkv(x_rd), self.num_heads)
+        own = F.scaled_dot_product_attention(query, key, value, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.proj_drop(self.proj(merge_heads(own))) + mutual
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) → (B, N, C)."""
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+
+
+class MutualFormer(nn.Module):
+    """One MutualFormer block. ``x``: [X_r ‖ X_d] (B, N, 2C); ``x_rd``: fused stream (B, N, C); returns (B, N, C)."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = False,
+        alpha: float = _DEFAULTS.alpha,
+        iterations: int = _DEFAULTS.iterations,
+        init: str = _DEFAULTS.init,
+        value_pairing: str = _DEFAULTS.value_pairing,
+        drop: float = 0.0,
+        attn_drop: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
+        self.dim = dim
+        self.norm1 = nn.LayerNorm(2 * dim)
+        self.norm1_rd = nn.LayerNorm(dim)
+        self.attn = MutualAttention(dim, attributes, qkv_bias, attn_drop, drop)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
+
+    def forward(self, x: Tensor, x_rd: Tensor) -> Tensor:
+        if x.shape[-1] != 2 * self.dim or x_rd.shape != (*x.shape[:-1], self.dim):
+            raise ValueError(
+                f"x is {tuple(x.shape)} and x_rd {tuple(x_rd.shape)}, "
+                f"expected (B, N, {2 * self.dim}) and (B, N, {self.dim})"
+            )
+        x_r, x_d = self.norm1(x).split(self.dim, dim=-1)
+        x = x_rd + self.drop_path(self.attn(x_r, x_d, self.norm1_rd(x_rd)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
