@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from plugins.attributes import CdaAttributes
-from tests.plugins.support import RUNTIME_PHASE, Driver, Engine, Harness, assert_two_times, random_qkv
+from tests.plugins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
+from tests.plugins.support import assert_two_times, random_qkv
 
 FP32, FP16, BF16 = 0, 1, 7
 SHAPE = (2, 33, 3 * 2 * 8)

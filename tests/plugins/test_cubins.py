@@ -123,6 +123,15 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         aot.compile_all((87,), tmp_path / "first" / "cache", 1, (Variant("cda_columns", "fp16", 16, 8),))
 
 
+def test_only_code_decides_whether_kernels_are_compiled_again(tmp_path: Path) -> None:
+    file = tmp_path / "kernels.py"
+    seen = []
+    for text in ('"""A."""\nx = 1  # why\n', '"""B."""\n\nx = 1\n', "x = 2\n"):
+        file.write_text(text)
+        seen.append(aot._code(file))
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_occupancy_arithmetic() -> None:
     """Worked by hand: 255 registers → 256 · 32 · 4 = 32768 per block of 4 warps → 2 blocks of 65536."""
     assert resident_blocks(87, 255, 4, 20480, 0) == 2

@@ -121,9 +121,7 @@ def test_every_head_dim_has_a_variant_and_every_variant_a_tile() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("head_dim", [4, 8, 16, 32, 64, 128])
-@pytest.mark.parametrize(
-    ("iterations", "init", "value_pairing"), [(1, "identity", "released"), (3, "cross", "figure")]
-)
+@pytest.mark.parametrize(("iterations", "init", "value_pairing"), [(1, "identity", "released"), (3, "cross", "figure")])
 def test_jitted_kernels_on_a_gpu(
     dtype: torch.dtype, head_dim: int, iterations: int, init: str, value_pairing: str
 ) -> None:

@@ -192,8 +192,7 @@ HARNESS IPluginV3* harness_attach(IPluginV3* plugin) { return runtime(plugin)->a
 HARNESS void harness_destroy(IPluginV3* plugin) { delete plugin; }
 
 HARNESS int harness_shape(IPluginV3* plugin, int type, int64_t batch, int64_t tokens, int64_t width) {
-  nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width),
-                                            describe(type, batch, tokens, width)};
+  nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width), describe(type, batch, tokens, width)};
   nvinfer1::PluginTensorDesc const out[2] = {describe(type, batch, tokens, width / 3 * 2),
                                              describe(type, batch, tokens, width / 3 * 2)};
   return runtime(plugin)->onShapeChange(in, 2, out, 2);
