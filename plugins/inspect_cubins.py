@@ -77,6 +77,11 @@ class Report:
     size: int
 
     @property
+    def tensor_core_per_tile(self) -> float:
+        """Tensor-core instructions of one warp (or warp group) for one tile of one modality."""
+        return self.tensor_core / (2 if self.kernel == "cda_rows" else 1)
+
+    @property
     def spills(self) -> bool:
         return self.stack > 0 or self.local_instructions > 0
 

@@ -58,10 +58,10 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("sod 320 stride 32", 1, 100, 8, 8),
-    Workload("sod 320 stride 16", 1, 400, 8, 8),
-    Workload("reid vit-b16 256", 1, 257, 12, 64),
-    Workload("long sequence", 1, 1936, 8, 64),
+    Workload("SOD 320², stride 32", 1, 100, 8, 8),
+    Workload("SOD 320², stride 16", 1, 400, 8, 8),
+    Workload("ReID ViT-B/16 256²", 1, 257, 12, 64),
+    Workload("1936 tokens, 8 x 64", 1, 1936, 8, 64),
 )
 
 _VALUES = {"cda_rows": 3, "cda_columns": 2}  # products per tile
