@@ -27,7 +27,7 @@ def built() -> Path:
     BUILD.mkdir(parents=True, exist_ok=True)
     with open(BUILD / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        options = (f"-DMUTUALFORMER_SANITIZE={SANITIZE}",) if SANITIZE else ()
+        options = (f"-DMUTUALFORMER_SANITIZE={SANITIZE}", "-DMUTUALFORMER_ARCHITECTURES=")  # all of them
         build.build(BUILD, ("all", "test_cuda_driver", "plugin_harness"), options)
     return BUILD
 
