@@ -15,7 +15,7 @@ import pytest
 
 from plugins import aot, roofline, toolchain
 from plugins.inspect_cubins import MULTIPROCESSORS, Report, inspect, resident_blocks
-from plugins.tiles import ARCHITECTURES, VARIANTS, Variant
+from plugins.tiles import ARCHITECTURES, VARIANTS, Variant, variant_named
 from tests.plugins import support
 
 
