@@ -12,6 +12,7 @@ are assembled with ptxas ≤ 12.6, so that any CUDA 12.6 driver (JetPack 6.2) lo
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -24,11 +25,10 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from plugins.locate import package_folder
 from plugins.tiles import ARCHITECTURES, VARIANTS, Tile, Variant, tile_for
+from plugins.toolchain import find_ptxas, ptx_version, target_name
 
 _PTX_FAMILY = {86: 80, 87: 80, 89: 80, 120: 80}
-_ARCH_SPECIFIC = (90, 100, 110)  # wgmma and tcgen05 need the "a" targets, whose cubins run on that chip only
 _REVISION = 4  # raise when this file changes what it produces
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
 
@@ -50,55 +50,7 @@ class Image:
     sha256: str
 
 
-def target_name(arch: int) -> str:
-    """ptxas' name of an architecture."""
-    return f"sm_{arch}a" if arch in _ARCH_SPECIFIC else f"sm_{arch}"
-
-
-def _version(ptxas: Path) -> tuple[int, int]:
-    text = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
-    major, minor = re.search(r"release (\d+)\.(\d+)", text).groups()  # type: ignore[union-attr]
-    return int(major), int(minor)
-
-
-def _ptx_version(ptxas: tuple[int, int]) -> int:
-    """The PTX language an assembler knows, as Triton counts it: 12.6 → 85, 12.9 → 88, 13.x → 90."""
-    major, minor = ptxas
-    return 80 + minor - (minor >= 6) if major == 12 else 90
-
-
-def find_triton_tool(name: str) -> Path:
-    """cuobjdump, nvdisasm, ptxas or ptxas-blackwell of the triton package. Raises RuntimeError if it is missing."""
-    folder = package_folder("triton")
-    path = folder / "backends" / "nvidia" / "bin" / name if folder else Path(name)
-    if not path.is_file():
-        raise RuntimeError(f"{name} was not found in the triton package: pip install triton")
-    return path
-
-
-def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
-    """The assembler for ``arch`` and its version. Raises RuntimeError naming what to install."""
-    candidates: list[Path] = []
-    if arch <= 90:
-        if "MUTUALFORMER_PTXAS" in os.environ:
-            candidates.append(Path(os.environ["MUTUALFORMER_PTXAS"]))
-        if folder := package_folder("nvidia.cuda_nvcc"):
-            candidates.append(folder / "bin" / "ptxas")
-        candidates.append(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "ptxas")
-        accepted = [(p, _version(p)) for p in candidates if p.is_file()]
-        for path, version in accepted:
-            if version <= (12, 6):
-                return path, version
-        raise RuntimeError(
-            f"sm_{arch} needs ptxas 12.6 or older (found {[f'{p} {v[0]}.{v[1]}' for p, v in accepted] or 'none'}): "
-            "pip install nvidia-cuda-nvcc-cu12==12.6.85"
-        )
-    # 12.9 knows sm_100 and sm_120 and loads on more drivers than 13.x; only sm_110 (Thor) needs 13.x.
-    path = find_triton_tool("ptxas-blackwell" if arch == 110 else "ptxas")
-    return path, _version(path)
-
-
-def _ptx(variant: Variant, tile: Tile, capability: int, ptx_version: int) -> tuple[str, dict[str, int]]:
+def _ptx(variant: Variant, tile: Tile, capability: int, language: int) -> tuple[str, dict[str, int]]:
     """PTX of one variant, its entry renamed to the variant's name, and Triton's metadata."""
     import triton
     from triton._C.libtriton import ir
@@ -125,7 +77,7 @@ def _ptx(variant: Variant, tile: Tile, capability: int, ptx_version: int) -> tup
     target = GPUTarget("cuda", capability, 32)
     backend = make_backend(target)
     options = backend.parse_options(
-        {"num_warps": tile.warps, "num_stages": tile.stages, "ptx_version": ptx_version, "sanitize_overflow": False}
+        {"num_warps": tile.warps, "num_stages": tile.stages, "ptx_version": language, "sanitize_overflow": False}
     )
     context = ir.context()
     ir.load_dialects(context)
@@ -151,7 +103,7 @@ def _parameters(ptx: str) -> list[str]:
 
 def _assemble(ptx: str, arch: int) -> bytes:
     ptxas, version = find_ptxas(arch)
-    ptx = re.sub(r"^\.version [\d.]+", f".version {'.'.join(str(_ptx_version(version)))}", ptx, flags=re.MULTILINE)
+    ptx = re.sub(r"^\.version [\d.]+", f".version {'.'.join(str(ptx_version(version)))}", ptx, flags=re.MULTILINE)
     ptx = re.sub(r"^\.target sm_\w+", f".target {target_name(arch)}", ptx, flags=re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
@@ -167,7 +119,7 @@ def _compile(variant: Variant, tile: Tile, todo: list[tuple[int, str]], cache: s
     """Compile one variant once and assemble it for every (architecture, cache key) in ``todo``."""
     first = todo[0][0]
     oldest = min(find_ptxas(arch)[1] for arch, _ in todo)
-    ptx, metadata = _ptx(variant, tile, _PTX_FAMILY.get(first, first), _ptx_version(oldest))
+    ptx, metadata = _ptx(variant, tile, _PTX_FAMILY.get(first, first), ptx_version(oldest))
     for arch, key in todo:
         cubin = _assemble(ptx, arch)
         image = Image(
@@ -175,9 +127,7 @@ def _compile(variant: Variant, tile: Tile, todo: list[tuple[int, str]], cache: s
             metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(cubin).hexdigest(),
         )  # fmt: skip
         write_file(Path(cache, f"{key}.cubin"), cubin)
-        write_file(
-            Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode()
-        )  # last: its presence means complete
+        write_file(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -191,6 +141,15 @@ def write_file(path: Path, data: bytes) -> None:
     os.replace(file.name, path)
 
 
+def _code(path: Path) -> bytes:
+    """A Python file without what does not change its meaning: comments, docstrings, layout."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
+
+
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/mutualformer/cubins."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mutualformer" / "cubins"
@@ -202,7 +161,7 @@ def compile_all(
     """Every variant for every architecture, from the cache where its inputs have not changed."""
     import triton
 
-    kernels = Path(__file__).with_name("cda_kernels.py").read_bytes()
+    kernels = _code(Path(__file__).with_name("cda_kernels.py"))
     versions = {arch: find_ptxas(arch)[1] for arch in architectures}
     keys: dict[tuple[int, Variant], str] = {}
     groups: dict[tuple[Variant, Tile, int], list[tuple[int, str]]] = {}

@@ -94,8 +94,8 @@ bool read_field(PluginField const& field, Config& config, std::string& error) {
     double alpha = -1;
     bool const readable = read_number(field, alpha);
     if (!readable || !(alpha >= 0.0 && alpha <= 1.0)) {
-      error = "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) +
-              ", expected a number in [0, 1]";
+      error =
+          "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) + ", expected a number in [0, 1]";
       return false;
     }
     a.alpha = static_cast<float>(alpha);
@@ -161,9 +161,7 @@ nvinfer1::IPluginV3* CdaPluginCreator::createPlugin(nvinfer1::AsciiChar const* n
 
 nvinfer1::AsciiChar const* CdaPluginCreator::getPluginName() const noexcept { return generated::kOpType; }
 nvinfer1::AsciiChar const* CdaPluginCreator::getPluginVersion() const noexcept { return generated::kPluginVersion; }
-nvinfer1::AsciiChar const* CdaPluginCreator::getPluginNamespace() const noexcept {
-  return generated::kPluginNamespace;
-}
+nvinfer1::AsciiChar const* CdaPluginCreator::getPluginNamespace() const noexcept { return generated::kPluginNamespace; }
 
 }  // namespace mutualformer
 

@@ -75,9 +75,7 @@ def _attend(
     for start in range(0, tokens, BLOCK_N):
         cols = start + tl.arange(0, BLOCK_N)
         col_ok = cols < tokens
-        k = tl.load(
-            k_ptr + cols[None, :] * k_stride + dims[:, None], mask=dim_ok[:, None] & col_ok[None, :], other=0.0
-        )
+        k = tl.load(k_ptr + cols[None, :] * k_stride + dims[:, None], mask=dim_ok[:, None] & col_ok[None, :], other=0.0)
         scores = _scores(q, k, scale_log2)
         scores = tl.where(col_ok[None, :], scores, float("-inf"))
         new_max = tl.maximum(row_max, tl.max(scores, 1))

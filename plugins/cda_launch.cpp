@@ -44,8 +44,8 @@ double lse_weight(int64_t tokens) {
 
 }  // namespace
 
-bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes const& attributes,
-                    Shape const& shape, Buffers const& buffers, void* stream, std::string& error) {
+bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes const& attributes, Shape const& shape,
+                    Buffers const& buffers, void* stream, std::string& error) {
   KernelImage const& image = *kernel.image;
   Arguments arguments;
   auto const address = [&](Address const& a) {
@@ -97,9 +97,8 @@ bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes
   unsigned const modalities = launch.kernel == Kernel::kColumns ? 2 : 1;
   unsigned const threads = static_cast<unsigned>(image.warps) * 32;
   CudaDriver const& driver = cuda_driver();
-  CuResult const result =
-      driver.cuLaunchKernel(kernel.function, blocks, matrices, modalities, threads, 1, 1, image.shared,
-                            static_cast<CuStream>(stream), arguments.data(), nullptr);
+  CuResult const result = driver.cuLaunchKernel(kernel.function, blocks, matrices, modalities, threads, 1, 1,
+                                                image.shared, static_cast<CuStream>(stream), arguments.data(), nullptr);
   if (result != 0) error = driver.describe("cuLaunchKernel", result) + " for " + image.name;
   return result == 0;
 }

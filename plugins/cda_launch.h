@@ -14,7 +14,7 @@ struct Buffers {
 };
 
 // Enqueues one launch on `stream`. No allocation, no synchronisation. On failure false and a sentence in `error`.
-bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes const& attributes,
-                    Shape const& shape, Buffers const& buffers, void* stream, std::string& error);
+bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes const& attributes, Shape const& shape,
+                    Buffers const& buffers, void* stream, std::string& error);
 
 }  // namespace mutualformer

@@ -171,9 +171,11 @@ int32_t CdaPlugin::configurePlugin(nvinfer1::DynamicPluginTensorDesc const* inpu
 size_t CdaPlugin::getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t,
                                    nvinfer1::DynamicPluginTensorDesc const*, int32_t) const noexcept {
   size_t bytes = 0;
-  guarded("getWorkspaceSize", [&](std::string&) {
-    Shape const largest{inputs[0].max.d[0], inputs[0].max.d[1], config_.head_dim};
-    bytes = make_schedule(config_.attributes, largest, config_.type).workspace_bytes;
+  guarded("getWorkspaceSize", [&](std::string& error) {
+    CdaPlugin probe(config_);  // type and head_dim from the tensors: this may be asked before configurePlugin
+    if (!probe.adopt(inputs[0].desc.type, inputs[0].max.d[2], error)) return false;
+    Shape const largest{inputs[0].max.d[0], inputs[0].max.d[1], probe.config_.head_dim};
+    bytes = make_schedule(config_.attributes, largest, probe.config_.type).workspace_bytes;
     return true;
   });
   return bytes;

@@ -41,17 +41,15 @@ class CdaPlugin final : public nvinfer1::IPluginV3,
   int32_t getNbOutputs() const noexcept override { return 2; }
   int32_t getOutputDataTypes(nvinfer1::DataType* outputs, int32_t nb_outputs, nvinfer1::DataType const* inputs,
                              int32_t nb_inputs) const noexcept override;
-  int32_t getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nb_inputs,
-                          nvinfer1::DimsExprs const* shape_inputs, int32_t nb_shape_inputs,
-                          nvinfer1::DimsExprs* outputs, int32_t nb_outputs,
+  int32_t getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nb_inputs, nvinfer1::DimsExprs const* shape_inputs,
+                          int32_t nb_shape_inputs, nvinfer1::DimsExprs* outputs, int32_t nb_outputs,
                           nvinfer1::IExprBuilder& builder) noexcept override;
-  bool supportsFormatCombination(int32_t position, nvinfer1::DynamicPluginTensorDesc const* tensors,
-                                 int32_t nb_inputs, int32_t nb_outputs) noexcept override;
+  bool supportsFormatCombination(int32_t position, nvinfer1::DynamicPluginTensorDesc const* tensors, int32_t nb_inputs,
+                                 int32_t nb_outputs) noexcept override;
   int32_t configurePlugin(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
                           nvinfer1::DynamicPluginTensorDesc const* outputs, int32_t nb_outputs) noexcept override;
   size_t getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
-                          nvinfer1::DynamicPluginTensorDesc const* outputs,
-                          int32_t nb_outputs) const noexcept override;
+                          nvinfer1::DynamicPluginTensorDesc const* outputs, int32_t nb_outputs) const noexcept override;
 
   // Runtime
   int32_t onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32_t nb_inputs,

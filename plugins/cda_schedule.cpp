@@ -49,8 +49,7 @@ Schedule make_schedule(Attributes const& a, Shape const& shape, Type type) {
     schedule.launches.push_back({Kernel::kRows, keys, exchanged(values), u, u, diffused, kNext | kResidual | kLse});
   } else {
     u = next_power();
-    schedule.launches.push_back(
-        {Kernel::kRows, keys, values, outputs, u, diffused, kSelf | kNext | kResidual | kLse});
+    schedule.launches.push_back({Kernel::kRows, keys, values, outputs, u, diffused, kSelf | kNext | kResidual | kLse});
   }
   for (int32_t k = 1; k < a.iterations; ++k) {
     Pair const following = next_power();

@@ -21,8 +21,8 @@ struct CudaDriver {
   CuResult (*cuModuleGetFunction)(CuFunction*, CuModule, char const*) = nullptr;
   CuResult (*cuModuleUnload)(CuModule) = nullptr;
   CuResult (*cuFuncSetAttribute)(CuFunction, int, int) = nullptr;
-  CuResult (*cuLaunchKernel)(CuFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
-                             CuStream, void**, void**) = nullptr;
+  CuResult (*cuLaunchKernel)(CuFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CuStream,
+                             void**, void**) = nullptr;
 
   std::string error;  // why the driver cannot be used; empty if it can
 

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plugins.aot import default_cache, find_triton_tool, write_file
+from plugins.aot import default_cache, write_file
 from plugins.library import find
 from plugins.tiles import variant_named
+from plugins.toolchain import find_triton_tool
 
 _TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")
 _REVISION = 1  # raise when a report gains or changes a field
@@ -74,6 +75,11 @@ class Report:
     blocks: int
     occupancy: float
     size: int
+
+    @property
+    def tensor_core_per_tile(self) -> float:
+        """Tensor-core instructions of one warp (or warp group) for one tile of one modality."""
+        return self.tensor_core / (2 if self.kernel == "cda_rows" else 1)
 
     @property
     def spills(self) -> bool:

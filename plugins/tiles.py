@@ -52,6 +52,7 @@ _BY_ARCHITECTURE: dict[tuple[int, str, str, int], Tile] = {
     (100, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
     (110, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
     (120, "cda_rows", "fp16", 64): Tile(64, 16, 4, 2),  # 64 x 32 spills 24 bytes
+    (120, "cda_rows", "fp32", 128): Tile(16, 16, 8, 2),  # 16 x 32 spills 32 bytes
 }
 
 # sm_75: this Triton has no tensor-core path for it, so fp16 is computed like fp32, in yet smaller tiles.

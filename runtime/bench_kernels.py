@@ -47,7 +47,7 @@ def collect(reports: Sequence[Report]) -> dict[str, Any]:
         "plugin_sha256": sha256(find()),
         "devices": [asdict(d) for d in DEVICES],
         "workloads": [asdict(w) for w in WORKLOADS],
-        "kernels": [{**asdict(r), "spills": r.spills} for r in reports],
+        "kernels": [{**asdict(r), "tensor_core_per_tile": r.tensor_core_per_tile, "spills": r.spills} for r in reports],
         "roofline": [
             estimate(reports, device, work, dtype)
             for device in DEVICES

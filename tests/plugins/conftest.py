@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import support
+from tests.plugins import simulator, support
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +21,12 @@ def plugin_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _driver(plugin_path: Path) -> support.Driver:
-    return support.Driver(support.built())
+def _driver(plugin_path: Path) -> simulator.Driver:
+    return simulator.Driver(support.built())
 
 
 @pytest.fixture
-def driver(_driver: support.Driver) -> Iterator[support.Driver]:
+def driver(_driver: simulator.Driver) -> Iterator[simulator.Driver]:
     """The test driver, fresh; fails the test if a launch raised in Python."""
     _driver.reset()
     yield _driver
@@ -34,5 +34,8 @@ def driver(_driver: support.Driver) -> Iterator[support.Driver]:
 
 
 @pytest.fixture
-def harness(driver: support.Driver, plugin_path: Path) -> support.Harness:
-    return support.Harness(support.built(), plugin_path)
+def harness(driver: simulator.Driver, plugin_path: Path) -> Iterator[simulator.Harness]:
+    """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
+    found = simulator.Harness(support.built(), plugin_path)
+    yield found
+    found.release_log()

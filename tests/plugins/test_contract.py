@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from plugins.attributes import CdaAttributes
-from tests.plugins.support import RUNTIME_PHASE, Driver, Engine, Harness, assert_two_times, random_qkv
+from tests.plugins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
+from tests.plugins.support import assert_two_times, random_qkv
 
 FP32, FP16, BF16 = 0, 1, 7
 SHAPE = (2, 33, 3 * 2 * 8)
@@ -52,6 +53,15 @@ def test_workspace_is_what_the_readme_says(
     tensor = batch * tokens * heads * head_dim * (2 if dtype == torch.float16 else 4)
     assert engine.workspace_bytes == (lse if pairs == 0 else _align(lse) + pairs * 2 * _align(tensor))
     engine.close()
+
+
+def test_workspace_does_not_depend_on_configure_having_been_called(harness: Harness) -> None:
+    plugin = harness.create({"num_heads": 2, "iterations": 2})
+    assert plugin
+    before = harness.workspace(plugin, FP16, SHAPE)
+    assert harness.configure(plugin, FP16, SHAPE) == 0
+    assert before == harness.workspace(plugin, FP16, SHAPE) > 2 * 2 * 2 * 33 * 4
+    harness.destroy(plugin)
 
 
 def test_default_path_is_two_launches_and_only_the_log_sum_exp(driver: Driver, harness: Harness) -> None:
@@ -257,6 +267,36 @@ def test_threads_enqueue_at_once(driver: Driver, harness: Harness) -> None:
     assert not failures, failures
     assert driver.calls("cuModuleLoadData") == 4
     assert {stream for _, _, stream in driver.launches} == {1, 2}
+
+
+def test_many_threads_share_the_module_cache(driver: Driver, harness: Harness) -> None:
+    """Eight threads in four contexts create, attach and enqueue at once; every kernel is loaded once per context."""
+    driver.library.test_driver_on_launch(None)  # launches succeed at once, so that the C++ parts contend
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(8)
+
+    def work(index: int) -> None:
+        try:
+            driver.library.test_driver_set_context(9000 + index % 4)
+            barrier.wait(60)
+            for round_ in range(10):
+                engine = Engine(harness, CdaAttributes(2, iterations=1 + round_ % 3), SHAPE, torch.float32)
+                qkv = random_qkv(SHAPE, torch.float32, index)
+                for _ in range(5):
+                    assert engine.run(qkv, qkv) == 0, harness.log()
+                engine.close()
+        except BaseException as error:
+            failures.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    assert driver.calls("cuModuleLoadData") == 2 * 4
+    assert driver.calls("cuLaunchKernel") == 8 * 5 * sum(2 * (1 + r % 3) for r in range(10))
 
 
 def test_cuda_graph_capture_sees_launches_only(driver: Driver, harness: Harness) -> None:

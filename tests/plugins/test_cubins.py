@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from plugins import aot, roofline
+from plugins import aot, roofline, toolchain
 from plugins.inspect_cubins import MULTIPROCESSORS, Report, inspect, resident_blocks
 from plugins.tiles import ARCHITECTURES, VARIANTS, Variant, variant_named
 from tests.plugins import support
@@ -35,22 +36,32 @@ def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, 
     assert found == {(v.name, arch) for v in VARIANTS for arch in ARCHITECTURES}
 
 
-def test_nothing_spills_up_to_head_dim_64_on_sm_80_and_newer(manifest: list[dict[str, Any]]) -> None:
-    """All of them by the resource usage recorded in the cubin (a stack is where spills live)."""
-    blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
-    cuobjdump = Path(aot.find_triton_tool("cuobjdump"))
-    spilling = []
+def test_every_kernel_fits_its_multiprocessor(manifest: list[dict[str, Any]]) -> None:
     for image in manifest:
-        if image["arch"] < 80 or variant_named(str(image["name"])).block_d > 64:
-            continue
-        path = support.BUILD / "generated" / "inspected.cubin"
+        limit = MULTIPROCESSORS[image["arch"]]
+        assert image["shared"] + limit.shared_reserved <= limit.shared, image
+        assert image["tensor_memory"] <= 512, image
+        assert image["warps"] <= 8, image
+
+
+def test_nothing_spills_and_orin_holds_two_blocks(manifest: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Every kernel, by the resource usage recorded in the cubin (a stack is where spills live)."""
+    blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
+    cuobjdump = toolchain.find_triton_tool("cuobjdump")
+    path = tmp_path / "kernel.cubin"
+    spilling, alone = [], []
+    for image in manifest:
         path.write_bytes(blob[image["offset"] : image["offset"] + image["size"]])
         done = subprocess.run([cuobjdump, "-res-usage", path], capture_output=True, text=True)
-        text = done.stdout + done.stderr
-        assert "REG:" in text, text
-        if "STACK:0 " not in text or "LOCAL:0 " not in text:
-            spilling.append((image["name"], image["arch"], text.split("REG:")[1].split()[:4]))
+        usage = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", done.stdout + done.stderr))
+        assert usage.keys() == {"REG", "STACK", "LOCAL"}, done.stdout + done.stderr
+        if usage["STACK"] != "0" or usage["LOCAL"] != "0":
+            spilling.append((image["name"], image["arch"], usage))
+        resources = (image["warps"], image["shared"], image["tensor_memory"])
+        if image["arch"] == 87 and variant_named(image["name"]).block_d <= 64:
+            alone += [image["name"]] * (resident_blocks(87, int(usage["REG"]), *resources) < 2)
     assert not spilling
+    assert not alone
 
 
 @pytest.mark.parametrize("arch", [a for a in ARCHITECTURES if a >= 80])
@@ -67,15 +78,15 @@ def test_tensor_cores_and_no_local_memory(arch: int, manifest: list[dict[str, An
 
 def test_tensor_core_instructions_are_those_the_tiles_need(manifest: list[dict[str, Any]]) -> None:
     """mma.m16n8k16 is 4096 flops: the count in the code is the tile's flops, per warp, no more and no less."""
-    for name, products, loops in (("cda_rows_fp16_d64_u8", 3, 2), ("cda_columns_fp16_d64_u8", 2, 1)):
+    for name, products in (("cda_rows_fp16_d64_u8", 3), ("cda_columns_fp16_d64_u8", 2)):
         report = _reports(manifest, [(name, 87)])[0]
         per_tile = 2 * products * report.block_m * report.block_n * report.block_d / 4096 / report.warps
-        assert report.tensor_core == loops * per_tile
+        assert report.tensor_core_per_tile == per_tile
 
 
 def test_orin_is_assembled_by_ptxas_12_6(manifest: list[dict[str, Any]]) -> None:
     for arch in (75, 80, 86, 87, 89, 90):
-        assert aot.find_ptxas(arch)[1] <= (12, 6)
+        assert toolchain.find_ptxas(arch)[1] <= (12, 6)
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
     versions = {
         int.from_bytes(blob[i["offset"] + 20 : i["offset"] + 24], "little") for i in manifest if i["arch"] == 87
@@ -115,6 +126,15 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         aot.compile_all((87,), tmp_path / "first" / "cache", 1, (Variant("cda_columns", "fp16", 16, 8),))
 
 
+def test_only_code_decides_whether_kernels_are_compiled_again(tmp_path: Path) -> None:
+    file = tmp_path / "kernels.py"
+    seen = []
+    for text in ('"""A."""\nx = 1  # why\n', '"""B."""\n\nx = 1\n', "x = 2\n"):
+        file.write_text(text)
+        seen.append(aot._code(file))
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_occupancy_arithmetic() -> None:
     """Worked by hand: 255 registers → 256 · 32 · 4 = 32768 per block of 4 warps → 2 blocks of 65536."""
     assert resident_blocks(87, 255, 4, 20480, 0) == 2
@@ -133,5 +153,12 @@ def test_roofline_counts_the_operator(manifest: list[dict[str, Any]]) -> None:
     qkv, y, lse = 2 * 484 * 3 * 512 * 2, 2 * 484 * 2 * 512 * 2, 2 * 2 * 8 * 484 * 4
     assert costs[0].compulsory_bytes == 2 * qkv + 2 * y + lse
     assert all(c.issued_flops >= c.useful_flops and c.issued_bytes >= c.compulsory_bytes for c in costs)
-    slowest = roofline.roofline_seconds(costs[0], roofline.DEVICES[0], "fp16")
-    assert slowest == pytest.approx(costs[0].issued_flops / 10.24e12, rel=1e-3)
+    nano = roofline.DEVICES[0]
+    assert roofline.roofline_seconds(costs[0], nano, "fp16") == pytest.approx(
+        costs[0].issued_flops / 10.24e12, rel=1e-3
+    )
+    narrow = roofline.cost(
+        _reports(manifest, [("cda_columns_fp16_d16_u8", 87)])[0], roofline.Workload("", 1, 484, 8, 8)
+    )
+    assert narrow.exponentials == 2 * 8 * 512 * 512, "two modalities, whole tiles"
+    assert roofline.roofline_seconds(narrow, nano, "fp16") == pytest.approx(narrow.exponentials / 80e9)

@@ -14,10 +14,10 @@ from tests.plugins.support import assert_two_times, random_qkv
 from train.cda import cross_diffusion_attention_released
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),
-    tokens=st.integers(1, 90),
+    tokens=st.integers(1, 70),
     heads=st.integers(1, 3),
     head_dim=st.integers(4, 128),
     alpha=st.floats(0, 1, width=32),
@@ -71,6 +71,7 @@ def test_flat_and_peaked_attention(dtype: torch.dtype, scale: float) -> None:
     assert_two_times(result, qkv_r, qkv_d, attributes)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:All-NaN slice:RuntimeWarning")
 def test_nan_stays_in_its_batch_and_head() -> None:
     """A NaN in one head of one image must not leak into others."""
     qkv_r, qkv_d = (random_qkv((2, 40, 3 * 2 * 8), torch.float32, seed) for seed in (7, 8))
@@ -120,9 +121,7 @@ def test_every_head_dim_has_a_variant_and_every_variant_a_tile() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("head_dim", [4, 8, 16, 32, 64, 128])
-@pytest.mark.parametrize(
-    ("iterations", "init", "value_pairing"), [(1, "identity", "released"), (3, "cross", "figure")]
-)
+@pytest.mark.parametrize(("iterations", "init", "value_pairing"), [(1, "identity", "released"), (3, "cross", "figure")])
 def test_jitted_kernels_on_a_gpu(
     dtype: torch.dtype, head_dim: int, iterations: int, init: str, value_pairing: str
 ) -> None:

@@ -112,13 +112,13 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(int type, int64_t batch, 
 extern "C" {
 #define HARNESS __attribute__((visibility("default")))
 
-// Routes the library's messages into the harness. `library` must already be loaded.
-HARNESS int harness_record_log(char const* library) {
+// Routes the library's messages into the harness, or back to where they went. `library` must already be loaded.
+HARNESS int harness_record_log(char const* library, int record) {
   void* const handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
   if (handle == nullptr) return -1;
   auto const set = reinterpret_cast<void (*)(nvinfer1::ILoggerFinder*)>(dlsym(handle, "setLoggerFinder"));
   if (set == nullptr) return -1;
-  set(&g_recorder);
+  set(record ? &g_recorder : nullptr);
   return 0;
 }
 
@@ -192,8 +192,7 @@ HARNESS IPluginV3* harness_attach(IPluginV3* plugin) { return runtime(plugin)->a
 HARNESS void harness_destroy(IPluginV3* plugin) { delete plugin; }
 
 HARNESS int harness_shape(IPluginV3* plugin, int type, int64_t batch, int64_t tokens, int64_t width) {
-  nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width),
-                                            describe(type, batch, tokens, width)};
+  nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width), describe(type, batch, tokens, width)};
   nvinfer1::PluginTensorDesc const out[2] = {describe(type, batch, tokens, width / 3 * 2),
                                              describe(type, batch, tokens, width / 3 * 2)};
   return runtime(plugin)->onShapeChange(in, 2, out, 2);

@@ -162,8 +162,8 @@ DRIVER_CALL cuFuncSetAttribute(void* function, int attribute, int value) {
   return kSuccess;
 }
 
-DRIVER_CALL cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                           unsigned bz, unsigned shared, void* stream, void** arguments, void** extra) {
+DRIVER_CALL cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                           unsigned shared, void* stream, void** arguments, void** extra) {
   ENTER(cuLaunchKernel);
   Callback callback = nullptr;
   std::string name;
