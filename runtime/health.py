@@ -27,7 +27,7 @@ class Health:
             self._print, self._same_since, self._repeats = fingerprint, now, 0
         else:
             self._repeats += 1
-        if frame.nir is None and not frame.depth.any():
+        if frame.nir is None and not (frame.depth[::8].any() or frame.depth.any()):
             self._empty_since = now if self._empty_since is None else self._empty_since
         else:
             self._empty_since = None

@@ -14,6 +14,7 @@ if not __package__:  # run as a file: the repository root stands in for this fol
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -71,6 +72,8 @@ def stream(
     if as_json:
         pipeline.sinks.append(SinkRunner(JsonLines(sys.stdout, pipeline.stop), capacity=256))
     if rerun:
+        if importlib.util.find_spec("rerun") is None:
+            raise StreamError("--rerun needs the package rerun-sdk: pip install 'mutualformer[rerun]'")
         from runtime.rerun_sink import RerunSink
 
         pipeline.sinks.append(SinkRunner(RerunSink(), latest=True))

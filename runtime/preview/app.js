@@ -55,7 +55,7 @@ function present(images) {
   if (images.saliency) images.saliency.close();
   show($("rgb"), view.rgb);
   if (view.second) show($("second"), view.second);
-  $("second-name").textContent = images.nir ? "Near infrared" : "Depth (near is warm, holes are black)";
+  $("second-name").textContent = images.nir ? "Near infrared" : "Depth (near is warm)";
   $("title").textContent = view.mask ? "Saliency" : "Camera";
   blend();
   body.dataset.frames = String(Number(body.dataset.frames) + 1);

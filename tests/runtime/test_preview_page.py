@@ -18,7 +18,8 @@ from tests.runtime.fakes import FakeSession
 from tests.runtime.webdriver import CHROMIUM, DRIVER, Browser
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="Chromium and chromedriver are not installed (apt install chromium-driver)"
+    CHROMIUM is None or DRIVER is None,
+    reason="Chromium and chromedriver are not installed (apt install chromium-driver)",
 )
 
 # Mean and checksum of a canvas's pixels.
@@ -72,7 +73,8 @@ def frames(browser: Browser) -> int:
 
 def slide(browser: Browser, value: int) -> None:
     browser.run(
-        "const s = document.getElementById('opacity'); s.value = arguments[0]; s.dispatchEvent(new Event('input'));", value
+        "const s = document.getElementById('opacity'); s.value = arguments[0]; s.dispatchEvent(new Event('input'));",
+        value,
     )
 
 

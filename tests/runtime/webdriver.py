@@ -25,7 +25,9 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="page-test-", ignore_cleanup_errors=True)
         assert CHROMIUM is not None
         assert DRIVER is not None
-        self._driver = subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._driver = subprocess.Popen(
+            [DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self._base = f"http://127.0.0.1:{port}"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         arguments += [f"--window-size={width},{height}", f"--user-data-dir={self._profile.name}"]
