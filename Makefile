@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 	@touch $@
 
 plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin.so
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m plugins.build
+	@$(BIN)/python -m plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 	@$(BIN)/python export/demo.py --out out/demo

@@ -44,7 +44,7 @@ class BuildResult:
 def make_logger(trt: ModuleType) -> Any:
     """An ILogger that keeps everything and passes warnings and errors on, less what only says "no GPU here"."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.messages: list[str] = []

@@ -20,19 +20,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from export import report
 from export.budgets import BUDGETS
 from export.compare import TensorComparison, violations
 from export.errors import ExportError
+from export.precision import heavy_node_types, precision_problems
 from runtime import session as sessions
 from runtime.cli import run_verb
 from runtime.files import write_json
 from runtime.preprocess import prepare
 from runtime.progress import progress
 from runtime.session import Session
-from train.data.source import open_data
+from train.data.spec import open_data
 from train.metrics import sod_metrics
 
 SCHEMA_VERSION = 1
@@ -123,7 +125,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         worst = tensors.add(r, c)
         mask = item.mask
         if mask is None:
-            mask = (r >= 0.5).astype(np.uint8)
+            mask = np.where(r >= 0.5, 255, 0).astype(np.uint8)
         elif mask.shape != r.shape:
             mask = report.resize_mask(mask, r.shape)
         for kept, output in zip(maps, (r, c), strict=True):
@@ -157,17 +159,41 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data."""
     with open_session(reference) as left, open_session(candidate) as right:
-        task = left.contract.task
-        if task != "sod":
-            raise ExportError(f"{reference}: parity of task {task} is not available yet")
-        result = compare_sod(left, right, progress(list(_frames(data, left)), "parity"), show)
+        result = compare_sessions(left, right, data, show)
+    result.problems[:0] = graph_problems(candidate, result.precision)
+    return result
+
+
+def graph_problems(candidate: Path, precision: str) -> list[str]:
+    """An ONNX file whose graph is not of the precision that its metadata claims; engines prove theirs when built."""
+    if candidate.suffix != ".onnx":
+        return []
+    return precision_problems(precision, heavy_node_types(onnx.load(candidate)), [])
+
+
+def compare_sessions(reference: Session, candidate: Session, data: Sequence[str], show: int = 6) -> Parity:
+    """As :func:`compare`, with both files open already."""
+    if reference.contract.task != "sod":
+        raise ExportError(f"parity of task {reference.contract.task} is not available yet")
+    frames = Concatenated(data, reference)
+    result = compare_sod(reference, candidate, progress(frames, "parity"), show)
     result.data = ", ".join(data)
     return result
 
 
-def _frames(data: Sequence[str], session: Session) -> Iterator[Any]:
-    for source in data:
-        yield from open_data(source, session.contract.task, session.contract.input_size)
+class Concatenated:
+    """The frames of several DATA one after another, each made only when it is asked for."""
+
+    def __init__(self, data: Sequence[str], session: Session) -> None:
+        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self._parts:
+            for index in range(len(part)):
+                yield part[index]
 
 
 def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:

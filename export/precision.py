@@ -12,7 +12,7 @@ from export.cda_function import is_cda
 from export.layer_list import Layer
 
 HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-_TYPES = {onnx.TensorProto.FLOAT: "Float", onnx.TensorProto.FLOAT16: "Half"}
+_TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorProto.FLOAT16): "Half"}
 
 
 def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:

@@ -33,6 +33,15 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     return tidied
 
 
+def sort(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Only order the nodes topologically; some rewriters append theirs at the end."""
+    order = {node.name: i for i, node in enumerate(gs.import_onnx(model).toposort().nodes)}
+    nodes = sorted(model.graph.node, key=lambda node: order[node.name])
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
 def _resize_by_scale(graph: gs.Graph) -> None:
     """Resize by constant scales instead of sizes computed from Shape: with a dynamic batch only they stay constant."""
     for node in graph.nodes:

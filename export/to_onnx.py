@@ -12,6 +12,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,11 @@ import torch
 from torch import nn
 
 from export.budgets import BUDGETS
+from export.calibration import METHODS
 from export.cda_function import ONNX_OPSET, attach_function, is_cda
 from export.errors import ExportError
+from export.precisions import convert, save_checked
+from export.quantize import DEFAULT_METHOD
 from export.tidy import tidy
 from export.trace import example_inputs, trace
 from runtime.cli import run_verb
@@ -34,7 +38,7 @@ from train.checkpoint import load as load_checkpoint
 
 def contract_of(model: nn.Module) -> Contract:
     """The contract that a model loaded by ``train.checkpoint.load`` makes."""
-    card: dict[str, Any] = model.card
+    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by train.checkpoint.load
     return Contract(
         task=card["task"],
         model=card["model"],
@@ -43,7 +47,7 @@ def contract_of(model: nn.Module) -> Contract:
         labels=tuple(card.get("labels", ())),
         opset=ONNX_OPSET,
         git_revision=card.get("git_revision", "unknown"),
-        weights_sha256=model.weights_sha256,
+        weights_sha256=str(model.weights_sha256),
         card=card,
     )
 
@@ -98,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write")
     arguments.add_argument("--precision", choices=PRECISIONS, default="fp32")
     arguments.add_argument("--calibration", metavar="DATA", help="folder, sample:motorcycle or synthetic:N[?seed=S]")
+    arguments.add_argument("--method", choices=tuple(METHODS), default=DEFAULT_METHOD, help="calibration method")
+    arguments.add_argument("--keep", action="append", metavar="NODE", help="leave this node one precision higher")
     return arguments
 
 
@@ -105,14 +111,21 @@ def command(args: argparse.Namespace) -> int:
     if args.output.suffix != ".onnx":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .onnx")
     model = load_checkpoint(args.checkpoint)
-    if args.precision != "fp32":
-        raise ExportError(f"precision {args.precision} is not available yet")
-    contract, worst = export_onnx(model, args.output)
+    if args.precision == "fp32":
+        contract, worst = export_onnx(model, args.output)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
+            full = Path(folder) / "fp32.onnx"
+            contract, worst = export_onnx(model, full)
+            proto, contract = convert(
+                onnx.load(full), contract, args.precision, args.calibration, args.method, args.keep or ()
+            )
+        save_checked(proto, args.output)
     nodes = sum(is_cda(node) for node in onnx.load(args.output).graph.node)
     size = args.output.stat().st_size / 1e6
     print(
         f"{args.output}: {contract.model}, {contract.precision}, opset {contract.opset}, {size:.1f} MB, "
-        f"{nodes} CDA nodes, {worst:.1e} from PyTorch"
+        f"{nodes} CDA nodes, fp32 graph {worst:.1e} from PyTorch"
     )
     return 0
 

@@ -25,6 +25,7 @@ from export.cda_function import is_cda
 from export.errors import ExportError
 from export.layer_list import precision_counts
 from export.precision import heavy_node_types, precision_problems
+from export.precisions import convert, save_checked
 from export.targets import RTX_DEFAULT, TARGETS, capabilities
 from plugins import library
 from runtime import flavor as flavors
@@ -120,10 +121,13 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
         _, contract = read_onnx(source)
         if precision in (None, contract.precision):
             return source
-        raise ExportError(
-            f"{source}: its graph is {contract.precision} and precision lives in the graph; make a {precision} file "
-            f"first: python export/to_onnx.py CHECKPOINT -o X.onnx --precision {precision}"
-        )
+        assert precision is not None
+        model, contract = read_onnx(source)
+        converted, _ = convert(model, contract, precision, calibration)
+        beside = out.with_suffix(f".{precision}.onnx")
+        save_checked(converted, beside)
+        print(f"{beside}: {precision} graph made from {source}")
+        return beside
     existing_file(source, "checkpoint or ONNX file")
     try:
         from export import to_onnx

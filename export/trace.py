@@ -52,7 +52,7 @@ def _traceable() -> Iterator[None]:
     """CDA becomes a node and fused attention plain operators while the model is traced."""
     cda, attention = CrossDiffusionAttention.forward, F.scaled_dot_product_attention
     CrossDiffusionAttention.forward = _symbolic_cda  # type: ignore[assignment]
-    F.scaled_dot_product_attention = _plain_attention
+    F.scaled_dot_product_attention = _plain_attention  # type: ignore[assignment]
     try:
         yield
     finally:

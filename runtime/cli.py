@@ -33,7 +33,8 @@ def run_verb(
 ) -> int:
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
     try:
         return command(args)
     except KeyboardInterrupt:

@@ -101,7 +101,9 @@ class Contract:
                 if key in values:
                     values[key] = tuple(kind(item) for item in values[key])
             return cls(**values)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError) as error:
+            if isinstance(error, ContractError):
+                raise
             raise ContractError(f"metadata is malformed: {error}") from error
 
     def to_props(self) -> dict[str, str]:

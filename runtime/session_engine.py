@@ -104,8 +104,7 @@ class EngineSession(Session):
         config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         return self._engine.create_execution_context(config)
 
-    def submit(self, **inputs: NDArray[Any]) -> None:
-        """Queue one call. Raises InputError on a bad tensor, a batch over the profile, or no free slot."""
+    def _start(self, inputs: dict[str, NDArray[Any]]) -> Slot:
         batch = next(iter(inputs.values())).shape[0]
         low, _, high = self.card.profile
         if not low <= batch <= high:
@@ -122,24 +121,34 @@ class EngineSession(Session):
                 raise
             finally:
                 self._cuda.Context.pop()
+        return slot
+
+    def _finish(self, slot: Slot) -> dict[str, NDArray[Any]]:
+        """Wait outside of the lock, so that another thread can submit meanwhile; contexts are per thread."""
+        self._primary.push()
+        try:
+            return slot.collect()
+        finally:
+            self._cuda.Context.pop()
+            with self._lock:
+                self._free.append(slot)
+
+    def submit(self, **inputs: NDArray[Any]) -> None:
+        """Queue one call. Raises InputError on a batch outside of the profile or when no slot is free."""
+        slot = self._start(inputs)
+        with self._lock:
             self._flying.append(slot)
 
     def collect(self) -> dict[str, NDArray[Any]]:
-        """Outputs of the oldest call in flight."""
+        """Outputs of the oldest submitted call, waiting for it."""
         with self._lock:
             if not self._flying:
                 raise InputError("no call is in flight; submit one first")
             slot = self._flying.popleft()
-            self._primary.push()
-            try:
-                return slot.collect()
-            finally:
-                self._cuda.Context.pop()
-                self._free.append(slot)
+        return self._finish(slot)
 
     def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        self.submit(**inputs)
-        return self.collect()
+        return self._finish(self._start(inputs))
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -71,28 +71,31 @@ def cross_diffusion_attention(
     scale = q_r.shape[-1] ** -0.5
     p_r = torch.softmax((q_r * scale) @ k_r.transpose(-2, -1), dim=-1)
     p_d = torch.softmax((q_d * scale) @ k_d.transpose(-2, -1), dim=-1)
-    pair_rd, pair_dr = (v_d, v_r) if value_pairing == "released" else (v_r, v_d)
+    values = torch.cat([v_r, v_d], dim=-1)  # P_m [V_r ‖ V_d] in one product: every P_m V_x is needed
+    p_r_v = dict(zip("rd", (p_r @ values).chunk(2, dim=-1), strict=True))
+    p_d_v = dict(zip("rd", (p_d @ values).chunk(2, dim=-1), strict=True))
     cross_rd = cross_dr = None
     if init == "cross":
         cross_rd = torch.softmax((q_r * scale) @ k_d.transpose(-2, -1), dim=-1)
         cross_dr = torch.softmax((q_d * scale) @ k_r.transpose(-2, -1), dim=-1)
 
-    def diffuse(p_m: Tensor, p_o: Tensor, a_0: Tensor | None, value: Tensor) -> Tensor:
-        """A_T V without ever forming A_T."""
-        powers = [value]  # u_k = P_o^k V
-        for _ in range(iterations):
+    def diffuse(p_m: Tensor, p_o: Tensor, p_m_v: Tensor, p_o_v: Tensor, a_0: Tensor | None) -> Tensor:
+        """A_T V without ever forming A_T; ``p_m_v`` = P_m V and ``p_o_v`` = P_o V = u_1."""
+        powers = [p_o_v]  # u_1 … u_T, u_k = P_o^k V
+        for _ in range(iterations - 1):
             powers.append(p_o @ powers[-1])
         g = powers[-1] if a_0 is None else a_0 @ powers[-1]
         for t in range(1, iterations + 1):
-            u = powers[iterations - t]
-            residual = p_m @ u + powers[iterations - t + 1]  # (P_m + P_o) u, the second product is already known
-            g = alpha * (p_m.transpose(-2, -1) @ g) + (1.0 - alpha) * residual
+            # (P_m + P_o) u_{T−t}: the second product is u_{T−t+1}; of the last step both are known
+            p_m_u = p_m_v if t == iterations else p_m @ powers[iterations - t - 1]
+            g = alpha * (p_m.transpose(-2, -1) @ g) + (1.0 - alpha) * (p_m_u + powers[iterations - t])
         return g
 
-    out_rd = diffuse(p_r, p_d, cross_rd, pair_rd)
-    out_dr = diffuse(p_d, p_r, cross_dr, pair_dr)
-    y_r = torch.cat([merge_heads(p_r @ v_r), merge_heads(out_rd)], dim=-1)
-    y_d = torch.cat([merge_heads(p_d @ v_d), merge_heads(out_dr)], dim=-1)
+    x_rd, x_dr = ("d", "r") if value_pairing == "released" else ("r", "d")
+    out_rd = diffuse(p_r, p_d, p_r_v[x_rd], p_d_v[x_rd], cross_rd)
+    out_dr = diffuse(p_d, p_r, p_d_v[x_dr], p_r_v[x_dr], cross_dr)
+    y_r = torch.cat([merge_heads(p_r_v["r"]), merge_heads(out_rd)], dim=-1)
+    y_d = torch.cat([merge_heads(p_d_v["d"]), merge_heads(out_dr)], dim=-1)
     return y_r, y_d
 
 

@@ -23,7 +23,7 @@ def conv3x3(width: int, separable: bool) -> nn.Sequential:
     if not separable:
         return conv_bn_relu(width, width, 3)
     depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
-    return nn.Sequential(depthwise, nn.BatchNorm2d(width), *conv_bn_relu(width, width))
+    return nn.Sequential(depthwise, *conv_bn_relu(width, width))
 
 
 class CrossFeatureModule(nn.Module):
@@ -44,43 +44,50 @@ class CrossFeatureModule(nn.Module):
 
 
 class CascadePass(nn.Module):
-    """One top-down pass. ``levels``: maps at strides 4, 8, 16, 32. Returns the refined levels and the finest map."""
+    """One top-down pass over maps at strides 4, 8, 16, 32, down to stride ``2 ** (5 - steps)``.
 
-    def __init__(self, width: int, separable: bool) -> None:
+    Returns the refined levels (those it did not reach unchanged) and its finest map.
+    """
+
+    def __init__(self, width: int, separable: bool, steps: int) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([CrossFeatureModule(width, separable) for _ in range(3)])  # strides 16, 8, 4
+        self.steps = nn.ModuleList([CrossFeatureModule(width, separable) for _ in range(steps)])  # strides 16, 8, 4
 
-    def forward(self, levels: list[Tensor], feedback: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        if feedback is not None:
-            # Average pooling rather than resampling: every position of the fine map has its say at stride 32.
-            levels = [
-                level + (feedback if i == 0 else F.avg_pool2d(feedback, 2**i)) for i, level in enumerate(levels)
-            ]
-        refined, below = [levels[3]], levels[3]
-        for step, left in zip(self.steps, reversed(levels[:3]), strict=True):
-            left, below = step(left, below)
-            refined.insert(0, left)
+    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        refined, below = list(levels), levels[3]
+        for i, step in zip((2, 1, 0), self.steps, strict=False):
+            refined[i], below = step(levels[i], below)
         return refined, below
 
 
 class FeedbackDecoder(nn.Module):
     """Maps at strides 4, 8, 16, 32, (B, C, h_i, w_i) each → logits (B, H, W).
 
-    In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision; otherwise only the
-    second pass.
+    In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision, all but the first
+    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a fast network, since most of the
+    work is at stride 4.
     """
 
-    def __init__(self, width: int, separable: bool) -> None:
+    def __init__(self, width: int, separable: bool, first_stride: int = 4) -> None:
         super().__init__()
-        self.first = CascadePass(width, separable)
-        self.second = CascadePass(width, separable)
+        if first_stride not in (4, 8):
+            raise ValueError(f"first_stride is {first_stride}, expected 4 or 8")
+        self.finest = 0 if first_stride == 4 else 1  # level at which the first pass ends
+        self.first = CascadePass(width, separable, steps=3 - self.finest)
+        self.second = CascadePass(width, separable, steps=3)
         self.heads = nn.ModuleList([nn.Conv2d(width, 1, 3, padding=1) for _ in range(6)])
 
     def forward(self, levels: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        levels, rough = self.first(levels, None)
-        levels, final = self.second(levels, rough)
+        levels, rough = self.first(levels)
+        # Average pooling rather than resampling: every position of the fed-back map has its say at stride 32.
+        for i in range(self.finest, 4):
+            levels[i] = levels[i] + (rough if i == self.finest else F.avg_pool2d(rough, 2 ** (i - self.finest)))
+        levels, final = self.second(levels)
         maps = [final, rough, *levels] if self.training else [final]
+        # Only the answer is compared at full size; the others steer the levels they come from, and stride 4 is the
+        # finest of those. On a CPU this is a fifth of a training step.
+        quarter = (size[0] // 4, size[1] // 4)
         return [
-            F.interpolate(head(x), size=size, mode="bilinear", align_corners=False).squeeze(1)
-            for head, x in zip(self.heads[: len(maps)], maps, strict=True)
+            F.interpolate(head(x), size=size if i == 0 else quarter, mode="bilinear", align_corners=False).squeeze(1)
+            for i, (head, x) in enumerate(zip(self.heads, maps, strict=False))
         ]

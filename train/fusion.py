@@ -76,7 +76,7 @@ class TokenFusion(nn.Module):
         self.block = create_fusion(fusion, dim, num_heads, **options)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        _, channels, height, width = rgb.shape
+        height, width = rgb.shape[-2:]
         both = torch.cat([rgb, depth], dim=1).flatten(2).transpose(1, 2)
         fused = self.block(both, self.start(both))
         return fused.transpose(1, 2).unflatten(2, (height, width))

@@ -32,25 +32,44 @@ class ModelSpec:
 _FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
 
 
-def _sod(name: str, rgb: str, depth: str, decoder_width: int, separable: bool) -> ModelSpec:
+def _sod(name: str, rgb: str, depth: str, width: int, separable: bool, first_stride: int, heads: int) -> ModelSpec:
     architecture = {
         "rgb_backbone": rgb,
         "depth_backbone": depth,
         "dim": 64,
-        "num_heads": 8,
-        "decoder_width": decoder_width,
+        "num_heads": heads,
+        "decoder_width": width,
         "separable": separable,
+        "first_stride": first_stride,
         **_FUSION,
     }
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
 
 
+def _reid(name: str, size: int, patch: int, depth: int, dim: int, heads: int) -> ModelSpec:
+    architecture = {
+        "backbone": "vit_base_patch16_224",
+        "dim": dim,
+        "num_heads": heads,
+        "patch_size": patch,
+        "depth": depth,
+        "num_classes": 1,
+        "drop_path": 0.0,
+        **_FUSION,
+    }
+    return ModelSpec(name, "reid", (size, size), architecture=architecture)
+
+
+_SMALL = "mobilenetv4_conv_small_050"  # half width, 0.34M parameters, pretrained by timm
+
 _SPECS = {
     spec.name: spec
     for spec in (
-        _sod("sod-nano", "mobilenetv4_conv_small", "mobilenetv4_conv_small_050", decoder_width=32, separable=True),
-        _sod("sod-r18", "resnet18", "resnet18", decoder_width=64, separable=False),
-        _sod("sod-r50", "resnet50", "resnet50", decoder_width=64, separable=False),
+        _sod("sod-nano", _SMALL, _SMALL, 32, True, first_stride=8, heads=4),
+        _sod("sod-r18", "resnet18", "resnet18", 64, False, first_stride=4, heads=8),
+        _sod("sod-r50", "resnet50", "resnet50", 64, False, first_stride=4, heads=8),
+        _reid("reid-tiny", size=128, patch=16, depth=4, dim=96, heads=3),
+        _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12),
     )
 }
 

@@ -38,6 +38,7 @@ class SalientObjectDetector(nn.Module):
         num_heads: int = 8,
         decoder_width: int = 64,
         separable: bool = False,
+        first_stride: int = 4,
         fusion: str = "cda",
         iterations: int = 1,
         alpha: float = 0.6,
@@ -67,7 +68,7 @@ class SalientObjectDetector(nn.Module):
         )
         self.token_fusion = nn.ModuleList([TokenFusion(fusion, dim, num_heads, **mutual) for _ in range(2)])
         self.token_out = nn.ModuleList([conv_bn_relu(dim, decoder_width) for _ in range(2)])
-        self.decoder = FeedbackDecoder(decoder_width, separable)
+        self.decoder = FeedbackDecoder(decoder_width, separable, first_stride)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor | list[Tensor]:
         size = (depth.shape[1], depth.shape[2])

@@ -1,0 +1,220 @@
+"""Verb ``demo``: the whole path on one machine: train, export, compile with the plugin, run a real pair, compare.
+
+    python export/demo.py --out out/demo
+
+What is already there and still fits is reused, so that a second run takes seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import parity, report, to_trt
+from export.builder import BuildOptions
+from export.errors import ExportError
+from export.to_onnx import export_onnx
+from plugins import library
+from runtime import engine_card
+from runtime.cli import run_verb
+from runtime.contract import ContractError
+from runtime.engine_card import EngineCard
+from runtime.files import sha256, write_bytes
+from runtime.gpu import compute_capabilities
+from runtime.preprocess import prepare, restore
+from runtime.session import ModelFileError, Session
+from train import checkpoint
+from train.data.item import DataError, Item
+from train.data.spec import open_data
+
+MODEL, RECIPE = "sod-nano", "demo"
+TRAINING_DATA = "synthetic:1000?seed=0"
+HELD_OUT = "synthetic:24?seed=500000"
+SAMPLE = "sample:motorcycle"
+STAND_IN = "synthetic:1?seed=600000"
+
+
+@dataclass
+class Demo:
+    """What the steps leave behind for the closing table."""
+
+    out: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> Path:
+        return self.out / "model.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        return self.out / "model.onnx"
+
+    @property
+    def engine(self) -> Path:
+        return self.out / "model.engine"
+
+    def step(self, name: str, fits: Callable[[], bool], make: Callable[[], object]) -> None:
+        """Run ``make`` unless what it makes is there and ``fits``; say which, and how long it took."""
+        began = time.monotonic()
+        if fits():
+            print(f"[{name}] reused")
+            return
+        print(f"[{name}] …", flush=True)
+        make()
+        self.seconds[name] = time.monotonic() - began
+        print(f"[{name}] {self.seconds[name]:.0f} s", flush=True)
+
+
+def trained(demo: Demo) -> bool:
+    """A checkpoint of this recipe and data is there."""
+    try:
+        card = checkpoint.read_card(demo.weights)
+    except ValueError:
+        return False
+    if card["weights_sha256"] != sha256(demo.weights):
+        return False
+    return bool(card["recipe"].get("name") == RECIPE and card["data"].get("train") == TRAINING_DATA)
+
+
+def train(demo: Demo) -> None:
+    """Train in a process of its own: its progress bars and thread settings are its business."""
+    program = Path(__file__).resolve().parents[1] / "train" / "fit.py"
+    arguments = [MODEL, "--data", TRAINING_DATA, "--recipe", RECIPE, "--out", str(demo.out)]
+    done = subprocess.run([sys.executable, str(program), *arguments], check=False)
+    if done.returncode:
+        raise ExportError(f"training ended with exit code {done.returncode}; its message is above")
+
+
+def exported(demo: Demo) -> bool:
+    """The ONNX file comes from this checkpoint."""
+    try:
+        _, contract = to_trt.read_onnx(demo.onnx)
+    except (ExportError, ModelFileError):
+        return False
+    return contract.weights_sha256 == sha256(demo.weights)
+
+
+def compiled(demo: Demo) -> bool:
+    """The engine comes from this ONNX file and this plugin."""
+    try:
+        card = engine_card.read(demo.engine)
+        engine_card.verify_file(demo.engine, card)
+        engine_card.verify_plugin(demo.engine, card, library.find())
+    except (ModelFileError, ContractError, library.PluginError):
+        return False
+    return card.onnx_sha256 == sha256(demo.onnx)
+
+
+def compile_engine(demo: Demo) -> EngineCard:
+    rebuild = "python export/to_trt.py model.onnx -o model.engine --flavor rtx --batch 1 1 8"
+    return to_trt.to_engine(demo.onnx, demo.engine, BuildOptions("rtx"), rebuild)
+
+
+def real_pair() -> tuple[Item, str]:
+    """The real RGB-D photograph, or a synthetic scene and a line that says so."""
+    try:
+        return open_data(SAMPLE)[0], SAMPLE
+    except DataError as error:
+        print(f"no real pair here ({error}); using a synthetic scene instead")
+        return open_data(STAND_IN)[0], STAND_IN
+
+
+def median_ms(session: Session, inputs: dict[str, NDArray[Any]], runs: int = 15) -> float:
+    """Median wall time of one call in milliseconds, after three warm-up calls."""
+    times = []
+    for run in range(runs + 3):
+        began = time.perf_counter()
+        session.run(**inputs)
+        if run >= 3:
+            times.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(times)
+
+
+def overlay(rgb: NDArray[np.uint8], saliency: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The object in its colours, the rest in dim grey."""
+    weight = np.clip(saliency, 0, 1)[..., None]
+    grey = rgb.mean(axis=2, keepdims=True) * 0.35
+    return np.asarray(weight * rgb + (1 - weight) * grey, dtype=np.uint8)
+
+
+def show_pair(demo: Demo, session: Session, item: Item) -> float:
+    """Write ``saliency.png`` (the map, camera size) and ``overview.png``; returns the model's milliseconds."""
+    inputs = prepare(session.contract, item.rgb, item.depth)
+    saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
+    write_bytes(demo.out / "saliency.png", report.png(report.grey(saliency)[..., 0]))
+    pictures = [item.rgb, report.depth_colours(item.depth), report.grey(saliency), overlay(item.rgb, saliency)]
+    write_bytes(demo.out / "overview.png", report.png(report.strip(pictures, height=300)))
+    return median_ms(session, inputs)
+
+
+def closing_table(demo: Demo, result: parity.Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
+    card = engine_card.read(demo.engine)
+    metrics = checkpoint.read_card(demo.weights).get("metrics", {})
+    scores = f"S {metrics['s_measure']:.3f}  MAE {metrics['mae']:.3f}" if "mae" in metrics else "not evaluated"
+    agreement = f"{result.tensor['max_abs']:.1e} from PyTorch"
+    megabytes = [path.stat().st_size / 1e6 for path in (demo.weights, demo.onnx, demo.engine)]
+    where = f"GPU {compute_capabilities()[0]}" if compute_capabilities() else "built here, not run: no GPU"
+    rows = [
+        ("model.safetensors", f"{megabytes[0]:.1f} MB", f"{pytorch_ms:.1f} ms PyTorch, CPU, {threads} threads", scores),
+        ("model.onnx", f"{megabytes[1]:.1f} MB", f"{onnx_ms:.1f} ms ONNX Runtime, CPU, {threads} threads", agreement),
+        (
+            "model.engine",
+            f"{megabytes[2]:.1f} MB",
+            where,
+            f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, TensorRT-RTX {card.builder_version}",
+        ),
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
+    )
+
+
+def run(out: Path) -> int:
+    """All steps; returns the exit code: 1 when a parity budget is violated."""
+    out.mkdir(parents=True, exist_ok=True)
+    demo = Demo(out)
+    demo.step("train", lambda: trained(demo), lambda: train(demo))
+    demo.step("export", lambda: exported(demo), lambda: export_onnx(checkpoint.load(demo.weights), demo.onnx))
+    demo.step("compile", lambda: compiled(demo), lambda: compile_engine(demo))
+    item, name = real_pair()
+    began = time.monotonic()
+    with parity.open_session(demo.weights) as reference, parity.open_session(demo.onnx) as candidate:
+        onnx_ms = show_pair(demo, candidate, item)
+        pytorch_ms = median_ms(reference, prepare(reference.contract, item.rgb, item.depth), runs=5)
+        threads = int(candidate.describe().get("threads", 0))
+        result = parity.compare_sessions(reference, candidate, [name, HELD_OUT])
+    page = parity.write_reports(result, out)
+    print(f"[compare] {time.monotonic() - began:.0f} s\n")
+    print(closing_table(demo, result, pytorch_ms, onnx_ms, threads))
+    print("\nparity holds" if not result.problems else f"\nPARITY VIOLATED: {'; '.join(result.problems)}")
+    print(f"pictures: {out / 'saliency.png'}, {out / 'overview.png'}\nreport:   {page}")
+    return 1 if result.problems else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(prog="mutualformer demo", description=__doc__.splitlines()[0])
+    arguments.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(parser(), lambda args: run(args.out), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""FP32 graph → FP16 graph with FP32 islands, types written into the graph (strongly typed builders know no other way).
+
+Islands, each chosen by the sensitivity sweep (``mutualformer parity --sweep``) or by what float16 cannot hold:
+
+* the camera's arithmetic, everything before the first convolution: bytes up to 255, metres, means over 10⁵ pixels;
+* LayerNormalization and Softmax: their sums of squares and exponentials are where published FP16 models lose accuracy;
+* the end of the graph (last Resize and Sigmoid, or the final normalisation): the answer itself;
+* whatever a keep-list names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from export.cda_function import attach_function, is_cda, strip_function
+from export.precision import HEAVY_OPS
+from export.tidy import tidy
+
+ISLAND_OPS = ("LayerNormalization", "Softmax")
+
+
+def _is_heavy(node: onnx.NodeProto) -> bool:
+    """Ends an FP32 island: what computes, and the Q/DQ pairs in front of it, which must stay next to it."""
+    return node.op_type in (*HEAVY_OPS, "QuantizeLinear", "DequantizeLinear") or is_cda(node)
+
+
+def camera_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that come before any convolution or matrix product."""
+    tainted: set[str] = set()  # values that a heavy node has had a part in
+    names = set()
+    for node in model.graph.node:
+        if _is_heavy(node) or any(name in tainted for name in node.input):
+            tainted.update(node.output)
+        else:
+            names.add(node.name)
+    return names
+
+
+def answer_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes after the last convolution or matrix product on the way to an output."""
+    needed = {output.name for output in model.graph.output}
+    names = set()
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output) and not _is_heavy(node):
+            names.add(node.name)
+            needed.update(node.input)
+    return names
+
+
+def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto:
+    """Convert all but the islands. ``keep``: names of further nodes that stay FP32; ValueError on an unknown one.
+
+    Inputs and outputs keep their types. CDA nodes become FP16: the kernels accumulate in FP32 themselves.
+    """
+    names = {node.name for node in model.graph.node}
+    unknown = sorted(set(keep) - names)
+    if unknown:
+        raise ValueError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    strip_function(bare)
+    bare = with_types(bare, model)
+    converted = convert_float_to_float16(
+        bare,
+        keep_io_types=True,
+        disable_shape_infer=True,
+        op_block_list=list(ISLAND_OPS),
+        node_block_list=sorted(camera_nodes(model) | answer_nodes(model) | set(keep)),
+    )
+    return finish(converted, model)
+
+
+def with_types(bare: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """``bare`` with the type of every value written down; inference goes through the CDA function of ``model``."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    del bare.graph.value_info[:]
+    bare.graph.value_info.extend(inferred.graph.value_info)
+    return bare
+
+
+def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
+    """Sort, fold and check a rewritten graph; metadata and the CDA function come from ``original``'s."""
+    done = tidy(converted)
+    attach_function(done)
+    del done.metadata_props[:]
+    done.metadata_props.extend(original.metadata_props)
+    done.doc_string = original.doc_string
+    onnx.checker.check_model(done, full_check=True)
+    return done

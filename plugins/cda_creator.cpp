@@ -1,0 +1,193 @@
+// The plugin's creator, and the entry points through which TensorRT's registry.load_library finds it.
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#include "cda_generated.h"
+#include "cda_plugin.h"
+
+#define MUTUALFORMER_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace mutualformer {
+namespace {
+
+using nvinfer1::PluginField;
+using nvinfer1::PluginFieldType;
+
+nvinfer1::ILoggerFinder* g_logger_finder = nullptr;
+std::mutex g_last_error_mutex;
+
+std::string& last_error() {
+  static std::string text;
+  return text;
+}
+
+bool read_number(PluginField const& field, double& value) {
+  if (field.data == nullptr || field.length < 1) return false;
+  switch (field.type) {
+    case PluginFieldType::kINT32:
+      value = *static_cast<int32_t const*>(field.data);
+      return true;
+    case PluginFieldType::kINT64:
+      value = static_cast<double>(*static_cast<int64_t const*>(field.data));
+      return true;
+    case PluginFieldType::kFLOAT32:
+      value = static_cast<double>(*static_cast<float const*>(field.data));
+      return true;
+    case PluginFieldType::kFLOAT64:
+      value = *static_cast<double const*>(field.data);
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Reads an int32 field in [low, high].
+bool read_integer(PluginField const& field, double low, double high, int32_t& value, std::string& error) {
+  double number = 0;
+  bool const readable = read_number(field, number);
+  if (!readable || number != static_cast<double>(static_cast<int64_t>(number)) || number < low || number > high) {
+    error = std::string(field.name) + " is " + (readable ? std::to_string(number) : "no number") +
+            ", expected an integer in [" + std::to_string(static_cast<int64_t>(low)) + ", " +
+            std::to_string(static_cast<int64_t>(high)) + "]";
+    return false;
+  }
+  value = static_cast<int32_t>(number);
+  return true;
+}
+
+// Reads a CHAR field that must equal one of `choices`; its index becomes the enumerator.
+template <typename Enum, size_t kCount>
+bool read_choice(PluginField const& field, char const* const (&choices)[kCount], Enum& value, std::string& error) {
+  std::string text;
+  if (field.type == PluginFieldType::kCHAR && field.data != nullptr && field.length > 0) {
+    text.assign(static_cast<char const*>(field.data), static_cast<size_t>(field.length));
+    text.resize(std::strlen(text.c_str()));  // some callers count the terminating zero
+  }
+  std::string expected;
+  for (size_t i = 0; i < kCount; ++i) {
+    if (text == choices[i]) {
+      value = static_cast<Enum>(i);
+      return true;
+    }
+    expected += (i ? ", " : "") + std::string(choices[i]);
+  }
+  error = std::string(field.name) + " is '" + text + "', expected one of " + expected;
+  return false;
+}
+
+bool read_field(PluginField const& field, Config& config, std::string& error) {
+  Attributes& a = config.attributes;
+  std::string const name = field.name != nullptr ? field.name : "";
+  if (name == "num_heads") return read_integer(field, 1, 65535, a.num_heads, error);
+  if (name == "iterations") return read_integer(field, 1, generated::kMaxIterations, a.iterations, error);
+  if (name == "init") return read_choice(field, generated::kInits, a.init, error);
+  if (name == "value_pairing") return read_choice(field, generated::kValuePairings, a.value_pairing, error);
+  if (name == "head_dim") return read_integer(field, 0, generated::kMaxHeadDim, config.head_dim, error);
+  if (name == "type") {
+    int32_t type = 0;
+    if (!read_integer(field, 0, 1, type, error)) return false;
+    config.type = static_cast<Type>(type);
+  }
+  if (name == "alpha") {
+    double alpha = -1;
+    bool const readable = read_number(field, alpha);
+    if (!readable || !(alpha >= 0.0 && alpha <= 1.0)) {
+      error = "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) +
+              ", expected a number in [0, 1]";
+      return false;
+    }
+    a.alpha = static_cast<float>(alpha);
+  }
+  return true;  // plugin_version, plugin_namespace and the like are TensorRT's business
+}
+
+}  // namespace
+
+void log_error(std::string const& message) noexcept {
+  try {
+    std::string const text = std::string(generated::kOpType) + ": " + message;
+    {
+      std::lock_guard<std::mutex> const lock(g_last_error_mutex);
+      last_error() = text;
+    }
+    nvinfer1::ILogger* const logger = g_logger_finder != nullptr ? g_logger_finder->findLogger() : nullptr;
+    if (logger != nullptr) {
+      logger->log(nvinfer1::ILogger::Severity::kERROR, text.c_str());
+    } else {
+      std::fprintf(stderr, "%s\n", text.c_str());
+    }
+  } catch (...) {  // out of memory while reporting: the return code still says that something failed
+  }
+}
+
+CdaPluginCreator::CdaPluginCreator() {
+  for (char const* name : generated::kAttributeNames) {
+    bool const text = std::strcmp(name, "init") == 0 || std::strcmp(name, "value_pairing") == 0;
+    bool const real = std::strcmp(name, "alpha") == 0;
+    PluginFieldType const type = text   ? PluginFieldType::kCHAR
+                                 : real ? PluginFieldType::kFLOAT32
+                                        : PluginFieldType::kINT32;
+    fields_.emplace_back(name, nullptr, type, text ? 0 : 1);
+  }
+  collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
+}
+
+nvinfer1::IPluginV3* CdaPluginCreator::createPlugin(nvinfer1::AsciiChar const* name,
+                                                    nvinfer1::PluginFieldCollection const* fields,
+                                                    nvinfer1::TensorRTPhase) noexcept {
+  try {
+    Config config;
+    std::string error;
+    auto const text = [](char const* key, char const* value) {
+      return PluginField(key, value, PluginFieldType::kCHAR, static_cast<int32_t>(std::strlen(value)));
+    };
+    config.attributes.alpha = generated::kDefaultAlpha;
+    config.attributes.iterations = generated::kDefaultIterations;
+    read_field(text("init", generated::kDefaultInit), config, error);
+    read_field(text("value_pairing", generated::kDefaultValuePairing), config, error);
+    for (int32_t i = 0; fields != nullptr && error.empty() && i < fields->nbFields; ++i) {
+      read_field(fields->fields[i], config, error);
+    }
+    if (error.empty() && config.attributes.num_heads == 0) error = "attribute num_heads is missing";
+    if (error.empty()) return new CdaPlugin(config);
+    log_error(std::string("node '") + (name != nullptr ? name : "") + "': " + error);
+  } catch (std::exception const& exception) {
+    log_error(exception.what());
+  }
+  return nullptr;
+}
+
+nvinfer1::AsciiChar const* CdaPluginCreator::getPluginName() const noexcept { return generated::kOpType; }
+nvinfer1::AsciiChar const* CdaPluginCreator::getPluginVersion() const noexcept { return generated::kPluginVersion; }
+nvinfer1::AsciiChar const* CdaPluginCreator::getPluginNamespace() const noexcept {
+  return generated::kPluginNamespace;
+}
+
+}  // namespace mutualformer
+
+// What TensorRT's registry.load_library looks for.
+MUTUALFORMER_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { mutualformer::g_logger_finder = finder; }
+
+MUTUALFORMER_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
+  static mutualformer::CdaPluginCreator creator;
+  static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};
+  count = 1;
+  return creators;
+}
+
+// What plugins/library.py asks before it registers the library: "CrossDiffusionAttention version 1; sm_75, …".
+MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
+  static std::string const info = std::string(mutualformer::generated::kOpType) + " version " +
+                                  mutualformer::generated::kPluginVersion + "; " +
+                                  mutualformer::generated::kArchitectures;
+  return info.c_str();
+}
+
+// Copies the last error message into `text`, cut to `capacity` bytes with its terminating zero. TensorRT's own errors
+// only say that a plugin refused; this is why.
+MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
+  std::lock_guard<std::mutex> const lock(mutualformer::g_last_error_mutex);
+  std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
+}

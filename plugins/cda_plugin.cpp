@@ -1,0 +1,267 @@
+#include "cda_plugin.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cda_generated.h"
+#include "cda_launch.h"
+
+namespace mutualformer {
+namespace {
+
+using nvinfer1::DataType;
+using nvinfer1::PluginField;
+using nvinfer1::PluginFieldType;
+
+constexpr int64_t kMaxGridY = 65535;  // batch · heads is a grid's second axis
+
+// Runs `body`, which returns 0 on success and fills `error` otherwise; nothing escapes to TensorRT but the code.
+template <typename Body>
+int32_t guarded(char const* method, Body&& body) noexcept {
+  try {
+    std::string error;
+    if (body(error)) return 0;
+    log_error(std::string(method) + ": " + error);
+  } catch (std::exception const& exception) {
+    log_error(std::string(method) + ": " + exception.what());
+  } catch (...) {
+    log_error(std::string(method) + ": unknown exception");
+  }
+  return -1;
+}
+
+char const* type_name(DataType type) {
+  switch (type) {
+    case DataType::kFLOAT:
+      return "FP32";
+    case DataType::kHALF:
+      return "FP16";
+    case DataType::kINT8:
+      return "INT8";
+    case DataType::kBF16:
+      return "BF16";
+    default:
+      return "another type";
+  }
+}
+
+std::string dims_text(nvinfer1::Dims const& dims) {
+  std::string text = "(";
+  for (int32_t i = 0; i < dims.nbDims; ++i) text += (i ? ", " : "") + std::to_string(dims.d[i]);
+  return text + ")";
+}
+
+}  // namespace
+
+CdaPlugin::CdaPlugin(Config const& config) : config_(config) {}
+
+// ---- IPluginV3 and core ----
+
+nvinfer1::IPluginCapability* CdaPlugin::getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept {
+  switch (type) {
+    case nvinfer1::PluginCapabilityType::kCORE:
+      return static_cast<nvinfer1::IPluginV3OneCore*>(this);
+    case nvinfer1::PluginCapabilityType::kBUILD:
+      return static_cast<nvinfer1::IPluginV3OneBuild*>(this);
+    case nvinfer1::PluginCapabilityType::kRUNTIME:
+      return static_cast<nvinfer1::IPluginV3OneRuntime*>(this);
+  }
+  return nullptr;
+}
+
+nvinfer1::IPluginV3* CdaPlugin::clone() noexcept {
+  CdaPlugin* copy = nullptr;
+  guarded("clone", [&](std::string&) {
+    copy = new CdaPlugin(config_);
+    return true;
+  });
+  return copy;
+}
+
+char const* CdaPlugin::getPluginName() const noexcept { return generated::kOpType; }
+char const* CdaPlugin::getPluginVersion() const noexcept { return generated::kPluginVersion; }
+char const* CdaPlugin::getPluginNamespace() const noexcept { return generated::kPluginNamespace; }
+
+// ---- Build ----
+
+// Takes type and head_dim from a tensor's type and packed width 3C, or says why the kernels cannot serve them.
+bool CdaPlugin::adopt(DataType type, int64_t packed_width, std::string& error) {
+  if (type != DataType::kFLOAT && type != DataType::kHALF) {
+    error = std::string("qkv_r and qkv_d are ") + type_name(type) + ", supported are FP32 and FP16";
+    return false;
+  }
+  int64_t const three_heads = 3 * static_cast<int64_t>(config_.attributes.num_heads);
+  int64_t const head_dim = packed_width / three_heads;
+  if (packed_width < 1 || packed_width % three_heads != 0) {
+    error = "packed qkv width is " + std::to_string(packed_width) +
+            ", expected a positive multiple of 3 · num_heads = " + std::to_string(three_heads);
+    return false;
+  }
+  if (head_dim < generated::kMinHeadDim || head_dim > generated::kMaxHeadDim) {
+    error = "head_dim is " + std::to_string(head_dim) + ", supported are " + std::to_string(generated::kMinHeadDim) +
+            " to " + std::to_string(generated::kMaxHeadDim);
+    return false;
+  }
+  config_.head_dim = static_cast<int32_t>(head_dim);
+  config_.type = type == DataType::kHALF ? Type::kHalf : Type::kFloat;
+  return true;
+}
+
+int32_t CdaPlugin::getOutputDataTypes(DataType* outputs, int32_t nb_outputs, DataType const* inputs,
+                                      int32_t nb_inputs) const noexcept {
+  return guarded("getOutputDataTypes", [&](std::string& error) {
+    if (nb_inputs != 2 || nb_outputs != 2) {
+      error = std::to_string(nb_inputs) + " inputs and " + std::to_string(nb_outputs) + " outputs, expected 2 and 2";
+      return false;
+    }
+    if (inputs[0] != inputs[1] || (inputs[0] != DataType::kFLOAT && inputs[0] != DataType::kHALF)) {
+      error = std::string("qkv_r is ") + type_name(inputs[0]) + " and qkv_d " + type_name(inputs[1]) +
+              ", supported are FP32 and FP16, the same for both";
+      return false;
+    }
+    outputs[0] = outputs[1] = inputs[0];
+    return true;
+  });
+}
+
+int32_t CdaPlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nb_inputs, nvinfer1::DimsExprs const*,
+                                   int32_t, nvinfer1::DimsExprs* outputs, int32_t nb_outputs,
+                                   nvinfer1::IExprBuilder& builder) noexcept {
+  return guarded("getOutputShapes", [&](std::string& error) {
+    if (nb_inputs != 2 || nb_outputs != 2 || inputs[0].nbDims != 3 || inputs[1].nbDims != 3) {
+      error = "expected two inputs of rank 3, (B, N, 3C), and two outputs";
+      return false;
+    }
+    nvinfer1::IDimensionExpr const* const width = inputs[0].d[2];
+    if (width->isConstant() && !CdaPlugin(config_).adopt(DataType::kFLOAT, width->getConstantValue(), error)) {
+      return false;  // refused here, where the message is the first thing a builder prints
+    }
+    for (int32_t i = 0; i < 2; ++i) {  // (B, N, 3C) → (B, N, 2C): e.g. 768 → 512
+      outputs[i].nbDims = 3;
+      outputs[i].d[0] = inputs[i].d[0];
+      outputs[i].d[1] = inputs[i].d[1];
+      nvinfer1::IDimensionExpr const* const doubled =
+          builder.operation(nvinfer1::DimensionOperation::kPROD, *width, *builder.constant(2));
+      outputs[i].d[2] = builder.operation(nvinfer1::DimensionOperation::kFLOOR_DIV, *doubled, *builder.constant(3));
+    }
+    return true;
+  });
+}
+
+bool CdaPlugin::supportsFormatCombination(int32_t position, nvinfer1::DynamicPluginTensorDesc const* tensors,
+                                          int32_t nb_inputs, int32_t nb_outputs) noexcept {
+  if (nb_inputs != 2 || nb_outputs != 2 || position < 0 || position > 3) return false;
+  nvinfer1::PluginTensorDesc const& tensor = tensors[position].desc;
+  bool const known = tensor.type == DataType::kFLOAT || tensor.type == DataType::kHALF;
+  return known && tensor.format == nvinfer1::TensorFormat::kLINEAR && tensor.type == tensors[0].desc.type;
+}
+
+int32_t CdaPlugin::configurePlugin(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
+                                   nvinfer1::DynamicPluginTensorDesc const*, int32_t nb_outputs) noexcept {
+  return guarded("configurePlugin", [&](std::string& error) {
+    if (nb_inputs != 2 || nb_outputs != 2 || inputs[0].max.nbDims != 3 || inputs[1].max.nbDims != 3) {
+      error = "expected two inputs of rank 3, (B, N, 3C), and two outputs";
+      return false;
+    }
+    return adopt(inputs[0].desc.type, inputs[0].max.d[2], error);
+  });
+}
+
+size_t CdaPlugin::getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t,
+                                   nvinfer1::DynamicPluginTensorDesc const*, int32_t) const noexcept {
+  size_t bytes = 0;
+  guarded("getWorkspaceSize", [&](std::string&) {
+    Shape const largest{inputs[0].max.d[0], inputs[0].max.d[1], config_.head_dim};
+    bytes = make_schedule(config_.attributes, largest, config_.type).workspace_bytes;
+    return true;
+  });
+  return bytes;
+}
+
+// ---- Runtime ----
+
+bool CdaPlugin::load_kernels(std::string& error) {
+  for (Kernel const kernel : {Kernel::kRows, Kernel::kColumns}) {
+    LoadedKernel& slot = kernels_[static_cast<size_t>(kernel)];
+    if (!load_kernel(kernel, config_.type, config_.head_dim, slot, error)) return false;
+  }
+  return true;
+}
+
+nvinfer1::IPluginV3* CdaPlugin::attachToContext(nvinfer1::IPluginResourceContext*) noexcept {
+  CdaPlugin* attached = nullptr;
+  int32_t const status = guarded("attachToContext", [&](std::string& error) {
+    attached = new CdaPlugin(config_);
+    return config_.head_dim == 0 || attached->load_kernels(error);  // 0: not configured yet, onShapeChange loads
+  });
+  if (status == 0) return attached;
+  delete attached;
+  return nullptr;
+}
+
+int32_t CdaPlugin::onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32_t nb_inputs,
+                                 nvinfer1::PluginTensorDesc const*, int32_t nb_outputs) noexcept {
+  return guarded("onShapeChange", [&](std::string& error) {
+    nvinfer1::Dims const& dims = inputs[0].dims;
+    if (nb_inputs != 2 || nb_outputs != 2 || dims.nbDims != 3 || inputs[1].dims.nbDims != 3 ||
+        !std::equal(dims.d, dims.d + 3, inputs[1].dims.d)) {
+      error = "inputs are " + dims_text(dims) + " and " + dims_text(inputs[1].dims) +
+              ", expected one shape (B, N, 3C) for both";
+      return false;
+    }
+    if (!adopt(inputs[0].type, dims.d[2], error)) return false;
+    if (dims.d[0] * config_.attributes.num_heads > kMaxGridY ||
+        dims.d[1] * dims.d[2] > std::numeric_limits<int32_t>::max()) {
+      error = "input " + dims_text(dims) + " is too large: B · num_heads may be " + std::to_string(kMaxGridY) +
+              " and N · 3C 2^31 - 1 at most";
+      return false;
+    }
+    shape_ = {dims.d[0], dims.d[1], config_.head_dim};
+    schedule_ = make_schedule(config_.attributes, shape_, config_.type);
+    return load_kernels(error);
+  });
+}
+
+int32_t CdaPlugin::enqueue(nvinfer1::PluginTensorDesc const*, nvinfer1::PluginTensorDesc const*,
+                           void const* const* inputs, void* const* outputs, void* workspace,
+                           cudaStream_t stream) noexcept {
+  return guarded("enqueue", [&](std::string& error) {
+    if (kernels_[0].function == nullptr || kernels_[1].function == nullptr) {
+      error = "called before a successful onShapeChange";
+      return false;
+    }
+    if (shape_.batch == 0 || shape_.tokens == 0) return true;
+    Buffers const buffers{{inputs[0], inputs[1], outputs[0], outputs[1], workspace}};
+    for (Launch const& launch : schedule_.launches) {
+      LoadedKernel const& kernel = kernels_[static_cast<size_t>(launch.kernel)];
+      if (!enqueue_launch(launch, kernel, config_.attributes, shape_, buffers, stream, error)) return false;
+    }
+    return true;
+  });
+}
+
+nvinfer1::PluginFieldCollection const* CdaPlugin::getFieldsToSerialize() noexcept {
+  guarded("getFieldsToSerialize", [&](std::string&) {
+    Attributes const& a = config_.attributes;
+    auto const text = [](char const* name, char const* value) {
+      return PluginField(name, value, PluginFieldType::kCHAR,
+                         static_cast<int32_t>(std::char_traits<char>::length(value)));
+    };
+    static_assert(sizeof(Type) == sizeof(int32_t));
+    fields_ = {
+        PluginField("num_heads", &a.num_heads, PluginFieldType::kINT32, 1),
+        PluginField("alpha", &a.alpha, PluginFieldType::kFLOAT32, 1),
+        PluginField("iterations", &a.iterations, PluginFieldType::kINT32, 1),
+        text("init", generated::kInits[static_cast<int32_t>(a.init)]),
+        text("value_pairing", generated::kValuePairings[static_cast<int32_t>(a.value_pairing)]),
+        PluginField("head_dim", &config_.head_dim, PluginFieldType::kINT32, 1),
+        PluginField("type", &config_.type, PluginFieldType::kINT32, 1),
+    };
+    collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
+    return true;
+  });
+  return &collection_;
+}
+
+}  // namespace mutualformer

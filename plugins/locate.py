@@ -1,0 +1,51 @@
+"""Where the wheels of this Python keep the headers and libraries that CMake needs.
+
+Prints a CMake list of ``key=path``: ``tensorrt`` and ``cuda`` are include directories, ``rtx`` is the TensorRT-RTX
+library. Standard library only; nothing is imported, so it also answers where a package is broken.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+
+def package_folder(name: str) -> Path | None:
+    """Folder of an installed package, without importing it; None if it is not installed."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return Path(locations[0]) if locations else None
+
+
+def rtx_library() -> Path | None:
+    """libtensorrt_rtx.so.N of the tensorrt_rtx wheel, None if it is not installed."""
+    for name in ("tensorrt_rtx_libs", "tensorrt_rtx"):
+        folder = package_folder(name)
+        found = sorted(folder.glob("libtensorrt_rtx.so.*")) if folder else []
+        if found:
+            return found[0]
+    return None
+
+
+def include_folders() -> list[tuple[str, Path]]:
+    """(key, folder) for every wheel that carries TensorRT's or CUDA's headers."""
+    found: list[tuple[str, Path]] = []
+    for key, package, inside, header in (
+        ("tensorrt", "kernel_lens", "include/tensorrt", "NvInferRuntime.h"),
+        ("cuda", "nvidia.cu13", "include", "cuda_runtime_api.h"),
+        ("cuda", "nvidia.cuda_runtime", "include", "cuda_runtime_api.h"),
+        ("cuda", "triton", "backends/nvidia/include", "cuda_runtime_api.h"),
+    ):
+        folder = package_folder(package)
+        if folder is not None and (folder / inside / header).is_file():
+            found.append((key, folder / inside))
+    return found
+
+
+if __name__ == "__main__":
+    rtx = rtx_library()
+    rows = include_folders() + ([("rtx", rtx)] if rtx else [])
+    print(";".join(f"{key}={path}" for key, path in rows))

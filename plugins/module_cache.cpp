@@ -1,0 +1,83 @@
+#include "module_cache.h"
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "cda_generated.h"
+
+namespace mutualformer {
+namespace {
+
+constexpr int kComputeCapabilityMajor = 75;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+constexpr int kComputeCapabilityMinor = 76;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+constexpr int kMaxDynamicSharedMemory = 8;        // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+constexpr uint32_t kDefaultSharedMemory = 49152;  // what a kernel may use without asking, bytes
+
+// Contexts are told apart by their id: a new context may get a destroyed one's address.
+using Key = std::pair<unsigned long long, KernelImage const*>;
+
+std::mutex g_mutex;
+
+std::map<Key, CuFunction>& functions() {
+  static std::map<Key, CuFunction> map;
+  return map;
+}
+
+}  // namespace
+
+bool load_kernel(Kernel kernel, Type type, int64_t head_dim, LoadedKernel& loaded, std::string& error) {
+  CudaDriver const& driver = cuda_driver();
+  if (!driver.error.empty()) {
+    error = driver.error;
+    return false;
+  }
+  auto const check = [&](char const* call, CuResult result) {
+    if (result != 0) error = driver.describe(call, result);
+    return result == 0;
+  };
+  CuContext context = nullptr;
+  int device = 0, major = 0, minor = 0;
+  if (!check("cuCtxGetCurrent", driver.cuCtxGetCurrent(&context))) return false;
+  if (context == nullptr) {
+    error = "cuCtxGetCurrent found no CUDA context on this thread; make one current before using the engine";
+    return false;
+  }
+  if (!check("cuCtxGetDevice", driver.cuCtxGetDevice(&device)) ||
+      !check("cuDeviceGetAttribute", driver.cuDeviceGetAttribute(&major, kComputeCapabilityMajor, device)) ||
+      !check("cuDeviceGetAttribute", driver.cuDeviceGetAttribute(&minor, kComputeCapabilityMinor, device))) {
+    return false;
+  }
+  unsigned long long id = reinterpret_cast<unsigned long long>(context);
+  if (driver.cuCtxGetId != nullptr && !check("cuCtxGetId", driver.cuCtxGetId(context, &id))) return false;
+
+  KernelImage const* const image = find_image(10 * major + minor, kernel, type, head_dim);
+  if (image == nullptr) {
+    error = "this GPU is sm_" + std::to_string(10 * major + minor) + ", the plugin has kernels for " +
+            generated::kArchitectures + "; rebuild it with that architecture";
+    return false;
+  }
+  std::lock_guard<std::mutex> const lock(g_mutex);
+  auto const found = functions().find({id, image});
+  if (found != functions().end()) {
+    loaded = {found->second, image};
+    return true;
+  }
+  CuModule module = nullptr;
+  CuFunction function = nullptr;
+  if (!check("cuModuleLoadData", driver.cuModuleLoadData(&module, mutualformer_cubins + image->offset))) return false;
+  bool ready = check("cuModuleGetFunction", driver.cuModuleGetFunction(&function, module, image->name));
+  if (ready && image->shared > kDefaultSharedMemory) {
+    ready = check("cuFuncSetAttribute",
+                  driver.cuFuncSetAttribute(function, kMaxDynamicSharedMemory, static_cast<int>(image->shared)));
+  }
+  if (!ready) {
+    driver.cuModuleUnload(module);
+    return false;
+  }
+  functions()[{id, image}] = function;
+  loaded = {function, image};
+  return true;
+}
+
+}  // namespace mutualformer

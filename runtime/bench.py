@@ -1,0 +1,37 @@
+"""Verb ``bench``: ``mutualformer bench {cda,model,stream,kernels} --out DIR``; each in a file of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import importlib
+from collections.abc import Sequence
+
+BENCHES = {
+    "cda": ("export.bench_cda", "the operator: released form, ours, plain attention, the machine's peak"),
+    "model": ("runtime.bench_model", "model files: latency of the whole graph"),
+    "stream": ("runtime.bench_stream", "everything around the model, per frame"),
+    "kernels": ("runtime.bench_kernels", "the compiled kernels: registers, spills, roofline (computed)"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in BENCHES.items())
+    if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in BENCHES:
+        asked = bool(arguments) and arguments[0] in ("-h", "--help")
+        print(
+            f"usage: mutualformer bench {{{','.join(BENCHES)}}} --out DIR …\n\n{rows}",
+            file=sys.stdout if asked else sys.stderr,
+        )
+        return 0 if asked else 2
+    module = importlib.import_module(BENCHES[arguments[0]][0])
+    return int(module.main(arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""How numbers are taken: interleaved, warmed up, median of many, with the conditions they were taken under."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def interleaved_ms(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Milliseconds of every call of every contender; they take turns, so that a busy moment hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + warmup):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if turn >= warmup:
+                times[name].append((time.perf_counter() - began) * 1e3)
+    return times
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    """p20, p50 and p80 in milliseconds, and how many calls."""
+    ordered = sorted(times)
+    low, high = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.2, 0.8))
+    return {"p20_ms": low, "p50_ms": statistics.median(ordered), "p80_ms": high, "calls": float(len(ordered))}
+
+
+def conditions(**versions: str) -> dict[str, Any]:
+    """Processor, threads, load and versions: what a number is worth nothing without."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return {
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        **versions,
+    }

@@ -1,0 +1,47 @@
+"""Fixtures shared by all stages: one small model, really trained for a moment and exported once per test run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+NANO_SIZE = (64, 96)  # multiples of 32, not square, small enough for seconds
+NANO_DATA = "synthetic:48?seed=7"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Paths of one model in two formats."""
+
+    checkpoint: Path
+    onnx: Path
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    """``sod-nano`` at 64 × 96, 40 steps from scratch: no good, but its activations are those of a trained network."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from export.to_onnx import export_onnx
+    from train import checkpoint
+    from train.fit import FitConfig, fit
+    from train.recipes import recipe
+
+    folder = tmp_path_factory.mktemp("nano")
+    short = dataclasses.replace(recipe("demo"), steps=40, minutes=0.0, batch=8, stages=((0.0, 64),))
+    config = FitConfig("sod-nano", NANO_DATA, folder, short, overrides={"input_size": NANO_SIZE}, workers=0)
+    weights = fit(config)
+    export_onnx(checkpoint.load(weights), folder / "model.onnx")
+    return ModelFiles(weights, folder / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder with the real RGB-D pair."""
+    folder = os.environ.get("MUTUALFORMER_SAMPLES")
+    if not folder or not (Path(folder) / "motorcycle" / "rgb.png").is_file():
+        pytest.skip("MUTUALFORMER_SAMPLES does not name a folder with motorcycle/rgb.png")
+    return Path(folder)

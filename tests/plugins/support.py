@@ -1,0 +1,312 @@
+"""What the plugin tests share: the test driver, the harness around the plugin, guarded buffers, the numeric rule."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import json
+import os
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plugins import build
+from plugins.attributes import CdaAttributes
+from plugins.interpreter import interpreting
+from plugins.tiles import variant_named
+from train.cda import cross_diffusion_attention
+
+ROOT = Path(__file__).resolve().parents[2]
+SANITIZE = os.environ.get("MUTUALFORMER_TEST_SANITIZE", "")  # set by test_sanitizers.py, for a process of its own
+BUILD = ROOT / "build" / ("plugins-sanitized" if SANITIZE else "plugins")
+TYPES = {torch.float32: 0, torch.float16: 1}  # nvinfer1::DataType
+INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
+BUILD_PHASE, RUNTIME_PHASE = 0, 1
+GUARD = 4096  # bytes on either side of every buffer
+
+
+@functools.lru_cache(maxsize=1)
+def built() -> Path:
+    """Build the plugin and the test libraries once, also with several test processes; returns their folder."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = (f"-DMUTUALFORMER_SANITIZE={SANITIZE}",) if SANITIZE else ()
+        build.build(BUILD, ("all", "test_cuda_driver", "plugin_harness"), options)
+    return BUILD
+
+
+# ---- Numbers ----
+
+
+def random_qkv(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, scale: float = 1.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+def assert_two_times(
+    ours: tuple[torch.Tensor, torch.Tensor],
+    qkv_r: torch.Tensor,
+    qkv_d: torch.Tensor,
+    attributes: CdaAttributes,
+) -> None:
+    """The two-times rule: our error is at most twice PyTorch's in the same precision, both against float64.
+
+    On the largest error there is a floor of half a unit in the last place of the largest output: storing any result
+    in that type costs as much, and with few outputs PyTorch's own largest error is a matter of luck. The root mean
+    square error has that floor only below 1000 outputs.
+    """
+    options = asdict(attributes)
+    exact = torch.stack(cross_diffusion_attention(qkv_r.double(), qkv_d.double(), **options))
+    same = torch.stack(cross_diffusion_attention(qkv_r, qkv_d, **options)).double()
+    result = torch.stack(ours).double()
+    assert torch.isfinite(result).all(), f"{int((~torch.isfinite(result)).sum())} outputs are not finite"
+    half_ulp = torch.finfo(qkv_r.dtype).eps / 2
+    worst, allowed = (result - exact).abs().max().item(), (same - exact).abs().max().item()
+    floor = half_ulp * exact.abs().max().item()
+    assert worst <= 2 * allowed + floor, f"largest error {worst:.3e}, PyTorch's {allowed:.3e}, floor {floor:.3e}"
+    rms, allowed = (result - exact).square().mean().sqrt().item(), (same - exact).square().mean().sqrt().item()
+    floor = half_ulp * exact.square().mean().sqrt().item() if exact.numel() < 1000 else 0.0
+    assert rms <= 2 * allowed + floor, f"rms error {rms:.3e}, PyTorch's {allowed:.3e}, floor {floor:.3e}"
+
+
+# ---- Buffers ----
+
+
+class Buffer:
+    """Host memory on a 256-byte boundary between guard bytes; starts as NaN in every float type."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._bytes = np.full(size + 2 * GUARD + 256, 0xA5, np.uint8)
+        self._start = GUARD + (-(self._bytes.ctypes.data + GUARD)) % 256
+        self.inside[:] = 0xFF
+
+    @property
+    def inside(self) -> np.ndarray:
+        return self._bytes[self._start : self._start + self.size]
+
+    @property
+    def address(self) -> int:
+        return int(self._bytes.ctypes.data) + self._start
+
+    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(self.inside).view(dtype).reshape(shape)
+
+    def assert_guards_intact(self, name: str) -> None:
+        outside = np.concatenate([self._bytes[: self._start], self._bytes[self._start + self.size :]])
+        touched = int((outside != 0xA5).sum())
+        assert touched == 0, f"{touched} bytes outside {name} were written"
+
+
+# ---- The driver ----
+
+_LAUNCH = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.POINTER(ctypes.c_uint),
+    ctypes.c_uint,
+    ctypes.c_uint,
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
+)
+_PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
+
+
+class Driver:
+    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
+        self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
+        self.images = {(i["name"], i["arch"]): i for i in json.loads((folder / "generated/cubins.json").read_text())}
+        self._callback = _LAUNCH(self._launch)
+        self.reset()
+
+    def reset(self, capability: int = 87, context: int = 1) -> None:
+        self.library.test_driver_reset()
+        self.library.test_driver_on_launch(self._callback)
+        self.library.test_driver_set_capability(capability)
+        self.library.test_driver_set_context(context)
+        self.capability = capability
+        self.launches: list[tuple[str, tuple[int, ...], int]] = []
+        self.errors: list[str] = []
+
+    def fail(self, call: str, result: int, skip: int = 0) -> None:
+        self.library.test_driver_fail(call.encode(), result, skip)
+
+    def calls(self, call: str) -> int:
+        return int(self.library.test_driver_calls(call.encode()))
+
+    def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
+        try:
+            self._interpret(name.decode(), (grid[0], grid[1], grid[2]), block, shared, arguments, stream or 0)
+        except Exception:
+            self.errors.append(traceback.format_exc())
+            return 719  # CUDA_ERROR_LAUNCH_FAILED
+        return 0
+
+    def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
+        image, variant = self.images[name, self.capability], variant_named(name)
+        assert block == 32 * image["warps"], (
+            f"{name} launched with {block} threads, compiled for {image['warps']} warps"
+        )
+        assert shared == image["shared"], f"{name} launched with {shared} bytes shared, needs {image['shared']}"
+        values = [
+            _PTX_TYPES[kind].from_address(arguments[i]).value for i, kind in enumerate(image["parameters"])
+        ]  # read with the types in the PTX, not with what the plugin believes
+        assert values[-2:] == [0, 0], "Triton's scratch pointers should be null"
+        element = {"fp16": torch.float16, "fp32": torch.float32}[variant.dtype]
+        with interpreting() as kernels:
+            kernel = getattr(kernels, variant.kernel)
+            names = [n for n in kernel.arg_names if not n.isupper()]
+            assert len(names) == len(values) - 2
+            for i, argument in enumerate(names):
+                if argument.endswith("_ptr"):
+                    values[i] = _at(values[i], torch.float32 if argument == "lse_ptr" else element, variant.unit)
+            kernel[grid](
+                *values[:-2],
+                UNIT=variant.unit,
+                BLOCK_M=image["block_m"],
+                BLOCK_N=image["block_n"],
+                BLOCK_D=variant.block_d,
+            )
+        self.launches.append((name, grid, stream))
+
+
+def _at(address: int, dtype: torch.dtype, unit: int) -> torch.Tensor:
+    """A tensor that begins at ``address``; the interpreter only uses where it begins."""
+    assert address != 0
+    if unit == 8:
+        assert address % 16 == 0, "vector kernels were compiled for 16-byte boundaries"
+    memory = (ctypes.c_uint8 * 4).from_address(address)
+    return torch.frombuffer(memory, dtype=torch.uint8).view(dtype)
+
+
+# ---- The plugin, as TensorRT drives it ----
+
+
+class Harness:
+    """The registry path of TensorRT-RTX around the plugin (tests/plugins/cpp/harness.cpp)."""
+
+    def __init__(self, folder: Path, plugin: Path) -> None:
+        self.library = ctypes.CDLL(str(folder / "libplugin_harness.so"))
+        self.library.harness_workspace.restype = ctypes.c_size_t
+        for name in ("create", "deserialize", "clone", "attach"):
+            getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
+        assert self.library.harness_record_log(str(plugin).encode()) == 0
+
+    def log(self) -> str:
+        text = ctypes.create_string_buffer(1 << 16)
+        self.library.harness_take_log(text, len(text))
+        return text.value.decode()
+
+    def create(self, fields: dict[str, int | float | str | np.ndarray], phase: int = BUILD_PHASE) -> int | None:
+        names, types, data, lengths = [], [], [], []
+        for name, value in fields.items():
+            if isinstance(value, str):
+                array, kind = np.frombuffer(value.encode(), np.uint8), CHAR
+            elif isinstance(value, np.ndarray):
+                array, kind = value, {"int64": INT64, "float32": FLOAT32, "int32": INT32}[value.dtype.name]
+            else:
+                array = np.array([value], np.float32 if isinstance(value, float) else np.int32)
+                kind = FLOAT32 if isinstance(value, float) else INT32
+            names.append(name.encode())
+            types.append(kind)
+            data.append(array)
+            lengths.append(array.size)
+        count = len(names)
+        return self.library.harness_create(  # type: ignore[no-any-return]
+            count,
+            (ctypes.c_char_p * count)(*names),
+            (ctypes.c_int * count)(*types),
+            (ctypes.c_void_p * count)(*[a.ctypes.data for a in data]),
+            (ctypes.c_int * count)(*lengths),
+            phase,
+        )
+
+    def _shaped(self, name: str, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        function = getattr(self.library, f"harness_{name}")
+        return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
+
+    def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("configure", plugin, dtype, shape)
+
+    def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("workspace", plugin, dtype, shape)
+
+    def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("shape", plugin, dtype, shape)
+
+    def deserialize(self, plugin: int) -> int | None:
+        return self.library.harness_deserialize(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def clone(self, plugin: int) -> int | None:
+        return self.library.harness_clone(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def attach(self, plugin: int) -> int | None:
+        return self.library.harness_attach(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def destroy(self, *plugins: int) -> None:
+        for plugin in plugins:
+            self.library.harness_destroy(ctypes.c_void_p(plugin))
+
+    def enqueue(self, plugin: int, *addresses: int) -> int:
+        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream."""
+        return int(self.library.harness_enqueue(*[ctypes.c_void_p(a) for a in (plugin, *addresses)]))
+
+
+class Engine:
+    """One CDA node taken from creation to an execution context, with its buffers, ready to run."""
+
+    def __init__(self, harness: Harness, attributes: CdaAttributes, shape: tuple[int, int, int], dtype: torch.dtype):
+        self.harness, self.attributes, self.dtype, self.kind = harness, attributes, dtype, TYPES[dtype]
+        built_plugin = harness.create(dict(attributes.as_dict()))
+        assert built_plugin, harness.log()
+        assert harness.configure(built_plugin, self.kind, shape) == 0, harness.log()
+        self.workspace_bytes = harness.workspace(built_plugin, self.kind, shape)
+        loaded = harness.deserialize(built_plugin)
+        assert loaded, harness.log()
+        harness.destroy(built_plugin)
+        copy = harness.clone(loaded)
+        assert copy
+        harness.destroy(loaded)
+        attached = harness.attach(copy)
+        assert attached, harness.log()
+        harness.destroy(copy)
+        self.plugin = attached
+        self.reshape(shape)
+
+    def reshape(self, shape: tuple[int, int, int]) -> None:
+        """Set the input shape; workspace stays that of the first (largest) shape, as in TensorRT."""
+        batch, tokens, width = shape
+        assert self.harness.shape(self.plugin, self.kind, shape) == 0, self.harness.log()
+        size = torch.tensor([], dtype=self.dtype).element_size()
+        self.in_shape, self.out_shape = shape, (batch, tokens, width // 3 * 2)
+        self.inputs = [Buffer(batch * tokens * width * size) for _ in range(2)]
+        self.outputs = [Buffer(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
+        self.scratch = Buffer(self.workspace_bytes)
+
+    def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
+        for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
+            buffer.tensor(self.in_shape, self.dtype).copy_(qkv)
+        addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
+        return self.harness.enqueue(self.plugin, *addresses, stream)
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        y_r, y_d = (b.tensor(self.out_shape, self.dtype).clone() for b in self.outputs)
+        return y_r, y_d
+
+    def assert_nothing_else_written(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
+        names = ("qkv_r", "qkv_d", "y_r", "y_d", "workspace")
+        for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
+            buffer.assert_guards_intact(name)
+        for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
+            assert torch.equal(buffer.tensor(self.in_shape, self.dtype), qkv), "an input was written"
+
+    def close(self) -> None:
+        self.harness.destroy(self.plugin)

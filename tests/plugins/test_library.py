@@ -1,0 +1,146 @@
+"""Finding, checking and registering the library: every way it can be wrong is a sentence, never a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugins import attributes, library
+from plugins.library import PluginError
+from tests.plugins import support
+
+
+@pytest.fixture
+def copy(tmp_path: Path, plugin_path: Path) -> Path:
+    """A private copy of the built library and its record."""
+    for path in (plugin_path, plugin_path.with_name(plugin_path.name + ".json")):
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path / plugin_path.name
+
+
+def _record(path: Path, **changes: object) -> None:
+    sidecar = path.with_name(path.name + ".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **changes}))
+
+
+def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
+    assert library.load("rtx") == plugin_path
+    assert library.load("rtx") == plugin_path
+    information = library.info()
+    assert information["ok"]
+    assert information["sha256"] == library.sha256(plugin_path)
+    assert information["architectures"] == [75, 80, 86, 87, 89, 90, 100, 110, 120]
+    assert information["exports"].startswith("CrossDiffusionAttention version 1; sm_75, ")
+
+
+def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.ENVIRONMENT, str(tmp_path / "nothing.so"))
+    with pytest.raises(PluginError, match=r"names .*nothing\.so, which is not a file"):
+        library.load("rtx")
+    monkeypatch.delenv(library.ENVIRONMENT)
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "plugins" / "library.py"))
+    with pytest.raises(PluginError, match=r"was not found .*make plugin"):
+        library.load("rtx")
+    assert "make plugin" in library.info()["error"]
+
+
+def test_damaged_files_are_refused_before_they_are_mapped(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.ENVIRONMENT, str(copy))
+    content = copy.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged, message in (
+        (b"", "is not a shared library"),
+        (content[:1000], "is damaged or was replaced"),
+        (bytes(flipped), "is damaged or was replaced: its sha256 is .*, expected .* build it again"),
+        (b"x" * 5000, "is not a shared library"),
+    ):
+        copy.write_bytes(damaged)
+        with pytest.raises(PluginError, match=message):
+            library.load("rtx")
+
+
+def test_another_processor_or_version_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.ENVIRONMENT, str(copy))
+    _record(copy, plugin_version="7")
+    with pytest.raises(PluginError, match=r"is plugin version 7, expected 1; build it again"):
+        library.load("rtx")
+    foreign = bytearray(copy.read_bytes())
+    foreign[18:20] = (183 if foreign[18] == 62 else 62).to_bytes(2, "little")
+    copy.write_bytes(foreign)
+    _record(copy, plugin_version="1", sha256=library.sha256(copy))
+    with pytest.raises(PluginError, match="is built for another processor"):
+        library.load("rtx")
+
+
+def test_a_record_that_lies_about_the_version_is_found_out(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library says itself which version it is."""
+    monkeypatch.setattr(library, "PLUGIN_VERSION", "2")
+    monkeypatch.setenv(library.ENVIRONMENT, str(copy))
+    monkeypatch.setattr(library, "_registered", {})
+    _record(copy, plugin_version="2")
+    with pytest.raises(PluginError, match=r"says it is 'CrossDiffusionAttention version 1; .*expected .* version 2"):
+        library.load("rtx")
+
+
+@pytest.mark.parametrize("record", ["", "[1]", "{}", '{"sha256": 1}'])
+def test_bad_records(copy: Path, record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.ENVIRONMENT, str(copy))
+    sidecar = copy.with_name(copy.name + ".json")
+    sidecar.write_text(record)
+    with pytest.raises(PluginError, match="cannot be read"):
+        library.load("rtx")
+    sidecar.unlink()
+    with pytest.raises(PluginError, match="has no record"):
+        library.load("rtx")
+
+
+def test_unknown_flavour_and_missing_tensorrt(plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PluginError, match="flavour is 'onnx', expected one of rtx, tensorrt"):
+        library.load("onnx")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if it were not installed
+    with pytest.raises(PluginError, match=r"flavour tensorrt is not usable here .*pip install tensorrt>=10\.3"):
+        library.load("tensorrt")
+
+
+def test_two_libraries_at_once_are_refused(copy: Path, plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.ENVIRONMENT, str(copy))
+    with pytest.raises(PluginError, match="is already registered with rtx"):
+        library.load("rtx")
+
+
+def test_the_library_depends_on_no_tensorrt_and_no_driver(plugin_path: Path) -> None:
+    needed = subprocess.run(["readelf", "-d", str(plugin_path)], capture_output=True, text=True).stdout
+    libraries = [line.split("[")[1].rstrip("]") for line in needed.splitlines() if "(NEEDED)" in line]
+    assert libraries
+    assert not [name for name in libraries if "cuda" in name or "nvinfer" in name or "tensorrt" in name]
+
+
+def test_loading_uses_the_standard_library_only(plugin_path: Path) -> None:
+    """The loader and its checks must work where neither torch nor triton is installed."""
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['torch', 'triton', 'numpy', 'train', 'export', 'onnx']))\n"
+        "from plugins import library\n"
+        "assert library.info()['ok'], library.info()\n"
+        "assert 'tensorrt_rtx' not in sys.modules\n"
+        "sys.modules.pop('numpy')\n"
+        "print(library.load('rtx'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=support.ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(plugin_path)
+
+
+def test_the_header_and_the_table_of_attributes_agree(plugin_path: Path) -> None:
+    header = (support.BUILD / "generated" / "cda_generated.h").read_text()
+    assert f'kPluginVersion[] = "{attributes.PLUGIN_VERSION}"' in header
+    assert f"kMaxIterations = {attributes.MAX_ITERATIONS};" in header
+    assert "kDefaultAlpha = 0.6F" in header
+    assert os.path.getsize(support.BUILD / "generated" / "cubins.bin") < 32 << 20

@@ -1,0 +1,109 @@
+"""CDA against an independent float64 NumPy implementation, the released N³ form, and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.train import numpy_reference
+from train.cda import cross_diffusion_attention, cross_diffusion_attention_released
+
+SHAPES = [(1, 1, 4), (7, 3, 5), (7, 8, 64), (121, 8, 8), (121, 3, 16), (577, 1, 64), (577, 3, 8)]
+
+
+def packed(tokens, heads, head_dim, batch=1, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed + 1000 * tokens + heads)
+    shape = (2, batch, tokens, 3 * heads * head_dim)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).unbind(0)
+
+
+def relative(found, expected):
+    return float(np.abs(found.double().numpy() - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("tokens", "heads", "head_dim"), SHAPES)
+def test_agrees_with_numpy(tokens, heads, head_dim):
+    r, d = packed(tokens, heads, head_dim)
+    expected = numpy_reference.cda(r.numpy(), d.numpy(), heads)
+    for found, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
+        assert np.abs(found.numpy() - want).max() < 1e-12
+    for found, want in zip(cross_diffusion_attention(r.float(), d.float(), heads), expected, strict=True):
+        assert found.dtype == torch.float32
+        # The inputs are rounded too; what is measured is the error of doing it in float32 altogether.
+        assert relative(found, want) < 2e-6
+
+
+@pytest.mark.parametrize("value_pairing", ["released", "figure"])
+@pytest.mark.parametrize("init", ["identity", "cross"])
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_every_variant_agrees_with_numpy_and_with_the_released_form(iterations, init, value_pairing):
+    r, d = packed(33, 3, 6, batch=2, seed=iterations)
+    options = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
+    expected = numpy_reference.cda(r.numpy(), d.numpy(), 3, **options)
+    for form in (cross_diffusion_attention, cross_diffusion_attention_released):
+        for found, want in zip(form(r, d, 3, **options), expected, strict=True):
+            assert np.abs(found.numpy() - want).max() < 1e-12
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    tokens=st.integers(1, 40),
+    heads=st.integers(1, 8),
+    head_dim=st.integers(4, 24),
+    alpha=st.floats(0, 1),
+    iterations=st.integers(1, 4),
+)
+def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations):
+    r, d = packed(tokens, heads, head_dim, batch)
+    expected = numpy_reference.cda(r.numpy(), d.numpy(), heads, alpha, iterations)
+    for found, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
+        assert found.shape == (batch, tokens, 2 * heads * head_dim)
+        assert np.abs(found.numpy() - want).max() < 1e-11
+
+
+@pytest.mark.parametrize("init", ["identity", "cross"])
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_gradients(iterations, init):
+    r, d = (x.clone().requires_grad_() for x in packed(5, 2, 4))
+    assert torch.autograd.gradcheck(
+        lambda a, b: cross_diffusion_attention(a, b, 2, iterations=iterations, init=init), (r, d), fast_mode=True
+    )
+
+
+def test_a_peaked_softmax_stays_finite():
+    r, d = packed(16, 2, 4, dtype=torch.float32)
+    for found in cross_diffusion_attention(1e4 * r, -1e4 * d, 2):
+        assert torch.isfinite(found).all()
+
+
+def test_alpha_one_is_pure_diffusion_and_alpha_zero_none():
+    r, d = packed(9, 1, 4)
+    (q_r, k_r, v_r), (q_d, k_d, v_d) = r[0].chunk(3, dim=-1), d[0].chunk(3, dim=-1)
+    p_r, p_d = torch.softmax(q_r @ k_r.T / 2, -1), torch.softmax(q_d @ k_d.T / 2, -1)
+    y_r, _ = cross_diffusion_attention(r, d, 1, alpha=1.0)
+    torch.testing.assert_close(y_r[0, :, 4:], p_r.T @ p_d @ v_d, atol=1e-13, rtol=0)
+    y_r, y_d = cross_diffusion_attention(r, d, 1, alpha=0.0)
+    torch.testing.assert_close(y_r[0, :, 4:], (p_r + p_d) @ v_d, atol=1e-13, rtol=0)
+    torch.testing.assert_close(y_d[0, :, 4:], (p_r + p_d) @ v_r, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r, d: (r, d[:, :-1], 2), "expected one shape"),
+        (lambda r, d: (r, d.double(), 2), "expected one floating type"),
+        (lambda r, d: (r.int(), d.int(), 2), "expected one floating type"),
+        (lambda r, d: (r, d, 5), "positive multiple of"),
+        (lambda r, d: (r, d, 2, 1.5), r"alpha is 1\.5"),
+        (lambda r, d: (r, d, 2, 0.6, 0), "iterations is 0"),
+        (lambda r, d: (r, d, 2, 0.6, 1, "zero"), "init is 'zero'"),
+    ],
+)
+def test_refuses_what_does_not_fit(change, message):
+    r, d = packed(6, 2, 4, dtype=torch.float32)
+    with pytest.raises(ValueError, match=message):
+        cross_diffusion_attention(*change(r, d))

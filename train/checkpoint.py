@@ -1,0 +1,170 @@
+"""Weights on disk: ``X.safetensors`` and, beside it, ``X.json``, the model card. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from train import registry
+
+SCHEMA_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or of another model: says which file, what was found, what is expected."""
+
+
+def card_path(path: Path) -> Path:
+    """The card beside ``path``."""
+    return path.with_suffix(".json")
+
+
+def git_revision() -> str:
+    """Revision of the source tree this runs from, ``-dirty`` when changed, "unknown" outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 and found.stdout.strip() else "unknown"
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(path: Path, write: Callable[[str], None]) -> None:
+    """Write through a temporary file in the same folder and rename: a reader never sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; a model file is as readable as any other
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
+    """Write ``model`` (built by :mod:`train.registry`) and its card; ``card`` adds data, recipe, metrics, limits."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: the suffix is {path.suffix!r}, expected a name ending in .safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made: registry.ModelSpec = model.spec
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    _write(path, lambda temporary: save_file(tensors, temporary, metadata={"model": made.name}))
+    full = {
+        "schema_version": SCHEMA_VERSION,
+        "model": made.name,
+        "overrides": model.overrides,
+        "task": made.task,
+        "input_size": list(made.input_size),
+        "depth_range_m": list(made.depth_range_m),
+        "labels": list(made.labels),
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "weights_sha256": sha256(path),
+        "git_revision": git_revision(),
+        "data": {},
+        "recipe": {},
+        "metrics": {},
+        "limits": "",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **card,
+    }
+    text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
+    _write(card_path(path), lambda temporary: Path(temporary).write_text(text, encoding="utf-8") and None)
+    return path
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card of checkpoint ``path``, checked for schema, model and hash of the weights beside it."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a .safetensors checkpoint written by `fit`")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path}: the file is empty, expected safetensors weights")
+    beside = card_path(path)
+    if not beside.is_file():
+        raise CheckpointError(f"{path}: its card {beside.name} is missing, expected beside it; copy both files")
+    try:
+        card = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{beside}: not JSON ({error}), expected a model card") from error
+    if not isinstance(card, dict) or card.get("schema_version") != SCHEMA_VERSION:
+        found = card.get("schema_version") if isinstance(card, dict) else type(card).__name__
+        raise CheckpointError(f"{beside}: card schema is {found!r}, expected version {SCHEMA_VERSION}")
+    missing = [key for key in ("model", "overrides", "task", "weights_sha256") if key not in card]
+    if missing:
+        raise CheckpointError(f"{beside}: card lacks {', '.join(missing)}, expected a card written by `fit`")
+    return card
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({error}), expected a whole file; was the copy cut short?"
+        ) from error
+
+
+def load(path: str | Path) -> nn.Module:
+    """Rebuild the model of checkpoint ``path`` in eval mode, on the CPU.
+
+    Adds ``.card`` (dict) and ``.weights_sha256``. Raises CheckpointError.
+    """
+    path = Path(path)
+    card = read_card(path)
+    tensors = _read_tensors(path)
+    try:
+        model = registry.build(card["model"], **card["overrides"])
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{card_path(path)}: the card describes no model of this version: {error}") from error
+    expected = model.state_dict()
+    absent = sorted(set(expected) - set(tensors))
+    extra = sorted(set(tensors) - set(expected))
+    if absent or extra:
+        raise CheckpointError(
+            f"{path}: tensors are not of {card['model']}: {len(absent)} missing (first: {[*absent, '-'][0]}), "
+            f"{len(extra)} unknown (first: {[*extra, '-'][0]}); is the card another model's?"
+        )
+    for name, value in tensors.items():
+        if value.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: tensor {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)} for "
+                f"{card['model']} with overrides {card['overrides']}"
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity, expected finite weights")
+    digest = sha256(path)
+    if digest != card["weights_sha256"]:
+        raise CheckpointError(
+            f"{path}: sha256 is {digest[:12]}…, its card expects {card['weights_sha256'][:12]}…; "
+            "the two files are not of one training run"
+        )
+    model.load_state_dict(tensors)
+    model.eval()
+    model.card = card
+    model.weights_sha256 = digest
+    return model

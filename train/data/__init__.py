@@ -1,0 +1,1 @@
+"""Datasets: one file each; reading them never imports torch."""

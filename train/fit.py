@@ -1,0 +1,261 @@
+"""``mutualformer fit MODEL --data DATA --out DIR``: train a model and write its checkpoint and card."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+# Threads that spin at barriers starve whoever shares the cores with them; must be set before torch starts OpenMP.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import dataclasses
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from train import checkpoint, registry
+from train.backbone import PretrainedUnavailable
+from train.data.batches import BatchSource, SodBatches, loader
+from train.data.item import DataError
+from train.data.spec import open_data, parse
+from train.evaluate import evaluate_model
+from train.recipes import RECIPES, Recipe, recipe
+from train.schedule import Schedule
+from train.sync_norm import synchronise
+from train.task import SodTask, TrainingTask
+
+LIMITS = {
+    "sod": "Trained on the data named here and no other; a saliency map says what stands out, not what it is.",
+    "reid": "Trained on the data named here and no other; features compare only with features of the same file.",
+}
+
+
+class FitError(ValueError):
+    """A run that cannot be started as asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """One training run. ``overrides``: the registry's; ``validate``: DATA for the card's metrics, None = no metrics."""
+
+    model: str
+    data: str
+    out: Path
+    recipe: Recipe
+    seed: int = 0
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    validate: str | None = None
+    resume: bool = False
+    precision: str = "32-true"
+    accumulate: int = 1
+    workers: int = 1
+    save_every: int = 200
+
+
+class Save(Callback):
+    """Keeps ``last.ckpt``: written beside and renamed, so that a kill at any moment leaves a whole file."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every, self.saved = folder, every, 0
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        if step and step % self.every == 0 and step != self.saved:
+            self.saved = step
+            temporary = self.folder / ".last.ckpt.part"
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                os.replace(temporary, self.folder / "last.ckpt")
+
+
+def _source(config: FitConfig, spec: registry.ModelSpec) -> BatchSource:
+    height, width = spec.input_size
+    largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
+    size = (largest, max(32, round(largest * width / height / 32) * 32))
+    data = open_data(config.data, spec.task, size, cache=True, split="train")
+    if spec.task == "reid":
+        from train.data.reid_batches import ReidBatches
+
+        return ReidBatches(data, config.recipe.batch, config.seed, spec.input_size)  # type: ignore[arg-type]
+    return SodBatches(data, config.recipe.batch, config.recipe.augmentation, config.seed, aspect=width / height)
+
+
+def _task(model: nn.Module, config: FitConfig, schedule: Schedule) -> TrainingTask:
+    if model.spec.task == "reid":
+        from train.reid_task import ReidTask
+
+        return ReidTask(model, config.recipe, schedule)
+    return SodTask(model, config.recipe, schedule)
+
+
+def fit(config: FitConfig) -> Path:
+    """Train and return the path of ``model.safetensors``; its card is beside it, logs and checkpoints below ``out``.
+
+    The same seed, recipe and number of processes give the same weights on a CPU, also after ``resume``, unless the
+    recipe's time budget cut the run short.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))  # set by torchrun
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if world > 1 and config.recipe.minutes:
+        raise FitError("a time budget ends processes at different steps; with several processes give --minutes 0")
+    spec = registry.spec(config.model)
+    checkpoints = config.out / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    last = checkpoints / "last.ckpt"
+    start, resume_from = 0, None
+    if config.resume:
+        if not last.is_file():
+            raise FitError(f"{last}: nothing to resume from; run without --resume to start anew")
+        start = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
+        resume_from = str(last)
+
+    lightning.seed_everything(config.seed, verbose=False)
+    overrides = dict(config.overrides)
+    began = time.time()
+    source = _source(config, registry.build(config.model, **{**overrides, "pretrained": False}).spec)
+    if spec.task == "reid":
+        overrides.setdefault("num_classes", source.num_classes)  # type: ignore[attr-defined]
+    rendered = time.time() - began
+    torch.manual_seed(config.seed)
+    model = registry.build(config.model, **overrides).train()
+    if spec.task == "sod":
+        model = model.to(memory_format=torch.channels_last)
+    if world > 1:
+        model = synchronise(model)
+    schedule = Schedule(config.recipe, model.spec.input_size[0])
+    task = _task(model, config, schedule)
+    batches = loader(source, schedule, config.recipe.batch, start, rank, world, config.accumulate, config.workers)
+    trainer = lightning.Trainer(
+        max_steps=config.recipe.steps,
+        max_epochs=-1,
+        accelerator="auto" if torch.cuda.is_available() else "cpu",
+        devices=local,
+        num_nodes=world // local,
+        strategy="auto" if world == 1 else "ddp_find_unused_parameters_true" if spec.task == "reid" else "ddp",
+        precision=config.precision,  # type: ignore[arg-type]
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.recipe.clip or None,
+        callbacks=[Save(checkpoints, config.save_every), TQDMProgressBar(refresh_rate=10)],
+        logger=TensorBoardLogger(str(config.out), name="logs", version=""),
+        log_every_n_steps=10,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    began = time.time()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
+    trained = time.time() - began
+    path = config.out / "model.safetensors"
+    if trainer.is_global_zero:
+        model = task.finish()
+        metrics: dict[str, Any] = {}
+        if config.validate:
+            metrics = {"data": config.validate, **evaluate_model(model, config.validate)}
+        planned = dataclasses.asdict(config.recipe)
+        card = {
+            "data": {"train": config.data, "seed": config.seed},
+            "recipe": {
+                **planned,
+                "steps_done": trainer.global_step,
+                "cut_by_clock": trainer.global_step < config.recipe.steps,
+                "precision": config.precision,
+                "processes": world,
+                "seconds": {"data": round(rendered, 1), "training": round(trained, 1)},
+                "resumed_at_step": start,
+            },
+            "metrics": metrics,
+            "limits": LIMITS[spec.task],
+        }
+        checkpoint.save(path, model, card)
+    return path
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise FitError(f"--set {pair!r}: expected option=value")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
+
+
+def held_out(data: str, count: int) -> str | None:
+    """Synthetic data validates on scenes of a seed nobody trains with; other data need ``--validate``."""
+    kind, _, options = parse(data)
+    return f"synthetic:{count}?seed={900_000 + int(options.get('seed', 0))}" if kind == "synthetic" else None
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="mutualformer fit", description=__doc__)
+    made.add_argument("model", metavar="MODEL", help=f"one of {', '.join(registry.list_models())}")
+    made.add_argument("--data", required=True, help="synthetic:N[?seed=S] or a folder")
+    made.add_argument("--out", required=True, type=Path, help="folder for model.safetensors, model.json, logs")
+    made.add_argument("--recipe", default="default", help=f"one of {', '.join(RECIPES)} (default: default)")
+    made.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
+    made.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
+    made.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'")
+    made.add_argument("--resume", action="store_true", help="go on from out/checkpoints/last.ckpt")
+    made.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
+    made.add_argument("--accumulate", type=int, default=1, help="parts in which a batch is worked through")
+    made.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
+    made.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
+    made.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", dest="options",
+                      help="a model option, such as fusion=concat or input_size=[256,256]")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        chosen = recipe(arguments.recipe)
+        changes = {"steps": arguments.steps, "minutes": arguments.minutes, "batch": arguments.batch}
+        chosen = dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
+        validate = arguments.validate if arguments.validate else held_out(arguments.data, 60)
+        path = fit(
+            FitConfig(
+                model=arguments.model,
+                data=arguments.data,
+                out=arguments.out,
+                recipe=chosen,
+                seed=arguments.seed,
+                overrides=_options(arguments.options),
+                validate=None if validate == "none" else validate,
+                resume=arguments.resume,
+                precision=arguments.precision,
+                accumulate=arguments.accumulate,
+                workers=arguments.workers,
+                save_every=arguments.save_every,
+            )
+        )
+    except (ValueError, DataError, PretrainedUnavailable) as error:
+        print(f"fit: {error}", file=sys.stderr)
+        return 1
+    if int(os.environ.get("RANK", "0")) == 0:
+        card = checkpoint.read_card(path)
+        print(json.dumps({"checkpoint": str(path), "metrics": card["metrics"]}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

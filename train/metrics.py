@@ -1,0 +1,52 @@
+"""Saliency metrics by PySODMetrics, and nothing of PyTorch: the same numbers for every format of a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SOD_METRICS = ("s_measure", "max_f", "max_e", "mae")
+
+
+def to_grey(saliency: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Map in [0, 1] → 0 … 255 as it would be stored: what the benchmarks' metrics are defined on."""
+    return np.asarray(np.clip(saliency, 0, 1) * 255 + 0.5, dtype=np.uint8)
+
+
+def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False) -> dict[str, Any]:
+    """S-measure (Fan 2017), maximum F (β² = 0.3, Achanta 2009), maximum E (Fan 2018) and MAE (Perazzi 2012).
+
+    ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W). Empty maps are scored as they are.
+    ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
+    """
+    from py_sod_metrics import MAE, Emeasure, Fmeasure, Smeasure
+
+    with warnings.catch_warnings():  # its successor FmeasureV2 gives other numbers than the published tables
+        warnings.simplefilter("ignore", UserWarning)
+        s, f, e, mae = Smeasure(), Fmeasure(), Emeasure(), MAE()
+    count = 0
+    for saliency, mask in pairs:
+        if saliency.shape != mask.shape:
+            raise ValueError(f"map is {saliency.shape} and mask {mask.shape}, expected one shape")
+        grey = saliency if saliency.dtype == np.uint8 else to_grey(saliency)
+        for metric in (s, f, e, mae):
+            metric.step(pred=grey, gt=mask)
+        count += 1
+    if not count:
+        raise ValueError("no pair to score, expected at least one map with its mask")
+    fm = f.get_results()
+    found: dict[str, Any] = {
+        "s_measure": float(s.get_results()["sm"]),
+        "max_f": float(np.max(fm["fm"]["curve"])),
+        "max_e": float(np.max(e.get_results()["em"]["curve"])),
+        "mae": float(mae.get_results()["mae"]),
+        "images": count,
+    }
+    if curves:
+        found["precision"] = [float(v) for v in fm["pr"]["p"]]
+        found["recall"] = [float(v) for v in fm["pr"]["r"]]
+    return found

@@ -1,0 +1,72 @@
+"""mAP and CMC by the Market-1501 protocol: answers by the camera that asked are left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.contract import Contract
+from runtime.preprocess import prepare
+from train.data.item import DataError
+from train.data.reid_spec import ReidData
+from train.data.spec import open_data
+
+if TYPE_CHECKING:
+    from train.evaluate import Predict
+
+RANKS = (1, 5, 10)
+
+
+def reid_metrics(
+    features: NDArray[Any],
+    identities: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+    query: NDArray[np.int64],
+    gallery: NDArray[np.int64],
+) -> dict[str, Any]:
+    """``features`` (N, F); ``query`` and ``gallery`` are row numbers. Ranked by Euclidean distance, ties by row.
+
+    A query without an answer from another camera is skipped, as the protocol has it.
+    """
+    found = np.asarray(features, np.float64)
+    precisions, first_hits = [], []
+    for row in query:
+        other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
+        rows = gallery[other]
+        right = identities[rows] == identities[row]
+        if not right.any():
+            continue
+        distance = ((found[rows] - found[row]) ** 2).sum(axis=1)
+        right = right[np.argsort(distance, kind="stable")]
+        places = np.flatnonzero(right)
+        precisions.append(float((np.arange(1, len(places) + 1) / (places + 1)).mean()))
+        first_hits.append(int(places[0]))
+    if not precisions:
+        raise DataError("no query has an answer from another camera, expected identities seen by two cameras or more")
+    hits = np.array(first_hits)
+    scores = {f"r{rank}": float((hits < rank).mean()) for rank in RANKS}
+    return {"map": float(np.mean(precisions)), **scores, "queries": len(precisions), "gallery": len(gallery)}
+
+
+def extract(contract: Contract, predict: Predict, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
+    """(N, F) features of every sample."""
+    parts = []
+    for start in tqdm(range(0, len(data), batch), desc="features", unit="batch", delay=2):
+        items = [data[index] for index in range(start, min(start + batch, len(data)))]
+        prepared = [prepare(contract, item.rgb, item.nir) for item in items]
+        parts.append(predict({name: np.concatenate([p[name] for p in prepared]) for name in prepared[0]}))
+    return np.concatenate(parts)
+
+
+def evaluate_reid(contract: Contract, predict: Predict, data: str, out: Path | None = None) -> dict[str, Any]:
+    """mAP and CMC of a predictor on DATA; ``out``: also keep the features there."""
+    opened: Any = open_data(data, "reid", contract.input_size)
+    features = extract(contract, predict, opened)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        np.savez(out / "features.npz", features=features, identities=opened.identities, cameras=opened.cameras)
+    return reid_metrics(features, opened.identities, opened.cameras, opened.query, opened.gallery)
