@@ -1,4 +1,4 @@
-"""OAK, Orbbec and OpenNI2 without hardware: the vendors' own objects where they exist on a host, their shape where not."""
+"""OAK, Orbbec and OpenNI2 without hardware: the vendors' own objects where a host has them, else their shape."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any
 
     _, out, _ = host_sync
     camera = OakCamera(out, "oak://host")
-    with pytest.raises(CameraTimeout, match="within 0.1 s"):
+    with pytest.raises(CameraTimeout, match=r"within 0\.1 s"):
         camera.read(0.1)
     out.close()  # what depthai does when the device is gone
     with pytest.raises(CameraLost, match="oak://host"):
