@@ -130,6 +130,7 @@ class Recorder:
         self._wanted = threading.Event()
         if on:
             self._wanted.set()
+        self._take = self._recorded_take = 0
         self._camera: Camera | None = None
         self._session: Path | None = None
         self._part: Part | None = None
@@ -139,6 +140,8 @@ class Recorder:
     def switch(self, on: bool) -> None:
         """Start or stop with the next frame. From any thread."""
         if on:
+            if not self._wanted.is_set():
+                self._take += 1
             self.problem = ""
             self._wanted.set()
         else:
@@ -155,6 +158,9 @@ class Recorder:
         if not self._wanted.is_set():
             self._finish()
             return
+        if self._recorded_take != self._take:  # switched off and on again since the last frame
+            self._finish()
+            self._recorded_take = self._take
         try:
             self._check_disk()
             if self._part is None or self._part.size >= self._part_bytes:
