@@ -62,7 +62,7 @@ class Writer:
     """Appends CDR values."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = 0
 
     def add(self, kind: str, *values: Any) -> Writer:
@@ -75,7 +75,7 @@ class Writer:
         data = value.encode() + b"\x00"
         return self.add("I", len(data)).raw(data)
 
-    def raw(self, data: bytes) -> Writer:
+    def raw(self, data: bytes | memoryview) -> Writer:
         self._parts.append(data)
         self._size += len(data)
         return self
@@ -125,7 +125,7 @@ def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str)
     height, width = image.shape[:2]
     message = Writer().header(stamp, frame_id).add("I", height, width).text(encoding)
     message.add("B", 0).add("I", width * channels * image.itemsize).add("I", image.nbytes)
-    return message.raw(image.tobytes()).done()
+    return message.raw(image.data.cast("B")).done()
 
 
 def read_image(data: bytes) -> tuple[NDArray[Any], str, float]:
