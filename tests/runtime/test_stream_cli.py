@@ -160,6 +160,17 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     json.dumps([line, nothing])
 
 
+def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
+    code = (
+        "import sys, runtime.stream, runtime.bench_stream, runtime.preview.server, runtime.cameras.listing;"
+        "import runtime.cameras.recording, runtime.cameras.tum, runtime.cameras.pairs, runtime.cameras.openni2;"
+        "foreign = {'torch', 'train', 'export', 'timm', 'lightning'};"
+        "print(sorted(foreign & {name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_the_status_line_says_it_all_in_one_line() -> None:
     pipeline = Pipeline(lambda: cameras.open("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
     pipeline.run()
