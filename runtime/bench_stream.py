@@ -219,6 +219,7 @@ def plot(report: dict[str, Any]) -> bytes:
 
 
 def _command(args: argparse.Namespace) -> int:
+    cv2.setNumThreads(1)  # as the stream verb does
     report = run(args.frames, args.size, args.fps)
     print(table(report))
     if args.out is not None:

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+import cv2
+
 from runtime import cameras
 from runtime.cameras import listing
 from runtime.capture import Retry
@@ -152,6 +154,8 @@ def _command(args: argparse.Namespace) -> int:
         raise StreamError("SOURCE is missing; --list shows what is connected")
     if args.frames is not None and args.frames < 1:
         raise StreamError(f"--frames is {args.frames}, expected at least 1")
+    # OpenCV's workers spin while they wait for the next image: a fifth of our work for no gain at camera sizes.
+    cv2.setNumThreads(1)
     with contextlib.ExitStack() as stack:
         model = None
         if args.model is not None:
