@@ -14,6 +14,8 @@ from runtime.cameras.base import Camera
 from runtime.sinks import Result
 
 SALIENT = 0.5
+# States of the source that need no words; a lost camera is told by the error that ends the run.
+ORDINARY = ("opening", "running", "finished", "stopped", "lost")
 # Frames and changes of state are printed by two threads; a line must stay whole.
 _printing = threading.Lock()
 
@@ -153,6 +155,6 @@ class Reporter:
             self._told[subject] = text
             if self._events is not None:
                 self._events({"type": "state", "subject": subject.split()[0], "state": text})
-            if (text and text not in ("running", "opening") and subject != "source") or "reconnecting" in text:
+            if text and not (subject == "source" and text in ORDINARY):
                 lead = "\r\x1b[K" if self._live_line else ""
                 print(f"{lead}{subject.split()[0]}: {text}", file=sys.stderr, flush=True)

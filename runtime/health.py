@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 
+import numpy as np
+
 from runtime.cameras.base import Frame
 
 # A sensor never delivers two equal pictures: its noise differs. A second of equal ones means a stuck driver.
@@ -22,12 +24,12 @@ class Health:
 
     def observe(self, frame: Frame, now: float) -> str:
         """``now``: monotonic seconds at arrival. Looks at every eighth row only: 0.1 ms at 640×480."""
-        fingerprint = zlib.crc32(frame.rgb[::8].tobytes())
+        fingerprint = zlib.crc32(np.ascontiguousarray(frame.rgb[::8]).data)
         if fingerprint != self._print:
             self._print, self._same_since, self._repeats = fingerprint, now, 0
         else:
             self._repeats += 1
-        if frame.nir is None and not frame.depth.any():
+        if frame.nir is None and not (frame.depth[::8].any() or frame.depth.any()):
             self._empty_since = now if self._empty_since is None else self._empty_since
         else:
             self._empty_since = None

@@ -11,18 +11,18 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from mcap.writer import CompressionType, Writer
 from numpy.typing import NDArray
 
 from runtime import ros_messages as ros
 from runtime.cameras.base import Camera, metres
+from runtime.mcap_file import McapFile
 from runtime.sinks import Result
 
 FORMAT_VERSION = "1"
-CHUNK_BYTES, FLUSH_SECONDS = 1 << 20, 0.5
+FLUSH_SECONDS = 0.5
 
 
 class Part:
@@ -30,11 +30,8 @@ class Part:
 
     def __init__(self, path: Path, camera: Camera, model: str) -> None:
         self.path = path
-        self._stream: BinaryIO = path.open("xb")
-        self._writer = Writer(self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.NONE)
-        self._writer.start(profile="ros2", library="mutualformer")
+        self._file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
-        self._schemas: dict[str, int] = {}
         self._flushed = time.monotonic()
         self._camera = camera
         lens = camera.intrinsics.to_json() if camera.intrinsics is not None else None
@@ -45,14 +42,12 @@ class Part:
             "depth_scale": json.dumps(camera.depth_scale),
             "intrinsics": json.dumps(lens),
         }
-        self._writer.add_metadata("mutualformer", about)
+        self._file.metadata("mutualformer", about)
 
-    def _add(self, topic: str, kind: str, data: bytes, nanoseconds: int, number: int) -> None:
+    def _add(self, topic: str, kind: str, data: list[bytes | memoryview], nanoseconds: int, number: int) -> None:
         if topic not in self._channels:
-            if kind not in self._schemas:
-                self._schemas[kind] = self._writer.register_schema(kind, "ros2msg", ros.SCHEMAS[kind].encode())
-            self._channels[topic] = self._writer.register_channel(topic, "cdr", self._schemas[kind])
-        self._writer.add_message(self._channels[topic], nanoseconds, data, nanoseconds, number)
+            self._channels[topic] = self._file.channel(topic, kind, ros.SCHEMAS[kind])
+        self._file.message(self._channels[topic], data, nanoseconds, number)
 
     def write(self, result: Result, number: int) -> None:
         """All of one frame; its ``frame`` message comes last: a reader takes no frame without it."""
@@ -81,20 +76,16 @@ class Part:
         }
         self._add(ros.FRAME, "std_msgs/msg/String", ros.write_text(json.dumps(told)), now, number)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self._writer.flush()
+            self._file.flush()
             self._flushed = time.monotonic()
 
     @property
     def size(self) -> int:
-        """Bytes on the disk."""
-        return self._stream.tell()
+        """Bytes written."""
+        return self._file.size
 
     def close(self) -> None:
-        """Write the index and close; the file is closed even where the disk refuses the index."""
-        try:
-            self._writer.finish()
-        finally:
-            self._stream.close()
+        self._file.close()
 
 
 def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:
@@ -130,6 +121,7 @@ class Recorder:
         self._wanted = threading.Event()
         if on:
             self._wanted.set()
+        self._take = self._recorded_take = 0
         self._camera: Camera | None = None
         self._session: Path | None = None
         self._part: Part | None = None
@@ -139,6 +131,8 @@ class Recorder:
     def switch(self, on: bool) -> None:
         """Start or stop with the next frame. From any thread."""
         if on:
+            if not self._wanted.is_set():
+                self._take += 1
             self.problem = ""
             self._wanted.set()
         else:
@@ -155,6 +149,9 @@ class Recorder:
         if not self._wanted.is_set():
             self._finish()
             return
+        if self._recorded_take != self._take:  # switched off and on again since the last frame
+            self._finish()
+            self._recorded_take = self._take
         try:
             self._check_disk()
             if self._part is None or self._part.size >= self._part_bytes:

@@ -62,7 +62,7 @@ class Writer:
     """Appends CDR values."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = 0
 
     def add(self, kind: str, *values: Any) -> Writer:
@@ -75,7 +75,7 @@ class Writer:
         data = value.encode() + b"\x00"
         return self.add("I", len(data)).raw(data)
 
-    def raw(self, data: bytes) -> Writer:
+    def raw(self, data: bytes | memoryview) -> Writer:
         self._parts.append(data)
         self._size += len(data)
         return self
@@ -86,8 +86,9 @@ class Writer:
         nanoseconds = min(round((stamp - seconds) * 1e9), 999_999_999)
         return self.add("i", seconds).add("I", nanoseconds).text(frame_id)
 
-    def done(self) -> bytes:
-        return b"".join([HEADER, *self._parts])
+    def done(self) -> list[bytes | memoryview]:
+        """The message in pieces; pixels are not copied."""
+        return [HEADER, *self._parts]
 
 
 class Reader:
@@ -118,14 +119,14 @@ class Reader:
         return float(seconds + nanoseconds * 1e-9)
 
 
-def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str) -> bytes:
+def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str) -> list[bytes | memoryview]:
     """``array`` (H, W) or (H, W, C) of the dtype ``encoding`` stands for."""
     kind, channels = ENCODINGS[encoding]
     image = np.ascontiguousarray(array, np.dtype("<" + kind))
     height, width = image.shape[:2]
     message = Writer().header(stamp, frame_id).add("I", height, width).text(encoding)
     message.add("B", 0).add("I", width * channels * image.itemsize).add("I", image.nbytes)
-    return message.raw(image.tobytes()).done()
+    return message.raw(image.data.cast("B")).done()
 
 
 def read_image(data: bytes) -> tuple[NDArray[Any], str, float]:
@@ -152,7 +153,7 @@ def unpack(
     return image.astype(stored.newbyteorder("="))
 
 
-def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> bytes:
+def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[bytes | memoryview]:
     """Pinhole calibration; rectification is the identity."""
     k = (lens.fx, 0.0, lens.cx, 0.0, lens.fy, lens.cy, 0.0, 0.0, 1.0)
     p = (lens.fx, 0.0, lens.cx, 0.0, 0.0, lens.fy, lens.cy, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -164,7 +165,7 @@ def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> bytes:
     return message.add("I", 0, 0, 0, 0, 0, 0).add("B", 0).done()
 
 
-def write_text(value: str) -> bytes:
+def write_text(value: str) -> list[bytes | memoryview]:
     return Writer().text(value).done()
 
 

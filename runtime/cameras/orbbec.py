@@ -89,6 +89,8 @@ class OrbbecCamera(BaseCamera):
         if frames.get_color_frame() is None or frames.get_depth_frame() is None:
             return None
         aligned = self._align(frames)
+        if aligned is None:
+            return None
         aligned = aligned.as_frame_set() if hasattr(aligned, "as_frame_set") else aligned
         colour, depth = aligned.get_color_frame(), aligned.get_depth_frame()
         if colour is None or depth is None:
@@ -131,12 +133,14 @@ def open_source(target: str, given: Mapping[str, Any]) -> OrbbecCamera:
     serial = target or present[0]
     pipeline, config = ob.Pipeline(context.query_devices().get_device_by_serial_number(serial)), ob.Config()
     try:
+        chosen = []
         for sensor, kind in (
             (ob.OBSensorType.COLOR_SENSOR, ob.OBFormat.RGB),
             (ob.OBSensorType.DEPTH_SENSOR, ob.OBFormat.Y16),
         ):
             profiles = pipeline.get_stream_profile_list(sensor)
-            config.enable_stream(profiles.get_video_stream_profile(width, height, kind, options.fps))
+            chosen.append(profiles.get_video_stream_profile(width, height, kind, options.fps))
+            config.enable_stream(chosen[-1])
         config.set_frame_aggregate_output_mode(ob.OBFrameAggregateOutputMode.FULL_FRAME_REQUIRE)
         pipeline.enable_frame_sync()
         pipeline.start(config)
@@ -144,7 +148,7 @@ def open_source(target: str, given: Mapping[str, Any]) -> OrbbecCamera:
         raise CameraError(
             f"{name}: cannot start {options.size} at {options.fps} fps ({error}); try another size or fps"
         ) from error
-    lens = pipeline.get_camera_param().rgb_intrinsic
+    lens = chosen[0].get_intrinsic()
     return OrbbecCamera(
         pipeline,
         f"orbbec://{serial}",

@@ -74,7 +74,7 @@ class RecordingCamera(BaseCamera):
         count, whole = 0, False
         with path.open("rb") as stream:
             try:
-                for record in StreamReader(stream).records:
+                for record in StreamReader(stream, validate_crcs=True).records:
                     if isinstance(record, Channel):
                         topics[record.id] = record.topic
                     elif isinstance(record, Footer):

@@ -86,13 +86,17 @@ class BagCamera(BaseCamera):
             # Old ROS 2 bags carry no message definitions; these have not changed since Foxy.
             self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_FOXY))
             self._reader.open()
+            self._open = True
         except (AnyReaderError, OSError, ValueError, AssertionError) as error:
-            raise CameraError(f"rosbag:{path}: not a readable ROS bag ({error})") from error
+            raise CameraError(
+                f"rosbag:{path}: not a readable ROS bag ({error}); one that was cut short needs `rosbag reindex` or "
+                "`ros2 bag reindex` first"
+            ) from error
         try:
             self._colour, self._depth = self._choose(options)
             self.intrinsics = self._calibration()
         except CameraError:
-            self._reader.close()
+            self._close_reader()
             raise
         self._pairer: Pairer[Any] = Pairer(options.max_skew)
         self._frames = self._all()
@@ -137,23 +141,25 @@ class BagCamera(BaseCamera):
         return None
 
     def _all(self) -> Generator[Frame, None, None]:
-        number = 0
+        try:
+            for number, (colour, depth) in enumerate(self._pairs()):
+                yield self._frame(colour, depth, number)
+        finally:
+            self._close_reader()
+        if self._pairer.unpaired:
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+
+    def _pairs(self) -> Generator[tuple[Any, Any], None, None]:
+        read = 0
         try:
             for connection, _, raw in self._reader.messages(connections=[self._colour, self._depth]):
                 message = self._reader.deserialize(raw, connection.msgtype)
                 add = self._pairer.colour if connection is self._colour else self._pairer.depth
-                for colour, depth in add(stamp_of(message), message):
-                    yield self._frame(colour, depth, number)
-                    number += 1
-        except CameraError:
-            raise
+                read += 1
+                yield from add(stamp_of(message), message)
         except Exception as error:  # the bag library raises whatever a damaged file makes it stumble over
-            self.warn(f"{self.name}: damaged after {number} frames ({error})")
-        for colour, depth in self._pairer.flush():
-            yield self._frame(colour, depth, number)
-            number += 1
-        if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+            self.warn(f"{self.name}: damaged after {read} images ({error or type(error).__name__})")
+        yield from self._pairer.flush()
 
     def _frame(self, colour: Any, depth: Any, number: int) -> Frame:
         began = time.perf_counter()
@@ -175,7 +181,11 @@ class BagCamera(BaseCamera):
     def close(self) -> None:
         with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
             self._frames.close()
-        if self._reader.isopen:
+        self._close_reader()
+
+    def _close_reader(self) -> None:
+        if self._open:
+            self._open = False
             self._reader.close()
 
 

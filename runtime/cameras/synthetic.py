@@ -57,7 +57,8 @@ class SyntheticCamera(BaseCamera):
     def _background(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Wall and floor with low-frequency texture and four boxes: (H, W, 3) uint8, (H, W) float32 millimetres."""
         height, width = self._shape
-        coarse = self._rng.integers(50, 200, (8, 10, 3)).astype(np.uint8)
+        grey, tint = self._rng.uniform(70, 170, (8, 10, 1)), self._rng.uniform(-25, 25, (8, 10, 3))
+        coarse = (grey + tint).astype(np.uint8)
         rgb = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         depth = np.full(self._shape, WALL_MM, np.float32)
         horizon = int(0.6 * height)

@@ -5,7 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const COLOURS = ["#ff8a5b", "#4cc9f0", "#9ad97b"];
 const TINT = [255, 70, 40];
-const STALL_MS = 3000;
+const STALL_MS = 6000;
 const HISTORY = 240; // a minute of metrics
 
 const view = { rgb: null, second: null, mask: null, opacity: 0.6, paused: false };
@@ -55,7 +55,7 @@ function present(images) {
   if (images.saliency) images.saliency.close();
   show($("rgb"), view.rgb);
   if (view.second) show($("second"), view.second);
-  $("second-name").textContent = images.nir ? "Near infrared" : "Depth (near is warm, holes are black)";
+  $("second-name").textContent = images.nir ? "Near infrared" : "Depth (near is warm)";
   $("title").textContent = view.mask ? "Saliency" : "Camera";
   blend();
   body.dataset.frames = String(Number(body.dataset.frames) + 1);
@@ -129,13 +129,16 @@ async function watch() {
 
 function link(state) {
   body.dataset.link = state;
-  if (state !== "live") badge(state === "reconnecting" ? "no picture, reconnecting" : state, "bad");
+  // While numbers arrive, what the camera itself says explains a missing picture better.
+  const explained = told.state !== "running" && performance.now() - told.at < 2000;
+  if (state !== "live" && !explained) badge(state === "reconnecting" ? "no picture, reconnecting" : state, "bad");
 }
 
 // Numbers.
 
 const series = { latency: [[], [], []], fps: [[]], drops: [[]] };
 let before = null;
+const told = { state: "running", at: -Infinity };
 
 function push(list, value) {
   list.push(value);
@@ -204,34 +207,37 @@ function facts(told) {
   }));
 }
 
-function numbers(told) {
-  const total = told.latency_ms.total, model = told.latency_ms.infer, now = performance.now();
+function numbers(news) {
+  const total = news.latency_ms.total, model = news.latency_ms.infer, now = performance.now();
   push(series.latency[0], total.p95); push(series.latency[1], total.p50); push(series.latency[2], model.p50);
-  push(series.fps[0], told.fps);
-  const drops = before ? Math.max(0, ((told.dropped - before.dropped) * 1000) / (now - before.now)) : 0;
+  push(series.fps[0], news.fps);
+  const drops = before ? Math.max(0, ((news.dropped - before.dropped) * 1000) / (now - before.now)) : 0;
   push(series.drops[0], drops);
-  before = { dropped: told.dropped, now };
+  before = { dropped: news.dropped, now };
   $("now-latency").textContent = `${total.p50.toFixed(1)} / ${total.p95.toFixed(1)} ms`;
-  $("now-fps").textContent = told.fps.toFixed(1);
+  $("now-fps").textContent = news.fps.toFixed(1);
   $("now-drops").textContent = drops.toFixed(1);
   ["latency", "fps", "drops"].forEach(chart);
-  $("source").textContent = told.source;
-  if (body.dataset.link === "live" || view.paused)
-    badge(view.paused ? "paused" : told.state, told.state === "running" ? "good" : "bad");
-  const seen = told.seen || {};
+  $("source").textContent = news.source;
+  told.state = news.state;
+  told.at = performance.now();
+  if (view.paused) badge("paused", "");
+  else if (news.state !== "running") badge(news.state, "bad");
+  else if (body.dataset.link === "live") badge("running", "good");
+  const seen = news.seen || {};
   $("seen").textContent = seen.match ? `${seen.match} (${seen.similarity.toFixed(2)})`
     : seen.distance_m ? `object at ${seen.distance_m.toFixed(2)} m` : "";
-  const recorder = told.sinks.recorder;
+  const recorder = news.sinks.recorder;
   $("record").hidden = !recorder;
   if (recorder) {
     $("record").setAttribute("aria-pressed", String(recorder.recording));
     $("record").textContent = recorder.recording ? "Stop recording" : "Record";
   }
-  const problems = [told.error, ...told.warnings, ...Object.values(told.sinks).flatMap((s) => [s.error, s.problem])];
+  const problems = [news.error, ...news.warnings, ...Object.values(news.sinks).flatMap((s) => [s.error, s.problem])];
   const text = problems.filter(Boolean).join(" · ");
   $("notice").textContent = text;
   $("notice").hidden = !text;
-  facts(told);
+  facts(news);
   body.dataset.events = String(Number(body.dataset.events) + 1);
 }
 

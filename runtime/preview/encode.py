@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from runtime.sinks import Result
 
 QUALITY = 80
-WIDEST = 640
+# No wider than a page shows them; depth and infrared have the small tiles.
+WIDEST, WIDEST_SECOND = 640, 400
 
 
 class EncodeError(RuntimeError):
@@ -35,12 +36,12 @@ def jpeg(image: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
     return bytes(data)
 
 
-def shrink(image: NDArray[np.generic]) -> NDArray[np.generic]:
-    """At most :data:`WIDEST` pixels wide; a page on a phone shows no more."""
+def shrink(image: NDArray[np.generic], widest: int) -> NDArray[np.generic]:
+    """At most ``widest`` pixels wide."""
     height, width = image.shape[:2]
-    if width <= WIDEST:
+    if width <= widest:
         return image
-    size = (WIDEST, max(1, round(height * WIDEST / width)))
+    size = (widest, max(1, round(height * widest / width)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
 
 
@@ -53,11 +54,11 @@ class Encoder:
     def __call__(self, result: Result) -> dict[str, bytes]:
         """JPEG per view: ``rgb`` always, ``nir`` or ``depth``, ``saliency`` at the model's size where there is one."""
         frame = result.frame
-        views = {"rgb": jpeg(cv2.cvtColor(np.asarray(shrink(frame.rgb), np.uint8), cv2.COLOR_RGB2BGR))}
+        views = {"rgb": jpeg(cv2.cvtColor(np.asarray(shrink(frame.rgb, WIDEST), np.uint8), cv2.COLOR_RGB2BGR))}
         if frame.nir is not None:
-            views["nir"] = jpeg(np.asarray(shrink(frame.nir), np.uint8)[..., 0])
+            views["nir"] = jpeg(np.asarray(shrink(frame.nir, WIDEST_SECOND), np.uint8)[..., 0])
         else:
-            views["depth"] = jpeg(self.depth_colours(np.asarray(shrink(frame.depth), np.float32)))
+            views["depth"] = jpeg(self.depth_colours(np.asarray(shrink(frame.depth, WIDEST_SECOND), np.float32)))
         if "saliency" in result.outputs:
             views["saliency"] = jpeg(cv2.convertScaleAbs(result.outputs["saliency"], alpha=255.0), 90)
         return views

@@ -86,7 +86,7 @@ class Preview:
         self._encoded_at = now
         bundle = (result.number, self._encode(result))
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._publish, bundle)
+            asyncio.run_coroutine_threadsafe(self._publish(bundle), self._loop)
 
     def close(self) -> None: ...
 
@@ -154,13 +154,10 @@ class Preview:
         finally:
             await runner.cleanup()
 
-    def _publish(self, bundle: tuple[int, dict[str, bytes]]) -> None:
-        self._bundle = bundle
-        asyncio.ensure_future(self._notify())
-
-    async def _notify(self) -> None:
+    async def _publish(self, bundle: tuple[int, dict[str, bytes]]) -> None:
         assert self._news is not None
         async with self._news:
+            self._bundle = bundle
             self._news.notify_all()
 
     async def _file(self, request: web.Request) -> web.Response:

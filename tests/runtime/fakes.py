@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,35 @@ class ScriptedCamera(BaseCamera):
 
     def close(self) -> None:
         self.closed.set()
+
+
+def write_model(path: Path, size: tuple[int, int] = (64, 96)) -> Path:
+    """A real SOD model file without weights: saliency = red / 255 where depth was measured, else 0."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    height, width = size
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["colour"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["colour", "first"], ["red"], axis=3),
+        helper.make_node("Div", ["red", "most"], ["level"]),
+        helper.make_node("Sign", ["depth"], ["measured"]),
+        helper.make_node("Mul", ["level", "measured"], ["saliency"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["batch", height, width, 3]),
+        helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["batch", height, width]),
+    ]
+    outputs = [helper.make_tensor_value_info("saliency", TensorProto.FLOAT, ["batch", height, width])]
+    constants = [
+        helper.make_tensor("first", TensorProto.INT64, [], [0]),
+        helper.make_tensor("most", TensorProto.FLOAT, [], [255.0]),
+    ]
+    graph = helper.make_graph(nodes, "red", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, Contract(task="sod", model="red-channel", input_size=size, opset=18).to_props())
+    onnx.save(model, str(path))
+    return path
 
 
 def lose(*_: object) -> Frame:

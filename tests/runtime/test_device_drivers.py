@@ -1,4 +1,4 @@
-"""OAK, Orbbec and OpenNI2 without hardware: the vendors' own objects where they exist on a host, their shape where not."""
+"""OAK, Orbbec and OpenNI2 without hardware: the vendors' own objects where a host has them, else their shape."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import importlib.util
 import sys
 import types
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import cv2
 import numpy as np
@@ -90,7 +92,7 @@ def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any
 
     _, out, _ = host_sync
     camera = OakCamera(out, "oak://host")
-    with pytest.raises(CameraTimeout, match="within 0.1 s"):
+    with pytest.raises(CameraTimeout, match=r"within 0\.1 s"):
         camera.read(0.1)
     out.close()  # what depthai does when the device is gone
     with pytest.raises(CameraLost, match="oak://host"):
@@ -98,6 +100,42 @@ def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any
     unplugged = OakCamera(types.SimpleNamespace(get=lambda timeout: None), "oak://host", running=lambda: False)
     with pytest.raises(CameraLost, match="unplugged"):
         unplugged.read(0.1)
+
+
+@needs_depthai
+@pytest.mark.parametrize("on_rvc4", [False, True])
+def test_the_oak_graph_uses_only_what_depthai_has_and_aligns_before_it_pairs(on_rvc4: bool) -> None:
+    import depthai as dai
+
+    from runtime.cameras import oak
+
+    # Device nodes cannot be made without a device; these refuse every name and signature the real ones do not have.
+    made: dict[str, list[Any]] = {}
+
+    def create(kind: type) -> Any:
+        node = create_autospec(kind, instance=True)
+        if kind is dai.node.Camera:
+            node.build.return_value = node
+        if kind is dai.node.Sync:
+            node.inputs = {name: create_autospec(dai.Node.Input, instance=True) for name in ("rgb", "depth")}
+        made.setdefault(kind.__name__, []).append(node)
+        return node
+
+    out = oak.build(SimpleNamespace(create=create), oak.Options(fps=15.0), (400, 640), on_rvc4)
+    (sync,), (stereo,), cameras_made = made["Sync"], made["StereoDepth"], made["Camera"]
+    assert out is sync.out
+    assert len(cameras_made) == 3
+    colour = cameras_made[0].requestOutput.return_value
+    targets = [call.args[0] for call in colour.link.call_args_list]
+    assert sync.inputs["rgb"] in targets
+    if on_rvc4:
+        (align,) = made["ImageAlign"]
+        assert align.inputAlignTo in targets
+        stereo.depth.link.assert_called_once_with(align.input)
+        align.outputAligned.link.assert_called_once_with(sync.inputs["depth"])
+    else:
+        assert stereo.inputAlignTo in targets
+        stereo.depth.link.assert_called_once_with(sync.inputs["depth"])
 
 
 @needs_depthai

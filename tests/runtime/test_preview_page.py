@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from runtime import cameras
+from runtime.cameras.base import CameraError
+from runtime.capture import Retry
 from runtime.pipeline import Pipeline
 from runtime.preview.server import Preview
 from runtime.recorder import Recorder
 from runtime.sinks import SinkRunner
-from tests.runtime.fakes import FakeSession
+from tests.runtime.fakes import FakeSession, ScriptedCamera, lose, make_frame
 from tests.runtime.webdriver import CHROMIUM, DRIVER, Browser
 
 pytestmark = pytest.mark.skipif(
@@ -170,6 +172,30 @@ def test_a_dropped_stream_recovers_by_itself(browser: Browser, tmp_path: Path) -
         assert browser.run("return document.body.dataset.link") == "live"
     finally:
         again.close()
+
+
+def test_a_lost_camera_is_told_in_its_own_words(browser: Browser) -> None:
+    opened: list[ScriptedCamera] = []
+
+    def opener() -> ScriptedCamera:
+        if opened:
+            raise CameraError("scripted://: no such camera")
+        opened.append(ScriptedCamera(lambda k: make_frame(k) if k < 60 else lose(), live=True, fps=30))
+        return opened[-1]
+
+    pipeline = Pipeline(opener, retry=Retry(attempts=100, first_s=0.2, most_s=0.5))
+    with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
+        pipeline.sinks.append(SinkRunner(page, latest=True))
+        thread = threading.Thread(target=pipeline.run)
+        thread.start()
+        try:
+            browser.open(page.url)
+            browser.until("return document.getElementById('state').textContent.startsWith('reconnecting (')")
+            browser.until("return document.getElementById('state').textContent.includes('no such camera')")
+            assert "bad" in browser.run("return document.getElementById('state').className")
+        finally:
+            pipeline.stop()
+            thread.join(10)
 
 
 def test_it_fits_a_phone(live: Live) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_a_silent_device_times_out_and_a_missing_one_is_lost(
 ) -> None:
     _, camera = live
     began = time.monotonic()
-    with pytest.raises(CameraTimeout, match="within 0.2 s"):
+    with pytest.raises(CameraTimeout, match=r"within 0\.2 s"):
         camera.read(0.2)
     assert time.monotonic() - began < 1
     gone = realsense.RealSenseCamera(rs.syncer(), "realsense://x", realsense.Options(), connected=lambda: False)
@@ -258,6 +259,51 @@ def test_opening_an_absent_camera_is_quick_and_says_what_to_do() -> None:
     with pytest.raises(CameraError, match="none is connected over USB"):
         cameras.open("realsense://")
     assert time.monotonic() - began < 2
+
+
+class StandInPipeline:
+    """``rs.pipeline`` for a camera that is not there: takes the real ``rs.config`` and remembers it."""
+
+    refuse = False
+    started: list[Any]
+
+    def __init__(self, context: Any) -> None:
+        self.stopped = False
+        type(self).started = []
+
+    def start(self, config: Any) -> Any:
+        assert isinstance(config, rs.config)
+        if self.refuse:
+            raise RuntimeError("Couldn't resolve requests")
+        self.started.append(self)
+        device = SoftwareCamera()
+        sensor = SimpleNamespace(get_depth_scale=lambda: 0.00025)
+        return SimpleNamespace(
+            get_stream=lambda kind: device.colour,
+            get_device=lambda: SimpleNamespace(first_depth_sensor=lambda: sensor),
+        )
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realsense, "serials", lambda context: ["111", "222"])
+    monkeypatch.setattr(realsense.rs, "pipeline", StandInPipeline)
+    camera = cameras.open("realsense://222?size=848x480&fps=15&nir=1")
+    assert camera.name == "realsense://222"
+    assert camera.live
+    assert camera.depth_scale == 0.00025
+    assert camera.intrinsics is not None
+    (pipeline,) = StandInPipeline.started
+    camera.close()
+    camera.close()
+    assert pipeline.stopped
+    with pytest.raises(CameraError, match="connected: 111, 222"):
+        cameras.open("realsense://333")
+    monkeypatch.setattr(StandInPipeline, "refuse", True)
+    with pytest.raises(CameraError, match=r"cannot start 640x480 at 30 fps .*try another size"):
+        cameras.open("realsense://")
 
 
 def test_a_damaged_recording_is_refused_in_one_sentence(tmp_path: Path) -> None:

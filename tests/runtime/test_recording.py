@@ -107,6 +107,49 @@ def test_other_tools_read_it_as_a_ros2_bag(tmp_path: Path) -> None:
     assert json.loads(seen["/mutualformer/frame"][2].data)["sequence"] == 2  # type: ignore[attr-defined]
 
 
+def test_the_mcap_package_reads_it_by_index_and_agrees_with_every_checksum(tmp_path: Path) -> None:
+    from mcap.reader import make_reader
+    from mcap.records import Message
+    from mcap.stream_reader import StreamReader
+
+    path, frames = record(tmp_path, "synthetic://?fps=0&frames=25&size=320x240", FakeSession())
+    file = path / "part-0000.mcap"
+    with file.open("rb") as stream:
+        kinds = [type(record).__name__ for record in StreamReader(stream, validate_crcs=True).records]
+    assert kinds[0] == "Header"
+    assert kinds[-1] == "Footer"
+    with file.open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == kinds.count("Message") == 4 * len(frames) + 1
+        assert summary.statistics.chunk_count == len(summary.chunk_indexes) > 3
+        counts = {c.topic: summary.statistics.channel_message_counts[c.id] for c in summary.channels.values()}
+        assert counts["/camera/color/image"] == counts["/mutualformer/output/saliency"] == 25
+        seen = [message for _, _, message in reader.iter_messages(topics=["/camera/depth/image"])]
+        assert all(isinstance(message, Message) for message in seen)
+        assert [message.sequence for message in seen] == list(range(25))
+        middle = seen[12].log_time
+        later = [m.sequence for _, _, m in reader.iter_messages(["/camera/depth/image"], starting_at=middle)]
+        assert later == list(range(12, 25)), "seeking by time uses the index"
+        assert dict(next(iter(reader.iter_metadata())).metadata)["format"] == "1"
+
+
+def test_a_flipped_bit_ends_the_replay_before_the_damaged_chunk(tmp_path: Path) -> None:
+    path, frames = record(tmp_path, "synthetic://?fps=0&frames=20&size=320x240")
+    part = path / "part-0000.mcap"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 4
+    part.write_bytes(bytes(data))
+    camera = cameras.open(str(path))
+    got = list(camera)
+    assert 5 <= len(got) < 20
+    for ours, theirs in zip(frames, got, strict=False):
+        assert_equal_frames(ours, theirs)
+    assert any("damaged after" in warning for warning in camera.warnings)
+
+
 def test_long_recordings_are_split_into_parts_that_replay_as_one(tmp_path: Path) -> None:
     path, frames = record(tmp_path, "synthetic://?fps=0&frames=40&size=320x240", part_bytes=3 << 20)
     assert len(list(path.glob("part-*.mcap"))) >= 4

@@ -105,6 +105,11 @@ def test_raw_images_with_own_stamps_padding_and_gaps(tmp_path: Path, ros: int) -
     assert camera.intrinsics is not None
     assert (camera.intrinsics.fx, camera.intrinsics.fy, camera.intrinsics.width) == (500, 510, 10)
     assert any("2 colour images have no depth" in warning for warning in camera.warnings)
+    camera.close()
+    unread = cameras.open(str(path))
+    assert unread.read() is not None
+    unread.close()
+    unread.close()
 
 
 def test_compressed_topics_and_float_depth(tmp_path: Path) -> None:
@@ -154,3 +159,23 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "z.bag").write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 100)
     with pytest.raises(CameraError, match="not a readable ROS bag"):
         cameras.open(str(tmp_path / "z.bag"))
+
+
+def test_a_damaged_bag_plays_up_to_the_damage_and_one_without_index_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "w.bag"
+    bag = Bag(path, 1)
+    for index in range(40):
+        bag.image("/c", colour(index), "rgb8", START + index / 30)
+        bag.image("/d", depth(index), "16UC1", START + index / 30)
+    bag.writer.close()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(600) + whole[middle + 600 :])
+    camera = cameras.open(str(path))
+    frames = list(camera)
+    assert 10 < len(frames) < 30
+    assert [round(f.depth[5, 5] * 1000) for f in frames] == [1500 + index for index in range(len(frames))]
+    assert any("damaged after" in warning for warning in camera.warnings)
+    path.write_bytes(whole[: 2 * middle // 3])
+    with pytest.raises(CameraError, match="rosbag reindex"):
+        cameras.open(str(path))

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from runtime import console
+from runtime import cameras, console
 from runtime.cameras import listing
 from runtime.gallery import Gallery, GalleryError
+from runtime.pipeline import Pipeline
 from runtime.sinks import Result
 from runtime.stream import main, stream
-from tests.runtime.fakes import FakeSession, make_frame
+from tests.runtime.fakes import FakeSession, make_frame, write_model
 
 ROOT = Path(__file__).parents[2]
 STREAM = [sys.executable, str(ROOT / "runtime" / "stream.py")]
@@ -158,6 +160,60 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     json.dumps([line, nothing])
 
 
+def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
+    code = (
+        "import sys, runtime.stream, runtime.bench_stream, runtime.preview.server, runtime.cameras.listing;"
+        "import runtime.cameras.recording, runtime.cameras.tum, runtime.cameras.pairs, runtime.cameras.openni2;"
+        "foreign = {'torch', 'train', 'export', 'timm', 'lightning'};"
+        "print(sorted(foreign & {name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_status_line_says_it_all_in_one_line() -> None:
+    pipeline = Pipeline(lambda: cameras.open("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
+    pipeline.run()
+    line = console.status_line(pipeline.snapshot())
+    assert line.startswith("finished")
+    for part in ("fps", "(p50/p95)", "model", "dropped 0", "skew 0.0 ms"):
+        assert part in line
+    assert "\n" not in line
+
+
+def test_the_reporter_tells_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+    snapshot = {"state": "running", "warnings": ["two left out"], "sinks": {"recorder": {"error": "", "problem": ""}}}
+    events: list[dict[str, Any]] = []
+    reporter = console.Reporter(lambda: snapshot, events.append, live_line=False)
+    frozen = "frozen: the picture has not changed"
+    for state in ("running", "running", frozen, "running"):
+        reporter._changes({**snapshot, "state": state})
+    reporter._changes({**snapshot, "sinks": {"recorder": {"error": "", "problem": "disk full"}}})
+    assert [event["state"] for event in events] == ["running", "two left out", frozen, "running", "disk full"]
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["warning: two left out", f"source: {frozen}", "recorder: disk full"]
+
+
+def test_a_real_model_file_streams_with_page_and_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = "synthetic://?fps=0&frames=6&size=160x120"
+    model = write_model(tmp_path / "model.onnx")
+    arguments = [uri, "--model", str(model), "--device", "cpu", "--preview", "127.0.0.1:0", "--json"]
+    assert main([*arguments, "--record", str(tmp_path / "rec")]) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    live = [line for line in lines if line["type"] == "frame"]
+    assert len(live) == 6
+    assert lines[-1]["model"].startswith("red-channel")
+    assert "preview: http://127.0.0.1:" in err
+    # The recording, run through the same model, gives the same answers.
+    (folder,) = (tmp_path / "rec").iterdir()
+    assert main([str(folder), "--model", str(model), "--device", "cpu", "--json"]) == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    keys = ("sequence", "area", "box", "distance_m")
+    for one, two in zip(live, [line for line in again if line["type"] == "frame"], strict=True):
+        assert {key: one[key] for key in keys} == {key: two[key] for key in keys}
+
+
 def test_the_function_under_the_verb_returns_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     summary, number = stream("synthetic://?fps=0&frames=4&size=64x48", FakeSession(), as_json=True, quiet=True)
     assert number == 0
@@ -180,11 +236,7 @@ def test_a_gallery_names_whom_the_camera_sees(tmp_path: Path) -> None:
     session = FakeSession(task="reid")
     gallery = Gallery.build(tmp_path / "g", session)
     assert gallery.features.shape == (4, 6)
-    from runtime.pipeline import Pipeline
-
     uri = f"pairs:{tmp_path}/g/rgb,{tmp_path}/g/nir?nir=1"
-    from runtime import cameras
-
     found = [r.match for r in Pipeline(lambda: cameras.open(uri), session, match=gallery.match).results()]
     assert [match[0] for match in found if match] == ["anna", "anna", "ben", "ben"]
     assert all(match and match[1] > 0.99 for match in found)

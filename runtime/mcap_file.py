@@ -1,0 +1,188 @@
+"""Writes MCAP files without copying what goes in: pixels travel from their array to the operating system.
+
+The ``mcap`` package's own writer copies every message five times, which for camera images is most of the recorder's
+work. The small records (channels, indexes, footer) are still that package's; only chunks and messages are written here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from mcap.data_stream import RecordBuilder
+from mcap.opcode import Opcode
+from mcap.records import (
+    Channel,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    Header,
+    McapRecord,
+    MessageIndex,
+    Metadata,
+    MetadataIndex,
+    Schema,
+    Statistics,
+    SummaryOffset,
+)
+
+MAGIC = b"\x89MCAP0\r\n"
+Buffer = bytes | memoryview
+# opcode, length of what follows, channel, sequence, log time, publish time
+MESSAGE = struct.Struct("<BQHIQQ")
+# opcode, length of what follows, first and last time, size, CRC, length of the compression's name (none), size
+CHUNK = struct.Struct("<BQQQQIIQ")
+# What a record's length leaves out: its opcode and the length itself.
+LEAD = 9
+
+
+def encode(record: McapRecord) -> bytes:
+    builder = RecordBuilder()
+    record.write(builder)
+    return bytes(builder.end())
+
+
+class McapFile:
+    """One file, open until :meth:`close`. Messages wait in a chunk of about ``chunk_bytes`` or until :meth:`flush`.
+
+    Buffers given to :meth:`message` must not change before they are written.
+    """
+
+    def __init__(self, path: Path, library: str, chunk_bytes: int = 1 << 20) -> None:
+        self._stream: BinaryIO = path.open("xb")
+        self._chunk_bytes = chunk_bytes
+        self._schemas: list[Schema] = []
+        self._channels: list[Channel] = []
+        self._chunks: list[ChunkIndex] = []
+        self._metadata: list[MetadataIndex] = []
+        self._counts: Counter[int] = Counter()
+        self._times: list[int] = []
+        self._first, self._last = 0, 0
+        self._parts: list[Buffer] = []
+        self._size = self._crc = 0
+        self._entries: dict[int, list[tuple[int, int]]] = {}
+        self._stream.write(MAGIC + encode(Header(profile="ros2", library=library)))
+
+    def metadata(self, name: str, values: dict[str, str]) -> None:
+        data = encode(Metadata(name=name, metadata=values))
+        self._metadata.append(MetadataIndex(offset=self._stream.tell(), length=len(data), name=name))
+        self._stream.write(data)
+
+    def channel(self, topic: str, kind: str, definition: str) -> int:
+        """A new topic of ROS 2 messages ``kind`` in CDR; the definition is stored once per kind."""
+        known = [schema.id for schema in self._schemas if schema.name == kind]
+        if not known:
+            self._schemas.append(
+                Schema(id=len(self._schemas) + 1, name=kind, encoding="ros2msg", data=definition.encode())
+            )
+            self._append([encode(self._schemas[-1])])
+        schema = known[0] if known else self._schemas[-1].id
+        number = len(self._channels) + 1
+        self._channels.append(Channel(id=number, topic=topic, message_encoding="cdr", metadata={}, schema_id=schema))
+        self._append([encode(self._channels[-1])])
+        return number
+
+    def message(self, channel: int, data: Sequence[Buffer], nanoseconds: int, sequence: int) -> None:
+        """``data``: the message in pieces. ``nanoseconds``: log and publish time."""
+        self._entries.setdefault(channel, []).append((nanoseconds, self._size))
+        length = MESSAGE.size - LEAD + sum(map(len, data))
+        head = MESSAGE.pack(Opcode.MESSAGE, length, channel, sequence & 0xFFFFFFFF, nanoseconds, nanoseconds)
+        self._append([head, *data])
+        self._first = min(self._first or nanoseconds, nanoseconds)
+        self._last = max(self._last, nanoseconds)
+        self._times.append(nanoseconds)
+        self._counts[channel] += 1
+        if self._size >= self._chunk_bytes:
+            self._end_chunk()
+
+    def _append(self, parts: list[Buffer]) -> None:
+        for part in parts:
+            self._crc = zlib.crc32(part, self._crc)
+            self._size += len(part)
+        self._parts += parts
+
+    def _end_chunk(self) -> None:
+        if not self._parts:
+            return
+        start, times, size = self._stream.tell(), self._times or [0], self._size
+        head = CHUNK.pack(Opcode.CHUNK, CHUNK.size - LEAD + size, min(times), max(times), size, self._crc, 0, size)
+        parts, entries = self._parts, self._entries
+        # Forgotten first: a chunk the disk refused must not be written a second time behind its own beginning.
+        self._parts, self._entries, self._times, self._size, self._crc = [], {}, [], 0, 0
+        for part in (head, *parts):
+            self._stream.write(part)
+        after, offsets = self._stream.tell(), {}
+        for channel, places in entries.items():
+            offsets[channel] = self._stream.tell()
+            self._stream.write(encode(MessageIndex(channel_id=channel, records=places)))
+        self._chunks.append(
+            ChunkIndex(
+                chunk_start_offset=start,
+                chunk_length=after - start,
+                compression="",
+                compressed_size=size,
+                uncompressed_size=size,
+                message_start_time=min(times),
+                message_end_time=max(times),
+                message_index_offsets=offsets,
+                message_index_length=self._stream.tell() - after,
+            )
+        )
+
+    def flush(self) -> None:
+        """Hand everything so far to the operating system, where it survives the death of this process."""
+        self._end_chunk()
+        self._stream.flush()
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return self._stream.tell()
+
+    def close(self) -> None:
+        """Write the index and close; the file is closed even where the disk refuses the index."""
+        try:
+            self._end_chunk()
+            self._stream.write(encode(DataEnd(data_section_crc=0)))
+            self._summary()
+        finally:
+            self._stream.close()
+
+    def _summary(self) -> None:
+        statistics = Statistics(
+            attachment_count=0,
+            channel_count=len(self._channels),
+            channel_message_counts=dict(self._counts),
+            chunk_count=len(self._chunks),
+            message_count=sum(self._counts.values()),
+            message_start_time=self._first,
+            message_end_time=self._last,
+            metadata_count=len(self._metadata),
+            schema_count=len(self._schemas),
+        )
+        groups: list[tuple[Opcode, Sequence[McapRecord]]] = [
+            (Opcode.SCHEMA, self._schemas),
+            (Opcode.CHANNEL, self._channels),
+            (Opcode.STATISTICS, [statistics]),
+            (Opcode.CHUNK_INDEX, self._chunks),
+            (Opcode.METADATA_INDEX, self._metadata),
+        ]
+        start = self._stream.tell()
+        summary, offsets = b"", b""
+        for opcode, records in groups:
+            data = b"".join(map(encode, records))
+            if data:
+                offsets += encode(
+                    SummaryOffset(group_opcode=opcode, group_start=start + len(summary), group_length=len(data))
+                )
+                summary += data
+        offset_start = start + len(summary)
+        # The footer's CRC covers the summary and the footer's own beginning.
+        lead = struct.pack("<BQQQ", Opcode.FOOTER, 8 + 8 + 4, start, offset_start)
+        crc = zlib.crc32(summary + offsets + lead)
+        footer = Footer(summary_start=start, summary_offset_start=offset_start, summary_crc=crc)
+        self._stream.write(summary + offsets + encode(footer) + MAGIC)
