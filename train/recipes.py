@@ -72,7 +72,7 @@ RECIPES = {
             ema=0.0,
             optimizer="sgd",
             augmentation=Augmentation(crop=0.25, colour=0.3, grey=0, shuffle=0, holes=0, drop_rgb=0, drop_depth=0),
-            note="F3Net's schedule for pretrained sod-r18 and sod-r50 on NJU2K + NLPR: about 300 epochs of 2185 frames",
+            note="F3Net's schedule for pretrained sod-r18 and sod-r50 on NJU2K + NLPR, 300 epochs of 2185 frames",
         ),
         Recipe(
             "reid",

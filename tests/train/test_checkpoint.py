@@ -36,7 +36,12 @@ def test_round_trip(saved):
         assert torch.equal(loaded.state_dict()[name], value)
     card = loaded.card
     assert card["metrics"] == {"mae": 0.5}
-    assert (card["model"], card["task"], card["input_size"], card["labels"]) == ("sod-nano", "sod", [64, 64], ["salient"])
+    assert (card["model"], card["task"], card["input_size"], card["labels"]) == (
+        "sod-nano",
+        "sod",
+        [64, 64],
+        ["salient"],
+    )
     assert card["params"] == sum(p.numel() for p in model.parameters())
     assert loaded.weights_sha256 == checkpoint.sha256(path) == card["weights_sha256"]
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.json", "model.safetensors"]
