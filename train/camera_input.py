@@ -31,7 +31,7 @@ class ColourInput(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         # Cast first: TensorRT transposes floats, not bytes.
-        return (image.float().permute(0, 3, 1, 2) - self.mean) * self.scale
+        return (image.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) * self.scale
 
 
 class DepthInput(nn.Module):
@@ -43,10 +43,10 @@ class DepthInput(nn.Module):
         if not 0.0 < near < far:
             raise ValueError(f"depth_range_m is {depth_range_m}, expected (near, far) in metres with 0 < near < far")
         self.near, self.far = float(near), float(far)
+        self.register_buffer("unit", torch.ones(()), persistent=False)  # tells the precision of what follows
 
     def forward(self, depth: Tensor) -> Tensor:
-        depth = depth.float()  # statistics in fp32 whatever the precision around
-        valid = (depth > 0.0).float()
+        valid = (depth > 0.0).to(depth.dtype)  # statistics in the measurements' own fp32, whatever follows
         inverse = 1.0 / depth.clamp(self.near, self.far)  # holes clip to near: finite, then masked out
         # Means rather than sums: no large numbers, and an image of holes divides 0 by the guard instead of by 0.
         share = valid.mean(dim=(1, 2), keepdim=True).clamp(min=1e-6)
@@ -55,4 +55,4 @@ class DepthInput(nn.Module):
         variance = (centred * centred).mean(dim=(1, 2), keepdim=True) / share
         encoded = centred / torch.sqrt(variance + FLAT_INVERSE_DEPTH**2)
         encoded = encoded.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        return encoded.unsqueeze(1).expand(-1, 3, -1, -1)
+        return encoded.to(self.unit.dtype).unsqueeze(1).expand(-1, 3, -1, -1)

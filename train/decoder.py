@@ -64,8 +64,8 @@ class FeedbackDecoder(nn.Module):
     """Maps at strides 4, 8, 16, 32, (B, C, h_i, w_i) each → logits (B, H, W).
 
     In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision, all but the first
-    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a fast network, since most of the
-    work is at stride 4.
+    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a
+    fast network, since most of the work is at stride 4.
     """
 
     def __init__(self, width: int, separable: bool, first_stride: int = 4) -> None:

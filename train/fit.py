@@ -49,7 +49,7 @@ class FitError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
-    """One training run. ``overrides``: the registry's; ``validate``: DATA for the card's metrics, None = no metrics."""
+    """One training run. ``overrides``: the registry's; ``validate``: DATA for the card's metrics or None."""
 
     model: str
     data: str
@@ -214,14 +214,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
     made.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'")
+    made.add_argument(
+        "--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'"
+    )
     made.add_argument("--resume", action="store_true", help="go on from out/checkpoints/last.ckpt")
     made.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
     made.add_argument("--accumulate", type=int, default=1, help="parts in which a batch is worked through")
     made.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     made.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
-    made.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", dest="options",
-                      help="a model option, such as fusion=concat or input_size=[256,256]")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        dest="options",
+        help="a model option, such as fusion=concat or input_size=[256,256]",
+    )
     return made
 
 

@@ -45,11 +45,11 @@ def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor) -> Tensor:
     if len(logits) != len(SUPERVISION):
         raise ValueError(f"{len(logits)} outputs to supervise, expected {len(SUPERVISION)}")
     targets: dict[int, tuple[Tensor, Tensor]] = {}
-    total = torch.zeros((), device=mask.device)
+    total = torch.zeros((), device=mask.device, dtype=mask.dtype)
     for share, output in zip(SUPERVISION, logits, strict=True):
         height = output.shape[1]
         if height not in targets:
             target = F.avg_pool2d(mask.unsqueeze(1), mask.shape[1] // height).squeeze(1)
             targets[height] = target, position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1))
-        total = total + share * structure_loss(output.float(), *targets[height])
+        total = total + share * structure_loss(output.to(mask.dtype), *targets[height])
     return total

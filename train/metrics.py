@@ -20,7 +20,7 @@ def to_grey(saliency: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False) -> dict[str, Any]:
     """S-measure (Fan 2017), maximum F (β² = 0.3, Achanta 2009), maximum E (Fan 2018) and MAE (Perazzi 2012).
 
-    ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W). Empty maps are scored as they are.
+    ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W).
     ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
     """
     from py_sod_metrics import MAE, Emeasure, Fmeasure, Smeasure

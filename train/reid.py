@@ -82,8 +82,14 @@ class ReIdentifier(nn.Module):
         self.nir_backbone = create_backbone(backbone, pretrained, **options)
         self.start = nn.Linear(2 * dim, dim)
         self.block = create_fusion(
-            fusion, dim, num_heads, qkv_bias=True, drop_path=drop_path,
-            iterations=iterations, alpha=alpha, value_pairing=value_pairing,
+            fusion,
+            dim,
+            num_heads,
+            qkv_bias=True,
+            drop_path=drop_path,
+            iterations=iterations,
+            alpha=alpha,
+            value_pairing=value_pairing,
         )
         self.necks = nn.ModuleList([BNNeck(dim, num_classes) for _ in STREAMS])
 

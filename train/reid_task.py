@@ -1,4 +1,4 @@
-"""Training of ReID models: label-smoothed identity cross-entropy and soft-margin batch-hard triplets on three streams."""
+"""Training of ReID models: identity cross-entropy and batch-hard soft-margin triplets on three streams."""
 
 from __future__ import annotations
 

@@ -76,9 +76,7 @@ class SalientObjectDetector(nn.Module):
         depth_maps = self.depth_backbone(self.depth_input(depth))
         rgb_maps = [squeeze(x) for squeeze, x in zip(self.rgb_squeeze, rgb_maps, strict=True)]
         depth_maps = [squeeze(x) for squeeze, x in zip(self.depth_squeeze, depth_maps, strict=True)]
-        levels = [
-            fuse(torch.cat([rgb_maps[i], depth_maps[i]], dim=1)) for i, fuse in enumerate(self.fine_fusion)
-        ]
+        levels = [fuse(torch.cat([rgb_maps[i], depth_maps[i]], dim=1)) for i, fuse in enumerate(self.fine_fusion)]
         for i, (fuse, out) in enumerate(zip(self.token_fusion, self.token_out, strict=True), start=2):
             levels.append(out(fuse(rgb_maps[i], depth_maps[i])))
         logits = self.decoder(levels, size)

@@ -114,4 +114,8 @@ class SodTask(TrainingTask):
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         logits = self.model(batch["rgb"], batch["depth"])
-        return {"loss": deep_supervision_loss(logits, batch["mask"].float() / 255.0)}
+        return {
+            "loss": deep_supervision_loss(
+                logits, batch["mask"].to(torch.promote_types(logits[0].dtype, torch.float32)) / 255.0
+            )
+        }

@@ -23,7 +23,9 @@ class BatchSource(Protocol):
 class SodBatches:
     """Random frames, each with its own generator seeded by (seed, step, slot)."""
 
-    def __init__(self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0) -> None:
+    def __init__(
+        self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0
+    ) -> None:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
         self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
@@ -47,8 +49,9 @@ class SodBatches:
 
 
 class _Stream(IterableDataset[dict[str, torch.Tensor]]):
-    def __init__(self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int,
-                 accumulate: int) -> None:
+    def __init__(
+        self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int, accumulate: int
+    ) -> None:
         self.source, self.schedule, self.start = source, schedule, start
         self.rank, self.world, self.accumulate = rank, world, accumulate
         self.micro, rest = divmod(batch, world * accumulate)

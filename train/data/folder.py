@@ -98,7 +98,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 class RgbdFolder:
-    """The frames of ``root``, sorted by name; those without ground truth have ``mask`` None if no GT folder exists."""
+    """The frames of ``root``, sorted by name; ``mask`` is None where there is no GT folder."""
 
     def __init__(self, root: str | Path, polarity: str = "near_bright") -> None:
         self.root = Path(root)
@@ -110,7 +110,9 @@ class RgbdFolder:
         rgb, depth = find_folder(self.root, RGB_NAMES), find_folder(self.root, DEPTH_NAMES)
         if rgb is None or depth is None:
             there = ", ".join(sorted(p.name for p in self.root.iterdir())[:8]) or "nothing"
-            raise DataError(f"{self.root}: holds {there}, expected folders RGB/ and depth/ (and GT/ for ground truth)")
+            raise DataError(
+                f"{self.root}: holds {there}, expected folders RGB/ and depth/ (and GT/ for ground truth)"
+            )
         mask = find_folder(self.root, MASK_NAMES)
         self.rgb, self.depth = list_images(rgb), list_images(depth)
         self.masks = list_images(mask) if mask is not None else None
@@ -122,7 +124,7 @@ class RgbdFolder:
                 missing = [name for name in self.names if name not in there]
                 if missing:
                     raise DataError(
-                        f"{self.rgb[missing[0]]}: has no {kind} ({len(missing)} of {len(self.names)} frames lack it), "
+                        f"{self.rgb[missing[0]]}: has no {kind} ({len(missing)} of {len(self.names)} lack it), "
                         "expected a file of the same name"
                     )
 

@@ -37,9 +37,9 @@ def texture_tile(rng: Rng) -> Array:
     period = TILE / int(rng.integers(2, 12))
     if kind == 2:  # planks
         board = np.floor(v / period)
-        return np.clip(0.25 * _noise(rng, 4, 8) + 0.6 * np.modf(np.sin(board * 12.9898) * 43758.547)[0] ** 2 + 0.2, 0, 1) * (
-            np.mod(v, period) > 1.5
-        )
+        return np.clip(
+            0.25 * _noise(rng, 4, 8) + 0.6 * np.modf(np.sin(board * 12.9898) * 43758.547)[0] ** 2 + 0.2, 0, 1
+        ) * (np.mod(v, period) > 1.5)
     if kind == 3:  # stripes
         return (np.mod(u * rng.uniform(-1, 1) + v, period) < period * rng.uniform(0.2, 0.8)).astype(np.float32)
     if kind == 4:  # checks, tiles with joints
@@ -63,8 +63,15 @@ class Palette:
         self.rows: list[tuple[float, ...]] = []  # colour a (3), colour b (3), tile, tiles per metre, gloss, metal
         self.base_hue = float(rng.random())
 
-    def add(self, a: tuple[float, float, float], b: tuple[float, float, float], tile: int, per_metre: float,
-            gloss: float, metal: float) -> int:
+    def add(
+        self,
+        a: tuple[float, float, float],
+        b: tuple[float, float, float],
+        tile: int,
+        per_metre: float,
+        gloss: float,
+        metal: float,
+    ) -> int:
         self.rows.append((*a, *b, tile, per_metre, gloss, metal))
         return len(self.rows) - 1
 
@@ -81,9 +88,17 @@ class Palette:
         hue, tile, gloss, metal = float(rng.random()), 0, float(rng.uniform(0, 0.3)), 0.0
         saturation, value = float(rng.uniform(0, 1)), float(rng.uniform(0.1, 0.95))
         if kind == "paint":
-            saturation, value, gloss = float(rng.uniform(0.4, 1)), float(rng.uniform(0.3, 1)), float(rng.uniform(0.3, 1))
+            saturation, value, gloss = (
+                float(rng.uniform(0.4, 1)),
+                float(rng.uniform(0.3, 1)),
+                float(rng.uniform(0.3, 1)),
+            )
         elif kind == "wood":
-            hue, saturation, value = float(rng.uniform(0.04, 0.12)), float(rng.uniform(0.2, 0.7)), float(rng.uniform(0.25, 0.9))
+            hue, saturation, value = (
+                float(rng.uniform(0.04, 0.12)),
+                float(rng.uniform(0.2, 0.7)),
+                float(rng.uniform(0.25, 0.9)),
+            )
             tile = int(rng.integers(1, len(self.tiles)))
         elif kind == "metal":
             saturation, value, gloss, metal = float(rng.uniform(0, 0.15)), float(rng.uniform(0.4, 0.9)), 1.0, 1.0
@@ -92,7 +107,11 @@ class Palette:
         elif kind == "pale":
             saturation, value = float(rng.uniform(0, 0.25)), float(rng.uniform(0.6, 1.0))
         elif kind == "leaf":
-            hue, saturation, value = float(rng.uniform(0.18, 0.42)), float(rng.uniform(0.3, 1)), float(rng.uniform(0.2, 0.8))
+            hue, saturation, value = (
+                float(rng.uniform(0.18, 0.42)),
+                float(rng.uniform(0.3, 1)),
+                float(rng.uniform(0.2, 0.8)),
+            )
         elif kind == "floor":
             saturation, tile = saturation * float(rng.uniform(0, 0.7)), int(rng.integers(0, len(self.tiles)))
         if kind in ("matte", "printed", "paint") and rng.random() < (1.0 if kind == "printed" else 0.35):
@@ -124,7 +143,9 @@ def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> 
     ambient = float(rng.uniform(0.25, 0.6))
     sky = 0.65 + 0.35 * buffer.normal[1]
     warmth = rng.uniform(0.8, 1.2, 3).astype(np.float32)
-    light = (ambient * sky)[..., None] * (0.5 + shadow[..., None] * 0.5) + (1 - ambient) * 1.3 * diffuse[..., None] * warmth
+    light = (ambient * sky)[..., None] * (0.5 + shadow[..., None] * 0.5) + (1 - ambient) * 1.3 * diffuse[
+        ..., None
+    ] * warmth
     half = sun[:, None, None] + view
     half /= np.sqrt((half * half).sum(0))
     highlight = np.maximum((half * buffer.normal).sum(0), 0) ** 30 * gloss * shadow

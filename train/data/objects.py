@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def tube(start: Array, end: Array, radius: float, material: int) -> Solid:
 
 def polyline(points: Sequence[Array], radius: float, material: int) -> list[Solid]:
     """A bent tube."""
-    return [tube(a, b, radius, material) for a, b in zip(points[:-1], points[1:], strict=True)]
+    return [tube(a, b, radius, material) for a, b in pairwise(points)]
 
 
 def block(kind: int, centre: Array, half: Array, material: int, rotation: Array = EYE) -> Solid:
@@ -85,7 +86,9 @@ def wheeled(rng: Rng, palette: Palette) -> list[Solid]:
             half = radius * rng.uniform(0.15, 0.6, 3).astype(np.float32) * vector(1, 1, 0.6)
             centre = vector(rng.uniform(-0.25, 0.2) * base, rng.uniform(0.8, 1.7) * radius, rng.uniform(-0.1, 0.1))
             kind = int(rng.choice([BOX, CYLINDER, SPHERE]))
-            parts.append(block(kind, centre, half, int(rng.choice([metal, dark, paint2])), yaw(rng.uniform(-0.3, 0.3))))
+            parts.append(
+                block(kind, centre, half, int(rng.choice([metal, dark, paint2])), yaw(rng.uniform(-0.3, 0.3)))
+            )
     if rng.random() < 0.8:  # tank
         half = vector(base * rng.uniform(0.12, 0.22), radius * rng.uniform(0.3, 0.5), radius * rng.uniform(0.3, 0.5))
         parts.append(block(SPHERE, (head + seat) / 2 + vector(0.05, 0.05, 0), half, paint))
@@ -162,7 +165,11 @@ def creature(rng: Rng, palette: Palette) -> list[Solid]:
         parts.append(block(SPHERE, middle, vector(girth * 1.3, trunk * 1.1, girth), cloth))
         for x in (-1, 1):
             hip = vector(x * girth * 0.6, leg, 0)
-            parts.append(tube(vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2))
+            parts.append(
+                tube(
+                    vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2
+                )
+            )
             shoulder = middle + vector(x * girth * 1.1, trunk * 0.7, 0)
             elbow = shoulder + vector(x * rng.uniform(0.02, 0.3), rng.uniform(-0.3, 0.1), rng.uniform(-0.2, 0.1))
             hand = elbow + vector(x * rng.uniform(-0.1, 0.2), rng.uniform(-0.25, 0.25), rng.uniform(-0.2, 0))
@@ -176,7 +183,14 @@ def creature(rng: Rng, palette: Palette) -> list[Solid]:
         parts.append(block(SPHERE, middle, vector(long, girth, girth), cloth))
         for x in (-0.7, 0.7):
             for z in (-0.6, 0.6):
-                parts.append(tube(vector(x * long + rng.uniform(-0.1, 0.1), 0, z * girth), middle + vector(x * long, 0, z * girth), girth * 0.28, cloth))
+                parts.append(
+                    tube(
+                        vector(x * long + rng.uniform(-0.1, 0.1), 0, z * girth),
+                        middle + vector(x * long, 0, z * girth),
+                        girth * 0.28,
+                        cloth,
+                    )
+                )
         neck = middle + vector(long * 1.1, rng.uniform(0, 0.35), 0)
         parts.append(tube(middle + vector(long * 0.8, 0, 0), neck, girth * 0.5, cloth))
         parts.append(block(SPHERE, neck + vector(0.06, 0.03, 0), vector(1.1, 0.7, 0.7) * girth, skin))
@@ -197,7 +211,9 @@ def plant(rng: Rng, palette: Palette) -> list[Solid]:
         tip = base + direction * float(length)
         parts.append(tube(base, tip, 0.008, leaf2))
         half = vector(rng.uniform(0.02, 0.09), rng.uniform(0.008, 0.02), rng.uniform(0.08, 0.2))
-        parts.append(block(SPHERE, tip, half, leaf if rng.random() < 0.7 else leaf2, along(direction + vector(0.3, -0.3, 0.2))))
+        parts.append(
+            block(SPHERE, tip, half, leaf if rng.random() < 0.7 else leaf2, along(direction + vector(0.3, -0.3, 0.2)))
+        )
     return parts
 
 
@@ -210,7 +226,9 @@ def vessel(rng: Rng, palette: Palette) -> list[Solid]:
         height = float(rng.uniform(0.04, 0.25))
         material = palette.any(rng)
         if rng.random() < 0.5:
-            parts.append(block(CYLINDER, vector(0, y + height, 0), vector(radius, radius, height), material, tilt(np.pi / 2)))
+            parts.append(
+                block(CYLINDER, vector(0, y + height, 0), vector(radius, radius, height), material, tilt(np.pi / 2))
+            )
             y += 2 * height
         else:
             parts.append(block(SPHERE, vector(0, y + height, 0), vector(radius, height, radius), material))
@@ -227,7 +245,9 @@ def assembly(rng: Rng, palette: Palette) -> list[Solid]:
     """Primitives grown onto one another: no name, but one thing."""
     materials = [palette.any(rng) for _ in range(3)]
     half = rng.uniform(0.1, 0.3, 3).astype(np.float32)
-    parts = [block(int(rng.choice([SPHERE, BOX, CYLINDER])), vector(0, 0.4, 0), half, materials[0], yaw(rng.uniform(0, 3)))]
+    parts = [
+        block(int(rng.choice([SPHERE, BOX, CYLINDER])), vector(0, 0.4, 0), half, materials[0], yaw(rng.uniform(0, 3)))
+    ]
     for _ in range(int(rng.integers(3, 14))):
         parent = parts[int(rng.integers(len(parts)))]
         direction = rng.normal(size=3).astype(np.float32)
@@ -240,7 +260,9 @@ def assembly(rng: Rng, palette: Palette) -> list[Solid]:
         else:
             half = rng.uniform(0.04, 0.22, 3).astype(np.float32)
             kind = int(rng.choice([SPHERE, BOX, CYLINDER, RING]))
-            solid = block(kind, joint + direction * half.min(), half, material, yaw(rng.uniform(0, 3)) @ tilt(rng.uniform(0, 3)))
+            solid = block(
+                kind, joint + direction * half.min(), half, material, yaw(rng.uniform(0, 3)) @ tilt(rng.uniform(0, 3))
+            )
             solid.hole = 0.7
             parts.append(solid)
     return parts
@@ -263,7 +285,7 @@ def extent(parts: Sequence[Solid]) -> tuple[Array, Array]:
 
 
 def compound(rng: Rng, palette: Palette) -> list[Solid]:
-    """One object of a random family, its base at y = 0, centred in x and z, between 0.3 and 2 m in its longest side."""
+    """One object of a random family, its base at y = 0, centred in x and z, 0.3 to 2 m on its longest side."""
     builders, weights = zip(*BUILDERS, strict=True)
     parts = builders[int(rng.choice(len(builders), p=np.array(weights) / sum(weights)))](rng, palette)
     low, high = extent(parts)

@@ -21,7 +21,7 @@ _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1
 
 @dataclass
 class Solid:
-    """``kind``: SPHERE, BOX, CYLINDER or RING. ``hole``: inner ÷ outer radius of a RING. ``label``: 0 = background."""
+    """``kind``: SPHERE, BOX, CYLINDER or RING. ``hole``: inner ÷ outer radius of a RING. ``label``: 0 = scenery."""
 
     kind: int
     centre: Array  # (3,)

@@ -29,7 +29,9 @@ def augment(item: ReidItem, size: tuple[int, int], rng: np.random.Generator) -> 
     pad = max(2, size[0] // 16)
     top, left = rng.integers(0, 2 * pad + 1, 2)
     pair = [
-        cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)[top : top + size[0], left : left + size[1]]
+        cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)[
+            top : top + size[0], left : left + size[1]
+        ]
         for image in pair
     ]
     pair = [_jitter(np.ascontiguousarray(image), rng) for image in pair]
@@ -42,8 +44,7 @@ def augment(item: ReidItem, size: tuple[int, int], rng: np.random.Generator) -> 
 
 
 class ReidBatches:
-    """Every identity once per round, in an order that depends on the round; samples of one from different cameras
-    first."""
+    """Every identity once per round, in an order that depends on the round; its samples from different cameras."""
 
     def __init__(self, data: ReidData, batch: int, seed: int, size: tuple[int, int]) -> None:
         if batch % PER_IDENTITY:
@@ -66,9 +67,8 @@ class ReidBatches:
         rng = np.random.default_rng([self.seed, 4, step, slot // PER_IDENTITY])
         order = rng.permutation(len(members))
         cameras = self.data.cameras[members[order]]
-        seen: dict[int, int] = {}
-        rank = np.array([seen[c] for c in cameras if not seen.update({c: seen.get(c, 0) + 1})])  # type: ignore[func-returns-value]
-        order = order[np.argsort(rank, kind="stable")]
+        again = np.array([int((cameras[:i] == camera).sum()) for i, camera in enumerate(cameras)])
+        order = order[np.argsort(again, kind="stable")]  # a camera's second picture after every camera's first
         return int(members[order[slot % PER_IDENTITY % len(members)]])
 
     def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:

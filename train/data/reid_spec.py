@@ -60,7 +60,9 @@ def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
     def sample(index: int) -> ReidItem:
         found = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
         identity, camera, view = (int(value) for value in located[index])
-        return ReidItem(np.array(found["rgb"]), np.array(found["nir"]), identity, camera, f"{identity}_c{camera}_{view}")
+        return ReidItem(
+            np.array(found["rgb"]), np.array(found["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
+        )
 
     query = np.flatnonzero(located[:, 2] == 0)
     return ReidData(sample, located[:, 0], located[:, 1], query, np.arange(len(source)))

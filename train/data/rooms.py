@@ -51,7 +51,9 @@ def shelf(rng: Rng, palette: Palette, centre: Array, half_width: float) -> list[
             half = rng.uniform(0.04, 0.2, 3).astype(np.float32) * vector(1.0, 0.8, 0.8)
             kind = int(rng.choice([BOX, BOX, CYLINDER, SPHERE]))
             spot = centre + vector(x + half[0], y + half[1] + 0.018, rng.uniform(-0.3, 0.3) * depth)
-            parts.append(block(kind, spot, half, palette.any(rng), yaw(rng.uniform(-0.3, 0.3)) if kind == BOX else EYE))
+            parts.append(
+                block(kind, spot, half, palette.any(rng), yaw(rng.uniform(-0.3, 0.3)) if kind == BOX else EYE)
+            )
             x += 2 * half[0] + float(rng.uniform(0.0, 0.25))
     return parts
 
@@ -79,8 +81,12 @@ def furnish(rng: Rng, palette: Palette, wall: float, front: float, half_width: f
         else:  # boxes on and beside one another
             y = 0.0
             for _ in range(int(rng.integers(1, 4))):
-                half = vector(width * rng.uniform(0.2, 0.5), rng.uniform(0.08, 0.4), min(room * 0.45, rng.uniform(0.1, 0.4)))
-                parts.append(block(BOX, vector(x + width / 2, y + half[1], wall - half[2] - 0.02), half, palette.any(rng)))
+                half = vector(
+                    width * rng.uniform(0.2, 0.5), rng.uniform(0.08, 0.4), min(room * 0.45, rng.uniform(0.1, 0.4))
+                )
+                parts.append(
+                    block(BOX, vector(x + width / 2, y + half[1], wall - half[2] - 0.02), half, palette.any(rng))
+                )
                 y += 2 * float(half[1])
         x += width + float(rng.uniform(0, 0.5))
     return parts

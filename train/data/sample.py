@@ -40,7 +40,9 @@ class Sample:
 
 def _from_folder(folder: Path, name: str) -> Item:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
+        raise DataError(
+            f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)"
+        )
     try:
         scale = float(json.loads((folder / "camera.json").read_text())["depth_scale_m"])
     except (OSError, ValueError, KeyError) as error:
@@ -52,13 +54,17 @@ def _from_folder(folder: Path, name: str) -> Item:
 
 
 def _from_skimage(name: str) -> Item:
-    hint = "set MUTUALFORMER_SAMPLES to a folder that holds motorcycle/, or connect and `pip install scikit-image pooch`"
+    hint = (
+        "set MUTUALFORMER_SAMPLES to a folder that holds motorcycle/, or connect and `pip install scikit-image pooch`"
+    )
     try:
         from skimage.data import stereo_motorcycle
 
         left, _, disparity = stereo_motorcycle()
     except Exception as error:  # pooch raises whatever its transport raises
-        raise DataError(f"sample:{name} cannot be fetched ({type(error).__name__}: {str(error)[:80]}); {hint}") from error
+        raise DataError(
+            f"sample:{name} cannot be fetched ({type(error).__name__}: {str(error)[:80]}); {hint}"
+        ) from error
     disparity = np.nan_to_num(np.asarray(disparity, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     metres = np.float32(FOCAL_PX * BASELINE_M) / (disparity + np.float32(DISPARITY_OFFSET_PX))
     depth = np.where(disparity > 0, metres, np.float32(0)).astype(np.float32)

@@ -85,7 +85,9 @@ def _shadow(solids: list[Solid], buffer: GeometryBuffer, sun: Array, rng: np.ran
     dark = np.zeros(flat.shape[1], bool)
     for solid in solids:
         dark |= np.isfinite(intersect(solid, flat, sun[:, None]))
-    soft = cv2.GaussianBlur(1.0 - dark.reshape(SHADOW_CELLS, -1).astype(np.float32), (0, 0), float(rng.uniform(0.6, 3)))
+    soft = cv2.GaussianBlur(
+        1.0 - dark.reshape(SHADOW_CELLS, -1).astype(np.float32), (0, 0), float(rng.uniform(0.6, 3))
+    )
     point = buffer.camera.origin[:, None, None] + buffer.depth * buffer.camera.rays
     u = ((point[0] - corner[0]) / span[0] * SHADOW_CELLS - 0.5).astype(np.float32)
     v = ((point[2] - corner[1]) / span[1] * SHADOW_CELLS - 0.5).astype(np.float32)
@@ -106,7 +108,7 @@ def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
 
 
 def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
-    rows, columns = size
+    columns = size[1]
     palette = Palette(rng)
     focal = columns / (2 * np.tan(rng.uniform(np.radians(18), np.radians(35))))
     view = columns / focal

@@ -113,7 +113,7 @@ def view(
 
 
 class SyntheticIdentities:
-    """``count`` identities from ``seed``, each seen by CAMERAS cameras VIEWS times: index → (identity, camera, view)."""
+    """``count`` identities from ``seed``, seen by CAMERAS cameras VIEWS times each, in the order of ``locate``."""
 
     KIND, VERSION = "identities", VERSION
 
