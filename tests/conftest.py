@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
 
 NANO_SIZE = (64, 96)  # multiples of 32, not square, small enough for seconds
-NANO_DATA = "synthetic:48?seed=7"
+NANO_DATA = "synthetic:96?seed=7"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ModelFiles:
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """``sod-nano`` at 64 × 96, 40 steps from scratch: no good, but its activations are those of a trained network."""
+    """``sod-nano`` at 64 × 96, 100 steps from scratch: no good, but its activations are those of a trained network."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from export.to_onnx import export_onnx
     from train import checkpoint
@@ -33,7 +33,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     from train.recipes import recipe
 
     folder = tmp_path_factory.mktemp("nano")
-    short = dataclasses.replace(recipe("demo"), steps=40, minutes=0.0, batch=8, stages=((0.0, 64),))
+    short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))
     config = FitConfig("sod-nano", NANO_DATA, folder, short, overrides={"input_size": NANO_SIZE}, workers=0)
     weights = fit(config)
     export_onnx(checkpoint.load(weights), folder / "model.onnx")
