@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,export,plugin,rtx,realsense,ros,dev
+EXTRAS := train,export,plugin,rtx,realsense,oak,ros,dev
 STAMP := $(VENV)/.installed
 export MPLBACKEND := Agg
 

@@ -130,7 +130,7 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(
     ):
         _refused([str(source), "--flavor", "rtx"], out, says, capsys)
     _refused([str(nano.onnx), "--flavor", "rtx", "--batch", "4", "2", "8"], out, "expected 1 ≤ MIN ≤ OPT ≤ MAX", capsys)
-    _refused([str(nano.onnx), "--flavor", "rtx", "--precision", "fp16"], out, "its graph is fp32", capsys)
+    _refused([str(nano.onnx), "--flavor", "rtx", "--precision", "int8"], out, "needs --calibration", capsys)
     _refused([str(nano.onnx), "--flavor", "rtx", "--target", "orin-nano"], out, "--flavor tensorrt", capsys)
 
 
