@@ -98,7 +98,7 @@ def test_runtime_needs_neither_torch_nor_train_nor_export(nano: ModelFiles) -> N
         for module in pkgutil.walk_packages(runtime.__path__, "runtime."):
             try:
                 importlib.import_module(module.name)
-            except ModuleNotFoundError as error:  # a camera maker's or viewer's SDK, optional; nothing else may be missing
+            except ModuleNotFoundError as error:  # an optional SDK; nothing else may be missing
                 if error.name.split(".")[0] not in {OPTIONAL!r}:
                     raise
         from runtime.session import load
@@ -110,4 +110,5 @@ def test_runtime_needs_neither_torch_nor_train_nor_export(nano: ModelFiles) -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"(1, {NANO_SIZE[0]}, {NANO_SIZE[1]})"
+    # the last line: depthai writes about USB to standard output when imported in a container
+    assert done.stdout.strip().splitlines()[-1] == f"(1, {NANO_SIZE[0]}, {NANO_SIZE[1]})"
