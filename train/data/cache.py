@@ -99,6 +99,8 @@ def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> Non
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def render(source: Rendered, workers: int | None = None, root: Path | None = None) -> dict[str, NDArray[Any]]:
