@@ -77,6 +77,7 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
         "schema_version": SCHEMA_VERSION,
         "model": made.name,
         "overrides": model.overrides,
+        "architecture": dict(made.architecture),
         "task": made.task,
         "input_size": list(made.input_size),
         "depth_range_m": list(made.depth_range_m),
@@ -119,6 +120,17 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
+def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:
+    """Refuse weights whose model has changed since: four heads read what eight heads learnt without any error."""
+    now = json.loads(json.dumps(dict(spec.architecture)))
+    for key, value in card.get("architecture", now).items():
+        if now.get(key) != value:
+            raise CheckpointError(
+                f"{card_path(path)}: trained with {key} = {value!r}, this version's {card['model']} has "
+                f"{now.get(key)!r}; use the version that trained it, or train again"
+            )
+
+
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safetensors.safe_open(path, framework="pt") as stream:
@@ -141,6 +153,7 @@ def load(path: str | Path) -> nn.Module:
         model = registry.build(card["model"], **card["overrides"])
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{card_path(path)}: the card describes no model of this version: {error}") from error
+    _check_architecture(path, card, model.spec)
     expected = model.state_dict()
     absent = sorted(set(expected) - set(tensors))
     extra = sorted(set(tensors) - set(expected))

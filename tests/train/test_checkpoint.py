@@ -56,6 +56,13 @@ def edit(path, **changes):
     checkpoint.card_path(path).write_text(json.dumps({**card, **changes}))
 
 
+def test_a_model_that_changed_since_is_refused(copy):
+    architecture = json.loads(checkpoint.card_path(copy).read_text())["architecture"]
+    edit(copy, architecture={**architecture, "num_heads": architecture["num_heads"] * 2})
+    with pytest.raises(CheckpointError, match="trained with num_heads = "):
+        checkpoint.load(copy)
+
+
 DAMAGE = {
     "no such file": lambda path: path.unlink(),
     "is empty": lambda path: path.write_bytes(b""),
