@@ -153,7 +153,6 @@ def load(path: str | Path) -> nn.Module:
         model = registry.build(card["model"], **card["overrides"])
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{card_path(path)}: the card describes no model of this version: {error}") from error
-    _check_architecture(path, card, model.spec)
     expected = model.state_dict()
     absent = sorted(set(expected) - set(tensors))
     extra = sorted(set(tensors) - set(expected))
@@ -176,6 +175,7 @@ def load(path: str | Path) -> nn.Module:
             f"{path}: sha256 is {digest[:12]}…, its card expects {card['weights_sha256'][:12]}…; "
             "the two files are not of one training run"
         )
+    _check_architecture(path, card, model.spec)
     model.load_state_dict(tensors)
     model.eval()
     model.card = card

@@ -52,7 +52,9 @@ def test_soft_margin_triplet_mines_the_hardest():
     features, labels = torch.randn(8, 5).double(), torch.tensor([0, 0, 1, 1, 2, 2, 2, 1])
     expected = []
     for i in range(8):
-        distances = [(float((features[i] - features[j]).norm()), int(labels[j] == labels[i])) for j in range(8) if j != i]
+        distances = [
+            (float((features[i] - features[j]).norm()), int(labels[j] == labels[i])) for j in range(8) if j != i
+        ]
         gap = max(d for d, same in distances if same) - min(d for d, same in distances if not same)
         expected.append(np.log1p(np.exp(gap)))
     assert float(soft_margin_triplet(features, labels)) == pytest.approx(np.mean(expected), abs=1e-6)

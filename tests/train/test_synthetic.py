@@ -117,7 +117,9 @@ def test_a_ray_through_the_middle_hits_where_it_should(kind, half, expected):
 
 
 def test_a_ring_is_hit_on_its_rim_and_on_the_inner_wall():
-    ring = Solid(RING, np.array([0, 0, 5], np.float32), np.ones(3, np.float32), np.eye(3, dtype=np.float32), 0, hole=0.5)
+    ring = Solid(
+        RING, np.array([0, 0, 5], np.float32), np.ones(3, np.float32), np.eye(3, dtype=np.float32), 0, hole=0.5
+    )
     rays = np.array([[0.75 / 4, 0.09], [0, 0], [1, 1]], np.float32)
     with np.errstate(all="ignore"):
         t = intersect(ring, np.zeros((3, 1), np.float32), rays)
