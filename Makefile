@@ -43,6 +43,7 @@ bench: setup demo
 	@$(BIN)/mutualformer bench cda --out out/bench
 	@$(BIN)/mutualformer bench model --model out/demo/model.onnx --out out/bench
 	@$(BIN)/mutualformer bench kernels --out out/bench
+	@$(BIN)/mutualformer bench stream --out out/bench
 
 clean:  ## everything made here except .venv
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -12,6 +12,7 @@ import onnx
 from export.cda_function import is_cda, strip_function
 from export.errors import ExportError
 from export.layer_list import Layer, parse_layers
+from plugins import library
 from runtime.contract import Contract
 
 log = logging.getLogger("mutualformer")
@@ -90,7 +91,8 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
     config = _config(trt, builder, contract, options)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise ExportError(f"TensorRT could not build the engine: {'; '.join(logger.errors) or 'no reason given'}")
+        said = [message for message in (library.last_error(), *logger.errors) if message]
+        raise ExportError(f"TensorRT could not build the engine: {'; '.join(said) or 'no reason given'}")
     cache = config.get_timing_cache() if options.timing_cache is not None else None
     return BuildResult(
         engine=bytes(serialized),
