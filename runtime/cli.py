@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 VERBS = {
     "fit": ("train.fit", "train a model"),
     "evaluate": ("train.evaluate", "task metrics of a checkpoint, ONNX file or engine"),
-    "data": ("train.data.check", "check a dataset folder"),
     "to_onnx": ("export.to_onnx", "checkpoint → ONNX"),
     "to_trt": ("export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
     "parity": ("export.parity", "compare two model files on the same frames"),
-    "bundle": ("export.bundle", "pack everything a device needs"),
     "demo": ("export.demo", "the whole path: train, export, compile, run, compare"),
     "stream": ("runtime.stream", "camera in, saliency out"),
     "bench": ("runtime.bench", "measure: cda, model, stream, kernels"),
