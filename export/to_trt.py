@@ -25,7 +25,6 @@ from export.cda_function import is_cda
 from export.errors import ExportError
 from export.layer_list import precision_counts
 from export.precision import heavy_node_types, precision_problems
-from export.precisions import convert, save_checked
 from export.targets import RTX_DEFAULT, TARGETS, capabilities
 from plugins import library
 from runtime import flavor as flavors
@@ -122,6 +121,13 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
         if precision in (None, contract.precision):
             return source
         assert precision is not None
+        try:
+            from export.precisions import convert, save_checked  # not on a device: it needs onnx-graphsurgeon
+        except ModuleNotFoundError as error:
+            raise ExportError(
+                f"{source}: making {precision} of an {contract.precision} file needs Python package {error.name!r}; "
+                "pip install 'mutualformer[train,export]', or convert where the model was exported"
+            ) from error
         model, contract = read_onnx(source)
         converted, _ = convert(model, contract, precision, calibration)
         beside = out.with_suffix(f".{precision}.onnx")
