@@ -22,7 +22,7 @@ PRECISION="${2:-@PRECISION@}"
 fail() { echo "build.sh: $*" >&2; exit 1; }
 case "$FLAVOR" in
   tensorrt) SITE=--system-site-packages; EXTRAS="${EXTRAS-pycuda}" ;;  # JetPack's TensorRT is a system package
-  rtx) SITE=; EXTRAS="${EXTRAS-rtx,pycuda}" ;;
+  rtx) SITE=; EXTRAS="${EXTRAS-rtx,pycuda}"; @RTX@ ;;
   *) fail "flavour is '$FLAVOR', expected tensorrt or rtx" ;;
 esac
 MODEL="models/model.$PRECISION.onnx"
@@ -43,8 +43,10 @@ cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$HERE/.
   -DMUTUALFORMER_GENERATED="$HERE/source/generated" \\
   ${TENSORRT_INCLUDE:+"-DTENSORRT_INCLUDE=$TENSORRT_INCLUDE"} ${CUDA_INCLUDE:+"-DCUDA_INCLUDE=$CUDA_INCLUDE"}
 cmake --build build
+# Beside plugins/library.py, where every program of this environment looks for them.
+cp build/lib*.so build/lib*.so.json "$(.venv/bin/python -c 'import plugins; print(*plugins.__path__)')"
 mkdir -p engines
-MUTUALFORMER_PLUGIN="$HERE/build/libmutualformer_plugin.so" .venv/bin/mutualformer to_trt "$MODEL" \\
+.venv/bin/mutualformer to_trt "$MODEL" \\
   -o "engines/model.$PRECISION.engine" --flavor "$FLAVOR" "$@"
 echo "engines/model.$PRECISION.engine" > engines/current
 """
@@ -62,7 +64,6 @@ if [ -z "${MODEL:-}" ]; then
   [ -f "$HERE/engines/current" ] || fail "no engine yet: run ./build.sh first, or name a file with MODEL=models/…onnx"
   MODEL="$HERE/$(cat "$HERE/engines/current")"
 fi
-export MUTUALFORMER_PLUGIN="$HERE/build/libmutualformer_plugin.so"
 [ $# -gt 0 ] || fail "SOURCE is missing, e.g. ./run.sh realsense://"
 if [ "$1" = --once ]; then
   shift
@@ -105,7 +106,12 @@ def default_precision(precisions: Sequence[str]) -> str:
 
 def scripts(target: Target, model: str, precisions: Sequence[str]) -> dict[str, bytes]:
     """build.sh, run.sh and README.txt. ``model``: registry name."""
+    serves = "rtx" in target.flavors
+    note = (
+        f"TensorRT-RTX does not serve the {target.device}: this engine is a check of the build and will not run on it"
+    )
     words = {
+        "RTX": f'set -- --target {target.name} "$@"' if serves else f'echo "build.sh: {note}" >&2',
         "TARGET": target.name,
         "DEVICE": target.device,
         "CAPABILITY": target.capability,

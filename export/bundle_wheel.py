@@ -71,6 +71,8 @@ def closure(entry: str, root: Path = ROOT) -> list[str]:
         if path in found:
             continue
         found.add(path)
+        package = f"{path.rsplit('/', 1)[0]}/__init__.py"  # importing a module runs its package first
+        todo += [package] if (root / package).is_file() else []
         for name in imports((root / path).read_text(encoding="utf-8")):
             if name.split(".")[0] in FORBIDDEN:
                 raise ExportError(f"{path} imports {name}, which a device does not have; import it where it is used")

@@ -125,8 +125,8 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
             from export.precisions import convert, save_checked  # not on a device: it needs onnx-graphsurgeon
         except ModuleNotFoundError as error:
             raise ExportError(
-                f"{source}: making {precision} of an {contract.precision} file needs Python package {error.name!r}; "
-                "pip install 'mutualformer[train,export]', or convert where the model was exported"
+                f"{source}: {precision} cannot be made of an {contract.precision} file here (no Python package "
+                f"{error.name!r}); do it where the model was exported, or pip install 'mutualformer[train,export]'"
             ) from error
         model, contract = read_onnx(source)
         converted, _ = convert(model, contract, precision, calibration)
