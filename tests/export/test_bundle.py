@@ -28,7 +28,7 @@ from train.data.spec import open_data
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
 FOLDER = f"mutualformer-sod-nano-{TARGET}"
-OPTIONAL = {"cv2", "matplotlib", "pyrealsense2", "depthai", "pyorbbecsdk", "openni", "primesense", "rosbags", "rerun"}
+OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rosbags", "rerun"}  # extras
 
 
 @pytest.fixture(scope="module")
