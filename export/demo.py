@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from export import parity, report, to_trt
 from export.builder import BuildOptions
 from export.errors import ExportError
+from export.parity_result import Parity
 from export.to_onnx import export_onnx
 from plugins import library
 from runtime import engine_card
@@ -161,7 +162,7 @@ def show_pair(demo: Demo, session: Session, item: Item) -> float:
     return median_ms(session, inputs)
 
 
-def closing_table(demo: Demo, result: parity.Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
+def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
     card = engine_card.read(demo.engine)
     metrics = checkpoint.read_card(demo.weights).get("metrics", {})
     scores = f"S {metrics['s_measure']:.3f}  MAE {metrics['mae']:.3f}" if "mae" in metrics else "not evaluated"

@@ -14,75 +14,24 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import platform
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from export import report
 from export.budgets import BUDGETS
-from export.compare import TensorComparison, violations
 from export.errors import ExportError
+from export.parity_reid import compare_reid
+from export.parity_result import Parity
+from export.parity_sod import compare_sod
 from export.precision import heavy_node_types, precision_problems
 from runtime import session as sessions
 from runtime.cli import run_verb
 from runtime.files import write_json
-from runtime.preprocess import prepare
 from runtime.progress import progress
 from runtime.session import Session
 from train.data.spec import open_data
-from train.metrics import sod_metrics
-
-SCHEMA_VERSION = 1
-TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
-
-
-@dataclass
-class Frame:
-    """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres."""
-
-    name: str
-    worst: float
-    rgb: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    reference: NDArray[np.float32]
-    candidate: NDArray[np.float32]
-
-
-@dataclass
-class Parity:
-    """Outcome of one comparison; ``problems`` empty = parity holds."""
-
-    reference: dict[str, Any]
-    candidate: dict[str, Any]
-    precision: str
-    data: str
-    frames: int
-    tensor: dict[str, Any]
-    task: dict[str, Any]
-    problems: list[str]
-    shown: list[Frame] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``parity.json``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "holds": not self.problems,
-            "problems": self.problems,
-            "precision": self.precision,
-            "budget": {k: v for k, v in vars(BUDGETS[self.precision]).items() if v is not None},
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "data": self.data,
-            "frames": self.frames,
-            "tensor": self.tensor,
-            "task": self.task,
-            "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
-        }
 
 
 def open_session(path: Path) -> Session:
@@ -92,68 +41,6 @@ def open_session(path: Path) -> Session:
 
         return TorchSession(path)
     return sessions.load(path)
-
-
-def check_same_model(reference: Session, candidate: Session) -> None:
-    """Raise ExportError unless both files come from one checkpoint."""
-    for what in ("task", "model", "input_size", "weights_sha256"):
-        left, right = getattr(reference.contract, what), getattr(candidate.contract, what)
-        if left != right:
-            raise ExportError(
-                f"reference and candidate are not the same model: {what} is {_short(left)} and {_short(right)}; "
-                "export the candidate again from the reference checkpoint"
-            )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) > 40 else text
-
-
-def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], show: int = 6) -> Parity:
-    """Run both on the same prepared inputs and compare saliency maps; ``frames`` have rgb, depth, mask, name.
-
-    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
-    """
-    check_same_model(reference, candidate)
-    tensors = TensorComparison()
-    maps: tuple[list[Any], list[Any]] = ([], [])
-    shown: list[Frame] = []
-    for item in frames:
-        inputs = prepare(reference.contract, item.rgb, item.depth)
-        r, c = (session.run(**inputs)["saliency"][0] for session in (reference, candidate))
-        worst = tensors.add(r, c)
-        mask = item.mask
-        if mask is None:
-            mask = np.where(r >= 0.5, 255, 0).astype(np.uint8)
-        elif mask.shape != r.shape:
-            mask = report.resize_mask(mask, r.shape)
-        for kept, output in zip(maps, (r, c), strict=True):
-            kept.append((np.nan_to_num(output), mask))
-        shown.append(Frame(item.name, worst, inputs["rgb"][0], inputs["depth"][0], r, c))
-        shown.sort(key=lambda frame: -frame.worst)
-        del shown[show:]
-    if not maps[0]:
-        raise ExportError("the data holds no frame to compare")
-    tensor = tensors.result()
-    scores = [sod_metrics(pairs) for pairs in maps]
-    task: dict[str, Any] = {
-        key: {"reference": scores[0][key], "candidate": scores[1][key], "delta": abs(scores[1][key] - scores[0][key])}
-        for key in TASK_KEYS
-    }
-    deltas = {key: task[key]["delta"] for key in ("mae", "s_measure")}
-    precision = candidate.contract.precision
-    return Parity(
-        reference=reference.describe(),
-        candidate=candidate.describe(),
-        precision=precision,
-        data="",
-        frames=len(maps[0]),
-        tensor=tensor.as_dict(),
-        task=task,
-        problems=violations(BUDGETS[precision], tensor, deltas),
-        shown=shown,
-    )
 
 
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
@@ -173,10 +60,14 @@ def graph_problems(candidate: Path, precision: str) -> list[str]:
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str], show: int = 6) -> Parity:
     """As :func:`compare`, with both files open already."""
-    if reference.contract.task != "sod":
-        raise ExportError(f"parity of task {reference.contract.task} is not available yet")
-    frames = Concatenated(data, reference)
-    result = compare_sod(reference, candidate, progress(frames, "parity"), show)
+    if reference.contract.task == "reid":
+        if len(data) != 1:
+            raise ExportError(f"ReID is compared on one DATA at a time, found {len(data)}: identities must not mix")
+        source: Any = open_data(data[0], "reid", reference.contract.input_size)
+        result = compare_reid(reference, candidate, source)
+    else:
+        frames = Concatenated(data, reference)
+        result = compare_sod(reference, candidate, progress(frames, "parity"), show)
     result.data = ", ".join(data)
     return result
 
@@ -211,30 +102,16 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
     ]
     tensor = [[key, value] for key, value in result.tensor.items()]
-    task = [
-        [key, row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items() if key in TASK_KEYS
-    ]
+    task = [[key, row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
     budget = ", ".join(f"{k} ≤ {v}" for k, v in vars(BUDGETS[result.precision]).items() if v is not None)
-    pictures = "".join(report.figure(frame_strip(frame), frame_caption(frame)) for frame in result.shown)
-    return [
+    pictures = "".join(report.figure(picture, caption) for picture, caption in result.pictures)
+    shown = [
         ("", report.verdict(result.problems) + f"<p>{result.frames} frames of {result.data}. Budget: {budget}.</p>"),
         ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
         ("Output tensor", report.table(["measure", "value"], tensor)),
         ("Task", report.table(["metric", "reference", "candidate", "|Δ|"], task)),
-        ("Frames that differ most: colour, depth, reference, candidate, difference", pictures),
     ]
-
-
-def frame_strip(frame: Frame) -> NDArray[np.uint8]:
-    """Colour, depth, reference map, candidate map, difference stretched to its own maximum."""
-    difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
-    stretched = difference / max(float(difference.max()), 1e-9)
-    maps = [report.grey(image) for image in (frame.reference, frame.candidate, stretched)]
-    return report.strip([frame.rgb, report.depth_colours(frame.depth), *maps])
-
-
-def frame_caption(frame: Frame) -> str:
-    return f"{frame.name}: largest difference {frame.worst:.2e} (last picture is stretched to it)"
+    return [*shown, (result.pictures_title, pictures)] if pictures else shown
 
 
 def parser() -> argparse.ArgumentParser:

@@ -41,9 +41,20 @@ def _symbolic_cda(module: CrossDiffusionAttention, qkv_r: Tensor, qkv_d: Tensor)
     return y_r, y_d
 
 
-def _plain_attention(query: Tensor, key: Tensor, value: Tensor, *, dropout_p: float = 0.0) -> Tensor:
+def _plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
     """softmax(s Q Kᵀ) V in three operators; the exporter's own decomposition adds shape arithmetic around them."""
-    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if attn_mask is not None or is_causal or enable_gqa:
+        raise NotImplementedError("attention with a mask or grouped queries is not exported; no model here has it")
+    logits = (query * (scale or query.shape[-1] ** -0.5)) @ key.transpose(-2, -1)
     return torch.softmax(logits, dim=-1) @ value
 
 
@@ -52,7 +63,7 @@ def _traceable() -> Iterator[None]:
     """CDA becomes a node and fused attention plain operators while the model is traced."""
     cda, attention = CrossDiffusionAttention.forward, F.scaled_dot_product_attention
     CrossDiffusionAttention.forward = _symbolic_cda  # type: ignore[assignment]
-    F.scaled_dot_product_attention = _plain_attention  # type: ignore[assignment]
+    F.scaled_dot_product_attention = _plain_attention
     try:
         yield
     finally:

@@ -81,9 +81,7 @@ def evaluate(contract: Contract, predict: Predict, data: str, out: Path | None =
         for index, saliency in predict_maps(contract, predict, frames):
             item = frames[index]
             if item.mask is None:
-                raise DataError(
-                    f"{data}: frame {item.name} has no ground truth, expected a GT folder to evaluate with"
-                )
+                raise DataError(f"{data}: frame {item.name} has no ground truth, expected a GT folder to evaluate with")
             grey = to_grey(saliency)
             if out is not None:
                 _write_map(out / "maps" / f"{item.name}.png", grey)

@@ -214,9 +214,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
     made.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument(
-        "--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'"
-    )
+    made.add_argument("--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'")
     made.add_argument("--resume", action="store_true", help="go on from out/checkpoints/last.ckpt")
     made.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
     made.add_argument("--accumulate", type=int, default=1, help="parts in which a batch is worked through")

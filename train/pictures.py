@@ -40,9 +40,7 @@ def colour_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     inverse = np.where(valid, 1 / np.maximum(depth, 1e-3), 0)
     low, high = np.percentile(inverse[valid], (1, 99))
     grey = np.clip((inverse - low) / max(high - low, 1e-6), 0, 1) * 255
-    return np.where(valid[..., None], cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_TURBO), 0).astype(
-        np.uint8
-    )
+    return np.where(valid[..., None], cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_TURBO), 0).astype(np.uint8)
 
 
 def qualitative_grid(frames: Frames, maps: Path, path: Path, count: int = 8) -> None:

@@ -23,9 +23,7 @@ class BatchSource(Protocol):
 class SodBatches:
     """Random frames, each with its own generator seeded by (seed, step, slot)."""
 
-    def __init__(
-        self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0
-    ) -> None:
+    def __init__(self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0) -> None:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
         self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect

@@ -110,9 +110,7 @@ class RgbdFolder:
         rgb, depth = find_folder(self.root, RGB_NAMES), find_folder(self.root, DEPTH_NAMES)
         if rgb is None or depth is None:
             there = ", ".join(sorted(p.name for p in self.root.iterdir())[:8]) or "nothing"
-            raise DataError(
-                f"{self.root}: holds {there}, expected folders RGB/ and depth/ (and GT/ for ground truth)"
-            )
+            raise DataError(f"{self.root}: holds {there}, expected folders RGB/ and depth/ (and GT/ for ground truth)")
         mask = find_folder(self.root, MASK_NAMES)
         self.rgb, self.depth = list_images(rgb), list_images(depth)
         self.masks = list_images(mask) if mask is not None else None

@@ -86,9 +86,7 @@ def wheeled(rng: Rng, palette: Palette) -> list[Solid]:
             half = radius * rng.uniform(0.15, 0.6, 3).astype(np.float32) * vector(1, 1, 0.6)
             centre = vector(rng.uniform(-0.25, 0.2) * base, rng.uniform(0.8, 1.7) * radius, rng.uniform(-0.1, 0.1))
             kind = int(rng.choice([BOX, CYLINDER, SPHERE]))
-            parts.append(
-                block(kind, centre, half, int(rng.choice([metal, dark, paint2])), yaw(rng.uniform(-0.3, 0.3)))
-            )
+            parts.append(block(kind, centre, half, int(rng.choice([metal, dark, paint2])), yaw(rng.uniform(-0.3, 0.3))))
     if rng.random() < 0.8:  # tank
         half = vector(base * rng.uniform(0.12, 0.22), radius * rng.uniform(0.3, 0.5), radius * rng.uniform(0.3, 0.5))
         parts.append(block(SPHERE, (head + seat) / 2 + vector(0.05, 0.05, 0), half, paint))
@@ -166,9 +164,7 @@ def creature(rng: Rng, palette: Palette) -> list[Solid]:
         for x in (-1, 1):
             hip = vector(x * girth * 0.6, leg, 0)
             parts.append(
-                tube(
-                    vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2
-                )
+                tube(vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2)
             )
             shoulder = middle + vector(x * girth * 1.1, trunk * 0.7, 0)
             elbow = shoulder + vector(x * rng.uniform(0.02, 0.3), rng.uniform(-0.3, 0.1), rng.uniform(-0.2, 0.1))

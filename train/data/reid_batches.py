@@ -29,9 +29,7 @@ def augment(item: ReidItem, size: tuple[int, int], rng: np.random.Generator) -> 
     pad = max(2, size[0] // 16)
     top, left = rng.integers(0, 2 * pad + 1, 2)
     pair = [
-        cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)[
-            top : top + size[0], left : left + size[1]
-        ]
+        cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)[top : top + size[0], left : left + size[1]]
         for image in pair
     ]
     pair = [_jitter(np.ascontiguousarray(image), rng) for image in pair]

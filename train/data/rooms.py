@@ -51,9 +51,7 @@ def shelf(rng: Rng, palette: Palette, centre: Array, half_width: float) -> list[
             half = rng.uniform(0.04, 0.2, 3).astype(np.float32) * vector(1.0, 0.8, 0.8)
             kind = int(rng.choice([BOX, BOX, CYLINDER, SPHERE]))
             spot = centre + vector(x + half[0], y + half[1] + 0.018, rng.uniform(-0.3, 0.3) * depth)
-            parts.append(
-                block(kind, spot, half, palette.any(rng), yaw(rng.uniform(-0.3, 0.3)) if kind == BOX else EYE)
-            )
+            parts.append(block(kind, spot, half, palette.any(rng), yaw(rng.uniform(-0.3, 0.3)) if kind == BOX else EYE))
             x += 2 * half[0] + float(rng.uniform(0.0, 0.25))
     return parts
 

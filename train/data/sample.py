@@ -40,9 +40,7 @@ class Sample:
 
 def _from_folder(folder: Path, name: str) -> Item:
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)"
-        )
+        raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
     try:
         scale = float(json.loads((folder / "camera.json").read_text())["depth_scale_m"])
     except (OSError, ValueError, KeyError) as error:

@@ -85,9 +85,7 @@ def _shadow(solids: list[Solid], buffer: GeometryBuffer, sun: Array, rng: np.ran
     dark = np.zeros(flat.shape[1], bool)
     for solid in solids:
         dark |= np.isfinite(intersect(solid, flat, sun[:, None]))
-    soft = cv2.GaussianBlur(
-        1.0 - dark.reshape(SHADOW_CELLS, -1).astype(np.float32), (0, 0), float(rng.uniform(0.6, 3))
-    )
+    soft = cv2.GaussianBlur(1.0 - dark.reshape(SHADOW_CELLS, -1).astype(np.float32), (0, 0), float(rng.uniform(0.6, 3)))
     point = buffer.camera.origin[:, None, None] + buffer.depth * buffer.camera.rays
     u = ((point[0] - corner[0]) / span[0] * SHADOW_CELLS - 0.5).astype(np.float32)
     v = ((point[2] - corner[1]) / span[1] * SHADOW_CELLS - 0.5).astype(np.float32)

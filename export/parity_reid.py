@@ -1,0 +1,56 @@
+"""Parity of two ReID models: features value by value, retrieval metrics of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from export.budgets import BUDGETS
+from export.compare import TensorComparison, violations
+from export.errors import ExportError
+from export.parity_result import Parity, check_same_model
+from runtime.preprocess import prepare
+from runtime.progress import progress
+from runtime.session import Session
+from train.data.reid_spec import ReidData
+from train.reid_evaluation import reid_metrics
+
+TASK_KEYS = ("map", "r1", "r5", "r10")
+
+
+def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Parity:
+    """Features of every sample from both; mAP and CMC of each by the protocol of ``train.reid_evaluation``.
+
+    Raises ExportError when the files are not one model or the data holds nothing.
+    """
+    check_same_model(reference, candidate)
+    tensors = TensorComparison()
+    features: tuple[list[Any], list[Any]] = ([], [])
+    for index in progress(range(len(data)), "parity"):
+        item = data[index]
+        inputs = prepare(reference.contract, item.rgb, item.nir)
+        r, c = (session.run(**inputs)["feature"][0] for session in (reference, candidate))
+        tensors.add(r, c)
+        for kept, output in zip(features, (r, c), strict=True):
+            kept.append(np.nan_to_num(output))
+    if not features[0]:
+        raise ExportError("the data holds no sample to compare")
+    tensor = tensors.result()
+    labels = (data.identities, data.cameras, data.query, data.gallery)
+    scores = [reid_metrics(np.stack(kept), *labels) for kept in features]
+    task: dict[str, Any] = {
+        key: {"reference": scores[0][key], "candidate": scores[1][key], "delta": abs(scores[1][key] - scores[0][key])}
+        for key in TASK_KEYS
+    }
+    precision = candidate.contract.precision
+    return Parity(
+        reference=reference.describe(),
+        candidate=candidate.describe(),
+        precision=precision,
+        data="",
+        frames=len(features[0]),
+        tensor=tensor.as_dict(),
+        task=task,
+        problems=violations(BUDGETS[precision], tensor, {"map_points": 100 * task["map"]["delta"]}),
+    )

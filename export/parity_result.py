@@ -1,0 +1,65 @@
+"""The outcome of one comparison, the same for every task, and the check that there is something to compare."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.budgets import BUDGETS
+from export.errors import ExportError
+from runtime.session import Session
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Parity:
+    """Outcome of one comparison; ``problems`` empty = parity holds."""
+
+    reference: dict[str, Any]
+    candidate: dict[str, Any]
+    precision: str
+    data: str
+    frames: int
+    tensor: dict[str, Any]
+    task: dict[str, Any]
+    problems: list[str]
+    pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
+    pictures_title: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``parity.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "holds": not self.problems,
+            "problems": self.problems,
+            "precision": self.precision,
+            "budget": {k: v for k, v in vars(BUDGETS[self.precision]).items() if v is not None},
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "data": self.data,
+            "frames": self.frames,
+            "tensor": self.tensor,
+            "task": self.task,
+            "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
+        }
+
+
+def check_same_model(reference: Session, candidate: Session) -> None:
+    """Raise ExportError unless both files come from one checkpoint."""
+    for what in ("task", "model", "input_size", "weights_sha256"):
+        left, right = getattr(reference.contract, what), getattr(candidate.contract, what)
+        if left != right:
+            raise ExportError(
+                f"reference and candidate are not the same model: {what} is {_short(left)} and {_short(right)}; "
+                "export the candidate again from the reference checkpoint"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) > 40 else text

@@ -1,0 +1,92 @@
+"""Parity of two saliency models: maps value by value, SOD metrics of both, and the frames that differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import report
+from export.budgets import BUDGETS
+from export.compare import TensorComparison, violations
+from export.errors import ExportError
+from export.parity_result import Parity, check_same_model
+from runtime.preprocess import prepare
+from runtime.session import Session
+from train.metrics import sod_metrics
+
+TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
+
+
+@dataclass
+class Frame:
+    """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres."""
+
+    name: str
+    worst: float
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    reference: NDArray[np.float32]
+    candidate: NDArray[np.float32]
+
+
+def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], show: int = 6) -> Parity:
+    """Run both on the same prepared inputs and compare saliency maps; ``frames`` have rgb, depth, mask, name.
+
+    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
+    """
+    check_same_model(reference, candidate)
+    tensors = TensorComparison()
+    maps: tuple[list[Any], list[Any]] = ([], [])
+    shown: list[Frame] = []
+    for item in frames:
+        inputs = prepare(reference.contract, item.rgb, item.depth)
+        r, c = (session.run(**inputs)["saliency"][0] for session in (reference, candidate))
+        worst = tensors.add(r, c)
+        mask = item.mask
+        if mask is None:
+            mask = np.where(r >= 0.5, 255, 0).astype(np.uint8)
+        elif mask.shape != r.shape:
+            mask = report.resize_mask(mask, r.shape)
+        for kept, output in zip(maps, (r, c), strict=True):
+            kept.append((np.nan_to_num(output), mask))
+        shown.append(Frame(item.name, worst, inputs["rgb"][0], inputs["depth"][0], r, c))
+        shown.sort(key=lambda frame: -frame.worst)
+        del shown[show:]
+    if not maps[0]:
+        raise ExportError("the data holds no frame to compare")
+    tensor = tensors.result()
+    scores = [sod_metrics(pairs) for pairs in maps]
+    task: dict[str, Any] = {
+        key: {"reference": scores[0][key], "candidate": scores[1][key], "delta": abs(scores[1][key] - scores[0][key])}
+        for key in TASK_KEYS
+    }
+    deltas = {key: task[key]["delta"] for key in ("mae", "s_measure")}
+    precision = candidate.contract.precision
+    return Parity(
+        reference=reference.describe(),
+        candidate=candidate.describe(),
+        precision=precision,
+        data="",
+        frames=len(maps[0]),
+        tensor=tensor.as_dict(),
+        task=task,
+        problems=violations(BUDGETS[precision], tensor, deltas),
+        pictures=[(frame_strip(frame), frame_caption(frame)) for frame in shown],
+        pictures_title="Frames that differ most: colour, depth, reference, candidate, difference",
+    )
+
+
+def frame_strip(frame: Frame) -> NDArray[np.uint8]:
+    """Colour, depth, reference map, candidate map, difference stretched to its own maximum."""
+    difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
+    stretched = difference / max(float(difference.max()), 1e-9)
+    maps = [report.grey(image) for image in (frame.reference, frame.candidate, stretched)]
+    return report.strip([frame.rgb, report.depth_colours(frame.depth), *maps])
+
+
+def frame_caption(frame: Frame) -> str:
+    return f"{frame.name}: largest difference {frame.worst:.2e} (last picture is stretched to it)"
