@@ -1,4 +1,4 @@
-"""Which interpreters and package index this machine has, for the tests that make clean environments."""
+"""Which interpreters, headers and package index this machine has, for the tests that build as a device would."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from plugins.locate import include_folders
 
 
 @functools.lru_cache
@@ -36,3 +40,17 @@ def index_reachable() -> bool:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed"]
     command += ["--retries", "0", "--timeout", "10", "--disable-pip-version-check", "mcap"]
     return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def header_folders() -> dict[str, str]:
+    """Folders of TensorRT's and CUDA's headers, which a device has from JetPack."""
+    found = {key: folder for key, folder in reversed(include_folders()) if key == "tensorrt" or _complete(folder)}
+    if _complete(Path("/usr/local/cuda/include")):
+        found["cuda"] = Path("/usr/local/cuda/include")
+    if set(found) != {"tensorrt", "cuda"}:
+        pytest.skip(f"TensorRT and CUDA headers are needed, found {sorted(found)}")
+    return {"TENSORRT_INCLUDE": str(found["tensorrt"]), "CUDA_INCLUDE": str(found["cuda"])}
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "crt" / "host_defines.h").is_file()  # the cu13 runtime wheel lacks what its own header includes

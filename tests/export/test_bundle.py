@@ -18,11 +18,10 @@ from export import bundle
 from export.bundle_archive import write_archive
 from export.bundle_wheel import build_wheel, device_files
 from export.targets import TARGETS
-from plugins.locate import include_folders
 from runtime import engine_card, session
 from runtime.preprocess import prepare
 from tests.conftest import ModelFiles
-from tests.export.pythons import clean_environment, index_reachable, python310
+from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
 from train.data.spec import open_data
 
 DATA = "synthetic:16?seed=11"
@@ -46,20 +45,6 @@ def unpacked(archive: Path) -> Path:
     return archive.parent / FOLDER
 
 
-def _headers() -> dict[str, str]:
-    """Folders of TensorRT's and CUDA's headers, which a device has from JetPack."""
-    found = {key: folder for key, folder in reversed(include_folders()) if key == "tensorrt" or _complete(folder)}
-    if _complete(Path("/usr/local/cuda/include")):
-        found["cuda"] = Path("/usr/local/cuda/include")
-    if set(found) != {"tensorrt", "cuda"}:
-        pytest.skip(f"TensorRT and CUDA headers are needed, found {sorted(found)}")
-    return {"TENSORRT_INCLUDE": str(found["tensorrt"]), "CUDA_INCLUDE": str(found["cuda"])}
-
-
-def _complete(folder: Path) -> bool:
-    return (folder / "crt" / "host_defines.h").is_file()  # the cu13 runtime wheel lacks what its own header includes
-
-
 def _sh(folder: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**clean_environment(), **variables}
     command = [f"./{script}", *arguments]
@@ -78,7 +63,7 @@ def device(unpacked: Path) -> Path:
     tools = unpacked.parent / "tools"  # cmake alone: nothing else of this test's environment may be on the path
     tools.mkdir()
     (tools / "cmake").symlink_to(cmake)
-    variables = {**_headers(), "EXTRAS": "rtx", "PYTHON": python310() or sys.executable}
+    variables = {**header_folders(), "EXTRAS": "rtx", "PYTHON": python310() or sys.executable}
     variables["PATH"] = f"{tools}{os.pathsep}{clean_environment()['PATH']}"
     done = _sh(unpacked, "build.sh", "rtx", "fp16", "--batch", "1", "1", "2", **variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

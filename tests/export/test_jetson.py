@@ -16,8 +16,7 @@ from export.bundle import cubins, plugin_sources
 from export.bundle_wheel import ENTRY, FORBIDDEN, ROOT, closure, device_files, project
 from export.errors import ExportError
 from export.targets import TARGETS
-from tests.export.pythons import clean_environment, index_reachable, python310
-from tests.export.test_bundle import _headers
+from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
 
 PYTHON_FILES = [name for name in device_files() if name.endswith(".py")]
 
@@ -113,7 +112,7 @@ def test_plugin_cross_compiles_for_aarch64(tmp_path: Path, target: str, arch: in
     compiler, readelf = shutil.which("aarch64-linux-gnu-g++"), shutil.which("aarch64-linux-gnu-readelf")
     if compiler is None or readelf is None:
         pytest.skip("no cross compiler: apt-get install g++-aarch64-linux-gnu")
-    headers = _headers()
+    headers = header_folders()
     for path, data in {**plugin_sources(), **cubins(TARGETS[target])}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(data)
