@@ -33,14 +33,15 @@ def rtx_library() -> Path | None:
 def include_folders() -> list[tuple[str, Path]]:
     """(key, folder) for every wheel that carries TensorRT's or CUDA's headers."""
     found: list[tuple[str, Path]] = []
-    for key, package, inside, header in (
-        ("tensorrt", "kernel_lens", "include/tensorrt", "NvInferRuntime.h"),
-        ("cuda", "nvidia.cu13", "include", "cuda_runtime_api.h"),
-        ("cuda", "nvidia.cuda_runtime", "include", "cuda_runtime_api.h"),
-        ("cuda", "triton", "backends/nvidia/include", "cuda_runtime_api.h"),
+    cuda = ("cuda_runtime_api.h", "crt/host_defines.h")  # some runtime wheels lack crt/, which the first includes
+    for key, package, inside, headers in (
+        ("tensorrt", "kernel_lens", "include/tensorrt", ("NvInferRuntime.h",)),
+        ("cuda", "nvidia.cu13", "include", cuda),
+        ("cuda", "nvidia.cuda_runtime", "include", cuda),
+        ("cuda", "triton", "backends/nvidia/include", cuda),
     ):
         folder = package_folder(package)
-        if folder is not None and (folder / inside / header).is_file():
+        if folder is not None and all((folder / inside / header).is_file() for header in headers):
             found.append((key, folder / inside))
     return found
 

@@ -15,6 +15,7 @@ VERBS = {
     "to_onnx": ("export.to_onnx", "checkpoint → ONNX"),
     "to_trt": ("export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
     "parity": ("export.parity", "compare two model files on the same frames"),
+    "bundle": ("export.bundle", "pack everything a device needs"),
     "demo": ("export.demo", "the whole path: train, export, compile, run, compare"),
     "stream": ("runtime.stream", "camera in, saliency out"),
     "bench": ("runtime.bench", "measure: cda, model, stream, kernels"),
