@@ -51,6 +51,8 @@ Call = Callable[[], object]
 def _ort(model: Any, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # A session's threads spin for a while after its call; here that would take a core from the next contender.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
