@@ -13,7 +13,7 @@ from export.cda_function import is_cda
 from export.errors import ExportError
 from export.half import ISLAND_OPS, answer_nodes, camera_nodes
 from export.precision import heavy_node_types
-from export.precisions import DEFAULT_FRAMES, convert
+from export.precisions import convert
 from export.to_trt import read_onnx
 from runtime.contract import PRECISIONS, Contract
 
@@ -37,19 +37,13 @@ def _json(data: Any) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _calibration(contract: Contract, data: str | None) -> dict[str, Any]:
-    """What the INT8 scales come from. ``frames`` is counted where they were taken here, null where a file brought
-    its scales with it."""
+def _calibration(contract: Contract) -> dict[str, Any]:
+    """What the INT8 scales come from, as the conversion wrote it into the card."""
     recorded = contract.card.get("calibration") or {}
-    frames = None
-    if data is not None:
-        from train.data.spec import open_data
-
-        frames = min(DEFAULT_FRAMES, len(open_data(data, contract.task, contract.input_size)))
-    return {"data": recorded.get("data"), "method": recorded.get("method"), "frames": frames}
+    return {key: recorded.get(key) for key in ("data", "method", "frames")}
 
 
-def report(model: onnx.ModelProto, contract: Contract, data: str | None) -> dict[str, Any]:
+def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
     """How one precision was made: scales, and which nodes compute in what. Node names are those of the graph."""
     kinds = heavy_node_types(model)
     names = {
@@ -61,7 +55,7 @@ def report(model: onnx.ModelProto, contract: Contract, data: str | None) -> dict
         "cda": {node.name: kinds[node.name] for node in model.graph.node if is_cda(node)},
     }
     if contract.precision == "int8":
-        row["calibration"] = _calibration(contract, data)
+        row["calibration"] = _calibration(contract)
         row["kept_fp16"] = names["fp16"]
     if contract.precision != "fp32":
         islands = camera_nodes(model) | answer_nodes(model)
@@ -82,6 +76,6 @@ def models(source: Path, asked: Sequence[str], calibration: str | None) -> tuple
         onnx.checker.check_model(made)
         files[f"models/model.{precision}.onnx"] = made.SerializeToString(deterministic=True)
         files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
-        rows[precision] = report(made, after, calibration if precision == "int8" else None)
+        rows[precision] = report(made, after)
     files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})
     return contract, files

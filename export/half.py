@@ -1,6 +1,6 @@
 """FP32 graph → FP16 graph with FP32 islands, types written into the graph (strongly typed builders know no other way).
 
-Islands, each chosen by the sensitivity sweep (``mutualformer parity --sweep``) or by what float16 cannot hold:
+Islands, each for what float16 cannot hold:
 
 * the camera's arithmetic, everything before the first convolution: bytes up to 255, metres, means over 10⁵ pixels;
 * LayerNormalization and Softmax: their sums of squares and exponentials are where published FP16 models lose accuracy;

@@ -48,10 +48,16 @@ def convert(
             raise ExportError("precision int8 needs --calibration DATA (a folder, a recording, or synthetic:N)")
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
-        done = to_int8(model, calibration_feeds(calibration, contract), method, keep)
+        feeds = calibration_feeds(calibration, contract)
+        done = to_int8(model, feeds, method, keep)
     card = dict(contract.card)
     if precision == "int8":
-        card["calibration"] = {"data": calibration, "method": method, "kept_fp16": sorted(keep)}
+        card["calibration"] = {
+            "data": calibration,
+            "method": method,
+            "frames": len(feeds),
+            "kept_fp16": sorted(keep),
+        }
     after = dataclasses.replace(contract, precision=precision, card=card)
     onnx.helper.set_model_props(done, after.to_props())
     return done, after
