@@ -10,10 +10,10 @@ from typing import Any
 import onnx
 
 from export.cda_function import is_cda
+from export.convert import convert
 from export.errors import ExportError
 from export.half import ISLAND_OPS, answer_nodes, camera_nodes
 from export.precision import heavy_node_types
-from export.precisions import convert
 from export.to_trt import read_onnx
 from runtime.contract import PRECISIONS, Contract
 

@@ -41,6 +41,7 @@ from runtime.session import ModelFileError, Session
 from train import checkpoint
 from train.data.item import DataError, Item
 from train.data.spec import open_data
+from train.pictures import depth_colours
 
 MODEL, RECIPE = "sod-nano", "demo"
 TRAINING_DATA = "synthetic:1000?seed=0"
@@ -157,7 +158,7 @@ def show_pair(demo: Demo, session: Session, item: Item) -> float:
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
     write_bytes(demo.out / "saliency.png", report.png(report.grey(saliency)[..., 0]))
-    pictures = [item.rgb, report.depth_colours(item.depth), report.grey(saliency), overlay(item.rgb, saliency)]
+    pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), overlay(item.rgb, saliency)]
     write_bytes(demo.out / "overview.png", report.png(report.strip(pictures, height=300)))
     return median_ms(session, inputs)
 

@@ -55,16 +55,9 @@ def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto
 
     Inputs and outputs keep their types. CDA nodes become FP16: the kernels accumulate in FP32 themselves.
     """
-    names = {node.name for node in model.graph.node}
-    unknown = sorted(set(keep) - names)
-    if unknown:
-        raise ValueError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    strip_function(bare)
-    bare = with_types(bare, model)
+    check_keep(model, keep)
     converted = convert_float_to_float16(
-        bare,
+        typed_without_function(model),
         keep_io_types=True,
         disable_shape_infer=True,
         op_block_list=list(ISLAND_OPS),
@@ -73,9 +66,20 @@ def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto
     return finish(converted, model)
 
 
-def with_types(bare: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
-    """``bare`` with the type of every value written down; inference goes through the CDA function of ``model``."""
+def check_keep(model: onnx.ModelProto, keep: Iterable[str]) -> None:
+    """Raise ValueError when a keep-list names something that is no node of the graph."""
+    unknown = sorted(set(keep) - {node.name for node in model.graph.node})
+    if unknown:
+        raise ValueError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
+
+
+def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for rewriters: the type of every value written down, as inference through the CDA function found it,
+    and that function gone, which they would not understand."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    strip_function(bare)
     del bare.graph.value_info[:]
     bare.graph.value_info.extend(inferred.graph.value_info)
     return bare

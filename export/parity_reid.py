@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from export.budgets import BUDGETS
-from export.compare import TensorComparison, violations
+from export.compare import TensorComparison
 from export.errors import ExportError
-from export.parity_result import Parity, check_same_model
+from export.parity_result import Parity, check_same_model, judge
 from runtime.preprocess import prepare
 from runtime.progress import progress
 from runtime.session import Session
@@ -36,21 +35,7 @@ def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Pari
             kept.append(np.nan_to_num(output))
     if not features[0]:
         raise ExportError("the data holds no sample to compare")
-    tensor = tensors.result()
     labels = (data.identities, data.cameras, data.query, data.gallery)
-    scores = [reid_metrics(np.stack(kept), *labels) for kept in features]
-    task: dict[str, Any] = {
-        key: {"reference": scores[0][key], "candidate": scores[1][key], "delta": abs(scores[1][key] - scores[0][key])}
-        for key in TASK_KEYS
-    }
-    precision = candidate.contract.precision
-    return Parity(
-        reference=reference.describe(),
-        candidate=candidate.describe(),
-        precision=precision,
-        data="",
-        frames=len(features[0]),
-        tensor=tensor.as_dict(),
-        task=task,
-        problems=violations(BUDGETS[precision], tensor, {"map_points": 100 * task["map"]["delta"]}),
-    )
+    found = [reid_metrics(np.stack(kept), *labels) for kept in features]
+    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in found]
+    return judge(reference, candidate, tensors, scores, {"map": ("map_points", 100.0)}, len(features[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.budgets import BUDGETS
+from export.compare import TensorComparison, violations
 from export.errors import ExportError
 from runtime.session import Session
 
@@ -47,6 +49,36 @@ class Parity:
             "task": self.task,
             "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
         }
+
+
+def judge(
+    reference: Session,
+    candidate: Session,
+    tensors: TensorComparison,
+    scores: Sequence[Mapping[str, float]],
+    bounded: Mapping[str, tuple[str, float]],
+    frames: int,
+) -> Parity:
+    """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
+
+    ``bounded``: metric → (its name in :class:`export.budgets.Budget`, factor to that name's unit).
+    """
+    tensor, precision = tensors.result(), candidate.contract.precision
+    task = {
+        key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
+        for key, value in scores[0].items()
+    }
+    deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
+    return Parity(
+        reference=reference.describe(),
+        candidate=candidate.describe(),
+        precision=precision,
+        data="",
+        frames=frames,
+        tensor=tensor.as_dict(),
+        task=task,
+        problems=violations(BUDGETS[precision], tensor, deltas),
+    )
 
 
 def check_same_model(reference: Session, candidate: Session) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import report
-from export.budgets import BUDGETS
-from export.compare import TensorComparison, violations
+from export.compare import TensorComparison
 from export.errors import ExportError
-from export.parity_result import Parity, check_same_model
+from export.parity_result import Parity, check_same_model, judge
 from runtime.preprocess import prepare
 from runtime.session import Session
 from train.metrics import sod_metrics
+from train.pictures import depth_colours
 
 TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
 
@@ -58,26 +58,13 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         del shown[show:]
     if not maps[0]:
         raise ExportError("the data holds no frame to compare")
-    tensor = tensors.result()
-    scores = [sod_metrics(pairs) for pairs in maps]
-    task: dict[str, Any] = {
-        key: {"reference": scores[0][key], "candidate": scores[1][key], "delta": abs(scores[1][key] - scores[0][key])}
-        for key in TASK_KEYS
-    }
-    deltas = {key: task[key]["delta"] for key in ("mae", "s_measure")}
-    precision = candidate.contract.precision
-    return Parity(
-        reference=reference.describe(),
-        candidate=candidate.describe(),
-        precision=precision,
-        data="",
-        frames=len(maps[0]),
-        tensor=tensor.as_dict(),
-        task=task,
-        problems=violations(BUDGETS[precision], tensor, deltas),
-        pictures=[(frame_strip(frame), frame_caption(frame)) for frame in shown],
-        pictures_title="Frames that differ most: colour, depth, reference, candidate, difference",
-    )
+    found = [sod_metrics(pairs) for pairs in maps]
+    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in found]
+    bounded = {"mae": ("mae", 1.0), "s_measure": ("s_measure", 1.0)}
+    result = judge(reference, candidate, tensors, scores, bounded, len(maps[0]))
+    result.pictures = [(frame_strip(frame), frame_caption(frame)) for frame in shown]
+    result.pictures_title = "Frames that differ most: colour, depth, reference, candidate, difference"
+    return result
 
 
 def frame_strip(frame: Frame) -> NDArray[np.uint8]:
@@ -85,7 +72,7 @@ def frame_strip(frame: Frame) -> NDArray[np.uint8]:
     difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
     stretched = difference / max(float(difference.max()), 1e-9)
     maps = [report.grey(image) for image in (frame.reference, frame.candidate, stretched)]
-    return report.strip([frame.rgb, report.depth_colours(frame.depth), *maps])
+    return report.strip([frame.rgb, depth_colours(frame.depth), *maps])
 
 
 def frame_caption(frame: Frame) -> str:

@@ -14,9 +14,9 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.calibration import Feed, calibrate
-from export.cda_function import is_cda, strip_function
+from export.cda_function import is_cda
 from export.errors import ExportError
-from export.half import answer_nodes, camera_nodes, to_fp16, with_types
+from export.half import answer_nodes, camera_nodes, check_keep, to_fp16, typed_without_function
 from export.tidy import sort
 
 QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add")
@@ -61,22 +61,15 @@ def to_int8(
     """Quantise ``model`` (FP32, with its CDA function) on calibration ``feeds``; ``keep``: node names left in FP16.
 
     Deterministic for the same feeds. Raises ExportError for too few frames, activations that are not finite, tensors
-    without a range, or a keep-list that names no node.
+    without a range; ValueError for a keep-list that names no node.
     """
-    names = {node.name for node in model.graph.node}
-    unknown = sorted(set(keep) - names)
-    if unknown:
-        raise ExportError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
+    check_keep(model, keep)
     chosen = [name for name in quantizable(model) if name not in set(keep)]
     if not chosen:
         raise ExportError("no convolution or linear layer is left to quantise")
     ranges = calibrate(model, feeds, method, QUANTIZED_OPS)
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    strip_function(bare)
-    bare = with_types(bare, model)
     quantizer = QDQQuantizer(
-        bare,
+        typed_without_function(model),
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,

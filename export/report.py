@@ -43,18 +43,6 @@ def grey(unit: NDArray[Any]) -> Image:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def depth_colours(metres: NDArray[Any]) -> Image:
-    """Depth → colours, near warm, holes black; scaled to the frame's own 2nd…98th percentile of inverse depth."""
-    valid = metres > 0
-    if not valid.any():
-        return np.zeros((*metres.shape, 3), np.uint8)
-    inverse = np.where(valid, 1.0 / np.maximum(metres, 1e-3), 0.0)
-    low, high = np.percentile(inverse[valid], (2, 98))
-    unit = np.clip((inverse - low) / max(high - low, 1e-6), 0, 1)
-    colours = cv2.applyColorMap((unit * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(valid[..., None], colours, 0).astype(np.uint8)
-
-
 def resize_mask(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Binary mask (H, W) → (h, w), nearest neighbour."""
     return np.asarray(cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -24,8 +24,8 @@ from torch import nn
 from export.budgets import BUDGETS
 from export.calibration import METHODS
 from export.cda_function import ONNX_OPSET, attach_function, is_cda
+from export.convert import convert, save_checked
 from export.errors import ExportError
-from export.precisions import convert, save_checked
 from export.quantize import DEFAULT_METHOD
 from export.tidy import tidy
 from export.trace import example_inputs, trace

@@ -122,7 +122,7 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
             return source
         assert precision is not None
         try:
-            from export.precisions import convert, save_checked  # not on a device: it needs onnx-graphsurgeon
+            from export.convert import convert, save_checked  # not on a device: it needs onnx-graphsurgeon
         except ModuleNotFoundError as error:
             raise ExportError(
                 f"{source}: {precision} cannot be made of an {contract.precision} file here (no Python package "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from export.to_onnx import contract_of
 from runtime.session import Session, existing_file
 from train.checkpoint import load
+from train.evaluate import torch_predictor
 
 
 class TorchSession(Session):
@@ -18,14 +19,14 @@ class TorchSession(Session):
 
     def __init__(self, path: Path) -> None:
         self.path = existing_file(path, "checkpoint")
-        self._model = load(path)
-        self.contract = contract_of(self._model)
+        model = load(path)
+        self.contract = contract_of(model)
+        _, self._predict = torch_predictor(model)
         self.device = "cpu"
 
     def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        with torch.no_grad():
-            output = self._model(*(torch.from_numpy(inputs[spec.name]) for spec in self.contract.inputs))
-        return {self.contract.outputs[0].name: output.numpy()}
+        ordered = {spec.name: inputs[spec.name] for spec in self.contract.inputs}
+        return {self.contract.outputs[0].name: self._predict(ordered)}
 
     def describe(self) -> dict[str, Any]:
         return {

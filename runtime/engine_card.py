@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ class EngineCard:
     rebuild: str
     layers: tuple[dict[str, Any], ...] = ()
     schema_version: int = SCHEMA_VERSION
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def write_to(self, path: Path) -> None:
         """Write the card as JSON to ``path`` (see :func:`card_path`)."""

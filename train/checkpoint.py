@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from runtime.files import replacing, sha256, write_bytes
 from train import registry
 
 SCHEMA_VERSION = 1
@@ -42,37 +40,15 @@ def git_revision() -> str:
     return found.stdout.strip() if found.returncode == 0 and found.stdout.strip() else "unknown"
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write(path: Path, write: Callable[[str], None]) -> None:
-    """Write through a temporary file in the same folder and rename: a reader never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; a model file is as readable as any other
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
     """Write ``model`` (built by :mod:`train.registry`) and its card; ``card`` adds data, recipe, metrics, limits."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the suffix is {path.suffix!r}, expected a name ending in .safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
     made: registry.ModelSpec = model.spec
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _write(path, lambda temporary: save_file(tensors, temporary, metadata={"model": made.name}))
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={"model": made.name})
     full = {
         "schema_version": SCHEMA_VERSION,
         "model": made.name,
@@ -93,7 +69,7 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
         **card,
     }
     text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
-    _write(card_path(path), lambda temporary: Path(temporary).write_text(text, encoding="utf-8") and None)
+    write_bytes(card_path(path), text.encode())
     return path
 
 

@@ -10,8 +10,6 @@ if not __package__:  # run as a file: the repository root takes the place of thi
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.contract import Contract
+from runtime.files import write_bytes
 from runtime.preprocess import prepare, restore
 from train.data.item import DataError, Frames
 from train.data.spec import open_data
@@ -99,24 +98,15 @@ def evaluate(contract: Contract, predict: Predict, data: str, out: Path | None =
 def _write_map(path: Path, grey: NDArray[np.uint8]) -> None:
     import cv2
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     ok, data = cv2.imencode(".png", grey)
     if not ok:
         raise ValueError(f"{path}: cannot encode a map of shape {grey.shape}")
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def evaluate_model(model: Any, data: str) -> dict[str, Any]:
     """Metrics of a module of the registry on DATA."""
     return evaluate(*torch_predictor(model), data)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2)
-    os.replace(stream.name, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     if arguments.out:
-        write_json(arguments.out / "metrics.json", {"model": str(arguments.model), "results": results})
+        text = json.dumps({"model": str(arguments.model), "results": results}, indent=2)
+        write_bytes(arguments.out / "metrics.json", text.encode())
     print(json.dumps(results, indent=2))
     return 0
 

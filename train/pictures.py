@@ -32,15 +32,19 @@ def precision_recall(found: Mapping[str, Mapping[str, Any]], path: Path) -> None
     figure.savefig(path, dpi=150)
 
 
-def colour_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(H, W) metres → (H, W, 3) uint8 BGR: near warm, far cold, holes black."""
-    valid = depth > 0
+def depth_colours(metres: NDArray[Any], tail: float = 2.0) -> NDArray[np.uint8]:
+    """(H, W) metres → (H, W, 3) uint8 RGB: near warm, far cold, holes black.
+
+    Scaled to the frame's own inverse depth, less ``tail`` percent at either end.
+    """
+    valid = metres > 0
     if not valid.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
-    inverse = np.where(valid, 1 / np.maximum(depth, 1e-3), 0)
-    low, high = np.percentile(inverse[valid], (1, 99))
-    grey = np.clip((inverse - low) / max(high - low, 1e-6), 0, 1) * 255
-    return np.where(valid[..., None], cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_TURBO), 0).astype(np.uint8)
+        return np.zeros((*metres.shape, 3), np.uint8)
+    inverse = np.where(valid, 1.0 / np.maximum(metres, 1e-3), 0.0)
+    low, high = np.percentile(inverse[valid], (tail, 100 - tail))
+    unit = np.clip((inverse - low) / max(high - low, 1e-6), 0, 1)
+    colours = cv2.applyColorMap((unit * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(valid[..., None], colours, 0).astype(np.uint8)
 
 
 def qualitative_grid(frames: Frames, maps: Path, path: Path, count: int = 8) -> None:
@@ -50,7 +54,7 @@ def qualitative_grid(frames: Frames, maps: Path, path: Path, count: int = 8) -> 
         item = frames[int(index)]
         predicted = cv2.imread(str(maps / f"{item.name}.png"), cv2.IMREAD_GRAYSCALE)
         truth = item.mask if item.mask is not None else np.zeros(item.rgb.shape[:2], np.uint8)
-        cells = [item.rgb[..., ::-1], colour_depth(item.depth)]
+        cells = [item.rgb[..., ::-1], depth_colours(item.depth, tail=1.0)[..., ::-1]]
         cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) for grey in (truth, predicted)]
         rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
     path.parent.mkdir(parents=True, exist_ok=True)

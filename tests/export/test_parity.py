@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 from export import parity
 from export.budgets import Budget
 from export.compare import TensorComparison, violations
+from export.convert import convert, save_checked
 from export.half import camera_nodes
-from export.precisions import convert, save_checked
 from export.to_onnx import export_onnx
 from export.to_trt import read_onnx
 from tests.conftest import ModelFiles

@@ -12,10 +12,10 @@ from onnx import TensorProto, numpy_helper
 
 from export.calibration import Feed
 from export.cda_function import is_cda
+from export.convert import convert, save_checked
 from export.errors import ExportError
 from export.half import camera_nodes, to_fp16
 from export.precision import heavy_node_types
-from export.precisions import convert, save_checked
 from export.quantize import to_int8
 from export.to_trt import read_onnx
 from runtime.contract import Contract

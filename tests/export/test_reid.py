@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from export import parity, to_trt
-from export.precisions import convert, save_checked
+from export.convert import convert, save_checked
 from export.to_onnx import export_onnx
 from runtime import engine_card
 from runtime.preprocess import prepare
