@@ -31,6 +31,7 @@ from plugins.attributes import CdaAttributes
 from runtime.cli import run_verb
 from runtime.files import replacing, write_bytes, write_json
 from runtime.measure import conditions, interleaved_ms, summary
+from runtime.session_onnx import session_options
 from train.cda import cross_diffusion_attention, cross_diffusion_attention_released, split_heads
 
 HEADS = 8
@@ -49,10 +50,7 @@ Call = Callable[[], object]
 
 
 def _ort(model: Any, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # A session's threads spin for a while after its call; here that would take a core from the next contender.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
