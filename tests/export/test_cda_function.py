@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.cda_benchmark_graphs import cda_graph
-from export.cda_function import attach_function, is_cda, node_attributes, strip_function
+from export.cda_function import BY_HEAD_FROM, attach_function, is_cda, node_attributes, strip_function
 from plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from train.cda import cross_diffusion_attention
 
@@ -44,6 +44,24 @@ def test_variant_obeys_two_times_rule(iterations: int, init: str, pairing: str, 
     ours, theirs = errors(attributes, 2, 33, 8, dtype)
     floor = 1e-6 if dtype == torch.float32 else 1e-3
     assert ours <= 2 * theirs + floor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("iterations", "init", "pairing"), list(itertools.product((1, 2), INITS, VALUE_PAIRINGS)))
+def test_one_head_after_the_other(iterations: int, init: str, pairing: str, dtype: torch.dtype) -> None:
+    attributes = CdaAttributes(3, 0.6, iterations, init, pairing)
+    ours, theirs = errors(attributes, 2, BY_HEAD_FROM, 8, dtype)
+    floor = 1e-6 if dtype == torch.float32 else 1e-3
+    assert ours <= 2 * theirs + floor
+
+
+def test_long_sequences_need_the_memory_of_one_head() -> None:
+    """N × N scores of all heads at once would show as outputs of that size in the branch for many tokens."""
+    body = cda_graph(CdaAttributes(8), 8).functions[0].node
+    choice = next(node for node in body if node.op_type == "If")
+    many = next(a.g for a in choice.attribute if a.name == "then_branch")
+    assert [node.op_type for node in many.node] == ["Scan"]
+    assert not any(node.op_type == "Softmax" for node in body)
 
 
 @settings(max_examples=25, deadline=None)
