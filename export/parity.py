@@ -1,8 +1,11 @@
 """Verb ``parity``: is the candidate still the model that was trained? JSON, HTML with pictures, exit 1 if it is not.
 
     mutualformer parity REFERENCE CANDIDATE --data DATA --out DIR
+    mutualformer parity REFERENCE --sweep --calibration DATA --data DATA --out DIR          cost of INT8 layer by layer
+    mutualformer parity REFERENCE --calibrations --calibration DATA --data DATA --out DIR   calibration methods compared
 
-REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``.
+REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``; the studies take one fp32
+``.onnx`` or a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import onnx
 
 from export import report
 from export.budgets import BUDGETS
+from export.calibration import DEFAULT_METHOD, METHODS
 from export.errors import ExportError
 from export.parity_reid import compare_reid
 from export.parity_result import Parity
@@ -117,16 +121,30 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", type=Path, help="model file to be equal to")
-    arguments.add_argument("candidate", type=Path, help="model file to be judged; its precision picks the budget")
+    arguments.add_argument(
+        "candidate", type=Path, nargs="?", help="model file to be judged; its precision picks the budget"
+    )
     arguments.add_argument(
         "--data", action="append", required=True, help="folder, sample:motorcycle or synthetic:N[?seed=S]"
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets parity.json and report.html")
     arguments.add_argument("--show", type=int, default=6, help="pictures in the report (default 6, the worst frames)")
+    study = arguments.add_mutually_exclusive_group()
+    study.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
+    study.add_argument("--calibrations", action="store_true", help="compare the calibration methods")
+    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep, --calibrations")
+    arguments.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="scales of --sweep")
+    arguments.add_argument("--frames", type=int, help="frames of DATA the studies judge on (sweep 8, calibrations 64)")
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
+    if args.sweep or args.calibrations:
+        from export import parity_int8
+
+        return parity_int8.command(args)
+    if args.candidate is None:
+        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
     result = compare(args.reference, args.candidate, args.data, args.show)
     page = write_reports(result, args.out)
     print(

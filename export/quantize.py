@@ -14,13 +14,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.calibration import LEVELS, Feed, Histogram, collect, limits
+from export.calibration import DEFAULT_METHOD, LEVELS, Feed, Histogram, collect, limits
 from export.cda_function import is_cda
 from export.errors import ExportError
 from export.half import answer_nodes, camera_nodes, check_keep, to_fp16, typed_without_function
 
 WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
-DEFAULT_METHOD = "mse"
 _ZERO = "zero"
 _LONGEST_NAME = 12  # "depth_backbone.blocks.3.2.dw_mid.conv.bias", twice in the file, is a tenth of a small model
 
