@@ -47,10 +47,21 @@ def open_session(path: Path) -> Session:
     return sessions.load(path)
 
 
-def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
-    """Open both files and the data, and compare. Raises on unreadable files or data."""
-    with open_session(reference) as left, open_session(candidate) as right:
-        result = compare_sessions(left, right, data, show)
+def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6, emulate_half: bool = False) -> Parity:
+    """Open both files and the data, and compare. Raises on unreadable files or data.
+
+    ``emulate_half``: compare a second time with the candidate in ``export.interpreter``, which rounds to float16
+    where the graph says so; ONNX Runtime on a CPU does not everywhere.
+    """
+    with open_session(reference) as left:
+        with open_session(candidate) as right:
+            result = compare_sessions(left, right, data, show)
+        if emulate_half:
+            from export.interpreter import EmulatedSession
+
+            if candidate.suffix != ".onnx":
+                raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
+            result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
     result.problems[:0] = graph_problems(candidate, result.precision)
     return result
 
@@ -105,15 +116,20 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
     ]
-    tensor = [[key, value] for key, value in result.tensor.items()]
-    task = [[key, row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
+    twin = result.emulated
+    extra = ["in true half precision"] if twin else []
+    tensor = [[key, value, *([twin.tensor[key]] if twin else [])] for key, value in result.tensor.items()]
+    task = [
+        [key, row["reference"], row["candidate"], row["delta"], *([twin.task[key]["delta"]] if twin else [])]
+        for key, row in result.task.items()
+    ]
     budget = ", ".join(f"{k} ≤ {v}" for k, v in vars(BUDGETS[result.precision]).items() if v is not None)
     pictures = "".join(report.figure(picture, caption) for picture, caption in result.pictures)
     shown = [
         ("", report.verdict(result.problems) + f"<p>{result.frames} frames of {result.data}. Budget: {budget}.</p>"),
         ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
-        ("Output tensor", report.table(["measure", "value"], tensor)),
-        ("Task", report.table(["metric", "reference", "candidate", "|Δ|"], task)),
+        ("Output tensor", report.table(["measure", "value", *extra], tensor)),
+        ("Task", report.table(["metric", "reference", "candidate", "|Δ|", *(f"|Δ| {e}" for e in extra)], task)),
     ]
     return [*shown, (result.pictures_title, pictures)] if pictures else shown
 
@@ -129,6 +145,9 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets parity.json and report.html")
     arguments.add_argument("--show", type=int, default=6, help="pictures in the report (default 6, the worst frames)")
+    arguments.add_argument(
+        "--emulate-half", action="store_true", help="judge an .onnx file in true float16 arithmetic as well"
+    )
     study = arguments.add_mutually_exclusive_group()
     study.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
     study.add_argument("--calibrations", action="store_true", help="compare the calibration methods")
@@ -145,12 +164,16 @@ def command(args: argparse.Namespace) -> int:
         return parity_int8.command(args)
     if args.candidate is None:
         raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
-    result = compare(args.reference, args.candidate, args.data, args.show)
+    result = compare(args.reference, args.candidate, args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "
-        f"({result.precision}, {result.frames} frames, max abs {result.tensor['max_abs']:.2e}); report: {page}"
+        f"({result.precision}, {result.frames} frames, max abs {result.tensor['max_abs']:.2e}, mean abs "
+        f"{result.tensor['mean_abs']:.2e}); report: {page}"
     )
+    if result.emulated:
+        found = result.emulated.tensor
+        print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
     return 1 if result.problems else 0
 
 

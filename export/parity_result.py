@@ -20,7 +20,10 @@ SCHEMA_VERSION = 1
 
 @dataclass
 class Parity:
-    """Outcome of one comparison; ``problems`` empty = parity holds."""
+    """Outcome of one comparison; ``problems`` empty = parity holds.
+
+    ``emulated``: the same candidate in the interpreter, every operator rounding to the graph's own type.
+    """
 
     reference: dict[str, Any]
     candidate: dict[str, Any]
@@ -32,6 +35,12 @@ class Parity:
     problems: list[str]
     pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
     pictures_title: str = ""
+    emulated: Parity | None = None
+
+    def add_emulated(self, emulated: Parity) -> None:
+        """Take in what the interpreter found; it has the same budget to keep."""
+        self.emulated = emulated
+        self.problems += [f"in true half precision: {problem}" for problem in emulated.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``parity.json``."""
@@ -47,6 +56,13 @@ class Parity:
             "frames": self.frames,
             "tensor": self.tensor,
             "task": self.task,
+            "emulated": self.emulated
+            and {
+                "backend": self.emulated.candidate["backend"],
+                "tensor": self.emulated.tensor,
+                "task": self.emulated.task,
+                "problems": self.emulated.problems,
+            },
             "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
         }
 

@@ -190,7 +190,10 @@ def _scale(name: str, ranges: Mapping[str, float], short: str) -> onnx.TensorPro
 
 def _dequantize(source: str, scale: str, target: str, axis: int | None = None) -> onnx.NodeProto:
     attributes = {} if axis is None else {"axis": axis}
-    return helper.make_node("DequantizeLinear", [source, scale], [target], target.removesuffix("_out"), **attributes)
+    # Not the name of the weights: TensorRT gives that one to their constant layer and refuses it twice.
+    return helper.make_node(
+        "DequantizeLinear", [source, scale], [target], f"d{target.removesuffix('_out')}", **attributes
+    )
 
 
 def _short_names(graph: onnx.GraphProto) -> dict[str, str]:

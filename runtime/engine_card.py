@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class EngineCard:
     ``profile``: (min, opt, max) batch. ``targets``: compute capabilities the engine was built for, e.g. "8.6+";
     ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
-    ``layers``: that list. ``rebuild``: the command that makes this engine again.
+    ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
+    in, "unnamed" those that no layer names. ``layers``: that list. ``rebuild``: the command that makes this engine again.
     """
 
     contract: Contract
@@ -40,6 +41,7 @@ class EngineCard:
     built_on: str
     rebuild: str
     layers: tuple[dict[str, Any], ...] = ()
+    heavy_nodes: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def write_to(self, path: Path) -> None:

@@ -40,7 +40,7 @@ def engine(tmp_path: Path) -> Path:
         plugin_layers=0,
         targets=("8.6",),
         built_on="",
-        rebuild="python export/to_trt.py model.onnx -o model.engine",
+        rebuild="mutualformer to_trt model.onnx -o model.engine",
     ).write_to(card_path(path))
     return path
 
