@@ -87,7 +87,7 @@ def _worst(
 
     if sweep is not None:
         return sweeps.read_worst(sweep, count, contract.weights_sha256)
-    trial = Trial(quantizer.model, contract, feeds[:RANKING_FRAMES], None)
+    trial = Trial(quantizer.model, contract, feeds[:RANKING_FRAMES])
     return sweeps.worst(sweeps.layer_costs(quantizer, trial, method), count)
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import onnx
 
 from export import report
-from export.budgets import BUDGETS
 from export.calibration import DEFAULT_METHOD, METHODS
 from export.errors import ExportError
 from export.parity_reid import compare_reid
@@ -123,7 +122,7 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         [key, row["reference"], row["candidate"], row["delta"], *([twin.task[key]["delta"]] if twin else [])]
         for key, row in result.task.items()
     ]
-    budget = ", ".join(f"{k} ≤ {v}" for k, v in vars(BUDGETS[result.precision]).items() if v is not None)
+    budget = ", ".join(f"{k} {'≥' if k == 'cosine' else '≤'} {v}" for k, v in result.budget.as_dict().items())
     pictures = "".join(report.figure(picture, caption) for picture, caption in result.pictures)
     shown = [
         ("", report.verdict(result.problems) + f"<p>{result.frames} frames of {result.data}. Budget: {budget}.</p>"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.budgets import BUDGETS
+from export.budgets import BUDGETS, Budget
 from export.compare import TensorComparison, violations
 from export.errors import ExportError
 from runtime.session import Session
@@ -32,6 +32,7 @@ class Parity:
     frames: int
     tensor: dict[str, Any]
     task: dict[str, Any]
+    budget: Budget
     problems: list[str]
     pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
     pictures_title: str = ""
@@ -49,7 +50,7 @@ class Parity:
             "holds": not self.problems,
             "problems": self.problems,
             "precision": self.precision,
-            "budget": {k: v for k, v in vars(BUDGETS[self.precision]).items() if v is not None},
+            "budget": self.budget.as_dict(),
             "reference": self.reference,
             "candidate": self.candidate,
             "data": self.data,
@@ -84,6 +85,7 @@ def judge(
         key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
         for key, value in scores[0].items()
     }
+    budget = BUDGETS[candidate.contract.task][precision]
     deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
     return Parity(
         reference=reference.describe(),
@@ -93,7 +95,8 @@ def judge(
         frames=frames,
         tensor=tensor.as_dict(),
         task=task,
-        problems=violations(BUDGETS[precision], tensor, deltas),
+        budget=budget,
+        problems=violations(budget, tensor, deltas),
     )
 
 

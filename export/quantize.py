@@ -7,7 +7,8 @@ touches a LayerNormalization's input or a CDA node's inputs and outputs: both ta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -66,6 +67,11 @@ class Quantizer:
     model: onnx.ModelProto
     nodes: tuple[str, ...]
     histograms: dict[str, Histogram]
+    _ranges: dict[str, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _bare(self) -> onnx.ModelProto:
+        return typed_without_function(self.model)
 
     @classmethod
     def measure(cls, model: onnx.ModelProto, feeds: Sequence[Feed]) -> Quantizer:
@@ -75,7 +81,9 @@ class Quantizer:
 
     def place(self, chosen: Collection[str], method: str = DEFAULT_METHOD) -> onnx.ModelProto:
         """Only ``chosen`` nodes in INT8, all the rest still FP32. Raises ExportError for a scale of zero."""
-        done = place(typed_without_function(self.model), chosen, limits(self.histograms, method))
+        if method not in self._ranges:
+            self._ranges[method] = limits(self.histograms, method)
+        done = place(self._bare, chosen, self._ranges[method])
         done.functions.extend(self.model.functions)
         return done
 

@@ -85,7 +85,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
     with replacing(out) as beside:
         onnx.save(proto, beside)
         worst = worst_difference(model, beside, contract)
-        limit = BUDGETS["fp32"].max_abs
+        limit = BUDGETS[contract.task]["fp32"].max_abs
         assert limit is not None
         if not worst <= limit:
             raise ExportError(

@@ -33,8 +33,6 @@ class Outcome:
     @property
     def noise(self) -> float:
         """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
-        if not self.tensor.finite:
-            return float("inf")
         return 0.0 if self.tensor.snr_db is None else 10 ** (-self.tensor.snr_db / 10)
 
     def as_row(self) -> dict[str, float | None]:
@@ -48,14 +46,19 @@ class Outcome:
 
 
 class Trial:
-    """Frames with the outputs of ``model``, the FP32 graph, on them. ``score`` turns outputs into task metrics."""
+    """Frames with the outputs of ``model``, the FP32 graph, on them; ``answers`` holds those."""
 
-    def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed], score: Score | None) -> None:
+    def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed]) -> None:
         if not feeds:
             raise ExportError("the data holds no frame to judge on")
-        self.feeds, self._score, self._output = feeds, score, contract.outputs[0].name
-        self._reference = self.outputs(model)
-        self.reference = score(self._reference) if score else {}
+        self.feeds, self._output = feeds, contract.outputs[0].name
+        self.answers = self.outputs(model)
+        self._score: Score | None = None
+        self.reference: dict[str, float] = {}
+
+    def score_with(self, score: Score) -> None:
+        """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
+        self._score, self.reference = score, score(self.answers)
 
     def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
         """The answer to every frame, without the batch axis.
@@ -71,16 +74,22 @@ class Trial:
         return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
 
     def judge(self, model: onnx.ModelProto) -> Outcome:
-        """How far ``model`` is from the reference on all frames."""
+        """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
         found, tensors = self.outputs(model), TensorComparison()
-        for reference, candidate in zip(self._reference, found, strict=True):
+        for reference, candidate in zip(self.answers, found, strict=True):
             tensors.add(reference, candidate)
-        scores = self._score([np.nan_to_num(output) for output in found]) if self._score else {}
-        return Outcome(tensors.result(), {key: scores[key] - value for key, value in self.reference.items()})
+        difference = tensors.result()
+        if not difference.finite:
+            raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
+        scores = self._score(found) if self._score else {}
+        return Outcome(difference, {key: scores[key] - value for key, value in self.reference.items()})
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:
-    """``frames`` frames of DATA, evenly picked; retrieval takes all there are. Raises DataError, ExportError."""
+    """``frames`` frames of DATA, evenly picked; retrieval takes all there are. Raises DataError, ExportError.
+
+    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
+    """
     if contract.task == "reid":
         return _reid_trial(model, contract, data)
     items = []
@@ -89,11 +98,13 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     for place in np.unique(np.linspace(0, len(places) - 1, min(frames, len(places))).round().astype(int)):
         part, index = places[place]
         items.append(part[index])
-    feeds = [prepare(contract, item.rgb, item.depth) for item in items]
-    if any(item.mask is None for item in items):
-        return Trial(model, contract, feeds, None)
-    masks = [report.resize_mask(item.mask, contract.input_size) for item in items]
-    return Trial(model, contract, feeds, lambda maps: _sod_scores(maps, masks))
+    trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
+    masks = [
+        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
+        for item, answer in zip(items, trial.answers, strict=True)
+    ]
+    trial.score_with(lambda maps: _sod_scores(maps, masks))
+    return trial
 
 
 def _sod_scores(maps: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
@@ -115,4 +126,6 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
     def score(features: Sequence[NDArray[Any]]) -> dict[str, float]:
         return {"map": float(reid_metrics(np.stack(features), *labels)["map"])}
 
-    return Trial(model, contract, [prepare(contract, item.rgb, item.nir) for item in items], score)
+    trial = Trial(model, contract, [prepare(contract, item.rgb, item.nir) for item in items])
+    trial.score_with(score)
+    return trial

@@ -101,6 +101,22 @@ def test_damaged_card_is_refused(engine: Path, tmp_path: Path) -> None:
         session.load(copy)
 
 
+def test_card_with_one_flipped_bit_is_refused(engine: Path, tmp_path: Path) -> None:
+    """Any byte of it: numbers that stay numbers, keys that become others, braces that vanish."""
+    copy = tmp_path / "model.engine"
+    shutil.copy(engine, copy)
+    data = engine_card.card_path(engine).read_bytes()
+    profile, depth, layer = data.index(b'"profile"'), data.index(b'"depth_range_m"'), data.index(b'"layers"')
+    digits = [data.index(b"8", profile), data.index(b"3", depth)]
+    for position in (0, profile + 2, *digits, layer + 1, len(data) // 2, data.rindex(engine_card.SEAL.encode()) + 20):
+        for bit in (0, 2):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            engine_card.card_path(copy).write_bytes(flipped)
+            with pytest.raises(ModelFileError, match="not a readable engine card"):
+                session.load(copy)
+
+
 def _refused(arguments: list[str], out: Path, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert to_trt.main([*arguments, "-o", str(out)]) == 1
     message = capsys.readouterr().err
