@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from export import charts, report
 from export.errors import ExportError
 from export.quantize import Quantizer
 from export.trial import Trial
-from runtime.files import write_bytes, write_json
+from runtime.files import write_bytes, write_csv, write_json
 from runtime.progress import progress
 from runtime.session import existing_file
 
@@ -83,14 +81,6 @@ def run(quantizer: Quantizer, trial: Trial, method: str, about: dict[str, Any], 
     write_bytes(out / "sweep.png", report.png(picture))
     write_page(out / "sweep.html", result, picture)
     return result
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
 
 
 def label(row: dict[str, Any]) -> str:
