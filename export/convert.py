@@ -11,7 +11,7 @@ import onnx
 from export.calibration import DEFAULT_METHOD, METHODS, Feed
 from export.errors import ExportError
 from export.half import check_keep, to_fp16
-from export.quantize import Quantizer
+from export.quantize import Quantizer, depth_readers
 from runtime.contract import Contract
 from runtime.files import replacing
 from runtime.preprocess import prepare
@@ -61,12 +61,13 @@ def convert(
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
         kept = set(keep)
-        check_keep(model, kept)
+        check_keep(model, kept)  # before minutes of calibration
         feeds = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if keep_worst:
             kept.update(_worst(quantizer, contract, feeds, method, keep_worst, sweep))
         done = quantizer.to_int8(method, kept)
+        kept.update(depth_readers(model))
         card["calibration"] = {
             "data": calibration,
             "method": method,

@@ -16,7 +16,7 @@ from export.convert import convert, save_checked
 from export.errors import ExportError
 from export.half import camera_nodes, to_fp16, typed_without_function
 from export.precision import heavy_node_types
-from export.quantize import Quantizer, place, to_int8
+from export.quantize import Quantizer, depth_readers, place, to_int8
 from export.to_trt import read_onnx
 from runtime.contract import Contract
 from runtime.preprocess import prepare
@@ -138,6 +138,19 @@ def test_no_qdq_around_cda_or_before_layernorm(int8: onnx.ModelProto) -> None:
             source = makers[source.input[0]] if source.op_type == "Cast" else source
             assert source.op_type != "DequantizeLinear"
     assert checked == 2
+
+
+def test_only_the_depth_branch_reads_its_input_in_half(
+    full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto
+) -> None:
+    """Depth is a 16-bit measurement, colour a byte."""
+    kinds = heavy_node_types(int8)
+    (reader,) = depth_readers(full[0])
+    weights = next(node.input[1] for node in full[0].graph.node if node.name == reader)
+    assert weights == "depth_backbone.conv_stem.weight"
+    assert kinds[reader] == "Half"
+    first = next(node for node in full[0].graph.node if node.op_type == "Conv" and "rgb_backbone" in node.input[1])
+    assert kinds[first.name] == "Int8"
 
 
 def test_residual_adds_are_quantised(int8: onnx.ModelProto) -> None:

@@ -15,7 +15,7 @@ from export import parity, sweep
 from export.convert import calibration_feeds, convert
 from export.errors import ExportError
 from export.precision import heavy_node_types
-from export.quantize import Quantizer
+from export.quantize import Quantizer, depth_readers
 from export.to_trt import read_onnx
 from export.trial import Trial, open_trial
 from runtime.contract import Contract
@@ -92,14 +92,15 @@ def test_the_fragile_layer_is_the_worst_and_keeping_it_helps(
 
 def test_kept_layers_are_half_and_told_in_the_card(nano: ModelFiles, tmp_path: Path) -> None:
     model, contract = read_onnx(nano.onnx)
-    first, second = [node.name for node in model.graph.node if node.op_type == "Conv"][:2]
+    stem = depth_readers(model)
+    first, second = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in stem][:2]
     layers = [{"node": first, "noise": 2.0}, {"node": second, "noise": 1.0}]
     ranked = {"schema_version": 1, "weights_sha256": contract.weights_sha256, "layers": layers}
     (tmp_path / "sweep.json").write_text(json.dumps(ranked))
     done, after = convert(model, contract, "int8", CALIBRATION, keep_worst=1, sweep=tmp_path / "sweep.json")
     kinds = heavy_node_types(done)
     assert (kinds[first], kinds[second]) == ("Half", "Int8")
-    assert after.card["calibration"]["kept_fp16"] == [first]
+    assert after.card["calibration"]["kept_fp16"] == sorted([first, *stem])
     assert after.card["calibration"]["method"] == "mse"
     with pytest.raises(ExportError, match="keep-worst leaves INT8 layers in FP16"):
         convert(model, contract, "fp16", keep_worst=1)
