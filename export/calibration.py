@@ -56,7 +56,7 @@ class Histogram:
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        return (np.arange(BINS) + 0.5) * (self.top / BINS)
+        return np.asarray((np.arange(BINS) + 0.5) * (self.top / BINS), np.float64)
 
 
 def _minmax(histogram: Histogram) -> float:

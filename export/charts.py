@@ -18,7 +18,8 @@ def _figure(columns: int, height: float) -> tuple[Any, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    return pyplot.subplots(1, columns, figsize=(6.2 * columns, height), squeeze=False)
+    made: tuple[Any, Any] = pyplot.subplots(1, columns, figsize=(6.2 * columns, height), squeeze=False)
+    return made
 
 
 def _picture(figure: Any) -> Image:

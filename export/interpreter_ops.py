@@ -43,7 +43,7 @@ def _check_pads(attributes: Attributes, rank: int) -> tuple[int, ...]:
 
 
 @operator("Conv")
-def _conv(x: list[Any], a: Attributes) -> Tensor:
+def _conv(x: list[Any], a: Attributes) -> Any:
     rank = x[0].dim() - 2
     convolve = {1: F.conv1d, 2: F.conv2d}[rank]
     strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
@@ -52,12 +52,12 @@ def _conv(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("MatMul")
-def _matmul(x: list[Any], a: Attributes) -> Tensor:
+def _matmul(x: list[Any], a: Attributes) -> Any:
     return torch.matmul(x[0], x[1])
 
 
 @operator("Gemm")
-def _gemm(x: list[Any], a: Attributes) -> Tensor:
+def _gemm(x: list[Any], a: Attributes) -> Any:
     left = x[0].T if a.get("transA", 0) else x[0]
     right = x[1].T if a.get("transB", 0) else x[1]
     product = a.get("alpha", 1.0) * (left @ right)
@@ -65,18 +65,18 @@ def _gemm(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("MaxPool")
-def _max_pool(x: list[Any], a: Attributes) -> Tensor:
+def _max_pool(x: list[Any], a: Attributes) -> Any:
     return F.max_pool2d(x[0], a["kernel_shape"], a.get("strides"), _check_pads(a, 2))
 
 
 @operator("AveragePool")
-def _average_pool(x: list[Any], a: Attributes) -> Tensor:
+def _average_pool(x: list[Any], a: Attributes) -> Any:
     counted = bool(a.get("count_include_pad", 0))
     return F.avg_pool2d(x[0], a["kernel_shape"], a.get("strides", 1), _check_pads(a, 2), False, counted)
 
 
 @operator("Resize")
-def _resize(x: list[Any], a: Attributes) -> Tensor:
+def _resize(x: list[Any], a: Attributes) -> Any:
     if a.get("mode") != "linear" or a.get("coordinate_transformation_mode") != "half_pixel":
         raise ExportError(f"Resize {a} is not interpreted; expected linear, half_pixel")
     given = len(x) > 3 and x[3] is not None
@@ -86,23 +86,23 @@ def _resize(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("LayerNormalization")
-def _layer_norm(x: list[Any], a: Attributes) -> Tensor:
+def _layer_norm(x: list[Any], a: Attributes) -> Any:
     axis = a.get("axis", -1) % x[0].dim()
     return F.layer_norm(x[0], x[0].shape[axis:], x[1], x[2] if len(x) > 2 else None, a.get("epsilon", 1e-5))
 
 
 @operator("Softmax")
-def _softmax(x: list[Any], a: Attributes) -> Tensor:
+def _softmax(x: list[Any], a: Attributes) -> Any:
     return torch.softmax(x[0], a.get("axis", -1))
 
 
 @operator("Gelu")
-def _gelu(x: list[Any], a: Attributes) -> Tensor:
+def _gelu(x: list[Any], a: Attributes) -> Any:
     return F.gelu(x[0], approximate=a.get("approximate", "none"))
 
 
 @operator("Clip")
-def _clip(x: list[Any], a: Attributes) -> Tensor:
+def _clip(x: list[Any], a: Attributes) -> Any:
     low, high = (x[i] if len(x) > i else None for i in (1, 2))
     return torch.clamp(x[0], low, high)
 
@@ -112,17 +112,17 @@ def _axes(x: list[Any]) -> list[int] | None:
 
 
 @operator("ReduceMean")
-def _mean(x: list[Any], a: Attributes) -> Tensor:
+def _mean(x: list[Any], a: Attributes) -> Any:
     return x[0].mean(dim=_axes(x), keepdim=bool(a.get("keepdims", 1)))
 
 
 @operator("ReduceL2")
-def _l2(x: list[Any], a: Attributes) -> Tensor:
+def _l2(x: list[Any], a: Attributes) -> Any:
     return torch.linalg.vector_norm(x[0], dim=_axes(x), keepdim=bool(a.get("keepdims", 1)))
 
 
 @operator("Reshape")
-def _reshape(x: list[Any], a: Attributes) -> Tensor:
+def _reshape(x: list[Any], a: Attributes) -> Any:
     shape = _ints(x[1])
     if not a.get("allowzero", 0):
         shape = [x[0].shape[i] if n == 0 else n for i, n in enumerate(shape)]
@@ -130,17 +130,17 @@ def _reshape(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("Transpose")
-def _transpose(x: list[Any], a: Attributes) -> Tensor:
+def _transpose(x: list[Any], a: Attributes) -> Any:
     return x[0].permute(a["perm"])
 
 
 @operator("Squeeze")
-def _squeeze(x: list[Any], a: Attributes) -> Tensor:
+def _squeeze(x: list[Any], a: Attributes) -> Any:
     return x[0].squeeze(tuple(_axes(x) or range(x[0].dim())))
 
 
 @operator("Unsqueeze")
-def _unsqueeze(x: list[Any], a: Attributes) -> Tensor:
+def _unsqueeze(x: list[Any], a: Attributes) -> Any:
     result, axes = x[0], _ints(x[1])
     for axis in sorted(axis % (x[0].dim() + len(axes)) for axis in axes):
         result = result.unsqueeze(axis)
@@ -148,7 +148,7 @@ def _unsqueeze(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("Slice")
-def _slice(x: list[Any], a: Attributes) -> Tensor:
+def _slice(x: list[Any], a: Attributes) -> Any:
     starts, ends = _ints(x[1]), _ints(x[2])
     axes = _ints(x[3]) if len(x) > 3 and x[3] is not None else list(range(len(starts)))
     steps = _ints(x[4]) if len(x) > 4 and x[4] is not None else [1] * len(starts)
@@ -159,7 +159,7 @@ def _slice(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("Split")
-def _split(x: list[Any], a: Attributes) -> list[Tensor]:
+def _split(x: list[Any], a: Attributes) -> Any:
     axis = a.get("axis", 0)
     if len(x) > 1 and x[1] is not None:
         return list(torch.split(x[0], _ints(x[1]), axis))
@@ -167,12 +167,13 @@ def _split(x: list[Any], a: Attributes) -> list[Tensor]:
 
 
 @operator("Expand")
-def _expand(x: list[Any], a: Attributes) -> Tensor:
-    return x[0].expand(torch.broadcast_shapes(x[0].shape, torch.Size(_ints(x[1]))))
+def _expand(x: list[Any], a: Attributes) -> Any:
+    shape = torch.broadcast_shapes(x[0].shape, torch.Size(_ints(x[1])))  # type: ignore[no-untyped-call]
+    return x[0].expand(shape)
 
 
 @operator("Gather")
-def _gather(x: list[Any], a: Attributes) -> Tensor:
+def _gather(x: list[Any], a: Attributes) -> Any:
     axis, index = a.get("axis", 0) % x[0].dim(), x[1].long()
     index = torch.where(index < 0, index + x[0].shape[axis], index)
     picked = x[0].index_select(axis, index.reshape(-1))
@@ -180,7 +181,7 @@ def _gather(x: list[Any], a: Attributes) -> Tensor:
 
 
 @operator("Shape")
-def _shape(x: list[Any], a: Attributes) -> Tensor:
+def _shape(x: list[Any], a: Attributes) -> Any:
     return torch.tensor(list(x[0].shape)[a.get("start", 0) : a.get("end", x[0].dim())])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -218,7 +219,7 @@ def _scale(name: str, ranges: Mapping[str, float], short: str) -> onnx.TensorPro
 
 
 def _dequantize(source: str, scale: str, target: str, axis: int | None = None) -> onnx.NodeProto:
-    attributes = {} if axis is None else {"axis": axis}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     # Not the name of the weights: TensorRT gives that one to their constant layer and refuses it twice.
     return helper.make_node(
         "DequantizeLinear", [source, scale], [target], f"d{target.removesuffix('_out')}", **attributes
