@@ -209,7 +209,8 @@ def _scale(name: str, ranges: Mapping[str, float], short: str) -> onnx.TensorPro
     """The scale of an activation; zero or not finite, it would silence the tensor."""
     if name not in ranges:
         raise ExportError(f"no calibrated range for tensor {name!r}")
-    value = np.float16(ranges[name] / LEVELS)
+    with np.errstate(over="ignore", under="ignore"):  # told below, with the tensor's name
+        value = np.float16(ranges[name] / LEVELS)
     if not (np.isfinite(value) and value >= np.finfo(np.float16).tiny):
         raise ExportError(
             f"tensor {name!r} was calibrated to ±{ranges[name]:.3g}: its scale {ranges[name] / LEVELS:.3g} is no "
