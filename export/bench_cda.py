@@ -12,9 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin would be timed against each other
 
 import argparse
-import csv
 import gc
-import io
 import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,7 +27,7 @@ from torch.nn import functional as F
 from export.cda_benchmark_graphs import cda_graph, released_graph, two_attentions_graph
 from plugins.attributes import CdaAttributes
 from runtime.cli import run_verb
-from runtime.files import replacing, write_bytes, write_json
+from runtime.files import replacing, write_csv, write_json
 from runtime.measure import conditions, interleaved_ms, summary
 from runtime.session_onnx import session_options
 from train.cda import cross_diffusion_attention, cross_diffusion_attention_released, split_heads
@@ -187,14 +185,6 @@ def measure(
         "growth_exponent": {key: value for key, value in growth.items() if np.isfinite(value)},
         "rows": rows,
     }
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
 
 
 def chart(path: Path, result: dict[str, Any]) -> None:

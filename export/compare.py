@@ -79,6 +79,8 @@ def violations(budget: Budget, tensor: TensorDifference, deltas: dict[str, float
         problems.append(f"max abs difference {tensor.max_abs:.2e} > {budget.max_abs:.0e}")
     if budget.mean_abs is not None and not tensor.mean_abs <= budget.mean_abs:
         problems.append(f"mean abs difference {tensor.mean_abs:.2e} > {budget.mean_abs}")
+    if budget.cosine is not None and not tensor.cosine >= budget.cosine:
+        problems.append(f"cosine {tensor.cosine:.5f} < {budget.cosine}")
     for name, delta in deltas.items():
         limit = getattr(budget, name, None)
         if limit is not None and not delta <= limit:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import onnx
 
-from export.calibration import METHODS, Feed
+from export.calibration import DEFAULT_METHOD, METHODS, Feed
 from export.errors import ExportError
-from export.half import to_fp16
-from export.quantize import DEFAULT_METHOD, to_int8
+from export.half import check_keep, to_fp16
+from export.quantize import Quantizer, depth_readers
 from runtime.contract import Contract
 from runtime.files import replacing
 from runtime.preprocess import prepare
+from runtime.progress import progress
 from runtime.session_onnx import OnnxSession
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
+RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
 
 
 def calibration_feeds(data: str, contract: Contract, limit: int = DEFAULT_FRAMES) -> list[Feed]:
@@ -25,7 +27,8 @@ def calibration_feeds(data: str, contract: Contract, limit: int = DEFAULT_FRAMES
     from train.data.spec import open_data
 
     frames = open_data(data, contract.task, contract.input_size)
-    return [prepare(contract, frames[i][0], frames[i][1]) for i in range(min(limit, len(frames)))]
+    items = (frames[index] for index in progress(range(min(limit, len(frames))), "calibration frames"))
+    return [prepare(contract, item[0], item[1]) for item in items]
 
 
 def convert(
@@ -35,32 +38,58 @@ def convert(
     calibration: str | None = None,
     method: str = DEFAULT_METHOD,
     keep: Iterable[str] = (),
+    keep_worst: int = 0,
+    sweep: Path | None = None,
 ) -> tuple[onnx.ModelProto, Contract]:
-    """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError."""
+    """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
+
+    ``keep``: nodes left one precision higher. ``keep_worst``: INT8 only, so many further ones, the costliest alone, as
+    the file ``sweep`` of ``parity --sweep`` ranks them or, without it, as a sweep over calibration frames does.
+    """
     if contract.precision != "fp32":
         raise ExportError(f"the graph is {contract.precision}; only an fp32 file can be converted to {precision}")
+    if keep_worst and precision != "int8":
+        raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
     if precision == "fp32":
         return model, contract
+    card = dict(contract.card)
     if precision == "fp16":
         done = to_fp16(model, keep)
     else:
         if calibration is None:
-            raise ExportError("precision int8 needs --calibration DATA (a folder, a recording, or synthetic:N)")
+            raise ExportError("precision int8 needs --calibration DATA (a folder or synthetic:N)")
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
+        kept = set(keep)
+        check_keep(model, kept)  # before minutes of calibration
         feeds = calibration_feeds(calibration, contract)
-        done = to_int8(model, feeds, method, keep)
-    card = dict(contract.card)
-    if precision == "int8":
+        quantizer = Quantizer.measure(model, feeds)
+        if keep_worst:
+            kept.update(_worst(quantizer, contract, feeds, method, keep_worst, sweep))
+        done = quantizer.to_int8(method, kept)
+        kept.update(depth_readers(model))
         card["calibration"] = {
             "data": calibration,
             "method": method,
             "frames": len(feeds),
-            "kept_fp16": sorted(keep),
+            "kept_fp16": sorted(kept),
+            "kept_worst": keep_worst,
         }
     after = dataclasses.replace(contract, precision=precision, card=card)
     onnx.helper.set_model_props(done, after.to_props())
     return done, after
+
+
+def _worst(
+    quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], method: str, count: int, sweep: Path | None
+) -> list[str]:
+    from export import sweep as sweeps
+    from export.trial import Trial
+
+    if sweep is not None:
+        return sweeps.read_worst(sweep, count, contract.weights_sha256)
+    trial = Trial(quantizer.model, contract, feeds[:RANKING_FRAMES])
+    return sweeps.worst(sweeps.layer_costs(quantizer, trial, method), count)
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

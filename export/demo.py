@@ -122,8 +122,8 @@ def compiled(demo: Demo) -> bool:
 
 
 def compile_engine(demo: Demo) -> EngineCard:
-    rebuild = "python export/to_trt.py model.onnx -o model.engine --flavor rtx --batch 1 1 8"
-    return to_trt.to_engine(demo.onnx, demo.engine, BuildOptions("rtx"), rebuild)
+    options = BuildOptions("rtx")
+    return to_trt.to_engine(demo.onnx, demo.engine, options, to_trt.rebuild_command(demo.onnx, demo.engine, options))
 
 
 def real_pair() -> tuple[Item, str]:

@@ -17,7 +17,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.cda_function import attach_function, is_cda, strip_function
 from export.precision import HEAVY_OPS
-from export.tidy import tidy
+from export.tidy import sort, tidy
 
 ISLAND_OPS = ("LayerNormalization", "Softmax")
 
@@ -87,6 +87,7 @@ def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
     """Sort, fold and check a rewritten graph; metadata and the CDA function come from ``original``'s."""
+    _drop_round_trips(sort(converted))
     done = tidy(converted)
     attach_function(done)
     del done.metadata_props[:]
@@ -94,3 +95,34 @@ def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelP
     done.doc_string = original.doc_string
     onnx.checker.check_model(done, full_check=True)
     return done
+
+
+def _drop_round_trips(model: onnx.ModelProto) -> None:
+    """Remove FP32 → FP16 → FP32 between neighbours of one island, which the converter casts one by one.
+
+    A runtime need not see that it may skip them, and a strongly typed builder must not: metres, and the means over
+    10⁵ pixels, would be rounded to 11 bits after every step.
+    """
+    graph = model.graph
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]  # some still tell the types before conversion
+    inferred = onnx.shape_inference.infer_shapes(bare).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *graph.input)}
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    same = {}
+    for name, cast in casts.items():
+        inner = casts.get(cast.input[0])
+        if inner is not None and _target(cast) == onnx.TensorProto.FLOAT and _target(inner) == onnx.TensorProto.FLOAT16:
+            if kinds.get(inner.input[0]) == onnx.TensorProto.FLOAT:
+                same[name] = inner.input[0]
+    answers = {output.name for output in graph.output}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.output[0] in answers and node.output[0] in same:
+            node.CopyFrom(onnx.helper.make_node("Identity", [same[node.output[0]]], list(node.output), node.name))
+        else:
+            node.input[:] = [same.get(name, name) for name in node.input]
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(int(a.i) for a in cast.attribute if a.name == "to")

@@ -1,8 +1,11 @@
 """Verb ``parity``: is the candidate still the model that was trained? JSON, HTML with pictures, exit 1 if it is not.
 
     mutualformer parity REFERENCE CANDIDATE --data DATA --out DIR
+    mutualformer parity REFERENCE --sweep --calibration DATA --data DATA --out DIR          cost of INT8 layer by layer
+    mutualformer parity REFERENCE --calibrations --calibration DATA --data DATA --out DIR   calibration methods compared
 
-REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``.
+REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``; the studies take one fp32
+``.onnx`` or a checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 import onnx
 
 from export import report
-from export.budgets import BUDGETS
+from export.calibration import DEFAULT_METHOD, METHODS
 from export.errors import ExportError
 from export.parity_reid import compare_reid
 from export.parity_result import Parity
@@ -43,10 +46,21 @@ def open_session(path: Path) -> Session:
     return sessions.load(path)
 
 
-def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6) -> Parity:
-    """Open both files and the data, and compare. Raises on unreadable files or data."""
-    with open_session(reference) as left, open_session(candidate) as right:
-        result = compare_sessions(left, right, data, show)
+def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6, emulate_half: bool = False) -> Parity:
+    """Open both files and the data, and compare. Raises on unreadable files or data.
+
+    ``emulate_half``: compare a second time with the candidate in ``export.interpreter``, which rounds to float16
+    where the graph says so; ONNX Runtime on a CPU does not everywhere.
+    """
+    with open_session(reference) as left:
+        with open_session(candidate) as right:
+            result = compare_sessions(left, right, data, show)
+        if emulate_half:
+            from export.interpreter import EmulatedSession
+
+            if candidate.suffix != ".onnx":
+                raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
+            result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
     result.problems[:0] = graph_problems(candidate, result.precision)
     return result
 
@@ -101,15 +115,20 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
     ]
-    tensor = [[key, value] for key, value in result.tensor.items()]
-    task = [[key, row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
-    budget = ", ".join(f"{k} ≤ {v}" for k, v in vars(BUDGETS[result.precision]).items() if v is not None)
+    twin = result.emulated
+    extra = ["in true half precision"] if twin else []
+    tensor = [[key, value, *([twin.tensor[key]] if twin else [])] for key, value in result.tensor.items()]
+    task = [
+        [key, row["reference"], row["candidate"], row["delta"], *([twin.task[key]["delta"]] if twin else [])]
+        for key, row in result.task.items()
+    ]
+    budget = ", ".join(f"{k} {'≥' if k == 'cosine' else '≤'} {v}" for k, v in result.budget.as_dict().items())
     pictures = "".join(report.figure(picture, caption) for picture, caption in result.pictures)
     shown = [
         ("", report.verdict(result.problems) + f"<p>{result.frames} frames of {result.data}. Budget: {budget}.</p>"),
         ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
-        ("Output tensor", report.table(["measure", "value"], tensor)),
-        ("Task", report.table(["metric", "reference", "candidate", "|Δ|"], task)),
+        ("Output tensor", report.table(["measure", "value", *extra], tensor)),
+        ("Task", report.table(["metric", "reference", "candidate", "|Δ|", *(f"|Δ| {e}" for e in extra)], task)),
     ]
     return [*shown, (result.pictures_title, pictures)] if pictures else shown
 
@@ -117,22 +136,43 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", type=Path, help="model file to be equal to")
-    arguments.add_argument("candidate", type=Path, help="model file to be judged; its precision picks the budget")
+    arguments.add_argument(
+        "candidate", type=Path, nargs="?", help="model file to be judged; its precision picks the budget"
+    )
     arguments.add_argument(
         "--data", action="append", required=True, help="folder, sample:motorcycle or synthetic:N[?seed=S]"
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets parity.json and report.html")
     arguments.add_argument("--show", type=int, default=6, help="pictures in the report (default 6, the worst frames)")
+    arguments.add_argument(
+        "--emulate-half", action="store_true", help="judge an .onnx file in true float16 arithmetic as well"
+    )
+    study = arguments.add_mutually_exclusive_group()
+    study.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
+    study.add_argument("--calibrations", action="store_true", help="compare the calibration methods")
+    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep, --calibrations")
+    arguments.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="scales of --sweep")
+    arguments.add_argument("--frames", type=int, help="frames of DATA the studies judge on (sweep 8, calibrations 64)")
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
-    result = compare(args.reference, args.candidate, args.data, args.show)
+    if args.sweep or args.calibrations:
+        from export import parity_int8
+
+        return parity_int8.command(args)
+    if args.candidate is None:
+        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
+    result = compare(args.reference, args.candidate, args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "
-        f"({result.precision}, {result.frames} frames, max abs {result.tensor['max_abs']:.2e}); report: {page}"
+        f"({result.precision}, {result.frames} frames, max abs {result.tensor['max_abs']:.2e}, mean abs "
+        f"{result.tensor['mean_abs']:.2e}); report: {page}"
     )
+    if result.emulated:
+        found = result.emulated.tensor
+        print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
     return 1 if result.problems else 0
 
 

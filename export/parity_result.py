@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.budgets import BUDGETS
+from export.budgets import BUDGETS, Budget
 from export.compare import TensorComparison, violations
 from export.errors import ExportError
 from runtime.session import Session
@@ -20,7 +20,10 @@ SCHEMA_VERSION = 1
 
 @dataclass
 class Parity:
-    """Outcome of one comparison; ``problems`` empty = parity holds."""
+    """Outcome of one comparison; ``problems`` empty = parity holds.
+
+    ``emulated``: the same candidate in the interpreter, every operator rounding to the graph's own type.
+    """
 
     reference: dict[str, Any]
     candidate: dict[str, Any]
@@ -29,9 +32,16 @@ class Parity:
     frames: int
     tensor: dict[str, Any]
     task: dict[str, Any]
+    budget: Budget
     problems: list[str]
     pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
     pictures_title: str = ""
+    emulated: Parity | None = None
+
+    def add_emulated(self, emulated: Parity) -> None:
+        """Take in what the interpreter found; it has the same budget to keep."""
+        self.emulated = emulated
+        self.problems += [f"in true half precision: {problem}" for problem in emulated.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``parity.json``."""
@@ -40,13 +50,20 @@ class Parity:
             "holds": not self.problems,
             "problems": self.problems,
             "precision": self.precision,
-            "budget": {k: v for k, v in vars(BUDGETS[self.precision]).items() if v is not None},
+            "budget": self.budget.as_dict(),
             "reference": self.reference,
             "candidate": self.candidate,
             "data": self.data,
             "frames": self.frames,
             "tensor": self.tensor,
             "task": self.task,
+            "emulated": self.emulated
+            and {
+                "backend": self.emulated.candidate["backend"],
+                "tensor": self.emulated.tensor,
+                "task": self.emulated.task,
+                "problems": self.emulated.problems,
+            },
             "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
         }
 
@@ -68,6 +85,7 @@ def judge(
         key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
         for key, value in scores[0].items()
     }
+    budget = BUDGETS[candidate.contract.task][precision]
     deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
     return Parity(
         reference=reference.describe(),
@@ -77,7 +95,8 @@ def judge(
         frames=frames,
         tensor=tensor.as_dict(),
         task=task,
-        problems=violations(BUDGETS[precision], tensor, deltas),
+        budget=budget,
+        problems=violations(budget, tensor, deltas),
     )
 
 

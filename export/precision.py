@@ -6,6 +6,8 @@ the layer that now computes it are compared with those the ONNX graph has there.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import onnx
 
 from export.cda_function import is_cda
@@ -45,22 +47,45 @@ def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer
         problems.append(f"the graph has no {wanted} convolution or matrix product (found {counts})")
     if requested == "fp32" and (counts["Half"] or counts["Int8"]):
         problems.append(f"fp32 was asked for, but the graph has {counts['Half']} Half and {counts['Int8']} Int8 nodes")
-    by_node: dict[str, list[Layer]] = {}
-    for layer in layers:
-        for name in layer.onnx_nodes:
-            by_node.setdefault(name, []).append(layer)
-    for name, kind in nodes.items():
-        if kind not in ("Half", "Int8"):
-            continue
-        serving = by_node.get(name, [])
-        if not serving:
-            continue  # folded into constants or renamed by fusion; the counts below still have to be there
-        seen = {t for layer in serving for t in (*layer.inputs, *layer.outputs)}
-        if kind not in seen:
-            problems.append(
-                f"node {name} is {kind} in the graph but {'/'.join(sorted(seen)) or 'untyped'} in the engine"
-            )
+    problems += _fallen_back(nodes, layers) if layers else []
     if requested in ("fp16", "int8") and layers:
         if not any(wanted in (*layer.inputs, *layer.outputs) for layer in layers):
             problems.append(f"no engine layer reads or writes {wanted}")
     return problems
+
+
+def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
+    """Half and Int8 nodes whose layer computes in something else, or that no layer accounts for."""
+    by_node = _layers_by_node(layers)
+    problems = []
+    for name, kind in nodes.items():
+        seen = {t for layer in by_node.get(name, ()) for t in (*layer.inputs, *layer.outputs)}
+        if kind in ("Half", "Int8") and name in by_node and kind not in seen:
+            problems.append(
+                f"node {name} is {kind} in the graph but {'/'.join(sorted(seen)) or 'untyped'} in the engine"
+            )
+    for kind in ("Half", "Int8"):
+        unnamed = [name for name, value in nodes.items() if value == kind and name not in by_node]
+        anonymous = [layer for layer in layers if not layer.onnx_nodes and kind in (*layer.inputs, *layer.outputs)]
+        if len(unnamed) > len(anonymous):
+            problems.append(
+                f"{len(unnamed)} {kind} nodes are named by no engine layer ({', '.join(unnamed[:3])}), and only "
+                f"{len(anonymous)} layers without a name of the graph compute in {kind}"
+            )
+    return problems
+
+
+def node_counts(nodes: dict[str, str], layers: list[Layer]) -> dict[str, int]:
+    """How many convolutions, products and CDA nodes the engine computes in each type, as its layers say by name;
+    "unnamed": those that no layer names, fused or folded under another name."""
+    by_node = _layers_by_node(layers)
+    counts = Counter(kind if name in by_node else "unnamed" for name, kind in nodes.items())
+    return {"unnamed": 0, **dict(sorted(counts.items()))}
+
+
+def _layers_by_node(layers: list[Layer]) -> dict[str, list[Layer]]:
+    by_node: dict[str, list[Layer]] = {}
+    for layer in layers:
+        for name in layer.onnx_nodes:
+            by_node.setdefault(name, []).append(layer)
+    return by_node

@@ -2,25 +2,28 @@
 
 Weights per output channel, stored as INT8. Activations per tensor, scales from calibration, zero point 0. No Q/DQ
 touches a LayerNormalization's input or a CDA node's inputs and outputs: both take FP16, as in the FP16 graph.
-ONNX Runtime's own quantiser places the nodes; this module decides where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import onnx
-from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
-from export.calibration import Feed, calibrate
+from export.calibration import DEFAULT_METHOD, LEVELS, Feed, Histogram, collect, limits
 from export.cda_function import is_cda
 from export.errors import ExportError
 from export.half import answer_nodes, camera_nodes, check_keep, to_fp16, typed_without_function
-from export.tidy import sort
 
-QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add")
-DEFAULT_METHOD = "minmax"
+WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
+_ZERO = "zero"
+_LONGEST_NAME = 12  # "depth_backbone.blocks.3.2.dw_mid.conv.bias", twice in the file, is a tenth of a small model
 
 
 def quantizable(model: onnx.ModelProto) -> list[str]:
@@ -48,10 +51,71 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
         if node.op_type == "MatMul" and readers.get(node.output[0]) == {"Reshape"}:
             continue
         weights = [name in constants for name in node.input[:2]]
-        weighted = node.op_type in ("Conv", "MatMul", "Gemm") and weights == [False, True]
+        weighted = node.op_type in WEIGHTED_OPS and weights == [False, True]
         residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
         if weighted or residual:
             names.append(node.name)
+    return names
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """An FP32 graph with its calibration done: any choice of scales and layers can be made of it without new frames.
+
+    ``nodes``: names of what INT8 may take; ``histograms``: of every value they read.
+    """
+
+    model: onnx.ModelProto
+    nodes: tuple[str, ...]
+    histograms: dict[str, Histogram]
+    _ranges: dict[str, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _bare(self) -> onnx.ModelProto:
+        return typed_without_function(self.model)
+
+    @classmethod
+    def measure(cls, model: onnx.ModelProto, feeds: Sequence[Feed]) -> Quantizer:
+        """Run ``feeds`` through ``model`` (FP32, with its CDA function). Raises ExportError, see ``collect``."""
+        nodes = quantizable(model)
+        return cls(model, tuple(nodes), collect(model, feeds, _activations(model, nodes)))
+
+    def place(self, chosen: Collection[str], method: str = DEFAULT_METHOD) -> onnx.ModelProto:
+        """Only ``chosen`` nodes in INT8, all the rest still FP32. Raises ExportError for a scale of zero."""
+        if method not in self._ranges:
+            self._ranges[method] = limits(self.histograms, method)
+        done = place(self._bare, chosen, self._ranges[method])
+        done.functions.extend(self.model.functions)
+        return done
+
+    def to_int8(self, method: str = DEFAULT_METHOD, keep: Iterable[str] = ()) -> onnx.ModelProto:
+        """All in INT8 but ``keep`` and what reads the depth sensor, the rest FP16.
+
+        Raises ValueError for a keep-list that names no node.
+        """
+        check_keep(self.model, keep)
+        kept = {*keep, *depth_readers(self.model)}
+        chosen = [name for name in self.nodes if name not in kept]
+        if not chosen:
+            raise ExportError("no convolution or linear layer is left to quantise")
+        return to_fp16(self.place(chosen, method))
+
+
+def depth_readers(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that read a measured input: they stay in FP16.
+
+    Colour arrives as bytes, and eight bits lose nothing of it. Depth is a measurement of 16 bits; in 127 levels over ±4
+    deviations the relief between an object and the wall behind it is gone before the first layer has seen it. Of all
+    layers of ``sod-nano`` this one alone cost most of the budget (docs/quantization.md), and it is a small one.
+    """
+    measured = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    camera, names = camera_nodes(model), []
+    for node in model.graph.node:
+        if measured.intersection(node.input):
+            if node.name in camera:
+                measured.update(node.output)
+            elif node.op_type in WEIGHTED_OPS:
+                names.append(node.name)
     return names
 
 
@@ -60,101 +124,109 @@ def to_int8(
 ) -> onnx.ModelProto:
     """Quantise ``model`` (FP32, with its CDA function) on calibration ``feeds``; ``keep``: node names left in FP16.
 
-    Deterministic for the same feeds. Raises ExportError for too few frames, activations that are not finite, tensors
-    without a range; ValueError for a keep-list that names no node.
+    Deterministic for the same feeds. Raises ExportError for too few frames, activations that are not finite, scales
+    that are zero; ValueError for a keep-list that names no node.
     """
     check_keep(model, keep)
-    chosen = [name for name in quantizable(model) if name not in set(keep)]
-    if not chosen:
-        raise ExportError("no convolution or linear layer is left to quantise")
-    ranges = calibrate(model, feeds, method, QUANTIZED_OPS)
-    quantizer = QDQQuantizer(
-        typed_without_function(model),
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=ranges,
-        nodes_to_quantize=chosen,
-        nodes_to_exclude=[],
-        op_types_to_quantize=list(QUANTIZED_OPS),
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,  # TensorRT wants biases in floating point
-            "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPS),
-            "DedicatedQDQPair": False,
-        },
-    )
-    quantizer.quantize_model()
-    quantized = sort(quantizer.model.model)
-    _spare_others(quantized, set(chosen))
-    _check_scales(quantized)
-    _compact(quantized)
-    quantized.functions.extend(model.functions)
-    return to_fp16(quantized)
+    return Quantizer.measure(model, feeds).to_int8(method, keep)
 
 
-def _spare_others(model: onnx.ModelProto, chosen: set[str]) -> None:
-    """Give every node that was not chosen its tensor as it was: the quantiser hands Q/DQ to all readers of a tensor.
-
-    So a LayerNormalization beside a quantised linear layer goes on reading full activations.
-    """
-    makers = {name: node for node in model.graph.node for name in node.output}
+def _activations(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
+    """The values that ``chosen`` nodes read, each once, in the graph's order: the tensors that need a scale."""
+    picked, constants = set(chosen), {tensor.name for tensor in model.graph.initializer}
+    found: dict[str, None] = {}
     for node in model.graph.node:
-        if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        for index, name in enumerate(node.input):
-            maker = makers.get(name)
-            if maker is None or maker.op_type != "DequantizeLinear":
-                continue
-            quantize = makers.get(maker.input[0])
-            if quantize is not None and quantize.op_type == "QuantizeLinear":
-                node.input[index] = quantize.input[0]
+        if node.name in picked:
+            found.update(dict.fromkeys(name for name in node.input[:2] if name not in constants))
+    return list(found)
 
 
-def _check_scales(model: onnx.ModelProto) -> None:
-    """A scale of zero or one that is not finite would silence its tensor."""
-    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            scale = values.get(node.input[1])
-            if scale is None:
-                raise ExportError(f"node {node.name}: no calibrated scale for tensor {node.input[0]!r}")
-            if not ((scale > 0).all() and (scale < 1e30).all()):
-                raise ExportError(f"node {node.name}: scale of tensor {node.input[0]!r} is {scale.min()}, expected > 0")
+def place(model: onnx.ModelProto, chosen: Iterable[str], ranges: Mapping[str, float]) -> onnx.ModelProto:
+    """``model`` with a Q/DQ pair before every activation that a chosen node reads, and its weights as INT8.
 
-
-def _compact(model: onnx.ModelProto) -> None:
-    """Short names for what the quantiser added and one zero point for all: a tenth of a small model's file.
-
-    A weight's DequantizeLinear needs no zero point; an activation's QuantizeLinear does, it says "int8".
+    One pair per tensor, read by chosen nodes only: a LayerNormalization beside them goes on reading full activations.
     """
-    graph = model.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    zero = onnx.helper.make_tensor("zero_int8", onnx.TensorProto.INT8, [], b"\0", raw=True)
-    new: dict[str, str] = {}
-    for index, node in enumerate(graph.node):
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        if node.input[0] in constants:
-            new[node.input[0]], new[node.input[1]] = f"w{index}", f"ws{index}"
-            del node.input[2:]
-        else:
-            node.input[2] = zero.name
-        letter = "q" if node.op_type == "QuantizeLinear" else "d"
-        node.name = f"{letter}{index}"
-        new[node.output[0]] = f"{letter}{index}_out"
-    for index, name in enumerate(constants):
-        if len(name) > 12:  # "depth_backbone.blocks.3.2.dw_mid.conv.bias", twice in the file
-            new.setdefault(name, f"c{index}")
+    done = onnx.ModelProto()
+    done.CopyFrom(model)
+    graph = done.graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    picked, short = set(chosen), _short_names(graph)
+    pairs: dict[str, str] = {}  # value → its dequantised twin
+    nodes: list[onnx.NodeProto] = []
+    new = [numpy_helper.from_array(np.array(0, np.int8), _ZERO)]
+    for node in graph.node:
+        if node.name in picked:
+            for index, name in enumerate(node.input[:2]):
+                if name in weights:
+                    tensors, pairs[name] = _weight(node, weights[name], f"w{len(nodes)}")
+                    new += tensors
+                    nodes.append(_dequantize(tensors[0].name, tensors[1].name, pairs[name], _channel_axis(node)))
+                elif name not in pairs:
+                    scale, pairs[name] = _scale(name, ranges, f"s{len(nodes)}"), f"d{len(nodes)}_out"
+                    new.append(scale)
+                    q = f"q{len(nodes)}"
+                    nodes.append(helper.make_node("QuantizeLinear", [name, scale.name, _ZERO], [f"{q}_out"], q))
+                    nodes.append(_dequantize(f"{q}_out", scale.name, pairs[name]))
+                node.input[index] = pairs[name]
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [new.get(name, name) for name in names]
-    for name, short in new.items():
-        if name in constants:
-            constants[name].name = short
+            names[:] = [short.get(name, name) for name in names]
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    kept = [tensor for tensor in graph.initializer if short.get(tensor.name, tensor.name) in used]
+    for tensor in kept:
+        tensor.name = short.get(tensor.name, tensor.name)
     del graph.initializer[:]
-    graph.initializer.extend([*kept, zero])
+    graph.initializer.extend([*kept, *new])
+    return done
+
+
+def _channel_axis(node: onnx.NodeProto) -> int:
+    """The axis of a weighted node's weights along which its output channels lie."""
+    if node.op_type == "Conv":
+        return 0
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return 0 if transposed else 1
+
+
+def _weight(node: onnx.NodeProto, values: NDArray[np.float32], name: str) -> tuple[list[onnx.TensorProto], str]:
+    """INT8 weights and their scales per output channel, and the name of what dequantises them."""
+    axis = _channel_axis(node)
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    largest = np.abs(values).max(axis=others, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise ExportError(f"node {node.name}: its weights hold values that are not finite")
+    # What float16 cannot hold as a scale would come out as another one, or as zero.
+    scale = np.maximum(largest / LEVELS, np.finfo(np.float16).tiny).astype(np.float16).astype(np.float32)
+    levels = np.clip(np.round(values / scale), -LEVELS, LEVELS).astype(np.int8)
+    tensors = [numpy_helper.from_array(levels, name), numpy_helper.from_array(scale.reshape(-1), f"{name}s")]
+    return tensors, f"{name}_out"
+
+
+def _scale(name: str, ranges: Mapping[str, float], short: str) -> onnx.TensorProto:
+    """The scale of an activation; zero or not finite, it would silence the tensor."""
+    if name not in ranges:
+        raise ExportError(f"no calibrated range for tensor {name!r}")
+    with np.errstate(over="ignore", under="ignore"):  # told below, with the tensor's name
+        value = np.float16(ranges[name] / LEVELS)
+    if not (np.isfinite(value) and value >= np.finfo(np.float16).tiny):
+        raise ExportError(
+            f"tensor {name!r} was calibrated to ±{ranges[name]:.3g}: its scale {ranges[name] / LEVELS:.3g} is no "
+            "normal float16 number; look at the layer before it, or --keep the nodes that read it"
+        )
+    return numpy_helper.from_array(np.array(value, np.float32), short)
+
+
+def _dequantize(source: str, scale: str, target: str, axis: int | None = None) -> onnx.NodeProto:
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+    # Not the name of the weights: TensorRT gives that one to their constant layer and refuses it twice.
+    return helper.make_node(
+        "DequantizeLinear", [source, scale], [target], f"d{target.removesuffix('_out')}", **attributes
+    )
+
+
+def _short_names(graph: onnx.GraphProto) -> dict[str, str]:
+    names = [tensor.name for tensor in graph.initializer]
+    return {name: f"c{index}" for index, name in enumerate(names) if len(name) > _LONGEST_NAME}

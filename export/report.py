@@ -66,6 +66,11 @@ def _cell(value: Any) -> str:
     return f"<td>{html.escape('–' if value is None else str(value))}</td>"
 
 
+def escape(text: str) -> str:
+    """Text as HTML."""
+    return html.escape(text)
+
+
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """HTML table; numbers are formatted, text is escaped."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in header)

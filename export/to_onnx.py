@@ -22,11 +22,10 @@ import torch
 from torch import nn
 
 from export.budgets import BUDGETS
-from export.calibration import METHODS
+from export.calibration import DEFAULT_METHOD, METHODS
 from export.cda_function import ONNX_OPSET, attach_function, is_cda
 from export.convert import convert, save_checked
 from export.errors import ExportError
-from export.quantize import DEFAULT_METHOD
 from export.tidy import tidy
 from export.trace import example_inputs, trace
 from runtime.cli import run_verb
@@ -86,7 +85,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
     with replacing(out) as beside:
         onnx.save(proto, beside)
         worst = worst_difference(model, beside, contract)
-        limit = BUDGETS["fp32"].max_abs
+        limit = BUDGETS[contract.task]["fp32"].max_abs
         assert limit is not None
         if not worst <= limit:
             raise ExportError(
@@ -104,21 +103,36 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--calibration", metavar="DATA", help="folder, sample:motorcycle or synthetic:N[?seed=S]")
     arguments.add_argument("--method", choices=tuple(METHODS), default=DEFAULT_METHOD, help="calibration method")
     arguments.add_argument("--keep", action="append", metavar="NODE", help="leave this node one precision higher")
+    arguments.add_argument(
+        "--keep-worst", type=int, default=0, metavar="K", help="int8: leave the K costliest layers in FP16"
+    )
+    arguments.add_argument(
+        "--sweep", type=Path, metavar="FILE", help="sweep.json of parity --sweep that ranks them (default: rank now)"
+    )
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
     if args.output.suffix != ".onnx":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .onnx")
+    if args.keep_worst < 0 or (args.sweep is not None and not args.keep_worst):
+        raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers (1 or more with --sweep)")
     model = load_checkpoint(args.checkpoint)
-    if args.precision == "fp32":
+    if args.precision == "fp32" and not args.keep_worst:
         contract, worst = export_onnx(model, args.output)
     else:
         with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
             full = Path(folder) / "fp32.onnx"
             contract, worst = export_onnx(model, full)
             proto, contract = convert(
-                onnx.load(full), contract, args.precision, args.calibration, args.method, args.keep or ()
+                onnx.load(full),
+                contract,
+                args.precision,
+                args.calibration,
+                args.method,
+                args.keep or (),
+                args.keep_worst,
+                args.sweep,
             )
         save_checked(proto, args.output)
     nodes = sum(is_cda(node) for node in onnx.load(args.output).graph.node)

@@ -24,7 +24,7 @@ from export.builder import BuildOptions, BuildResult, build
 from export.cda_function import is_cda
 from export.errors import ExportError
 from export.layer_list import precision_counts
-from export.precision import heavy_node_types, precision_problems
+from export.precision import heavy_node_types, node_counts, precision_problems
 from export.targets import RTX_DEFAULT, TARGETS, capabilities
 from plugins import library
 from runtime import flavor as flavors
@@ -99,6 +99,7 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
             engine_sha256=sha256(engine),
             requested_precision=contract.precision,
             actual_precision=precision_counts(result.layers),
+            heavy_nodes=node_counts(heavy_node_types(model), result.layers),
             profile=options.profile,
             cda_nodes=nodes,
             plugin_layers=plugin_layers,
@@ -112,6 +113,17 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
         with replacing(cache) as beside:
             beside.write_bytes(result.timing_cache)
     return card
+
+
+def rebuild_command(onnx_file: Path, out: Path, options: BuildOptions, targets: Sequence[str] = ()) -> str:
+    """What to type to get this engine again, wherever the wheel is installed: a device has no ``export/to_trt.py``."""
+    words = ["mutualformer", "to_trt", onnx_file.name, "-o", out.name, "--flavor", options.flavor]
+    words += ["--batch", *(str(n) for n in options.profile)]
+    if options.workspace_mib:
+        words += ["--workspace", str(options.workspace_mib)]
+    for target in targets:
+        words += ["--target", target]
+    return shlex.join(words)
 
 
 def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | None) -> Path:
@@ -179,14 +191,13 @@ def command(args: argparse.Namespace) -> int:
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    rebuild = shlex.join(
-        ["python", "export/to_trt.py", onnx_file.name, "-o", args.output.name, "--flavor", flavor, "--batch"]
-        + [str(n) for n in args.batch]
+    card = to_engine(
+        onnx_file, args.output, options, rebuild_command(onnx_file, args.output, options, args.target), cache
     )
-    card = to_engine(onnx_file, args.output, options, rebuild, cache)
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}, {card.flavor} {card.builder_version}, "
         f"{args.output.stat().st_size / 1e6:.1f} MB, {card.plugin_layers} of {card.cda_nodes} CDA as plugin, "
+        f"heavy nodes {', '.join(f'{count} {kind}' for kind, count in card.heavy_nodes.items())}, "
         f"targets {', '.join(card.targets)}"
     )
     return 0

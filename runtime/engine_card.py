@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from runtime.contract import Contract, ContractError
 from runtime.files import sha256, write_json
 from runtime.session import ModelFileError, existing_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SEAL = "card_sha256"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class EngineCard:
     ``profile``: (min, opt, max) batch. ``targets``: compute capabilities the engine was built for, e.g. "8.6+";
     ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
-    ``layers``: that list. ``rebuild``: the command that makes this engine again.
+    ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
+    in, "unnamed" those that no layer names. ``layers``: that list. ``rebuild``: the command that makes this engine
+    again.
     """
 
     contract: Contract
@@ -40,11 +44,19 @@ class EngineCard:
     built_on: str
     rebuild: str
     layers: tuple[dict[str, Any], ...] = ()
+    heavy_nodes: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def write_to(self, path: Path) -> None:
-        """Write the card as JSON to ``path`` (see :func:`card_path`)."""
-        write_json(path, {**asdict(self), "contract": self.contract.to_json()})
+        """Write the card as JSON to ``path`` (see :func:`card_path`), sealed with a hash of what it says."""
+        data = json.loads(json.dumps({**asdict(self), "contract": self.contract.to_json()}))
+        write_json(path, {**data, SEAL: _seal(data)})
+
+
+def _seal(data: Mapping[str, Any]) -> str:
+    """sha256 of the card's content, however it is laid out; a profile or a depth range altered by one bit shows."""
+    said = {key: value for key, value in data.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def card_path(engine: Path) -> Path:
@@ -61,6 +73,8 @@ def read(engine: Path) -> EngineCard:
             raise TypeError("expected a JSON object")
         if data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {data.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+        if data.get(SEAL) != _seal(data):
+            raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
         known = {f.name for f in fields(EngineCard)}
         values = {key: value for key, value in data.items() if key in known}
         values["contract"] = Contract.from_json(values.get("contract", {}))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from export.layer_list import parse_layers, precision_counts
-from export.precision import precision_problems
+from export.layer_list import Layer, parse_layers, precision_counts
+from export.precision import node_counts, precision_problems
 
 _FORMAT = "Format: (Linear) Row major linear format"
 LOG = [
@@ -45,3 +45,14 @@ def test_precision_that_fell_back_is_found() -> None:
         "node node_conv2d is Int8 in the graph but Half in the engine",
         "no engine layer reads or writes Int8",
     ]
+
+
+def test_nodes_that_no_layer_names_are_counted_and_must_be_made_up_for() -> None:
+    layers = parse_layers(LOG)
+    nodes = {"node_conv2d": "Half", "node_gone": "Half", "node_cda": "Float"}
+    assert node_counts(nodes, layers) == {"unnamed": 1, "Float": 1, "Half": 1}
+    problem = "1 Half nodes are named by no engine layer (node_gone), and only 0 layers without a name of the graph"
+    assert [text[: len(problem)] for text in precision_problems("fp16", nodes, layers)] == [problem]
+    renamed = Layer("fused", "kgen", ("Half",), ("Half",), ())
+    assert precision_problems("fp16", nodes, [*layers, renamed]) == []
+    assert precision_problems("fp16", nodes, [*layers, Layer("fused", "kgen", ("Float",), ("Float",), ())]) != []

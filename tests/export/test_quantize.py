@@ -14,9 +14,9 @@ from export.calibration import Feed
 from export.cda_function import is_cda
 from export.convert import convert, save_checked
 from export.errors import ExportError
-from export.half import camera_nodes, to_fp16
+from export.half import camera_nodes, to_fp16, typed_without_function
 from export.precision import heavy_node_types
-from export.quantize import to_int8
+from export.quantize import Quantizer, depth_readers, place, to_int8
 from export.to_trt import read_onnx
 from runtime.contract import Contract
 from runtime.preprocess import prepare
@@ -140,6 +140,19 @@ def test_no_qdq_around_cda_or_before_layernorm(int8: onnx.ModelProto) -> None:
     assert checked == 2
 
 
+def test_only_the_depth_branch_reads_its_input_in_half(
+    full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto
+) -> None:
+    """Depth is a 16-bit measurement, colour a byte."""
+    kinds = heavy_node_types(int8)
+    (reader,) = depth_readers(full[0])
+    weights = next(node.input[1] for node in full[0].graph.node if node.name == reader)
+    assert weights == "depth_backbone.conv_stem.weight"
+    assert kinds[reader] == "Half"
+    first = next(node for node in full[0].graph.node if node.op_type == "Conv" and "rgb_backbone" in node.input[1])
+    assert kinds[first.name] == "Int8"
+
+
 def test_residual_adds_are_quantised(int8: onnx.ModelProto) -> None:
     makers = {name: node.op_type for node in int8.graph.node for name in node.output}
     assert any(
@@ -186,6 +199,26 @@ def test_activations_that_are_not_finite_are_refused(full: tuple[onnx.ModelProto
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     with pytest.raises(ExportError, match="expected finite values"):
         to_int8(model, feeds(full[1], 16))
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"), [(None, "no calibrated range"), (1e-12, "is no normal float16"), (1e9, "is no normal float16")]
+)
+def test_dead_or_missing_scales_are_refused(
+    full: tuple[onnx.ModelProto, Contract], limit: float | None, says: str
+) -> None:
+    """A scale that float16 turns into zero or infinity would silence the tensor behind it."""
+    model, _ = full
+    node = next(node for node in model.graph.node if node.op_type == "Conv")
+    with pytest.raises(ExportError, match=says):
+        place(typed_without_function(model), [node.name], {} if limit is None else {node.input[0]: limit})
+
+
+def test_one_layer_alone_leaves_all_others_in_full_precision(full: tuple[onnx.ModelProto, Contract]) -> None:
+    quantizer = Quantizer.measure(full[0], feeds(full[1], 16))
+    kinds = heavy_node_types(quantizer.place([quantizer.nodes[3]]))
+    assert {name for name, kind in kinds.items() if kind == "Int8"} == {quantizer.nodes[3]}
+    assert set(kinds.values()) == {"Int8", "Float"}
 
 
 def test_convert_updates_the_contract(full: tuple[onnx.ModelProto, Contract]) -> None:

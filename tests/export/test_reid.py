@@ -10,6 +10,7 @@ import torch
 
 from export import parity, to_trt
 from export.convert import convert, save_checked
+from export.interpreter import EmulatedSession
 from export.to_onnx import export_onnx
 from runtime import engine_card
 from runtime.preprocess import prepare
@@ -51,9 +52,18 @@ def test_features_agree(files: dict[str, Path], precision: str, cosine: float) -
     result = parity.compare(files["torch"], files[precision], [DATA])
     assert result.tensor["cosine"] > cosine
     assert result.tensor["finite"]
+    assert set(result.as_dict()["budget"]) == ({"max_abs"} if precision == "fp32" else {"cosine", "map_points"})
     assert set(result.task) == {"map", "r1", "r5", "r10"}
     if precision == "fp32":
         assert result.problems == []
+
+
+def test_interpreter_computes_the_same_feature(files: dict[str, Path]) -> None:
+    item = open_data(DATA, "reid", (128, 128))[0]
+    with load(files["fp32"], "cpu") as session:
+        inputs = prepare(session.contract, item.rgb, item.nir)
+        expected = session.run(**inputs)["feature"]
+    np.testing.assert_allclose(EmulatedSession(files["fp32"]).run(**inputs)["feature"], expected, atol=1e-5)
 
 
 def test_features_are_of_unit_length(files: dict[str, Path]) -> None:

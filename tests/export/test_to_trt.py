@@ -36,6 +36,8 @@ def test_every_cda_became_a_plugin_layer(nano: ModelFiles, engine: Path) -> None
     assert sum(layer["kind"] == "custom_layer" for layer in card.layers) == nodes
     assert card.requested_precision == "fp32"
     assert "Half" not in card.actual_precision
+    assert card.heavy_nodes["unnamed"] == 0
+    assert card.heavy_nodes["Float"] > 100
     assert card.profile == (1, 1, 8)
     assert card.contract.model == "sod-nano"
     engine_card.verify_file(engine, card)
@@ -55,7 +57,7 @@ def test_one_flipped_bit_is_refused_before_tensorrt_sees_it(engine: Path, tmp_pa
     data[len(data) // 2] ^= 1
     copy.write_bytes(data)
     shutil.copy(engine_card.card_path(engine), engine_card.card_path(copy))
-    with pytest.raises(ModelFileError, match=r"altered or damaged; rebuild it with: python export/to_trt\.py"):
+    with pytest.raises(ModelFileError, match=r"altered or damaged; rebuild it with: mutualformer to_trt"):
         session.load(copy)
 
 
@@ -97,6 +99,22 @@ def test_damaged_card_is_refused(engine: Path, tmp_path: Path) -> None:
     engine_card.card_path(copy).write_text(json.dumps({**card, "schema_version": 7}))
     with pytest.raises(ModelFileError, match="schema_version is 7"):
         session.load(copy)
+
+
+def test_card_with_one_flipped_bit_is_refused(engine: Path, tmp_path: Path) -> None:
+    """Any byte of it: numbers that stay numbers, keys that become others, braces that vanish."""
+    copy = tmp_path / "model.engine"
+    shutil.copy(engine, copy)
+    data = engine_card.card_path(engine).read_bytes()
+    profile, depth, layer = data.index(b'"profile"'), data.index(b'"depth_range_m"'), data.index(b'"layers"')
+    digits = [data.index(b"8", profile), data.index(b"3", depth)]
+    for position in (0, profile + 2, *digits, layer + 1, len(data) // 2, data.rindex(engine_card.SEAL.encode()) + 20):
+        for bit in (0, 2):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            engine_card.card_path(copy).write_bytes(flipped)
+            with pytest.raises(ModelFileError, match="not a readable engine card"):
+                session.load(copy)
 
 
 def _refused(arguments: list[str], out: Path, says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +191,7 @@ def test_named_targets_reach_the_builder(nano: ModelFiles, tmp_path: Path) -> No
     assert to_trt.main(arguments) == 0
     card = engine_card.read(out)
     assert card.targets == ("8.9",)
+    assert card.rebuild == ("mutualformer to_trt model.onnx -o t.engine --flavor rtx --batch 1 2 4 --target rtx40")
     assert card.profile == (1, 2, 4)
 
 

@@ -40,7 +40,7 @@ def engine(tmp_path: Path) -> Path:
         plugin_layers=0,
         targets=("8.6",),
         built_on="",
-        rebuild="python export/to_trt.py model.onnx -o model.engine",
+        rebuild="mutualformer to_trt model.onnx -o model.engine",
     ).write_to(card_path(path))
     return path
 
@@ -157,7 +157,7 @@ def test_what_tensorrt_refuses_is_said(engine: Path, refuse: str, says: str) -> 
 
 def test_wrong_version_and_wrong_gpu_are_found_before_loading(engine: Path) -> None:
     cuda = Cuda()
-    with pytest.raises(ModelFileError, match=r"this machine has 2\.0; rebuild it with: python"):
+    with pytest.raises(ModelFileError, match=r"this machine has 2\.0; rebuild it with: mutualformer to_trt"):
         opened(engine, cuda, Trt(cuda, SIZE, version="2.0"))
     cuda = Cuda(capability=(7, 5))
     with pytest.raises(ModelFileError, match=r"this GPU is 7\.5"):
