@@ -32,6 +32,7 @@ from train.data.batches import BatchSource, SodBatches, loader
 from train.data.item import DataError
 from train.data.spec import open_data, parse
 from train.evaluate import evaluate_model
+from train.pointwise import use_products
 from train.recipes import RECIPES, Recipe, recipe
 from train.schedule import Schedule
 from train.sync_norm import synchronise
@@ -133,6 +134,8 @@ def fit(config: FitConfig) -> Path:
     model = registry.build(config.model, **overrides).train()
     if spec.task == "sod":
         model = model.to(memory_format=torch.channels_last)
+        if not torch.cuda.is_available():
+            use_products(model)
     if world > 1:
         model = synchronise(model)
     schedule = Schedule(config.recipe, model.spec.input_size[0])

@@ -41,19 +41,19 @@ RECIPES = {
     for recipe in (
         Recipe(
             "demo",
-            steps=500,
+            steps=400,
             batch=16,
             learning_rate=4e-3,
-            stages=((0.0, 128), (0.6, 160), (0.9, 224)),
+            stages=((0.0, 128), (0.6, 192), (0.88, 320)),
             minutes=4.5,
             note="sod-nano from scratch on two cores in minutes, with about 1000 synthetic scenes",
         ),
         Recipe(
             "default",
-            steps=800,
+            steps=1000,
             batch=16,
             learning_rate=4e-3,
-            stages=((0.0, 128), (0.6, 160), (0.88, 224)),
+            stages=((0.0, 128), (0.5, 192), (0.82, 320)),
             ema=0.99,
             minutes=16.0,
             note="sod-nano from scratch on two cores in less than 20 minutes, with about 2000 synthetic scenes",

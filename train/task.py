@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from train.losses import deep_supervision_loss
+from train.pointwise import use_convolutions
 from train.recipes import Recipe
 from train.schedule import Schedule
 
@@ -106,6 +107,7 @@ class TrainingTask(lightning.LightningModule):
         """The model with the weights to keep: the averaged ones where there are any; in eval mode, on the CPU."""
         if self.average is not None:
             self.model.load_state_dict(self.average.state)
+        use_convolutions(self.model)
         return self.model.cpu().eval()
 
 
