@@ -17,6 +17,8 @@ from train.schedule import Schedule
 class BatchSource(Protocol):
     """Makes the samples ``slots`` of optimiser step ``step`` at the given side in pixels, stacked."""
 
+    def __len__(self) -> int: ...
+
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]: ...
 
 
@@ -27,6 +29,9 @@ class SodBatches:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
         self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
     def index(self, step: int, slot: int) -> int:
         """Every frame once per epoch, in an order that depends on the epoch."""
