@@ -49,15 +49,20 @@ def _other_frame(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def _other_identity(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For every sample one of another identity: samples in the order of identities, moved on by the largest of them."""
-    _, counts = np.unique(identities, return_counts=True)
-    largest = int(counts.max())
-    if 2 * largest > len(identities):
-        raise DataError(f"an identity has {largest} of {len(identities)} samples, expected less than half to shuffle")
+    """For every sample one of another identity, at random; every sample is taken once.
+
+    Samples of one identity must not all get theirs from one other: that would rename identities and spoil nothing.
+    """
+    count = len(identities)
+    largest = int(np.unique(identities, return_counts=True)[1].max())
+    if 2 * largest > count:
+        raise DataError(f"an identity has {largest} of {count} samples, expected less than half of them to shuffle")
     rng = np.random.default_rng([seed, 6])
-    order = np.lexsort((rng.random(len(identities)), identities))
-    other = np.empty(len(identities), np.int64)
-    other[order] = np.roll(order, largest)
+    other = rng.permutation(count)
+    while len(clashes := np.flatnonzero(identities[other] == identities)):
+        i, j = int(clashes[0]), int(rng.integers(count))  # swap with a partner that suits both
+        if identities[other[j]] != identities[i] and identities[other[i]] != identities[j]:
+            other[[i, j]] = other[[j, i]]
     return other
 
 
