@@ -156,12 +156,16 @@ def fit(config: FitConfig) -> Path:
         use_distributed_sampler=False,
     )
     began = time.time()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
+    if start >= config.recipe.steps:  # broken off between the last step and the model: Lightning would train on
+        task.restore(torch.load(last, map_location="cpu", weights_only=True))
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+            trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
+    steps = max(trainer.global_step, start)
     trained = time.time() - began
     path = config.out / "model.safetensors"
-    if trainer.is_global_zero:
+    if rank == 0:
         model = task.finish()
         metrics: dict[str, Any] = {}
         if config.validate:
@@ -170,8 +174,8 @@ def fit(config: FitConfig) -> Path:
             "data": {"train": config.data, "samples": len(source), "seed": config.seed},
             "recipe": {
                 **dataclasses.asdict(config.recipe),
-                "steps_done": trainer.global_step,
-                "cut_by_clock": trainer.global_step < config.recipe.steps,
+                "steps_done": steps,
+                "cut_by_clock": steps < config.recipe.steps,
                 "precision": config.precision,
                 "processes": world,
                 "accumulate": config.accumulate,

@@ -78,11 +78,16 @@ class TrainingTask(lightning.LightningModule):
         return found["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take the step just made into the average, once."""
         if self.average is not None and self.global_step > self.stepped:
             self.stepped = self.global_step
             self.average.update(self.model, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._follow()  # callbacks that save run before on_train_batch_end
         checkpoint["rng"] = torch.get_rng_state()
         checkpoint["stepped"] = self.stepped
         if self.average is not None:
@@ -94,6 +99,11 @@ class TrainingTask(lightning.LightningModule):
             for name, value in checkpoint["average"].items():
                 self.average.state[name].copy_(value)
         self._rng = checkpoint["rng"]
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Weights and average of a Lightning checkpoint, without a trainer."""
+        self.load_state_dict(checkpoint["state_dict"])
+        self.on_load_checkpoint(checkpoint)
 
     def on_train_start(self) -> None:
         if self.average is not None:
