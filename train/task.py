@@ -107,7 +107,8 @@ class TrainingTask(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if self.average is not None:
-            self.average.state = {name: value.to(self.device) for name, value in self.average.state.items()}
+            ours = self.model.state_dict()  # by now on its device and in the trainer's precision
+            self.average.state = {name: value.to(ours[name]) for name, value in self.average.state.items()}
         if hasattr(self, "_rng"):  # only now: setting the loop up draws random numbers too
             torch.set_rng_state(self._rng.cpu())
 

@@ -63,8 +63,6 @@ def arrange_pause(where: str, marker: Path) -> None:
 def main() -> None:
     options = json.loads(sys.argv[1])
     torch.set_num_threads(1)
-    if options.pop("frozen_norm", False):
-        freeze_batch_norm()
     pause = options.pop("pause", "")
     config = tiny(options.pop("task"), Path(options.pop("out")), **options)
     if pause:
@@ -73,23 +71,6 @@ def main() -> None:
     from train.fit import fit
 
     fit(config)
-
-
-def freeze_batch_norm() -> None:
-    """Batch norm as a fixed affine map: what remains must not notice how a batch is cut."""
-    import timm.layers
-
-    from train import registry
-
-    build = registry.build
-    registry.build = lambda name, **overrides: _frozen(build(name, **overrides), timm.layers.freeze_batch_norm_2d)
-
-
-def _frozen(model: Any, freeze: Any) -> Any:
-    spec, overrides = model.spec, model.overrides
-    model = freeze(model)
-    model.spec, model.overrides = spec, overrides
-    return model
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class _Stream(IterableDataset[dict[str, torch.Tensor]]):
         while True:  # the loader takes from its workers in turn, so parts arrive in order
             step, position = divmod(part, self.accumulate)
             first = (position * self.world + self.rank) * self.micro
-            side = self.schedule.side(min(self.schedule.progress(step), 1.0))
+            side = self.schedule.side(min(self.schedule.progress(step), 1.0), step)
             made = self.source.make(step, range(first, first + self.micro), side)
             yield {name: torch.from_numpy(value) for name, value in made.items()}
             part += workers
