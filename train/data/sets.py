@@ -153,7 +153,7 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
     if known.frames and split not in known.frames:
         raise DataError(f"{name} has no {split} split, only {', '.join(known.frames)}")
     whole: list[Path] = []
-    for folder in _data_folders(root, known.task):
+    for folder in data_folders(root, known.task):
         # Of the root's own name nothing is taken unless it is the set itself: rgbd:/data/LFSD/lfsd.
         ours, said = _kind(folder.relative_to(root) if folder != root else Path(root.name), known)
         if ours and said == split:
@@ -168,7 +168,7 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
     )
 
 
-def _data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
+def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
     """Folders below ``root``, itself included, that hold a dataset of ``task``."""
     from train.data.folder import is_rgbd
     from train.data.reid_spec import is_reid
