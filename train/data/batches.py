@@ -92,4 +92,10 @@ def loader(
 ) -> DataLoader[dict[str, torch.Tensor]]:
     """Endless batches from optimiser step ``start``; ``batch`` is global."""
     stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
+    if workers:
+        import cv2
+
+        # Workers are forked. OpenCV's threads do not come along, and a worker that waits for them waits forever: this
+        # ends them first (a second training in one process, or one after an evaluation, has started them).
+        cv2.setNumThreads(1)
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None)
