@@ -37,7 +37,7 @@ def _metrics(metrics: Mapping[str, Any]) -> list[str]:
         return ["Not evaluated.", ""]
     errors, seeds = metrics.get("standard_error") or {}, metrics.get("over_seeds") or {}
     lines = [f"On `{metrics.get('data', 'unknown data')}`", ""]
-    header = ("metric", "this file")
+    header: tuple[str, ...] = ("metric", "this file")
     if errors:
         lines[0] += f", ± standard error over {errors['over']}"
     if seeds:
