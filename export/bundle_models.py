@@ -15,6 +15,7 @@ from export.errors import ExportError
 from export.half import ISLAND_OPS, answer_nodes, camera_nodes
 from export.precision import heavy_node_types
 from export.to_trt import read_onnx
+from runtime.card import markdown
 from runtime.contract import PRECISIONS, Contract
 
 
@@ -77,5 +78,7 @@ def models(source: Path, asked: Sequence[str], calibration: str | None) -> tuple
         files[f"models/model.{precision}.onnx"] = made.SerializeToString(deterministic=True)
         files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
         rows[precision] = report(made, after)
+    # One page for all precisions; where the INT8 scales come from is in the card of that one.
+    files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}).encode()
     files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})
     return contract, files

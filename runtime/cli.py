@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 VERBS = {
     "fit": ("train.fit", "train a model"),
     "evaluate": ("train.evaluate", "task metrics of a checkpoint, ONNX file or engine"),
+    "data": ("train.datasets", "check a dataset, list the standard ones"),
     "to_onnx": ("export.to_onnx", "checkpoint → ONNX"),
     "to_trt": ("export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
     "parity": ("export.parity", "compare two model files on the same frames"),

@@ -26,7 +26,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from train import checkpoint, registry
+from train import card, checkpoint, plan, registry
 from train.backbone import PretrainedUnavailable
 from train.data.batches import BatchSource, SodBatches, loader
 from train.data.item import DataError
@@ -37,11 +37,6 @@ from train.recipes import RECIPES, Recipe, recipe
 from train.schedule import Schedule
 from train.sync_norm import synchronise
 from train.task import SodTask, TrainingTask
-
-LIMITS = {
-    "sod": "Trained on the data named here and no other; a saliency map says what stands out, not what it is.",
-    "reid": "Trained on the data named here and no other; features compare only with features of the same file.",
-}
 
 
 class FitError(ValueError):
@@ -120,8 +115,13 @@ def fit(config: FitConfig) -> Path:
     if config.resume:
         if not last.is_file():
             raise FitError(f"{last}: nothing to resume from; run without --resume to start anew")
+        changed = plan.difference(config.out, config)
+        if changed:
+            raise FitError(f"{config.out}: the run to resume was begun with {changed}; resume it as it was begun")
         start = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
         resume_from = str(last)
+    elif rank == 0:
+        plan.keep(config.out, config)
 
     lightning.seed_everything(config.seed, verbose=False)
     overrides = dict(config.overrides)
@@ -159,32 +159,37 @@ def fit(config: FitConfig) -> Path:
         use_distributed_sampler=False,
     )
     began = time.time()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
+    if start >= config.recipe.steps:  # broken off between the last step and the model: Lightning would train on
+        task.restore(torch.load(last, map_location="cpu", weights_only=True))
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+            trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
+    steps = max(trainer.global_step, start)
     trained = time.time() - began
     path = config.out / "model.safetensors"
-    if trainer.is_global_zero:
+    if rank == 0:
         model = task.finish()
         metrics: dict[str, Any] = {}
         if config.validate:
             metrics = {"data": config.validate, **evaluate_model(model, config.validate)}
-        planned = dataclasses.asdict(config.recipe)
-        card = {
-            "data": {"train": config.data, "seed": config.seed},
+        facts = {
+            "data": {"train": config.data, "samples": len(source), "seed": config.seed},
             "recipe": {
-                **planned,
-                "steps_done": trainer.global_step,
-                "cut_by_clock": trainer.global_step < config.recipe.steps,
+                **dataclasses.asdict(config.recipe),
+                "steps_done": steps,
+                "cut_by_clock": steps < config.recipe.steps,
                 "precision": config.precision,
                 "processes": world,
+                "accumulate": config.accumulate,
                 "seconds": {"data": round(rendered, 1), "training": round(trained, 1)},
                 "resumed_at_step": start,
             },
             "metrics": metrics,
-            "limits": LIMITS[spec.task],
+            "limits": card.limits(spec.task, config.data),
         }
-        checkpoint.save(path, model, card)
+        checkpoint.save(path, model, facts)
+        card.write_markdown(path)
     return path
 
 
@@ -210,8 +215,10 @@ def held_out(data: str, count: int) -> str | None:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="mutualformer fit", description=__doc__)
     made.add_argument("model", metavar="MODEL", help=f"one of {', '.join(registry.list_models())}")
-    made.add_argument("--data", required=True, help="synthetic:N[?seed=S] or a folder")
-    made.add_argument("--out", required=True, type=Path, help="folder for model.safetensors, model.json, logs")
+    made.add_argument("--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, or a sum A+B")
+    made.add_argument(
+        "--out", required=True, type=Path, help="folder for model.safetensors, its card (.json, .md), logs"
+    )
     made.add_argument("--recipe", default="default", help=f"one of {', '.join(RECIPES)} (default: default)")
     made.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
     made.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
@@ -220,9 +227,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--validate", help="DATA for the metrics in the card; synthetic data: 60 held-out scenes; 'none'")
     made.add_argument("--resume", action="store_true", help="go on from out/checkpoints/last.ckpt")
     made.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
-    made.add_argument("--accumulate", type=int, default=1, help="parts in which a batch is worked through")
+    made.add_argument(
+        "--accumulate", type=int, default=1, help="parts in which a batch is worked through (batch norm sees the parts)"
+    )
     made.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     made.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
+    made.add_argument("--ablation", action="store_true", help="train every fusion over --seeds and write the table")
+    made.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="S",
+        help="train once per seed (one number N: seeds 0 … N-1) below OUT and tell the spread",
+    )
+    made.add_argument("--latency", action="store_true", help="ablation table: time each fusion on this machine too")
     made.add_argument(
         "--set",
         action="append",
@@ -234,35 +252,43 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def configured(arguments: argparse.Namespace) -> FitConfig:
+    """The run that the command line describes. Raises ValueError."""
+    chosen = recipe(arguments.recipe)
+    changes = {"steps": arguments.steps, "minutes": arguments.minutes, "batch": arguments.batch}
+    chosen = dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
+    validate = arguments.validate if arguments.validate else held_out(arguments.data, 60)
+    return FitConfig(
+        model=arguments.model,
+        data=arguments.data,
+        out=arguments.out,
+        recipe=chosen,
+        seed=arguments.seed,
+        overrides=_options(arguments.options),
+        validate=None if validate == "none" else validate,
+        resume=arguments.resume,
+        precision=arguments.precision,
+        accumulate=arguments.accumulate,
+        workers=arguments.workers,
+        save_every=arguments.save_every,
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        chosen = recipe(arguments.recipe)
-        changes = {"steps": arguments.steps, "minutes": arguments.minutes, "batch": arguments.batch}
-        chosen = dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
-        validate = arguments.validate if arguments.validate else held_out(arguments.data, 60)
-        path = fit(
-            FitConfig(
-                model=arguments.model,
-                data=arguments.data,
-                out=arguments.out,
-                recipe=chosen,
-                seed=arguments.seed,
-                overrides=_options(arguments.options),
-                validate=None if validate == "none" else validate,
-                resume=arguments.resume,
-                precision=arguments.precision,
-                accumulate=arguments.accumulate,
-                workers=arguments.workers,
-                save_every=arguments.save_every,
-            )
-        )
+        config = configured(arguments)
+        if arguments.ablation or arguments.seeds:
+            from train.ablation import run
+
+            return run(config, arguments.seeds, arguments.ablation, arguments.latency)
+        path = fit(config)
     except (ValueError, DataError, PretrainedUnavailable) as error:
         print(f"fit: {error}", file=sys.stderr)
         return 1
     if int(os.environ.get("RANK", "0")) == 0:
-        card = checkpoint.read_card(path)
-        print(json.dumps({"checkpoint": str(path), "metrics": card["metrics"]}, indent=2))
+        metrics = checkpoint.read_card(path)["metrics"]
+        print(json.dumps({"checkpoint": str(path), "metrics": metrics}, indent=2))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.item import Frames
+from runtime.files import write_bytes
+from train.data.item import Item
 
 CELL = 160  # pixels
 
@@ -47,15 +48,48 @@ def depth_colours(metres: NDArray[Any], tail: float = 2.0) -> NDArray[np.uint8]:
     return np.where(valid[..., None], colours, 0).astype(np.uint8)
 
 
-def qualitative_grid(frames: Frames, maps: Path, path: Path, count: int = 8) -> None:
-    """Rows of colour, depth, truth and prediction (``maps/NAME.png``) for frames spread over the dataset."""
+def grid_indices(count: int, most: int = 8) -> list[int]:
+    """Frames to show, spread over a dataset of ``count``."""
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
+
+
+def qualitative_grid(shown: Sequence[tuple[Item, NDArray[np.uint8]]], path: Path) -> None:
+    """Rows of colour, depth, truth and prediction; ``shown``: frames with their maps, uint8 (H, W)."""
     rows = []
-    for index in np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)):
-        item = frames[int(index)]
-        predicted = cv2.imread(str(maps / f"{item.name}.png"), cv2.IMREAD_GRAYSCALE)
+    for item, predicted in shown:
         truth = item.mask if item.mask is not None else np.zeros(item.rgb.shape[:2], np.uint8)
         cells = [item.rgb[..., ::-1], depth_colours(item.depth, tail=1.0)[..., ::-1]]
         cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) for grey in (truth, predicted)]
         rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
+    write_picture(path, np.vstack(rows))
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """(H, W) or (H, W, 3) BGR uint8 as PNG, a whole file or none."""
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise ValueError(f"{path}: cannot encode a picture of shape {image.shape}")
+    write_bytes(path, data.tobytes())
+
+
+def spread_chart(
+    groups: Mapping[str, Mapping[str, Sequence[float]]], titles: Mapping[str, str], path: Path, heading: str
+) -> None:
+    """One panel a metric: every run a dot, mean and standard deviation beside; ``groups``: arm → metric → values."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.9 * len(titles), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(heading, fontsize=10)
+    for axes, (metric, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+        for place, values in enumerate(group[metric] for group in groups.values()):
+            axes.plot([place - 0.12] * len(values), values, "o", ms=4, alpha=0.55)
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            axes.errorbar(place + 0.12, float(np.mean(values)), yerr=spread, fmt="_", ms=14, capsize=4, color="black")
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(groups)), [name.replace("+", "\n+ ") for name in groups], fontsize=7, rotation=20)
+        axes.grid(axis="y", alpha=0.3)
+        axes.margins(x=0.2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.vstack(rows))
+    figure.savefig(path, dpi=150)

@@ -13,6 +13,7 @@ class Recipe:
 
     ``steps``: optimiser steps. ``batch``: global, over all processes and accumulation. ``stages``: (share of the run
     at which it starts, side in pixels of square training pictures, a multiple of 32); () = the model's input size.
+    ``multi_scale``: factors on the side, one drawn for each step; () = none.
     ``learning_rate``: peak of a cycle that warms up over ``warmup`` of the run and falls as a cosine to
     ``final`` · peak. ``backbone_lr``: factor on the backbones' rate (below 1 for pretrained ones).
     ``ema``: decay of the averaged weights that are saved, 0 = none. ``minutes``: time budget, 0 = none; a run
@@ -24,6 +25,7 @@ class Recipe:
     batch: int
     learning_rate: float
     stages: tuple[tuple[float, int], ...] = ()
+    multi_scale: tuple[float, ...] = ()
     warmup: float = 0.1
     final: float = 0.01
     weight_decay: float = 0.02
@@ -64,6 +66,7 @@ RECIPES = {
             batch=32,
             learning_rate=0.05,
             stages=(),
+            multi_scale=(224 / 352, 256 / 352, 288 / 352, 320 / 352, 1.0),  # F3Net's sides at 352
             warmup=0.5,
             final=0.0,
             weight_decay=5e-4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,19 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.contract import Contract
+from runtime.files import replacing
 from runtime.preprocess import prepare
+from train.data.corrupt import corrupt_reid
 from train.data.item import DataError
 from train.data.reid_spec import ReidData
 from train.data.spec import open_data
+from train.metrics import standard_error
 
 if TYPE_CHECKING:
     from train.evaluate import Predict
 
 RANKS = (1, 5, 10)
+REID_METRICS = ("map", *(f"r{rank}" for rank in RANKS))
 
 
 def reid_metrics(
@@ -30,10 +35,11 @@ def reid_metrics(
 ) -> dict[str, Any]:
     """``features`` (N, F); ``query`` and ``gallery`` are row numbers. Ranked by Euclidean distance, ties by row.
 
-    A query without an answer from another camera is skipped, as the protocol has it.
+    A query without an answer from another camera is skipped, as the protocol has it. ``standard_error`` is over
+    identities (queries of one identity share their answers); left out for one identity.
     """
     found = np.asarray(features, np.float64)
-    precisions, first_hits = [], []
+    precisions, first_hits, asked = [], [], []
     for row in query:
         other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
         rows = gallery[other]
@@ -45,11 +51,18 @@ def reid_metrics(
         places = np.flatnonzero(right)
         precisions.append(float((np.arange(1, len(places) + 1) / (places + 1)).mean()))
         first_hits.append(int(places[0]))
+        asked.append(int(identities[row]))
     if not precisions:
         raise DataError("no query has an answer from another camera, expected identities seen by two cameras or more")
-    hits = np.array(first_hits)
-    scores = {f"r{rank}": float((hits < rank).mean()) for rank in RANKS}
-    return {"map": float(np.mean(precisions)), **scores, "queries": len(precisions), "gallery": len(gallery)}
+    each = {"map": np.array(precisions)} | {f"r{rank}": np.array(first_hits) < rank for rank in RANKS}
+    scores: dict[str, Any] = {name: float(values.mean()) for name, values in each.items()}
+    scores |= {"queries": len(precisions), "gallery": len(gallery)}
+    who = np.array(asked)
+    groups = [who == identity for identity in np.unique(who)]
+    if len(groups) > 1:
+        errors = {name: standard_error(np.array([v[g].mean() for g in groups])) for name, v in each.items()}
+        scores["standard_error"] = {"over": "identities", **errors}
+    return scores
 
 
 def extract(contract: Contract, predict: Predict, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
@@ -62,11 +75,16 @@ def extract(contract: Contract, predict: Predict, data: ReidData, batch: int = 1
     return np.concatenate(parts)
 
 
-def evaluate_reid(contract: Contract, predict: Predict, data: str, out: Path | None = None) -> dict[str, Any]:
-    """mAP and CMC of a predictor on DATA; ``out``: also keep the features there."""
+def evaluate_reid(
+    contract: Contract, predict: Predict, data: str, out: Path | None = None, how: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """mAP and CMC of a predictor on DATA; ``out``: also keep the features there; ``how``: modalities to spoil first."""
     opened: Any = open_data(data, "reid", contract.input_size)
+    if how:
+        opened = corrupt_reid(opened, how)
     features = extract(contract, predict, opened)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        np.savez(out / "features.npz", features=features, identities=opened.identities, cameras=opened.cameras)
+        with replacing(out / "features.npz") as beside:
+            np.savez(beside, features=features, identities=opened.identities, cameras=opened.cameras)
     return reid_metrics(features, opened.identities, opened.cameras, opened.query, opened.gallery)

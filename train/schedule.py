@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from train.recipes import Recipe
 
 # How much of the budget a run may lag behind its plan before the clock takes over: starting up is not being slow.
@@ -52,9 +54,13 @@ class Schedule:
         clock = (self.elapsed() / (60 * self.recipe.minutes) - SLACK) / (1 - SLACK)
         return max(planned, self._map(min(clock, 1.0), source=1)) if clock > self._map(planned, source=0) else planned
 
-    def side(self, progress: float) -> int:
-        """Side in pixels of the training pictures."""
-        return [side for start, side in self.stages if progress >= start][-1]
+    def side(self, progress: float, step: int = 0) -> int:
+        """Side in pixels of the training pictures; with ``recipe.multi_scale`` a multiple of 32 drawn by ``step``."""
+        side = [side for start, side in self.stages if progress >= start][-1]
+        if not self.recipe.multi_scale:
+            return side
+        drawn = np.random.default_rng([8, step]).integers(len(self.recipe.multi_scale))  # alike in every process
+        return max(32, round(side * self.recipe.multi_scale[int(drawn)] / 32) * 32)
 
     def rate(self, progress: float) -> float:
         """Factor on the learning rate: linear warm-up, then half a cosine down to ``final``."""

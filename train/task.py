@@ -79,11 +79,16 @@ class TrainingTask(lightning.LightningModule):
         return found["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take the step just made into the average, once."""
         if self.average is not None and self.global_step > self.stepped:
             self.stepped = self.global_step
             self.average.update(self.model, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._follow()  # callbacks that save run before on_train_batch_end
         checkpoint["rng"] = torch.get_rng_state()
         checkpoint["stepped"] = self.stepped
         if self.average is not None:
@@ -96,9 +101,15 @@ class TrainingTask(lightning.LightningModule):
                 self.average.state[name].copy_(value)
         self._rng = checkpoint["rng"]
 
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Weights and average of a Lightning checkpoint, without a trainer."""
+        self.load_state_dict(checkpoint["state_dict"])
+        self.on_load_checkpoint(checkpoint)
+
     def on_train_start(self) -> None:
         if self.average is not None:
-            self.average.state = {name: value.to(self.device) for name, value in self.average.state.items()}
+            ours = self.model.state_dict()  # by now on its device and in the trainer's precision
+            self.average.state = {name: value.to(ours[name]) for name, value in self.average.state.items()}
         if hasattr(self, "_rng"):  # only now: setting the loop up draws random numbers too
             torch.set_rng_state(self._rng.cpu())
 

@@ -22,6 +22,7 @@ from runtime import engine_card, session
 from runtime.preprocess import prepare
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
+from train.checkpoint import read_card
 from train.data.spec import open_data
 
 DATA = "synthetic:16?seed=11"
@@ -115,6 +116,10 @@ def test_models_and_their_report(unpacked: Path, nano: ModelFiles) -> None:
     assert counts["fp16"] == len(report["int8"]["kept_fp16"]) >= len(report["int8"]["cda"]) == 2
     assert set(report["int8"]["cda"].values()) == {"Half"}
     assert "calibration" not in report["fp16"]
+    page = (unpacked / "models" / "model.md").read_text()  # the checkpoint's card, and where the INT8 scales come from
+    assert page.startswith("# sod-nano\n")
+    assert read_card(nano.checkpoint)["weights_sha256"] in page
+    assert DATA in page.split("## Calibration")[1]
 
 
 def test_kernels_are_for_the_device_alone(unpacked: Path) -> None:

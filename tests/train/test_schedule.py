@@ -41,6 +41,14 @@ def test_the_clock_takes_over_only_when_late_and_always_finishes():
     assert schedule.progress(50) == 1.0
 
 
+def test_multi_scale_draws_every_size_and_the_same_one_for_a_step():
+    schedule = Schedule(recipe("f3net"), 320)
+    sides = [schedule.side(0.3, step) for step in range(60)]
+    assert set(sides) == {192, 224, 256, 288, 320}
+    assert sides == [Schedule(recipe("f3net"), 320).side(0.9, step) for step in range(60)]
+    assert Schedule(PLAN, 320).side(0.9, 5) == 128
+
+
 @pytest.mark.parametrize("stages", [((0.1, 64),), ((0.0, 64), (0.0, 96)), ((0.0, 60),)])
 def test_refuses_malformed_stages(stages):
     with pytest.raises(ValueError, match="expected"):

@@ -17,6 +17,8 @@ from train.schedule import Schedule
 class BatchSource(Protocol):
     """Makes the samples ``slots`` of optimiser step ``step`` at the given side in pixels, stacked."""
 
+    def __len__(self) -> int: ...
+
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]: ...
 
 
@@ -27,6 +29,9 @@ class SodBatches:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
         self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
     def index(self, step: int, slot: int) -> int:
         """Every frame once per epoch, in an order that depends on the epoch."""
@@ -69,7 +74,7 @@ class _Stream(IterableDataset[dict[str, torch.Tensor]]):
         while True:  # the loader takes from its workers in turn, so parts arrive in order
             step, position = divmod(part, self.accumulate)
             first = (position * self.world + self.rank) * self.micro
-            side = self.schedule.side(min(self.schedule.progress(step), 1.0))
+            side = self.schedule.side(min(self.schedule.progress(step), 1.0), step)
             made = self.source.make(step, range(first, first + self.micro), side)
             yield {name: torch.from_numpy(value) for name, value in made.items()}
             part += workers
@@ -87,4 +92,10 @@ def loader(
 ) -> DataLoader[dict[str, torch.Tensor]]:
     """Endless batches from optimiser step ``start``; ``batch`` is global."""
     stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
+    if workers:
+        import cv2
+
+        # Workers are forked. OpenCV's threads do not come along, and a worker that waits for them waits forever: this
+        # ends them first (a second training in one process, or one after an evaluation, has started them).
+        cv2.setNumThreads(1)
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None)

@@ -56,6 +56,9 @@ class ReidBatches:
             )
         self.members = [np.flatnonzero(self.label_of == label) for label in range(self.num_classes)]
 
+    def __len__(self) -> int:
+        return len(self.data)
+
     def index(self, step: int, slot: int) -> int:
         """Sample of ``slot`` in ``step``: slots 4k … 4k + 3 show one identity."""
         groups = self.batch // PER_IDENTITY

@@ -2,7 +2,8 @@
 
 RGBN300-style folders hold ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (one of them is enough where
 only that part is needed); a file is named ``IDENTITY_cCAMERA…`` and holds its spectra side by side, RGB first and NIR
-second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them).
+second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them). The three may lie in a subfolder
+``rgbir/``, as those two have it.
 """
 
 from __future__ import annotations
@@ -68,6 +69,17 @@ def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
     return ReidData(sample, located[:, 0], located[:, 1], query, np.arange(len(source)))
 
 
+def is_reid(folder: Path) -> bool:
+    """Whether ``folder`` holds one of the parts of a ReID set."""
+    return any((folder / part).is_dir() for part in SPLITS.values())
+
+
+def find_root(root: Path) -> Path:
+    """Where the parts of a ReID set lie: ``root`` or its subfolder rgbir."""
+    below = root / "rgbir"
+    return below if not is_reid(root) and is_reid(below) else root
+
+
 def _files(folder: Path) -> list[tuple[Path, int, int]]:
     found = []
     for path in sorted(folder.iterdir()):
@@ -83,11 +95,22 @@ def _files(folder: Path) -> list[tuple[Path, int, int]]:
     return found
 
 
+def read_spectra(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """RGB and NIR, (H, W, 3) uint8 each, from one file with two or three spectra side by side. Raises DataError."""
+    image = read_rgb(path)
+    count = 3 if image.shape[1] % 3 == 0 and image.shape[1] >= 3 * image.shape[0] else 2
+    width = image.shape[1] // count
+    if width * count != image.shape[1]:
+        raise DataError(f"{path}: is {image.shape[1]} pixels wide, expected spectra of equal width side by side")
+    rgb, nir = (np.ascontiguousarray(image[:, i * width : (i + 1) * width]) for i in range(2))
+    return rgb, nir
+
+
 def folder(root: Path, split: str) -> ReidData:
     """``split``: "train", or "test" = query + bounding_box_test."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected one with bounding_box_train, query, bounding_box_test")
-    parts = {}
+    root, parts = find_root(root), {}
     for part in ("train",) if split == "train" else ("query", "gallery"):
         place = root / SPLITS[part]
         if not place.is_dir():
@@ -97,12 +120,7 @@ def folder(root: Path, split: str) -> ReidData:
 
     def sample(index: int) -> ReidItem:
         path, identity, camera = listed[index]
-        image = read_rgb(path)
-        count = 3 if image.shape[1] % 3 == 0 and image.shape[1] >= 3 * image.shape[0] else 2
-        width = image.shape[1] // count
-        if width * count != image.shape[1]:
-            raise DataError(f"{path}: is {image.shape[1]} pixels wide, expected spectra of equal width side by side")
-        rgb, nir = (np.ascontiguousarray(image[:, i * width : (i + 1) * width]) for i in range(2))
+        rgb, nir = read_spectra(path)
         return ReidItem(rgb, nir, identity, camera, path.stem)
 
     asked = np.arange(len(parts["query"])) if split == "test" else np.arange(0)
@@ -114,12 +132,22 @@ def folder(root: Path, split: str) -> ReidData:
 def open_reid(
     text: str, kind: str, body: str, options: dict[str, str], size: tuple[int, int] | None, split: str = "test"
 ) -> ReidData:
-    """DATA for the ReID task: ``synthetic:IDENTITIES[?seed=S]`` or a folder."""
-    unknown = sorted(set(options) - ({"seed"} if kind == "synthetic" else set()))
-    if unknown or kind == "sample":
-        raise DataError(f"data {text!r}: expected synthetic:IDENTITIES[?seed=S] or an RGBN300-style folder for ReID")
+    """DATA for the ReID task: ``synthetic:IDENTITIES[?seed=S]``, a folder, or ``reid:ROOT/NAME``."""
+    unknown = sorted(set(options) - ({"seed"} if kind == "synthetic" else {"split"}))
+    if unknown or kind in ("sample", "rgbd"):
+        raise DataError(
+            f"data {text!r}: expected synthetic:IDENTITIES[?seed=S], an RGBN300-style folder or reid:ROOT/NAME for ReID"
+        )
+    split = options.get("split", split)
     if kind == "synthetic":
         if not body.isdigit() or not options.get("seed", "0").isdigit():
             raise DataError(f"data {text!r}: expected whole numbers, as in synthetic:100?seed=1")
         return synthetic(SyntheticIdentities(int(body), int(options.get("seed", "0")), size or (128, 128)))
+    if kind == "reid":
+        from train.data import sets
+
+        root, _, name = body.rpartition("/")
+        if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
+            raise DataError(f"data {text!r}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
+        return folder(sets.locate(Path(root or "."), name.lower(), split)[0], split)
     return folder(Path(body), split)

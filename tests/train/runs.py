@@ -1,0 +1,24 @@
+"""Trainings as small as they can be, for either task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from train.fit import FitConfig
+from train.recipes import Recipe
+
+DATA = {"sod": "synthetic:16?seed=7", "reid": "synthetic:4?seed=7"}
+HELD_OUT = {"sod": "synthetic:6?seed=8", "reid": "synthetic:4?seed=8"}
+MODELS = {"sod": "sod-nano", "reid": "reid-tiny"}
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "sod": {"input_size": [32, 64]},
+    "reid": {"input_size": [32, 32], "depth": 1, "dim": 24},
+}
+
+
+def tiny(task: str, out: Path, steps: int = 3, batch: int = 8, **changes: Any) -> FitConfig:
+    """A run of seconds: ``steps`` steps of ``batch`` at 32 pixels."""
+    recipe = Recipe("tiny", steps=steps, batch=batch, learning_rate=2e-3, stages=((0.0, 32),), warmup=0.2)
+    settings = {"overrides": OVERRIDES[task], "workers": 0, "save_every": 1000, **changes}
+    return FitConfig(MODELS[task], DATA[task], out, recipe, **settings)

@@ -1,0 +1,117 @@
+"""The ablation: equal arms, one table with the spread, and a second call that repeats nothing."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import statistics
+
+import pytest
+import torch
+
+from tests.train.runs import HELD_OUT, tiny
+from train import ablation, checkpoint, registry
+from train.fit import FitError
+from train.fusion import FUSIONS
+from train.tables import COLUMNS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Four fusions, two seeds, one step."""
+    config = tiny("sod", tmp_path_factory.mktemp("ablation"), steps=1, validate=HELD_OUT["sod"])
+    assert ablation.run(config, [0, 3], ablation=True, latency=True) == 0
+    return config
+
+
+def test_the_table_is_made_of_the_runs(study):
+    result = json.loads((study.out / "ablation.json").read_text())
+    assert tuple(result["arms"]) == FUSIONS
+    assert result["seeds"] == [0, 3]
+    assert len({arm["params"] for arm in result["arms"].values()}) == 1
+    for fusion, arm in result["arms"].items():
+        for name in COLUMNS["sod"]:
+            values = []
+            for seed in (0, 3):
+                card = checkpoint.read_card(study.out / f"{fusion}-seed{seed}" / "model.safetensors")
+                assert card["overrides"]["fusion"] == fusion
+                assert card["recipe"]["minutes"] == 0
+                values.append(card["metrics"][name])
+                assert card["metrics"]["over_seeds"][name] == arm["metrics"][name]
+            assert arm["metrics"][name]["mean"] == pytest.approx(statistics.fmean(values), abs=1e-12)
+            assert arm["metrics"][name]["std"] == pytest.approx(statistics.stdev(values), abs=1e-12)
+        assert result["latency"]["arms"][fusion]["p50_ms"] > 0
+    gap = [result["arms"]["cda"]["runs"][s]["mae"] - result["arms"]["concat"]["runs"][s]["mae"] for s in ("0", "3")]
+    assert result["arms"]["cda"]["minus_concat"]["mae"]["mean"] == pytest.approx(statistics.fmean(gap), abs=1e-12)
+
+
+def test_arms_differ_in_the_operator_alone(study):
+    """The same seed draws the same first weights; after a step the arms have gone different ways."""
+    starts, ends = [], []
+    for fusion in FUSIONS:
+        torch.manual_seed(0)
+        starts.append(registry.build("sod-nano", input_size=[32, 64], fusion=fusion).state_dict())
+        ends.append(checkpoint.load(study.out / f"{fusion}-seed0" / "model.safetensors").state_dict())
+    for other in starts[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in starts[0].items())
+    assert any(not torch.equal(value, ends[2][name]) for name, value in ends[0].items())
+
+
+def test_files_for_people_and_programs(study):
+    rows = list(csv.DictReader((study.out / "ablation.csv").open()))
+    assert len(rows) == 2 * len(FUSIONS)
+    text = (study.out / "ablation.md").read_text()
+    assert all(f"| {fusion} |" in text for fusion in FUSIONS)
+    assert "no time budget" in text
+    assert (study.out / "ablation.png").read_bytes()[:4] == b"\x89PNG"
+    page = (study.out / "cda-seed3" / "model.md").read_text()
+    assert "over training seeds 0, 3" in page
+
+
+def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(study, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr(ablation, "fit", lambda config: trained.append(config.out.name))
+    before = (study.out / "ablation.csv").read_bytes()
+    assert ablation.run(study, [0, 3], ablation=True) == 0
+    assert trained == []
+    assert (study.out / "ablation.csv").read_bytes() == before
+    weights = study.out / "concat-seed3" / "model.safetensors"
+    hidden = weights.rename(weights.with_suffix(".hidden"))
+    with pytest.raises(checkpoint.CheckpointError):  # the stand-in for fit makes no file
+        ablation.run(study, [0, 3], ablation=True)
+    hidden.rename(weights)
+    assert trained == ["concat-seed3"]
+    assert "7 of 8 runs are finished" in capsys.readouterr().err
+
+
+def test_budget_by_the_clock_is_off_and_said(study, monkeypatch, capsys):
+    timed = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, minutes=5.0))
+    assert ablation.run(timed, [0, 3], ablation=True) == 0
+    assert "time budget of 5 min is off: runs are compared at equal steps (1)" in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared_is_refused(study, tmp_path, monkeypatch):
+    def refused(message, numbers=(0, 3), arms=True, **changes):
+        with pytest.raises(FitError, match=message):
+            ablation.run(dataclasses.replace(study, **changes), numbers, arms)
+
+    refused("held-out data: give --validate", validate=None)
+    refused("leave --set fusion", overrides={"fusion": "cda"})
+    refused("expected different seeds", numbers=(1, 1))
+    refused(r"begun with recipe\.steps = 1, now 2", recipe=dataclasses.replace(study.recipe, steps=2))
+    refused("leave --resume away", resume=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused("under torchrun into OUT/FUSION-seedS")
+
+
+def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path):
+    config = tiny("reid", tmp_path, steps=1, validate=HELD_OUT["reid"])
+    assert ablation.run(config, [2], ablation=False) == 0
+    result = json.loads((tmp_path / "seeds.json").read_text())
+    assert result["seeds"] == [0, 1]
+    assert list(result["arms"]) == ["cda"]
+    assert set(result["arms"]["cda"]["metrics"]) == {"map", "r1", "r5", "r10"}
+    assert "standard error over identities" in (tmp_path / "cda-seed0" / "model.md").read_text()

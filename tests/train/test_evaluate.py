@@ -1,0 +1,258 @@
+"""One evaluation for every format: against the metrics' own libraries, across formats, and with modalities spoilt."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import cv2
+import numpy as np
+import py_sod_metrics
+import pytest
+import torch
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
+
+from runtime.contract import Contract
+from tests.conftest import ModelFiles
+from tests.train.runs import OVERRIDES
+from tests.train.scenes import write_rgbd
+from train import checkpoint, evaluate, registry
+from train.data import corrupt
+from train.data.item import DataError
+from train.data.spec import open_data
+from train.metrics import sod_metrics
+from train.reid_evaluation import evaluate_reid, reid_metrics
+from train.tables import results_table
+
+DATA = "synthetic:10?seed=21"
+
+
+def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, capsys):
+    """On files of their own size, not the model's: the maps that evaluate wrote, scored by PySODMetrics itself."""
+    folder = write_rgbd(tmp_path / "set", count=6, size=(50, 70))
+    out = tmp_path / "out"
+    arguments = [str(nano.checkpoint), "--data", str(folder), "--out", str(out), "--maps", "--json"]
+    assert evaluate.main(arguments) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"].values()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        metrics = [py_sod_metrics.Smeasure(), py_sod_metrics.Fmeasure(), py_sod_metrics.Emeasure()]
+        metrics.append(py_sod_metrics.MAE())
+    for path in sorted((folder / "GT").iterdir()):
+        predicted = cv2.imread(str(out / "set" / "maps" / path.name), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert predicted.shape == mask.shape == (50, 70)
+        for metric in metrics:
+            metric.step(pred=predicted, gt=mask)
+    s, f, e, mae = (metric.get_results() for metric in metrics)
+    direct = {"s_measure": s["sm"], "max_f": f["fm"]["curve"].max(), "max_e": e["em"]["curve"].max(), "mae": mae["mae"]}
+    for name, value in direct.items():
+        assert found[name] == pytest.approx(float(value), abs=1e-6), name
+    assert found["images"] == 6
+    assert (out / "table.md").read_text().startswith("| data | images | S ↑ | max F ↑ | max E ↑ | MAE ↓ |")
+    for picture in ("precision_recall.png", "set/examples.png"):
+        assert (out / picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_maps_are_written_on_request_only(nano: ModelFiles, tmp_path, capsys):
+    arguments = [str(nano.checkpoint), "--data", "synthetic:2?seed=3"]
+    assert evaluate.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert not list(tmp_path.rglob("maps"))
+    assert evaluate.main([*arguments, "--maps"]) == 1
+    assert "--maps needs --out" in capsys.readouterr().err
+
+
+def test_standard_error_is_of_the_mean_over_images():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random((20, 30)), np.where(rng.random((20, 30)) > 0.7, 255, 0).astype(np.uint8)) for _ in range(5)]
+    each = [sod_metrics([pair]) for pair in pairs]
+    together = sod_metrics(pairs)
+    for name in ("s_measure", "mae"):
+        values = np.array([one[name] for one in each])
+        assert together[name] == pytest.approx(values.mean(), abs=1e-9)
+        assert together["standard_error"][name] == pytest.approx(values.std(ddof=1) / np.sqrt(5), abs=1e-9)
+    assert "standard_error" not in each[0]
+
+
+@pytest.fixture(scope="module")
+def onnx_precisions(nano: ModelFiles, tmp_path_factory):
+    from export.convert import convert, save_checked
+    from export.to_trt import read_onnx
+
+    files = {"fp32": nano.onnx}
+    for precision in ("fp16", "int8"):
+        files[precision] = tmp_path_factory.mktemp("evaluate") / f"{precision}.onnx"
+        save_checked(convert(*read_onnx(nano.onnx), precision, "synthetic:16?seed=9")[0], files[precision])
+    return files
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
+def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
+    reference = evaluate.evaluate(*evaluate.open_predictor(nano.checkpoint), DATA)
+    contract, predict = evaluate.open_predictor(onnx_precisions[precision])
+    assert contract.precision == precision
+    found = evaluate.evaluate(contract, predict, DATA)
+    for name in ("s_measure", "max_f", "max_e", "mae"):
+        assert found[name] == pytest.approx(reference[name], abs=tolerance), name
+
+
+def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
+    """No GPU here: what matters is that the engine's session answers for it and nothing else differs."""
+    import runtime.session
+
+    contract = Contract("sod", "sod-nano", (32, 32))
+
+    class Stand:
+        def __init__(self):
+            self.contract = contract
+
+        def run(self, rgb, depth):
+            return {"saliency": (rgb.mean(axis=3) / 255).astype(np.float32)}
+
+    opened = []
+    monkeypatch.setattr(runtime.session, "load", lambda path: opened.append(path) or Stand())
+    found = evaluate.evaluate(*evaluate.open_predictor(tmp_path / "model.engine"), DATA)
+    assert [path.name for path in opened] == ["model.engine"]
+    direct = evaluate.evaluate(contract, lambda inputs: (inputs["rgb"].mean(axis=3) / 255).astype(np.float32), DATA)
+    assert found == direct
+
+
+def reid_labels(rng, count=60, people=7, cameras=3):
+    return rng.integers(0, people, count), rng.integers(0, cameras, count)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_map_and_cmc_agree_with_torchmetrics(seed):
+    rng = np.random.default_rng(seed)
+    identities, cameras = reid_labels(rng)
+    features = rng.normal(size=(60, 16)) + 1.5 * np.eye(16)[identities]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    query, gallery = np.arange(20), np.arange(20, 60)
+    found = reid_metrics(features, identities, cameras, query, gallery)
+
+    asked, similarity, right = [], [], []
+    for row in query:
+        for column in gallery:
+            same = identities[row] == identities[column]
+            if same and cameras[row] == cameras[column]:
+                continue  # the protocol: what the asking camera saw of the asked does not count
+            asked.append(row)
+            similarity.append(features[row] @ features[column] + 1.5)  # torchmetrics drops scores ≤ 0
+            right.append(same)
+    arguments = torch.tensor(similarity, dtype=torch.float64), torch.tensor(right)
+    metrics = {"map": RetrievalMAP(empty_target_action="skip")}
+    metrics |= {f"r{k}": RetrievalHitRate(empty_target_action="skip", top_k=k) for k in (1, 5, 10)}
+    for name, metric in metrics.items():
+        metric.update(*arguments, indexes=torch.tensor(np.array(asked)))
+        assert found[name] == pytest.approx(float(metric.compute()), abs=1e-6), name
+    answered = {row for row, answer in zip(asked, right, strict=True) if answer}
+    assert found["queries"] == len(answered)
+
+
+def test_standard_error_of_reid_is_over_identities():
+    rng = np.random.default_rng(1)
+    identities, cameras = np.arange(60) % 7, np.arange(60) % 3
+    features = rng.normal(size=(60, 4))
+    rows = np.arange(60)
+    found = reid_metrics(features, identities, cameras, rows, rows)
+    each = [
+        reid_metrics(features, identities, cameras, np.flatnonzero(identities == one), rows)["map"]
+        for one in np.unique(identities)
+    ]
+    assert found["standard_error"]["map"] == pytest.approx(np.std(each, ddof=1) / np.sqrt(len(each)), abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def reid_files(tmp_path_factory):
+    from export.to_onnx import export_onnx
+
+    folder = tmp_path_factory.mktemp("reid")
+    torch.manual_seed(0)
+    weights = checkpoint.save(folder / "m.safetensors", registry.build("reid-tiny", **OVERRIDES["reid"]), {})
+    export_onnx(checkpoint.load(weights), folder / "m.onnx")
+    return weights, folder / "m.onnx"
+
+
+def test_reid_formats_agree(reid_files, tmp_path, capsys):
+    found = []
+    for path in reid_files:
+        arguments = [
+            str(path),
+            "--data",
+            "synthetic:5?seed=2",
+            "--json",
+            "--maps",
+            "--out",
+            str(tmp_path / path.suffix),
+        ]
+        assert evaluate.main(arguments) == 0
+        found += json.loads(capsys.readouterr().out)["results"].values()
+        assert np.load(next((tmp_path / path.suffix).rglob("features.npz")))["features"].shape == (60, 72)
+    for name in ("map", "r1", "r5", "r10"):
+        assert found[0][name] == pytest.approx(found[1][name], abs=1e-6), name
+
+
+def test_the_papers_row_stands_under_a_standard_set():
+    ours = {"s_measure": 0.5, "max_f": 0.4, "max_e": 0.6, "mae": 0.1, "images": 500}
+    text = results_table({"rgbd:/r/nju2k": ours, "rgbd:/r/sip": {**ours, "images": 900}, "/x/y": ours}, "sod")
+    lines = text.splitlines()
+    assert lines[2] == "| nju2k | 500 | 0.500 | 0.400 | 0.600 | 0.100 |"
+    assert lines[3] == "| – the paper | 500 | 0.922 | 0.923 | 0.954 | 0.032 |"
+    assert lines[6].startswith("| y | 500 |")
+    assert "sip: 900 of 929 images, so the two rows do not compare" in text
+    reid = {"map": 0.5, "r1": 0.4, "r5": 0.6, "r10": 0.7, "queries": 9}
+    assert "rgbn300: the paper's numbers are not in" in results_table({"reid:/r/rgbn300": reid}, "reid")
+
+
+def test_probe_reports_what_each_modality_is_worth(nano: ModelFiles, tmp_path, capsys):
+    assert evaluate.main([str(nano.checkpoint), "--data", DATA, "--probe", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    (spoilt,) = json.loads((tmp_path / "metrics.json").read_text())["probe"].values()
+    assert list(spoilt) == list(corrupt.PROBES["sod"])
+    assert all(how in printed for how in spoilt)
+    single = [str(nano.checkpoint), "--data", DATA, "--corrupt", "depth=zero", "--json"]
+    assert evaluate.main(single) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"].values()
+    assert found == spoilt["depth=zero"]
+
+
+def test_shuffling_gives_every_frame_another_ones_depth():
+    frames = open_data("synthetic:7?seed=1", size=(32, 32))
+    spoilt = corrupt.CorruptFrames(frames, {"depth": "shuffle"})
+    plain = [frames[i].depth for i in range(7)]
+    taken = [next(j for j in range(7) if np.array_equal(spoilt[i].depth, plain[j])) for i in range(7)]
+    assert sorted(taken) == list(range(7))
+    assert all(i != j for i, j in enumerate(taken))
+    assert np.array_equal(spoilt[2].rgb, frames[2].rgb)
+    zeroed = corrupt.CorruptFrames(frames, {"depth": "zero", "rgb": "zero"})[0]
+    assert not zeroed.depth.any()
+    assert set(np.unique(zeroed.rgb)) == {128}
+
+
+def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
+    data = open_data("synthetic:6?seed=3", "reid", (32, 32))
+    spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
+    sources = [next(j for j in range(72) if np.array_equal(spoilt[i].nir, data[j].nir)) for i in range(len(data))]
+    assert sorted(sources) == list(range(72))
+    for i, source in enumerate(sources):
+        assert data.identities[source] != data.identities[i]
+        assert np.array_equal(spoilt[i].rgb, data[i].rgb)
+
+    shown = {data[i].nir.tobytes(): data[i].identity for i in range(len(data))}
+
+    def knows_nir(inputs):
+        return np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in inputs["nir"]])
+
+    contract = Contract("reid", "reid-tiny", (32, 32))
+    clean = evaluate_reid(contract, knows_nir, "synthetic:6?seed=3")
+    wrong = evaluate_reid(contract, knows_nir, "synthetic:6?seed=3", how={"nir": "shuffle"})
+    assert clean["map"] == 1.0
+    assert wrong["map"] < 0.5
+
+
+@pytest.mark.parametrize("text", ["depth", "depth=half", "nir=zero", "depth=zero,depth=zero", ""])
+def test_unknown_corruptions_are_refused(text):
+    with pytest.raises(DataError, match="expected rgb or depth once each"):
+        corrupt.parse(text, "sod")
+    with pytest.raises(DataError, match="expected at least two"):
+        corrupt.CorruptFrames(open_data("synthetic:1"), {"depth": "shuffle"})

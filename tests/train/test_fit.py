@@ -1,0 +1,113 @@
+"""Training as a function: seeds, plans, recipes at a small size, and what the card says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train.runs import DATA, HELD_OUT, tiny
+from train import checkpoint, fit, plan
+from train.fit import FitError
+from train.recipes import recipe
+
+
+def same(a, b):
+    left, right = load_file(a), load_file(b)
+    return all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+@pytest.mark.parametrize("task", ["sod", "reid"])
+def test_a_seed_is_a_model(tmp_path, task):
+    cv2.setNumThreads(2)  # threads that a forked worker must not wait for
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)
+    first = fit.fit(tiny(task, tmp_path / "a", steps=2))
+    torch.manual_seed(99)  # whatever was drawn before must not matter
+    again = fit.fit(tiny(task, tmp_path / "b", steps=2, workers=2))  # nor how many prepare the batches
+    other = fit.fit(tiny(task, tmp_path / "c", steps=2, seed=1))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_run_is_resumed_only_as_it_was_begun(tmp_path):
+    config = tiny("sod", tmp_path, steps=2, save_every=1)
+    fit.fit(config)
+    changed = dataclasses.replace(config, resume=True, seed=4, recipe=dataclasses.replace(config.recipe, batch=4))
+    with pytest.raises(FitError, match=r"begun with recipe\.batch = 8, now 4; seed = 0, now 4"):
+        fit.fit(changed)
+    (tmp_path / plan.NAME).write_text("[")
+    with pytest.raises(ValueError, match="is not a plan"):
+        fit.fit(dataclasses.replace(config, resume=True))
+    with pytest.raises(FitError, match="nothing to resume from"):
+        fit.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
+
+
+@pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])
+def test_the_card_is_complete_and_readable(tmp_path, task, over):
+    path = fit.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
+    card = checkpoint.read_card(path)
+    assert card["data"]["train"] == DATA[task]
+    assert card["data"]["samples"] == {"sod": 16, "reid": 48}[task]
+    assert card["recipe"]["steps_done"] == 1
+    assert card["metrics"]["standard_error"]["over"] == over
+    assert "rendered" in card["limits"]
+    page = path.with_suffix(".md").read_text()
+    for heading in ("Training data", "Recipe", "Metrics", "Limits"):
+        assert f"## {heading}\n" in page
+    name = {"sod": "S-measure", "reid": "mAP"}[task]
+    value = card["metrics"][{"sod": "s_measure", "reid": "map"}[task]]
+    error = card["metrics"]["standard_error"][{"sod": "s_measure", "reid": "map"}[task]]
+    assert f"| {name} | {value:.4f} ± {error:.4f} |" in page
+    assert str(card["weights_sha256"]) in page
+
+
+@pytest.mark.slow
+def test_the_f3net_recipe_runs_on_sod_r18(tmp_path):
+    """As it is but for steps, batch and sizes: SGD, two rates, rising sizes, mixed precision, all augmentation."""
+    full = recipe("f3net")
+    assert full.optimizer == "sgd"
+    assert full.backbone_lr == pytest.approx(0.1)
+    assert full.multi_scale
+    short = dataclasses.replace(full, steps=3, batch=2, multi_scale=(0.5, 1.0, 1.5))
+    config = tiny("sod", tmp_path, overrides={"input_size": [64, 64]}, precision="bf16-mixed", save_every=3)
+    path = fit.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
+    model = checkpoint.load(path)
+    assert model.spec.name == "sod-r18"
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]
+    assert sorted({group["peak"] for group in state["param_groups"]}) == pytest.approx([0.005, 0.05])
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.0, 5e-4}
+    assert {group["momentum"] for group in state["param_groups"]} == {0.9}
+
+
+def test_pretrained_that_cannot_be_had_is_one_sentence(tmp_path, monkeypatch, capsys):
+    import timm
+
+    def unreachable(*_, **options):
+        raise OSError("no route to host") if options.get("pretrained") else AssertionError("built without asking")
+
+    build = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *a, **k: unreachable(*a, **k) if k.get("pretrained") else build(*a, **k)
+    )
+    arguments = ["sod-r18", "--data", DATA["sod"], "--out", str(tmp_path), "--set", "pretrained=true", "--steps", "1"]
+    assert fit.main([*arguments, "--set", "input_size=[32,32]", "--validate", "none"]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "resnet18" in message
+    assert "train from scratch with pretrained=False" in message
+
+
+def test_the_command_line_writes_what_it_says(tmp_path, capsys):
+    arguments = ["sod-nano", "--data", DATA["sod"], "--out", str(tmp_path), "--steps", "1", "--batch", "2"]
+    arguments += ["--minutes", "0", "--set", "input_size=[32,32]", "--workers", "0", "--validate", HELD_OUT["sod"]]
+    assert fit.main(arguments) == 0
+    out = capsys.readouterr().out  # Lightning's progress bar goes to standard output too
+    printed = json.loads(out[out.index('{\n  "checkpoint"') :])
+    assert printed["metrics"]["data"] == HELD_OUT["sod"]
+    assert {p.name for p in tmp_path.iterdir()} >= {"model.safetensors", "model.json", "model.md", "plan.json"}
+    assert fit.main([*arguments, "--set", "fusion"]) == 1
+    assert "expected option=value" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""``python -m tests.train.trainer '{"task": …}'``: one small training in a process of its own, to be killed or joined.
+
+``pause``: where to stop and wait for the kill: "step:N" after step N, "writing:N" in the middle of the N-th checkpoint,
+"finishing" before the model is written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.train.runs import tiny
+
+
+def wait_for_the_kill(marker: Path) -> None:
+    marker.write_text("here")
+    time.sleep(300)
+    raise SystemExit("nobody killed this process")
+
+
+def arrange_pause(where: str, marker: Path) -> None:
+    """Make the training stop where it is told to."""
+    import train.fit
+    from train.task import TrainingTask
+
+    kind, _, number = where.partition(":")
+    if kind == "step":
+        after = TrainingTask.on_train_batch_end
+
+        def stepped(self: TrainingTask, *arguments: Any) -> None:
+            after(self, *arguments)
+            if self.global_step == int(number):
+                wait_for_the_kill(marker)
+
+        TrainingTask.on_train_batch_end = stepped  # type: ignore[method-assign]
+    elif kind == "writing":
+        save, count = torch.save, [0]
+
+        def cut_short(value: Any, file: Any, *arguments: Any, **options: Any) -> None:
+            count[0] += 1
+            if count[0] == int(number):
+                import io
+
+                whole = io.BytesIO()
+                save(value, whole, *arguments, **options)
+                for folder in marker.parent.glob("checkpoints"):
+                    (folder / ".last.ckpt.part").write_bytes(whole.getvalue()[: whole.tell() // 2])
+                wait_for_the_kill(marker)
+            save(value, file, *arguments, **options)
+
+        torch.save = cut_short
+    elif kind == "finishing":
+        train.fit.checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
+    else:
+        raise ValueError(where)
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    torch.set_num_threads(1)
+    pause = options.pop("pause", "")
+    config = tiny(options.pop("task"), Path(options.pop("out")), **options)
+    if pause:
+        config.out.mkdir(parents=True, exist_ok=True)
+        arrange_pause(pause, config.out / "paused")
+    from train.fit import fit
+
+    fit(config)
+
+
+if __name__ == "__main__":
+    main()

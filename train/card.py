@@ -1,0 +1,55 @@
+"""The model card: what a file was trained on and how, how good it is and how sure that is, what it is not for.
+
+``checkpoint.save`` keeps it as JSON beside the weights, ``model.md`` is the same for readers; both go into ONNX
+metadata and the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.card import markdown
+from runtime.files import write_bytes, write_json
+from train.checkpoint import card_path, read_card
+
+LIMITS = {
+    "sod": "Trained on the data named here and no other; a saliency map says what stands out, not what it is.",
+    "reid": "Trained on the data named here and no other; features compare only with features of the same file.",
+}
+SYNTHETIC = (
+    "The training pictures are rendered: how well the model does on a camera of yours is not known until it is "
+    "evaluated there."
+)
+
+
+def limits(task: str, data: str) -> str:
+    """The card's limits, with what follows from the data."""
+    return f"{LIMITS[task]} {SYNTHETIC}" if data.startswith("synthetic:") else LIMITS[task]
+
+
+def write_markdown(weights: Path) -> Path:
+    """Write ``X.md`` beside ``X.safetensors`` from its card; returns the path."""
+    path = weights.with_suffix(".md")
+    write_bytes(path, markdown(read_card(weights)).encode())
+    return path
+
+
+def change(weights: Path, **changes: Any) -> None:
+    """Replace parts of the card of ``weights`` and its readable form."""
+    card = {**read_card(weights), **changes}
+    write_json(card_path(weights), json.loads(json.dumps(card)))
+    write_markdown(weights)
+
+
+def over_seeds(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+    """Mean and sample standard deviation of every metric over runs that differ in the seed alone."""
+    from statistics import fmean, stdev
+
+    spread: dict[str, Any] = {"seeds": list(seeds)}
+    for name in names:
+        values = [float(found[name]) for found in metrics]
+        spread[name] = {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None}
+    return spread

@@ -1,0 +1,99 @@
+"""``mutualformer data check DIR …`` and ``mutualformer data list``: what is wrong with a dataset, and which there are.
+
+check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), says in one line each what to
+fix, and exits 1 when something must be. Several sets are taken as splits: no picture may be in two of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.cli import run_verb
+from train.data import sets
+from train.data.check_reid import check_reid
+from train.data.check_rgbd import check_rgbd
+from train.data.findings import MUST, Finding, as_json, duplicates
+from train.data.folder import is_rgbd
+
+
+def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
+    """The datasets in ``folder``, or why there is none."""
+    if not folder.is_dir():
+        return [], [Finding(MUST, "folder", f"{folder}: no such folder", "give a folder that exists")]
+    try:
+        found = [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
+    except OSError as error:
+        return [], [Finding(MUST, "folder", f"{folder}: cannot be read ({error.strerror})", "check its permissions")]
+    if found:
+        return found, []
+    remedy = "expected RGB/ depth/ GT/, or bounding_box_train/ query/ bounding_box_test/"
+    return [], [Finding(MUST, "folder", f"{folder}: holds no dataset", remedy)]
+
+
+def check(folders: Sequence[Path]) -> dict[str, Any]:
+    """Facts and findings of all datasets in ``folders``, JSON types. Bad input is a finding, never an exception."""
+    facts: dict[str, Any] = {}
+    findings: list[Finding] = []
+    frames, views = [], []
+    for folder in folders:
+        found, problems = find_sets(folder)
+        findings += problems
+        for place in found:
+            label = str(place)
+            if is_rgbd(place):
+                facts[label], told, prints = check_rgbd(place, label)
+                frames += prints
+            else:
+                facts[label], told, prints = check_reid(place, label)
+                views += prints
+            findings += told
+    # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
+    findings += [*duplicates(frames), *duplicates(views, near=False)]
+    return as_json(facts, sorted(findings, key=lambda finding: finding.level != MUST))
+
+
+def _said(found: dict[str, Any]) -> str:
+    lines = []
+    for place, facts in found["folders"].items():
+        told = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
+        lines.append(f"{place}: {told}")
+    lines += [Finding(**finding).line() for finding in found["findings"]]
+    return "\n".join(
+        [*lines, "nothing must be fixed" if found["ok"] else "the lines that start with fix: must be fixed"]
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
+    verbs = made.add_subparsers(dest="what", required=True)
+    checked = verbs.add_parser("check", help="open every file and say what to fix")
+    checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    checked.add_argument("--json", action="store_true", help="print everything as JSON")
+    verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
+    return made
+
+
+def command(arguments: argparse.Namespace) -> int:
+    if arguments.what == "list":
+        print(sets.listing())
+        return 0
+    found = check(arguments.folders)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else _said(found))
+    return 0 if found["ok"] else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
