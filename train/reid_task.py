@@ -34,7 +34,13 @@ class ReidTask(TrainingTask):
         output = self.model(batch["rgb"], batch["nir"])
         label = batch["label"]
         identity = torch.stack([F.cross_entropy(s.float(), label, label_smoothing=SMOOTHING) for s in output.scores])
+        progress = self.schedule.progress(self.global_step)
         # Triplets over the batches of all processes: mining is what a larger batch is for.
         everyone = gather(label)
         triplet = torch.stack([soft_margin_triplet(gather(f.float()), everyone) for f in output.features])
-        return {"loss": identity.mean() + triplet.mean(), "identity": identity.mean(), "triplet": triplet.mean()}
+        weight = min(1.0, progress / ramp) if (ramp := self.recipe.triplet_ramp) else 1.0
+        return {
+            "loss": identity.mean() + weight * triplet.mean(),
+            "identity": identity.mean(),
+            "triplet": triplet.mean(),
+        }

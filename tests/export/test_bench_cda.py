@@ -23,6 +23,8 @@ def test_writes_json_csv_and_chart(tmp_path: Path) -> None:
     assert {row["name"] for row in result["rows"]} == set(bench_cda.FLOPS)
     assert result["conditions"]["peak_gflops"] > 0
     assert result["conditions"]["onnxruntime"]
+    assert [(row["tokens"], round(row["flop_ratio"], 2)) for row in result["ratios"]] == [(17, 2.88), (33, 4.88)]
+    assert all(row["released_to_ours"] > 0 and row["ours_to_two_attentions"] > 0 for row in result["ratios"])
     with (tmp_path / "cda.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(result["rows"]) == 12
     assert (tmp_path / "cda.png").read_bytes()[:4] == b"\x89PNG"

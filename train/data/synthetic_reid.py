@@ -1,8 +1,9 @@
 """Seeded synthetic identities for RGB-NIR re-identification.
 
-An identity is one compound object with its own shape, colours and near-infrared response. It is seen by four
-cameras, each with its own place, light and exposure, from several sides, before backgrounds that have nothing to do
-with the identity. A view is a function of (seed, identity, camera, view).
+An identity is one compound object with its own shape, colours and near-infrared response. Four cameras stand around
+one side of a crossing, as in RGBN300: each has its own bearing, height and tint, the light is another in every picture,
+and the picture is cropped to the object as a detector would. Behind it are streets in greys and dull colours that have
+nothing to do with the identity. A view is a function of (seed, identity, camera, view).
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from train.data.objects import compound, extent, place, vector
 from train.data.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
 from train.data.sensor import expose
 
-VERSION = 1
+VERSION = 2
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
+BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing
+HEADING = np.radians(7.0)  # deviation of an object's heading from view to view
+STREET_COLOUR = 0.3  # saturation left to what is not the object
 
 
 def _merge(first: Palette, second: Palette) -> tuple[Palette, int]:
@@ -43,6 +47,15 @@ def _near_infrared(palette: Palette, rng: np.random.Generator) -> None:
         b = float(np.clip(a + rng.normal(0, 0.15), 0.03, 0.97)) if row[6] else a
         rows.append((a, a, a, b, b, b, *row[6:]))
     palette.rows = rows
+
+
+def _dull(palette: Palette, first: int) -> None:
+    """Take most of the colour from the materials made since there were ``first``."""
+    for index in range(first, len(palette.rows)):
+        row = np.array(palette.rows[index])
+        for colour in (slice(0, 3), slice(3, 6)):
+            row[colour] = STREET_COLOUR * row[colour] + (1 - STREET_COLOUR) * row[colour].mean()
+        palette.rows[index] = (*(float(v) for v in row[:6]), int(row[6]), *(float(v) for v in row[7:]))
 
 
 def _street(rng: np.random.Generator, palette: Palette, distance: float) -> list[Solid]:
@@ -72,11 +85,12 @@ def view(
     _near_infrared(body_nir, who)
 
     fixed = np.random.default_rng([VERSION, 12, seed, camera])  # the camera's own place and look
-    rise, tint = float(fixed.uniform(0.1, 0.5)), fixed.uniform(0.85, 1.15, 3).astype(np.float32)
+    rise, tint = float(fixed.uniform(0.1, 0.4)), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
     rng = np.random.default_rng([VERSION, 13, seed, identity, camera, index])
-    turned = place(thing, 1.0, float(rng.uniform(0, 2 * np.pi)), vector(0, 0, 0), 1)
+    angle = float(BEARINGS[camera % CAMERAS] + rng.normal(0, HEADING))
+    turned = place(thing, 1.0, angle, vector(0, 0, 0), 1)
     low, high = extent(turned)
-    distance = float((high - low).max()) / float(rng.uniform(0.65, 0.95)) / 0.7 + float(high[2] - low[2]) / 2
+    distance = float((high - low).max()) / float(rng.uniform(0.8, 1.0)) / 0.7 + float(high[2] - low[2]) / 2
     turned = place(turned, 1.0, 0.0, vector(rng.normal(0, 0.03) * distance, 0, distance), 1)
     middle = float(high[1]) / 2
     height = middle + distance * rise
@@ -85,6 +99,7 @@ def view(
 
     around = Palette(rng)
     street = _street(rng, around, distance)
+    _dull(around, 0)
     around_nir = Palette.__new__(Palette)
     around_nir.__dict__.update(around.__dict__)
     _near_infrared(around_nir, rng)
