@@ -96,8 +96,8 @@ class _Core:
         names = {m + x: f"own_{m}{self.tag}" if m == x else f"p_{m}_v_{x}{self.tag}" for m in "rd" for x in "rd"}
         value = {x: f"v_{x}{self.inputs}" for x in "rd"}
         if not self.joined:
-            for m, x in names:
-                self.product(p[m], value[x], name=names[m + x])
+            for pair, name in names.items():
+                self.product(p[pair[0]], value[pair[1]], name=name)
             return names
         both = self.call("Concat <axis = -1>", value["r"], value["d"])
         for m in "rd":
