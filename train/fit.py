@@ -72,7 +72,7 @@ class Save(Callback):
         if step and step % self.every == 0 and step != self.saved:
             self.saved = step
             temporary = self.folder / ".last.ckpt.part"
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)  # the optimiser too
             if trainer.is_global_zero:
                 os.replace(temporary, self.folder / "last.ckpt")
 

@@ -60,7 +60,7 @@ RECIPES = {
             learning_rate=4e-3,
             stages=((0.0, 128), (0.5, 192), (0.82, 320)),
             ema=0.99,
-            minutes=16.0,
+            minutes=15.0,
             note="sod-nano from scratch on two cores in less than 20 minutes, with about 2000 synthetic scenes",
         ),
         Recipe(
@@ -84,7 +84,7 @@ RECIPES = {
             "reid",
             steps=1800,
             batch=32,
-            learning_rate=1e-3,
+            learning_rate=3e-4,
             weight_decay=0.05,
             ema=0.99,
             minutes=16.0,
