@@ -16,6 +16,7 @@ import pytest
 
 from export import bundle
 from export.bundle_archive import write_archive
+from export.calibration import DEFAULT_METHOD
 from export.bundle_wheel import build_wheel, device_files
 from export.targets import TARGETS
 from runtime import engine_card, session
@@ -110,7 +111,7 @@ def test_models_and_their_report(unpacked: Path, nano: ModelFiles) -> None:
         assert loaded.contract.to_json() == loaded.contract.from_json(contract).to_json()
         assert loaded.contract.precision == precision
         assert np.abs(loaded.run(**frame)["saliency"] - expected).mean() < limit
-    assert report["int8"]["calibration"] == {"data": DATA, "method": "minmax", "frames": 16}
+    assert report["int8"]["calibration"] == {"data": DATA, "method": DEFAULT_METHOD, "frames": 16}
     counts = report["int8"]["convolutions_products_and_cda"]
     assert counts["int8"] > 50
     assert counts["fp16"] == len(report["int8"]["kept_fp16"]) >= len(report["int8"]["cda"]) == 2
