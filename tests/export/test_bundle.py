@@ -16,8 +16,8 @@ import pytest
 
 from export import bundle
 from export.bundle_archive import write_archive
-from export.calibration import DEFAULT_METHOD
 from export.bundle_wheel import build_wheel, device_files
+from export.calibration import DEFAULT_METHOD
 from export.targets import TARGETS
 from runtime import engine_card, session
 from runtime.preprocess import prepare
