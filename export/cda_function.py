@@ -8,6 +8,7 @@ Up to BY_HEAD_FROM tokens all heads go through each operator together. From ther
 other: the two N × N affinities of one head stay in the cache where those of all heads would not, and they are all the
 N × N memory there is. Few tokens: P V_r and P V_d are two products, which spares joining and parting the values; many:
 they are one, which reads P once. Chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
+Where the graph knows N the function holds one form, where it does not both and an If.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def _split(modality: str) -> list[str]:
     return body
 
 
-def _merge(modality: str) -> list[str]:
+def _merge(modality: str, tail: str) -> list[str]:
     """own, mutual (heads, B, N, head_dim) → [own ‖ mutual] (B, N, 2C)."""
     body = []
     for part in ("own", "mutual"):
         body += [
-            f"{part}_split_{modality} = Transpose <perm = [1, 2, 0, 3]> ({part}_{modality})",
+            f"{part}_split_{modality} = Transpose <perm = [1, 2, 0, 3]> ({part}_{modality}{tail})",
             f"{part}_flat_{modality} = Reshape ({part}_split_{modality}, merge_shape)",
         ]
     return [*body, f"y_{modality} = Concat <axis = -1> (own_flat_{modality}, mutual_flat_{modality})"]
@@ -145,11 +146,9 @@ def _untyped(nodes: Iterable[onnx.NodeProto]) -> None:
                 _untyped(attribute.g.node)
 
 
-def _lines(attributes: CdaAttributes) -> list[str]:
+def _lines(attributes: CdaAttributes, tokens: int | None) -> list[str]:
     """Body of the function, one ONNX-text statement per entry."""
-    whole = _graph(
-        "whole", [], _Core(attributes, 4, "_w", inputs="", joined=False).build(), [f"{part}_w" for part in _PARTS]
-    )
+    whole = _Core(attributes, 4, "_w", inputs="", joined=False).build()
     one_head = _graph(
         "one_head",
         [f"{name}_h" for name in _SPLITS],
@@ -159,7 +158,20 @@ def _lines(attributes: CdaAttributes) -> list[str]:
     scan = (
         f"{', '.join(f'{p}_s' for p in _PARTS)} = Scan <num_scan_inputs = 6, body = {one_head}> ({', '.join(_SPLITS)})"
     )
-    by_head = _graph("by_head", [], [scan], [f"{part}_s" for part in _PARTS])
+    if tokens is None:
+        branches = {
+            "then_branch": _graph("by_head", [], [scan], [f"{part}_s" for part in _PARTS]),
+            "else_branch": _graph("whole", [], whole, [f"{part}_w" for part in _PARTS]),
+        }
+        tail = ""
+        middle = [
+            "tokens = Shape <start = 1, end = 2> (qkv_r)",
+            f"limit = Constant <value_ints = [{BY_HEAD_FROM}]> ()",
+            "many = GreaterOrEqual (tokens, limit)",
+            f"{', '.join(_PARTS)} = If <{', '.join(f'{k} = {v}' for k, v in branches.items())}> (many)",
+        ]
+    else:
+        tail, middle = ("_s", [scan]) if tokens >= BY_HEAD_FROM else ("_w", whole)
     return [
         "zero_zero = Constant <value_ints = [0, 0]> ()",
         "minus_one = Constant <value_ints = [-1]> ()",
@@ -182,24 +194,27 @@ def _lines(attributes: CdaAttributes) -> list[str]:
         "scale = CastLike (scale_f32, qkv_r)",
         *_split("r"),
         *_split("d"),
-        "tokens = Shape <start = 1, end = 2> (qkv_r)",
-        f"limit = Constant <value_ints = [{BY_HEAD_FROM}]> ()",
-        "many = GreaterOrEqual (tokens, limit)",
-        f"{', '.join(_PARTS)} = If <then_branch = {by_head}, else_branch = {whole}> (many)",
-        *_merge("r"),
-        *_merge("d"),
+        *middle,
+        *_merge("r", tail),
+        *_merge("d", tail),
     ]
 
 
-def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET) -> onnx.FunctionProto:
-    """FunctionProto ``mutualformer::CrossDiffusionAttention`` for this iterations/init/value_pairing."""
+def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET, tokens: int | None = None) -> onnx.FunctionProto:
+    """FunctionProto ``mutualformer::CrossDiffusionAttention`` for this iterations/init/value_pairing.
+
+    ``tokens``: the most that any node has, which decides between the two forms; None = unknown, then the function
+    holds both and an If. Subgraphs are for those who need them: not every runtime takes an If or a Scan in a function.
+    """
     alpha = f"alpha: float = {attributes.alpha}"
     header = (
         f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{OP_TYPE} '
         f"<num_heads, iterations, init, value_pairing, plugin_version, plugin_namespace, {alpha}> "
         "(qkv_r, qkv_d) => (y_r, y_d)\n"
     )
-    function: onnx.FunctionProto = onnx.parser.parse_function(header + "{\n" + "\n".join(_lines(attributes)) + "\n}")
+    function: onnx.FunctionProto = onnx.parser.parse_function(
+        header + "{\n" + "\n".join(_lines(attributes, tokens)) + "\n}"
+    )
     _untyped(function.node)
     function.doc_string = (
         "Cross-Diffusion Attention, linear-cost form (MutualFormer, IJCV 2024). "
@@ -224,6 +239,15 @@ def is_cda(node: onnx.NodeProto) -> bool:
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 
+def _most_tokens(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> int | None:
+    """Largest N of the nodes' inputs (B, N, 3C), None where one is not known before it runs."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
+    found = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
+    sizes = [shape[1].dim_value for shape in found]
+    return max(sizes) if len(sizes) == len(list(nodes)) and min(sizes) > 0 else None
+
+
 def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:
     """Give ``model`` the function its CDA nodes need. Raises ValueError when nodes need different bodies."""
     nodes = [node for node in model.graph.node if is_cda(node)]
@@ -236,7 +260,7 @@ def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:
             f"CDA nodes differ in (iterations, init, value_pairing): {sorted(kinds)}; one file holds one function, "
             "use one combination per model"
         )
-    model.functions.append(cda_function(node_attributes(nodes[0]), opset))
+    model.functions.append(cda_function(node_attributes(nodes[0]), opset, _most_tokens(model, nodes)))
     if not any(entry.domain == DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, OPSET_VERSION))
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.cda_benchmark_graphs import cda_graph
-from export.cda_function import BY_HEAD_FROM, attach_function, is_cda, node_attributes, strip_function
+from export.cda_function import BY_HEAD_FROM, attach_function, cda_function, is_cda, node_attributes, strip_function
 from plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from train.cda import cross_diffusion_attention
 
@@ -62,6 +62,23 @@ def test_long_sequences_need_the_memory_of_one_head() -> None:
     many = next(a.g for a in choice.attribute if a.name == "then_branch")
     assert [node.op_type for node in many.node] == ["Scan"]
     assert not any(node.op_type == "Softmax" for node in body)
+
+
+@pytest.mark.parametrize(("tokens", "kinds"), [(BY_HEAD_FROM - 1, set()), (BY_HEAD_FROM, {"Scan"}), (None, {"If"})])
+def test_subgraphs_only_where_they_are_needed(tokens: int | None, kinds: set[str]) -> None:
+    function = cda_function(CdaAttributes(4), tokens=tokens)
+    assert {node.op_type for node in function.node} & {"If", "Scan", "Loop"} == kinds
+
+
+def test_a_graph_of_known_length_holds_one_form() -> None:
+    model = cda_graph(CdaAttributes(2), 8)
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[1].dim_value = 40
+    attach_function(model)
+    assert not any(node.op_type == "If" for node in model.functions[0].node)
+    pair = torch.randn(2, 3, 40, 48)
+    expected = cross_diffusion_attention(*pair, 2)
+    np.testing.assert_allclose(run(model, *pair.numpy())[1], expected[1], atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
