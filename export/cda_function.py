@@ -86,9 +86,8 @@ class _Core:
         p = {m: self.affinity(m, m) for m in "rd"}
         pv = self._values(p)
         for m, o in (("r", "d"), ("d", "r")):
-            x = (
-                o if self.attributes.value_pairing == "released" else m
-            )  # the modality whose values this branch diffuses
+            # the modality whose values this branch diffuses
+            x = o if self.attributes.value_pairing == "released" else m
             self._branch(m, o, x, p, pv)
         return self.lines
 
@@ -239,13 +238,13 @@ def is_cda(node: onnx.NodeProto) -> bool:
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 
-def _most_tokens(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> int | None:
+def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int | None:
     """Largest N of the nodes' inputs (B, N, 3C), None where one is not known before it runs."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
     found = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
     sizes = [shape[1].dim_value for shape in found]
-    return max(sizes) if len(sizes) == len(list(nodes)) and min(sizes) > 0 else None
+    return max(sizes) if len(sizes) == len(nodes) and min(sizes) > 0 else None
 
 
 def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:

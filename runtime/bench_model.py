@@ -19,7 +19,7 @@ from runtime.contract import PREFIX
 from runtime.files import sha256, write_json
 from runtime.measure import conditions, interleaved_ms, summary
 from runtime.session import ModelFileError, Session, existing_file, load
-from runtime.session_onnx import session_options
+from runtime.session_onnx import open_graph, session_options
 
 Call = Callable[[], object]
 _RANDOM = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -42,10 +42,9 @@ def is_ours(path: Path) -> bool:
     """Whether a file carries our metadata; an engine always does, in the card beside it."""
     if path.suffix != ".onnx":
         return True
+    existing_file(path)
     try:
-        model = onnx.load(existing_file(path), load_external_data=False)
-    except ModelFileError:
-        raise
+        model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own decoding error, which onnx does not wrap
         raise ModelFileError(f"{path}: not an ONNX file ({type(error).__name__})") from error
     return any(prop.key.startswith(PREFIX) for prop in model.metadata_props)
@@ -54,10 +53,7 @@ def is_ours(path: Path) -> bool:
 def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
     """Somebody else's ONNX file on the CPU, as our sessions run: seeded random inputs, free dimensions 1."""
     options = session_options()
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen unrelated types
-        raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {str(error).strip()[:300]}") from error
+    session = open_graph(path, options, ["CPUExecutionProvider"])
     random = np.random.default_rng(seed)
     feed: dict[str, Any] = {}
     for node in session.get_inputs():

@@ -38,6 +38,14 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
+def open_graph(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    """Anybody's ONNX file in ONNX Runtime. Raises ModelFileError."""
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated types, all with one long message
+        raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+
+
 class OnnxSession(Session):
     """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use."""
 
@@ -52,10 +60,7 @@ class OnnxSession(Session):
         cuda = device != "cpu" and "CUDAExecutionProvider" in available
         providers = (["CUDAExecutionProvider"] if cuda else []) + ["CPUExecutionProvider"]
         options = session_options(threads)
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime raises a dozen unrelated types, all with one long message
-            raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        self._session = open_graph(path, options, providers)
         try:
             self.contract = Contract.from_props(self._session.get_modelmeta().custom_metadata_map)
         except ContractError as error:
