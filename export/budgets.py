@@ -11,9 +11,9 @@ class Budget:
 
     ``max_abs``: largest absolute difference of any output value; ``mean_abs``: mean absolute difference of all of
     them, which catches two maps that score alike and look different. ``cosine``: lower bound on the cosine between the
-    two models' features; a relative error of ε lowers it by ε²/2. ``mae``, ``s_measure``: absolute change of the SOD
-    metrics (0…1). ``map_points``: absolute change of ReID mAP in points (0…100). Frames without ground truth take the
-    reference's own map, binarised at 0.5, as ground truth.
+    two models' features around their mean; a relative error of ε lowers it by ε²/2. ``mae``, ``s_measure``: absolute
+    change of the SOD metrics (0…1). ``map_points``: absolute change of ReID mAP in points (0…100). Frames without
+    ground truth take the reference's own map, binarised at 0.5, as ground truth.
     """
 
     max_abs: float | None = None

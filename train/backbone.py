@@ -32,3 +32,12 @@ def create_pyramid(name: str, pretrained: bool) -> tuple[nn.Module, list[int]]:
     if strides != [4, 8, 16, 32]:
         raise ValueError(f"backbone {name!r} has strides {strides}, expected [4, 8, 16, 32]")
     return backbone, backbone.feature_info.channels()
+
+
+def create_stage(name: str, pretrained: bool, stride: int) -> nn.Module:
+    """A convolutional backbone up to its last map at ``stride``; what comes after it is cut off, not only unused."""
+    whole = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
+    if stride not in whole:
+        raise ValueError(f"backbone {name!r} has strides {whole}, expected {stride} among them")
+    chosen = (len(whole) - 1 - whole[::-1].index(stride),)
+    return create_backbone(name, pretrained, features_only=True, feature_cls="getter", out_indices=chosen)

@@ -132,10 +132,9 @@ def fit(config: FitConfig) -> Path:
     rendered = time.time() - began
     torch.manual_seed(config.seed)
     model = registry.build(config.model, **overrides).train()
-    if spec.task == "sod":
-        model = model.to(memory_format=torch.channels_last)
-        if not torch.cuda.is_available():
-            use_products(model)
+    model = model.to(memory_format=torch.channels_last)
+    if not torch.cuda.is_available():
+        use_products(model)
     if world > 1:
         model = synchronise(model)
     schedule = Schedule(config.recipe, model.spec.input_size[0])

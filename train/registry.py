@@ -46,12 +46,12 @@ def _sod(name: str, rgb: str, depth: str, width: int, separable: bool, first_str
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
 
 
-def _reid(name: str, size: int, depth: int, dim: int, heads: int, stem: str, pooling: str) -> ModelSpec:
+def _reid(name: str, size: int, patch: int, depth: int, dim: int, heads: int, stem: str, pooling: str) -> ModelSpec:
     architecture = {
         "backbone": "vit_base_patch16_224",
         "dim": dim,
         "num_heads": heads,
-        "patch_size": 16,
+        "patch_size": patch,
         "depth": depth,
         "num_classes": 1,
         "drop_path": 0.0,
@@ -63,6 +63,7 @@ def _reid(name: str, size: int, depth: int, dim: int, heads: int, stem: str, poo
 
 
 _SMALL = "mobilenetv4_conv_small_050"  # half width, 0.34M parameters, pretrained by timm
+_STEM = "mobilenetv4_conv_small"
 
 _SPECS = {
     spec.name: spec
@@ -70,8 +71,8 @@ _SPECS = {
         _sod("sod-nano", _SMALL, _SMALL, 32, True, first_stride=8, heads=4),
         _sod("sod-r18", "resnet18", "resnet18", 64, False, first_stride=4, heads=8),
         _sod("sod-r50", "resnet50", "resnet50", 64, False, first_stride=4, heads=8),
-        _reid("reid-tiny", size=128, depth=4, dim=96, heads=3, stem="conv", pooling="mean"),
-        _reid("reid-vit-b16", size=256, depth=12, dim=768, heads=12, stem="patch", pooling="class"),
+        _reid("reid-tiny", size=64, patch=8, depth=0, dim=96, heads=3, stem=_STEM, pooling="mean"),
+        _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12, stem="", pooling="class"),
     )
 }
 

@@ -1,4 +1,4 @@
-"""Training of ReID models: identity cross-entropy and batch-hard soft-margin triplets on three streams."""
+"""Training of ReID models: identity cross-entropy, batch-hard soft-margin triplets, contrast; on three streams."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from train.sync_norm import gather
 from train.task import TrainingTask
 
 SMOOTHING = 0.1
+TEMPERATURE = 0.1
 
 
 def soft_margin_triplet(features: Tensor, labels: Tensor) -> Tensor:
@@ -27,6 +28,25 @@ def soft_margin_triplet(features: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(farthest - nearest).mean()
 
 
+def contrastive(features: Tensor, labels: Tensor) -> Tensor:
+    """Supervised contrast (Khosla et al., 2020): mean over pairs i ≠ p of one identity of
+    −log(exp(z_i·z_p / τ) / Σ_{a ≠ i} exp(z_i·z_a / τ)), z the features at unit length, τ = TEMPERATURE; first over the
+    partners p of a sample, then over the samples that have any.
+
+    ``features`` (B, C), ``labels`` (B,) with at least one pair. Unlike mined triplets it has a slope towards every
+    other sample, so features that know nothing yet are drawn apart rather than into one point.
+    """
+    unit = F.normalize(features, dim=1)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    partner = (labels.unsqueeze(1) == labels.unsqueeze(0)) & ~itself
+    partners = partner.sum(dim=1)
+    if not bool(partners.any()):
+        raise ValueError("no two samples of the batch show one identity, expected pairs to contrast")
+    logits = (unit @ unit.T / TEMPERATURE).masked_fill(itself, -torch.inf)
+    found = torch.log_softmax(logits, dim=1).masked_fill(~partner, 0.0).sum(dim=1)
+    return -(found / partners.clamp(min=1))[partners > 0].mean()
+
+
 class ReidTask(TrainingTask):
     """``rgb``, ``nir`` uint8 (B, H, W, 3), ``label`` int64 (B,)."""
 
@@ -39,8 +59,10 @@ class ReidTask(TrainingTask):
         everyone = gather(label)
         triplet = torch.stack([soft_margin_triplet(gather(f.float()), everyone) for f in output.features])
         weight = min(1.0, progress / ramp) if (ramp := self.recipe.triplet_ramp) else 1.0
-        return {
-            "loss": identity.mean() + weight * triplet.mean(),
-            "identity": identity.mean(),
-            "triplet": triplet.mean(),
-        }
+        found = {"identity": identity.mean(), "triplet": triplet.mean()}
+        loss = found["identity"] + weight * found["triplet"]
+        if self.recipe.contrast:
+            each = [contrastive(gather(f.float()), everyone) for f in output.normed]
+            found["contrast"] = torch.stack(each).mean()
+            loss = loss + self.recipe.contrast * found["contrast"]
+        return {"loss": loss, **found}

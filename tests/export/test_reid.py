@@ -59,7 +59,7 @@ def test_features_agree(files: dict[str, Path], precision: str, cosine: float) -
 
 
 def test_interpreter_computes_the_same_feature(files: dict[str, Path]) -> None:
-    item = open_data(DATA, "reid", (128, 128))[0]
+    item = open_data(DATA, "reid", (64, 64))[0]
     with load(files["fp32"], "cpu") as session:
         inputs = prepare(session.contract, item.rgb, item.nir)
         expected = session.run(**inputs)["feature"]
@@ -67,7 +67,7 @@ def test_interpreter_computes_the_same_feature(files: dict[str, Path]) -> None:
 
 
 def test_features_are_of_unit_length(files: dict[str, Path]) -> None:
-    item = open_data(DATA, "reid", (128, 128))[0]
+    item = open_data(DATA, "reid", (64, 64))[0]
     with load(files["fp32"], "cpu") as session:
         feature = session.run(**prepare(session.contract, item.rgb, item.nir))["feature"]
     assert feature.shape[0] == 1

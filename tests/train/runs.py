@@ -13,7 +13,7 @@ HELD_OUT = {"sod": "synthetic:6?seed=8", "reid": "synthetic:4?seed=8"}
 MODELS = {"sod": "sod-nano", "reid": "reid-tiny"}
 OVERRIDES: dict[str, dict[str, Any]] = {
     "sod": {"input_size": [32, 64]},
-    "reid": {"input_size": [32, 32], "depth": 1, "dim": 24},
+    "reid": {"input_size": [32, 32], "dim": 24},
 }
 
 

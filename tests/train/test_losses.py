@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import uniform_filter
 
 from train.losses import SUPERVISION, deep_supervision_loss, position_weight, structure_loss
-from train.reid_task import soft_margin_triplet
+from train.reid_task import TEMPERATURE, contrastive, soft_margin_triplet
 
 
 def test_position_weight_is_one_plus_five_times_the_local_difference():
@@ -66,3 +66,31 @@ def test_triplet_gradient_is_finite_for_equal_features():
     features = torch.ones(4, 3, requires_grad=True)
     soft_margin_triplet(features, torch.tensor([0, 0, 1, 1])).backward()
     assert torch.isfinite(features.grad).all()
+
+
+def test_contrast_is_the_mean_over_partners_then_over_samples():
+    features, labels = torch.randn(7, 5).double(), torch.tensor([0, 0, 1, 1, 1, 2, 3])  # two samples without a partner
+    unit = features / features.norm(dim=1, keepdim=True)
+    expected = []
+    for i in range(7):
+        shares = {j: float((unit[i] @ unit[j] / TEMPERATURE).exp()) for j in range(7) if j != i}
+        partners = [j for j in shares if labels[j] == labels[i]]
+        if partners:
+            expected.append(np.mean([-np.log(shares[j] / sum(shares.values())) for j in partners]))
+    assert float(contrastive(features, labels)) == pytest.approx(np.mean(expected), abs=1e-9)
+    with pytest.raises(ValueError, match="expected pairs"):
+        contrastive(features, torch.arange(7))
+
+
+def test_contrast_draws_equal_features_apart():
+    features = (torch.ones(8, 3) + 1e-3 * torch.randn(8, 3)).requires_grad_()
+    labels = torch.arange(4).repeat_interleave(2)
+    optimizer = torch.optim.SGD([features], lr=1.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        contrastive(features, labels).backward()
+        assert torch.isfinite(features.grad).all()
+        optimizer.step()
+    distance = torch.cdist(features, features)
+    same = labels.unsqueeze(1) == labels.unsqueeze(0)
+    assert float(distance[same].max()) < float(distance[~same].min())

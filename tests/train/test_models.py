@@ -18,7 +18,7 @@ def sod_input(batch=2, size=64):
     return rgb, torch.rand(batch, size, size) * 4
 
 
-def reid_input(batch=4, size=128):
+def reid_input(batch=4, size=64):
     return tuple(torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for _ in range(2))
 
 
@@ -105,7 +105,7 @@ def test_overrides_are_json_and_rebuild_the_model():
         ("sod-nano", {"fusion": "sum"}, "expected one of concat"),
         ("sod-nano", {"input_size": (100, 64)}, "multiples of 32"),
         ("reid-tiny", {"depth_range_m": (1, 2)}, "has no option depth_range_m"),
-        ("reid-tiny", {"input_size": (100, 64)}, "multiples of 16"),
+        ("reid-tiny", {"input_size": (100, 64)}, "multiples of 8"),
     ],
 )
 def test_refuses_what_it_does_not_know(name, overrides, message):

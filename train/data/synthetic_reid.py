@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,12 +20,13 @@ from train.data.objects import compound, extent, place, vector
 from train.data.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
 from train.data.sensor import expose
 
-VERSION = 2
+VERSION = 3
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
 BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing
 HEADING = np.radians(7.0)  # deviation of an object's heading from view to view
 STREET_COLOUR = 0.3  # saturation left to what is not the object
+SMALL = 128  # pixels; smaller pictures are rendered at twice their size and averaged, as a pixel averages
 
 
 def _merge(first: Palette, second: Palette) -> tuple[Palette, int]:
@@ -77,6 +79,10 @@ def view(
     seed: int, identity: int, camera: int, index: int, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """RGB and NIR, (H, W, 3) uint8 each, of one identity."""
+    if max(size) < SMALL:
+        large = view(seed, identity, camera, index, (2 * size[0], 2 * size[1]))
+        rgb, nir = (cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in large)
+        return np.asarray(rgb, np.uint8), np.asarray(nir, np.uint8)
     who = np.random.default_rng([VERSION, 11, seed, identity])
     body = Palette(who)
     thing = compound(who, body)
@@ -132,7 +138,7 @@ class SyntheticIdentities:
 
     KIND, VERSION = "identities", VERSION
 
-    def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (128, 128)) -> None:
+    def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> None:
         if count < 2 or seed < 0:
             raise DataError(f"synthetic:{count}?seed={seed}: expected at least two identities and a seed ≥ 0")
         self.count, self.seed, self.size = count, seed, size
