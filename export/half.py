@@ -40,13 +40,17 @@ def camera_nodes(model: onnx.ModelProto) -> set[str]:
 
 
 def answer_nodes(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes after the last convolution or matrix product on the way to an output."""
-    needed = {output.name for output in model.graph.output}
+    """Names of the nodes after the last convolution or matrix product on the way to an output, which serve nothing
+    else: a normalisation whose result is also read by further layers belongs to those."""
+    answers = {output.name for output in model.graph.output}
+    elsewhere: set[str] = set()  # values that a node outside the tail reads
     names = set()
     for node in reversed(model.graph.node):
-        if needed.intersection(node.output) and not _is_heavy(node):
+        if answers.intersection(node.output) and not elsewhere.intersection(node.output) and not _is_heavy(node):
             names.add(node.name)
-            needed.update(node.input)
+            answers.update(node.input)
+        else:
+            elsewhere.update(node.input)
     return names
 
 

@@ -89,6 +89,8 @@ class ReIdentifier(nn.Module):
         }
         if pooling == "mean":
             options |= {"class_token": False, "global_pool": ""}
+        if stem:  # convolutions that pad with zeros know where they are
+            options["pos_embed"] = "none"
         if not pretrained:  # a named checkpoint fixes these two
             options |= {"embed_dim": dim, "num_heads": num_heads}
         self.input_size = tuple(input_size)

@@ -14,7 +14,7 @@ from export.calibration import Feed
 from export.cda_function import is_cda
 from export.convert import convert, save_checked
 from export.errors import ExportError
-from export.half import camera_nodes, to_fp16, typed_without_function
+from export.half import answer_nodes, camera_nodes, to_fp16, typed_without_function
 from export.precision import heavy_node_types
 from export.quantize import Quantizer, depth_readers, place, to_int8
 from export.to_trt import read_onnx
@@ -62,6 +62,24 @@ def outputs(model: onnx.ModelProto, contract: Contract, tmp_path: Path, frames: 
     save_checked(model, tmp_path / "x.onnx")
     session = OnnxSession(tmp_path / "x.onnx", "cpu")
     return np.concatenate([session.run(**feed)["saliency"] for feed in frames])
+
+
+def test_the_answer_begins_where_nothing_else_reads() -> None:
+    """A feature pooled from a normalisation that later layers read too: the addition before it is theirs, FP16."""
+    graph = onnx.parser.parse_model(
+        '''<ir_version: 10, opset_import: ["": 20]>
+        tail (float[1, 4, 8] x, float[8, 8] w, float[4, 8] place, float[8] g) => (float[1, 8] own, float[1, 4, 8] y) {
+            [conv] a = MatMul (x, w)
+            [add] b = Add (a, place)
+            [norm] c = LayerNormalization (b, g)
+            axes = Constant <value_ints = [1]> ()
+            [pool] own = ReduceMean <keepdims = 0> (c, axes)
+            [product] d = MatMul (c, w)
+            [answer] y = Sigmoid (d)
+        }'''
+    )
+    assert answer_nodes(graph) >= {"pool", "answer"}
+    assert not answer_nodes(graph) & {"conv", "add", "norm", "product"}
 
 
 def test_half_has_islands_where_they_belong(half: onnx.ModelProto) -> None:
