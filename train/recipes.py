@@ -92,7 +92,7 @@ RECIPES = {
             minutes=15.0,
             triplet_ramp=1.0,
             contrast=1.0,
-            note="reid-tiny from scratch on two cores in less than 20 minutes, with about 400 synthetic identities",
+            note="reid-tiny from scratch on two cores in less than 20 minutes, with 400 synthetic identities",
         ),
         Recipe(
             "transreid",
