@@ -67,7 +67,7 @@ def outputs(model: onnx.ModelProto, contract: Contract, tmp_path: Path, frames: 
 def test_the_answer_begins_where_nothing_else_reads() -> None:
     """A feature pooled from a normalisation that later layers read too: the addition before it is theirs, FP16."""
     graph = onnx.parser.parse_model(
-        '''<ir_version: 10, opset_import: ["": 20]>
+        """<ir_version: 10, opset_import: ["": 20]>
         tail (float[1, 4, 8] x, float[8, 8] w, float[4, 8] place, float[8] g) => (float[1, 8] own, float[1, 4, 8] y) {
             [conv] a = MatMul (x, w)
             [add] b = Add (a, place)
@@ -76,7 +76,7 @@ def test_the_answer_begins_where_nothing_else_reads() -> None:
             [pool] own = ReduceMean <keepdims = 0> (c, axes)
             [product] d = MatMul (c, w)
             [answer] y = Sigmoid (d)
-        }'''
+        }"""
     )
     assert answer_nodes(graph) >= {"pool", "answer"}
     assert not answer_nodes(graph) & {"conv", "add", "norm", "product"}
