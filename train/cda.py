@@ -25,7 +25,7 @@ from plugins.attributes import CdaAttributes
 _DEFAULTS = CdaAttributes(num_heads=1)
 
 # Tokens from which a CPU takes one head after the other: both affinities of a head stay in its cache, where those of
-# all heads together would not. Chosen by measurement on two cores (``mutualformer bench cda``).
+# all heads together would not. Chosen by measurement on two cores (plugins/README.md has the numbers).
 BY_HEAD_FROM = 450
 
 
