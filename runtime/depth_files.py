@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.foreign import foreign
-from runtime.images import MAX_PIXELS, ImageError, decode, header, read_bytes
+from mutualformer.runtime.foreign import foreign
+from mutualformer.runtime.images import MAX_PIXELS, ImageError, decode, header, read_bytes
 
 POLARITIES = ("near_bright", "near_dark")
 PSEUDO_NEAR_M, PSEUDO_FAR_M = 0.5, 5.0

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import images
-from runtime.image_header import HeaderError, read_header
-from runtime.images import ImageError, list_images, natural_key, read_colour
+from mutualformer.runtime import images
+from mutualformer.runtime.image_header import HeaderError, read_header
+from mutualformer.runtime.images import ImageError, list_images, natural_key, read_colour
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
 
