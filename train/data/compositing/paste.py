@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.compositing.photographs import Cutout
-from train.data.compositing.plausible import bulge
+from mutualformer.train.data.compositing.photographs import Cutout
+from mutualformer.train.data.compositing.plausible import bulge
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.sensor import measure
+from mutualformer.train.data.scenes.sensor import measure
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

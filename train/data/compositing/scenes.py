@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.compositing.paste import Canvas, paste, turned
-from train.data.compositing.photographs import Cutout, Photographs
-from train.data.compositing.sensor import SensorFrames
-from train.data.sensor import measure
+from mutualformer.train.data.compositing.paste import Canvas, paste, turned
+from mutualformer.train.data.compositing.photographs import Cutout, Photographs
+from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.data.scenes.sensor import measure
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

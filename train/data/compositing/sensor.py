@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.folder import (
+from mutualformer.train.data.folder import (
     DEPTH_NAMES,
     RGB_NAMES,
     find_folder,
@@ -18,7 +18,7 @@ from train.data.folder import (
     read_image,
     read_rgb,
 )
-from train.data.item import DataError
+from mutualformer.train.data.item import DataError
 
 Rng = np.random.Generator
 
