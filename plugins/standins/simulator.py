@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plugins.attributes import CdaAttributes
-from plugins.interpreter import interpreting
-from plugins.tiles import variant_named
-from plugins.standins.buffers import Buffer
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.kernels.interpreted import interpreting
+from mutualformer.plugins.kernels.tiles import variant_named
+from mutualformer.plugins.standins.buffers import Buffer
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.standins import simulator
+from mutualformer.plugins.standins import simulator
 from tests.plugins import support
 
 
@@ -16,7 +16,7 @@ def plugin_path() -> Path:
     """The built plugin, registered with TensorRT-RTX."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     support.built()
-    from plugins import library
+    from mutualformer.plugins import library
 
     return library.load("rtx")
 
