@@ -27,21 +27,21 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.spec import open_data, parse
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.backbone import PretrainedUnavailable
 from mutualformer.train.data.compositing.sets import PhotoRoot
-from mutualformer.train.data.item import DataError
-from mutualformer.train.fitting.validation import Validation
-from mutualformer.train.data.spec import open_data, parse
 from mutualformer.train.evaluate import evaluate_model
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches import BatchSource, SodBatches, loader
+from mutualformer.train.fitting.photo_batches import PhotoBatches
 from mutualformer.train.fitting.pointwise import use_products
 from mutualformer.train.fitting.recipes import RECIPES, Recipe, recipe
-from mutualformer.train.fitting.photo_batches import PhotoBatches
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.sync_norm import synchronise
 from mutualformer.train.fitting.task import SodTask, TrainingTask
+from mutualformer.train.fitting.validation import Validation
 
 
 class FitError(ValueError):

@@ -47,11 +47,15 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
             raise ValueError(f"freeze is {prefix!r}, expected the beginning of a parameter's name")
         for parameter in parameters:
             parameter.requires_grad_(False)
-    return [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(tuple(prefixes))
-    ] if prefixes else []
+    return (
+        [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(tuple(prefixes))
+        ]
+        if prefixes
+        else []
+    )
 
 
 class TrainingTask(lightning.LightningModule):

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.item import Frames
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.train import checkpoint
-from mutualformer.train.data.item import Frames
 from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.fitting.pointwise import use_convolutions
 from mutualformer.train.fitting.task import TrainingTask

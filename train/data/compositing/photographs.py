@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.folder import MASK_NAMES, RGB_NAMES, find_folder, list_images, read_mask, read_rgb
-from mutualformer.train.data.item import DataError, Item
+from mutualformer.runtime.data.folder import MASK_NAMES, RGB_NAMES, find_folder, list_images, read_mask, read_rgb
+from mutualformer.runtime.data.item import DataError, Item
 
 Rng = np.random.Generator
 

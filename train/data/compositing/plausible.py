@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.scenes.sensor import measure
+from mutualformer.runtime.data.scenes.sensor import measure
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.scenes.sensor import measure
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs
 from mutualformer.train.data.compositing.sensor import SensorFrames
-from mutualformer.train.data.scenes.sensor import measure
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]
@@ -129,9 +129,7 @@ def on_a_table(photographs: Photographs, size: tuple[int, int], rng: Rng) -> Sce
     plane = np.minimum(height / slope, wall)
     depth = np.broadcast_to(plane, size).astype(np.float32).copy()
     table = (height / slope < wall)[:, 0]
-    canvas = Canvas(
-        np.zeros((rows, columns, 3), np.float32), depth, np.zeros(size, np.uint8), np.ones(size, np.uint8)
-    )
+    canvas = Canvas(np.zeros((rows, columns, 3), np.float32), depth, np.zeros(size, np.uint8), np.ones(size, np.uint8))
     canvas.rgb[:] = _surface(photographs, size, rng)
     back = _surface(photographs, size, rng)
     canvas.rgb[~table] = back[~table]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.folder import (
+from mutualformer.runtime.data.folder import (
     DEPTH_NAMES,
     RGB_NAMES,
     find_folder,
@@ -18,7 +18,7 @@ from mutualformer.train.data.folder import (
     read_image,
     read_rgb,
 )
-from mutualformer.train.data.item import DataError
+from mutualformer.runtime.data.item import DataError
 
 Rng = np.random.Generator
 

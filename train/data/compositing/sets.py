@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
 from mutualformer.train.data.compositing.scenes import into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
-from mutualformer.train.data.item import DataError, Item
 
 TRAIN, VALIDATION, SENSOR = "duts_tr", "duts_te", "sensor_frames"
 SEED = 20_261_125  # of everything drawn for validation: the same frames in every run
