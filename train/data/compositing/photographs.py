@@ -67,7 +67,7 @@ class Photographs:
                 continue
             window = slice(max(top - 2, 0), top + height + 2), slice(max(left - 2, 0), left + width + 2)
             alpha = (labels[window] == label).astype(np.float32)
-            # A mask drawn by hand is a pixel too wide more often than too narrow: the old background must not come along.
+            # A mask drawn by hand is rather a pixel too wide: the old background must not come along.
             alpha = cv2.GaussianBlur(cv2.erode(alpha, np.ones((3, 3), np.uint8)), (0, 0), 0.8)
             rgb = item.rgb[window]
             if rng.random() < 0.5:

@@ -113,7 +113,7 @@ def plausible_depth(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng) -
 
 
 def sensed(u: Map, rng: Rng) -> Map:
-    """Inverse depth → metres as one of the usual sources gives it: stereo's soft 8-bit map, a clean or a noisy sensor."""
+    """Inverse depth → metres as a source gives it: stereo's soft 8-bit map, a clean or a noisy sensor."""
     rows, columns = u.shape
     kind = rng.random()
     if kind < 0.45:  # computed from a stereo pair or a light field: smooth, soft edges, a little beside the picture

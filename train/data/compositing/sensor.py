@@ -24,7 +24,7 @@ Rng = np.random.Generator
 
 
 class SensorFrame(NamedTuple):
-    """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres (H, W), ``salient`` uint8 (H, W): a teacher's soft map, else 0."""
+    """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres, ``salient`` uint8 (H, W): a teacher's soft map, else 0."""
 
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
