@@ -6,48 +6,63 @@ Costs the stream nothing while nobody watches; a slow visitor gets fewer picture
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import logging
+import ssl
 import threading
-import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from runtime.cameras.base import Camera
-from runtime.console import describe
+from runtime.depth_colours import PALETTE
+from runtime.finite import finite_json
 from runtime.preview import access
-from runtime.preview.encode import Encoder
+from runtime.preview.addresses import is_local, link, parse_address, reachable
+from runtime.preview.channel import Bundle, Channel, distance_at
+from runtime.preview.doors import Doors, Limits, RareLines
+from runtime.preview.files import FILES, read
+from runtime.preview.holds import Holds
+from runtime.preview.snapshot import snapshot_name, snapshot_zip
 from runtime.recorder import Recorder
 from runtime.sinks import Result
 
-HERE = Path(__file__).parent
 BOUNDARY = "mutualformer-frame"
+# Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
 # A visitor who takes nothing for so long is gone: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
-FILES = {
-    "/": ("page.html", "text/html"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/style.css": ("style.css", "text/css"),
-}
+BLOCK = 1 << 16
+
+log = logging.getLogger("mutualformer.preview")
+door_log = logging.getLogger("mutualformer.preview.doors")
 
 
 class PreviewError(RuntimeError):
     """The page cannot be served."""
 
 
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """For ``--tls CERT KEY``, both PEM. Raises PreviewError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.strerror or str(error) or type(error).__name__
+        raise PreviewError(f"--tls {certificate} {key}: expected a certificate and its key in PEM ({reason})") from error
+    return context
+
+
 class Preview:
     """A sink and a web server; use it as a context manager around the stream.
 
     ``address``: HOST:PORT, port 0 takes a free one. ``snapshot``: gives the numbers to show. ``recorder``: what the
-    record button switches.
+    record button switches. ``tls``: certificate and key in PEM. :meth:`add` gives the sinks of further cameras.
     """
 
     name = "preview"
@@ -59,14 +74,17 @@ class Preview:
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None = None,
         fps: float = 30.0,
+        *,
+        tls: tuple[Path, Path] | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self._host, self._port = access.parse_address(address, token)
-        self._token, self._snapshot, self._recorder = token, snapshot, recorder
-        self._period, self._encoded_at = 1.0 / fps, 0.0
-        self._encode = Encoder()
-        self._viewers = 0
-        self._latest: Result | None = None
-        self._bundle: tuple[int, dict[str, bytes]] | None = None
+        self._host, self._port = parse_address(address, token)
+        self._token, self._fps, self._limits = token, fps, limits
+        self._tls = tls_context(*tls) if tls is not None else None
+        self._watching = {"pictures": 0, "numbers": 0}
+        self.channels: list[Channel] = []
+        self.add(snapshot, recorder)
+        self._holds = Holds()
         self._news: asyncio.Condition | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -74,32 +92,55 @@ class Preview:
         self._serving = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="preview", daemon=True)
 
-    # As a sink, on the sink's thread.
+    def add(self, snapshot: Callable[[], dict[str, Any]], recorder: Recorder | None = None) -> Channel:
+        """The sink of one more camera on the same page; to be called before the page is served."""
+        channel = Channel(
+            len(self.channels),
+            snapshot,
+            recorder,
+            self._fps,
+            lambda: self._watching["pictures"] > 0,
+            self._publish_soon,
+            self.details,
+        )
+        self.channels.append(channel)
+        return channel
+
+    # As a sink, on the sink's thread: the first camera's.
 
     def open(self, camera: Camera) -> None: ...
 
     def write(self, result: Result) -> None:
-        self._latest = result
-        now = time.monotonic()
-        if not self._viewers or now - self._encoded_at < 0.9 * self._period:
-            return
-        self._encoded_at = now
-        bundle = (result.number, self._encode(result))
-        if self._loop is not None and not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._publish(bundle), self._loop)
+        self.channels[0].write(result)
 
     def close(self) -> None: ...
 
     def details(self) -> dict[str, Any]:
-        return {"url": self.url, "viewers": self._viewers}
+        """For the summary; the address without the token, since it ends up in logs."""
+        return {"url": self.url, "viewers": max(self._watching.values())}
 
     # As a server.
 
     @property
     def url(self) -> str:
         """What to open; the token is not in it, since it ends up in logs."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}/" + ("?token=…" if self._token else "")
+        return link(self._host, self._port, scheme=self._scheme) + ("?token=…" if self._token else "")
+
+    @property
+    def open_url(self) -> str:
+        """A link that opens from other machines, token and all: for a person's eyes or a QR code, not for a log."""
+        return link(reachable(self._host), self._port, self._token, scheme=self._scheme)
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._tls is not None else "http"
+
+    @property
+    def warning(self) -> str:
+        """One sentence where the token and the pictures travel readable for others, else empty."""
+        if is_local(self._host) or self._tls is not None:
+            return ""
+        return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
 
     @property
     def port(self) -> int:
@@ -131,136 +172,272 @@ class Preview:
 
     async def _main(self) -> None:
         self._loop, self._stopping, self._news = asyncio.get_running_loop(), asyncio.Event(), asyncio.Condition()
-        app = web.Application(middlewares=[access.guard(self._token)], client_max_size=4096)
+        self._loop.set_exception_handler(lambda loop, context: log.error("%s", context.get("message", "")))
+        for logger in (log, door_log):  # for this run, so that many pages in one process do not silence each other
+            logger.filters[:] = [RareLines()]
+        gate = access.Gate(
+            self._token,
+            lambda: self._port,
+            secure=self._tls is not None,
+            form=lambda: read("login.html"),
+            landing=lambda: read("landing.html"),
+        )
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._through(gate, request, handler)
+
+        app = web.Application(middlewares=[middleware], client_max_size=4096)
         app.on_response_prepare.append(access.add_headers)
-        for path in FILES:
-            app.router.add_get(path, self._file)
-        app.router.add_get("/frames", self._frames)
-        app.router.add_get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames)
-        app.router.add_get("/events", self._events)
-        app.router.add_get("/snapshot.zip", self._download)
-        app.router.add_post("/record", self._record)
+        self._routes(app, gate)
         # Streams are ended by ``stopping``; whoever still hangs on half a second later is cut off.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
+        runner = web.AppRunner(
+            app, access_log=None, logger=log, shutdown_timeout=0.5, handler_cancellation=True, keepalive_timeout=10.0
+        )
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port)
+        assert runner.server is not None
+        self._doors = Doors(runner.server, door_log.warning, self._tls, self._limits)
         try:
-            await site.start()
-            self._port = next(iter(runner.addresses))[1]
+            self._port = await self._doors.listen(self._host, self._port)
             self._serving.set()
             await self._stopping.wait()
             async with self._news:
                 self._news.notify_all()
         finally:
+            await self._doors.close()
             await runner.cleanup()
+            self._doors.shut_all()
 
-    async def _publish(self, bundle: tuple[int, dict[str, bytes]]) -> None:
+    def _routes(self, app: web.Application, gate: access.Gate) -> None:
+        for path in FILES:
+            app.router.add_get(path, self._file)
+        app.router.add_get("/palette.json", self._palette)
+        app.router.add_get("/frames", self._frames)
+        app.router.add_get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames)
+        app.router.add_get("/events", self._events)
+        app.router.add_get("/snapshot.zip", self._download)
+        app.router.add_get("/depth", self._depth)
+        app.router.add_post("/hold", self._hold)
+        app.router.add_post("/release", self._release)
+        app.router.add_post("/record", self._record)
+        app.router.add_post("/login", gate.login)
+        app.router.add_get("/session", gate.session)
+
+    async def _through(self, gate: access.Gate, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request: its body within the time that the door allows, then the gate, then the answer."""
+        door = self._doors.of(request)
+        try:
+            if request.can_read_body:
+                await request.read()  # kept by aiohttp: handlers read it again
+            if door is not None:
+                door.request_complete()
+
+            async def admitted(inner: web.Request) -> web.StreamResponse:
+                if door is not None:
+                    door.admitted = True
+                return await handler(inner)
+
+            return await gate(request, admitted)
+        except UnicodeError as error:  # bytes that are no text, in a header or a path
+            raise web.HTTPBadRequest(text="the request is not text\n") from error
+        finally:
+            if door is not None:
+                door.request_over()
+
+    def _publish_soon(self, index: int, bundle: Bundle) -> None:
+        """From a sink's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._publish(index, bundle), self._loop)
+
+    async def _publish(self, index: int, bundle: Bundle) -> None:
         assert self._news is not None
         async with self._news:
-            self._bundle = bundle
+            self.channels[index].bundle = bundle
             self._news.notify_all()
 
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path]
-        return web.Response(body=(HERE / name).read_bytes(), content_type=kind, charset="utf-8")
+        body = read(name).replace(b"{{cameras}}", str(len(self.channels)).encode()) if name == "page.html" else read(name)
+        return web.Response(body=body, content_type=kind, charset="utf-8")
 
-    async def _frames(self, request: web.Request) -> web.StreamResponse:
-        """Endless multipart JPEG: one view for ``/mjpeg/VIEW``, all views of each frame in turn for the page."""
-        if self._viewers >= MOST_VIEWERS:
+    async def _palette(self, request: web.Request) -> web.Response:
+        """The depth colours, far to near, as 256 × [red, green, blue]."""
+        return web.json_response(PALETTE.tolist())
+
+    @asynccontextmanager
+    async def _watcher(self, kind: str) -> AsyncIterator[None]:
+        """Counts an open stream. Raises HTTPServiceUnavailable where there are too many of its kind."""
+        if self._watching[kind] >= MOST_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} visitors are watching already\n")
-        only = request.match_info.get("view")
-        response = web.StreamResponse(
-            headers={"Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}", "X-Accel-Buffering": "no"}
-        )
-        self._viewers += 1
+        self._watching[kind] += 1
         try:
-            await response.prepare(request)
-            last = -1
-            while (bundle := await self._next(last)) is not None:
-                last = bundle[0]
-                views = [(name, data) for name, data in bundle[1].items() if only in (None, name)]
-                parts = [self._part(last, name, data, position == len(views) - 1)
-                         for position, (name, data) in enumerate(views)]  # fmt: skip
-                await asyncio.wait_for(response.write(b"".join(parts)), WRITE_SECONDS)
+            yield
         except (ConnectionError, asyncio.TimeoutError):
             pass  # the visitor left
         finally:
-            self._viewers -= 1
+            self._watching[kind] -= 1
+
+    async def _frames(self, request: web.Request) -> web.StreamResponse:
+        """Endless multipart JPEG: one view for ``/mjpeg/VIEW``, all views of each frame in turn for the page."""
+        only = request.match_info.get("view")
+        wanted = [self._camera(request)] if only or "camera" in request.query else list(range(len(self.channels)))
+        response = self._multipart()
+        async with self._watcher("pictures"):
+            await response.prepare(request)
+            last = dict.fromkeys(wanted, -1)
+            while (bundles := await self._next(last)) is not None:
+                for index, bundle in bundles.items():
+                    last[index] = bundle.number
+                    data = parts(index, bundle, only)
+                    await asyncio.wait_for(response.write(data), WRITE_SECONDS)
         return response
 
     @staticmethod
-    def _part(number: int, view: str, data: bytes, final: bool) -> bytes:
-        head = (
-            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n"
-            f"X-Number: {number}\r\nX-View: {view}\r\nX-Final: {int(final)}\r\n\r\n"
-        )
-        return head.encode() + data + b"\r\n"
+    def _multipart(**headers: str) -> web.StreamResponse:
+        kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+        return web.StreamResponse(headers={"Content-Type": kind, "X-Accel-Buffering": "no", **headers})
 
-    async def _next(self, last: int) -> tuple[int, dict[str, bytes]] | None:
-        """The newest bundle that is not ``last``; None when the server stops."""
+    async def _next(self, last: dict[int, int]) -> dict[int, Bundle] | None:
+        """The newest bundles that are not ``last``, camera by camera; None when the server stops."""
         assert self._news is not None
         assert self._stopping is not None
+        stopping = self._stopping
+
+        def news() -> dict[int, Bundle]:
+            newest = {index: self.channels[index].bundle for index in last}
+            return {i: bundle for i, bundle in newest.items() if bundle is not None and bundle.number != last[i]}
+
         async with self._news:
-            await self._news.wait_for(
-                lambda: self._stopping.is_set() or (self._bundle is not None and self._bundle[0] != last)  # type: ignore[union-attr]
-            )
-        return None if self._stopping.is_set() else self._bundle
+            await self._news.wait_for(lambda: stopping.is_set() or news())
+        return None if stopping.is_set() else news()
+
+    def _camera(self, request: web.Request) -> int:
+        """``?camera=K``. Raises HTTPNotFound for one this page does not have."""
+        number = request.query.get("camera", "0")
+        if not (number.isascii() and number.isdigit() and len(number) < 4 and int(number) < len(self.channels)):
+            raise web.HTTPNotFound(text=f"there is no such camera; this page has {len(self.channels)}\n")
+        return int(number)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: the pipeline's numbers four times a second."""
+        """Server-sent events: the numbers of each camera four times a second, once more when the stream has ended."""
         assert self._stopping is not None
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        try:
+        async with self._watcher("numbers"):
             await response.prepare(request)
-            while not self._stopping.is_set():
-                told = self._snapshot()
-                latest = self._latest
-                if latest is not None:
-                    told["seen"] = {key: value for key, value in describe(latest).items() if key != "feature"}
-                data = f"retry: 1000\ndata: {json.dumps(told)}\n\n"
+            over = False
+            while not over:
+                over = self._stopping.is_set()
+                lines = [finite_json({**channel.news(), "camera": channel.index}) for channel in self.channels]
+                data = "".join(f"retry: 1000\ndata: {line}\n\n" for line in lines)
                 await asyncio.wait_for(response.write(data.encode()), WRITE_SECONDS)
-                await asyncio.sleep(METRICS_SECONDS)
-        except (ConnectionError, asyncio.TimeoutError):
-            pass
+                if not over:
+                    await self._pause(METRICS_SECONDS)
         return response
 
-    async def _record(self, request: web.Request) -> web.Response:
-        if self._recorder is None:
-            raise web.HTTPConflict(text="this stream has no recorder\n")
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the end of the stream."""
+        assert self._stopping is not None
         try:
-            wanted = (await request.json())["on"]
-        except (ValueError, KeyError, TypeError):
-            wanted = None
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except asyncio.TimeoutError:
+            pass
+
+    async def _record(self, request: web.Request) -> web.Response:
+        """All cameras at once: what belongs together is recorded together."""
+        recorders = [channel.recorder for channel in self.channels if channel.recorder is not None]
+        if not recorders:
+            raise web.HTTPConflict(text="this stream has no recorder\n")
+        wanted = (await body(request)).get("on")
         if not isinstance(wanted, bool):
             raise web.HTTPBadRequest(text='expected {"on": true} or {"on": false}\n')
-        self._recorder.switch(wanted)
-        return web.json_response({"recording": self._recorder.recording})
+        for recorder in recorders:
+            recorder.switch(wanted)
+        return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
 
-    async def _download(self, request: web.Request) -> web.Response:
-        """The newest frame without loss: colour, depth in 16-bit millimetres, saliency, what was seen in JSON."""
-        if self._latest is None:
+    async def _hold(self, request: web.Request) -> web.StreamResponse:
+        """Keep the newest frame of every camera for a paused page, and send exactly that: the page shows it, numbers
+        and snapshots are of it. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
+        results = {channel.index: channel.latest for channel in self.channels if channel.latest is not None}
+        if not results:
             raise web.HTTPNotFound(text="no frame yet\n")
-        body = await asyncio.get_running_loop().run_in_executor(None, snapshot_zip, self._latest)
-        name = f"mutualformer-{self._latest.frame.sequence}.zip"
-        return web.Response(
-            body=body,
-            content_type="application/zip",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        name = self._holds.keep(results)
+        loop = asyncio.get_running_loop()
+        pictures = [
+            parts(index, await loop.run_in_executor(None, self.channels[index].pictures, result))
+            for index, result in results.items()
+        ]
+        response = self._multipart(**{"X-Hold": name})
+        await response.prepare(request)
+        await asyncio.wait_for(response.write(b"".join(pictures)), WRITE_SECONDS)
+        return response
+
+    async def _release(self, request: web.Request) -> web.Response:
+        self._holds.release(str((await body(request)).get("hold", "")))
+        return web.Response(status=204)
+
+    def _shown(self, request: web.Request) -> Result:
+        """The result a request means: the held one of ``?hold=``, else the newest. Raises HTTPNotFound, HTTPGone."""
+        camera = self._camera(request)
+        if "hold" in request.query:
+            held = self._holds.get(request.query["hold"], camera)
+            if held is None:
+                raise web.HTTPGone(text="the paused picture was given up; resume and pause again\n")
+            return held
+        latest = self.channels[camera].latest
+        if latest is None:
+            raise web.HTTPNotFound(text="no frame yet\n")
+        return latest
+
+    async def _depth(self, request: web.Request) -> web.Response:
+        """``?x=&y=`` as fractions of the picture → ``{"distance_m": metres or null, "number": N}``."""
+        try:
+            x, y = float(request.query["x"]), float(request.query["y"])
+        except (KeyError, ValueError):
+            x = y = -1.0
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise web.HTTPBadRequest(text="expected x and y between 0 and 1\n")
+        result = self._shown(request)
+        return web.json_response({"distance_m": distance_at(result, x, y), "number": result.number})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """The newest (or held) frame without loss: see :func:`snapshot_zip`."""
+        result = self._shown(request)
+        data = await asyncio.get_running_loop().run_in_executor(None, snapshot_zip, result)
+        name = snapshot_name(result, self._camera(request) if len(self.channels) > 1 else None)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "application/zip",
+                "Content-Length": str(len(data)),
+                "Content-Disposition": f'attachment; filename="{name}"',
+            }
         )
+        await response.prepare(request)
+        for start in range(0, len(data), BLOCK):
+            await asyncio.wait_for(response.write(data[start : start + BLOCK]), WRITE_SECONDS)
+        return response
 
 
-def snapshot_zip(result: Result) -> bytes:
-    """``rgb.png``, ``depth_mm.png`` (uint16), ``saliency.png`` (0…255 at the model's size), ``frame.json``."""
-    frame = result.frame
-    millimetres = np.clip(np.rint(frame.depth * 1000), 0, 65535).astype(np.uint16)
-    images: dict[str, Any] = {"rgb.png": cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), "depth_mm.png": millimetres}
-    if frame.nir is not None:
-        images["nir.png"] = frame.nir
-    if "saliency" in result.outputs:
-        images["saliency.png"] = cv2.convertScaleAbs(result.outputs["saliency"], alpha=255.0)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, image in images.items():
-            archive.writestr(name, bytes(cv2.imencode(".png", image)[1]))
-        archive.writestr("frame.json", json.dumps(describe(result), indent=1))
-    return out.getvalue()
+def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
+    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
+    disagree. ``only``: this view alone."""
+    views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
+    out = []
+    for position, (name, data) in enumerate(views):
+        final = position == len(views) - 1
+        near, far = bundle.range_m
+        about = f"X-Range: {near:.3f},{far:.3f}\r\nX-Seen: {finite_json(bundle.seen)}\r\n" if final else ""
+        head = (
+            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\nX-Camera: {index}\r\n"
+            f"X-Number: {bundle.number}\r\nX-View: {name}\r\nX-Final: {int(final)}\r\n{about}\r\n"
+        )
+        out += [head.encode(), data, b"\r\n"]
+    return b"".join(out)
+
+
+async def body(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request; an empty one where it is no such thing."""
+    try:
+        value = json.loads(await request.text())
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
