@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from runtime.preview.addresses import is_local
+from mutualformer.runtime.preview.addresses import is_local
 
 COOKIE = "mutualformer_session"
 SESSION_SECONDS = 7 * 24 * 3600.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.cameras.base import Camera
-from runtime.console import describe
-from runtime.preview.encode import Encoder
-from runtime.recorder import Recorder
-from runtime.sinks import Result
+from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.preview.encode import Encoder
+from mutualformer.runtime.streaming.console import describe
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
 
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
 OVER = ("reconnecting", "lost", "finished", "stopped", "opening", "late", "frozen")
@@ -101,10 +102,8 @@ class Channel:
         folder = Path(recording.get("path") or ".").absolute()
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        try:
+        with contextlib.suppress(OSError):  # the disk is gone; the recorder says so itself
             more["free_bytes"] = shutil.disk_usage(folder).free
-        except OSError:
-            pass  # the disk is gone; the recorder says so itself
         return {key: value for key, value in more.items() if recording.get(key) is None}
 
 

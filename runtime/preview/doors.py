@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runtime.preview.access import network
+from mutualformer.runtime.preview.access import network
 
 
 @dataclass(frozen=True)

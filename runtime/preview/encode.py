@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.depth_colours import depth_colours, depth_range
-from runtime.rendering import grey, jpeg
-from runtime.sinks import Result
+from mutualformer.runtime.depth_colours import depth_colours, depth_range
+from mutualformer.runtime.rendering import grey, jpeg
+from mutualformer.runtime.streaming.sinks import Result
 
 QUALITY = 80
 # No wider than a page shows them; depth and infrared have the small tiles.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 
-from runtime.sinks import Result
+from mutualformer.runtime.streaming.sinks import Result
 
 
 class Holds:

@@ -11,25 +11,25 @@ import logging
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from runtime.cameras.base import Camera
-from runtime.depth_colours import PALETTE
-from runtime.finite import finite_json
-from runtime.preview import access
-from runtime.preview.addresses import is_local, link, parse_address, reachable
-from runtime.preview.channel import Bundle, Channel, distance_at
-from runtime.preview.doors import Doors, Limits, RareLines
-from runtime.preview.files import FILES, read
-from runtime.preview.holds import Holds
-from runtime.preview.snapshot import snapshot_name, snapshot_zip
-from runtime.recorder import Recorder
-from runtime.sinks import Result
+from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.depth_colours import PALETTE
+from mutualformer.runtime.finite import finite_json
+from mutualformer.runtime.preview import access
+from mutualformer.runtime.preview.addresses import is_local, link, parse_address, reachable
+from mutualformer.runtime.preview.channel import Bundle, Channel, distance_at
+from mutualformer.runtime.preview.doors import Doors, Limits, RareLines
+from mutualformer.runtime.preview.files import FILES, read
+from mutualformer.runtime.preview.holds import Holds
+from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
 # Open streams of each kind, pictures and numbers: a page has one of either.
@@ -54,7 +54,9 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = error.strerror or str(error) or type(error).__name__
-        raise PreviewError(f"--tls {certificate} {key}: expected a certificate and its key in PEM ({reason})") from error
+        raise PreviewError(
+            f"--tls {certificate} {key}: expected a certificate and its key in PEM ({reason})"
+        ) from error
     return context
 
 
@@ -257,7 +259,9 @@ class Preview:
 
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path]
-        body = read(name).replace(b"{{cameras}}", str(len(self.channels)).encode()) if name == "page.html" else read(name)
+        body = (
+            read(name).replace(b"{{cameras}}", str(len(self.channels)).encode()) if name == "page.html" else read(name)
+        )
         return web.Response(body=body, content_type=kind, charset="utf-8")
 
     async def _palette(self, request: web.Request) -> web.Response:
@@ -337,10 +341,8 @@ class Preview:
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the stream."""
         assert self._stopping is not None
-        try:
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-        except asyncio.TimeoutError:
-            pass
 
     async def _record(self, request: web.Request) -> web.Response:
         """All cameras at once: what belongs together is recorded together."""

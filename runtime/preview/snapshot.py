@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.console import describe
-from runtime.finite import finite
-from runtime.rendering import cutout, grey, overlay, png, soft_mask
-from runtime.sinks import Result
+from mutualformer.runtime.finite import finite
+from mutualformer.runtime.rendering import cutout, grey, overlay, png, soft_mask
+from mutualformer.runtime.streaming.console import describe
+from mutualformer.runtime.streaming.sinks import Result
 
 
 def snapshot_zip(result: Result) -> bytes:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import simulator, support
+from mutualformer.plugins.standins import simulator
+from tests.plugins import support
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def plugin_path() -> Path:
     """The built plugin, registered with TensorRT-RTX."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     support.built()
-    from plugins import library
+    from mutualformer.plugins import library
 
     return library.load("rtx")
 

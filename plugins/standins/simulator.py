@@ -1,0 +1,232 @@
+"""TensorRT's side of the plugin without a GPU: a driver that interprets launches, and the steps of an engine."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.kernels.interpreted import interpreting
+from mutualformer.plugins.kernels.tiles import variant_named
+from mutualformer.plugins.standins.buffers import Buffer
+
+INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
+BUILD_PHASE, RUNTIME_PHASE = 0, 1
+TYPES = {torch.float32: 0, torch.float16: 1}  # nvinfer1::DataType
+
+# ---- The driver ----
+
+_LAUNCH = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.POINTER(ctypes.c_uint),
+    ctypes.c_uint,
+    ctypes.c_uint,
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
+)
+_PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
+
+
+class Driver:
+    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
+        self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
+        self.images = {(i["name"], i["arch"]): i for i in json.loads((folder / "generated/cubins.json").read_text())}
+        self._callback = _LAUNCH(self._launch)
+        self.reset()
+
+    def reset(self, capability: int = 87, context: int = 1) -> None:
+        self.library.test_driver_reset()
+        self.library.test_driver_on_launch(self._callback)
+        self.library.test_driver_set_capability(capability)
+        self.library.test_driver_set_context(context)
+        self.capability = capability
+        self.launches: list[tuple[str, tuple[int, ...], int]] = []
+        self.errors: list[str] = []
+
+    def fail(self, call: str, result: int, skip: int = 0) -> None:
+        self.library.test_driver_fail(call.encode(), result, skip)
+
+    def calls(self, call: str) -> int:
+        return int(self.library.test_driver_calls(call.encode()))
+
+    def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
+        try:
+            self._interpret(name.decode(), (grid[0], grid[1], grid[2]), block, shared, arguments, stream or 0)
+        except Exception:
+            self.errors.append(traceback.format_exc())
+            return 719  # CUDA_ERROR_LAUNCH_FAILED
+        return 0
+
+    def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
+        image, variant = self.images[name, self.capability], variant_named(name)
+        assert block == 32 * image["warps"], (
+            f"{name} launched with {block} threads, compiled for {image['warps']} warps"
+        )
+        assert shared == image["shared"], f"{name} launched with {shared} bytes shared, needs {image['shared']}"
+        values = [
+            _PTX_TYPES[kind].from_address(arguments[i]).value for i, kind in enumerate(image["parameters"])
+        ]  # read with the types in the PTX, not with what the plugin believes
+        assert values[-2:] == [0, 0], "Triton's scratch pointers should be null"
+        element = {"fp16": torch.float16, "fp32": torch.float32}[variant.dtype]
+        with interpreting() as kernels:
+            kernel = getattr(kernels, variant.kernel)
+            names = [n for n in kernel.arg_names if not n.isupper()]
+            assert len(names) == len(values) - 2
+            for i, argument in enumerate(names):
+                if argument.endswith("_ptr"):
+                    values[i] = _at(values[i], torch.float32 if argument == "lse_ptr" else element, variant.unit)
+            kernel[grid](
+                *values[:-2],
+                UNIT=variant.unit,
+                BLOCK_M=image["block_m"],
+                BLOCK_N=image["block_n"],
+                BLOCK_D=variant.block_d,
+            )
+        self.launches.append((name, grid, stream))
+
+
+def _at(address: int, dtype: torch.dtype, unit: int) -> torch.Tensor:
+    """A tensor that begins at ``address``; the interpreter only uses where it begins."""
+    assert address != 0
+    if unit == 8:
+        assert address % 16 == 0, "vector kernels were compiled for 16-byte boundaries"
+    memory = (ctypes.c_uint8 * 4).from_address(address)
+    return torch.frombuffer(memory, dtype=torch.uint8).view(dtype)
+
+
+# ---- The plugin, as TensorRT drives it ----
+
+
+class Harness:
+    """The registry path of TensorRT-RTX around the plugin (tests/plugins/cpp/harness.cpp)."""
+
+    def __init__(self, folder: Path, plugin: Path) -> None:
+        self.library = ctypes.CDLL(str(folder / "libplugin_harness.so"))
+        self.library.harness_workspace.restype = ctypes.c_size_t
+        for name in ("create", "deserialize", "clone", "attach"):
+            getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
+        self.plugin = str(plugin).encode()
+        assert self.library.harness_record_log(self.plugin, 1) == 0
+
+    def release_log(self) -> None:
+        assert self.library.harness_record_log(self.plugin, 0) == 0
+
+    def log(self) -> str:
+        text = ctypes.create_string_buffer(1 << 16)
+        self.library.harness_take_log(text, len(text))
+        return text.value.decode()
+
+    def create(self, fields: dict[str, int | float | str | np.ndarray], phase: int = BUILD_PHASE) -> int | None:
+        names, types, data, lengths = [], [], [], []
+        for name, value in fields.items():
+            if isinstance(value, str):
+                array, kind = np.frombuffer(value.encode(), np.uint8), CHAR
+            elif isinstance(value, np.ndarray):
+                array, kind = value, {"int64": INT64, "float32": FLOAT32, "int32": INT32}[value.dtype.name]
+            else:
+                array = np.array([value], np.float32 if isinstance(value, float) else np.int32)
+                kind = FLOAT32 if isinstance(value, float) else INT32
+            names.append(name.encode())
+            types.append(kind)
+            data.append(array)
+            lengths.append(array.size)
+        count = len(names)
+        return self.library.harness_create(  # type: ignore[no-any-return]
+            count,
+            (ctypes.c_char_p * count)(*names),
+            (ctypes.c_int * count)(*types),
+            (ctypes.c_void_p * count)(*[a.ctypes.data for a in data]),
+            (ctypes.c_int * count)(*lengths),
+            phase,
+        )
+
+    def _shaped(self, name: str, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        function = getattr(self.library, f"harness_{name}")
+        return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
+
+    def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("configure", plugin, dtype, shape)
+
+    def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("workspace", plugin, dtype, shape)
+
+    def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        return self._shaped("shape", plugin, dtype, shape)
+
+    def deserialize(self, plugin: int) -> int | None:
+        return self.library.harness_deserialize(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def clone(self, plugin: int) -> int | None:
+        return self.library.harness_clone(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def attach(self, plugin: int) -> int | None:
+        return self.library.harness_attach(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
+
+    def destroy(self, *plugins: int) -> None:
+        for plugin in plugins:
+            self.library.harness_destroy(ctypes.c_void_p(plugin))
+
+    def enqueue(self, plugin: int, *addresses: int) -> int:
+        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream."""
+        return int(self.library.harness_enqueue(*[ctypes.c_void_p(a) for a in (plugin, *addresses)]))
+
+
+class Engine:
+    """One CDA node taken from creation to an execution context, with its buffers, ready to run."""
+
+    def __init__(self, harness: Harness, attributes: CdaAttributes, shape: tuple[int, int, int], dtype: torch.dtype):
+        self.harness, self.attributes, self.dtype, self.kind = harness, attributes, dtype, TYPES[dtype]
+        built_plugin = harness.create(dict(attributes.as_dict()))
+        assert built_plugin, harness.log()
+        assert harness.configure(built_plugin, self.kind, shape) == 0, harness.log()
+        self.workspace_bytes = harness.workspace(built_plugin, self.kind, shape)
+        loaded = harness.deserialize(built_plugin)
+        assert loaded, harness.log()
+        harness.destroy(built_plugin)
+        copy = harness.clone(loaded)
+        assert copy
+        harness.destroy(loaded)
+        attached = harness.attach(copy)
+        assert attached, harness.log()
+        harness.destroy(copy)
+        self.plugin = attached
+        self.reshape(shape)
+
+    def reshape(self, shape: tuple[int, int, int]) -> None:
+        """Set the input shape; workspace stays that of the first (largest) shape, as in TensorRT."""
+        batch, tokens, width = shape
+        assert self.harness.shape(self.plugin, self.kind, shape) == 0, self.harness.log()
+        size = torch.tensor([], dtype=self.dtype).element_size()
+        self.in_shape, self.out_shape = shape, (batch, tokens, width // 3 * 2)
+        self.inputs = [Buffer(batch * tokens * width * size) for _ in range(2)]
+        self.outputs = [Buffer(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
+        self.scratch = Buffer(self.workspace_bytes)
+
+    def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
+        for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
+            buffer.tensor(self.in_shape, self.dtype).copy_(qkv)
+        addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
+        return self.harness.enqueue(self.plugin, *addresses, stream)
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        y_r, y_d = (b.tensor(self.out_shape, self.dtype).clone() for b in self.outputs)
+        return y_r, y_d
+
+    def assert_nothing_else_written(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
+        names = ("qkv_r", "qkv_d", "y_r", "y_d", "workspace")
+        for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
+            buffer.assert_guards_intact(name)
+        for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
+            assert torch.equal(buffer.tensor(self.in_shape, self.dtype), qkv), "an input was written"
+
+    def close(self) -> None:
+        self.harness.destroy(self.plugin)
