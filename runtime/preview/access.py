@@ -180,7 +180,7 @@ class Gate:
     def _with_session(self, response: web.Response) -> web.Response:
         # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.
         response.set_cookie(
-            self.cookie, self._sessions.open(), httponly=True, samesite="Strict", secure=self._secure, path=None
+            self.cookie, self._sessions.open(), httponly=True, samesite="Strict", secure=self._secure, path=""
         )
         return response
 

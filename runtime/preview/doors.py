@@ -234,7 +234,7 @@ class RareLines(logging.Filter):
             return False
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         text = str(record.msg).partition("\n")[0][:200] if record.name.endswith(".doors") else "a request failed"
-        record.msg, record.args = f"page: {text}{f' ({kind})' if kind else ''}", None
+        record.msg, record.args = f"{record.name.split('.')[1]}: {text}{f' ({kind})' if kind else ''}", None
         if self._count == self._most:
             record.msg += "; further lines of this minute are left out"
         record.exc_info = record.exc_text = record.stack_info = None
