@@ -1,0 +1,215 @@
+"""Reads ROS 1 bags (format 2.0) from beginning to end: with or without index, cut short, damaged, ``.bag.active``.
+
+Records are ``length, header fields, length, data``; chunks hold messages and the connections they belong to.
+http://wiki.ros.org/Bags/Format/2.0
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from runtime.recording.bag import BagError, BagMessage, normal_type
+from runtime.recording.decompress import DecompressError, decompress
+from runtime.recording.fields import FieldError, Fields
+
+MAGIC = b"#ROSBAG V2.0\n"
+MESSAGE, BAG_HEADER, CHUNK, CONNECTION = b"\x02", b"\x03", b"\x05", b"\x07"
+OPCODES = (MESSAGE, BAG_HEADER, b"\x04", CHUNK, b"\x06", CONNECTION)
+# A record's header holds a few short fields; a connection's holds its topic's name.
+MOST_HEADER = 1 << 16
+MOST_RECORD = 1 << 30
+WINDOW = 4 << 20
+# How far before its ``op=`` a record can begin when one is looked for behind damage.
+BEFORE_OP = 80
+
+
+def header_fields(data: bytes | memoryview) -> dict[str, bytes]:
+    """``name=value`` behind their lengths. Raises FieldError."""
+    fields, values = Fields(data), {}
+    while fields.left > 0:
+        name, equals, value = bytes(fields.blob()).partition(b"=")
+        if not equals:
+            raise FieldError("a header field without '='")
+        values[name.decode("ascii", "replace")] = value
+    return values
+
+
+class Ros1Bag:
+    """``topics``: name → message type. ``damage``: a sentence for each place that was skipped. ``closed``: has an index."""
+
+    encoding = "ros1"
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.damage = path, list[str]()
+        self.topics: dict[str, str] = {}
+        self._connections: dict[int, tuple[str, str]] = {}
+        self._chunks: list[tuple[bytes, int, int, dict[str, bytes]]] = []
+        self._file = path.open("rb")
+        try:
+            self._size = self._file.seek(0, 2)
+            if self._at(0, len(MAGIC)) != MAGIC:
+                raise BagError("it is empty" if not self._size else "it does not begin as a ROS 1 bag of format 2.0")
+            self.closed = False
+            self._walk()
+        except BaseException:
+            self.close()
+            raise
+        if not self.topics and not self._chunks:
+            self.close()
+            raise BagError("there is nothing in it")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _at(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(max(0, min(size, self._size - start)))
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.damage and len(self.damage) < 20:
+            self.damage.append(sentence)
+
+    def _walk(self) -> None:
+        at = len(MAGIC)
+        while at < self._size:
+            record = self._record(at)
+            if record is None:
+                restart = self._restart(at + 1)
+                if restart is not None or self.closed:
+                    self._note(f"damaged at byte {at}, {(restart or self._size) - at} bytes skipped")
+                if restart is None:
+                    return
+                at = restart
+                continue
+            header, start, length = record
+            opcode = header["op"]
+            if opcode in (CHUNK, MESSAGE):
+                self._chunks.append((opcode, start, length, header))
+                if opcode == CHUNK and not self.topics:
+                    self._look_into(start, length, header)  # a bag without index names its topics only inside
+            elif opcode == CONNECTION:
+                self._connect(header, memoryview(self._at(start, length)))
+            elif opcode == BAG_HEADER:
+                self.closed = header.get("index_pos", bytes(8)) != bytes(8)
+            at = start + length
+
+    def _record(self, at: int) -> tuple[dict[str, bytes], int, int] | None:
+        """(header, start of the data, its length) of a record that can begin at ``at``; None where none can."""
+        lead = self._at(at, 4)
+        if len(lead) < 4 or not 4 <= (size := struct.unpack("<I", lead)[0]) <= MOST_HEADER:
+            return None
+        data = self._at(at + 4, size + 4)
+        if len(data) < size + 4:
+            return None
+        length = struct.unpack_from("<I", data, size)[0]
+        try:
+            header = header_fields(data[:size])
+        except FieldError:
+            return None
+        start = at + 8 + size
+        if header.get("op") not in OPCODES or length > MOST_RECORD or start + length > self._size:
+            return None
+        return header, start, length
+
+    def _restart(self, start: int) -> int | None:
+        """Where the next chunk begins; None where none follows."""
+        for window in range(start, self._size, WINDOW):
+            data = self._at(window, WINDOW + BEFORE_OP)
+            place = data.find(b"op=" + CHUNK)
+            while place >= 0:
+                for at in range(max(start, window + place - BEFORE_OP), window + place - 7):
+                    record = self._record(at)
+                    if record is not None and record[0]["op"] == CHUNK:
+                        return at
+                place = data.find(b"op=" + CHUNK, place + 1)
+        return None
+
+    def _connect(self, header: dict[str, bytes], data: memoryview) -> None:
+        try:
+            number = struct.unpack("<I", header["conn"])[0]
+            topic = header["topic"].decode("utf-8", "replace")
+            kind = normal_type(header_fields(data).get("type", b"").decode("utf-8", "replace"))
+        except (FieldError, KeyError, struct.error):
+            self._note("a damaged topic record")
+            return
+        self._connections[number] = (topic, kind)
+        self.topics.setdefault(topic, kind)
+
+    def _look_into(self, start: int, length: int, header: dict[str, bytes]) -> None:
+        for _ in self._inside(start, length, header, frozenset()):
+            pass
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """In the order of the file; ``topics`` None means all. Every connection of a topic counts."""
+        for opcode, start, length, header in self._chunks:
+            if opcode == MESSAGE:
+                yield from self._message(header, memoryview(self._at(start, length)), topics)
+            else:
+                yield from self._inside(start, length, header, topics)
+
+    def _inside(
+        self, start: int, length: int, header: dict[str, bytes], topics: Collection[str] | None
+    ) -> Iterator[BagMessage]:
+        try:
+            size = struct.unpack("<I", header.get("size", b""))[0]
+            kind = header.get("compression", b"").decode("ascii", "replace")
+            data = memoryview(decompress(kind, self._at(start, length), size))
+        except (DecompressError, struct.error) as error:
+            self._note(f"the chunk at byte {start} is damaged and left out ({error})")
+            return
+        at = 0
+        while at < len(data):
+            try:
+                fields = Fields(data[at:])
+                inner = header_fields(fields.blob())
+                body = fields.blob()
+                if inner.get("op") not in OPCODES:
+                    raise FieldError("no record")
+            except FieldError:
+                following = self._next_message(data, at + 1)
+                self._note(f"the chunk at byte {start} is damaged, {(following or len(data)) - at} bytes left out")
+                if following is None:
+                    return
+                at = following
+                continue
+            at = len(data) - fields.left
+            if inner["op"] == CONNECTION:
+                self._connect(inner, body)
+            elif inner["op"] == MESSAGE:
+                yield from self._message(inner, body, topics)
+
+    @staticmethod
+    def _next_message(data: memoryview, start: int) -> int | None:
+        """Where the next message begins in the middle of a chunk; None where none follows."""
+        raw = bytes(data)
+        place = raw.find(b"op=" + MESSAGE, start)
+        while place >= 0:
+            for at in range(max(start, place - BEFORE_OP), place - 7):
+                try:
+                    fields = Fields(data[at:])
+                    if fields.one("I") > MOST_HEADER:
+                        continue
+                    fields = Fields(data[at:])
+                    header = header_fields(fields.blob())
+                    fields.blob()
+                except FieldError:
+                    continue
+                if header.get("op") == MESSAGE and len(header.get("conn", b"")) == 4 and len(header) >= 3:
+                    return at
+            place = raw.find(b"op=" + MESSAGE, place + 1)
+        return None
+
+    def _message(
+        self, header: dict[str, bytes], body: memoryview, topics: Collection[str] | None
+    ) -> Iterator[BagMessage]:
+        try:
+            number = struct.unpack("<I", header["conn"])[0]
+            seconds, nanoseconds = struct.unpack("<II", header["time"])
+        except (KeyError, struct.error):
+            self._note("a message without time or topic")
+            return
+        topic, kind = self._connections.get(number, ("", ""))
+        if topic and (topics is None or topic in topics):
+            yield BagMessage(topic, kind, "ros1", seconds * 10**9 + nanoseconds, body)

@@ -1,0 +1,209 @@
+"""The ROS messages that are read and written here, as bytes: Image, CompressedImage, CameraInfo, String. No ROS needed.
+
+Their definitions are fixed: nothing is ever generated from the definitions a file brings along. ROS 2 writes CDR (four
+bytes of header, then every value aligned to its own size, counted from behind the header), ROS 1 the same without
+header and alignment, its strings without a closing zero, and a sequence number before the time.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.cameras.base import Intrinsics
+from runtime.recording.fields import FieldError, Fields
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
+
+HEADER = b"\x00\x01\x00\x00"
+# ROS keeps seconds in 31 bits; the exact time of a frame stands in its JSON.
+MOST_SECONDS = (1 << 31) - 1
+
+_HEADER_TEXT = """
+================================================================================
+MSG: std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+================================================================================
+MSG: builtin_interfaces/Time
+int32 sec
+uint32 nanosec
+"""
+# Definitions travel in the file, so that any reader can decode it.
+SCHEMAS = {
+    IMAGE: "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\n"
+    "uint8 is_bigendian\nuint32 step\nuint8[] data" + _HEADER_TEXT,
+    INFO_TYPE: "std_msgs/Header header\nuint32 height\nuint32 width\nstring distortion_model\n"
+    "float64[] d\nfloat64[9] k\nfloat64[9] r\nfloat64[12] p\nuint32 binning_x\nuint32 binning_y\n"
+    "sensor_msgs/RegionOfInterest roi" + _HEADER_TEXT + "=" * 80 + "\nMSG: sensor_msgs/RegionOfInterest\n"
+    "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify\n",
+    STRING: "string data",
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """``stamp``: seconds. ``step``: bytes a row. ``data``: rows from the top, possibly padded."""
+
+    stamp: float
+    frame_id: str
+    height: int
+    width: int
+    encoding: str
+    big: bool
+    step: int
+    data: memoryview
+
+
+@dataclass(frozen=True)
+class CompressedImage:
+    """``format``: ``jpeg``, ``rgb8; jpeg compressed bgr8``, ``16UC1; compressedDepth png`` …"""
+
+    stamp: float
+    frame_id: str
+    format: str
+    data: memoryview
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    stamp: float
+    frame_id: str
+    lens: Intrinsics
+
+
+class Reader:
+    """The values of one message. ``ros1``: laid out as ROS 1 does. Raises FieldError where bytes and layout disagree."""
+
+    def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
+        if ros1:
+            self.fields = Fields(data)
+        elif len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
+            raise FieldError("not a CDR message")
+        else:
+            self.fields = Fields(memoryview(data)[4:], aligned=True, big=data[1] == 0)
+        self._ros1 = ros1
+
+    def text(self) -> str:
+        return self.fields.text(terminated=not self._ros1)
+
+    def header(self) -> tuple[float, str]:
+        """(seconds, frame_id)."""
+        if self._ros1:
+            _, seconds, nanoseconds = self.fields.take("I", 3)
+        else:
+            seconds, nanoseconds = self.fields.one("i"), self.fields.one("I")
+        return float(seconds + nanoseconds * 1e-9), self.text()
+
+    def image(self) -> Image:
+        stamp, frame_id = self.header()
+        height, width = self.fields.take("I", 2)
+        encoding = self.text()
+        big, step = bool(self.fields.one("B")), self.fields.one("I")
+        return Image(stamp, frame_id, height, width, encoding, big, step, self.fields.blob())
+
+    def compressed(self) -> CompressedImage:
+        stamp, frame_id = self.header()
+        return CompressedImage(stamp, frame_id, self.text(), self.fields.blob())
+
+    def camera_info(self) -> CameraInfo:
+        stamp, frame_id = self.header()
+        height, width = self.fields.take("I", 2)
+        model = self.text()
+        coefficients = self.fields.take("d", self._count(8))
+        k = self.fields.take("d", 9)
+        if not all(map(math.isfinite, (*coefficients, *k))):
+            raise FieldError("a calibration that is no number")
+        lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
+        return CameraInfo(stamp, frame_id, lens)
+
+    def _count(self, width: int) -> int:
+        count = int(self.fields.one("I"))
+        if count * width > self.fields.left:
+            raise FieldError(f"{count} values declared where {self.fields.left} bytes are left")
+        return count
+
+
+READERS: dict[str, Callable[[Reader], Image | CompressedImage | CameraInfo]] = {
+    IMAGE: Reader.image,
+    COMPRESSED: Reader.compressed,
+    INFO_TYPE: Reader.camera_info,
+}
+
+
+def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
+    """A message of one of the types in :data:`READERS`. Raises FieldError."""
+    return READERS[kind](Reader(data, ros1))
+
+
+def read_text(data: bytes | memoryview) -> str:
+    """The text of a ROS 2 String."""
+    return Reader(data).text()
+
+
+class Writer:
+    """Appends CDR values."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | memoryview] = []
+        self._size = 0
+
+    def add(self, kind: str, *values: Any) -> Writer:
+        """``kind``: struct letter of one value, for example ``I`` or ``d``; it is aligned to its size."""
+        width = struct.calcsize(kind)
+        self.raw(b"\x00" * (-self._size % width))
+        return self.raw(struct.pack(f"<{len(values)}{kind}", *values))
+
+    def text(self, value: str) -> Writer:
+        data = value.encode("utf-8", "replace") + b"\x00"
+        return self.add("I", len(data)).raw(data)
+
+    def raw(self, data: bytes | memoryview) -> Writer:
+        self._parts.append(data)
+        self._size += len(data)
+        return self
+
+    def header(self, stamp: float, frame_id: str) -> Writer:
+        """``stamp``: seconds; what ROS cannot say (negative, no number, after 2038) becomes the nearest it can."""
+        stamp = min(max(0.0, stamp), float(MOST_SECONDS)) if math.isfinite(stamp) else 0.0
+        seconds = math.floor(stamp)
+        nanoseconds = min(round((stamp - seconds) * 1e9), 999_999_999)
+        return self.add("i", seconds).add("I", nanoseconds).text(frame_id)
+
+    def done(self) -> list[bytes | memoryview]:
+        """The message in pieces; pixels are not copied."""
+        return [HEADER, *self._parts]
+
+
+def write_image(
+    array: NDArray[Any], encoding: str, stamp: float, frame_id: str
+) -> list[bytes | memoryview]:
+    """``array`` (H, W) or (H, W, C), of the little-endian type that ``encoding`` stands for."""
+    image = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    height, width = image.shape[:2]
+    message = Writer().header(stamp, frame_id).add("I", height, width).text(encoding)
+    message.add("B", 0).add("I", image.nbytes // height if height else 0).add("I", image.nbytes)
+    return message.raw(image.data.cast("B")).done()
+
+
+def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[bytes | memoryview]:
+    """Pinhole calibration; rectification is the identity."""
+    k = (lens.fx, 0.0, lens.cx, 0.0, lens.fy, lens.cy, 0.0, 0.0, 1.0)
+    p = (lens.fx, 0.0, lens.cx, 0.0, 0.0, lens.fy, lens.cy, 0.0, 0.0, 0.0, 1.0, 0.0)
+    message = Writer().header(stamp, frame_id).add("I", lens.height, lens.width).text(lens.model)
+    message.add("I", len(lens.coefficients))
+    if lens.coefficients:
+        message.add("d", *lens.coefficients)
+    message.add("d", *k).add("d", 1, 0, 0, 0, 1, 0, 0, 0, 1).add("d", *p)
+    return message.add("I", 0, 0, 0, 0, 0, 0).add("B", 0).done()
+
+
+def write_text(value: str) -> list[bytes | memoryview]:
+    return Writer().text(value).done()
