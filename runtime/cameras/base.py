@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.depth_files import hole_code
+from mutualformer.runtime.depth_files import hole_code
 
 MOST_WARNINGS = 100
 # Frames left out are named one by one up to here, then counted.

@@ -14,8 +14,8 @@ import numpy as np
 import pyorbbecsdk as ob
 from numpy.typing import NDArray
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import images
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
-from runtime.cameras.pairing import Pairer
-from runtime.recording import ros_images as pix
-from runtime.recording import ros_messages as ros
-from runtime.recording.bag import Bag, BagError, BagMessage
-from runtime.recording.fields import FieldError
-from runtime.recording.open_bag import open_bag
-from runtime.recording.topic_choice import Choice, Sample, TopicError, choose
+from mutualformer.runtime import images
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
+from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.recording import ros_images as pix
+from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.fields import FieldError
+from mutualformer.runtime.recording.open_bag import open_bag
+from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicError, choose
 
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 ROS_SCALE = 0.001

@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from runtime.images import natural_key
-from runtime.recording.bag import Bag, BagError, BagMessage
-from runtime.recording.ros1_bag import Ros1Bag
-from runtime.recording.ros2_bag import McapBag, SqliteBag, ZstdBag
+from mutualformer.runtime.images import natural_key
+from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.ros1_bag import Ros1Bag
+from mutualformer.runtime.recording.ros2_bag import McapBag, SqliteBag, ZstdBag
 
 READERS: dict[str, Callable[[Path], Bag]] = {
     ".bag": Ros1Bag,

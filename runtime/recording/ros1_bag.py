@@ -10,9 +10,9 @@ import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from runtime.recording.bag import BagError, BagMessage, normal_type
-from runtime.recording.decompress import DecompressError, decompress
-from runtime.recording.fields import FieldError, Fields
+from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.decompress import DecompressError, decompress
+from mutualformer.runtime.recording.fields import FieldError, Fields
 
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, CHUNK, CONNECTION = b"\x02", b"\x03", b"\x05", b"\x07"

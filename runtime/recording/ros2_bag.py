@@ -13,9 +13,9 @@ import urllib.parse
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from runtime.recording.bag import BagError, BagMessage, normal_type
-from runtime.recording.decompress import DecompressError, allowed, decompress
-from runtime.recording.mcap_reader import McapFileError, McapReader
+from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.decompress import DecompressError, allowed, decompress
+from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # A database that thinks about its next row for so long is damaged, or made to hang us.

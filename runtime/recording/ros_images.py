@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import images
-from runtime.recording.ros_messages import CompressedImage, Image
+from mutualformer.runtime import images
+from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 
 # numpy type of one value, values a pixel
 LAYOUT: dict[str, tuple[str, int]] = {

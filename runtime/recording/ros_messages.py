@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cameras.base import Intrinsics
-from runtime.recording.fields import FieldError, Fields
+from mutualformer.runtime.cameras.base import Intrinsics
+from mutualformer.runtime.recording.fields import FieldError, Fields
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
