@@ -24,7 +24,7 @@ from mutualformer.runtime.cameras.pairing import Pairer
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
-from mutualformer.runtime.recording.fields import FieldError
+from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.open_bag import open_bag
 from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicError, choose
 
@@ -78,7 +78,7 @@ def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
                     infos[message.topic] = content
                 else:
                     samples[message.topic] = _sample(message.topic, content)
-            except (FieldError, pix.PixelError, images.ImageError) as error:
+            except (BytesError, pix.PixelError, images.ImageError) as error:
                 samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
             readable = message.topic in infos or samples[message.topic].kind
             if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
@@ -209,7 +209,7 @@ class BagCamera(BaseCamera):
             return None
         try:
             content = ros.read(message.kind, message.data, message.encoding == "ros1")
-        except FieldError as error:
+        except BytesError as error:
             self.leave_out(f"{message.topic}: {error}")
             return None
         assert isinstance(content, (ros.Image, ros.CompressedImage))

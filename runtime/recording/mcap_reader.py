@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
-from mutualformer.runtime.recording.fields import FieldError, Fields
+from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 1, 2, 3, 4, 5, 6
@@ -116,14 +116,14 @@ class McapReader:
 
     def _define(self, opcode: int, body: memoryview) -> None:
         try:
-            fields = Fields(body)
+            fields = ByteReader(body)
             if opcode == SCHEMA:
                 number, name = fields.one("H"), fields.text()
                 self._schemas[number] = name
             else:
                 number, schema = fields.take("H", 2)
                 self.channels[number] = Channel(fields.text(), self._schemas.get(schema, ""), fields.text())
-        except FieldError as error:
+        except BytesError as error:
             self._note(f"a damaged topic record ({error})")
 
     def _walk(self) -> None:
@@ -156,9 +156,9 @@ class McapReader:
 
     def _read_metadata(self, body: memoryview) -> None:
         try:
-            fields = Fields(body)
+            fields = ByteReader(body)
             self.metadata.append((fields.text(), fields.pairs()))
-        except FieldError as error:
+        except BytesError as error:
             self._note(f"a damaged metadata record ({error})")
 
     def _sound(self, opcode: int, at: int, length: int) -> bool:
@@ -207,7 +207,7 @@ class McapReader:
                 continue
             try:
                 records = self._records(body)
-            except (FieldError, DecompressError) as error:
+            except (BytesError, DecompressError) as error:
                 self._note(f"the chunk at byte {start} is damaged and left out ({error})")
                 continue
             at, size = 0, len(records)
@@ -225,12 +225,12 @@ class McapReader:
                 at += inside
 
     def _records(self, body: memoryview) -> memoryview:
-        fields = Fields(body)
+        fields = ByteReader(body)
         _, _, size, crc = *fields.take("Q", 3), fields.one("I")
         kind = fields.text()
         data = decompress(kind, fields.raw(fields.one("Q")), size)
         if crc and zlib.crc32(data) != crc:
-            raise FieldError("its checksum does not fit")
+            raise BytesError("its checksum does not fit")
         return memoryview(data)
 
     def _message(self, body: memoryview, topics: Collection[str] | None) -> Iterator[McapMessage]:
@@ -247,6 +247,6 @@ class McapReader:
 
 def _text(body: memoryview) -> str:
     try:
-        return Fields(body).text()
-    except FieldError:
+        return ByteReader(body).text()
+    except BytesError:
         return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
-from mutualformer.runtime.recording.fields import FieldError, Fields
+from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
 
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, CHUNK, CONNECTION = b"\x02", b"\x03", b"\x05", b"\x07"
@@ -26,12 +26,12 @@ BEFORE_OP = 80
 
 
 def header_fields(data: bytes | memoryview) -> dict[str, bytes]:
-    """``name=value`` behind their lengths. Raises FieldError."""
-    fields, values = Fields(data), {}
+    """``name=value`` behind their lengths. Raises BytesError."""
+    fields, values = ByteReader(data), {}
     while fields.left > 0:
         name, equals, value = bytes(fields.blob()).partition(b"=")
         if not equals:
-            raise FieldError("a header field without '='")
+            raise BytesError("a header field without '='")
         values[name.decode("ascii", "replace")] = value
     return values
 
@@ -106,7 +106,7 @@ class Ros1Bag:
         length = struct.unpack_from("<I", data, size)[0]
         try:
             header = header_fields(data[:size])
-        except FieldError:
+        except BytesError:
             return None
         start = at + 8 + size
         if header.get("op") not in OPCODES or length > MOST_RECORD or start + length > self._size:
@@ -131,7 +131,7 @@ class Ros1Bag:
             number = struct.unpack("<I", header["conn"])[0]
             topic = header["topic"].decode("utf-8", "replace")
             kind = normal_type(header_fields(data).get("type", b"").decode("utf-8", "replace"))
-        except (FieldError, KeyError, struct.error):
+        except (BytesError, KeyError, struct.error):
             self._note("a damaged topic record")
             return
         self._connections[number] = (topic, kind)
@@ -162,12 +162,12 @@ class Ros1Bag:
         at = 0
         while at < len(data):
             try:
-                fields = Fields(data[at:])
+                fields = ByteReader(data[at:])
                 inner = header_fields(fields.blob())
                 body = fields.blob()
                 if inner.get("op") not in OPCODES:
-                    raise FieldError("no record")
-            except FieldError:
+                    raise BytesError("no record")
+            except BytesError:
                 following = self._next_message(data, at + 1)
                 self._note(f"the chunk at byte {start} is damaged, {(following or len(data)) - at} bytes left out")
                 if following is None:
@@ -188,13 +188,13 @@ class Ros1Bag:
         while place >= 0:
             for at in range(max(start, place - BEFORE_OP), place - 7):
                 try:
-                    fields = Fields(data[at:])
+                    fields = ByteReader(data[at:])
                     if fields.one("I") > MOST_HEADER:
                         continue
-                    fields = Fields(data[at:])
+                    fields = ByteReader(data[at:])
                     header = header_fields(fields.blob())
                     fields.blob()
-                except FieldError:
+                except BytesError:
                     continue
                 if header.get("op") == MESSAGE and len(header.get("conn", b"")) == 4 and len(header) >= 3:
                     return at

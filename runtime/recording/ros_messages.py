@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import Intrinsics
-from mutualformer.runtime.recording.fields import FieldError, Fields
+from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
@@ -79,16 +79,16 @@ class CameraInfo:
     lens: Intrinsics
 
 
-class Reader:
-    """The values of one message. ``ros1``: laid out as ROS 1 does. Raises FieldError where bytes and layout disagree."""
+class MessageReader:
+    """The values of one message. ``ros1``: laid out as ROS 1 does. Raises BytesError where bytes and layout disagree."""
 
     def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
         if ros1:
-            self.fields = Fields(data)
+            self.fields = ByteReader(data)
         elif len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
-            raise FieldError("not a CDR message")
+            raise BytesError("not a CDR message")
         else:
-            self.fields = Fields(memoryview(data)[4:], aligned=True, big=data[1] == 0)
+            self.fields = ByteReader(memoryview(data)[4:], aligned=True, big=data[1] == 0)
         self._ros1 = ros1
 
     def text(self) -> str:
@@ -120,32 +120,32 @@ class Reader:
         coefficients = self.fields.take("d", self._count(8))
         k = self.fields.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
-            raise FieldError("a calibration that is no number")
+            raise BytesError("a calibration that is no number")
         lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
         return CameraInfo(stamp, frame_id, lens)
 
     def _count(self, width: int) -> int:
         count = int(self.fields.one("I"))
         if count * width > self.fields.left:
-            raise FieldError(f"{count} values declared where {self.fields.left} bytes are left")
+            raise BytesError(f"{count} values declared where {self.fields.left} bytes are left")
         return count
 
 
-READERS: dict[str, Callable[[Reader], Image | CompressedImage | CameraInfo]] = {
-    IMAGE: Reader.image,
-    COMPRESSED: Reader.compressed,
-    INFO_TYPE: Reader.camera_info,
+READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInfo]] = {
+    IMAGE: MessageReader.image,
+    COMPRESSED: MessageReader.compressed,
+    INFO_TYPE: MessageReader.camera_info,
 }
 
 
 def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
-    """A message of one of the types in :data:`READERS`. Raises FieldError."""
-    return READERS[kind](Reader(data, ros1))
+    """A message of one of the types in :data:`READERS`. Raises BytesError."""
+    return READERS[kind](MessageReader(data, ros1))
 
 
 def read_text(data: bytes | memoryview) -> str:
     """The text of a ROS 2 String."""
-    return Reader(data).text()
+    return MessageReader(data).text()
 
 
 class Writer:

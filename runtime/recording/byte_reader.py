@@ -6,11 +6,11 @@ import struct
 from typing import Any
 
 
-class FieldError(ValueError):
+class BytesError(ValueError):
     """The bytes end too soon or say something that cannot be."""
 
 
-class Fields:
+class ByteReader:
     """Values one after the other, little endian unless ``big``; each aligned to its own size where ``aligned`` (CDR)."""
 
     def __init__(self, data: bytes | memoryview, *, aligned: bool = False, big: bool = False) -> None:
@@ -23,7 +23,7 @@ class Fields:
         return len(self._data) - self._at
 
     def take(self, kind: str, count: int = 1) -> tuple[Any, ...]:
-        """``count`` values of one struct letter, for example ``I`` or ``d``. Raises FieldError."""
+        """``count`` values of one struct letter, for example ``I`` or ``d``. Raises BytesError."""
         width = struct.calcsize(f"<{kind}")
         if self._aligned:
             self._at += -self._at % width
@@ -33,9 +33,9 @@ class Fields:
         return self.take(kind)[0]
 
     def raw(self, size: int) -> memoryview:
-        """The next ``size`` bytes, not copied. Raises FieldError."""
+        """The next ``size`` bytes, not copied. Raises BytesError."""
         if size < 0 or self._at + size > len(self._data):
-            raise FieldError(f"{size} bytes expected where {max(0, self.left)} are left")
+            raise BytesError(f"{size} bytes expected where {max(0, self.left)} are left")
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -50,7 +50,7 @@ class Fields:
 
     def pairs(self) -> dict[str, str]:
         """MCAP's map of strings: the size of all in bytes, then key and value in turn."""
-        inside = Fields(self.blob())
+        inside = ByteReader(self.blob())
         values: dict[str, str] = {}
         while inside.left > 0:
             key = inside.text()
