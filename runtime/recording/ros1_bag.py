@@ -77,6 +77,11 @@ class Ros1Bag:
             record = self._record(at)
             if record is None:
                 restart = self._restart(at + 1)
+                if restart is None and (cut := self._record(at, whole=False)) is not None:
+                    header, start, _ = cut
+                    if header["op"] == CHUNK and header.get("compression") == b"none":
+                        self._add_chunk(start, self._size - start, {**header, "cut": b""})
+                    return
                 if restart is not None or self.closed:
                     self._note(f"damaged at byte {at}, {(restart or self._size) - at} bytes skipped")
                 if restart is None:
@@ -85,18 +90,28 @@ class Ros1Bag:
                 continue
             header, start, length = record
             opcode = header["op"]
-            if opcode in (CHUNK, MESSAGE):
+            if opcode == CHUNK:
+                self._add_chunk(start, length, header)
+            elif opcode == MESSAGE:
                 self._chunks.append((opcode, start, length, header))
-                if opcode == CHUNK and not self.topics:
-                    self._look_into(start, length, header)  # a bag without index names its topics only inside
             elif opcode == CONNECTION:
                 self._connect(header, memoryview(self._at(start, length)))
             elif opcode == BAG_HEADER:
-                self.closed = header.get("index_pos", bytes(8)) != bytes(8)
+                index = int.from_bytes(header.get("index_pos", b""), "little")
+                self.closed = 0 < index <= self._size
             at = start + length
 
-    def _record(self, at: int) -> tuple[dict[str, bytes], int, int] | None:
-        """(header, start of the data, its length) of a record that can begin at ``at``; None where none can."""
+    def _add_chunk(self, start: int, length: int, header: dict[str, bytes]) -> None:
+        self._chunks.append((CHUNK, start, length, header))
+        if not self.topics:  # a bag without index names its topics only inside
+            for _ in self._inside(start, length, header, ()):
+                pass
+
+    def _record(self, at: int, whole: bool = True) -> tuple[dict[str, bytes], int, int] | None:
+        """(header, start of the data, its length) of a record that can begin at ``at``; None where none can.
+
+        ``whole``: it must end within the file.
+        """
         lead = self._at(at, 4)
         if len(lead) < 4 or not 4 <= (size := struct.unpack("<I", lead)[0]) <= MOST_HEADER:
             return None
@@ -109,7 +124,7 @@ class Ros1Bag:
         except BytesError:
             return None
         start = at + 8 + size
-        if header.get("op") not in OPCODES or length > MOST_RECORD or start + length > self._size:
+        if header.get("op") not in OPCODES or length > MOST_RECORD or (whole and start + length > self._size):
             return None
         return header, start, length
 
@@ -137,10 +152,6 @@ class Ros1Bag:
         self._connections[number] = (topic, kind)
         self.topics.setdefault(topic, kind)
 
-    def _look_into(self, start: int, length: int, header: dict[str, bytes]) -> None:
-        for _ in self._inside(start, length, header, frozenset()):
-            pass
-
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """In the order of the file; ``topics`` None means all. Every connection of a topic counts."""
         for opcode, start, length, header in self._chunks:
@@ -155,7 +166,7 @@ class Ros1Bag:
         try:
             size = struct.unpack("<I", header.get("size", b""))[0]
             kind = header.get("compression", b"").decode("ascii", "replace")
-            data = memoryview(decompress(kind, self._at(start, length), size))
+            data = memoryview(decompress(kind, self._at(start, length), None if "cut" in header else size))
         except (DecompressError, struct.error) as error:
             self._note(f"the chunk at byte {start} is damaged and left out ({error})")
             return

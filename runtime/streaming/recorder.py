@@ -6,7 +6,6 @@ to the disk within half a second, and every part reads up to its last whole chun
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import threading
@@ -14,19 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mutualformer.runtime.cameras.base import Camera, metres
-from mutualformer.runtime.recording import info as info_module
+from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
-from mutualformer.runtime.recording.info import RecordingInfo
+from mutualformer.runtime.recording.frame_messages import frame_messages, info_message
+from mutualformer.runtime.recording.info import NAME, RecordingInfo
 from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.streaming.sinks import Result
 
 FLUSH_SECONDS = 0.5
-MILLIMETRES = 0.001
 
 
 class Part:
@@ -44,7 +39,7 @@ class Part:
         self._last_ns = 0
         self._camera = camera
         self._about = info.to_metadata()
-        self._file.metadata(info_module.NAME, self._about)
+        self._file.metadata(NAME, self._about)
 
     def _add(self, topic: str, kind: str, data: list[bytes | memoryview], nanoseconds: int, number: int) -> None:
         if topic not in self._channels:
@@ -52,34 +47,13 @@ class Part:
         self._file.message(self._channels[topic], data, nanoseconds, number)
 
     def write(self, result: Result, number: int) -> None:
-        """All of one frame; its ``frame`` message comes last: a reader takes no frame without it."""
-        frame = result.frame
+        """All of one frame."""
         # One time for all messages of a frame, and of no other frame: readers put them together by it.
         now = self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        lens, scale = self._camera.intrinsics, self._camera.depth_scale
-        stamp, depth_stamp = frame.timestamp, frame.depth_timestamp
-        if lens is not None and topics.INFO not in self._channels:
-            message = ros.write_camera_info(lens, stamp, "camera_color")
-            self._add(topics.INFO, ros.INFO_TYPE, message, now, number)
-        self._add(topics.COLOUR, ros.IMAGE, ros.write_image(frame.rgb, "rgb8", stamp, "camera_color"), now, number)
-        # 16 bits are millimetres to every ROS tool; other units go as float metres, which nobody misreads.
-        units, encoding = integers(frame.depth, scale if scale == MILLIMETRES else None)
-        self._add(topics.DEPTH, ros.IMAGE, ros.write_image(units, encoding, depth_stamp, "camera_color"), now, number)
-        if frame.nir is not None:
-            self._add(topics.NIR, ros.IMAGE, ros.write_image(frame.nir, "rgb8", stamp, "camera_nir"), now, number)
-        for name, value in result.outputs.items():
-            table = np.atleast_2d(value)
-            self._add(topics.OUTPUT + name, ros.IMAGE, ros.write_image(table, "32FC1", stamp, "camera_color"), now, number)
-        facts = {
-            "sequence": frame.sequence,
-            "timestamp": stamp,
-            "depth_timestamp": depth_stamp,
-            "stages": result.stages,
-            "dropped": result.dropped,
-            "match": result.match,
-            "about": self._about,
-        }
-        self._add(topics.FRAME, ros.STRING, ros.write_text(json.dumps(facts)), now, number)
+        if self._camera.intrinsics is not None and topics.INFO not in self._channels:
+            self._add(*info_message(self._camera.intrinsics, result.frame.timestamp), now, number)
+        for message in frame_messages(result, self._camera.depth_scale, self._about):
+            self._add(*message, now, number)
         self.unsaved += 1
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._file.flush()
@@ -95,15 +69,6 @@ class Part:
     def close(self) -> None:
         self._file.close()
         self.unsaved = 0
-
-
-def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:
-    """Metres → the 16-bit units they were made of, if they were; else the float metres. Never rounded."""
-    if scale is not None:
-        units = (depth * np.float32(1.0 / scale) + np.float32(0.5)).astype(np.uint16)
-        if np.array_equal(metres(units, scale), depth):
-            return units, "16UC1"
-    return depth, "32FC1"
 
 
 def new_folder(parent: Path, name: str) -> Path:
