@@ -11,13 +11,21 @@ NEARLY_ALL = 0.9
 # Rooms, tables and streets reach farther than this; a map that does not is likely read with too large a divisor.
 SHALLOW_M = 1.2
 # Units per metre in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
-COMMON_UNITS = {1000: "millimetres", 5000: "TUM", 10000: "0.1 mm", 256: "KITTI", 100: "cm", 4000: "0.25 mm", 1: "metres"}
+COMMON_UNITS = {
+    1000: "millimetres",
+    5000: "TUM",
+    10000: "0.1 mm",
+    256: "KITTI",
+    100: "cm",
+    4000: "0.25 mm",
+    1: "metres",
+}
 
 
 def plausible(depth: NDArray[np.float32], near: float = NEAR_M, far: float = FAR_M) -> str | None:
-    """``depth``: (H, W) float32 metres, 0 = no measurement. None where it looks like metres of a scene the models know.
+    """What is odd about depth in metres (H, W), float32, 0 = no measurement; None where nothing is.
 
-    Otherwise what is odd, in one clause without a name or advice: nearly all measured pixels outside ``near`` … ``far``.
+    One clause without a name or advice: nearly all measured pixels outside ``near`` … ``far``.
     """
     measured = depth[::4][depth[::4] > 0]
     if not measured.size:
@@ -26,7 +34,7 @@ def plausible(depth: NDArray[np.float32], near: float = NEAR_M, far: float = FAR
     if outside < NEARLY_ALL:
         return None
     middle = float(np.median(measured))
-    return f"{outside:.0%} of the measured pixels lie outside {near:g} … {far:g} m, which models know (median {middle:.3g} m)"
+    return f"{outside:.0%} of the measured pixels lie outside {near:g} … {far:g} m, their median is {middle:.3g} m"
 
 
 def shallow(depth: NDArray[np.float32]) -> str | None:
@@ -49,6 +57,6 @@ def better_units(depth: NDArray[np.float32], units_per_metre: float) -> list[int
     fitting = []
     for units in COMMON_UNITS:
         low, middle, high = raw / units
-        if units != round(units_per_metre) and low >= NEAR_M and high <= FAR_M and SHALLOW_M <= high and middle >= 0.5:
+        if units != round(units_per_metre) and low >= NEAR_M and high <= FAR_M and high >= SHALLOW_M and middle >= 0.5:
             fitting.append(units)
     return sorted(fitting, key=lambda units: abs(np.log(units / units_per_metre)))

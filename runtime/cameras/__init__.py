@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.cameras.address import recognise, split

@@ -13,7 +13,7 @@ from mutualformer.runtime.depth_files import DepthRule, read_stored_depth, to_me
 
 
 def load_colour(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB, as stored: a turn that EXIF asks for is not made, since depth has none. Raises CameraError."""
+    """(H, W, 3) uint8 RGB as stored: depth beside it has no EXIF turn, so none is made. Raises CameraError."""
     try:
         return images.read_colour(path)
     except images.ImageError as error:
@@ -76,5 +76,3 @@ def note_orientation(camera: BaseCamera, path: Path) -> None:
             f"{path}: carries EXIF orientation {tag}; pictures are read as stored, as the depth beside them is",
             key="orientation",
         )
-
-

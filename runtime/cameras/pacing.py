@@ -31,7 +31,9 @@ class Pace:
                 self._due += gap / self._rate
             else:
                 self._due = now
-                self._camera.warn(f"{self._camera.name}: the clock jumps by {gap:.3g} s at {stamp:.3f} s, not waited for")
+                self._camera.warn(
+                    f"{self._camera.name}: the clock jumps by {gap:.3g} s at {stamp:.3f} s, not waited for"
+                )
             self._last = stamp
         late = self._due - now
         if late > timeout:

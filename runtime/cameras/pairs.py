@@ -99,7 +99,7 @@ def _example(listing: Listing) -> str:
 
 
 def split_folders(target: str) -> tuple[str, str]:
-    """``A,B`` → A and B; where names hold commas themselves, the only way to read it as two folders. Raises CameraError."""
+    """``A,B`` → A and B; where names hold commas, the only way to read it as two folders. Raises CameraError."""
     commas = [index for index, letter in enumerate(target) if letter == ","]
     ways = [(target[:index], target[index + 1 :]) for index in commas if 0 < index < len(target) - 1]
     real = [way for way in ways if all(Path(folder).is_dir() for folder in way)]

@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """One file. ``info``: what it says about itself, None where that is lost. ``has_frames``: the frame topic is there."""
+    """One file. ``info``: what it says about itself, None where lost. ``has_frames``: it has the frame topic."""
 
     path: Path
     info: RecordingInfo | None
@@ -265,8 +265,8 @@ def open_source(target: str, given: Mapping[str, Any]) -> Camera:
             camera.warn(f"{camera.name}: {', '.join(left)} is no recording with frames, left out")
     else:
         camera = _as_bag(target, given, ours)
-    for error in unreadable:
-        camera.warn(f"left out: {error}")
+    for problem in unreadable:
+        camera.warn(f"left out: {problem}")
     return camera
 
 
@@ -283,5 +283,3 @@ def _as_bag(target: str, given: Mapping[str, Any], ours: list[Part]) -> BaseCame
         camera.warn(f"{camera.name}: the topic {topics.FRAME} is gone, pictures are paired by their header times")
         camera.intrinsics = camera.intrinsics or (infos[0].intrinsics if infos else None)
     return camera
-
-

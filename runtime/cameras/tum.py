@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 import math
 import os
 import statistics
@@ -59,13 +60,15 @@ def read_list(path: Path) -> list[Entry]:
             raise CameraError(f"{path}, line {number}: expected 'timestamp path', found {line.strip()[:100]!r}")
         name = words[1].strip()
         if PurePosixPath(name).is_absolute() or ".." in name.replace("\\", "/").split("/") or "\0" in name:
-            raise CameraError(f"{path}, line {number}: {name[:100]!r} lies outside the folder, expected a path inside it")
+            raise CameraError(
+                f"{path}, line {number}: {name[:100]!r} lies outside the folder, expected a path inside it"
+            )
         entries.append((stamp, name))
     return sorted(entries)
 
 
 def _text(path: Path) -> str:
-    """A list's text: UTF-8 with or without a mark at its beginning, UTF-16 with one; names in other encodings survive."""
+    """A list's text: UTF-8 with or without a byte order mark, UTF-16 with one; other encodings of names survive."""
     try:
         if path.stat().st_size > LARGEST_LIST_BYTES:
             raise CameraError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of images")
@@ -86,7 +89,7 @@ def time_unit(stamps: list[float]) -> str:
     for unit, least in (("ns", 1e17), ("us", 1e14), ("ms", 1e11)):
         if middle >= least:
             return unit
-    gaps = [after - before for before, after in zip(stamps, stamps[1:], strict=False) if after > before]
+    gaps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
     gap = statistics.median(gaps) if gaps else 0.0
     return "ns" if gap >= 2e6 else "us" if gap >= 2e3 else "s"
 

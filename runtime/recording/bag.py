@@ -13,7 +13,7 @@ class BagError(ValueError):
 
 @dataclass(frozen=True)
 class BagMessage:
-    """``kind``: its type, ``package/msg/Type``. ``encoding``: ``cdr`` (ROS 2) or ``ros1``. ``log_time``: nanoseconds."""
+    """``kind``: its type, ``package/msg/Type``. ``encoding``: ``cdr`` (ROS 2) or ``ros1``. ``log_time``: ns."""
 
     topic: str
     kind: str

@@ -11,7 +11,7 @@ class BytesError(ValueError):
 
 
 class ByteReader:
-    """Values one after the other, little endian unless ``big``; each aligned to its own size where ``aligned`` (CDR)."""
+    """Values one after the other, little endian unless ``big``; each aligned to its size if ``aligned`` (CDR)."""
 
     def __init__(self, data: bytes | memoryview, *, aligned: bool = False, big: bool = False) -> None:
         self._data, self._at, self._aligned = memoryview(data), 0, aligned

@@ -59,7 +59,7 @@ def _zstd(data: bytes | memoryview, limit: int) -> bytes:
 
 
 def _lz4(data: bytes | memoryview, limit: int) -> bytes:
-    import lz4.frame
+    import lz4.frame  # type: ignore[import-untyped]
 
     return bytes(lz4.frame.LZ4FrameDecompressor().decompress(bytes(data), max_length=limit))
 

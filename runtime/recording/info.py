@@ -26,7 +26,7 @@ class InfoError(ValueError):
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """``depth_scale``: metres per unit of the camera, None where its depth is float. ``recording``: one id for all parts."""
+    """``depth_scale``: metres per unit of the camera, None for float depth. ``recording``: one id for all parts."""
 
     source: str
     model: str

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
-from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 1, 2, 3, 4, 5, 6

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
-from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
 
 MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, CHUNK, CONNECTION = b"\x02", b"\x03", b"\x05", b"\x07"
@@ -37,7 +37,7 @@ def header_fields(data: bytes | memoryview) -> dict[str, bytes]:
 
 
 class Ros1Bag:
-    """``topics``: name → message type. ``damage``: a sentence for each place that was skipped. ``closed``: has an index."""
+    """``topics``: name → message type. ``damage``: a sentence for each place skipped. ``closed``: has an index."""
 
     encoding = "ros1"
 

@@ -76,7 +76,9 @@ def pixels(message: Image | CompressedImage) -> NDArray[Any]:
     try:
         if isinstance(message, Image):
             return _raw(message)
-        return _packed_depth(message) if kind == "depth" else images.decode(message.data, "a compressed image", "colour")
+        return (
+            _packed_depth(message) if kind == "depth" else images.decode(message.data, "a compressed image", "colour")
+        )
     except (images.ImageError, cv2.error) as error:
         raise PixelError(str(error)) from error
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import Intrinsics
-from mutualformer.runtime.recording.byte_reader import BytesError, ByteReader
+from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
@@ -80,7 +80,7 @@ class CameraInfo:
 
 
 class MessageReader:
-    """The values of one message. ``ros1``: laid out as ROS 1 does. Raises BytesError where bytes and layout disagree."""
+    """The values of one message, laid out as ROS 2 does or ``ros1``. Raises BytesError where bytes disagree."""
 
     def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
         if ros1:
@@ -182,9 +182,7 @@ class Writer:
         return [HEADER, *self._parts]
 
 
-def write_image(
-    array: NDArray[Any], encoding: str, stamp: float, frame_id: str
-) -> list[bytes | memoryview]:
+def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str) -> list[bytes | memoryview]:
     """``array`` (H, W) or (H, W, C), of the little-endian type that ``encoding`` stands for."""
     image = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     height, width = image.shape[:2]

@@ -19,7 +19,7 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """The first readable message of a topic. ``kind``: colour, grey, depth, or "" with the ``reason``; ``size``: (H, W)."""
+    """The first readable message of a topic. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W)."""
 
     topic: str
     kind: str
@@ -105,7 +105,7 @@ class _Pair:
 
 
 def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
-    """The pair to play. ``topics``: all of the bag's. ``colour``, ``depth``: topics asked for, "" = find. Raises TopicError."""
+    """The pair to play. ``topics``: all of the bag's. ``colour``, ``depth``: as asked for, "" = find. Raises TopicError."""
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates(samples, topics, "depth", depth)
     pairs, obstacles = [], []
@@ -128,7 +128,9 @@ def _candidates(samples: list[Sample], topics: list[str], kind: str, wish: str) 
     fitting = [sample for sample in samples if sample.kind in kinds and (not wish or sample.topic == wish)]
     if not fitting:
         what = f"topic {wish!r} with {kind} images" if wish else f"{kind} image topic"
-        reasons = [f"{sample.topic}: {sample.reason}" for sample in samples if sample.reason and wish in ("", sample.topic)]
+        reasons = [
+            f"{sample.topic}: {sample.reason}" for sample in samples if sample.reason and wish in ("", sample.topic)
+        ]
         tail = "".join(f"; {reason}" for reason in reasons[:4])
         raise TopicError(f"no {what}; the bag has {', '.join(sorted(topics)[:40]) or 'no topics'}{tail}")
     # An infrared picture stands in for colour only where there is none, or where it was asked for.

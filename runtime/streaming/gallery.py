@@ -54,7 +54,9 @@ class Gallery:
             raise GalleryError(f"gallery {folder}: no file name occurs in both rgb and nir")
         single = sorted(rgb.keys() ^ nir.keys())
         if single:
-            log.warning("gallery %s: %d pictures have no partner of the same name, left out: %s", folder, len(single), single[0])
+            log.warning(
+                "gallery %s: %d pictures have no partner of the same name, left out: %s", folder, len(single), single[0]
+            )
         rows = []
         for name in progress(names, "gallery"):
             inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))

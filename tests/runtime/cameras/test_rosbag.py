@@ -12,7 +12,7 @@ import pytest
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
 
-pytest.importorskip("rosbags", reason="rosbags is not installed (pip install 'mutualformer[ros]')")
+pytest.importorskip("rosbags", reason="rosbags is not installed (pip install rosbags)")
 
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
@@ -181,5 +181,5 @@ def test_a_damaged_bag_plays_before_and_behind_the_damage_and_one_cut_short_up_t
     assert any("damaged after" in warning for warning in camera.warnings)
     path.write_bytes(whole[: 2 * middle // 3])
     camera = cameras.open(str(path))
-    assert 8 < len(list(camera)) < 16
+    assert 6 < len(list(camera)) < 16
     assert any("cut short" in warning for warning in camera.warnings)

@@ -15,8 +15,8 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import BaseCamera, Frame, Intrinsics
-from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.recording.frame_messages import integers
+from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
