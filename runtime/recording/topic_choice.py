@@ -19,7 +19,7 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """The first readable message of a topic. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W)."""
+    """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W)."""
 
     topic: str
     kind: str
@@ -105,7 +105,7 @@ class _Pair:
 
 
 def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
-    """The pair to play. ``topics``: all of the bag's. ``colour``, ``depth``: as asked for, "" = find. Raises TopicError."""
+    """The pair to play. ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError."""
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates(samples, topics, "depth", depth)
     pairs, obstacles = [], []
