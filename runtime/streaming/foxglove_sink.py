@@ -15,7 +15,7 @@ import foxglove
 from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.preview.relay import Relay
 from mutualformer.runtime.recording import ros_messages as ros
-from mutualformer.runtime.streaming.messages import frame_messages
+from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
 from mutualformer.runtime.streaming.sinks import Result
 
 # Messages a slow viewer may be behind before it loses the oldest: about two seconds of one camera.
@@ -86,10 +86,17 @@ class FoxgloveSink:
         if self._channels and not any(channel.has_sinks() for channel in self._channels.values()):
             return
         now = time.time_ns()
-        for topic, kind, pieces in frame_messages(result, self._camera):
-            channel = self._channel(topic, kind)
-            if channel.has_sinks():
-                channel.log(b"".join(pieces), log_time=now)
+        lens, stamp = self._camera.intrinsics, result.frame.timestamp
+        if lens is not None:
+            self._send(info_message(lens, stamp), now)
+        for message in frame_messages(result, self._camera.depth_scale, {}):
+            self._send(message, now)
+
+    def _send(self, message: Message, now: int) -> None:
+        topic, kind, pieces = message
+        channel = self._channel(topic, kind)
+        if channel.has_sinks():
+            channel.log(b"".join(pieces), log_time=now)
 
     def _channel(self, topic: str, kind: str) -> Any:
         if topic not in self._channels:
