@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from export.builder import BuildOptions, BuildResult, build
 from export.cda_function import is_cda
 from export.errors import ExportError
-from export.layer_list import precision_counts
+from export.layer_list import kernel_count, precision_counts
 from export.precision import heavy_node_types, node_counts, precision_problems
 from export.targets import RTX_DEFAULT, TARGETS, capabilities
 from plugins import library
@@ -107,6 +107,9 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
             built_on=capability,
             rebuild=rebuild,
             layers=tuple(layer.as_dict() for layer in result.layers),
+            layers_from=result.layers_from,
+            kernels=kernel_count(result.layers),
+            tf32=options.tf32,
         )
         card.write_to(card_file)
     if cache is not None and result.timing_cache is not None:

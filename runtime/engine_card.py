@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime.contract import Contract, ContractError
 from runtime.files import sha256, write_json
-from runtime.session import ModelFileError, existing_file
+from runtime.session_base import ModelFileError, existing_file, read_file
 
 SCHEMA_VERSION = 2
 SEAL = "card_sha256"
@@ -25,8 +25,10 @@ class EngineCard:
     ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
     ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
-    in, "unnamed" those that no layer names. ``layers``: that list. ``rebuild``: the command that makes this engine
-    again.
+    in, "unnamed" those that no layer names. ``layers``: that list, ``layers_from``: who told it, the builder's log or
+    the engine inspector; ``kernels``: how many of them launch one, 0 in cards of older versions. ``tf32``: whether
+    FP32 products may be computed in TF32, as in engines of older versions. ``rebuild``: the command that makes this
+    engine again.
     """
 
     contract: Contract
@@ -44,6 +46,9 @@ class EngineCard:
     built_on: str
     rebuild: str
     layers: tuple[dict[str, Any], ...] = ()
+    layers_from: str = "builder log"
+    kernels: int = 0
+    tf32: bool = True
     heavy_nodes: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -88,10 +93,15 @@ def read(engine: Path) -> EngineCard:
 
 def verify_file(engine: Path, card: EngineCard) -> None:
     """Engines are code: refuse one whose bytes are not those that were built."""
-    found = sha256(existing_file(engine, "engine"))
-    if found != card.engine_sha256:
+    verify_bytes(engine, card, read_file(engine, "engine"))
+
+
+def verify_bytes(engine: Path, card: EngineCard, data: bytes) -> None:
+    """As :func:`verify_file`, for bytes read already: those checked are those that are then loaded."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card.engine_sha256:
         raise ModelFileError(
-            f"{engine}: sha256 is {found[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
+            f"{engine}: sha256 is {digest[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
             f"damaged; rebuild it with: {card.rebuild}"
         )
 

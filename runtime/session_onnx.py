@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.contract import Contract, ContractError
 from runtime.files import sha256
-from runtime.session import ModelFileError, Session
+from runtime.session_base import ModelFileError, Session
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
