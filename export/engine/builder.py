@@ -77,7 +77,7 @@ def make_logger(trt: ModuleType) -> Any:
 
 
 def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: BuildOptions) -> BuildResult:
-    """Parse with our plugin, build, serialise. The plugin must be registered already (``mutualformer.plugins.library.load``).
+    """Parse with our plugin, build, serialise. ``plugins.library.load`` has registered the plugin already.
 
     Raises ExportError with TensorRT's own words when it refuses.
     """

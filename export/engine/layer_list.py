@@ -5,7 +5,7 @@ with ``profiling_verbosity = DETAILED``, one ``Layers:`` block per engine, one l
 three ways, all read here:
 
 * TensorRT-RTX       ``Inputs: [ { Name: x, …, Datatype: Half, Format: (Linear) … }], Constants: [ … ], Outputs: [ … ]``
-* classic 10.4 …     ``Inputs: [ { Name: x, Location: Device, …, Format/Datatype: Half }], Outputs: [ … ], ParameterType:``
+* classic 10.4 …     ``Inputs: [ { Name: x, Location: Device, …, Format/Datatype: Half }], Outputs: [ … ], …``
 * classic up to 10.3 ``… Format/Datatype: Channel major FP16 format where channel % 8 == 0 }], Outputs: [ … ]``
 
 In all of them ``[ONNX Layer: NAME]`` at the end says which nodes of the graph a layer computes.

@@ -37,7 +37,7 @@ class Session(abc.ABC):
     in_flight: int = 1
 
     def run(self, **inputs: NDArray[Any]) -> Arrays:
-        """Named graph inputs, batch first (``mutualformer.runtime.preprocess.prepare`` makes them) → named outputs, owned by you.
+        """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.
 
         Raises InputError naming the tensor that does not fit, ModelOutputError for an answer that is not finite.
         """

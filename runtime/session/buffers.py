@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,26 +47,35 @@ class Tensor:
 class Slot:
     """One call in flight. Two slots let the copies of one call overlap the kernels of the other.
 
-    ``context``: a TensorRT execution context of its own. ``graphs``: record the whole call (copies and kernels) as a
-    CUDA graph the second time that a batch comes, and launch that from then on.
+    ``new_context`` makes a TensorRT execution context of its own. ``graphs``: record the whole call, copies and
+    kernels, as a CUDA graph the second time that a batch comes, and launch that from then on.
 
     Raises RuntimeError when TensorRT refuses an address; what was allocated is given back.
     """
 
-    def __init__(self, driver: Driver, context: Any, bindings: list[Binding], batch: int, graphs: bool = False) -> None:
-        self._driver, self.context, self._graphs = driver, context, graphs and driver.has_graphs
+    def __init__(
+        self,
+        driver: Driver,
+        new_context: Callable[[], Any],
+        bindings: list[Binding],
+        batch: int,
+        graphs: bool = False,
+    ) -> None:
+        self._driver, self._graphs = driver, graphs and driver.has_graphs
+        self.context: Any = None  # held here alone, so that an error's traceback cannot keep it past its engine
         self.tensors: dict[str, Tensor] = {}
         self.batch = 0  # of the call in flight; 0 = free
         self._shaped = 0  # the batch that the context's shapes are set to
         self._graph: Any = None  # of that batch
         self.stream = driver.create_stream()
         try:
+            self.context = new_context()
             for binding in bindings:
                 size = max(1, batch * int(np.prod(binding.row)) * np.dtype(binding.dtype).itemsize)
                 host = driver.allocate_host(size)
                 tensor = self.tensors[binding.name] = Tensor(binding, host, None)
                 tensor.device = driver.allocate(size)
-                if not context.set_tensor_address(binding.name, driver.address(tensor.device)):
+                if not self.context.set_tensor_address(binding.name, driver.address(tensor.device)):
                     raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
         except BaseException:
             self.free()

@@ -105,6 +105,7 @@ class Driver(abc.ABC):
 
     def destroy_graph(self, graph: Any) -> None:
         """Give a graph back; nothing of it may be running."""
+        raise CudaError(f"{self.package} has no CUDA graphs")
 
 
 class BindingsDriver(Driver):

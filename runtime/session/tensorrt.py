@@ -91,7 +91,7 @@ class EngineSession(Session):
         self._config = self._runtime_config()
         graphs = self._config is None  # TensorRT-RTX records its own
         for _ in range(self.in_flight):
-            self._slots.append(Slot(self._driver, self._new_context(), bindings, card.profile[2], graphs))
+            self._slots.append(Slot(self._driver, self._new_context, bindings, card.profile[2], graphs))
         self._free = deque(self._slots)
 
     def _binding(self, name: str) -> Binding:
@@ -213,6 +213,8 @@ class EngineSession(Session):
 
     def _drop(self) -> None:
         """Everything of TensorRT's and ours on the GPU, the newest first; the context must be current."""
+        for number in range(len(self._slots)):
+            self._slots[number].drain()
         while self._slots:
             self._slots.pop().free()
         self._free = self._flying = deque()
