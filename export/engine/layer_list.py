@@ -98,7 +98,8 @@ def parse_layers(messages: Iterable[str], plugins: Collection[str] = ()) -> list
     layers: list[Layer] = []
     for message in messages:
         if message.startswith("Layers:"):
-            parsed = (_parse_line(line, plugins) for line in message.splitlines()[1:])
+            # Not splitlines(): TensorRT separates the names of nodes with U+001E, which that takes for a line's end.
+            parsed = (_parse_line(line, plugins) for line in message.split("\n")[1:])
             layers = [layer for layer in parsed if layer is not None]
     return layers
 
@@ -127,7 +128,8 @@ def inspected_layers(text: str, plugins: Collection[str] = ()) -> list[Layer]:
 
     Raises ValueError when it is not that: not JSON, or names alone because the engine was built less verbosely.
     """
-    rows = json.loads(text).get("Layers")
+    answer = json.loads(text)
+    rows = answer.get("Layers") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise ValueError("the engine inspector gives no detailed layers")
     return [
