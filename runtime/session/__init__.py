@@ -1,35 +1,50 @@
-"""Load a model file and run it: one interface over ONNX Runtime and TensorRT.
+"""Load a model file and run it: one interface over ONNX Runtime, TensorRT and PyTorch.
 
-session = load("model.onnx")            # or model.engine
+session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
+
+In reading order: base (the interface), onnxruntime, onnx_file (what is checked before it sees a file), tensorrt,
+engine_card, buffers (one call in flight), cuda (driver calls), rtx_cache.
 """
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 from mutualformer.runtime.session.base import ModelFileError, ModelOutputError, Session, existing_file
 
-__all__ = ["DEVICES", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
+__all__ = ["BACKENDS", "DEVICES", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
+# Ending of a file → module, class and the extra that installs what it needs. Imported when such a file is opened.
+BACKENDS = {
+    ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
+    ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "tensorrt"),
+    ".safetensors": ("mutualformer.train.session", "CheckpointSession", "train"),
+}
 
-def load(path: str | Path, device: str = "auto") -> Session:
-    """Load ``.onnx`` (ONNX Runtime) or ``.engine`` (TensorRT or TensorRT-RTX).
 
-    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist.
+def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
+    """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
+
+    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist. ``threads``: of the processor,
+    0 = all this process may use; engines need none.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
     if device not in DEVICES:
         raise ModelFileError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
     file = existing_file(path)
-    if file.suffix == ".onnx":
-        from mutualformer.runtime.session.onnxruntime import OnnxSession
-
-        return OnnxSession(file, device)
-    if file.suffix == ".engine":
-        from mutualformer.runtime.session.tensorrt import EngineSession
-
-        return EngineSession.open(file, device)
-    raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected .onnx or .engine")
+    if file.suffix not in BACKENDS:
+        raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected one of {', '.join(BACKENDS)}")
+    module, name, extra = BACKENDS[file.suffix]
+    try:
+        backend: Any = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ModelFileError(
+            f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
+        ) from error
+    opened: Session = backend.open(file, device=device, threads=threads)
+    return opened

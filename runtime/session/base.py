@@ -28,13 +28,14 @@ class Session(abc.ABC):
     """A loaded model.
 
     ``contract``: what the file promises. ``device``: where it runs. ``in_flight``: how many calls the backend
-    overlaps; above 1 it has ``submit`` and ``collect`` as well. ``describe()``: backend, versions, precision
-    and artifact hash, for reports and benchmarks.
+    overlaps; above 1 it has ``submit`` and ``collect`` as well. ``concurrent``: whether several threads may call
+    ``run`` at once. ``describe()``: backend, versions, precision and artifact hash, for reports and benchmarks.
     """
 
     contract: Contract
     device: str
     in_flight: int = 1
+    concurrent: bool = False
 
     def run(self, **inputs: NDArray[Any]) -> Arrays:
         """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.

@@ -59,8 +59,11 @@ class EngineSession(Session):
                 raise
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto") -> EngineSession:
-        """Check the card and the file's hash, find TensorRT and CUDA, load and warm up. Raises ModelFileError."""
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> EngineSession:
+        """Check the card and the file's hash, find TensorRT and CUDA, load and warm up. Raises ModelFileError.
+
+        ``threads`` means nothing to an engine.
+        """
         card = engine_card.read(path)
         data = read_file(path, "engine")
         engine_card.verify_bytes(path, card, data)
