@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sized
 from typing import Protocol, TypeVar
@@ -29,3 +31,26 @@ def progress(items: SizedIterable[T_co], label: str) -> Iterator[T_co]:
         print(f"{label}: {done}/{total}, {left:.0f} s left", end="\r" if live else "\n", file=stream, flush=True)
     if live and shown:
         print(file=stream)
+
+
+@contextlib.contextmanager
+def working(label: str, after: float = 2.0) -> Iterator[None]:
+    """For one long step that cannot count: after ``after`` seconds say what is being done, at the end how long it took.
+
+    What is inside may print to standard output; these lines go to standard error.
+    """
+    began, shown = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        shown.set()
+        print(f"{label} …", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(after, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if shown.is_set():
+            print(f"{label}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

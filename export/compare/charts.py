@@ -55,11 +55,3 @@ def bars_and_line(
     panel.grid(True, alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
     return _picture(figure)
-
-
-def bar_panels(panels: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Image:
-    """One panel of horizontal bars per (title, bars); RGB uint8."""
-    figure, axes = _figure(len(panels), 0.4 * max(len(bars) for _, bars in panels) + 1.2)
-    for panel, (title, bars) in zip(axes[0], panels, strict=True):
-        _bars(panel, bars, title, 3)
-    return _picture(figure)

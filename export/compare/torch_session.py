@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from mutualformer.export.to_onnx import contract_of
+from mutualformer.export.graph.from_checkpoint import contract_of
 from mutualformer.runtime.session import Session, existing_file
 from mutualformer.train.checkpoint import load
 from mutualformer.train.evaluate import torch_predictor

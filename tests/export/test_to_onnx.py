@@ -15,6 +15,7 @@ from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph import trace
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.from_checkpoint import contract_of, export_onnx
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.contract import Contract
 from mutualformer.train.checkpoint import load
@@ -47,7 +48,7 @@ def test_nothing_is_transposed_around_the_node(nano: ModelFiles) -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_plain_onnx_runtime_agrees_with_pytorch(nano: ModelFiles, batch: int) -> None:
     model = load(nano.checkpoint)
-    inputs = trace.example_inputs(to_onnx.contract_of(model), batch, seed=5)
+    inputs = trace.example_inputs(contract_of(model), batch, seed=5)
     session = ort.InferenceSession(str(nano.onnx), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
@@ -64,7 +65,7 @@ def test_a_graph_that_differs_is_refused_and_not_written(
     model = load(nano.checkpoint)
     monkeypatch.setattr(to_onnx, "BUDGETS", {"sod": {"fp32": Budget(max_abs=1e-7)}})
     with pytest.raises(ExportError, match="differs from PyTorch by"):
-        to_onnx.export_onnx(model, tmp_path / "model.onnx")
+        export_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from mutualformer.export import to_trt
 from mutualformer.export.engine.builder import BuildOptions, build
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import session
 from mutualformer.runtime.gpu import compute_capabilities
@@ -198,7 +199,7 @@ def test_named_targets_reach_the_builder(nano: ModelFiles, tmp_path: Path) -> No
 def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
     import tensorrt_rtx as trt
 
-    model, contract = to_trt.read_onnx(nano.onnx)
+    model, contract = read_onnx(nano.onnx)
     library.load("rtx")
     library.unload("rtx")  # the parser now falls back to the function that the file carries
     try:

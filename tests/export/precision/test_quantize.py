@@ -13,11 +13,11 @@ from onnx import TensorProto, numpy_helper
 from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import answer_nodes, camera_nodes, to_fp16, typed_without_function
 from mutualformer.export.precision.quantize import Quantizer, depth_readers, place, to_int8
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.onnxruntime import OnnxSession

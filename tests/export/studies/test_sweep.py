@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import calibration_feeds, convert
 from mutualformer.export.precision.quantize import Quantizer, depth_readers
 from mutualformer.export.studies import sweep
 from mutualformer.export.studies.trial import Trial, open_trial
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.runtime.contract import Contract
 from tests.conftest import ModelFiles
 
