@@ -105,7 +105,7 @@ def device_files(root: Path = ROOT) -> list[str]:
 
 
 def project(root: Path = ROOT) -> dict[str, Any]:
-    """Version from the package, base requirements and the device's extras from pyproject.toml (Python 3.10 has no TOML reader)."""
+    """Version of the package, base requirements and device extras of pyproject.toml (Python 3.10 reads no TOML)."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     source = (root / "mutualformer" / "__init__.py").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
