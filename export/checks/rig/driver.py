@@ -147,6 +147,10 @@ class CudaDriver:
     def copy_out(self, host: int, address: int, size: int) -> None:
         self.call("cuMemcpyDtoH_v2", _pointer(host), _pointer(address), ctypes.c_size_t(size))
 
+    def copy_inside(self, to: int, source: int, size: int, stream: int) -> None:
+        """Queue a copy from device memory to device memory."""
+        self.call("cuMemcpyDtoDAsync_v2", _pointer(to), _pointer(source), ctypes.c_size_t(size), _pointer(stream))
+
     # ---- Modules and functions ----
 
     def load_module(self, image: bytes) -> int:
