@@ -107,6 +107,8 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
             problems.append(f"{image['name']} for sm_{image['arch']}: {problem}")
     if problems:
         raise CheckFailed(f"{len(problems)} of {len(machine.images)} cubins are not as built: {problems[0]}")
-    sentence = f"{len(machine.images)} cubins are those that were built, {len(native)} for sm_{machine.architecture} load"
+    sentence = (
+        f"{len(machine.images)} cubins are those that were built, {len(native)} for sm_{machine.architecture} load"
+    )
     numbers: dict[str, object] = {"registers_max": largest, "blocks_min": fewest, "kernels": table}
     return sentence, numbers

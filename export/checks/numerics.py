@@ -115,4 +115,9 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
     if failures:
         raise CheckFailed(f"{len(failures)} of {len(cases)} cases are wrong, first {failures[0]}")
     sentence = f"{len(cases)} nodes keep the two-times rule, write nothing else and repeat to the bit"
-    return sentence, {"cases": len(cases), "worst_share": worst, "worst_case": worst_case, "types": list(machine.dtypes)}
+    return sentence, {
+        "cases": len(cases),
+        "worst_share": worst,
+        "worst_case": worst_case,
+        "types": list(machine.dtypes),
+    }

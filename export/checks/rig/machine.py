@@ -57,6 +57,7 @@ class Machine:
             raise CheckFailed(f"the CUDA driver cannot be used: {error}") from error
         self.harness = Harness(self.folder, self.plugin, direct=True)
         self.session_class: Any = None  # a planted one; the real one where there is none
+        self.planted = ""
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
