@@ -28,7 +28,10 @@ set -eu
 HERE="$(cd "$(dirname "$0")" && pwd)"
 OUT="${1:-acceptance}"
 [ $# -lt 1 ] || shift
-(cd "$HERE" && sha256sum -c --quiet SHA256SUMS) || { echo "run.sh: the archive is damaged: unpack it again" >&2; exit 1; }
+(cd "$HERE" && sha256sum -c --quiet SHA256SUMS) || {
+  echo "run.sh: the archive is damaged: unpack it again" >&2
+  exit 1
+}
 PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" MUTUALFORMER_PLUGIN="$HERE/build/libmutualformer_plugin.so" \\
   exec "${PYTHON:-python3}" -m mutualformer.export.acceptance --out "$OUT" "$@"
 """
@@ -41,7 +44,7 @@ Acceptance checks of MutualFormer's Cross-Diffusion Attention kernels and Tensor
     ./run.sh OUT --emulate  without a GPU, in Triton's interpreter
 
 Needs an NVIDIA GPU with a driver for CUDA 12.0 or newer, Python 3.10 or newer, PyTorch, Triton and NumPy, on {machine}.
-Nothing is installed, nothing is downloaded. With a TensorRT and ONNX installed, engines are built and run as well{model}.
+Nothing is installed, nothing is downloaded. With TensorRT and ONNX installed, engines are built and run too{model}.
 Please send OUT/acceptance.json back, whatever it says.
 """
 

@@ -5,9 +5,7 @@ The driver compiles it for this GPU, so that one GPU proves the lowering of all 
 
 from __future__ import annotations
 
-from mutualformer.export.checks.cases import Case
-from mutualformer.export.checks.numerics import run_case
-from mutualformer.export.checks.outcome import CheckFailed, CheckSkipped
+from mutualformer.export.checks.outcome import CheckSkipped
 from mutualformer.export.checks.rig.machine import Machine
 
 YOUNGER = 103  # a capability without cubins, which the stand-in pretends to be

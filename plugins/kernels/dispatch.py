@@ -43,7 +43,7 @@ def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
     return not (torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def refusal(device: torch.device, dtype: torch.dtype, packed_width: int, attributes: CdaAttributes) -> str:
     """Why the kernels do not serve qkv (B, N, ``packed_width``) there, "" if they do. Asked once for each kind."""
     if importlib.util.find_spec("triton") is None:

@@ -6,7 +6,7 @@ destruction is written down: what was alive then, and which CUDA context was cur
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class _Context:
 class _Engine:
     """ICudaEngine with the tensors of an SOD model."""
 
-    _TENSORS = {
+    _TENSORS: ClassVar[dict[str, tuple[str, tuple[int, ...], int]]] = {
         "rgb": ("uint8", (-1, *SIZE, 3), 0),
         "depth": ("float32", (-1, *SIZE), 0),
         "saliency": ("float32", (-1, *SIZE), 1),
