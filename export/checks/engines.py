@@ -112,7 +112,7 @@ def _ours(error: Exception) -> str:
 
 
 def outcomes(out: Path, model: Path | None, emulated: bool) -> Iterator[Outcome]:
-    """Two lines for each flavour and precision: ``trt-…-build``, ``trt-…-run``; one SKIP where there is nothing to do."""
+    """Two lines for each flavour and precision: ``trt-…-build``, ``trt-…-run``; SKIP where there is nothing to do."""
     amount: Amount = EMULATED if emulated else GPU
     source = model or default_model()
     kinds = flavor.installed()
