@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.images import decode, read_bytes
-from mutualformer.train.data.item import DataError, reading
 
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 LABELS = 16  # at most so many small values are labels and not shades of grey

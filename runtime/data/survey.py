@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.depth_files import DepthRule, hole_code, to_metres, unrotated
-from mutualformer.train.data.masks import BORDER_SHARE, Mask
-from mutualformer.train.data.polarity import Evidence
+from mutualformer.runtime.data.masks import BORDER_SHARE, Mask
+from mutualformer.runtime.data.polarity import Evidence
+from mutualformer.runtime.depth_files import DepthRule, hole_code, to_metres
 
 FRAMES = 32  # looked at when a set is opened
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.

@@ -13,7 +13,7 @@ import torch
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.tiles import variant_named
-from tests.plugins.support import Buffer
+from mutualformer.plugins.standins.buffers import Buffer
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1

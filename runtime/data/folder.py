@@ -4,7 +4,7 @@
 frames of a sensor no ground truth. A text file ``train.txt`` or ``test.txt`` (``.lst`` too) beside them names the
 frames of that split, one a line.
 
-How files become numbers is said in :mod:`mutualformer.runtime.depth_files` and :mod:`mutualformer.train.data.masks`;
+How files become numbers is said in :mod:`mutualformer.runtime.depth_files` and :mod:`mutualformer.runtime.data.masks`;
 every file is read as stored, EXIF turns included. What a set's files say about their own unit, polarity and holes is
 compared with how they are read when the set is opened, and said in one line each where it does not fit.
 """
@@ -20,11 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.depth_files import DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images import DEPTH_SUFFIXES, natural_key, orientation, read_colour
-from mutualformer.train.data.item import DataError, Item, reading
-from mutualformer.train.data.masks import read_mask
-from mutualformer.train.data.names import (
+from mutualformer.runtime.data.item import DataError, Item, reading
+from mutualformer.runtime.data.masks import read_mask
+from mutualformer.runtime.data.names import (
     DEPTH_NAMES,
     MASK_NAMES,
     RGB_NAMES,
@@ -34,9 +32,11 @@ from mutualformer.train.data.names import (
     one_file_a_frame,
     read_list,
 )
-from mutualformer.train.data.polarity import FRAMES as POLARITY_FRAMES
-from mutualformer.train.data.polarity import spread_over
-from mutualformer.train.data.survey import FRAMES, Survey
+from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
+from mutualformer.runtime.data.polarity import spread_over
+from mutualformer.runtime.data.survey import FRAMES, Survey
+from mutualformer.runtime.depth_files import DepthRule, read_stored_depth, to_metres
+from mutualformer.runtime.images import DEPTH_SUFFIXES, natural_key, orientation, read_colour
 
 POLARITIES = ("near_bright", "near_dark", "auto")
 TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", "")
@@ -71,16 +71,17 @@ class FolderOptions:
     def parse(cls, given: Mapping[str, str]) -> FolderOptions:
         """Options of DATA as text. Raises DataError."""
         values: dict[str, object] = dict(given)
-        for key, kind, noun in (("scale", float, "a number"), ("hole", int, "a whole number"), ("rotate", int, "0 … 15")):
+        for key, kind in (("scale", float), ("hole", int), ("rotate", int)):
             if key in given:
                 try:
                     values[key] = kind(given[key])
                 except ValueError:
+                    noun = "a number" if kind is float else "a whole number"
                     raise DataError(f"{key} is {given[key]!r}, expected {noun}") from None
         scale, rotate = values.get("scale"), values.get("rotate", 0)
         if isinstance(scale, float) and not 1 <= scale <= 1e6:
             raise DataError(
-                f"scale is {scale:g}, expected depth units per metre: 1000 = millimetres, 5000 = TUM; not metres per unit"
+                f"scale is {scale:g}, expected depth units per metre, not metres per unit: 1000 (mm), 5000 (TUM)"
             )
         if isinstance(rotate, int) and not 0 <= rotate <= 15:
             raise DataError(f"rotate is {rotate}, expected 0 … 15 bits")
@@ -198,8 +199,9 @@ class RgbdFolder:
                     f"{self.root}: whether near is bright or dark cannot be told ({survey.evidence}); "
                     "append ?polarity=near_bright or ?polarity=near_dark"
                 )
+        said = self.options
+        settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole == 0}
         for remark in survey.remarks():
-            settled = {"polarity": self.options.polarity, "inverted": self.options.masks, "hole": self.options.hole == 0}
             unsure = remark.kind == "polarity" and not survey.polarity and min(*survey.evidence.votes) < 3
             if not settled.get(remark.kind) and not unsure:
                 log.warning("%s: %s", self.root, remark)
@@ -243,5 +245,7 @@ class RgbdFolder:
         text = f"{path}: is {size}, expected {wanted} as in {self.rgb[name].name}"
         turn = reading(orientation, self.rgb[name])
         if turn >= 5:
-            text += f", which carries EXIF orientation {turn}: files are read as stored; turn its pixels and drop the tag"
+            text += (
+                f", which carries EXIF orientation {turn}: files are read as stored; turn its pixels and drop the tag"
+            )
         return text

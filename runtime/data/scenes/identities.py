@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.scenes.materials import Palette, shade
-from mutualformer.train.data.scenes.objects import compound, extent, place, vector
-from mutualformer.train.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
-from mutualformer.train.data.scenes.sensor import expose
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.scenes.materials import Palette, shade
+from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
+from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
+from mutualformer.runtime.data.scenes.sensor import expose
 
 VERSION = 3
 CAMERAS = 4
@@ -142,6 +142,12 @@ class SyntheticIdentities:
         if count < 2 or seed < 0:
             raise DataError(f"synthetic:{count}?seed={seed}: expected at least two identities and a seed ≥ 0")
         self.count, self.seed, self.size = count, seed, size
+
+    @classmethod
+    def of(cls, *arguments: int) -> SyntheticIdentities:
+        """The inverse of :attr:`arguments`."""
+        count, seed, height, width = arguments
+        return cls(count, seed, (height, width))
 
     @property
     def arguments(self) -> tuple[int, ...]:

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError, Item
-from mutualformer.train.data.scenes import rooms
-from mutualformer.train.data.scenes.cache import render
-from mutualformer.train.data.scenes.materials import Palette, light_direction, shade
-from mutualformer.train.data.scenes.objects import compound, extent, place, vector
-from mutualformer.train.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
-from mutualformer.train.data.scenes.sensor import expose, measure
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.scenes import rooms
+from mutualformer.runtime.data.scenes.cache import render
+from mutualformer.runtime.data.scenes.materials import Palette, light_direction, shade
+from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
+from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
+from mutualformer.runtime.data.scenes.sensor import expose, measure
 
 GENERATOR_VERSION = 1  # counts changes that make another picture from the same seed
 SHADOW_CELLS = 72
@@ -142,6 +142,7 @@ class SyntheticScenes:
     """``count`` scenes from ``seed``, rendered on demand. Different seeds share no scene below 10⁸ of them."""
 
     KIND, VERSION = "scenes", GENERATOR_VERSION
+    has_depth = True
 
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
         if count < 1 or seed < 0:
@@ -150,6 +151,12 @@ class SyntheticScenes:
 
     def __len__(self) -> int:
         return self.count
+
+    @classmethod
+    def of(cls, *arguments: int) -> SyntheticScenes:
+        """The inverse of :attr:`arguments`."""
+        count, seed, height, width = arguments
+        return cls(count, seed, (height, width))
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -179,6 +186,8 @@ class SyntheticScenes:
 
 class CachedScenes:
     """The same scenes read from the disk cache, rendered first if need be."""
+
+    has_depth = True
 
     def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
         self.scenes, self.arrays = scenes, render(scenes, workers)
