@@ -10,10 +10,41 @@ from pathlib import Path
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, ImageError, Listing, list_images, natural_key
 
-RGB_NAMES: tuple[str, ...] = ("rgb", "rgbs", "image", "images", "img", "imgs", "color", "colour", "left", "rgb_left", "im")
+RGB_NAMES: tuple[str, ...] = (
+    "rgb",
+    "rgbs",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "color",
+    "colour",
+    "left",
+    "rgb_left",
+    "im",
+)
 RGB_NAMES += ("train_images", "test_images")  # as DUT-RGBD ships
-DEPTH_NAMES: tuple[str, ...] = ("depth", "depths", "depth_map", "depth_maps", "depthmap", "d", "train_depth", "test_depth")
-MASK_NAMES: tuple[str, ...] = ("gt", "gts", "mask", "masks", "groundtruth", "ground_truth", "label", "labels", "annotation")
+DEPTH_NAMES: tuple[str, ...] = (
+    "depth",
+    "depths",
+    "depth_map",
+    "depth_maps",
+    "depthmap",
+    "d",
+    "train_depth",
+    "test_depth",
+)
+MASK_NAMES: tuple[str, ...] = (
+    "gt",
+    "gts",
+    "mask",
+    "masks",
+    "groundtruth",
+    "ground_truth",
+    "label",
+    "labels",
+    "annotation",
+)
 MASK_NAMES += ("train_masks", "test_masks", "ground_truth_mask", "groundtruth_mask")
 # RGB sets call their folders after themselves: DUTS-TR-Image, DUTS-TE-Mask, DUT-OMRON-image, pixelwiseGT-new-PNG.
 RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Evidence:
 
     def add(
         self,
-        depth: NDArray[np.generic],
+        depth: NDArray[Any],
         mask: NDArray[np.uint8] | None,
         measured: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -87,7 +88,7 @@ class Evidence:
     def polarity(self) -> str:
         """ "near_bright", "near_dark", or "" when the votes do not settle it or the witnesses contradict each other."""
         said = {self._says(self.masks), self._says(self.rows)} - {0}
-        return {(1,): "near_bright", (-1,): "near_dark"}.get(tuple(said), "")
+        return {1: "near_bright", -1: "near_dark"}[said.pop()] if len(said) == 1 else ""
 
     def __str__(self) -> str:
         told = [

@@ -107,7 +107,7 @@ def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
 
 def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     columns = size[1]
-    palette = Palette(rng)
+    palette = Palette.draw(rng)
     focal = columns / (2 * np.tan(rng.uniform(np.radians(18), np.radians(35))))
     view = columns / focal
     objects, back = _foreground(rng, palette, view)
@@ -133,7 +133,7 @@ def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
     true_depth = buffer.depth * np.float32(scale)
-    gloss = np.array(palette.rows, np.float32)[:, 8][buffer.material]
+    gloss = palette.column("gloss")[buffer.material]
     depth = measure(true_depth, float(focal), gloss, rng)
     return Scene(expose(radiance, rng), depth, mask, true_depth)
 
