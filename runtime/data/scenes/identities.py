@@ -20,7 +20,7 @@ from mutualformer.runtime.data.scenes.objects import compound, extent, place, ve
 from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
 from mutualformer.runtime.data.scenes.sensor import expose
 
-VERSION = 3
+VERSION = 4
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
 BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing

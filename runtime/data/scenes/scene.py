@@ -22,7 +22,7 @@ from mutualformer.runtime.data.scenes.objects import compound, extent, place, ve
 from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
 from mutualformer.runtime.data.scenes.sensor import expose, measure
 
-GENERATOR_VERSION = 1  # counts changes that make another picture from the same seed
+GENERATOR_VERSION = 2  # counts changes that make another picture from the same seed
 SHADOW_CELLS = 72
 
 
