@@ -27,7 +27,9 @@ def tube(start: Array, end: Array, radius: float, material: int) -> Solid:
     """A round bar between two points."""
     span = end - start
     length = max(float(np.linalg.norm(span)), 1e-3)
-    return Solid(CYLINDER, (start + end) / 2, vector(radius, radius, length / 2), along(span), material)
+    return Solid(
+        CYLINDER, np.asarray((start + end) / 2, np.float32), vector(radius, radius, length / 2), along(span), material
+    )
 
 
 def polyline(points: Sequence[Array], radius: float, material: int) -> list[Solid]:
@@ -47,8 +49,8 @@ def furniture(rng: Rng, palette: Palette) -> list[Solid]:
     thick = float(rng.uniform(0.015, 0.04))
     parts = [block(BOX, vector(0, height, 0), vector(long / 2, thick, deep / 2), wood)]
     spread = float(rng.uniform(0.75, 1.0))
-    for x in (-1, 1):
-        for z in (-1, 1):
+    for x in (-1.0, 1.0):
+        for z in (-1.0, 1.0):
             foot = vector(x * long / 2 * 0.95, 0, z * deep / 2 * 0.95)
             knee = vector(x * long / 2 * 0.95 * spread, height, z * deep / 2 * 0.95 * spread)
             parts.append(tube(foot, knee, thick * float(rng.uniform(0.7, 1.2)), wood))
@@ -79,7 +81,7 @@ def creature(rng: Rng, palette: Palette) -> list[Solid]:
         trunk = float(rng.uniform(0.2, 0.4))
         middle = vector(0, leg + trunk, 0)
         parts.append(block(SPHERE, middle, vector(girth * 1.3, trunk * 1.1, girth), cloth))
-        for x in (-1, 1):
+        for x in (-1.0, 1.0):
             hip = vector(x * girth * 0.6, leg, 0)
             parts.append(
                 tube(vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2)
