@@ -48,9 +48,7 @@ class OnnxModel:
     cda_nodes: int
 
 
-def calibration_feeds(
-    data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES
-) -> tuple[list[Feed], str]:
+def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES) -> tuple[list[Feed], str]:
     """At most ``limit`` frames of DATA, evenly picked, as graph inputs, and what they are; None = the default ones.
 
     Raises DataError, and ExportError for frames that show nothing.
@@ -161,9 +159,7 @@ def export_checkpoint(
             full = Path(folder) / "fp32.onnx"
             contract, worst = export_onnx(model, full)
             proto, _ = read_onnx(full)
-        proto, contract = convert(
-            proto, contract, precision, calibration, method, keep, keep_worst, sweep, placement
-        )
+        proto, contract = convert(proto, contract, precision, calibration, method, keep, keep_worst, sweep, placement)
         save_checked(proto, out)
     written, _ = read_onnx(out)
     return OnnxModel(out, contract, worst, sum(map(is_cda, written.graph.node)))

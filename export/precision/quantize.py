@@ -92,6 +92,22 @@ class Quantizer:
         return {n.name: kept[n.name] for n in self.model.graph.node if n.name in kept and n.name in nodes}
 
     def to_int8(
+        self, method: str = DEFAULT_METHOD, keep: Iterable[str] = (), placement: Placement = DEFAULT
+    ) -> onnx.ModelProto:
+        """All in INT8 but what :meth:`kept` names, the rest FP16. Raises ValueError for a ``keep`` that is no node."""
+        check_keep(self.model, keep)
+        kept = self.kept(method, placement, keep)
+        quiet = [name for name, reason in kept.items() if reason == "reads too small values"]
+        if quiet:
+            log.warning("%d layers stay in FP16, they read too small values for INT8: %s", len(quiet), quiet[:3])
+        chosen = [name for name in self.nodes if name not in kept]
+        if not chosen:
+            raise ExportError("no convolution or linear layer is left to quantise")
+        placed = self.place(chosen, method, placement)
+        return to_fp16(placed, around_scales(placed, chosen) if placement.scales == "fp32" else ())
+
+
+def to_int8(
     model: onnx.ModelProto,
     feeds: Sequence[Feed],
     method: str = DEFAULT_METHOD,
@@ -159,9 +175,10 @@ def place(
                 elif name not in pairs:
                     scale, pairs[name] = _scale(name, ranges, f"s{len(nodes)}", placement.scales), f"d{len(nodes)}_out"
                     new.append(scale)
-                    q = f"q{len(nodes)}"
-                    nodes.append(helper.make_node("QuantizeLinear", [name, scale.name, _ZERO], [f"{q}_out"], q))
-                    nodes.append(_dequantize(f"{q}_out", scale.name, pairs[name]))
+                    quantize = f"q{len(nodes)}"
+                    outputs = [f"{quantize}_out"]
+                    nodes.append(helper.make_node("QuantizeLinear", [name, scale.name, _ZERO], outputs, quantize))
+                    nodes.append(_dequantize(outputs[0], scale.name, pairs[name]))
                 node.input[index] = pairs[name]
         nodes.append(node)
     del graph.node[:]

@@ -60,9 +60,7 @@ class Trial(Judge):
         """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
         outputs = self.outputs(model)
         scores = self._score(outputs) if self._score else {}
-        return Outcome(
-            self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()}
-        )
+        return Outcome(self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()})
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:
