@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import Intrinsics
+from mutualformer.runtime.frame import Intrinsics
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
