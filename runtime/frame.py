@@ -66,7 +66,7 @@ class Frame:
 def metres(raw: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
     """Integer depth (H, W) times ``scale`` (metres per unit), or float metres as they are; NaN and infinity become 0.
 
-    Raises ValueError. One float32 multiplication, so that the same integers always give the same metres, live or replayed.
+    One float32 multiplication: the same integers always give the same metres, live or replayed. Raises ValueError.
     """
     if raw.dtype == np.uint16:
         if scale is None or not scale > 0:
