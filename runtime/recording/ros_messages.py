@@ -140,6 +140,8 @@ READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInf
 
 def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
     """A message of one of the types in :data:`READERS`. Raises BytesError."""
+    if kind not in READERS:
+        raise BytesError(f"a message of type {kind[:80]!r}")
     return READERS[kind](MessageReader(data, ros1))
 
 
