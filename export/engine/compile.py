@@ -22,7 +22,7 @@ from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
-from mutualformer.runtime.progress import working
+from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.engine_card import MAX_BATCH, EngineCard, card_path
 
 log = logging.getLogger("mutualformer")

@@ -16,7 +16,7 @@ from mutualformer.export.graph.tidy import tidy
 from mutualformer.export.graph.trace import example_inputs, trace
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
-from mutualformer.runtime.progress import working
+from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 
 

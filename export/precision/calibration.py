@@ -19,7 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
 MIN_FRAMES = 16
@@ -152,4 +152,4 @@ def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.I
     with tempfile.TemporaryDirectory(prefix="mutualformer-calibration-") as folder:
         path = Path(folder) / "tapped.onnx"
         onnx.save(tapped, path)
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])

@@ -26,7 +26,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import session_options
 

@@ -14,7 +14,7 @@ from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import SCHEMA_VERSION, worst
 from mutualformer.export.studies.trial import Trial
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 
 KEPT = (0, 1, 2, 4, 8, 16, 32)  # how many of the worst layers the second table leaves in FP16
 SHOWN = 30

@@ -1,0 +1,67 @@
+"""Progress of whatever takes longer than two seconds, on standard error: a bar in a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sized
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+SILENT_S = 2.0  # what is over by then shows nothing
+LINE_EVERY_S = 10.0  # where the bar cannot be drawn over itself
+
+
+class SizedIterable(Sized, Protocol[T_co]):
+    """Knows its length and can be walked."""
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Walk it."""
+
+
+def bar(total: int, label: str, unit: str = "") -> tqdm[Any]:
+    """A bar to be moved by hand (``update``) and closed, or used as a context."""
+    live = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=f" {unit}" if unit else "it",
+        delay=SILENT_S,
+        mininterval=0.2 if live else LINE_EVERY_S,
+        maxinterval=LINE_EVERY_S,
+        dynamic_ncols=live,
+        file=sys.stderr,
+    )
+
+
+def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]:
+    """Yield the items; after two seconds show how far it is and how long it will take."""
+    with bar(len(items), label, unit) as shown:
+        for item in items:
+            yield item
+            shown.update()
+
+
+@contextlib.contextmanager
+def working(label: str) -> Iterator[None]:
+    """For one long step that cannot count: after two seconds say what is being done, at the end how long it took."""
+    began, shown = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        shown.set()
+        print(f"{label} …", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(SILENT_S, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if shown.is_set():
+            print(f"{label}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
