@@ -23,7 +23,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.reporting.progress import working
-from mutualformer.runtime.session.engine_card import MAX_BATCH, EngineCard, card_path
+from mutualformer.runtime.session.engine_card import EngineCard, card_path
 
 log = logging.getLogger("mutualformer")
 
@@ -61,9 +61,6 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     """
     file, contract = open_onnx(onnx_file)
     model = file.model
-    low, best, high = options.profile
-    if not 1 <= low <= best <= high <= MAX_BATCH:
-        raise ExportError(f"--batch is {low} {best} {high}, expected 1 ≤ MIN ≤ OPT ≤ MAX ≤ {MAX_BATCH}")
     refuse_damaged_weights(onnx_file, model)
     capability = host_capability(options.flavor)
     nodes = sum(is_cda(node) for node in model.graph.node)

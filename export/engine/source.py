@@ -20,7 +20,7 @@ def onnx_source(source: Path, out: Path, flavor: str, precision: str | None, cal
     ``precision`` None: that of the file; on TensorRT-RTX FP16 for an FP32 file or a checkpoint, because its GPUs
     compute nothing faster and lose nothing that counts (docs/quantization.md). Raises ExportError, DataError.
     """
-    existing_file(source, "checkpoint or ONNX file")
+    existing_file(source, "ONNX file" if source.suffix == ".onnx" else "checkpoint or ONNX file")
     if source.suffix != ".onnx":
         return _from_checkpoint(source, out, precision or _default(flavor), calibration)
     model, contract = read_onnx(source)

@@ -148,7 +148,6 @@ def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.I
     tapped.CopyFrom(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    options = session_options()
     with tempfile.TemporaryDirectory(prefix="mutualformer-calibration-") as folder:
         path = Path(folder) / "tapped.onnx"
         onnx.save(tapped, path)

@@ -218,7 +218,7 @@ def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
 
 
 def test_rtx_takes_half_precision_by_default_and_warns_of_int8(
-    nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    nano: ModelFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, int8 = tmp_path / "half.engine", tmp_path / "int8.engine"
     assert to_trt.main([str(nano.onnx), "-o", str(out), "--flavor", "rtx"]) == 0
@@ -226,12 +226,11 @@ def test_rtx_takes_half_precision_by_default_and_warns_of_int8(
     assert (half.requested_precision, half.contract.precision) == ("fp16", "fp16")
     assert half.heavy_nodes.get("Float", 0) == 0
     assert "half.fp16.onnx" in half.rebuild
-    assert "int8" not in capsys.readouterr().err
+    assert "int8" not in caplog.text
     arguments = [str(nano.onnx), "-o", str(int8), "--flavor", "rtx", "--precision", "int8"]
     assert to_trt.main([*arguments, "--calibration", "synthetic:16?seed=9"]) == 0
     card = engine_card.read(int8)
-    message = capsys.readouterr().err
-    assert f"int8 on TensorRT-RTX: {card.kernels} kernels a frame" in message
+    assert f"int8 on TensorRT-RTX: {card.kernels} kernels a frame" in caplog.text
     assert card.kernels > half.kernels
 
 
