@@ -42,7 +42,8 @@ mutualformer() { .venv/bin/python -m mutualformer.runtime.cli "$@"; }
 if [ ! -f .venv/.ready ] || ! cmp -s .venv/.ready SHA256SUMS; then
   WHEEL="$(echo wheels/mutualformer-*.whl)"
   "$PYTHON" -m venv --clear ${SITE:+"$SITE"} .venv || fail "no virtual environment: sudo apt-get install python3-venv"
-  install --no-deps --require-hashes -r "$LOCK" ${RTX_LOCK:+-r "$RTX_LOCK"} || fail "the packages cannot be installed"
+  install --no-deps --only-binary :all: --require-hashes -r "$LOCK" ${RTX_LOCK:+-r "$RTX_LOCK"} ||
+    fail "the packages cannot be installed"
   install --no-deps --no-index "$WHEEL" || fail "$WHEEL cannot be installed"
   if [ -n "${EXTRAS:-}" ]; then
     say "EXTRAS=$EXTRAS comes from the package index, neither pinned nor hashed"
