@@ -67,7 +67,7 @@ def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
     engine_card.verify_bytes(engine, card, data)
     if card.flavor != "tensorrt":
         raise ExportError(
-            f"{engine}: built by TensorRT-RTX, which the server has no backend for; use --flavor tensorrt"
+            f"{engine}: built by TensorRT-RTX, for which the server has no backend; use --flavor tensorrt"
         )
     if (card.contract.model, card.contract.inputs) != (contract.model, contract.inputs):
         raise ExportError(f"{engine}: an engine of {card.contract.model}, expected one of {contract.model}, same size")
