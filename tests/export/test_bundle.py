@@ -146,7 +146,7 @@ def test_wheel_is_reproducible_and_whole() -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
-    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page.html", "plugins/library.py")
+    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page/page.html", "plugins/library.py")
     needed += ("export/device/scripts/build.sh", "export/device/requirements/py310.txt", "train/cda.py")
     assert {f"mutualformer/{name}" for name in needed} <= set(names)
     assert {n.split("/")[0] for n in names} == {"mutualformer", name.split("-py3")[0] + ".dist-info"}
