@@ -35,13 +35,6 @@ MOVING: Opener = lambda: cameras.open("synthetic://?fps=20&size=320x240")  # noq
 TEXT = "return document.getElementById(arguments[0]).textContent"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    opened = Browser()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def stages(tmp_path: Path) -> Iterator[list[Stage]]:
     opened: list[Stage] = []
