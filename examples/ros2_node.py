@@ -27,8 +27,8 @@ except ImportError as error:
     sys.exit(f"{error}: source ROS 2's setup.bash first (packages ros-…-rclpy, ros-…-message-filters)")
 
 import mutualformer
+from mutualformer.runtime.images.salient import salient_object
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.salient import salient_object
 
 MOST_SKEW_S = 0.02
 ENCODINGS = {"rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3), "16UC1": (np.uint16, 1), "32FC1": (np.float32, 1)}

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.cameras.base import Camera
-from mutualformer.runtime.finite import finite_json
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.printable import printable
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.untrusted.printable import printable
 
 BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.

@@ -16,8 +16,8 @@ from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError, CameraTimeout
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.depth_range import better_units, plausible, shallow
 from mutualformer.runtime.frame import Frame
+from mutualformer.runtime.images.depth_range import better_units, plausible, shallow
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
