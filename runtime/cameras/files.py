@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.images import files
 from mutualformer.runtime.images.depth import DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images.files import files
 
 
 def load_colour(path: Path) -> NDArray[np.uint8]:

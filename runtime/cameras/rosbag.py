@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
 from mutualformer.runtime.cameras.pairing import Pairer
-from mutualformer.runtime.images.files import files
+from mutualformer.runtime.images import files
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.files import files
+from mutualformer.runtime.images import files
 from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 
 # numpy type of one value, values a pixel
