@@ -17,12 +17,14 @@ class Item(NamedTuple):
 
     ``rgb`` uint8 (H, W, 3); ``depth`` float32 metres (H, W), 0 = no measurement; ``mask`` uint8 (H, W), 0 or 255, or
     None where there is no ground truth; ``name``: unique in its dataset.
+    ``metric``: False where depth is pseudo-metres of a map without a unit: near and far are right, distances are not.
     """
 
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
     mask: NDArray[np.uint8] | None
     name: str
+    metric: bool = True
 
 
 class Frames(Protocol):

@@ -46,6 +46,11 @@ def on_checker(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(rgba[..., :3] * alpha + board * (1 - alpha) + 0.5, np.uint8)
 
 
+def captioned(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A cell with a line of text below it."""
+    return np.vstack((cell(image), _caption(text, CELL[1])))
+
+
 def strip(rgb: NDArray[np.uint8], results: Sequence[Prediction]) -> bytes:
     """One frame's cells side by side, as JPEG: the picture, one overlay a model, the cut-out of a single model."""
     cells = [cell(rgb), *(cell(result.overlay()) for result in results)]

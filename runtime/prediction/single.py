@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, TypeGuard, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.salient import THRESHOLD
 from mutualformer.runtime.session import Session
 
-PictureLike = str | os.PathLike[str] | NDArray[Any]
+PictureLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any]"
 
 
 def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: float = THRESHOLD) -> Prediction:
@@ -136,17 +136,17 @@ def _item(rgb: PictureLike, depth: PictureLike | None, depth_scale: float | None
     return Item(colour, depth_array(np.asarray(depth), depth_scale), None, _name(rgb))
 
 
-def _is_file(picture: PictureLike) -> bool:
+def _is_file(picture: PictureLike) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(picture, (str, os.PathLike))
 
 
 def _name(picture: PictureLike) -> str:
-    return Path(picture).stem if _is_file(picture) else "picture"  # type: ignore[arg-type]
+    return Path(picture).stem if _is_file(picture) else "picture"
 
 
 def _colour(picture: PictureLike) -> NDArray[np.uint8]:
     if _is_file(picture):
-        return read_colour(Path(picture), upright=True)  # type: ignore[arg-type]
+        return read_colour(Path(picture), upright=True)
     return colour_array(np.asarray(picture))
 
 
@@ -180,7 +180,7 @@ def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]
         raise InputError(f"depth is {depth.dtype}, expected uint16 with depth_scale, or float metres")
     if scale is None:
         raise InputError("depth is uint16 without a unit: give depth_scale in metres per unit, 0.001 for millimetres")
-    return np.multiply(depth, np.float32(_positive(scale)), dtype=np.float32)
+    return np.asarray(np.multiply(depth, np.float32(_positive(scale)), dtype=np.float32))
 
 
 _said: set[str] = set()

@@ -53,9 +53,17 @@ class Album:
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
         self._ends = list(accumulate(len(part.frames) for part in self.parts))
+        self._most: int | None = None
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        whole = self._ends[-1] if self._ends else 0
+        return whole if self._most is None else min(whole, self._most)
+
+    def first(self, count: int) -> Album:
+        """The same album, cut after ``count`` frames."""
+        album = Album(self.parts)
+        album._most = count
+        return album
 
     def _locate(self, index: int) -> tuple[Part, int]:
         if not 0 <= index < len(self):

@@ -34,7 +34,8 @@ class Model:
 
     def __init__(self, label: str, session: Session) -> None:
         self.label, self.session = label, session
-        self._turn: Any = contextlib.nullcontext() if session.concurrent else threading.Lock()
+        concurrent = getattr(session, "concurrent", False)
+        self._turn: Any = contextlib.nullcontext() if concurrent else threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Batched graph inputs → saliency (B, h, w)."""

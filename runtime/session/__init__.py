@@ -7,6 +7,7 @@ result = session.run(rgb=rgb, depth=depth)["saliency"]
 from __future__ import annotations
 
 import abc
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,33 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
     return file
 
 
-def load(path: str | Path, device: str = "auto") -> Session:
-    """Load ``.onnx`` (ONNX Runtime) or ``.engine`` (TensorRT or TensorRT-RTX).
+# Suffix → module, class and the pip extra it needs; imported when such a file is opened. A checkpoint needs PyTorch,
+# so its session lives in ``train``, which the runtime names here and never imports otherwise.
+BACKENDS = {
+    ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
+    ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "rtx"),
+    ".safetensors": ("mutualformer.train.session", "CheckpointSession", "train"),
+}
 
-    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist.
-    Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
+
+def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
+    """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or a ``.safetensors`` checkpoint (PyTorch).
+
+    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist. ``threads``: of the CPU, 0 = all
+    this process may use. Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked
+    engine.
     """
     if device not in DEVICES:
         raise ModelFileError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
     file = existing_file(path)
-    if file.suffix == ".onnx":
-        from mutualformer.runtime.session.onnxruntime import OnnxSession
-
-        return OnnxSession(file, device)
-    if file.suffix == ".engine":
-        from mutualformer.runtime.session.tensorrt import EngineSession
-
-        return EngineSession.open(file, device)
-    raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected .onnx or .engine")
+    if file.suffix not in BACKENDS:
+        raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected {', '.join(BACKENDS)}")
+    module_name, class_name, extra = BACKENDS[file.suffix]
+    try:
+        backend = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        raise ModelFileError(
+            f"{file}: needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
+        ) from error
+    session: Session = backend.open(file, device, threads)
+    return session

@@ -49,6 +49,8 @@ def open_graph(path: Path, options: ort.SessionOptions, providers: list[str]) ->
 class OnnxSession(Session):
     """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use."""
 
+    concurrent = True  # ONNX Runtime lets any number of threads run one session at once
+
     def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
         self.path = path
         available = ort.get_available_providers()
@@ -72,6 +74,11 @@ class OnnxSession(Session):
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = ""
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> OnnxSession:
+        """What :func:`mutualformer.runtime.session.load` calls."""
+        return cls(path, device, threads)
 
     def _check_graph(self) -> None:
         """The graph's own inputs and outputs must be those that its metadata promises."""

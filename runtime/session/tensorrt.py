@@ -77,8 +77,11 @@ class EngineSession(Session):
             cuda.Context.pop()
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto") -> EngineSession:
-        """Check the card and the file's hash, find TensorRT and CUDA, then load. Raises ModelFileError."""
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> EngineSession:
+        """Check the card and the file's hash, find TensorRT and CUDA, then load. Raises ModelFileError.
+
+        ``threads`` are the CPU's and mean nothing here.
+        """
         card = engine_card.read(path)
         engine_card.verify_file(path, card)
         if device == "cpu":

@@ -4,7 +4,19 @@ In reading order: ``index`` (the shelf of shipped models and their hashes), ``hu
 ``lookup`` (a name, a file or an address → a checked path → a session), ``ship`` (put a new model on the shelf).
 """
 
-from runtime.zoo.index import ModelNameError, ShippedModel, shelf, shipped
-from runtime.zoo.lookup import DEFAULT, HELP, load, resolve, weights
+from mutualformer.runtime.zoo.hub import SUFFIXES
+from mutualformer.runtime.zoo.index import ModelNameError, ShippedModel, shelf, shipped
+from mutualformer.runtime.zoo.lookup import DEFAULT, HELP, load, resolve, weights
 
-__all__ = ["DEFAULT", "HELP", "ModelNameError", "ShippedModel", "load", "resolve", "shelf", "shipped", "weights"]
+__all__ = [
+    "DEFAULT",
+    "HELP",
+    "SUFFIXES",
+    "ModelNameError",
+    "ShippedModel",
+    "load",
+    "resolve",
+    "shelf",
+    "shipped",
+    "weights",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path, PurePosixPath
 
-from runtime.zoo.index import ModelNameError
+from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
 SUFFIXES = (".onnx", ".engine", ".safetensors")

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.files import sha256
+from mutualformer.runtime.files import sha256
 
 SCHEMA = 1
 INDEX = "index.json"

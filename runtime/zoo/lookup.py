@@ -6,11 +6,11 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.zoo import hub
-from runtime.zoo.index import NAME, ModelNameError, checked, shelf, shipped
+from mutualformer.runtime.zoo import hub
+from mutualformer.runtime.zoo.index import NAME, ModelNameError, checked, shelf, shipped
 
 if TYPE_CHECKING:
-    from runtime.session import Session
+    from mutualformer.runtime.session import Session
 
 DEFAULT = "sod-lite"
 HELP = "a shipped model's name (`mutualformer models`), a file (.onnx, .engine, .safetensors) or hf://USER/REPO[/FILE]"
@@ -46,9 +46,9 @@ def weights(name: str) -> Path:
 def load(model: str | Path = DEFAULT, device: str = "auto", threads: int = 0) -> Session:
     """Open any model. ``device``: auto, cpu or cuda. ``threads``: of ONNX Runtime, 0 = all this process may use.
 
-    Raises ModelNameError, and ModelFileError as :func:`runtime.session.load` does.
+    Raises ModelNameError, and ModelFileError as :func:`mutualformer.runtime.session.load` does.
     """
-    from runtime import session
+    from mutualformer.runtime import session
 
     return session.load(resolve(model), device=device, threads=threads)
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.card import TITLES, markdown
-from runtime.cli import run_verb
-from runtime.files import replacing, sha256, write_bytes, write_json
-from runtime.zoo.index import INDEX, SCHEMA, ShippedModel, own_shelf, read_index
+from mutualformer.runtime.card import TITLES, markdown
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.files import replacing, sha256, write_bytes, write_json
+from mutualformer.runtime.zoo.index import INDEX, SCHEMA, ShippedModel, own_shelf, read_index
 
 
 def scores_of(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -42,7 +42,7 @@ def ship(onnx: Path, folder: Path, weights: Path | None = None) -> ShippedModel:
     An entry of the same name is replaced. The card goes beside it as JSON and as Markdown.
     Raises ModelFileError when the file is no model of ours.
     """
-    from runtime.session import load
+    from mutualformer.runtime.session import load
 
     with load(onnx, device="cpu") as session:
         contract = session.contract
