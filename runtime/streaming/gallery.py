@@ -1,7 +1,7 @@
 """Known identities for ReID: a folder of image pairs becomes features once, then each live feature finds its nearest.
 
-``DIR/rgb/IDENTITY_anything.png`` beside ``DIR/nir/IDENTITY_anything.png``; **the identity ends at the first
-underscore**. Where that makes one identity of names that look like several (``car_red``, ``car_blue``), it is said.
+``DIR/rgb/IDENTITY_NUMBER.png`` beside ``DIR/nir/IDENTITY_NUMBER.png``: the identity is the name without the number
+behind its last underscore, so ``car_red_0`` and ``car_red_1`` are both ``car_red``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.images import ImageError, list_images, read_colour
+from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.cameras.files import list_folder, load_colour
+from mutualformer.runtime.progress import progress
 from mutualformer.runtime.streaming.pipeline import Session
 
-# What may follow an identity and still be one more view of it: a number, or a camera as in 0001_c2_05.
-VIEW = re.compile(r"(c|cam|camera|v|view|s)?[0-9]+([-_.].*)?", re.IGNORECASE)
+log = logging.getLogger("mutualformer")
 
 
 class GalleryError(ValueError):
@@ -58,43 +58,24 @@ class Gallery:
         if session.contract.task != "reid":
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")
         try:
-            rgb, nir = (list_images(folder / spectrum).files for spectrum in ("rgb", "nir"))
-        except ImageError as error:
+            rgb, nir = list_folder(folder / "rgb").files, list_folder(folder / "nir").files
+        except CameraError as error:
             raise GalleryError(f"gallery {folder}: expected the folders rgb and nir ({error})") from error
         names = [name for name in rgb if name in nir]
         if not names:
             raise GalleryError(f"gallery {folder}: no file name occurs in both rgb and nir")
-        warn_merged(names)
+        single = sorted(rgb.keys() ^ nir.keys())
+        if single:
+            log.warning(
+                "gallery %s: %d pictures have no partner of the same name, left out: %s", folder, len(single), single[0]
+            )
         rows = []
-        for name in tqdm(names, desc="gallery", unit="pair", delay=2):
-            try:
-                colour, infrared = read_colour(rgb[name]), read_colour(nir[name])
-            except ImageError as error:
-                raise GalleryError(f"gallery {folder}: {error}") from error
-            inputs = preprocess.prepare(session.contract, colour, infrared)
+        for name in progress(names, "gallery"):
+            inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))
             rows.append(np.asarray(session.run(**inputs)["feature"][0], np.float32))
-        return cls(np.stack(rows), [identity(name) for name in names], [rgb[name] for name in names])
+        return cls(np.stack(rows), [identity_of(name) for name in names], [rgb[name] for name in names])
 
 
-def identity(name: str) -> str:
-    """``0001_c2_05`` → ``0001``: the identity ends at the first underscore."""
-    return name.split("_")[0]
-
-
-def warn_merged(names: Sequence[str]) -> None:
-    """Say which names are taken as one identity although what follows the underscore is a word of their own."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        head, underscore, rest = name.partition("_")
-        if underscore and VIEW.fullmatch(rest) is None:
-            groups.setdefault(head, []).append(name)
-    merged = [group for group in groups.values() if len(group) > 1]
-    if merged:
-        logging.getLogger("mutualformer").warning(
-            "gallery: %s are taken as one identity %r, which ends at the first underscore%s; "
-            "write %s if they are several",
-            " and ".join(merged[0][:2]),
-            identity(merged[0][0]),
-            f" ({len(merged) - 1} more like it)" if len(merged) > 1 else "",
-            merged[0][0].replace("_", "-"),
-        )
+def identity_of(name: str) -> str:
+    """A file's stem without the number behind its last underscore."""
+    return re.sub(r"(?<=.)_[0-9]+$", "", name)

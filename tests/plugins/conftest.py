@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import simulator, support
+from mutualformer.plugins.standins import simulator
+from tests.plugins import support
 
 
 @pytest.fixture(scope="session")

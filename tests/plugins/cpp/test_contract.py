@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
-from tests.plugins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
+from mutualformer.plugins.standins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
 
 FP32, FP16, BF16 = 0, 1, 7

@@ -12,7 +12,7 @@ import torch
 
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels.tiles import tile_for, variant_for
-from tests.plugins.simulator import Driver, Engine, Harness
+from mutualformer.plugins.standins.simulator import Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
 
 FULL = os.environ.get("MUTUALFORMER_FULL_GRID") == "1"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import json
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ import torch
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.tiles import variant_named
-from tests.plugins.support import Buffer
+from mutualformer.plugins.standins.buffers import Buffer
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1
@@ -33,14 +35,25 @@ _LAUNCH = ctypes.CFUNCTYPE(
 _PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
 
 
+Intercept = Callable[[str, list[str], list[Any]], "list[Any] | None"]
+"""Kernel, names and values of its arguments → the values it gets, or None for a launch that never runs."""
+
+
 class Driver:
-    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs."""
+    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs.
+
+    ``intercept``: what happens to a launch on its way (planted faults). ``only_allocations``: every pointer argument
+    must lie in memory that this driver allocated; otherwise any host memory will do.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
+        self.library.test_driver_extent.restype = ctypes.c_size_t
         self.images = {(i["name"], i["arch"]): i for i in json.loads((folder / "generated/cubins.json").read_text())}
         self._callback = _LAUNCH(self._launch)
+        self.only_allocations = False
+        self.intercept: Intercept | None = None
         self.reset()
 
     def reset(self, capability: int = 87, context: int = 1) -> None:
@@ -57,6 +70,10 @@ class Driver:
 
     def calls(self, call: str) -> int:
         return int(self.library.test_driver_calls(call.encode()))
+
+    def extent(self, address: int) -> int:
+        """Bytes from ``address`` to the end of the allocation it lies in, 0 outside of all."""
+        return int(self.library.test_driver_extent(ctypes.c_void_p(address)))
 
     def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
         try:
@@ -81,8 +98,16 @@ class Driver:
             kernel = getattr(kernels, variant.kernel)
             names = [n for n in kernel.arg_names if not n.isupper()]
             assert len(names) == len(values) - 2
+            if self.intercept is not None:
+                changed = self.intercept(name, names, values)
+                if changed is None:
+                    return
+                values = changed
             for i, argument in enumerate(names):
                 if argument.endswith("_ptr"):
+                    assert not self.only_allocations or self.extent(values[i]) > 0, (
+                        f"{name}: {argument} is {values[i]:#x}, which lies in no allocation"
+                    )
                     values[i] = _at(values[i], torch.float32 if argument == "lse_ptr" else element, variant.unit)
             kernel[grid](
                 *values[:-2],
@@ -107,14 +132,19 @@ def _at(address: int, dtype: torch.dtype, unit: int) -> torch.Tensor:
 
 
 class Harness:
-    """The registry path of TensorRT-RTX around the plugin (tests/plugins/cpp/harness.cpp)."""
+    """What TensorRT does with the plugin (harness.cpp).
 
-    def __init__(self, folder: Path, plugin: Path) -> None:
+    ``direct``: the creator comes from the library itself; otherwise the plugin must be in TensorRT-RTX's registry.
+    """
+
+    def __init__(self, folder: Path, plugin: Path, direct: bool = False) -> None:
         self.library = ctypes.CDLL(str(folder / "libplugin_harness.so"))
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
         self.plugin = str(plugin).encode()
+        if direct and self.library.harness_open(self.plugin) != 0:
+            raise RuntimeError(f"{plugin} cannot be opened as a plugin library: {self.log().strip()}")
         assert self.library.harness_record_log(self.plugin, 1) == 0
 
     def release_log(self) -> None:
@@ -183,7 +213,15 @@ class Harness:
 class Engine:
     """One CDA node taken from creation to an execution context, with its buffers, ready to run."""
 
-    def __init__(self, harness: Harness, attributes: CdaAttributes, shape: tuple[int, int, int], dtype: torch.dtype):
+    def __init__(
+        self,
+        harness: Harness,
+        attributes: CdaAttributes,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        allocate: Callable[[int], Buffer] = Buffer,
+    ) -> None:
+        self.allocate = allocate
         self.harness, self.attributes, self.dtype, self.kind = harness, attributes, dtype, TYPES[dtype]
         built_plugin = harness.create(dict(attributes.as_dict()))
         assert built_plugin, harness.log()
@@ -207,18 +245,18 @@ class Engine:
         assert self.harness.shape(self.plugin, self.kind, shape) == 0, self.harness.log()
         size = torch.tensor([], dtype=self.dtype).element_size()
         self.in_shape, self.out_shape = shape, (batch, tokens, width // 3 * 2)
-        self.inputs = [Buffer(batch * tokens * width * size) for _ in range(2)]
-        self.outputs = [Buffer(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
-        self.scratch = Buffer(self.workspace_bytes)
+        self.inputs = [self.allocate(batch * tokens * width * size) for _ in range(2)]
+        self.outputs = [self.allocate(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
+        self.scratch = self.allocate(self.workspace_bytes)
 
     def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
-            buffer.tensor(self.in_shape, self.dtype).copy_(qkv)
+            buffer.write(qkv)
         addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
         return self.harness.enqueue(self.plugin, *addresses, stream)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        y_r, y_d = (b.tensor(self.out_shape, self.dtype).clone() for b in self.outputs)
+        y_r, y_d = (b.read(self.out_shape, self.dtype) for b in self.outputs)
         return y_r, y_d
 
     def assert_nothing_else_written(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
@@ -226,7 +264,7 @@ class Engine:
         for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
             buffer.assert_guards_intact(name)
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
-            assert torch.equal(buffer.tensor(self.in_shape, self.dtype), qkv), "an input was written"
+            assert torch.equal(buffer.read(self.in_shape, self.dtype), qkv), "an input was written"
 
     def close(self) -> None:
         self.harness.destroy(self.plugin)
