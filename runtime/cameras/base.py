@@ -130,6 +130,7 @@ class BaseCamera:
         self.busy_s = 0.0
         self.warnings: list[str] = []
         self.left_out = 0
+        self.first_reason = ""
         self._warned: set[str] = set()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
@@ -150,6 +151,7 @@ class BaseCamera:
     def leave_out(self, reason: str) -> None:
         """Count a frame that cannot be used; the first few are named, the rest is told by :meth:`sum_up`."""
         self.left_out += 1
+        self.first_reason = self.first_reason or reason
         if self.left_out <= NAMED_FRAMES:
             self.warn(f"{self.name}: frame left out: {reason}")
 

@@ -132,6 +132,7 @@ class BagCamera(BaseCamera):
         given = metres_per_unit(options, name)
         super().__init__(name, live=False, depth_scale=given or ROS_SCALE)
         self._given_scale = given
+        self.assumed_units = None if given else 1 / ROS_SCALE
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:
