@@ -103,7 +103,8 @@ def prepare_output() -> None:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     root = logging.getLogger()
-    if not any(isinstance(handler, _Stderr) for handler in root.handlers):
+    # By name: run as a file, this module is there twice.
+    if not any(type(handler).__name__ == _Stderr.__name__ for handler in root.handlers):
         root.addHandler(_Stderr())
         root.setLevel(logging.WARNING)
     logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.video import is_video
-from mutualformer.runtime.cameras.webcam import is_webcam
+from mutualformer.runtime.data.frames import is_data
 from mutualformer.runtime.data.pictures import walk
-from mutualformer.runtime.data.spec import DATA_KINDS
 from mutualformer.runtime.images import COLOUR_SUFFIXES
 from mutualformer.runtime.recording.open_bag import bag_files, suffix
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mjpeg", ".mjpg")
 
 # What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
 OPTIONS = re.compile(r"(\w+(=[^&]*)?(&\w+(=[^&]*)?)*)?", re.ASCII)
@@ -22,15 +22,20 @@ OPTIONS = re.compile(r"(\w+(=[^&]*)?(&\w+(=[^&]*)?)*)?", re.ASCII)
 def split(uri: str, schemes: Collection[str]) -> tuple[str, str, dict[str, str]]:
     """Address → (scheme, target, options); a bare path gets the scheme its content tells. Raises CameraError."""
     head, colon, rest = uri.partition(":")
+    if is_data(uri) and not _exists(uri):
+        return "dataset", *_cut(uri)
     if colon and head in schemes and not _exists(uri):
         target, options = _cut(rest)
         return head, target[2:] if target.startswith("//") else target, options
     path, options = _cut(uri)
     if is_webcam(path):
         return "webcam", path, options
-    if colon and head in DATA_KINDS and not _exists(path):
-        return "dataset", path, options
     return (recognise(Path(path)) if _exists(path) else head), path, options
+
+
+def is_webcam(text: str) -> bool:
+    """``0`` or ``/dev/video0``."""
+    return (text.isascii() and text.isdigit() and len(text) < 4) or text.startswith("/dev/video")
 
 
 def _exists(text: str) -> bool:
@@ -97,6 +102,6 @@ FILES: list[tuple[Callable[[Path], bool], str]] = [
     (lambda path: path.suffix.lower() == ".mcap", "recording"),
     (lambda path: path.suffix.lower() in (".bag", ".db3") and from_librealsense(path), "realsense-file"),
     (lambda path: bool(suffix(path)), "rosbag"),
-    (is_video, "video"),
+    (lambda path: path.suffix.lower() in VIDEOS, "video"),
     (lambda path: path.suffix.lower() in COLOUR_SUFFIXES, "dataset"),
 ]

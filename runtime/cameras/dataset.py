@@ -16,8 +16,8 @@ from typing import Any
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
 from mutualformer.runtime.cameras.pacing import Pace
+from mutualformer.runtime.data.frames import open_frames
 from mutualformer.runtime.data.item import DataError, Frames
-from mutualformer.runtime.data.spec import open_frames
 
 WITHOUT_DEPTH = "has no depth: the model works from colour alone, and no distance can be told"
 

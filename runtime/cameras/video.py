@@ -27,7 +27,6 @@ from mutualformer.runtime.cameras.dataset import WITHOUT_DEPTH
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.depth_files import DepthRule, to_metres
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mjpeg", ".mjpg")
 UNITS_PER_METRE = 1000.0
 MAX_PIXELS = 64_000_000
 
@@ -141,7 +140,9 @@ class VideoCamera(BaseCamera):
         """Once more from the beginning, or no frame."""
         if colour_left or (self._depth is not None and self._depth.read() is not None):
             longer = "colour" if colour_left else "depth"
-            self.warn(f"{self.name}: the {longer} video is longer, its frames from number {self._round} on are left out")
+            self.warn(
+                f"{self.name}: the {longer} video is longer, its frames from number {self._round} on are left out"
+            )
         if not self._count:
             self.warn(f"{self.name}: holds no frame that can be decoded")
         if not (self._options.loop and self._round):
@@ -157,8 +158,8 @@ class VideoCamera(BaseCamera):
         if stored.dtype == np.uint8:
             if not self._options.relative:
                 raise CameraError(
-                    f"{self.name}: depth of 8 bits has no unit, expected 16 bits a pixel; append ?relative=1 where near "
-                    "(bright) and far is all that is wanted"
+                    f"{self.name}: depth of 8 bits has no unit, expected 16 bits a pixel; append ?relative=1 where "
+                    "near (bright) and far is all that is wanted"
                 )
             self.warn(f"{self.name}: depth of 8 bits has no unit: near and far are right, distances are not")
             return to_metres(stored)
@@ -170,11 +171,6 @@ class VideoCamera(BaseCamera):
         self._colour.close()
         if self._depth is not None:
             self._depth.close()
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file's ending is a video's."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> VideoCamera:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.address import is_webcam
 from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera, Frame
 from mutualformer.runtime.cameras.dataset import WITHOUT_DEPTH
 
@@ -70,11 +71,6 @@ class WebcamCamera(DeviceCamera):
         stamp = time.time()
         self._count += 1
         return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
-
-
-def is_webcam(text: str) -> bool:
-    """``0`` or ``/dev/video0``."""
-    return (text.isascii() and text.isdigit() and len(text) < 4) or text.startswith("/dev/video")
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> WebcamCamera:

@@ -91,7 +91,7 @@ def predict_identities(
 ) -> Summary:
     """Features of every pair of ``sources``; matches against ``gallery`` where there is one. See the module's text."""
     known = Gallery.build(gallery, session) if gallery is not None else None
-    report, written = Report(None), [out / "features.csv"]
+    report, written = Report(None, says_depth=False), [out / "features.csv"]
     with ExitStack() as stack:
         table = _Table(stack, out / "features.csv")
         matches = _Table(stack, out / "matches.csv") if known is not None else None

@@ -38,7 +38,7 @@ class Summary:
     """What a run did. ``computed``: frames predicted now; ``kept``: finished by an earlier run; ``broken``: skipped.
 
     ``first_error``: why the first broken one was skipped. ``without_depth``: answered from colour alone.
-    ``files``: the table and the contact sheet.
+    ``interrupted``: by Ctrl-C; what was predicted until then is kept. ``files``: the table and the contact sheet.
     """
 
     frames: int = 0
@@ -47,20 +47,26 @@ class Summary:
     broken: int = 0
     without_depth: int = 0
     first_error: str = ""
+    interrupted: bool = False
     files: list[Path] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """0: every frame there was has its answer. 1: some are broken, or there was none."""
+        """0: every frame there was has its answer. 1: some are broken, or there was none. 130: Ctrl-C ended it."""
+        if self.interrupted:
+            return 130
         return 0 if self.frames and not self.broken else 1
 
 
 class Report:
-    """Counts outcomes, names the broken ones, and moves the progress bar."""
+    """Counts outcomes, names the broken ones, and moves the progress bar.
 
-    def __init__(self, total: int | None, initial: int = 0) -> None:
-        self.summary = Summary(kept=initial)
-        self._bar = tqdm(total=total, initial=initial, desc="predict", unit="picture", delay=2, dynamic_ncols=True)
+    ``says_depth``: say once that depth is missing; False where the source has said so.
+    """
+
+    def __init__(self, total: int | None, says_depth: bool = True) -> None:
+        self.summary, self._says_depth = Summary(), says_depth
+        self._bar = tqdm(total=total, desc="predict", unit="picture", delay=2, dynamic_ncols=True)
         self._log = logging.getLogger("mutualformer")
 
     def add(self, error: str, has_depth: bool) -> None:
@@ -74,7 +80,7 @@ class Report:
                 with tqdm.external_write_mode():
                     self._log.warning("skipped: %s", error)
         elif not has_depth:
-            if not summary.without_depth:
+            if self._says_depth and not summary.without_depth:
                 with tqdm.external_write_mode():
                     self._log.info("no depth: the model works from colour alone, and no distance can be told")
             summary.without_depth += 1
@@ -179,7 +185,7 @@ def predict_moments(
     frames: Iterable[Moment], models: Sequence[Model], plan: Plan, *, workers: int, batch: int
 ) -> Summary:
     """Frames that come one after another and only once: a video, a camera, a recording. Cannot be resumed."""
-    report, strips = Report(None), Spread(sheet.MOST)
+    report, strips = Report(None, says_depth=False), Spread(sheet.MOST)
 
     def tasks() -> Iterator[tuple[int, str, Reader]]:
         for index, moment in enumerate(frames):
@@ -205,7 +211,7 @@ def predict_moments(
             except KeyboardInterrupt:
                 if not report.summary.frames:
                     raise
-                logging.getLogger("mutualformer").info("stopped; what was predicted so far is kept")
+                report.summary.interrupted = True
     finally:
         report.close()
     report.summary.files.append(table)

@@ -23,15 +23,13 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime import cameras
+from mutualformer.runtime.cameras.address import split
 from mutualformer.runtime.cameras.base import Camera, CameraError, CameraTimeout
-from mutualformer.runtime.data import spec
-from mutualformer.runtime.data.folder import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder
+from mutualformer.runtime.data.frames import is_data, open_frames
 from mutualformer.runtime.data.item import DataError, Frames, Item
-from mutualformer.runtime.data.pictures import Picture, Pictures, tree
+from mutualformer.runtime.data.pictures import Picture, Pictures
 from mutualformer.runtime.depth_files import DEFAULT_RULE, DepthRule
 from mutualformer.runtime.images import COLOUR_SUFFIXES, ImageError, decode, list_images, read_bytes
-
-DATA_KINDS = ("sample", "rgbd", "synthetic")
 
 
 class SourceError(ValueError):
@@ -98,16 +96,14 @@ class Album:
 
 
 def is_address(text: str) -> bool:
-    """Whether SOURCE goes to the cameras: a scheme of theirs, a webcam's number or device, a recording, a video."""
-    head, colon, _ = text.partition(":")
-    if colon and head in DATA_KINDS and not text.startswith(f"{head}://"):
+    """Whether SOURCE comes frame after frame: a camera, a webcam, a video, a recording."""
+    if is_data(text):
         return False
-    if (colon and head in cameras.SOURCES) or text.isdecimal() or text.startswith("/dev/"):
-        return True
-    path = Path(text.partition("?")[0])
-    if path.is_dir():
-        return any((path / name).exists() for name in ("rgb.txt", "metadata.yaml")) or any(path.glob("*.mcap"))
-    return path.is_file() and path.suffix.lower() not in COLOUR_SUFFIXES
+    try:
+        scheme, _, _ = split(text, cameras.SOURCES)
+    except CameraError:
+        return False  # opening it as files says what is wrong
+    return scheme in cameras.SOURCES and (scheme != "dataset" or text.startswith("dataset:"))
 
 
 def album(sources: Sequence[str], depth: str | None = None, rule: DepthRule = DEFAULT_RULE) -> Album:
@@ -135,13 +131,6 @@ def album(sources: Sequence[str], depth: str | None = None, rule: DepthRule = DE
     return Album(parts)
 
 
-def is_dataset(folder: Path) -> bool:
-    """Whether ``folder`` is laid out as the public sets are: colour beside depth or ground truth."""
-    if find_folder(folder, RGB_NAMES) is None:
-        return False
-    return find_folder(folder, DEPTH_NAMES) is not None or find_folder(folder, MASK_NAMES) is not None
-
-
 def _label(number: int, part: Part) -> str:
     root = getattr(part.frames, "root", None)
     return f"{number:02d}-{Path(root).name}" if root is not None else f"{number:02d}"
@@ -149,15 +138,14 @@ def _label(number: int, part: Part) -> str:
 
 def _frames(source: str) -> Part:
     """A folder or DATA as frames."""
-    path = Path(source)
-    if path.is_dir() and not is_dataset(path):
-        frames: Frames = tree(path)
-    elif path.exists() or source.partition(":")[0] in DATA_KINDS or "?" in source:
-        frames = spec.open_data(source)
-    else:
+    try:
+        frames = open_frames(source)
+    except DataError as error:
+        if Path(source).exists() or is_data(source):
+            raise
         raise SourceError(
-            f"{source}: no such file or folder, and none of the sources {', '.join(sorted(cameras.SOURCES))}"
-        )
+            f"{source}: no such file or folder, and no source that is known; `mutualformer help predict` lists them"
+        ) from error
     return Part(frames, has_depth=bool(getattr(frames, "has_depth", True)))
 
 
