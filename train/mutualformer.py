@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.kernels import dispatch
 from mutualformer.train.cda import cross_diffusion_attention, merge_heads, split_heads
 
 _DEFAULTS = CdaAttributes(num_heads=1)
@@ -52,6 +53,11 @@ class CrossDiffusionAttention(nn.Module):
         self.attributes = attributes
 
     def forward(self, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
+        """Inference on a GPU runs our Triton kernels where they serve (``plugins.kernels.dispatch``)."""
+        if dispatch.serves(qkv_r, qkv_d, self.attributes):
+            from mutualformer.plugins.kernels import pytorch as kernels
+
+            return kernels.cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
         return cross_diffusion_attention(qkv_r, qkv_d, **asdict(self.attributes))
 
     def extra_repr(self) -> str:

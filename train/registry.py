@@ -79,7 +79,8 @@ _STEM = "mobilenetv4_conv_small"
 _SPECS = {
     spec.name: spec
     for spec in (
-        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8),
+        # All but its colour stream is sod-lite's, so that it can be taught by it (train/fitting/teacher.py).
+        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8, validity=True),
         _sod(
             "sod-lite",
             rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8

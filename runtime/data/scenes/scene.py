@@ -22,7 +22,7 @@ from mutualformer.runtime.data.scenes.objects import compound, extent, place, ve
 from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
 from mutualformer.runtime.data.scenes.sensor import expose, measure
 
-GENERATOR_VERSION = 1  # counts changes that make another picture from the same seed
+GENERATOR_VERSION = 2  # counts changes that make another picture from the same seed
 SHADOW_CELLS = 72
 
 
@@ -132,7 +132,7 @@ class Stage:
 def set_up(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
     """A random room for pictures of ``size`` (height, width)."""
     columns = size[1]
-    palette = Palette(rng)
+    palette = Palette.draw(rng)
     focal = columns / (2 * np.tan(rng.uniform(np.radians(18), np.radians(35))))
     view = columns / focal
     objects, back = _foreground(rng, palette, view)
@@ -158,7 +158,7 @@ def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
     true_depth = buffer.depth * np.float32(scale)
-    gloss = np.array(stage.palette.rows, np.float32)[:, 8][buffer.material]
+    gloss = stage.palette.column("gloss")[buffer.material]
     depth = measure(true_depth, stage.camera.focal, gloss, rng)
     return Scene(expose(radiance, rng), depth, mask, true_depth)
 
@@ -167,6 +167,7 @@ class SyntheticScenes:
     """``count`` scenes from ``seed``, rendered on demand. Different seeds share no scene below 10⁸ of them."""
 
     KIND, VERSION = "scenes", GENERATOR_VERSION
+    has_depth = True
 
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
         if count < 1 or seed < 0:
@@ -175,6 +176,12 @@ class SyntheticScenes:
 
     def __len__(self) -> int:
         return self.count
+
+    @classmethod
+    def of(cls, *arguments: int) -> SyntheticScenes:
+        """The inverse of :attr:`arguments`."""
+        count, seed, height, width = arguments
+        return cls(count, seed, (height, width))
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -204,6 +211,8 @@ class SyntheticScenes:
 
 class CachedScenes:
     """The same scenes read from the disk cache, rendered first if need be."""
+
+    has_depth = True
 
     def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
         self.scenes, self.arrays = scenes, render(scenes, workers)
