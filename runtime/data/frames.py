@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mutualformer.runtime.data import spec
-from mutualformer.runtime.data.folder import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder
 from mutualformer.runtime.data.item import DataError, Frames
+from mutualformer.runtime.data.names import is_rgbd
 from mutualformer.runtime.data.pictures import Picture, Pictures, tree
 
 KINDS = ("sample", "rgbd", "synthetic")
@@ -18,19 +18,12 @@ def is_data(text: str) -> bool:
     return bool(colon) and kind in KINDS and not rest.startswith("//") and bool(rest)
 
 
-def is_dataset(folder: Path) -> bool:
-    """Whether ``folder`` is laid out as the public sets are: colour beside depth or ground truth."""
-    if find_folder(folder, RGB_NAMES) is None:
-        return False
-    return find_folder(folder, DEPTH_NAMES) is not None or find_folder(folder, MASK_NAMES) is not None
-
-
 def open_frames(text: str) -> Frames:
     """A picture, a tree of pictures, or DATA. Raises DataError."""
     path = Path(text)
     if path.is_file():
         return Pictures([Picture(path.stem, path)])
-    if path.is_dir() and not is_dataset(path):
+    if path.is_dir() and not is_rgbd(path):
         return tree(path)
     if not path.exists() and not is_data(text) and not Path(text.partition("?")[0]).exists():
         raise DataError(f"{text}: no such file or folder, expected a picture, a folder or {spec.FORMS}")

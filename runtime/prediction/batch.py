@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,10 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster
 
-        return cluster.predict_album(pictures, replace(request, workers=1), plan, journal)
+        files = [
+            (label, zoo.resolve(model)) for label, model in zip(labels(request.models), request.models, strict=True)
+        ]
+        return cluster.predict_album(pictures, plan, journal, files, address=request.ray, device=request.device)
     return predict_album(pictures, models, plan, journal, workers=workers, batch=batch, resume=request.resume)
 
 

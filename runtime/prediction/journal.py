@@ -37,6 +37,10 @@ class Journal:
     def __init__(self, out: Path, what: dict[str, Any]) -> None:
         self.folder, self.what = out / FOLDER, json.loads(json.dumps(what))
 
+    def absolute(self) -> Journal:
+        """The same journal for processes that work in other folders."""
+        return Journal(self.folder.parent.absolute(), self.what)
+
     def begin(self, resume: bool) -> bool:
         """Open it. ``resume``: keep what an earlier run of the same kind finished; returns whether there is any."""
         path = self.folder / "run.json"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.prediction import sheet
-from mutualformer.runtime.prediction.journal import Journal, digest, shards
+from mutualformer.runtime.prediction.journal import SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.sources import Album, Moment
 from mutualformer.runtime.prediction.work import Model, Outcome, Plan, Reader, process
 
@@ -66,7 +67,9 @@ class Report:
 
     def __init__(self, total: int | None, says_depth: bool = True) -> None:
         self.summary, self._says_depth = Summary(), says_depth
-        self._bar = tqdm(total=total, desc="predict", unit="picture", delay=2, dynamic_ncols=True)
+        # A file of log lines wants one now and then, a terminal a lively bar.
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        self._bar = tqdm(total=total, desc="predict", unit="picture", delay=2, dynamic_ncols=True, mininterval=interval)
         self._log = logging.getLogger("mutualformer")
 
     def add(self, error: str, has_depth: bool) -> None:
@@ -85,6 +88,10 @@ class Report:
                     self._log.info("no depth: the model works from colour alone, and no distance can be told")
             summary.without_depth += 1
         self._bar.update()
+
+    def skip(self, count: int) -> None:
+        """So many frames were done before."""
+        self._bar.update(count)
 
     def close(self) -> None:
         """The last line."""
@@ -131,6 +138,7 @@ def predict_album(
             marks = {index: digest(album.stamp(index)) for index in part}
             done = journal.done(number, marks) if resume else set()
             done_before += len(done)
+            report.skip(len(done))
             for index in part:
                 if index not in done:
                     stamps[index] = marks[index]
@@ -140,7 +148,7 @@ def predict_album(
     try:
         for outcomes in in_order(batches(pending(), batch), partial(process, models=models, plan=plan), workers):
             for outcome in outcomes:
-                journal.add(outcome.index // len(parts[0]) if parts else 0, outcome, stamps.pop(outcome.index))
+                journal.add(outcome.index // SHARD, outcome, stamps.pop(outcome.index))
                 report.add(outcome.error, outcome.has_depth)
     finally:
         report.close()

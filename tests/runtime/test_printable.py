@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from mutualformer.runtime.printable import printable
 
 
-@pytest.mark.parametrize(
-    "name", ["RealSense D435i", "/Bilder/größe.png", "数据/深度.png", "кадр_1", "a–b … ×2"]
-)
+@pytest.mark.parametrize("name", ["RealSense D435i", "/Bilder/größe.png", "数据/深度.png", "кадр_1", "a–b … ×2"])
 def test_ordinary_names_pass(name: str) -> None:
     assert printable(name) == name
 

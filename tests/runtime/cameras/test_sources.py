@@ -132,7 +132,7 @@ def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() ->
     ("uri", "message"),
     [
         ("nowhere", "neither an existing file or folder nor one of the sources"),
-        ("webcam://0", "neither an existing file or folder nor one of the sources"),
+        ("gopro://0", "neither an existing file or folder nor one of the sources"),
         ("synthetic://?colour=red", "no option 'colour'; it accepts: fps"),
         ("synthetic://?seed=x", "is not a whole number"),
         ("synthetic://?size=big", "is not WIDTHxHEIGHT"),
