@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mutualformer.runtime.data import spec
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.names import is_rgbd
 from mutualformer.runtime.data.pictures import Picture, Pictures, tree
@@ -20,6 +19,8 @@ def is_data(text: str) -> bool:
 
 def open_frames(text: str) -> Frames:
     """A picture, a tree of pictures, or DATA. Raises DataError."""
+    from mutualformer.runtime.data import spec  # here: whoever only asks :func:`is_data` need not wait for it
+
     path = Path(text)
     if path.is_file():
         return Pictures([Picture(path.stem, path)])

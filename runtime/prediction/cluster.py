@@ -101,9 +101,9 @@ def _results(
             ray.init(
                 address=None if address == LOCAL else address,
                 runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
+                include_dashboard=False if address == LOCAL else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **({"include_dashboard": False} if address == LOCAL else {}),
             )
         except Exception as error:  # Ray raises its own, grpc's and the system's families
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
