@@ -35,9 +35,11 @@ def depth_colours(
     if limits is None:
         return np.zeros((*metres.shape, 3), np.uint8)
     near, far = (max(float(limit), 1e-3) for limit in limits)
-    inverse = 1.0 / np.maximum(metres, 1e-3, dtype=np.float32)
     low, high = 1.0 / far, 1.0 / near
-    levels = np.clip(np.rint((inverse - low) * (255.0 / max(high - low, 1e-6))), 0, 255).astype(np.uint8)
-    colours = PALETTE[levels]
+    steps = 255.0 / max(high - low, 1e-6)
+    position = np.divide(np.float32(steps), np.maximum(metres, 1e-3, dtype=np.float32))
+    position -= np.float32(steps * low)
+    levels = cv2.convertScaleAbs(np.maximum(position, 0, out=position))  # rounded, and held below 256
+    colours = np.asarray(cv2.applyColorMap(levels, PALETTE[:, None]), np.uint8)
     colours[~measured] = 0
     return colours

@@ -24,9 +24,9 @@ import cv2
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.live.run import Outlets, StreamError, stream
 from mutualformer.runtime.printable import printable
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.live import Outlets, StreamError, stream
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
 

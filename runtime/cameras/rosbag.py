@@ -125,14 +125,17 @@ def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[In
 
 
 class BagCamera(BaseCamera):
-    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out."""
+    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out.
 
-    def __init__(self, path: Path, options: Options, name: str = "") -> None:
+    ``integer_scale``: metres per unit of 16-bit depth where that is known and no option says otherwise.
+    """
+
+    def __init__(self, path: Path, options: Options, name: str = "", integer_scale: float | None = None) -> None:
         name = name or f"rosbag:{path}"
         given = metres_per_unit(options, name)
-        super().__init__(name, live=False, depth_scale=given or ROS_SCALE)
+        super().__init__(name, live=False, depth_scale=given or integer_scale or ROS_SCALE)
         self._given_scale = given
-        self.assumed_units = None if given else 1 / ROS_SCALE
+        self.assumed_units = None if given or integer_scale else 1 / ROS_SCALE
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:

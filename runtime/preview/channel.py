@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.finite import finite_json
 from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 
+BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
 OVER = ("reconnecting", "lost", "finished", "stopped", "opening", "late", "frozen")
 # Measured pixels within so many of a clicked point give its distance.
@@ -122,3 +124,20 @@ def distance_at(result: Result, x: float, y: float) -> float | None:
     near = result.frame.depth[rows, max(0, column - PROBE_PIXELS) : column + PROBE_PIXELS + 1]
     measured = near[near > 0]
     return float(np.median(measured)) if measured.size else None
+
+
+def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
+    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
+    disagree. ``only``: this view alone."""
+    views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
+    out = []
+    for position, (name, data) in enumerate(views):
+        final = position == len(views) - 1
+        near, far = bundle.range_m
+        about = f"X-Range: {near:.3f},{far:.3f}\r\nX-Seen: {finite_json(bundle.seen)}\r\n" if final else ""
+        head = (
+            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\nX-Camera: {index}\r\n"
+            f"X-Number: {bundle.number}\r\nX-View: {name}\r\nX-Final: {int(final)}\r\n{about}\r\n"
+        )
+        out += [head.encode(), data, b"\r\n"]
+    return b"".join(out)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer.runtime.cameras.base import Intrinsics
+from mutualformer.runtime.frame import Intrinsics
 from mutualformer.runtime.typed_json import Fields, parse_json
 
 NAME = "mutualformer"

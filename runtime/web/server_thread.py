@@ -13,7 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
-from mutualformer.runtime.preview.doors import Door, Doors, Limits, RareLines
+from mutualformer.runtime.web.addresses import is_local, link, reachable
+from mutualformer.runtime.web.doors import Door, Doors, Limits, RareLines
 
 
 class ServeError(RuntimeError):
@@ -32,7 +33,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-class WebThread:
+class ServerThread:
     """Serves ``app`` at ``host`` and ``port`` (0: a free one) until :meth:`stop`.
 
     ``app``: makes the application, called inside the event loop. ``name``: of the thread, and in sentences. Of use
@@ -63,6 +64,19 @@ class WebThread:
     def scheme(self) -> str:
         """``https`` or ``http``."""
         return "https" if self._tls is not None else "http"
+
+    def address(self, token: str | None, *, elsewhere: bool = True, hidden: bool = False, scheme: str = "") -> str:
+        """The link to open. ``elsewhere``: from other machines. ``hidden``: ``…`` in place of the token, for logs."""
+        host = reachable(self.host) if elsewhere else self.host
+        shown = link(host, self.port, None if hidden else token, scheme=scheme or self.scheme)
+        return shown + ("?token=…" if hidden and token else "")
+
+    @property
+    def warning(self) -> str:
+        """One sentence where the token and the pictures travel readable for others, else empty."""
+        if is_local(self.host) or self._tls is not None:
+            return ""
+        return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
 
     def start(self) -> None:
         """Returns when connections are accepted. Raises ServeError."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.preview.addresses import AddressError, link, parse_address, reachable
-from mutualformer.runtime.preview.tokens import VARIABLE, token
+from mutualformer.runtime.web.addresses import AddressError, link, parse_address, reachable
+from mutualformer.runtime.web.tokens import VARIABLE, token
 
 
 def test_the_printed_address_opens_from_elsewhere() -> None:

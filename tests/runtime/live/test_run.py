@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.streaming.live import StreamError, stream, undone
+from mutualformer.runtime.live.run import StreamError, stream, undone
 from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
 from tests.runtime.test_stream import STREAM
 

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
-from mutualformer.runtime.preview.access import WRONG, Guesses, hostname, network, same
-from mutualformer.runtime.preview.addresses import is_local, link, parse_address, reachable
-from mutualformer.runtime.preview.web_thread import WebThread, tls_context
+from mutualformer.runtime.web.access import WRONG, hostname
+from mutualformer.runtime.web.addresses import is_local, parse_address
+from mutualformer.runtime.web.server_thread import ServerThread, tls_context
+from mutualformer.runtime.web.visitors import Guesses, network, same
 
 MOST_CLIENTS = 8
 WRITE_SECONDS = 10.0
@@ -34,7 +35,7 @@ class Relay:
         self._guesses = Guesses()
         self._clients = 0
         context = tls_context(*tls) if tls is not None else None
-        self._web = WebThread("foxglove", host, port, self._application, tls=context)
+        self._web = ServerThread("foxglove", host, port, self._application, tls=context)
 
     def start(self) -> None:
         """Returns when connections are accepted. Raises ServeError."""
@@ -54,20 +55,17 @@ class Relay:
     @property
     def url(self) -> str:
         """The address to open; the token is not in it."""
-        shown = link(reachable(self._web.host), self._web.port, scheme=self._scheme)
-        return shown + ("?token=…" if self._token else "")
+        return self._web.address(self._token, hidden=True, scheme=self._scheme)
 
     @property
     def open_url(self) -> str:
         """With the token: for a person's eyes, not for a log."""
-        return link(reachable(self._web.host), self._web.port, self._token, scheme=self._scheme)
+        return self._web.address(self._token, scheme=self._scheme)
 
     @property
     def warning(self) -> str:
         """One sentence where the token crosses the network readable, else empty."""
-        if is_local(self._web.host) or self._scheme == "wss":
-            return ""
-        return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
+        return self._web.warning
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=4096)

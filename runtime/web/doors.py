@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mutualformer.runtime.preview.access import network
+from mutualformer.runtime.web.visitors import network
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer.runtime.preview.addresses import SHORTEST_TOKEN, AddressError
+from mutualformer.runtime.web.addresses import SHORTEST_TOKEN, AddressError
 
 VARIABLE = "MUTUALFORMER_TOKEN"
 _MADE_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
