@@ -151,7 +151,7 @@ def test_bare_paths_are_recognised_by_content(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"holds neither rgb\.txt"):
         cameras.open(str(tmp_path / "empty"))
     (tmp_path / "film.xyz").write_bytes(b"x")
-    with pytest.raises(CameraError, match="no recording .*, video or picture that this program knows"):
+    with pytest.raises(CameraError, match=r"no recording .*, video or picture that this program knows"):
         cameras.open(str(tmp_path / "film.xyz"))
     real, ros = tmp_path / "a.bag", tmp_path / "b.bag"
     real.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/device_0/sensor_0/Depth_0/image/data")
