@@ -7,23 +7,38 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.runtime import rendering
-from mutualformer.runtime.prediction.result import Prediction
 
 
 class KindError(ValueError):
     """``--what`` names something that is not made."""
 
 
-def _json(result: Prediction) -> bytes:
+class Answer(Protocol):
+    """What is written down: :class:`mutualformer.runtime.prediction.result.Prediction`, as far as files need it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def mask(self) -> NDArray[np.float32]: ...
+    def binary(self) -> NDArray[np.bool_]: ...
+    def cutout(self) -> NDArray[np.uint8]: ...
+    def overlay(self) -> NDArray[np.uint8]: ...
+    def contour(self) -> NDArray[np.uint8]: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def _json(result: Answer) -> bytes:
     return (json.dumps(result.to_json(), allow_nan=False) + "\n").encode()
 
 
 # Kind → (suffix, encoder). Masks and cut-outs must be exact, what people only look at may be JPEG.
-KINDS: dict[str, tuple[str, Callable[[Prediction], bytes]]] = {
+KINDS: dict[str, tuple[str, Callable[[Answer], bytes]]] = {
     "mask": (".png", lambda result: rendering.png(rendering.grey(result.mask))),
     "binary": (".png", lambda result: rendering.png(np.where(result.binary(), 255, 0).astype(np.uint8))),
     "cutout": (".png", lambda result: rendering.png(result.cutout())),
@@ -62,7 +77,7 @@ def target(folder: Path, kind: str, name: str) -> Path:
     return folder / kind / (safe_name(name) + KINDS[kind][0])
 
 
-def write(result: Prediction, folder: Path, what: Sequence[str]) -> list[Path]:
+def write(result: Answer, folder: Path, what: Sequence[str]) -> list[Path]:
     """Write the kinds ``what`` of one answer below ``folder``; returns their paths. Raises OSError, RenderError."""
     paths = []
     for kind in what:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import rendering
+from mutualformer.runtime.prediction import files
 from mutualformer.runtime.salient import THRESHOLD, SalientObject, salient_object
 
 
@@ -92,8 +93,6 @@ class Prediction:
 
         Kinds: mask, binary, cutout, overlay, contour, json.
         """
-        from mutualformer.runtime.prediction import files
-
         return files.write(self, Path(folder), what)
 
 
