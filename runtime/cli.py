@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mutualformer
-from mutualformer.runtime.printable import printable
+from mutualformer.runtime.untrusted.printable import printable
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ import cv2
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.depth_files import POLARITIES, DepthRule
+from mutualformer.runtime.images.depth import POLARITIES, DepthRule
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import batch, files
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
-from mutualformer.runtime.salient import THRESHOLD
 
 SOURCES = """\
 sources:

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from mutualformer.runtime import tables
 from mutualformer.runtime.files import sha256, write_bytes, write_json
 from mutualformer.runtime.measure import conditions, interleaved_ms, summary
+from mutualformer.runtime.reporting import tables
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.evaluate import evaluate_model
 from mutualformer.train.evaluation.pictures import spread_chart

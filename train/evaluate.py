@@ -27,7 +27,7 @@ from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import expand, open_data, short
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.sod import sod_metrics, to_grey
 from mutualformer.train.evaluation.tables import probe_table, results_table

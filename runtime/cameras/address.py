@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.data.frames import is_data
 from mutualformer.runtime.data.pictures import walk
-from mutualformer.runtime.images import COLOUR_SUFFIXES
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES
 from mutualformer.runtime.recording.open_bag import bag_files, suffix
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mjpeg", ".mjpg")

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.depth_files import hole_code
 from mutualformer.runtime.frame import Frame, Intrinsics, metres
+from mutualformer.runtime.images.depth import hole_code
 
 __all__ = [
     "BaseCamera",

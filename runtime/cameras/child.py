@@ -36,7 +36,7 @@ from mutualformer.runtime.cameras.base import (
     Frame,
     Intrinsics,
 )
-from mutualformer.runtime.images import MAX_PIXELS
+from mutualformer.runtime.images.files import MAX_PIXELS
 
 MODULE = "mutualformer.runtime.cameras.child"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}

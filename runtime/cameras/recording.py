@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, Frame, metres
 from mutualformer.runtime.cameras.pacing import Pace
-from mutualformer.runtime.images import natural_key
+from mutualformer.runtime.images.files import natural_key
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
-from mutualformer.runtime.typed_json import Fields, parse_json
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 # Messages of frames that are not whole yet; a file sorted by topic keeps many of them open.
 MOST_WAITING_BYTES = 512 << 20

@@ -25,7 +25,7 @@ from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
 from mutualformer.runtime.cameras.dataset import WITHOUT_DEPTH
 from mutualformer.runtime.cameras.pacing import Pace
-from mutualformer.runtime.depth_files import DepthRule, to_metres
+from mutualformer.runtime.images.depth import DepthRule, to_metres
 
 UNITS_PER_METRE = 1000.0
 MAX_PIXELS = 64_000_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer.runtime.data.item import DataError, Item
-from mutualformer.runtime.depth_files import DEFAULT_RULE, DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour
+from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule, read_stored_depth, to_metres
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import Camera
 from mutualformer.runtime.live.outlets import Outlets, connect
 from mutualformer.runtime.live.sources import SharedSession, Source, StreamError
-from mutualformer.runtime.printable import printable
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.pipeline import Pipeline, Session
 from mutualformer.runtime.streaming.stdout import json_stream
+from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["Outlets", "StreamError", "stream", "undone"]
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import rendering
+from mutualformer.runtime.images import rendering
 
 
 class KindError(ValueError):

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import rendering
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
-from mutualformer.runtime.images import read_colour
+from mutualformer.runtime.images import rendering
+from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.files import safe_name, write_fast
 from mutualformer.runtime.prediction.run import Report, Summary, batches, in_order

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import rendering
+from mutualformer.runtime.images import rendering
+from mutualformer.runtime.images.salient import THRESHOLD, SalientObject, salient_object
 from mutualformer.runtime.prediction import files
-from mutualformer.runtime.salient import THRESHOLD, SalientObject, salient_object
 
 
 @dataclass(frozen=True)

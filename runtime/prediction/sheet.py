@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import rendering
+from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction.result import Prediction
 
 MOST = 48  # frames on a sheet

@@ -10,14 +10,15 @@ from typing import Any, TypeAlias, TypeGuard, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import preprocess, rendering
+from mutualformer.runtime import preprocess
 from mutualformer.runtime.data.item import Item
 from mutualformer.runtime.data.pictures import Picture, Pictures
-from mutualformer.runtime.depth_files import DepthRule
-from mutualformer.runtime.images import read_colour
+from mutualformer.runtime.images import rendering
+from mutualformer.runtime.images.depth import DepthRule
+from mutualformer.runtime.images.files import read_colour
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction.result import Embedding, Prediction
 from mutualformer.runtime.preprocess import InputError
-from mutualformer.runtime.salient import THRESHOLD
 from mutualformer.runtime.session import Session
 
 PictureLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any]"

@@ -28,8 +28,8 @@ from mutualformer.runtime.cameras.base import Camera, CameraError, CameraTimeout
 from mutualformer.runtime.data.frames import is_data, open_frames
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.data.pictures import Picture, Pictures
-from mutualformer.runtime.depth_files import DEFAULT_RULE, DepthRule
-from mutualformer.runtime.images import COLOUR_SUFFIXES, ImageError, decode, list_images, read_bytes
+from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, ImageError, decode, list_images, read_bytes
 
 
 class SourceError(ValueError):

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.cameras.base import Camera
-from mutualformer.runtime.finite import finite_json
 from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.untrusted.printable import printable
 
 BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
@@ -92,7 +93,7 @@ class Channel:
         recording = (news.get("sinks") or {}).get("recorder")
         if recording is not None:
             recording.update(self._tape(recording))
-        return news
+        return {key: shown(value) for key, value in news.items()}
 
     def _tape(self, recording: dict[str, Any]) -> dict[str, Any]:
         """How long this recording has run and how much room there is."""
@@ -110,10 +111,20 @@ class Channel:
         return {key: value for key, value in more.items() if not recording.get(key)}
 
 
+def shown(value: Any) -> Any:
+    """``value`` with the strings inside it made printable: names of devices and files are strangers' words."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def sight(result: Result) -> dict[str, Any]:
     """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
     line = describe(result)
-    return {key: line[key] for key in ("box", "distance_m", "match", "similarity") if line.get(key) is not None}
+    keys = ("box", "distance_m", "match", "similarity")
+    return {key: shown(line[key]) for key in keys if line.get(key) is not None}
 
 
 def distance_at(result: Result, x: float, y: float) -> float | None:

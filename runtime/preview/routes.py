@@ -11,13 +11,13 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from mutualformer.runtime.depth_colours import PALETTE
-from mutualformer.runtime.finite import finite_json
+from mutualformer.runtime.images.colours import PALETTE
 from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
 from mutualformer.runtime.preview.files import FILES, read
 from mutualformer.runtime.preview.holds import Holds
 from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.web.access import Gate, add_headers, through
 from mutualformer.runtime.web.server_thread import ServerThread, json_object
 

@@ -137,7 +137,7 @@ def test_kernels_are_for_the_device_alone(unpacked: Path) -> None:
 def test_wheel_is_reproducible_and_torch_free() -> None:
     assert build_wheel() == build_wheel()
     names = device_files()
-    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page.html", "plugins/library.py")
+    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page/page.html", "plugins/library.py")
     assert {f"mutualformer/{name}" for name in needed} <= set(names)
     assert all(name.startswith("mutualformer/") for name in names)
     heavy = ("mutualformer/train/", "mutualformer/plugins/kernels/pytorch.py")

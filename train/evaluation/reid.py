@@ -15,7 +15,7 @@ from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.evaluation.corrupt import corrupt_reid
 from mutualformer.train.evaluation.sod import standard_error
 

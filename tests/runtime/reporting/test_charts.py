@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime import charts
+from mutualformer.runtime.reporting import charts
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.foreign import foreign
-from mutualformer.runtime.images import MAX_PIXELS, ImageError, decode, header, read_bytes
+from mutualformer.runtime.images.files import MAX_PIXELS, ImageError, decode, header, read_bytes
+from mutualformer.runtime.untrusted.foreign import foreign
 
 POLARITIES = ("near_bright", "near_dark")
 PSEUDO_NEAR_M, PSEUDO_FAR_M = 0.5, 5.0
@@ -72,7 +72,7 @@ def read_stored_depth(path: str | os.PathLike[str]) -> NDArray[Any]:
     """(H, W) as stored: unsigned or signed integers of 8, 16 or 32 bits, or float32.
 
     Raises ImageError for what is no depth map: a colour picture (colourised depth has lost its values), a file of
-    another shape, one that declares more pixels than :data:`runtime.images.MAX_PIXELS`.
+    another shape, one that declares more pixels than :data:`MAX_PIXELS`.
     """
     data, name = read_bytes(path), str(path)
     if data.startswith(NPY):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualformer.runtime.printable import printable
+from mutualformer.runtime.untrusted.printable import printable
 
 
 @pytest.mark.parametrize("name", ["RealSense D435i", "/Bilder/größe.png", "数据/深度.png", "кадр_1", "a–b … ×2"])

@@ -14,8 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mutualformer.runtime.depth_files import DepthRule, hole_code, read_depth, read_stored_depth, to_metres, unrotated
-from mutualformer.runtime.images import ImageError
+from mutualformer.runtime.images.depth import (
+    DepthRule,
+    hole_code,
+    read_depth,
+    read_stored_depth,
+    to_metres,
+    unrotated,
+)
+from mutualformer.runtime.images.files import ImageError
 
 MILLIMETRES = np.random.default_rng(0).integers(400, 5000, (24, 31)).astype(np.uint16)
 MILLIMETRES[3:9, 4:11] = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualformer.runtime.tables import aligned, markdown
+from mutualformer.runtime.reporting.tables import aligned, markdown
 
 CELLS = st.text(st.characters(whitelist_categories=("L", "N")), min_size=1, max_size=9)
 

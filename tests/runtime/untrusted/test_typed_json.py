@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime.typed_json import LARGEST_BYTES, Fields, parse_json, read_json
+from mutualformer.runtime.untrusted.typed_json import LARGEST_BYTES, Fields, parse_json, read_json
 
 
 class WrongFile(ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualformer.runtime.finite import finite, finite_json
+from mutualformer.runtime.untrusted.finite import finite, finite_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

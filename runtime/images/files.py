@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.foreign import foreign
-from mutualformer.runtime.image_header import Header, HeaderError, read_header
+from mutualformer.runtime.images.header import Header, HeaderError, read_header
+from mutualformer.runtime.untrusted.foreign import foreign
 
 MAX_PIXELS = 64_000_000
 COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")

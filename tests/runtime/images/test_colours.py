@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualformer.runtime.depth_colours import PALETTE, depth_colours, depth_range
+from mutualformer.runtime.images.colours import PALETTE, depth_colours, depth_range
 
 
 def test_ends_and_holes() -> None:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 # What the models know (Contract.depth_range): nearer and farther surfaces look alike to them.
 NEAR_M, FAR_M = DEFAULT_RANGE = 0.3, 10.0
-NEARLY_ALL = 0.9
+NEARLY_ALL = 0.8
+# Where the unit was assumed, less is enough to ask.
+MOST = 0.5
 # Rooms, tables and streets reach farther than this; a map that does not is likely read with too large a divisor.
 SHALLOW_M = 1.2
 # Units per metre in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
@@ -24,16 +26,18 @@ COMMON_UNITS = {
 }
 
 
-def plausible(depth: NDArray[np.float32], near: float = NEAR_M, far: float = FAR_M) -> str | None:
+def plausible(
+    depth: NDArray[np.float32], near: float = NEAR_M, far: float = FAR_M, share: float = NEARLY_ALL
+) -> str | None:
     """What is odd about depth in metres (H, W), float32, 0 = no measurement; None where nothing is.
 
-    One clause without a name or advice: nearly all measured pixels outside ``near`` … ``far``.
+    One clause without a name or advice: a ``share`` of the measured pixels outside ``near`` … ``far``.
     """
     measured = depth[::4][depth[::4] > 0]
     if not measured.size:
         return None
     outside = float(np.mean((measured < near) | (measured > far)))
-    if outside < NEARLY_ALL:
+    if outside < share:
         return None
     middle = float(np.median(measured))
     return f"{outside:.0%} of the measured pixels lie outside {near:g} … {far:g} m, their median is {middle:.3g} m"
@@ -91,7 +95,9 @@ class DepthWatch:
         if self._said or self._plausible >= 10 * self.PATIENCE or not depth.any():
             return
         assumed = getattr(source, "assumed_units", None)
-        clause = plausible(depth, self._near, self._far) or (shallow(depth) if assumed else None)
+        clause = plausible(depth, self._near, self._far, MOST if assumed else NEARLY_ALL)
+        if clause is None and assumed:
+            clause = shallow(depth)
         if clause is None:
             self._odd, self._plausible = [], self._plausible + 1
             return
@@ -113,6 +119,6 @@ class DepthWatch:
         if assumed is None:
             return "; is its unit right?"
         units = round(1 / source.depth_scale) if source.depth_scale else 1
-        fitting = better_units(depth, units)
-        hint = f", ?scale={fitting[0]} ({COMMON_UNITS[fitting[0]]}) would fit" if fitting else ""
+        fitting = [f"?scale={other} ({COMMON_UNITS[other]})" for other in better_units(depth, units)]
+        hint = f", {' or '.join(fitting)} would fit" if fitting else ""
         return f"; depth was read as {units} units a metre because nothing else was said{hint}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mutualformer.runtime import progress
+from mutualformer.runtime.reporting import progress
 
 
 def test_the_items_come_through_and_quick_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

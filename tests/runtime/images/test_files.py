@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime import images
-from mutualformer.runtime.image_header import HeaderError, read_header
-from mutualformer.runtime.images import ImageError, list_images, natural_key, read_colour
+from mutualformer.runtime.images import files
+from mutualformer.runtime.images.files import ImageError, list_images, natural_key, read_colour
+from mutualformer.runtime.images.header import HeaderError, read_header
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
 
@@ -98,14 +98,14 @@ def test_exif_is_for_lone_photographs_only(tmp_path: Path, turn: int, order: str
     (tmp_path / "turned.png").write_bytes(png[:33] + chunk(b"eXIf", exif(turn, order)) + png[33:])
     for suffix in ("jpg", "png"):
         file = tmp_path / f"turned.{suffix}"
-        plain = images.decode(jpeg if suffix == "jpg" else png, "plain", "colour")
-        assert images.orientation(file) == turn
+        plain = files.decode(jpeg if suffix == "jpg" else png, "plain", "colour")
+        assert files.orientation(file) == turn
         np.testing.assert_array_equal(read_colour(file), plain)
         upright = read_colour(file, upright=True)
         expected = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
         np.testing.assert_array_equal(upright, expected)  # OpenCV turns by the tag unless it is told not to
     with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
-        images.orientation(tmp_path / "gone.jpg")
+        files.orientation(tmp_path / "gone.jpg")
 
 
 def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_damaged_files_are_a_sentence_or_a_picture(data: st.DataObject) -> None:
         seed[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(seed[: data.draw(st.integers(1, len(seed)))])
     try:
-        picture = images.decode(cut, "fuzz", "colour")
+        picture = files.decode(cut, "fuzz", "colour")
     except ImageError:
         return
     assert picture.dtype == np.uint8
@@ -206,4 +206,4 @@ def test_a_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
 
 def test_bytes_behind_an_image_are_no_fault() -> None:
     """Some cameras append a trailer."""
-    assert images.decode(encoded(".jpg") + b"trailer" * 9, "x", "colour").shape == PICTURE.shape
+    assert files.decode(encoded(".jpg") + b"trailer" * 9, "x", "colour").shape == PICTURE.shape
