@@ -28,21 +28,12 @@ from mutualformer.export.compare.sod import compare_sod
 from mutualformer.export.engine.proof import heavy_node_types, precision_problems
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
-from mutualformer.runtime import session as sessions
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
-
-
-def open_session(path: Path) -> Session:
-    """Any model file as a Session. PyTorch is imported only for a checkpoint."""
-    if path.suffix == ".safetensors":
-        from mutualformer.export.compare.torch_session import TorchSession
-
-        return TorchSession(path)
-    return sessions.load(path)
 
 
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6, emulate_half: bool = False) -> Parity:
@@ -51,8 +42,8 @@ def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6
     ``emulate_half``: compare a second time with the candidate in ``export/emulation``, which rounds to float16
     where the graph says so; ONNX Runtime on a CPU does not everywhere.
     """
-    with open_session(reference) as left:
-        with open_session(candidate) as right:
+    with zoo.load(reference) as left:
+        with zoo.load(candidate) as right:
             result = compare_sessions(left, right, data, show)
         if emulate_half:
             from mutualformer.export.emulation.session import EmulatedSession
@@ -134,10 +125,8 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
-    arguments.add_argument("reference", type=Path, help="model file to be equal to")
-    arguments.add_argument(
-        "candidate", type=Path, nargs="?", help="model file to be judged; its precision picks the budget"
-    )
+    arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
+    arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
     arguments.add_argument(
         "--data", action="append", required=True, help="folder, sample:motorcycle or synthetic:N[?seed=S]"
     )
@@ -154,11 +143,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    reference = zoo.resolve(args.reference)
     if args.sweep:
-        return _sweep(args)
+        return _sweep(args, reference)
     if args.candidate is None:
         raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep)")
-    result = compare(args.reference, args.candidate, args.data, args.show, args.emulate_half)
+    result = compare(reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "
@@ -171,14 +161,14 @@ def command(args: argparse.Namespace) -> int:
     return 1 if result.problems else 0
 
 
-def _sweep(args: argparse.Namespace) -> int:
+def _sweep(args: argparse.Namespace, reference: Path) -> int:
     """Always 0: the sweep judges layers, not the model."""
     from mutualformer.export.studies import sweep
     from mutualformer.export.studies.study import study
 
     if args.candidate is not None:
         raise ExportError(f"--sweep takes one model file; {args.candidate} is a second one")
-    rows = study(args.reference, args.calibration, args.data, args.method, args.out, args.frames)["layers"]
+    rows = study(reference, args.calibration, args.data, args.method, args.out, args.frames)["layers"]
     print(f"{len(rows)} layers quantised alone, the costliest of them (squared error, % of the answer's):")
     print("\n".join(f"  {100 * row['noise']:8.4f}  {row['node']:<24} {sweep.label(row)}" for row in rows[:8]))
     print(f"{args.out / 'sweep.html'}, sweep.json, sweep.csv, sweep.png")

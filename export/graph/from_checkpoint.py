@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.onnxruntime import OnnxSession
-
-
-def contract_of(model: nn.Module) -> Contract:
-    """The contract that a model loaded by ``train.checkpoint.load`` makes."""
-    card: dict[str, object] = model.card  # type: ignore[assignment]  # put there by train.checkpoint.load
-    return Contract.from_json(
-        {
-            **{key: card[key] for key in ("task", "model", "input_size", "depth_range_m")},
-            "labels": card.get("labels", ()),
-            "opset": ONNX_OPSET,
-            "git_revision": card.get("git_revision", "unknown"),
-            "weights_sha256": str(model.weights_sha256),
-            "card": card,
-        }
-    )
+from mutualformer.train.session import contract_of
 
 
 def to_proto(model: nn.Module, contract: Contract) -> onnx.ModelProto:
@@ -67,7 +54,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
 
     Raises ExportError, and writes nothing, when the file would differ by more than the fp32 budget.
     """
-    contract = contract_of(model)
+    contract = replace(contract_of(model), opset=ONNX_OPSET)
     with working(f"tracing {contract.model}"):
         proto = to_proto(model, contract)
     with replacing(out) as beside:

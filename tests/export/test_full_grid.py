@@ -16,7 +16,7 @@ import torch
 from mutualformer.export import parity
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import to_engine
-from mutualformer.export.graph.from_checkpoint import contract_of, export_onnx
+from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
@@ -24,6 +24,7 @@ from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
 from mutualformer.train import checkpoint, registry
+from mutualformer.train.session import contract_of
 
 MODELS = ("sod-nano", "sod-r50", "reid-tiny", "reid-vit-b16")
 CALIBRATION = {"sod": "synthetic:16?seed=9", "reid": "synthetic:4?seed=9"}

@@ -15,12 +15,13 @@ from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.graph.from_checkpoint import contract_of, export_onnx
+from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.precision.calibration import METHODS
 from mutualformer.export.precision.placement import PLACEMENTS
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.contract import Contract
 from mutualformer.train.checkpoint import load
+from mutualformer.train.session import contract_of
 from tests.conftest import NANO_SIZE, ModelFiles
 
 

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 from urllib.request import urlopen
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import Frame
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -33,13 +34,6 @@ pytestmark = pytest.mark.skipif(
 TOKEN = "correct horse battery"
 MOVING: Opener = lambda: cameras.open("synthetic://?fps=20&size=320x240")  # noqa: E731
 TEXT = "return document.getElementById(arguments[0]).textContent"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    opened = Browser()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -207,6 +201,39 @@ def test_two_streams_of_one_host_do_not_take_each_other_s_session(
         browser.until("return Number(document.body.dataset.frames) > 2")
     browser.open(stages[0].url)
     browser.until("return Number(document.body.dataset.frames) > 2")
+
+
+class Link(BaseHTTPRequestHandler):
+    """A page of another site with one link."""
+
+    target = ""
+
+    def do_GET(self) -> None:
+        page = f'<!doctype html><title>elsewhere</title><a id="link" href="{self.target}">the camera</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_links_from_another_site_open_the_page(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
+    stages.append(Stage(tmp_path, [MOVING], token=TOKEN))
+    server = HTTPServer(("127.0.0.1", 0), Link)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for query in ("?token=correct%20horse%20battery", ""):  # the second time the session is there
+            Link.target = stages[0].url + query
+            browser.open(f"http://localhost:{server.server_port}/")  # to the browser another site than 127.0.0.1
+            browser.run("document.getElementById('link').click()")
+            browser.until("return location.hostname === '127.0.0.1'")
+            browser.until("return Number((document.body || {dataset: {}}).dataset.frames) > 3")
+            assert browser.run("return location.search") == ""
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("keep_host", [False, True])
