@@ -42,7 +42,7 @@ def run_without_extras(*arguments: str, **environment: str) -> subprocess.Comple
 
 
 # Verbs whose modules still import PyTorch or the exporter's packages at their top.
-EAGER = ("fit", "to_onnx", "bundle", "demo")
+EAGER = ("fit", "bundle", "demo")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_public_names_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("predit", "predict"), ("to-onnx", "to_onnx"), ("evalute", "evaluate"), ("dokter", "doctor")]
+    ("word", "meant"), [("predit", "predict"), ("to-onnx"), ("evalute", "evaluate"), ("dokter", "doctor")]
 )
 def test_a_misspelt_verb_is_answered_with_the_one_that_was_meant(
     word: str, meant: str, capsys: pytest.CaptureFixture[str]
