@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras import CameraError, webcam
+from mutualformer.runtime.cameras import CameraError
 from mutualformer.runtime.cameras.address import split
 from mutualformer.runtime.cameras.base import CameraLost
+from mutualformer.runtime.cameras.devices import webcam
 from mutualformer.runtime.cameras.moving_room import MovingRoom
 from tests.runtime.prediction.conftest import write_pictures
 
