@@ -16,22 +16,21 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
+from mutualformer.runtime.tasks import TASKS
 
-MODALITIES = {"sod": ("rgb", "depth"), "reid": ("rgb", "nir")}
 WAYS = ("shuffle", "zero")
 MID_GREY = 128
-# What `evaluate --probe` looks at, beside the data as they are.
-PROBES = {"sod": ("depth=shuffle", "depth=zero", "rgb=zero"), "reid": ("nir=shuffle", "nir=zero", "rgb=zero")}
 
 
 def parse(text: str, task: str) -> dict[str, str]:
     """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. Raises DataError."""
+    modalities = TASKS[task].modalities
     found: dict[str, str] = {}
     for pair in text.split(","):
         modality, _, way = pair.strip().partition("=")
-        if modality not in MODALITIES[task] or way not in WAYS or modality in found:
+        if modality not in modalities or way not in WAYS or modality in found:
             raise DataError(
-                f"corruption {text!r}: {pair!r} is none, expected {' or '.join(MODALITIES[task])} once each, "
+                f"corruption {text!r}: {pair!r} is none, expected {' or '.join(modalities)} once each, "
                 f"followed by ={' or ='.join(WAYS)}"
             )
         found[modality] = way
