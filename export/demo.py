@@ -41,6 +41,7 @@ from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
+from mutualformer.runtime.tables import aligned
 from mutualformer.train import checkpoint
 
 MODEL, RECIPE = "sod-nano", "demo"
@@ -180,10 +181,7 @@ def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float,
             f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, TensorRT-RTX {card.builder_version}",
         ),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
-    )
+    return aligned(rows)
 
 
 def run(out: Path) -> int:

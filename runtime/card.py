@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mutualformer.runtime import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
 
 
@@ -19,8 +20,8 @@ def _cell(value: Any) -> str:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return [*lines, *("| " + " | ".join(_cell(cell).replace("|", "\\|") for cell in row) + " |" for row in rows), ""]
+    cells = [[_cell(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return [*tables.markdown(header, cells).splitlines(), ""]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[str]:

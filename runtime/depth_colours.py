@@ -37,7 +37,7 @@ def depth_colours(
     near, far = (max(float(limit), 1e-3) for limit in limits)
     inverse = 1.0 / np.maximum(metres, 1e-3, dtype=np.float32)
     low, high = 1.0 / far, 1.0 / near
-    levels = np.clip((inverse - low) * (255.0 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    levels = np.clip(np.rint((inverse - low) * (255.0 / max(high - low, 1e-6))), 0, 255).astype(np.uint8)
     colours = PALETTE[levels]
     colours[~measured] = 0
     return colours

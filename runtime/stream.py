@@ -64,7 +64,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
     parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="known identities (rgb/ and nir/) for a reid model")
+    parser.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="DIR",
+        help="known identities for a reid model: "
+        "rgb/ and nir/ with equal file names, IDENTITY_NUMBER.png (car_red_0.png is car_red)",
+    )
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
     parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")

@@ -16,7 +16,6 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from mutualformer.runtime import session as sessions
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.files import write_bytes, write_json
 
@@ -34,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder for metrics.json, table.md and pictures")
     parser.add_argument("--maps", action="store_true", help="keep saliency maps (ReID: features) in OUT too")
     parser.add_argument(
-        "--corrupt", default="", metavar="HOW", help="depth=shuffle|zero,rgb=shuffle|zero (ReID: nir, rgb)"
+        "--corrupt", default="", metavar="HOW", help="spoil first: depth=shuffle|zero|holes|unit, rgb=…, nir=…; joined by commas"
     )
     parser.add_argument("--probe", action="store_true", help="also with each modality shuffled or zeroed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -47,11 +46,12 @@ def command(args: argparse.Namespace) -> int:
         raise ValueError("--maps needs --out DIR to write them to")
     if args.probe and args.corrupt:
         raise ValueError("--probe compares with the data as they are: give it or --corrupt, not both")
+    from mutualformer.train.evaluation.module import open_model
     from mutualformer.train.evaluation.run import evaluate_all
 
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work
-    with sessions.load(args.model) as session:
+    with open_model(args.model) as session:
         result = evaluate_all(
             session, args.model, args.data, out=args.out, maps=args.maps, corruption=args.corrupt, probe=args.probe
         )

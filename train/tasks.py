@@ -35,6 +35,7 @@ class Task:
     ``build(spec, pretrained)``: the model. ``training(model, recipe, schedule)``: its loss. ``open(data, size, cache,
     split)``: DATA as samples; ``batches(config, spec, data)``: them as training batches. ``score(session, data, out,
     maps, corruption, curves, title)``: its metrics. ``strategy``: Lightning's, over several processes.
+    ``probes``: what ``evaluate --probe`` looks at, beside the data as they are.
     """
 
     facts: runtime_tasks.Task
@@ -45,12 +46,7 @@ class Task:
     batches: Callable[[FitConfig, ModelSpec, Data], BatchSource]
     score: Callable[..., dict[str, Any]]
     strategy: str
-
-    @property
-    def probes(self) -> tuple[str, ...]:
-        """What ``evaluate --probe`` spoils, one at a time."""
-        colour, other = self.facts.modalities
-        return f"{other}=shuffle", f"{other}=zero", f"{colour}=zero"
+    probes: tuple[str, ...]
 
 
 def _build_sod(spec: ModelSpec, pretrained: bool) -> nn.Module:
@@ -125,6 +121,7 @@ TASKS: Mapping[str, Task] = {
         batches=_sod_batches,
         score=_score_sod,
         strategy="ddp",
+        probes=("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
     ),
     "reid": Task(
         facts=runtime_tasks.REID,
@@ -135,5 +132,6 @@ TASKS: Mapping[str, Task] = {
         batches=_reid_batches,
         score=_score_reid,
         strategy="ddp_find_unused_parameters_true",  # a class token leaves the patch pooling's parameters without use
+        probes=("nir=shuffle", "nir=zero", "rgb=zero"),
     ),
 }

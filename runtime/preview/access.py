@@ -66,14 +66,14 @@ class Guesses:
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def turn(self, address: str) -> None:
-        """Wait for this address's turn. Raises HTTPTooManyRequests where the queue is longer than twice ``most_s``."""
+        """Wait for this address's turn. Raises HTTPTooManyRequests where the queue is longer than ``most_s``."""
         now = time.monotonic()
         count, due = self._failures.get(address, (0, 0.0))
         if now - due > self.forget_s:
             self._failures.pop(address, None)
             return
         wait = max(0.0, due - now)
-        if wait > 2 * self.most_s:
+        if wait > self.most_s:
             raise web.HTTPTooManyRequests(text="too many wrong tokens, wait a moment\n", headers={"Retry-After": "10"})
         # Guesses sent side by side queue up behind each other.
         self._failures[address] = (count, max(now, due) + self._delay(count))
@@ -199,7 +199,7 @@ class Gate:
         """``POST /login`` with ``{"token": …}``: a session, or 401 after a while."""
         try:
             given = (await request.json())["token"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             given = None
         if not isinstance(given, str):
             raise web.HTTPBadRequest(text='expected {"token": "…"}\n')

@@ -16,7 +16,7 @@ const OURS = { "Content-Type": "application/json", "X-Requested-With": "mutualfo
 const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true };
 const panels = Array.from({ length: count }, (_, index) => new Panel(index, count));
 const told = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
-const drops = panels.map(() => null);
+const drops = panels.map(() => []); // times and counts of the last seconds
 $("stage").append(...panels.map((panel) => panel.figure));
 const charts = new Charts();
 
@@ -118,6 +118,7 @@ function truth(index) {
 function status() {
   panels.forEach((panel, index) => { if (!view.paused) panel.state(truth(index)); });
   const now = truth(view.chosen);
+  if (!view.paused) $("tiles").classList.toggle("old", !now.live && chosen().rgb !== null);
   if (view.paused) badge(now.live ? "paused" : `paused; meanwhile ${now.text}`, now.live ? "" : "bad");
   else if (now.live && body.dataset.link === "reconnecting")
     badge(busy.trim() || "no picture, reconnecting", "bad");
@@ -163,10 +164,18 @@ function notice(text) {
   $("notice").hidden = !text;
 }
 
+// Over the last two seconds by the stream's own clock: messages that were held up on their way make no spikes.
+function dropRate(news) {
+  const list = drops[news.camera];
+  if (list.length && news.clock < list[list.length - 1].clock) list.length = 0; // another stream
+  list.push({ clock: news.clock, dropped: news.dropped });
+  while (list.length > 2 && news.clock - list[1].clock >= 2) list.shift();
+  const span = news.clock - list[0].clock;
+  return span > 0 ? Math.max(0, (news.dropped - list[0].dropped) / Math.max(span, 1)) : 0;
+}
+
 function measured(news) {
-  const total = news.latency_ms.total, model = news.latency_ms.infer, now = performance.now(), before = drops[news.camera];
-  const rate = before ? Math.max(0, ((news.dropped - before.dropped) * 1000) / (now - before.now)) : 0;
-  drops[news.camera] = { dropped: news.dropped, now };
+  const total = news.latency_ms.total, model = news.latency_ms.infer, rate = dropRate(news);
   return { latency: [total.p95, total.p50, model.p50], fps: [news.fps], drops: [rate] };
 }
 
@@ -185,7 +194,7 @@ function numbers(news) {
   const mine = index === view.chosen;
   if (mine) tape(news);
   const values = words(news).live && news.latency_ms ? measured(news) : null;
-  if (!values) drops[index] = null;
+  if (!values) drops[index].length = 0;
   if (!view.paused) { // a paused page shows the numbers of its picture
     charts.push(index, values);
     if (mine) about(news, values);
@@ -197,7 +206,7 @@ function about(news, values) {
   figures(values);
   $("source").textContent = news.source || "";
   const sinks = Object.values(news.sinks || {});
-  const problems = [news.error, ...(news.warnings || []), ...sinks.flatMap((sink) => [sink.error, sink.problem])];
+  const problems = [words(news).text.includes(news.error) ? "" : news.error, ...(news.warnings || []), ...sinks.flatMap((sink) => [sink.error, sink.problem])];
   notice(problems.filter(Boolean).join(" · "));
   if (news.latency_ms) facts(news);
 }

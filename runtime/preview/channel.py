@@ -83,6 +83,7 @@ class Channel:
     def news(self) -> dict[str, Any]:
         """The pipeline's numbers; ``seen`` only while the camera really shows it."""
         news = self._snapshot()
+        news["clock"] = round(time.monotonic(), 3)
         latest = self.latest
         if latest is not None and not str(news.get("state", "")).startswith(OVER):
             news["seen"] = {key: value for key, value in describe(latest).items() if key != "feature"}
@@ -104,7 +105,7 @@ class Channel:
             folder = folder.parent
         with contextlib.suppress(OSError):  # the disk is gone; the recorder says so itself
             more["free_bytes"] = shutil.disk_usage(folder).free
-        return {key: value for key, value in more.items() if recording.get(key) is None}
+        return {key: value for key, value in more.items() if not recording.get(key)}
 
 
 def sight(result: Result) -> dict[str, Any]:

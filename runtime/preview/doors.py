@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -40,7 +41,9 @@ class Door(asyncio.Protocol):
 
     def __init__(self, doors: Doors, visitor: str, sock: socket.socket) -> None:
         self.visitor, self.admitted = visitor, False
-        self._doors, self._sock = doors, sock
+        self._doors = doors
+        self.sock = sock
+        self.welcome: asyncio.Task[None] | None = None
         self.inner: Any = None
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -63,8 +66,8 @@ class Door(asyncio.Protocol):
         self._doors.forget(self)
         if self._transport is not None:
             self._transport.abort()
-        else:  # still in its TLS handshake
-            self._sock.close()
+        elif self.welcome is not None:  # still in its TLS handshake
+            self.welcome.cancel()
 
     # asyncio.Protocol
 
@@ -135,10 +138,11 @@ class Doors:
             self._spawn(self._accept(listener))
         return port
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -154,7 +158,10 @@ class Doors:
             if not self._make_room(visitor):
                 sock.close()
                 continue
-            self._spawn(self._welcome(sock, visitor))
+            door = Door(self, visitor, sock)
+            self._open[door] = None
+            door.welcome = self._spawn(self._welcome(door))
+            door.welcome.add_done_callback(partial(self._turned_away, door))
 
     def _make_room(self, visitor: str) -> bool:
         """Where there are too many, close the oldest that was not admitted; False where all of them were."""
@@ -172,20 +179,20 @@ class Doors:
             victim.shut()
         return True
 
-    async def _welcome(self, sock: socket.socket, visitor: str) -> None:
-        loop = asyncio.get_running_loop()
+    async def _welcome(self, door: Door) -> None:
         with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        door = Door(self, visitor, sock)
-        self._open[door] = None
-        try:
-            await loop.connect_accepted_socket(
-                lambda: door, sock, ssl=self._tls, ssl_handshake_timeout=self.limits.request_s if self._tls else None
-            )
-        except (OSError, ssl.SSLError, ValueError, asyncio.CancelledError):
+            door.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: door, door.sock, ssl=self._tls, ssl_handshake_timeout=self.limits.request_s if self._tls else None
+        )
+
+    def _turned_away(self, door: Door, task: asyncio.Task[None]) -> None:
+        """A handshake that failed is nobody's news; its transport has closed the socket, if there was one."""
+        if task.cancelled() or task.exception() is not None:
             door.request_complete()
             self.forget(door)
-            sock.close()
+            if task.cancelled() and door.sock.fileno() >= 0:
+                asyncio.get_running_loop().call_later(0.1, door.sock.close)
 
     def forget(self, door: Door) -> None:
         """The connection has ended."""

@@ -74,6 +74,8 @@ export class Panel {
   draw() {
     const ratio = window.devicePixelRatio || 1;
     const width = this.marks.clientWidth, height = this.marks.clientHeight;
+    if (this.probe && this.probe.text !== "…") this.marks.dataset.distance = this.probe.text;
+    else delete this.marks.dataset.distance;
     if (!width) return;
     this.marks.width = Math.round(width * ratio); this.marks.height = Math.round(height * ratio);
     const context = this.marks.getContext("2d");

@@ -38,13 +38,14 @@ function overlay(context, rgb, mask, opacity, left) {
   context.globalAlpha = 1;
 }
 
-function cutout(context, rgb, mask) {
+// Something drawn by ``draw`` where the mask is, upon one colour.
+function through(context, rgb, mask, draw, ground) {
   context.clearRect(0, 0, rgb.width, rgb.height);
   context.drawImage(mask, 0, 0, rgb.width, rgb.height);
   context.globalCompositeOperation = "source-in";
-  context.drawImage(rgb, 0, 0);
+  draw();
   context.globalCompositeOperation = "destination-over";
-  context.fillStyle = EMPTY;
+  context.fillStyle = ground;
   context.fillRect(0, 0, rgb.width, rgb.height);
   context.globalCompositeOperation = "source-over";
 }
@@ -77,12 +78,11 @@ export function compose(canvas, rgb, mask, mode, opacity) {
   if (!mask) { show(canvas, rgb); return 1; }
   fit(canvas, mode === "side" ? 2 * rgb.width : rgb.width, rgb.height);
   if (mode === "side") { context.drawImage(rgb, 0, 0); overlay(context, rgb, mask, opacity, rgb.width); return 2; }
-  if (mode === "cutout") cutout(context, rgb, mask);
+  if (mode === "cutout") through(context, rgb, mask, () => context.drawImage(rgb, 0, 0), EMPTY);
   else if (mode === "contour") contour(context, rgb, mask);
   else if (mode === "mask") {
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, rgb.width, rgb.height);
-    context.drawImage(mask, 0, 0, rgb.width, rgb.height);
+    context.fillStyle = "#fff";
+    through(context, rgb, mask, () => context.fillRect(0, 0, rgb.width, rgb.height), "#000");
   } else overlay(context, rgb, mask, opacity, 0);
   return 1;
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
@@ -28,6 +28,8 @@ METRICS_SECONDS = 0.25
 # A visitor who takes nothing for so long is gone: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
+# How long a new visitor waits for a frame before the last one is shown.
+STILL_SECONDS = 1.0
 
 
 class Routes:
@@ -119,12 +121,25 @@ class Routes:
         async with self._watcher("pictures"):
             await response.prepare(request)
             last = dict.fromkeys(wanted, -1)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._next(last), STILL_SECONDS)
+            await self._catch_up()
             while (bundles := await self._next(last)) is not None:
                 for index, bundle in bundles.items():
                     last[index] = bundle.number
                     data = parts(index, bundle, only)
                     await asyncio.wait_for(response.write(data), WRITE_SECONDS)
         return response
+
+    async def _catch_up(self) -> None:
+        """For a visitor who comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
+        loop = asyncio.get_running_loop()
+        for channel in self.channels:
+            latest, bundle = channel.latest, channel.bundle
+            if latest is not None and (bundle is None or bundle.number != latest.number):
+                pictures = await loop.run_in_executor(None, channel.pictures, latest)
+                if channel.bundle is bundle:
+                    await self.publish(channel.index, pictures)
 
     @staticmethod
     def _multipart(**headers: str) -> web.StreamResponse:
@@ -261,7 +276,7 @@ async def body(request: web.Request) -> dict[str, Any]:
     """The JSON object of a request; an empty one where it is no such thing."""
     try:
         return json_object(json.loads(await request.text()))
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, RecursionError):  # no JSON, no such charset, nested beyond reason
         return {}
 
 

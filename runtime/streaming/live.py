@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.pipeline import Pipeline, Session
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
+from mutualformer.runtime.streaming.stdout import json_stream
 
 
 class StreamError(ValueError):
@@ -137,9 +138,11 @@ def stream(
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:
-        _connect(sources, outlets, stack)
+        # What camera SDKs print must not stand between our lines.
+        out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout
+        _connect(sources, outlets, out, stack)
         caught = stack.enter_context(_signals(sources))
-        reporters = _reporters(sources, outlets)
+        reporters = _reporters(sources, outlets, out)
         for reporter in reporters:
             reporter.start()
         try:
@@ -150,7 +153,7 @@ def stream(
     return _conclusion(sources, caught[0] if caught else 0)
 
 
-def _connect(sources: list[Source], outlets: Outlets, stack: contextlib.ExitStack) -> None:
+def _connect(sources: list[Source], outlets: Outlets, out: TextIO, stack: contextlib.ExitStack) -> None:
     """Attach everything that was asked for to the pipelines; servers run until ``stack`` ends."""
     access = outlets.access()
     many = len(sources) > 1
@@ -164,7 +167,7 @@ def _connect(sources: list[Source], outlets: Outlets, stack: contextlib.ExitStac
             source.recorder = Recorder(folder, on=outlets.record is not None, model=model)
             sinks.append(SinkRunner(source.recorder))
         if outlets.as_json:
-            lines = JsonLines(sys.stdout, source.pipeline.stop, index if many else None)
+            lines = JsonLines(out, source.pipeline.stop, index if many else None)
             sinks.append(SinkRunner(lines, capacity=256))
     if outlets.rerun is not None:
         _rerun(sources, outlets.rerun, stack)
@@ -236,9 +239,9 @@ def _require(module: str, option: str, package: str, extra: str) -> None:
         raise StreamError(f"{option} needs the package {package}: pip install 'mutualformer[{extra}]'")
 
 
-def _reporters(sources: list[Source], outlets: Outlets) -> list[Reporter]:
+def _reporters(sources: list[Source], outlets: Outlets, out: TextIO) -> list[Reporter]:
     """One a source; the line that is rewritten in place only where there is one source."""
-    events = (lambda line: print_json(line, sys.stdout)) if outlets.as_json else None
+    events = (lambda line: print_json(line, out)) if outlets.as_json else None
     live_line = not (outlets.quiet or outlets.as_json) and sys.stderr.isatty() and len(sources) == 1
     return [
         Reporter(source.pipeline.snapshot, events, live_line, source.uri if len(sources) > 1 else "")

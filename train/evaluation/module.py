@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,20 @@ from torch import nn
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
+
+
+def open_model(path: str) -> Session:
+    """A model file of any format as a session. Raises CheckpointError, ModelFileError."""
+    from mutualformer.runtime import session
+
+    if not path.endswith(".safetensors"):
+        return session.load(path)
+    from mutualformer.train import checkpoint
+
+    model = checkpoint.load(path)
+    opened = ModuleSession(model)
+    opened.contract = dataclasses.replace(opened.contract, weights_sha256=str(model.weights_sha256), card=model.card)
+    return opened
 
 
 class ModuleSession(Session):

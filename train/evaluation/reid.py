@@ -66,7 +66,7 @@ def reid_metrics(
 def extract(session: Session, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
     """(N, F) features of every sample."""
     parts = []
-    for start in progress(range(0, len(data), batch), "features"):
+    for start in progress(range(0, len(data), batch), "features", "batches"):
         items = [data[index] for index in range(start, min(start + batch, len(data)))]
         prepared = [prepare(session.contract, item.rgb, item.nir) for item in items]
         inputs = {name: np.concatenate([p[name] for p in prepared]) for name in prepared[0]}

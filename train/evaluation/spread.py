@@ -7,8 +7,9 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from mutualformer.runtime import tables
 from mutualformer.runtime.tasks import Task
-from mutualformer.train.evaluation.tables import number, table
+from mutualformer.train.evaluation.tables import number
 
 
 def _both(spread: Mapping[str, Any], signed: bool = False) -> str:
@@ -27,6 +28,7 @@ def markdown(result: Mapping[str, Any], task: Task) -> str:
         rows.append([*row, *([f"{timed[fusion]['p50_ms']:.1f}"] if timed else [])])
         if f"minus_{first}" in arm:
             differences.append([fusion, *(_both(arm[f"minus_{first}"][name], signed=True) for name in columns)])
+    header = ["fusion", *columns.values(), "parameters", *(["ms (CPU, PyTorch)"] if timed else [])]
     recipe, seeds = result["plan"]["recipe"], ", ".join(map(str, result["seeds"]))
     lines = [
         f"# {result['plan']['model']}: {'fusion' if len(arms) > 1 else 'spread over seeds'}",
@@ -35,7 +37,7 @@ def markdown(result: Mapping[str, Any], task: Task) -> str:
         f"{recipe['batch']}, no time budget; seeds {seeds}; evaluated on `{result['held_out']}`. "
         "Mean ± standard deviation over seeds.",
         "",
-        table(["fusion", *columns.values(), "parameters", *(["ms (CPU, PyTorch)"] if timed else [])], rows),
+        tables.markdown(header, rows, numbers=True),
     ]
     gains = [
         [fusion, *(_both(arm[f"gain_of_{task.modalities[1]}"][name], signed=True) for name in columns)]
@@ -44,10 +46,10 @@ def markdown(result: Mapping[str, Any], task: Task) -> str:
     ]
     if gains:
         lines += ["", f"What {task.modalities[1]} contributes: the metric with it less the same without it.", ""]
-        lines += [table(["fusion", *columns.values()], gains)]
+        lines += [tables.markdown(["fusion", *columns.values()], gains, numbers=True)]
     if differences:
         lines += ["", f"Difference from {first}, seed by seed (same first weights, same batches):", ""]
-        lines += [table(["fusion", *columns.values()], differences)]
+        lines += [tables.markdown(["fusion", *columns.values()], differences, numbers=True)]
         lines += ["", "A difference smaller than its own spread says nothing about which arm is better."]
     return "\n".join(lines) + "\n"
 

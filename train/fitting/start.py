@@ -24,9 +24,7 @@ def weights_file(name: str) -> Path:
     try:
         return zoo.weights(name)
     except (ValueError, RuntimeError, OSError) as error:
-        raise FitError(
-            f"{name}: no .safetensors checkpoint and no shipped model with weights ({error})"
-        ) from error
+        raise FitError(f"{name}: no .safetensors checkpoint and no shipped model with weights ({error})") from error
 
 
 def begin_with(model: nn.Module, name: str) -> list[str]:
