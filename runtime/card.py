@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mutualformer.runtime import tables
+from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
 
 

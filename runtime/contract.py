@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mutualformer.runtime.tasks import TASKS, Port
-from mutualformer.runtime.typed_json import parse_json
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mutualformer.runtime.files import replacing, sha256, write_bytes
-from mutualformer.runtime.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.tasks import TASKS
-from mutualformer.runtime.typed_json import read_json
+from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
+from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import registry
 
 SCHEMA_VERSION = 2  # 1: cards without a seal

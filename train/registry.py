@@ -165,7 +165,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
     """
     base = spec(name)
     task = TASKS[base.task]
-    common = task.options
+    common = set(task.options)
     known = common | {"pretrained"} | set(base.architecture)
     unknown = sorted(set(overrides) - known)
     if unknown:

@@ -1,136 +1,100 @@
 """A task as one frozen record: everything about it that training and evaluation need. A new task is one more of these.
 
-What the runtime knows of it (inputs, output, metrics, budgets) is :mod:`mutualformer.runtime.tasks`. The functions
-import what they need when they are called, so that the table costs nothing and closes no circle.
+What the runtime knows of it (inputs, output, metrics, budgets) is :mod:`mutualformer.runtime.tasks`. Classes and
+functions are named by their places and imported when they are called: the table costs nothing and closes no circle.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mutualformer.runtime import tasks as runtime_tasks
+from mutualformer.runtime import tasks as facts
+from mutualformer.runtime.data.spec import open_data, open_identities
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mutualformer.runtime.data.item import Frames
-    from mutualformer.runtime.data.reid_folder import ReidData
     from mutualformer.runtime.session import Session
     from mutualformer.train.fitting.batches import BatchSource
-    from mutualformer.train.fitting.config import FitConfig
     from mutualformer.train.fitting.recipes import Recipe
     from mutualformer.train.fitting.schedule import Schedule
     from mutualformer.train.fitting.task import TrainingTask
     from mutualformer.train.registry import ModelSpec
 
-Data = Any  # Frames for SOD, ReidData for ReID
+Samples = Any  # what a task's ``open`` gives: Frames for SOD, ReidData for ReID
+
+
+def _load(place: str) -> Any:
+    """The object at "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
 class Task:
     """``facts``: the runtime's record. ``options``: what of a ModelSpec, beside its architecture, may be overridden.
 
-    ``build(spec, pretrained)``: the model. ``training(model, recipe, schedule)``: its loss. ``open(data, size, cache,
-    split)``: DATA as samples; ``batches(config, spec, data)``: them as training batches. ``score(session, data, out,
-    maps, corruption, curves, title)``: its metrics. ``strategy``: Lightning's, over several processes.
-    ``probes``: what ``evaluate --probe`` looks at, beside the data as they are.
+    ``model``, ``training``, ``batches``, ``evaluator``: places ("module:name") of the model's class, of the training
+    task's, of the batches' and of the function that scores. ``open(data, size, cache, split)``: DATA as samples.
+    ``strategy``: Lightning's, over several processes. ``probes``: what ``evaluate --probe`` looks at, beside the data
+    as they are.
     """
 
-    facts: runtime_tasks.Task
-    options: frozenset[str]
-    build: Callable[[ModelSpec, bool], nn.Module]
-    training: Callable[[nn.Module, Recipe, Schedule], TrainingTask]
-    open: Callable[[str, tuple[int, int] | None, bool, str], Data]
-    batches: Callable[[FitConfig, ModelSpec, Data], BatchSource]
-    score: Callable[..., dict[str, Any]]
+    facts: facts.Task
+    options: tuple[str, ...]
+    model: str
+    training: str
+    batches: str
+    evaluator: str
+    open: Callable[[str, tuple[int, int] | None, bool, str], Samples]
     strategy: str
     probes: tuple[str, ...]
 
+    def build(self, spec: ModelSpec, pretrained: bool) -> nn.Module:
+        """The model that ``spec`` describes."""
+        options = {name: getattr(spec, name) for name in self.options}
+        model: nn.Module = _load(self.model)(**options, pretrained=pretrained, **spec.architecture)
+        return model
 
-def _build_sod(spec: ModelSpec, pretrained: bool) -> nn.Module:
-    from mutualformer.train.sod import SalientObjectDetector
+    def training_task(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> TrainingTask:
+        """``model`` with its loss, for Lightning."""
+        task: TrainingTask = _load(self.training)(model, recipe, schedule)
+        return task
 
-    return SalientObjectDetector(spec.input_size, spec.depth_range_m, pretrained=pretrained, **spec.architecture)
+    def make_batches(self, samples: Samples, spec: ModelSpec, recipe: Recipe, seed: int) -> BatchSource:
+        """Samples as training batches."""
+        source: BatchSource = _load(self.batches).of(samples, spec, recipe, seed)
+        return source
 
-
-def _train_sod(model: nn.Module, recipe: Recipe, schedule: Schedule) -> TrainingTask:
-    from mutualformer.train.fitting.task import SodTask
-
-    return SodTask(model, recipe, schedule)
-
-
-def _open_sod(data: str, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
-    from mutualformer.runtime.data.spec import open_data
-
-    return open_data(data, "sod", size, cache, split)
-
-
-def _sod_batches(config: FitConfig, spec: ModelSpec, data: Frames) -> BatchSource:
-    from mutualformer.train.fitting.batches import SodBatches
-
-    height, width = spec.input_size
-    recipe = config.recipe
-    return SodBatches(data, recipe.batch, recipe.augmentation, config.seed, aspect=width / height)
-
-
-def _score_sod(session: Session, data: Frames, **options: Any) -> dict[str, Any]:
-    from mutualformer.train.evaluation.sod import score
-
-    return score(session, data, **options)
-
-
-def _build_reid(spec: ModelSpec, pretrained: bool) -> nn.Module:
-    from mutualformer.train.reid import ReIdentifier
-
-    return ReIdentifier(spec.input_size, pretrained=pretrained, **spec.architecture)
-
-
-def _train_reid(model: nn.Module, recipe: Recipe, schedule: Schedule) -> TrainingTask:
-    from mutualformer.train.fitting.reid_task import ReidTask
-
-    return ReidTask(model, recipe, schedule)
-
-
-def _open_reid(data: str, size: tuple[int, int] | None, cache: bool, split: str) -> ReidData:
-    from mutualformer.runtime.data.spec import open_identities
-
-    return open_identities(data, size, split)
-
-
-def _reid_batches(config: FitConfig, spec: ModelSpec, data: ReidData) -> BatchSource:
-    from mutualformer.train.fitting.reid_batches import ReidBatches
-
-    return ReidBatches(data, config.recipe.batch, config.seed, spec.input_size)
-
-
-def _score_reid(session: Session, data: ReidData, **options: Any) -> dict[str, Any]:
-    from mutualformer.train.evaluation.reid import score
-
-    return score(session, data, **options)
+    def score(self, session: Session, samples: Samples, **options: Any) -> dict[str, Any]:
+        """Metrics of a model on ``samples``; ``options``: title, out, maps, corruption, curves."""
+        metrics: dict[str, Any] = _load(self.evaluator)(session, samples, **options)
+        return metrics
 
 
 TASKS: Mapping[str, Task] = {
     "sod": Task(
-        facts=runtime_tasks.SOD,
-        options=frozenset({"input_size", "depth_range_m"}),
-        build=_build_sod,
-        training=_train_sod,
-        open=_open_sod,
-        batches=_sod_batches,
-        score=_score_sod,
+        facts=facts.SOD,
+        options=("input_size", "depth_range_m"),
+        model="mutualformer.train.sod:SalientObjectDetector",
+        training="mutualformer.train.fitting.task:SodTask",
+        batches="mutualformer.train.fitting.batches:SodBatches",
+        evaluator="mutualformer.train.evaluation.sod:score",
+        open=lambda data, size, cache, split: open_data(data, "sod", size, cache, split),
         strategy="ddp",
         probes=("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
     ),
     "reid": Task(
-        facts=runtime_tasks.REID,
-        options=frozenset({"input_size"}),
-        build=_build_reid,
-        training=_train_reid,
-        open=_open_reid,
-        batches=_reid_batches,
-        score=_score_reid,
+        facts=facts.REID,
+        options=("input_size",),
+        model="mutualformer.train.reid:ReIdentifier",
+        training="mutualformer.train.fitting.reid_task:ReidTask",
+        batches="mutualformer.train.fitting.reid_batches:ReidBatches",
+        evaluator="mutualformer.train.evaluation.reid:score",
+        open=lambda data, size, cache, split: open_identities(data, size, split),
         strategy="ddp_find_unused_parameters_true",  # a class token leaves the patch pooling's parameters without use
         probes=("nir=shuffle", "nir=zero", "rgb=zero"),
     ),

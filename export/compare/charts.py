@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutualformer.export.compare.report import Image
-from mutualformer.runtime.charts import panels, pixels
+from mutualformer.runtime.reporting.charts import panels, pixels
 
 _BLUE, _GREY = "#2f6fb7", "#57606a"
 

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
 MIN_FRAMES = 16

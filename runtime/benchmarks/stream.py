@@ -26,7 +26,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import charts
 from mutualformer.runtime.cameras.base import BaseCamera, Frame
 from mutualformer.runtime.cameras.synthetic import SCALE, Options, SyntheticCamera
 from mutualformer.runtime.cli import run_verb
@@ -34,6 +33,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.measure import processor_name
 from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner

@@ -14,8 +14,8 @@ from pathlib import Path
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.names import is_rgbd
 from mutualformer.runtime.data.reid_folder import is_reid
-from mutualformer.runtime.images import hidden
-from mutualformer.runtime.tables import aligned
+from mutualformer.runtime.images.files import hidden
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.tasks import SOD
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"

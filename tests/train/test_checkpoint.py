@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from mutualformer.runtime.seal import sealed
+from mutualformer.runtime.untrusted.seal import sealed
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.checkpoint import CheckpointError
 

@@ -13,7 +13,7 @@ from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train.evaluation.corrupt import CorruptFrames

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from mutualformer.runtime import tables
+from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import Task
 from mutualformer.train.evaluation.tables import number
 

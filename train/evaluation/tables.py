@@ -7,7 +7,7 @@ from typing import Any
 
 from mutualformer.runtime.data import sets
 from mutualformer.runtime.data.spec import short, standard_set
-from mutualformer.runtime.tables import markdown
+from mutualformer.runtime.reporting.tables import markdown
 from mutualformer.runtime.tasks import TASKS
 
 

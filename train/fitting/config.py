@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.typed_json import read_json
+from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train.fitting.recipes import Recipe
 
 NAME = "plan.json"

@@ -14,7 +14,7 @@ from mutualformer.runtime.data.names import find_list
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.reid_folder import SPLITS, find_root
 from mutualformer.runtime.data.spec import expand, parse
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 200, 10  # of the frames; at most; a set smaller than that has none
 HELD_OUT_SEED = 7  # the same frames whatever the training's seed, so that runs compare

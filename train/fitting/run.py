@@ -85,7 +85,8 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
     elif config.hold_out:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
-    return Data(task.batches(config, spec, samples), {k: v for k, v in facts.items() if v != ""}, held_out)
+    source = task.make_batches(samples, spec, config.recipe, config.seed)
+    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out)
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
@@ -163,7 +164,7 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
 
 def _task(config: FitConfig, model: nn.Module, schedule: Schedule) -> TrainingTask:
     if not config.teacher:
-        return TASKS[model.spec.task].training(model, config.recipe, schedule)
+        return TASKS[model.spec.task].training_task(model, config.recipe, schedule)
     from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
 
     if model.spec.task != "sod":

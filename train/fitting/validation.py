@@ -23,7 +23,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import Frames
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.typed_json import read_json
+from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.fitting.pointwise import use_convolutions

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mutualformer
-from mutualformer.runtime import progress
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.files import cache_root
+from mutualformer.runtime.reporting import progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
