@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.files import write_bytes, write_json
 
@@ -23,7 +24,7 @@ from mutualformer.runtime.files import write_bytes, write_json
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
     parser = argparse.ArgumentParser(prog="mutualformer evaluate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", metavar="MODEL", help=".safetensors, .onnx or .engine")
+    parser.add_argument("model", metavar="MODEL", help=zoo.HELP)
     parser.add_argument(
         "--data",
         required=True,
@@ -46,12 +47,11 @@ def command(args: argparse.Namespace) -> int:
         raise ValueError("--maps needs --out DIR to write them to")
     if args.probe and args.corrupt:
         raise ValueError("--probe compares with the data as they are: give it or --corrupt, not both")
-    from mutualformer.train.evaluation.module import open_model
     from mutualformer.train.evaluation.run import evaluate_all
 
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work
-    with open_model(args.model) as session:
+    with zoo.load(args.model) as session:
         result = evaluate_all(
             session, args.model, args.data, out=args.out, maps=args.maps, corruption=args.corrupt, probe=args.probe
         )

@@ -31,7 +31,7 @@ from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicErr
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 ROS_SCALE = 0.001
 # How much of a bag is searched for the first image of every topic.
-SEARCH_BYTES = 1 << 30
+SEARCH_BYTES = 256 << 20
 SEARCH_ATTEMPTS = 20
 
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.session import Session
 from mutualformer.train import checkpoint, evaluate, registry
 from mutualformer.train.evaluation import corrupt, run
-from mutualformer.train.evaluation.module import open_model
 from mutualformer.train.evaluation.reid import reid_metrics
 from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
@@ -107,8 +107,8 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
-    reference = run.evaluate(open_model(str(nano.checkpoint)), DATA)
-    session = open_model(str(onnx_precisions[precision]))
+    reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
+    session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
     found = run.evaluate(session, DATA)
     for name in ("s_measure", "max_f", "max_e", "mae"):

@@ -21,7 +21,6 @@ from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import number, open_data, parse
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.data.compositing.sets import PhotoRoot
-from mutualformer.train.evaluation.module import ModuleSession
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
@@ -34,6 +33,7 @@ from mutualformer.train.fitting.start import begin_with, open_teacher
 from mutualformer.train.fitting.sync_norm import synchronise
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
+from mutualformer.train.session import ModuleSession
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
