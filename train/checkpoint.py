@@ -164,7 +164,7 @@ def _check_shapes(path: Path, card: Mapping[str, Any], tensors: Mapping[str, tor
             f"{path}: tensors are not of {card['model']}: {len(absent)} missing (first: {[*absent, '-'][0]}), "
             f"{len(extra)} unknown (first: {[*extra, '-'][0]}); is the card another model's?"
         )
-    for name, value in tensors.items():
+    for name, value in sorted(tensors.items()):
         if value.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: tensor {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)} for "

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime.images.files import ImageError, files, list_images, natural_key, read_colour
+from mutualformer.runtime.images import files
+from mutualformer.runtime.images.files import ImageError, list_images, natural_key, read_colour
 from mutualformer.runtime.images.header import HeaderError, read_header
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
