@@ -267,7 +267,7 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
     """Lightning's loop with its noise off. Raises Interrupted, and DataError of a worker as one sentence."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+            warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(task, batches, ckpt_path=resume_from, weights_only=True)
     except DataError as error:  # from a worker it comes with that one's traceback as its text
         last = str(error).strip().splitlines()[-1]
