@@ -74,10 +74,10 @@ RECIPES = {
         ),
         Recipe(
             "photo",
-            steps=2200,
+            steps=1900,
             batch=16,
             learning_rate=2e-3,
-            stages=((0.0, 192), (0.55, 256), (0.9, 320)),
+            stages=((0.0, 192), (0.64, 256), (0.93, 320)),
             warmup=0.04,
             final=0.01,
             backbone_lr=0.2,
