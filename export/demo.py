@@ -31,14 +31,16 @@ from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.errors import ExportError
 from mutualformer.export.to_onnx import export_onnx
 from mutualformer.plugins import library
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.runtime.data.spec import open_data
-from mutualformer.runtime.depth_colours import depth_colours
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.train import checkpoint
@@ -180,10 +182,7 @@ def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float,
             f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, TensorRT-RTX {card.builder_version}",
         ),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
-    )
+    return aligned(rows)
 
 
 def run(out: Path) -> int:
@@ -195,7 +194,7 @@ def run(out: Path) -> int:
     demo.step("compile", lambda: compiled(demo), lambda: compile_engine(demo))
     item, name = real_pair()
     began = time.monotonic()
-    with parity.open_session(demo.weights) as reference, parity.open_session(demo.onnx) as candidate:
+    with zoo.load(demo.weights) as reference, zoo.load(demo.onnx) as candidate:
         onnx_ms = show_pair(demo, candidate, item)
         pytorch_ms = median_ms(reference, prepare(reference.contract, item.rgb, item.depth), runs=5)
         threads = int(candidate.describe().get("threads", 0))

@@ -24,9 +24,9 @@ import cv2
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.printable import printable
+from mutualformer.runtime.live.run import Outlets, StreamError, stream
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.live import Outlets, StreamError, stream
+from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
 
@@ -142,7 +142,7 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         )
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
-            print(f"recorded: {path}", file=sys.stderr)
+            print(f"recorded: {printable(path)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

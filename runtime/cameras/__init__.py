@@ -81,7 +81,10 @@ SOURCES: dict[str, Source] = {
         Source("pairs", "pairs", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
         Source("recording", "recording", "recording:FILE.mcap or its folder", "what `--record` writes"),
         Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags"),
-        Source("synthetic", "synthetic", "synthetic://?seed=0", "a moving scene made by numpy, no camera needed"),
+        Source("dataset", "dataset", "FOLDER, dataset:DATA or sample:NAME", "data sets, the real sample, photographs"),
+        Source("video", "video", "FILE.mp4 or video:COLOUR,DEPTH", "video files, with a depth video or without"),
+        Source("webcam", "webcam", "0 or /dev/video0", "ordinary webcams, colour only"),
+        Source("synthetic", "synthetic", "synthetic://?seed=0", "a rendered room, moving; no camera needed"),
     )
 }
 

@@ -19,11 +19,11 @@ from shutil import which
 import numpy as np
 import pytest
 
-from mutualformer.runtime.preview.access import Guesses, network
-from mutualformer.runtime.preview.doors import Limits
 from mutualformer.runtime.preview.routes import MOST_VIEWERS
 from mutualformer.runtime.preview.server import Preview, PreviewError
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.doors import Limits
+from mutualformer.runtime.web.visitors import Guesses, network
 from tests.runtime.preview.test_server import STAGES, TOKEN, Viewer, ask, result, told
 
 NONSENSE = 400  # cases of the fuzzer in an ordinary run

@@ -6,6 +6,8 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 from urllib.request import urlopen
@@ -15,7 +17,12 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
+from mutualformer.runtime.cameras.base import Frame
+from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
+from mutualformer.runtime.streaming.pipeline import Pipeline
+from mutualformer.runtime.streaming.sinks import SinkRunner
+from tests.runtime.fakes import FakeSession
 from tests.runtime.preview.proxy import Proxy
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
@@ -27,13 +34,6 @@ pytestmark = pytest.mark.skipif(
 TOKEN = "correct horse battery"
 MOVING: Opener = lambda: cameras.open("synthetic://?fps=20&size=320x240")  # noqa: E731
 TEXT = "return document.getElementById(arguments[0]).textContent"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    opened = Browser()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -203,6 +203,39 @@ def test_two_streams_of_one_host_do_not_take_each_other_s_session(
     browser.until("return Number(document.body.dataset.frames) > 2")
 
 
+class Link(BaseHTTPRequestHandler):
+    """A page of another site with one link."""
+
+    target = ""
+
+    def do_GET(self) -> None:
+        page = f'<!doctype html><title>elsewhere</title><a id="link" href="{self.target}">the camera</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_links_from_another_site_open_the_page(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
+    stages.append(Stage(tmp_path, [MOVING], token=TOKEN))
+    server = HTTPServer(("127.0.0.1", 0), Link)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for query in ("?token=correct%20horse%20battery", ""):  # the second time the session is there
+            Link.target = stages[0].url + query
+            browser.open(f"http://localhost:{server.server_port}/")  # to the browser another site than 127.0.0.1
+            browser.run("document.getElementById('link').click()")
+            browser.until("return location.hostname === '127.0.0.1'")
+            browser.until("return Number((document.body || {dataset: {}}).dataset.frames) > 3")
+            assert browser.run("return location.search") == ""
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.mark.parametrize("keep_host", [False, True])
 def test_behind_a_proxy_with_a_prefix(browser: Browser, tmp_path: Path, stages: list[Stage], keep_host: bool) -> None:
     stages.append(Stage(tmp_path, [MOVING], token=TOKEN if keep_host else None))
@@ -302,6 +335,40 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
     red, mask = images["rgb.png"][..., 2].astype(float), images["mask.png"].astype(float)
     assert np.corrcoef(red.ravel(), mask.ravel())[0, 1] > 0.95
     assert np.array_equal(images["cutout.png"][..., 3], images["mask.png"])
+
+
+def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: Path) -> None:
+    pipeline = Pipeline(
+        lambda: cameras.open("synthetic://?fps=20&size=160x120&nir=1"),
+        FakeSession(task="reid"),
+        match=lambda feature: ("anna\x1b[31m \u202e", 0.876),
+    )
+    with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
+        pipeline.sinks.append(SinkRunner(page, latest=True))
+        thread = threading.Thread(target=pipeline.run)
+        thread.start()
+        try:
+            moving(browser, page.url)
+            assert text(browser, "seen") == "anna\\x1b[31m \\u202e (0.88)", "a stranger's word, made visible"
+            assert text(browser, "second-name") == "Near infrared"
+            assert browser.run("return document.getElementById('scale').hidden")
+            assert browser.run("return document.getElementById('record').hidden"), "nothing records here"
+        finally:
+            pipeline.stop()
+            thread.join(10)
+
+
+def test_without_depth_the_page_says_so(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
+    def blind(index: int) -> Frame:
+        frame = scene(index)
+        return replace(frame, depth=np.zeros_like(frame.depth))
+
+    stages.append(Stage(tmp_path, [scripted(blind)]))
+    browser.open(stages[0].url)
+    browser.until("return Number(document.body.dataset.frames) > 3")
+    assert text(browser, "second-name") == "Depth: none measured"
+    assert text(browser, "seen") == "object, no depth there"
+    assert browser.run("return document.getElementById('scale').hidden")
 
 
 def test_pages_that_come_and_go_leave_no_threads(browser: Browser, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.preview.addresses import AddressError
-from mutualformer.runtime.preview.relay import welcome_origin
+from mutualformer.runtime.live.run import StreamError, stream
 from mutualformer.runtime.recording.ros_images import pixels
 from mutualformer.runtime.recording.ros_messages import IMAGE, Image, read
-from mutualformer.runtime.streaming.live import StreamError, stream
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner
+from mutualformer.runtime.web.addresses import AddressError
+from mutualformer.runtime.web.relay import welcome_origin
 from tests.runtime.fakes import FakeSession
 
 INSTALLED = importlib.util.find_spec("foxglove") is not None

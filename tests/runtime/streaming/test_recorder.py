@@ -103,7 +103,9 @@ def test_other_tools_read_it_as_a_ros2_bag(tmp_path: Path) -> None:
     saliency = seen["/mutualformer/output/saliency"][0]
     assert saliency.encoding == "32FC1"  # type: ignore[attr-defined]
     info = seen["/camera/color/camera_info"][0]
-    assert info.k[0] == pytest.approx(0.9 * 96)  # type: ignore[attr-defined]
+    lens = cameras.open("synthetic://?fps=0&frames=3&size=96x64").intrinsics
+    assert lens is not None
+    assert info.k[0] == pytest.approx(lens.fx)  # type: ignore[attr-defined]
     assert info.width == 96  # type: ignore[attr-defined]
     assert json.loads(seen["/mutualformer/frame"][2].data)["sequence"] == 2  # type: ignore[attr-defined]
 
