@@ -81,7 +81,7 @@ class _Lines(logging.Formatter):
         return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
-class _Stderr(logging.StreamHandler[Any]):
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
     """Writes to whatever standard error is at that moment: programs and tests replace it."""
 
     def __init__(self) -> None:

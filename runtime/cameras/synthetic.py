@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout
 from mutualformer.runtime.cameras.moving_room import MovingRoom
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 
 SCALE = 0.001
 NEAR_MM = 1200.0  # closer than this an infrared lamp saturates

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.cameras.base import CameraError, Frame
+from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner

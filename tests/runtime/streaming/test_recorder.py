@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import BaseCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import BaseCamera
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.recording.frame_messages import integers
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -79,7 +80,7 @@ def test_depth_that_is_not_integer_is_kept_as_float() -> None:
 @pytest.mark.parametrize("scale", [0.001, 0.0001, 1 / 5000, 0.00012498, 0.0000625])
 def test_every_depth_unit_survives_the_way_through_metres(scale: float) -> None:
     every = np.arange(65536, dtype=np.uint16)[None]
-    units, encoding = integers(cameras.base.metres(every, scale), scale)
+    units, encoding = integers(metres(every, scale), scale)
     assert encoding == "16UC1"
     assert np.array_equal(units, every)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.address import is_webcam
-from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera, Frame
-from mutualformer.runtime.cameras.dataset import WITHOUT_DEPTH
+from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.cameras.folders.dataset import WITHOUT_DEPTH
+from mutualformer.runtime.frame import Frame
 
 DEVICES = Path("/dev")
 

@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
-from mutualformer.runtime.cameras.files import DepthLoader, list_folder, load_colour, note_orientation, same_size
-from mutualformer.runtime.cameras.pacing import Pace
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.folders.loaders import (
+    DepthLoader,
+    list_folder,
+    load_colour,
+    note_orientation,
+    same_size,
+)
+from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, Listing
 
 UNITS_PER_METRE = 1000.0
