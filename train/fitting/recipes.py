@@ -106,7 +106,7 @@ RECIPES = {
             backbone_lr=0.2,
             ema=0.9,
             freeze=_LITE0_STEM,
-            note="a shipped sod-lite (--init sod-lite) on a folder of yours: a minute on two cores, more --steps for more",
+            note="a shipped model (--init sod-lite) on a folder of yours: minutes on two cores, --steps for more",
         ),
         Recipe(
             "f3net",
