@@ -59,7 +59,6 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
     **dict.fromkeys(("onnxscript", "onnx_graphsurgeon"), "export"),
     **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
-    "py_sod_metrics": "train",
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",
     "pycuda": "pycuda",
