@@ -35,7 +35,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "make one": {
         "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
-        "fit": Verb("mutualformer.train.fit", "train a model"),
+        "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
+        "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
         "to_onnx": Verb("mutualformer.export.to_onnx", "checkpoint → ONNX"),
         "to_trt": Verb("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
         "parity": Verb("mutualformer.export.parity", "prove that two models give the same answers"),
@@ -58,14 +59,12 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
     **dict.fromkeys(("onnxscript", "onnx_graphsurgeon"), "export"),
     **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
-    "py_sod_metrics": "train",
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",
     "pycuda": "pycuda",
     "ray": "ray",
     "huggingface_hub": "hub",
     "shtab": "completion",
-    "rosbags": "ros",
     "rerun": "rerun",
     "foxglove": "foxglove",
     "pyrealsense2": "realsense",
@@ -81,7 +80,7 @@ class _Lines(logging.Formatter):
         return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
-class _Stderr(logging.StreamHandler[Any]):
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
     """Writes to whatever standard error is at that moment: programs and tests replace it."""
 
     def __init__(self) -> None:
