@@ -88,7 +88,7 @@ def test_the_public_names_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("predit", "predict"), ("to-onnx"), ("evalute", "evaluate"), ("dokter", "doctor")]
+    ("word", "meant"), [("predit", "predict"), ("to-onnx", "to_onnx"), ("evalute", "evaluate"), ("dokter", "doctor")]
 )
 def test_a_misspelt_verb_is_answered_with_the_one_that_was_meant(
     word: str, meant: str, capsys: pytest.CaptureFixture[str]
