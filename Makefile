@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 	@touch $@
 
 plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin.so
-	@$(BIN)/python -m plugins.build
+	@$(BIN)/python -m mutualformer.plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 	@$(BIN)/python export/demo.py --out out/demo
@@ -33,11 +33,11 @@ test-all: setup  ## the long grids too
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/clang-format --dry-run --Werror plugins/*.h plugins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format --dry-run --Werror plugins/cpp/*.h plugins/cpp/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
 
 format: setup
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
-	@$(BIN)/clang-format -i plugins/*.h plugins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format -i plugins/cpp/*.h plugins/cpp/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
 
 bench: setup demo
 	@$(BIN)/mutualformer bench cda --out out/bench

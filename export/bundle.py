@@ -19,17 +19,24 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-from export.bundle_archive import write_archive
-from export.bundle_models import models
-from export.bundle_scripts import scripts
-from export.bundle_wheel import ROOT, build_wheel
-from export.errors import ExportError
-from export.targets import TARGETS, Target
-from runtime.cli import run_verb
-from runtime.contract import PRECISIONS
-from runtime.files import sha256
+from mutualformer.export.device.archive import write_archive
+from mutualformer.export.device.models import models
+from mutualformer.export.device.scripts import scripts
+from mutualformer.export.device.wheel import ROOT, build_wheel
+from mutualformer.export.engine.targets import TARGETS, Target
+from mutualformer.export.errors import ExportError
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import PRECISIONS
+from mutualformer.runtime.files import sha256
 
-_PLUGIN_PYTHON = ("__init__", "attributes", "embed", "locate", "tiles")  # what CMakeLists.txt runs, standard library
+# What CMakeLists.txt runs as modules, standard library only.
+_PLUGIN_PYTHON = (
+    "__init__",
+    *(
+        f"plugins/{n}"
+        for n in ("__init__", "attributes", "compile/__init__", "compile/embed", "kernels/__init__", "kernels/tiles")
+    ),
+)
 
 
 def cubins(target: Target) -> dict[str, bytes]:
@@ -37,8 +44,8 @@ def cubins(target: Target) -> dict[str, bytes]:
 
     Raises ExportError where the kernels cannot be compiled (Triton or an assembler is missing).
     """
-    from plugins import aot
-    from plugins.embed import write_generated
+    from mutualformer.plugins.compile import aot
+    from mutualformer.plugins.compile.embed import write_generated
 
     arch = int(target.capability.replace(".", ""))
     try:
@@ -55,9 +62,10 @@ def cubins(target: Target) -> dict[str, bytes]:
 
 def plugin_sources(root: Path = ROOT) -> dict[str, bytes]:
     """``source/…``: what CMake needs to build the plugin from ready-made cubins. Raises ExportError without sources."""
-    paths = [root / "CMakeLists.txt", *(root / "plugins" / f"{name}.py" for name in _PLUGIN_PYTHON)]
+    paths = [root / "CMakeLists.txt", root / "plugins" / "compile" / "headers.py"]
+    paths += [root / "mutualformer" / f"{name}.py" for name in _PLUGIN_PYTHON]
     for pattern in ("*.cpp", "*.h", "*.S"):
-        paths += (root / "plugins").glob(pattern)
+        paths += (root / "plugins" / "cpp").glob(pattern)
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ExportError(f"{root} has no {', '.join(missing)}: bundles are made in a checkout of the project")

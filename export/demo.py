@@ -24,24 +24,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export import parity, report, to_trt
-from export.builder import BuildOptions
-from export.errors import ExportError
-from export.parity_result import Parity
-from export.to_onnx import export_onnx
-from plugins import library
-from runtime import engine_card
-from runtime.cli import run_verb
-from runtime.contract import ContractError
-from runtime.engine_card import EngineCard
-from runtime.files import sha256, write_bytes
-from runtime.gpu import compute_capabilities
-from runtime.preprocess import prepare, restore
-from runtime.session import ModelFileError, Session
-from train import checkpoint
-from train.data.item import DataError, Item
-from train.data.spec import open_data
-from train.pictures import depth_colours
+from mutualformer.export import parity, to_trt
+from mutualformer.export.compare import report
+from mutualformer.export.compare.result import Parity
+from mutualformer.export.engine.builder import BuildOptions
+from mutualformer.export.errors import ExportError
+from mutualformer.export.to_onnx import export_onnx
+from mutualformer.plugins import library
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import ContractError
+from mutualformer.runtime.files import sha256, write_bytes
+from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.session import ModelFileError, Session, engine_card
+from mutualformer.runtime.session.engine_card import EngineCard
+from mutualformer.train import checkpoint
+from mutualformer.train.data.item import DataError, Item
+from mutualformer.train.data.spec import open_data
+from mutualformer.train.evaluation.pictures import depth_colours
 
 MODEL, RECIPE = "sod-nano", "demo"
 TRAINING_DATA = "synthetic:1000?seed=0"

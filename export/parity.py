@@ -22,25 +22,25 @@ from typing import Any
 
 import onnx
 
-from export import report
-from export.calibration import DEFAULT_METHOD, METHODS
-from export.errors import ExportError
-from export.parity_reid import compare_reid
-from export.parity_result import Parity
-from export.parity_sod import compare_sod
-from export.precision import heavy_node_types, precision_problems
-from runtime import session as sessions
-from runtime.cli import run_verb
-from runtime.files import write_json
-from runtime.progress import progress
-from runtime.session import Session
-from train.data.spec import open_data
+from mutualformer.export.compare import report
+from mutualformer.export.compare.reid import compare_reid
+from mutualformer.export.compare.result import Parity
+from mutualformer.export.compare.sod import compare_sod
+from mutualformer.export.engine.proof import heavy_node_types, precision_problems
+from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
+from mutualformer.runtime import session as sessions
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.files import write_json
+from mutualformer.runtime.progress import progress
+from mutualformer.runtime.session import Session
+from mutualformer.train.data.spec import open_data
 
 
 def open_session(path: Path) -> Session:
     """Any model file as a Session. PyTorch is imported only for a checkpoint."""
     if path.suffix == ".safetensors":
-        from export.torch_session import TorchSession
+        from mutualformer.export.compare.torch_session import TorchSession
 
         return TorchSession(path)
     return sessions.load(path)
@@ -49,14 +49,14 @@ def open_session(path: Path) -> Session:
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6, emulate_half: bool = False) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data.
 
-    ``emulate_half``: compare a second time with the candidate in ``export.interpreter``, which rounds to float16
+    ``emulate_half``: compare a second time with the candidate in ``export/emulation``, which rounds to float16
     where the graph says so; ONNX Runtime on a CPU does not everywhere.
     """
     with open_session(reference) as left:
         with open_session(candidate) as right:
             result = compare_sessions(left, right, data, show)
         if emulate_half:
-            from export.interpreter import EmulatedSession
+            from mutualformer.export.emulation.session import EmulatedSession
 
             if candidate.suffix != ".onnx":
                 raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
@@ -158,9 +158,9 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     if args.sweep or args.calibrations:
-        from export import parity_int8
+        from mutualformer.export.studies import study
 
-        return parity_int8.command(args)
+        return study.command(args)
     if args.candidate is None:
         raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
     result = compare(args.reference, args.candidate, args.data, args.show, args.emulate_half)

@@ -21,23 +21,23 @@ import onnx
 import torch
 from torch import nn
 
-from export.budgets import BUDGETS
-from export.calibration import DEFAULT_METHOD, METHODS
-from export.cda_function import ONNX_OPSET, attach_function, is_cda
-from export.convert import convert, save_checked
-from export.errors import ExportError
-from export.tidy import tidy
-from export.trace import example_inputs, trace
-from runtime.cli import run_verb
-from runtime.contract import PRECISIONS, Contract
-from runtime.files import replacing
-from runtime.session_onnx import OnnxSession
-from train.checkpoint import load as load_checkpoint
+from mutualformer.export.compare.budgets import BUDGETS
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function, is_cda
+from mutualformer.export.graph.tidy import tidy
+from mutualformer.export.graph.trace import example_inputs, trace
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
+from mutualformer.export.precision.convert import convert, save_checked
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import PRECISIONS, Contract
+from mutualformer.runtime.files import replacing
+from mutualformer.runtime.session.onnxruntime import OnnxSession
+from mutualformer.train.checkpoint import load as load_checkpoint
 
 
 def contract_of(model: nn.Module) -> Contract:
-    """The contract that a model loaded by ``train.checkpoint.load`` makes."""
-    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by train.checkpoint.load
+    """The contract that a model loaded by ``mutualformer.train.checkpoint.load`` makes."""
+    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by mutualformer.train.checkpoint.load
     return Contract(
         task=card["task"],
         model=card["model"],

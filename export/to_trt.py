@@ -20,20 +20,20 @@ from collections.abc import Sequence
 import onnx
 from google.protobuf.message import DecodeError
 
-from export.builder import BuildOptions, BuildResult, build
-from export.cda_function import is_cda
-from export.errors import ExportError
-from export.layer_list import precision_counts
-from export.precision import heavy_node_types, node_counts, precision_problems
-from export.targets import RTX_DEFAULT, TARGETS, capabilities
-from plugins import library
-from runtime import flavor as flavors
-from runtime.cli import run_verb
-from runtime.contract import PRECISIONS, Contract, ContractError
-from runtime.engine_card import EngineCard, card_path
-from runtime.files import replacing, sha256
-from runtime.gpu import compute_capabilities
-from runtime.session import existing_file
+from mutualformer.export.engine.builder import BuildOptions, BuildResult, build
+from mutualformer.export.engine.layer_list import precision_counts
+from mutualformer.export.engine.proof import heavy_node_types, node_counts, precision_problems
+from mutualformer.export.engine.targets import RTX_DEFAULT, TARGETS, capabilities
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.plugins import library
+from mutualformer.runtime import flavor as flavors
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import PRECISIONS, Contract, ContractError
+from mutualformer.runtime.files import replacing, sha256
+from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session import existing_file
+from mutualformer.runtime.session.engine_card import EngineCard, card_path
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, Contract]:
@@ -134,7 +134,10 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
             return source
         assert precision is not None
         try:
-            from export.convert import convert, save_checked  # not on a device: it needs onnx-graphsurgeon
+            from mutualformer.export.precision.convert import (  # not on a device: it needs onnx-graphsurgeon
+                convert,
+                save_checked,
+            )
         except ModuleNotFoundError as error:
             raise ExportError(
                 f"{source}: {precision} cannot be made of an {contract.precision} file here (no Python package "
@@ -148,7 +151,7 @@ def onnx_of(source: Path, out: Path, precision: str | None, calibration: str | N
         return beside
     existing_file(source, "checkpoint or ONNX file")
     try:
-        from export import to_onnx
+        from mutualformer.export import to_onnx
     except ModuleNotFoundError as error:
         raise ExportError(
             f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}; "

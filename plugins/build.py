@@ -1,4 +1,4 @@
-"""Build the plugin with CMake and Ninja: ``python -m plugins.build`` (what ``make plugin`` runs).
+"""Build the plugin with CMake and Ninja: ``python -m mutualformer.plugins.build`` (what ``make plugin`` runs).
 
 Uses the cmake and ninja that pip put beside this Python, or those on PATH. Standard library only.
 """
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plugins.library import LIBRARY
+from mutualformer.plugins.library import LIBRARY
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def build(folder: Path, targets: tuple[str, ...] = (), options: tuple[str, ...] 
 
 def main(argv: list[str] | None = None) -> int:
     """Build into build/plugins, where plugins/library.py looks."""
-    parser = argparse.ArgumentParser(prog="python -m plugins.build", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m mutualformer.plugins.build", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "plugins")
     parser.add_argument("--architectures", default="", help="e.g. 87 on a Jetson Orin; default: all")
     args = parser.parse_args(argv)

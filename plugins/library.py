@@ -16,8 +16,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from plugins.attributes import OP_TYPE, PLUGIN_NAMESPACE, PLUGIN_VERSION
-from plugins.locate import rtx_library
+from mutualformer.plugins.attributes import OP_TYPE, PLUGIN_NAMESPACE, PLUGIN_VERSION
+from mutualformer.plugins.compile.headers import rtx_library
 
 LIBRARY = "libmutualformer_plugin.so"
 SHIM = "libtensorrt_rtx.so"

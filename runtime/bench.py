@@ -12,10 +12,16 @@ import importlib
 from collections.abc import Sequence
 
 BENCHES = {
-    "cda": ("export.bench_cda", "the operator: released form, ours, plain attention, the machine's peak"),
-    "model": ("runtime.bench_model", "model files: latency of the whole graph"),
-    "stream": ("runtime.bench_stream", "everything around the model, per frame"),
-    "kernels": ("runtime.bench_kernels", "the compiled kernels: registers, spills, roofline (computed)"),
+    "cda": (
+        "mutualformer.export.benchmarks.cda",
+        "the operator: released form, ours, plain attention, the machine's peak",
+    ),
+    "model": ("mutualformer.runtime.benchmarks.model", "model files: latency of the whole graph"),
+    "stream": ("mutualformer.runtime.benchmarks.stream", "everything around the model, per frame"),
+    "kernels": (
+        "mutualformer.plugins.inspection.bench",
+        "the compiled kernels: registers, spills, roofline (computed)",
+    ),
 }
 
 

@@ -10,17 +10,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 VERBS = {
-    "fit": ("train.fit", "train a model"),
-    "evaluate": ("train.evaluate", "task metrics of a checkpoint, ONNX file or engine"),
-    "data": ("train.datasets", "check a dataset, list the standard ones"),
-    "to_onnx": ("export.to_onnx", "checkpoint → ONNX"),
-    "to_trt": ("export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
-    "parity": ("export.parity", "compare two model files on the same frames"),
-    "bundle": ("export.bundle", "pack everything a device needs"),
-    "demo": ("export.demo", "the whole path: train, export, compile, run, compare"),
-    "stream": ("runtime.stream", "camera in, saliency out"),
-    "bench": ("runtime.bench", "measure: cda, model, stream, kernels"),
-    "doctor": ("runtime.doctor", "what works here, and how to repair what does not"),
+    "fit": ("mutualformer.train.fit", "train a model"),
+    "evaluate": ("mutualformer.train.evaluate", "task metrics of a checkpoint, ONNX file or engine"),
+    "data": ("mutualformer.train.datasets", "check a dataset, list the standard ones"),
+    "to_onnx": ("mutualformer.export.to_onnx", "checkpoint → ONNX"),
+    "to_trt": ("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
+    "parity": ("mutualformer.export.parity", "compare two model files on the same frames"),
+    "bundle": ("mutualformer.export.bundle", "pack everything a device needs"),
+    "demo": ("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
+    "stream": ("mutualformer.runtime.stream", "camera in, saliency out"),
+    "bench": ("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
+    "doctor": ("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
 }
 
 USER_ERRORS = (ValueError, RuntimeError, OSError)  # what our code raises on bad input: one sentence, no traceback
@@ -50,7 +50,7 @@ def run_verb(
 def one_line(error: BaseException) -> str:
     """An error's message on one line; the class name where a foreign error has none of ours in it."""
     text = " ".join(str(error).split()) or type(error).__name__
-    ours = type(error).__module__.split(".")[0] in ("train", "export", "runtime", "plugins")
+    ours = type(error).__module__.split(".")[0] == "mutualformer"
     return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
 
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        extra = {"train": "train", "export": "train,export"}.get(module_name.split(".")[0], "runtime")
+        extra = {"train": "train", "export": "train,export"}.get(module_name.split(".")[1], "runtime")
         print(
             f"mutualformer {verb}: error: Python package {error.name!r} is missing; "
             f"pip install 'mutualformer[{extra}]'",

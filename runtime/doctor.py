@@ -17,10 +17,10 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from plugins import library
-from runtime import flavor
-from runtime.cli import run_verb
-from runtime.gpu import compute_capabilities
+from mutualformer.plugins import library
+from mutualformer.runtime import flavor
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.gpu import compute_capabilities
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.contract import Contract, TensorSpec
+from mutualformer.runtime.contract import Contract, TensorSpec
 
 
 class InputError(ValueError):

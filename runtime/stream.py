@@ -24,15 +24,15 @@ from typing import Any
 
 import cv2
 
-from runtime import cameras
-from runtime.cameras import listing
-from runtime.capture import Retry
-from runtime.cli import run_verb
-from runtime.console import JsonLines, Reporter, print_json
-from runtime.gallery import Gallery
-from runtime.pipeline import Pipeline, Session
-from runtime.recorder import Recorder
-from runtime.sinks import SinkRunner
+from mutualformer.runtime import cameras
+from mutualformer.runtime.cameras import listing
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.streaming.capture import Retry
+from mutualformer.runtime.streaming.console import JsonLines, Reporter, print_json
+from mutualformer.runtime.streaming.gallery import Gallery
+from mutualformer.runtime.streaming.pipeline import Pipeline, Session
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import SinkRunner
 
 
 class StreamError(ValueError):
@@ -76,12 +76,12 @@ def stream(
     if rerun:
         if importlib.util.find_spec("rerun") is None:
             raise StreamError("--rerun needs the package rerun-sdk: pip install 'mutualformer[rerun]'")
-        from runtime.rerun_sink import RerunSink
+        from mutualformer.runtime.streaming.rerun_sink import RerunSink
 
         pipeline.sinks.append(SinkRunner(RerunSink(), latest=True))
     with contextlib.ExitStack() as stack:
         if preview is not None:
-            from runtime.preview.server import Preview
+            from mutualformer.runtime.preview.server import Preview
 
             page = stack.enter_context(Preview(preview, token, pipeline.snapshot, recorder))
             pipeline.sinks.append(SinkRunner(page, latest=True))
@@ -159,7 +159,7 @@ def _command(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         model = None
         if args.model is not None:
-            from runtime import session
+            from mutualformer.runtime import session
 
             model = stack.enter_context(session.load(args.model, device=args.device))
         summary, number = stream(

@@ -27,10 +27,10 @@ class ModelFiles:
 def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     """``sod-nano`` at 64 × 96, 100 steps from scratch: no good, but its activations are those of a trained network."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from export.to_onnx import export_onnx
-    from train import checkpoint
-    from train.fit import FitConfig, fit
-    from train.recipes import recipe
+    from mutualformer.export.to_onnx import export_onnx
+    from mutualformer.train import checkpoint
+    from mutualformer.train.fit import FitConfig, fit
+    from mutualformer.train.fitting.recipes import recipe
 
     folder = tmp_path_factory.mktemp("nano")
     short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))

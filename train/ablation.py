@@ -21,14 +21,15 @@ from typing import Any
 
 import torch
 
-from runtime.files import sha256, write_bytes, write_json
-from runtime.measure import conditions, interleaved_ms, summary
-from train import card, checkpoint, plan, registry
-from train.evaluate import evaluate_model
-from train.fit import FitConfig, FitError, fit
-from train.fusion import FUSIONS
-from train.pictures import spread_chart
-from train.tables import COLUMNS, number, table
+from mutualformer.runtime.files import sha256, write_bytes, write_json
+from mutualformer.runtime.measure import conditions, interleaved_ms, summary
+from mutualformer.train import card, checkpoint, registry
+from mutualformer.train.evaluate import evaluate_model
+from mutualformer.train.evaluation.pictures import spread_chart
+from mutualformer.train.evaluation.tables import COLUMNS, number, table
+from mutualformer.train.fit import FitConfig, FitError, fit
+from mutualformer.train.fitting import config as plan
+from mutualformer.train.fusion import FUSIONS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

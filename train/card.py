@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.card import markdown
-from runtime.files import write_bytes, write_json
-from train.checkpoint import card_path, read_card
+from mutualformer.runtime.card import markdown
+from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.train.checkpoint import card_path, read_card
 
 LIMITS = {
     "sod": "Trained on the data named here and no other; a saliency map says what stands out, not what it is.",

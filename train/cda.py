@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from plugins.attributes import CdaAttributes
+from mutualformer.plugins.attributes import CdaAttributes
 
 _DEFAULTS = CdaAttributes(num_heads=1)
 

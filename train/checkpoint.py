@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from runtime.files import replacing, sha256, write_bytes
-from train import registry
+from mutualformer.runtime.files import replacing, sha256, write_bytes
+from mutualformer.train import registry
 
 SCHEMA_VERSION = 1
 
@@ -41,7 +41,7 @@ def git_revision() -> str:
 
 
 def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
-    """Write ``model`` (built by :mod:`train.registry`) and its card; ``card`` adds data, recipe, metrics, limits."""
+    """Write ``model`` (built by ``registry``) and its card; ``card`` adds data, recipe, metrics, limits."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the suffix is {path.suffix!r}, expected a name ending in .safetensors")

@@ -17,12 +17,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.cli import run_verb
-from train.data import sets
-from train.data.check_reid import check_reid
-from train.data.check_rgbd import check_rgbd
-from train.data.findings import MUST, Finding, as_json, duplicates
-from train.data.folder import is_rgbd
+from mutualformer.runtime.cli import run_verb
+from mutualformer.train.data import sets
+from mutualformer.train.data.check.findings import MUST, Finding, as_json, duplicates
+from mutualformer.train.data.check.reid import check_reid
+from mutualformer.train.data.check.rgbd import check_rgbd
+from mutualformer.train.data.folder import is_rgbd
 
 
 def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.cli import run_verb
-from runtime.contract import Contract
-from runtime.files import write_bytes, write_json
-from runtime.preprocess import prepare, restore
-from train.data import corrupt
-from train.data.item import DataError, Frames
-from train.data.spec import expand, open_data, short
-from train.metrics import sod_metrics, to_grey
-from train.tables import probe_table, results_table
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.train.data.item import DataError, Frames
+from mutualformer.train.data.spec import expand, open_data, short
+from mutualformer.train.evaluation import corrupt
+from mutualformer.train.evaluation.sod import sod_metrics, to_grey
+from mutualformer.train.evaluation.tables import probe_table, results_table
 
 Predict = Callable[[dict[str, NDArray[Any]]], NDArray[np.float32]]
 OUTPUTS = {"sod": "saliency", "reid": "feature"}
@@ -56,12 +56,12 @@ def open_predictor(path: str | Path) -> tuple[Contract, Predict]:
     """A model file of any format; .onnx and .engine go through the runtime."""
     path = Path(path)
     if path.suffix == ".safetensors":
-        from train import checkpoint
+        from mutualformer.train import checkpoint
 
         return torch_predictor(checkpoint.load(path))
     if path.suffix not in (".onnx", ".engine"):
         raise ValueError(f"{path}: the suffix is {path.suffix!r}, expected .safetensors, .onnx or .engine")
-    from runtime.session import load
+    from mutualformer.runtime.session import load
 
     session = load(path)
     name = OUTPUTS[session.contract.task]
@@ -88,18 +88,18 @@ def evaluate(
     """Metrics of a predictor on DATA.
 
     ``out``: folder for examples.png and, with ``maps``, the saliency maps as PNG (ReID: features.npz).
-    ``corruption``: spoil modalities first, such as "depth=shuffle" (train/data/corrupt.py).
+    ``corruption``: spoil modalities first, such as "depth=shuffle" (train/evaluation/corrupt.py).
     ``curves``: add precision and recall over 256 thresholds (SOD).
     """
     how = corrupt.parse(corruption, contract.task) if corruption else {}
     if contract.task == "reid":
-        from train.reid_evaluation import evaluate_reid
+        from mutualformer.train.evaluation.reid import evaluate_reid
 
         return evaluate_reid(contract, predict, data, out if maps else None, how)
     frames = open_data(data, "sod", contract.input_size, cache=True)
     if how:
         frames = corrupt.CorruptFrames(frames, how)
-    from train.pictures import grid_indices, qualitative_grid, write_picture
+    from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid, write_picture
 
     wanted = set(grid_indices(len(frames))) if out is not None else set()
     shown = []
@@ -147,7 +147,7 @@ def evaluate_all(arguments: argparse.Namespace) -> dict[str, Any]:
                 how: evaluate(contract, predict, one, corruption=how) for how in corrupt.PROBES[contract.task]
             }
     if arguments.out and curves:
-        from train.pictures import precision_recall
+        from mutualformer.train.evaluation.pictures import precision_recall
 
         precision_recall(curves, arguments.out / "precision_recall.png")
     text = [results_table(results, contract.task)]

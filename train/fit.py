@@ -26,17 +26,18 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from train import card, checkpoint, plan, registry
-from train.backbone import PretrainedUnavailable
-from train.data.batches import BatchSource, SodBatches, loader
-from train.data.item import DataError
-from train.data.spec import open_data, parse
-from train.evaluate import evaluate_model
-from train.pointwise import use_products
-from train.recipes import RECIPES, Recipe, recipe
-from train.schedule import Schedule
-from train.sync_norm import synchronise
-from train.task import SodTask, TrainingTask
+from mutualformer.train import card, checkpoint, registry
+from mutualformer.train.backbone import PretrainedUnavailable
+from mutualformer.train.data.item import DataError
+from mutualformer.train.data.spec import open_data, parse
+from mutualformer.train.evaluate import evaluate_model
+from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting.batches import BatchSource, SodBatches, loader
+from mutualformer.train.fitting.pointwise import use_products
+from mutualformer.train.fitting.recipes import RECIPES, Recipe, recipe
+from mutualformer.train.fitting.schedule import Schedule
+from mutualformer.train.fitting.sync_norm import synchronise
+from mutualformer.train.fitting.task import SodTask, TrainingTask
 
 
 class FitError(ValueError):
@@ -83,7 +84,7 @@ def _source(config: FitConfig, spec: registry.ModelSpec) -> BatchSource:
     size = (largest, max(32, round(largest * width / height / 32) * 32))
     data = open_data(config.data, spec.task, size, cache=True, split="train")
     if spec.task == "reid":
-        from train.data.reid_batches import ReidBatches
+        from mutualformer.train.fitting.reid_batches import ReidBatches
 
         return ReidBatches(data, config.recipe.batch, config.seed, spec.input_size)  # type: ignore[arg-type]
     return SodBatches(data, config.recipe.batch, config.recipe.augmentation, config.seed, aspect=width / height)
@@ -91,7 +92,7 @@ def _source(config: FitConfig, spec: registry.ModelSpec) -> BatchSource:
 
 def _task(model: nn.Module, config: FitConfig, schedule: Schedule) -> TrainingTask:
     if model.spec.task == "reid":
-        from train.reid_task import ReidTask
+        from mutualformer.train.fitting.reid_task import ReidTask
 
         return ReidTask(model, config.recipe, schedule)
     return SodTask(model, config.recipe, schedule)
@@ -278,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = configured(arguments)
         if arguments.ablation or arguments.seeds:
-            from train.ablation import run
+            from mutualformer.train.ablation import run
 
             return run(config, arguments.seeds, arguments.ablation, arguments.latency)
         path = fit(config)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.cda import merge_heads, split_heads
-from train.mutualformer import MutualFormer
+from mutualformer.train.cda import merge_heads, split_heads
+from mutualformer.train.mutualformer import MutualFormer
 
 FUSIONS = ("concat", "cross_attention", "cda", "cross_attention+cda")
 

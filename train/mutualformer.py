@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plugins.attributes import CdaAttributes
-from train.cda import cross_diffusion_attention, merge_heads, split_heads
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.train.cda import cross_diffusion_attention, merge_heads, split_heads
 
 _DEFAULTS = CdaAttributes(num_heads=1)
 

@@ -113,13 +113,13 @@ def build(name: str, **overrides: Any) -> nn.Module:
     made = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
     if made.task == "sod":
-        from train.sod import SalientObjectDetector
+        from mutualformer.train.sod import SalientObjectDetector
 
         model: nn.Module = SalientObjectDetector(
             made.input_size, made.depth_range_m, pretrained=pretrained, **architecture
         )
     else:
-        from train.reid import ReIdentifier
+        from mutualformer.train.reid import ReIdentifier
 
         model = ReIdentifier(made.input_size, pretrained=pretrained, **architecture)
     model.spec = made

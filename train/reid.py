@@ -21,9 +21,9 @@ from timm.layers import HybridEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.backbone import create_backbone, create_stage
-from train.camera_input import ColourInput
-from train.fusion import create_fusion
+from mutualformer.train.backbone import create_backbone, create_stage
+from mutualformer.train.camera_input import ColourInput
+from mutualformer.train.fusion import create_fusion
 
 STREAMS = ("rgb", "nir", "fused")
 POOLINGS = ("class", "mean")

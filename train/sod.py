@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.backbone import create_pyramid
-from train.camera_input import ColourInput, DepthInput
-from train.decoder import FeedbackDecoder, conv3x3, conv_bn_relu
-from train.fusion import TokenFusion
+from mutualformer.train.backbone import create_pyramid
+from mutualformer.train.camera_input import ColourInput, DepthInput
+from mutualformer.train.decoder import FeedbackDecoder, conv3x3, conv_bn_relu
+from mutualformer.train.fusion import TokenFusion
 
 STRIDE = 32
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from runtime.cameras.base import (
+from mutualformer.runtime.cameras.base import (
     BaseCamera,
     Camera,
     CameraError,
@@ -95,7 +95,7 @@ def open(uri: str, **options: Any) -> Camera:
         )
     if source.needs is not None:
         require(*source.needs, what=uri)
-    module = importlib.import_module(f"runtime.cameras.{source.module}")
+    module = importlib.import_module(f"mutualformer.runtime.cameras.{source.module}")
     camera: Camera = module.open_source(target, {**given, **options})
     return camera
 

@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from runtime.cameras import SOURCES, openni2
+from mutualformer.runtime.cameras import SOURCES, openni2
 
 USB = Path("/sys/bus/usb/devices")
 

@@ -15,8 +15,16 @@ import cv2
 import depthai as dai
 import numpy as np
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import (
+    BaseCamera,
+    CameraError,
+    CameraLost,
+    CameraTimeout,
+    Frame,
+    Intrinsics,
+    metres,
+)
 
 SCALE = 0.001
 # Colour and depth of one moment differ by at most half a frame at 30 fps.

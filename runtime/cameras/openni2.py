@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, CameraLost, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, Frame, Intrinsics, metres
 
 SCALE = 0.001
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
-from runtime.cameras.base import CameraError
+from mutualformer.runtime.cameras.base import CameraError
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, Frame
-from runtime.cameras.tum import load_colour, load_depth
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
+from mutualformer.runtime.cameras.tum import load_colour, load_depth
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 

@@ -17,8 +17,16 @@ import numpy as np
 import pyrealsense2 as rs
 from numpy.typing import NDArray
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import (
+    BaseCamera,
+    CameraError,
+    CameraLost,
+    CameraTimeout,
+    Frame,
+    Intrinsics,
+    metres,
+)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from typing import Any
 
 import pyrealsense2 as rs
 
-from runtime.cameras import options as opts
-from runtime.cameras import realsense
-from runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame
-from runtime.cameras.pairing import Pairer
-from runtime.mailbox import Mailbox
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras import realsense
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame
+from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.mailbox import Mailbox
 
 
 @dataclass(frozen=True)

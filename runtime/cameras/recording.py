@@ -18,9 +18,17 @@ from mcap.exceptions import McapError
 from mcap.records import Channel, Footer, Message, Metadata
 from mcap.stream_reader import StreamReader
 
-from runtime import ros_messages as ros
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, Camera, CameraError, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import (
+    BaseCamera,
+    Camera,
+    CameraError,
+    CameraTimeout,
+    Frame,
+    Intrinsics,
+    metres,
+)
+from mutualformer.runtime.recording import ros_messages as ros
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def open_source(target: str, given: Mapping[str, Any]) -> Camera:
         raise CameraError(f"recording:{target}: no .mcap file there")
     first = about(parts[0])
     if first is None:
-        from runtime.cameras import require, rosbag
+        from mutualformer.runtime.cameras import require, rosbag
 
         require("rosbags", "ros", what=target)
         return rosbag.open_source(target, given)

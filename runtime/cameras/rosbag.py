@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
 
-from runtime import ros_messages as ros
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics, metres
-from runtime.cameras.pairing import Pairer
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.recording import ros_messages as ros
 
 IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
 COLOUR_ENCODINGS, DEPTH_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "8UC3"), ("16UC1", "mono16", "32FC1")

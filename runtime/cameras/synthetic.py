@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame, Intrinsics, metres
 
 SCALE = 0.001
 WALL_MM, NEAR_MM = 4000.0, 1200.0

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cameras import options as opts
-from runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics, metres
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.sinks import Result
+from mutualformer.runtime.streaming.sinks import Result
 
 QUALITY = 80
 # No wider than a page shows them; depth and infrared have the small tiles.

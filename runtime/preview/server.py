@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from aiohttp import web
 
-from runtime.cameras.base import Camera
-from runtime.console import describe
-from runtime.preview import access
-from runtime.preview.encode import Encoder
-from runtime.recorder import Recorder
-from runtime.sinks import Result
+from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.preview import access
+from mutualformer.runtime.preview.encode import Encoder
+from mutualformer.runtime.streaming.console import describe
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
 
 HERE = Path(__file__).parent
 BOUNDARY = "mutualformer-frame"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.locate import include_folders
+from mutualformer.plugins.compile.headers import include_folders
 
 
 @functools.lru_cache

@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import bundle
-from export.bundle_archive import write_archive
-from export.bundle_wheel import build_wheel, device_files
-from export.calibration import DEFAULT_METHOD
-from export.targets import TARGETS
-from runtime import engine_card, session
-from runtime.preprocess import prepare
+from mutualformer.export import bundle
+from mutualformer.export.device.archive import write_archive
+from mutualformer.export.device.wheel import build_wheel, device_files
+from mutualformer.export.engine.targets import TARGETS
+from mutualformer.export.precision.calibration import DEFAULT_METHOD
+from mutualformer.runtime import session
+from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.session import engine_card
+from mutualformer.train.checkpoint import read_card
+from mutualformer.train.data.spec import open_data
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
-from train.checkpoint import read_card
-from train.data.spec import open_data
 
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
@@ -136,8 +137,11 @@ def test_kernels_are_for_the_device_alone(unpacked: Path) -> None:
 def test_wheel_is_reproducible_and_torch_free() -> None:
     assert build_wheel() == build_wheel()
     names = device_files()
-    assert {"export/to_trt.py", "runtime/session.py", "runtime/preview/page.html", "plugins/library.py"} <= set(names)
-    assert not [name for name in names if name.startswith("train/") or name == "plugins/cda_gpu.py"]
+    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page.html", "plugins/library.py")
+    assert {f"mutualformer/{name}" for name in needed} <= set(names)
+    assert all(name.startswith("mutualformer/") for name in names)
+    heavy = ("mutualformer/train/", "mutualformer/plugins/kernels/pytorch.py")
+    assert not [name for name in names if name.startswith(heavy)]
 
 
 def test_engine_is_built_on_the_device(device: Path) -> None:
@@ -161,9 +165,9 @@ def test_session_runs_where_pytorch_is_not(device: Path, nano: ModelFiles, tmp_p
     program = f"""
 import importlib.util, sys
 import numpy as np
-from plugins import library
-from runtime import session
-for name in ("torch", "torchvision", "lightning", "timm", "triton", "onnx_graphsurgeon", "train"):
+from mutualformer.plugins import library
+from mutualformer.runtime import session
+for name in ("torch", "torchvision", "lightning", "timm", "triton", "onnx_graphsurgeon", "mutualformer.train"):
     assert importlib.util.find_spec(name) is None, name
 assert library.check(library.find())["architectures"] == [87]
 assert ".venv" in session.__file__, session.__file__

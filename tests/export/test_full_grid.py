@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from export import parity, to_trt
-from export.builder import BuildOptions
-from export.convert import convert, save_checked
-from export.to_onnx import contract_of, export_onnx
-from export.trace import example_inputs
-from runtime import engine_card
-from runtime.preprocess import prepare
-from train import checkpoint, registry
-from train.data.spec import open_data
+from mutualformer.export import parity, to_trt
+from mutualformer.export.engine.builder import BuildOptions
+from mutualformer.export.graph.trace import example_inputs
+from mutualformer.export.precision.convert import convert, save_checked
+from mutualformer.export.to_onnx import contract_of, export_onnx
+from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.session import engine_card
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.data.spec import open_data
 
 MODELS = ("sod-nano", "sod-r50", "reid-tiny", "reid-vit-b16")
 CALIBRATION = {"sod": "synthetic:16?seed=9", "reid": "synthetic:4?seed=9"}

@@ -11,15 +11,15 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from export import parity
-from export.budgets import Budget
-from export.compare import TensorComparison, violations
-from export.convert import convert, save_checked
-from export.half import camera_nodes
-from export.to_onnx import export_onnx
-from export.to_trt import read_onnx
+from mutualformer.export import parity
+from mutualformer.export.compare.budgets import Budget
+from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.precision.convert import convert, save_checked
+from mutualformer.export.precision.half import camera_nodes
+from mutualformer.export.to_onnx import export_onnx
+from mutualformer.export.to_trt import read_onnx
+from mutualformer.train import checkpoint
 from tests.conftest import ModelFiles
-from train import checkpoint
 
 DATA = ["synthetic:6?seed=3"]
 CALIBRATION = "synthetic:32?seed=9"

@@ -10,14 +10,15 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from export import to_onnx, trace
-from export.budgets import Budget
-from export.cda_function import is_cda
-from export.errors import ExportError
-from plugins.attributes import CdaAttributes
-from runtime.contract import Contract
+from mutualformer.export import to_onnx
+from mutualformer.export.compare.budgets import Budget
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph import trace
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.runtime.contract import Contract
+from mutualformer.train.checkpoint import load
 from tests.conftest import NANO_SIZE, ModelFiles
-from train.checkpoint import load
 
 
 def test_file_is_what_the_design_says(nano: ModelFiles) -> None:

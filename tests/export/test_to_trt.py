@@ -9,14 +9,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export import to_trt
-from export.builder import BuildOptions, build
-from export.cda_function import is_cda
-from export.errors import ExportError
-from plugins import library
-from runtime import engine_card, session
-from runtime.gpu import compute_capabilities
-from runtime.session import ModelFileError
+from mutualformer.export import to_trt
+from mutualformer.export.engine.builder import BuildOptions, build
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.plugins import library
+from mutualformer.runtime import session
+from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session import ModelFileError, engine_card
 from tests.conftest import ModelFiles
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")

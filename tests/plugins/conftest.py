@@ -15,7 +15,7 @@ def plugin_path() -> Path:
     """The built plugin, registered with TensorRT-RTX."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     support.built()
-    from plugins import library
+    from mutualformer.plugins import library
 
     return library.load("rtx")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plugins.attributes import CdaAttributes
-from plugins.interpreter import interpreting
-from plugins.tiles import variant_named
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.kernels.interpreted import interpreting
+from mutualformer.plugins.kernels.tiles import variant_named
 from tests.plugins.support import Buffer
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType

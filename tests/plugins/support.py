@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plugins import build
-from plugins.attributes import CdaAttributes
-from train.cda import cross_diffusion_attention
+from mutualformer.plugins import build
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.train.cda import cross_diffusion_attention
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZE = os.environ.get("MUTUALFORMER_TEST_SANITIZE", "")  # set by test_sanitizers.py, for a process of its own

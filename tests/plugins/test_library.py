@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from plugins import attributes, library
-from plugins.library import PluginError
+from mutualformer.plugins import attributes, library
+from mutualformer.plugins.library import PluginError
 from tests.plugins import support
 
 
@@ -126,8 +126,9 @@ def test_loading_uses_the_standard_library_only(plugin_path: Path) -> None:
     """The loader and its checks must work where neither torch nor triton is installed."""
     code = (
         "import sys\n"
-        "sys.modules.update(dict.fromkeys(['torch', 'triton', 'numpy', 'train', 'export', 'onnx']))\n"
-        "from plugins import library\n"
+        "foreign = ['torch', 'triton', 'numpy', 'mutualformer.train', 'mutualformer.export', 'onnx']\n"
+        "sys.modules.update(dict.fromkeys(foreign))\n"
+        "from mutualformer.plugins import library\n"
         "assert library.info()['ok'], library.info()\n"
         "assert 'tensorrt_rtx' not in sys.modules\n"
         "sys.modules.pop('numpy')\n"

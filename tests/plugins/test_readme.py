@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins import attributes as a
+from mutualformer.plugins import attributes as a
 from tests.plugins.support import ROOT
 
 README = ROOT / "plugins" / "README.md"

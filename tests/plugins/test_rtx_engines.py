@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins import attributes as a
+from mutualformer.plugins import attributes as a
 from tests.plugins.support import ROOT
 
 onnx = pytest.importorskip("onnx")
@@ -101,7 +101,7 @@ def test_other_shapes(heads: int, head_dim: int, tokens: int) -> None:
     ],
 )
 def test_what_the_kernels_do_not_serve_is_refused(heads: int, width: int, message: str, capfd: Any) -> None:
-    from plugins import library
+    from mutualformer.plugins import library
 
     _, engine, _ = build(model(a.CdaAttributes(heads), onnx.TensorProto.FLOAT, 100, width), 100, width)
     assert engine is None
@@ -114,7 +114,7 @@ def test_two_engines_and_a_library_unloaded_and_loaded_again() -> None:
     """In a process of its own, so that nothing else holds the library."""
     code = (
         "import onnx\n"
-        "from plugins import attributes as a, library\n"
+        "from mutualformer.plugins import attributes as a, library\n"
         "from tests.plugins.test_rtx_engines import build, model, trt\n"
         "def engine(heads, alpha):\n"
         "    node = a.CdaAttributes(heads, alpha)\n"

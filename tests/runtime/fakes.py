@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics
-from runtime.contract import Contract
-from runtime.preprocess import check
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.preprocess import check
 
 
 class FakeSession:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from runtime.contract import Contract, ContractError
+from mutualformer.runtime.contract import Contract, ContractError
 
 CONTRACT = Contract("sod", "sod-nano", (320, 320), labels=("salient",), opset=20, card={"data": "synthetic"})
 

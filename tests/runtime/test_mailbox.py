@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from runtime.mailbox import Mailbox
+from mutualformer.runtime.mailbox import Mailbox
 
 
 def test_one_slot_keeps_the_newest_and_counts_the_rest() -> None:

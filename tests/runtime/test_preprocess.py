@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.contract import Contract
-from runtime.preprocess import InputError, check, prepare, resize_depth, restore
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.preprocess import InputError, check, prepare, resize_depth, restore
 
 SOD = Contract("sod", "sod-nano", (32, 48))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from train.fit import FitConfig
-from train.recipes import Recipe
+from mutualformer.train.fit import FitConfig
+from mutualformer.train.fitting.recipes import Recipe
 
 DATA = {"sod": "synthetic:16?seed=7", "reid": "synthetic:4?seed=7"}
 HELD_OUT = {"sod": "synthetic:6?seed=8", "reid": "synthetic:4?seed=8"}

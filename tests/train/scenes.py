@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.data.synthetic import scene
+from mutualformer.train.data.scenes.scene import scene
 
 
 def write_rgbd(

@@ -10,11 +10,11 @@ import statistics
 import pytest
 import torch
 
+from mutualformer.train import ablation, checkpoint, registry
+from mutualformer.train.evaluation.tables import COLUMNS
+from mutualformer.train.fit import FitError
+from mutualformer.train.fusion import FUSIONS
 from tests.train.runs import HELD_OUT, tiny
-from train import ablation, checkpoint, registry
-from train.fit import FitError
-from train.fusion import FUSIONS
-from train.tables import COLUMNS
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.camera_input import FLAT_INVERSE_DEPTH, IMAGENET_MEAN, IMAGENET_STD, ColourInput, DepthInput
+from mutualformer.train.camera_input import FLAT_INVERSE_DEPTH, IMAGENET_MEAN, IMAGENET_STD, ColourInput, DepthInput
 
 
 def encode(depth, near=0.3, far=10.0):

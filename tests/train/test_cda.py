@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released
 from tests.train import numpy_reference
-from train.cda import cross_diffusion_attention, cross_diffusion_attention_released
 
 BY_HEAD = pytest.mark.parametrize("by_head", [False, True])
 SHAPES = [(1, 1, 4), (7, 3, 5), (7, 8, 64), (121, 8, 8), (121, 3, 16), (577, 1, 64), (577, 3, 8)]
@@ -44,7 +44,7 @@ def test_agrees_with_numpy(tokens, heads, head_dim):
 def test_every_variant_agrees_with_numpy_and_with_the_released_form(
     by_head, iterations, init, value_pairing, monkeypatch
 ):
-    monkeypatch.setattr("train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
+    monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = packed(33, 3, 6, batch=2, seed=iterations)
     options = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
     expected = numpy_reference.cda(r.numpy(), d.numpy(), 3, **options)
@@ -74,7 +74,7 @@ def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations):
 @pytest.mark.parametrize("iterations", [1, 2])
 @BY_HEAD
 def test_gradients(by_head, iterations, init, monkeypatch):
-    monkeypatch.setattr("train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
+    monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = (x.clone().requires_grad_() for x in packed(5, 2, 4))
     assert torch.autograd.gradcheck(
         lambda a, b: cross_diffusion_attention(a, b, 2, iterations=iterations, init=init), (r, d), fast_mode=True

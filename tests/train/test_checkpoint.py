@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
-from train import checkpoint, registry
-from train.checkpoint import CheckpointError
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.checkpoint import CheckpointError
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
-from runtime.contract import Contract
+from mutualformer.runtime.contract import Contract
+from mutualformer.train import checkpoint, evaluate, registry
+from mutualformer.train.data.item import DataError
+from mutualformer.train.data.spec import open_data
+from mutualformer.train.evaluation import corrupt
+from mutualformer.train.evaluation.reid import evaluate_reid, reid_metrics
+from mutualformer.train.evaluation.sod import sod_metrics
+from mutualformer.train.evaluation.tables import results_table
 from tests.conftest import ModelFiles
 from tests.train.runs import OVERRIDES
 from tests.train.scenes import write_rgbd
-from train import checkpoint, evaluate, registry
-from train.data import corrupt
-from train.data.item import DataError
-from train.data.spec import open_data
-from train.metrics import sod_metrics
-from train.reid_evaluation import evaluate_reid, reid_metrics
-from train.tables import results_table
 
 DATA = "synthetic:10?seed=21"
 
@@ -76,8 +76,8 @@ def test_standard_error_is_of_the_mean_over_images():
 
 @pytest.fixture(scope="module")
 def onnx_precisions(nano: ModelFiles, tmp_path_factory):
-    from export.convert import convert, save_checked
-    from export.to_trt import read_onnx
+    from mutualformer.export.precision.convert import convert, save_checked
+    from mutualformer.export.to_trt import read_onnx
 
     files = {"fp32": nano.onnx}
     for precision in ("fp16", "int8"):
@@ -98,7 +98,7 @@ def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
 
 def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
     """No GPU here: what matters is that the engine's session answers for it and nothing else differs."""
-    import runtime.session
+    from mutualformer.runtime import session
 
     contract = Contract("sod", "sod-nano", (32, 32))
 
@@ -110,7 +110,7 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
             return {"saliency": (rgb.mean(axis=3) / 255).astype(np.float32)}
 
     opened = []
-    monkeypatch.setattr(runtime.session, "load", lambda path: opened.append(path) or Stand())
+    monkeypatch.setattr(session, "load", lambda path: opened.append(path) or Stand())
     found = evaluate.evaluate(*evaluate.open_predictor(tmp_path / "model.engine"), DATA)
     assert [path.name for path in opened] == ["model.engine"]
     direct = evaluate.evaluate(contract, lambda inputs: (inputs["rgb"].mean(axis=3) / 255).astype(np.float32), DATA)
@@ -164,7 +164,7 @@ def test_standard_error_of_reid_is_over_identities():
 
 @pytest.fixture(scope="module")
 def reid_files(tmp_path_factory):
-    from export.to_onnx import export_onnx
+    from mutualformer.export.to_onnx import export_onnx
 
     folder = tmp_path_factory.mktemp("reid")
     torch.manual_seed(0)

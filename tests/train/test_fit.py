@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mutualformer.train import checkpoint, fit
+from mutualformer.train.fit import FitError
+from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting.recipes import recipe
 from tests.train.runs import DATA, HELD_OUT, tiny
-from train import checkpoint, fit, plan
-from train.fit import FitError
-from train.recipes import recipe
 
 
 def same(a, b):

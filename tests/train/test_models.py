@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from train import registry
-from train.backbone import PretrainedUnavailable, create_backbone
-from train.fusion import FUSIONS, create_fusion
-from train.mutualformer import CrossDiffusionAttention
+from mutualformer.train import registry
+from mutualformer.train.backbone import PretrainedUnavailable, create_backbone
+from mutualformer.train.fusion import FUSIONS, create_fusion
+from mutualformer.train.mutualformer import CrossDiffusionAttention
 
 
 def sod_input(batch=2, size=64):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from mutualformer.train.mutualformer import DropPath, MutualFormer
 from tests.train import numpy_reference
-from train.mutualformer import DropPath, MutualFormer
 
 
 def layer_norm(x, weight, bias):

@@ -25,8 +25,8 @@ def wait_for_the_kill(marker: Path) -> None:
 
 def arrange_pause(where: str, marker: Path) -> None:
     """Make the training stop where it is told to."""
-    import train.fit
-    from train.task import TrainingTask
+    import mutualformer.train.fit as fitting
+    from mutualformer.train.fitting.task import TrainingTask
 
     kind, _, number = where.partition(":")
     if kind == "step":
@@ -55,7 +55,7 @@ def arrange_pause(where: str, marker: Path) -> None:
 
         torch.save = cut_short
     elif kind == "finishing":
-        train.fit.checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
+        fitting.checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
     else:
         raise ValueError(where)
 
@@ -68,7 +68,7 @@ def main() -> None:
     if pause:
         config.out.mkdir(parents=True, exist_ok=True)
         arrange_pause(pause, config.out / "paused")
-    from train.fit import fit
+    from mutualformer.train.fit import fit
 
     fit(config)
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.item import DataError, Item
-from train.data.polarity import gather, spread_over
+from mutualformer.train.data.item import DataError, Item
+from mutualformer.train.data.polarity import gather, spread_over
 
 RGB_NAMES = ("rgb", "rgbs", "image", "images", "img", "imgs", "color", "colour", "left", "rgb_left")
 RGB_NAMES += ("train_images", "test_images")  # as DUT-RGBD ships

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from train.data.item import DataError
+from mutualformer.train.data.item import DataError
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
 # S-measure, maximum F, maximum E, MAE of the paper's network.
@@ -170,8 +170,8 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
 
 def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
     """Folders below ``root``, itself included, that hold a dataset of ``task``."""
-    from train.data.folder import is_rgbd
-    from train.data.reid_spec import is_reid
+    from mutualformer.train.data.folder import is_rgbd
+    from mutualformer.train.data.reid_folder import is_reid
 
     found = is_rgbd if task == "sod" else is_reid
     listed: list[Path] = []

@@ -1,0 +1,1 @@
+"""The operator measured against its alternatives: graphs, cda."""

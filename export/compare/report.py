@@ -1,0 +1,104 @@
+"""The parity report as one self-contained HTML page: tables, and the frames with both maps and their difference."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.files import write_bytes
+
+Image = NDArray[np.uint8]
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1120px;padding:0 1rem;color:#1c2128;background:#fff}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
+th,td{text-align:left;padding:.35rem .7rem;border-bottom:1px solid #d8dee4;vertical-align:top}
+th{font-weight:600;background:#f6f8fa}td.n{font-variant-numeric:tabular-nums}
+.ok{color:#1a7f37;font-weight:600}.bad{color:#b42318;font-weight:600}
+figure{margin:1rem 0}figure img{max-width:100%;border-radius:6px}figcaption{color:#57606a;font-size:.85rem}
+code{background:#f6f8fa;padding:.1rem .3rem;border-radius:4px;word-break:break-all}
+@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}th,code{background:#161b22}
+th,td{border-color:#30363d}.ok{color:#3fb950}.bad{color:#f85149}figcaption{color:#8d96a0}}
+"""
+
+
+def png(image: Image) -> bytes:
+    """(H, W, 3) RGB or (H, W) uint8 → PNG bytes."""
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", bgr)
+    if not done:
+        raise ValueError("OpenCV could not encode a PNG")
+    return bytes(data)
+
+
+def grey(unit: NDArray[Any]) -> Image:
+    """[0, 1] map → 8-bit RGB grey."""
+    levels = np.clip(np.nan_to_num(unit.astype(np.float32)) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=2)
+
+
+def resize_mask(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Binary mask (H, W) → (h, w), nearest neighbour."""
+    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def strip(images: list[Image], height: int = 220) -> Image:
+    """Pictures side by side, scaled to one height, white gaps between them."""
+    parts: list[Image] = []
+    for image in images:
+        width = max(1, round(image.shape[1] * height / image.shape[0]))
+        parts += [np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)]
+        parts += [np.full((height, 6, 3), 255, np.uint8)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return f'<td class="{"ok" if value else "bad"}">{"yes" if value else "no"}</td>'
+    if isinstance(value, float):
+        return f'<td class="n">{value:.6g}</td>'
+    return f"<td>{html.escape('–' if value is None else str(value))}</td>"
+
+
+def escape(text: str) -> str:
+    """Text as HTML."""
+    return html.escape(text)
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """HTML table; numbers are formatted, text is escaped."""
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in header)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def figure(image: Image, caption: str) -> str:
+    """Picture with a caption, embedded."""
+    data = base64.b64encode(png(image)).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def verdict(problems: list[str]) -> str:
+    """ "parity holds", or the list of what does not."""
+    if not problems:
+        return '<p class="ok">Parity holds: every budget is kept.</p>'
+    return '<p class="bad">Parity is violated: ' + html.escape("; ".join(problems)) + "</p>"
+
+
+def write_page(path: Path, title: str, sections: list[tuple[str, str]]) -> None:
+    """Write the page: (heading, HTML) sections under one title."""
+    body = "".join((f"<h2>{html.escape(heading)}</h2>" if heading else "") + content for heading, content in sections)
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1>{body}</body></html>\n"
+    )
+    write_bytes(path, page.encode())

@@ -1,0 +1,116 @@
+"""The outcome of one comparison, the same for every task, and the check that there is something to compare."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.export.compare.budgets import BUDGETS, Budget
+from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.errors import ExportError
+from mutualformer.runtime.session import Session
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Parity:
+    """Outcome of one comparison; ``problems`` empty = parity holds.
+
+    ``emulated``: the same candidate in the interpreter, every operator rounding to the graph's own type.
+    """
+
+    reference: dict[str, Any]
+    candidate: dict[str, Any]
+    precision: str
+    data: str
+    frames: int
+    tensor: dict[str, Any]
+    task: dict[str, Any]
+    budget: Budget
+    problems: list[str]
+    pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
+    pictures_title: str = ""
+    emulated: Parity | None = None
+
+    def add_emulated(self, emulated: Parity) -> None:
+        """Take in what the interpreter found; it has the same budget to keep."""
+        self.emulated = emulated
+        self.problems += [f"in true half precision: {problem}" for problem in emulated.problems]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``parity.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "holds": not self.problems,
+            "problems": self.problems,
+            "precision": self.precision,
+            "budget": self.budget.as_dict(),
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "data": self.data,
+            "frames": self.frames,
+            "tensor": self.tensor,
+            "task": self.task,
+            "emulated": self.emulated
+            and {
+                "backend": self.emulated.candidate["backend"],
+                "tensor": self.emulated.tensor,
+                "task": self.emulated.task,
+                "problems": self.emulated.problems,
+            },
+            "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
+        }
+
+
+def judge(
+    reference: Session,
+    candidate: Session,
+    tensors: TensorComparison,
+    scores: Sequence[Mapping[str, float]],
+    bounded: Mapping[str, tuple[str, float]],
+    frames: int,
+) -> Parity:
+    """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
+
+    ``bounded``: metric → (its name in :class:`mutualformer.export.compare.budgets.Budget`, factor to that name's unit).
+    """
+    tensor, precision = tensors.result(), candidate.contract.precision
+    task = {
+        key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
+        for key, value in scores[0].items()
+    }
+    budget = BUDGETS[candidate.contract.task][precision]
+    deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
+    return Parity(
+        reference=reference.describe(),
+        candidate=candidate.describe(),
+        precision=precision,
+        data="",
+        frames=frames,
+        tensor=tensor.as_dict(),
+        task=task,
+        budget=budget,
+        problems=violations(budget, tensor, deltas),
+    )
+
+
+def check_same_model(reference: Session, candidate: Session) -> None:
+    """Raise ExportError unless both files come from one checkpoint."""
+    for what in ("task", "model", "input_size", "weights_sha256"):
+        left, right = getattr(reference.contract, what), getattr(candidate.contract, what)
+        if left != right:
+            raise ExportError(
+                f"reference and candidate are not the same model: {what} is {_short(left)} and {_short(right)}; "
+                "export the candidate again from the reference checkpoint"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) > 40 else text

@@ -1,0 +1,84 @@
+"""The models of a bundle: one ONNX file and contract per precision, and the report on how each was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from mutualformer.export.engine.proof import heavy_node_types
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.precision.convert import convert
+from mutualformer.export.precision.half import ISLAND_OPS, answer_nodes, camera_nodes
+from mutualformer.export.to_trt import read_onnx
+from mutualformer.runtime.card import markdown
+from mutualformer.runtime.contract import PRECISIONS, Contract
+
+
+def wanted_precisions(contract: Contract, asked: Sequence[str], calibration: str | None) -> tuple[str, ...]:
+    """``asked`` in order, or all that can be made: FP32 and FP16 always, INT8 when there is calibration data.
+
+    Raises ExportError for what cannot be made from a file of this precision, or calibration data nothing would use.
+    """
+    everything = ("fp32", "fp16") + (("int8",) if calibration else ())
+    default = everything if contract.precision == "fp32" else (contract.precision,)
+    wanted = tuple(p for p in PRECISIONS if p in (asked or default))
+    if "int8" in wanted and contract.precision == "fp32" and not calibration:
+        raise ExportError("precision int8 needs --calibration DATA (a folder, a recording, or synthetic:N)")
+    if calibration and ("int8" not in wanted or contract.precision != "fp32"):
+        raise ExportError(f"--calibration {calibration} has no use: no int8 model is made from an fp32 file here")
+    return wanted
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _calibration(contract: Contract) -> dict[str, Any]:
+    """What the INT8 scales come from, as the conversion wrote it into the card."""
+    recorded = contract.card.get("calibration") or {}
+    return {key: recorded.get(key) for key in ("data", "method", "frames")}
+
+
+def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
+    """How one precision was made: scales, and which nodes compute in what. Node names are those of the graph."""
+    kinds = heavy_node_types(model)
+    names = {
+        kind: sorted(n for n, k in kinds.items() if k == dtype)
+        for kind, dtype in (("fp32", "Float"), ("fp16", "Half"), ("int8", "Int8"))
+    }
+    row: dict[str, Any] = {
+        "convolutions_products_and_cda": {kind: len(found) for kind, found in names.items()},
+        "cda": {node.name: kinds[node.name] for node in model.graph.node if is_cda(node)},
+    }
+    if contract.precision == "int8":
+        row["calibration"] = _calibration(contract)
+        row["kept_fp16"] = names["fp16"]
+    if contract.precision != "fp32":
+        islands = camera_nodes(model) | answer_nodes(model)
+        islands |= {node.name for node in model.graph.node if node.op_type in ISLAND_OPS}
+        row["kept_fp32"] = {"heavy": names["fp32"], "camera_norms_softmax_answer": len(islands)}
+    return row
+
+
+def models(source: Path, asked: Sequence[str], calibration: str | None) -> tuple[Contract, dict[str, bytes]]:
+    """The contract of ``source`` and the files ``models/…``. Raises ExportError, DataError, ContractError."""
+    model, contract = read_onnx(source)
+    files: dict[str, bytes] = {}
+    rows: dict[str, Any] = {}
+    for precision in wanted_precisions(contract, asked, calibration):
+        made, after = model, contract
+        if precision != contract.precision:
+            made, after = convert(model, contract, precision, calibration)
+        onnx.checker.check_model(made)
+        files[f"models/model.{precision}.onnx"] = made.SerializeToString(deterministic=True)
+        files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
+        rows[precision] = report(made, after)
+    # One page for all precisions; where the INT8 scales come from is in the card of that one.
+    files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}).encode()
+    files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})
+    return contract, files

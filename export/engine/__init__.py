@@ -1,0 +1,1 @@
+"""TensorRT engines: targets, builder, layer_list, proof."""

@@ -1,0 +1,128 @@
+"""ONNX → serialised TensorRT engine: the calls into TensorRT (classic 10.3 … 11 and RTX), and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import onnx
+
+from mutualformer.export.engine.layer_list import Layer, parse_layers
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda, strip_function
+from mutualformer.plugins import library
+from mutualformer.runtime.contract import Contract
+
+log = logging.getLogger("mutualformer")
+
+_NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine GPU memory usage")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets."""
+
+    flavor: str
+    profile: tuple[int, int, int] = (1, 1, 8)
+    workspace_mib: int = 0
+    capabilities: tuple[str, ...] = ()
+    timing_cache: bytes | None = None
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """The engine's bytes and what the builder says it made of the network."""
+
+    engine: bytes
+    layers: list[Layer]
+    network_plugins: int
+    version: str
+    timing_cache: bytes | None
+
+
+def make_logger(trt: ModuleType) -> Any:
+    """An ILogger that keeps everything and passes warnings and errors on, less what only says "no GPU here"."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            self.messages.append(message)
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                if not any(text in message for text in _NO_GPU):
+                    self.errors.append(message)
+            elif severity == trt.ILogger.WARNING:
+                log.debug("TensorRT: %s", message)
+
+    return Logger()
+
+
+def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: BuildOptions) -> BuildResult:
+    """Parse with our plugin, build, serialise. The plugin must be registered already (``library.load``).
+
+    Raises ExportError with TensorRT's own words when it refuses.
+    """
+    logger = make_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
+    if hasattr(trt.OnnxParserFlag, "ENABLE_PLUGIN_OVERRIDE"):
+        parser.set_flag(trt.OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE)
+    else:
+        strip_function(proto)
+    if not parser.parse(proto.SerializeToString()):
+        problems = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise ExportError(f"TensorRT cannot parse the graph: {'; '.join(problems) or 'no reason given'}")
+    plugins = [network.get_layer(i) for i in range(network.num_layers)]
+    plugin_count = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in plugins)
+    expected = sum(is_cda(node) for node in model.graph.node)
+    if plugin_count != expected:
+        raise ExportError(
+            f"the graph has {expected} CDA nodes but TensorRT's network has {plugin_count} plugin layers; "
+            "the model-local function was expanded instead of our plugin"
+        )
+    config = _config(trt, builder, contract, options)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        said = [message for message in (library.last_error(), *logger.errors) if message]
+        raise ExportError(f"TensorRT could not build the engine: {'; '.join(said) or 'no reason given'}")
+    cache = config.get_timing_cache() if options.timing_cache is not None else None
+    return BuildResult(
+        engine=bytes(serialized),
+        layers=parse_layers(logger.messages),
+        network_plugins=plugin_count,
+        version=str(trt.__version__),
+        timing_cache=bytes(cache.serialize()) if cache is not None else None,
+    )
+
+
+def _network_flags(trt: ModuleType) -> int:
+    """Strongly typed: precision is what the graph says. TensorRT 11 knows nothing else and may drop the flag."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _config(trt: ModuleType, builder: Any, contract: Contract, options: BuildOptions) -> Any:
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if options.timing_cache is not None:
+        config.set_timing_cache(config.create_timing_cache(options.timing_cache), False)
+    if options.flavor == "rtx" and options.capabilities:
+        config.num_compute_capabilities = len(options.capabilities)
+        for index, capability in enumerate(options.capabilities):
+            name = "SM" + capability.replace(".", "")
+            config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+    profile = builder.create_optimization_profile()
+    for spec in contract.inputs:
+        profile.set_shape(spec.name, *[(batch, *spec.shape[1:]) for batch in options.profile])
+    config.add_optimization_profile(profile)
+    return config

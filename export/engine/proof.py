@@ -1,0 +1,91 @@
+"""Did the engine get the precision that was asked for? The graph decides it, the builder's layer list proves it.
+
+Every convolution and matrix product of the graph is looked up in the engine by its node name, and the data types of
+the layer that now computes it are compared with those the ONNX graph has there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx
+
+from mutualformer.export.engine.layer_list import Layer
+from mutualformer.export.graph.cda_function import is_cda
+
+HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorProto.FLOAT16): "Half"}
+
+
+def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
+    """Name of every convolution, matrix product and CDA node → "Float", "Half" or "Int8" as the graph has it.
+
+    Int8 = its data input comes from a DequantizeLinear.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=False)
+    values = list(inferred.graph.value_info) + list(inferred.graph.input) + list(inferred.graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    result = {}
+    for node in model.graph.node:
+        if node.op_type not in HEAVY_OPS and not is_cda(node):
+            continue
+        if node.input[0] in dequantized and node.input[1] in dequantized:
+            result[node.name] = "Int8"
+        else:
+            result[node.name] = _TYPES.get(kinds.get(node.input[0], kinds.get(node.output[0], 0)), "unknown")
+    return result
+
+
+def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer]) -> list[str]:
+    """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = as asked."""
+    problems = []
+    counts = {kind: sum(1 for value in nodes.values() if value == kind) for kind in ("Float", "Half", "Int8")}
+    wanted = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}[requested]
+    if not counts[wanted]:
+        problems.append(f"the graph has no {wanted} convolution or matrix product (found {counts})")
+    if requested == "fp32" and (counts["Half"] or counts["Int8"]):
+        problems.append(f"fp32 was asked for, but the graph has {counts['Half']} Half and {counts['Int8']} Int8 nodes")
+    problems += _fallen_back(nodes, layers) if layers else []
+    if requested in ("fp16", "int8") and layers:
+        if not any(wanted in (*layer.inputs, *layer.outputs) for layer in layers):
+            problems.append(f"no engine layer reads or writes {wanted}")
+    return problems
+
+
+def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
+    """Half and Int8 nodes whose layer computes in something else, or that no layer accounts for."""
+    by_node = _layers_by_node(layers)
+    problems = []
+    for name, kind in nodes.items():
+        seen = {t for layer in by_node.get(name, ()) for t in (*layer.inputs, *layer.outputs)}
+        if kind in ("Half", "Int8") and name in by_node and kind not in seen:
+            problems.append(
+                f"node {name} is {kind} in the graph but {'/'.join(sorted(seen)) or 'untyped'} in the engine"
+            )
+    for kind in ("Half", "Int8"):
+        unnamed = [name for name, value in nodes.items() if value == kind and name not in by_node]
+        anonymous = [layer for layer in layers if not layer.onnx_nodes and kind in (*layer.inputs, *layer.outputs)]
+        if len(unnamed) > len(anonymous):
+            problems.append(
+                f"{len(unnamed)} {kind} nodes are named by no engine layer ({', '.join(unnamed[:3])}), and only "
+                f"{len(anonymous)} layers without a name of the graph compute in {kind}"
+            )
+    return problems
+
+
+def node_counts(nodes: dict[str, str], layers: list[Layer]) -> dict[str, int]:
+    """How many convolutions, products and CDA nodes the engine computes in each type, as its layers say by name;
+    "unnamed": those that no layer names, fused or folded under another name."""
+    by_node = _layers_by_node(layers)
+    counts = Counter(kind if name in by_node else "unnamed" for name, kind in nodes.items())
+    return {"unnamed": 0, **dict(sorted(counts.items()))}
+
+
+def _layers_by_node(layers: list[Layer]) -> dict[str, list[Layer]]:
+    by_node: dict[str, list[Layer]] = {}
+    for layer in layers:
+        for name in layer.onnx_nodes:
+            by_node.setdefault(name, []).append(layer)
+    return by_node

@@ -1,0 +1,1 @@
+"""The ONNX graph: trace, tidy, cda_function."""

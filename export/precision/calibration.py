@@ -1,0 +1,155 @@
+"""Activation ranges of a full-precision graph on calibration frames: one histogram per tensor, four ways to read it.
+
+minmax      the largest value ever seen: nothing is clipped, one outlier coarsens all the rest
+percentile  all but the largest 1e-5 of the values
+entropy     the clipping that changes the distribution least (Kullback-Leibler, as TensorRT's own calibrator did)
+mse         the clipping whose squared error, rounding and clipping together, is smallest
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mutualformer.export.errors import ExportError
+from mutualformer.runtime.progress import progress
+from mutualformer.runtime.session.onnxruntime import physical_threads
+
+MIN_FRAMES = 16
+PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outliers and leaves the object
+LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
+BINS = 8192
+_ENTROPY_BINS = 2048
+
+Feed = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Histogram:
+    """Counts of |x| in ``BINS`` equal bins up to ``top``; exact zeros, which any scale represents, are left out."""
+
+    largest: float = 0.0
+    top: float = 0.0
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Take values in; ``top`` doubles, and bins merge in pairs, until they fit."""
+        size = np.abs(values[values != 0].astype(np.float32))
+        if not size.size:
+            return
+        largest = float(size.max())
+        self.top = self.top or largest
+        while self.top < largest:
+            self.top *= 2
+            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, np.int64)])
+        index = np.minimum((size * (BINS / self.top)).astype(np.int64), BINS - 1)
+        self.counts += np.bincount(index, minlength=BINS)
+        self.largest = max(self.largest, largest)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        return np.asarray((np.arange(BINS) + 0.5) * (self.top / BINS), np.float64)
+
+
+def _minmax(histogram: Histogram) -> float:
+    return histogram.largest
+
+
+def _percentile(histogram: Histogram) -> float:
+    running = np.cumsum(histogram.counts)
+    index = int(np.searchsorted(running, PERCENTILE / 100 * running[-1]))
+    return min(float((index + 1) * histogram.top / BINS), histogram.largest)
+
+
+def _mse(histogram: Histogram) -> float:
+    """Of 100 limits between 1 % and all of the range, the one of least squared error."""
+    limits = histogram.largest * np.linspace(0.01, 1.0, 100)
+    centres, counts = histogram.centres, histogram.counts
+
+    def cost(limit: float) -> float:
+        step = limit / LEVELS
+        error = centres - step * np.minimum(np.round(centres / step), LEVELS)
+        return float(counts @ (error * error))
+
+    return float(min(limits, key=cost))
+
+
+def _entropy(histogram: Histogram) -> float:
+    """Of the limits at whole bins, the one where 128 levels diverge least from the distribution they stand for."""
+    counts = histogram.counts.reshape(_ENTROPY_BINS, -1).sum(axis=1).astype(np.float64)
+    last = int(np.nonzero(counts)[0][-1]) + 1
+    best, found = np.inf, last
+    for end in range(min(LEVELS + 1, last), last + 1, 8):
+        inside = counts[:end]
+        wanted = inside.copy()
+        wanted[-1] += counts[end:].sum()
+        level = np.arange(end) * (LEVELS + 1) // end
+        present = inside > 0
+        total = np.bincount(level, inside, LEVELS + 1)
+        share = total / np.maximum(np.bincount(level, present, LEVELS + 1), 1)
+        given = np.where(present, share[level], 0.0)
+        both = (wanted > 0) & (given > 0)
+        p, q = wanted[both] / wanted.sum(), given[both] / given.sum()
+        divergence = float((p * np.log(p / q)).sum())
+        if divergence < best:
+            best, found = divergence, end
+    return min(found * histogram.top / _ENTROPY_BINS, histogram.largest)
+
+
+METHODS: dict[str, Callable[[Histogram], float]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "entropy": _entropy,
+    "mse": _mse,
+}
+DEFAULT_METHOD = "mse"  # docs/quantization.md has the measurements
+
+
+def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str]) -> dict[str, Histogram]:
+    """Histograms of the values ``names`` over all ``feeds`` (graph inputs frame by frame).
+
+    Raises ExportError for fewer than 16 frames, for values that are not finite and for those that are always zero.
+    """
+    if len(feeds) < MIN_FRAMES:
+        raise ExportError(f"calibration has {len(feeds)} frames, expected at least {MIN_FRAMES}")
+    wanted = sorted(set(names))
+    histograms = {name: Histogram() for name in wanted}
+    session = _session_with_outputs(model, wanted)
+    for feed in progress(feeds, f"calibration ({len(feeds)} frames)"):
+        for name, values in zip(wanted, session.run(wanted, feed), strict=True):
+            if not np.isfinite(values).all():
+                raise ExportError(f"calibration: activation {name!r} holds {_strange(values)}, expected finite values")
+            histograms[name].add(values)
+    return histograms
+
+
+def limits(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
+    """Largest magnitude that each tensor's scale represents, by ``method``. A tensor that was always 0 gets 1."""
+    return {name: METHODS[method](h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
+
+
+def _strange(values: NDArray[Any]) -> str:
+    return "NaN" if np.isnan(values).any() else "infinity"
+
+
+def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.InferenceSession:
+    """``model`` with inner values as further outputs."""
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    present = {output.name for output in tapped.graph.output}
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = physical_threads()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory(prefix="mutualformer-calibration-") as folder:
+        path = Path(folder) / "tapped.onnx"
+        onnx.save(tapped, path)
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,132 @@
+"""FP32 graph → FP16 graph with FP32 islands, types written into the graph (strongly typed builders know no other way).
+
+Islands, each for what float16 cannot hold:
+
+* the camera's arithmetic, everything before the first convolution: bytes up to 255, metres, means over 10⁵ pixels;
+* LayerNormalization and Softmax: their sums of squares and exponentials are where published FP16 models lose accuracy;
+* the end of the graph (last Resize and Sigmoid, or the final normalisation): the answer itself;
+* whatever a keep-list names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from mutualformer.export.engine.proof import HEAVY_OPS
+from mutualformer.export.graph.cda_function import attach_function, is_cda, strip_function
+from mutualformer.export.graph.tidy import sort, tidy
+
+ISLAND_OPS = ("LayerNormalization", "Softmax")
+
+
+def _is_heavy(node: onnx.NodeProto) -> bool:
+    """Ends an FP32 island: what computes, and the Q/DQ pairs in front of it, which must stay next to it."""
+    return node.op_type in (*HEAVY_OPS, "QuantizeLinear", "DequantizeLinear") or is_cda(node)
+
+
+def camera_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that come before any convolution or matrix product."""
+    tainted: set[str] = set()  # values that a heavy node has had a part in
+    names = set()
+    for node in model.graph.node:
+        if _is_heavy(node) or any(name in tainted for name in node.input):
+            tainted.update(node.output)
+        else:
+            names.add(node.name)
+    return names
+
+
+def answer_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes after the last convolution or matrix product on the way to an output, which serve nothing
+    else: a normalisation whose result is also read by further layers belongs to those."""
+    answers = {output.name for output in model.graph.output}
+    elsewhere: set[str] = set()  # values that a node outside the tail reads
+    names = set()
+    for node in reversed(model.graph.node):
+        if answers.intersection(node.output) and not elsewhere.intersection(node.output) and not _is_heavy(node):
+            names.add(node.name)
+            answers.update(node.input)
+        else:
+            elsewhere.update(node.input)
+    return names
+
+
+def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto:
+    """Convert all but the islands. ``keep``: names of further nodes that stay FP32; ValueError on an unknown one.
+
+    Inputs and outputs keep their types. CDA nodes become FP16: the kernels accumulate in FP32 themselves.
+    """
+    check_keep(model, keep)
+    converted = convert_float_to_float16(
+        typed_without_function(model),
+        keep_io_types=True,
+        disable_shape_infer=True,
+        op_block_list=list(ISLAND_OPS),
+        node_block_list=sorted(camera_nodes(model) | answer_nodes(model) | set(keep)),
+    )
+    return finish(converted, model)
+
+
+def check_keep(model: onnx.ModelProto, keep: Iterable[str]) -> None:
+    """Raise ValueError when a keep-list names something that is no node of the graph."""
+    unknown = sorted(set(keep) - {node.name for node in model.graph.node})
+    if unknown:
+        raise ValueError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
+
+
+def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for rewriters: the type of every value written down, as inference through the CDA function found it,
+    and that function gone, which they would not understand."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    strip_function(bare)
+    del bare.graph.value_info[:]
+    bare.graph.value_info.extend(inferred.graph.value_info)
+    return bare
+
+
+def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
+    """Sort, fold and check a rewritten graph; metadata and the CDA function come from ``original``'s."""
+    _drop_round_trips(sort(converted))
+    done = tidy(converted)
+    attach_function(done)
+    del done.metadata_props[:]
+    done.metadata_props.extend(original.metadata_props)
+    done.doc_string = original.doc_string
+    onnx.checker.check_model(done, full_check=True)
+    return done
+
+
+def _drop_round_trips(model: onnx.ModelProto) -> None:
+    """Remove FP32 → FP16 → FP32 between neighbours of one island, which the converter casts one by one.
+
+    A runtime need not see that it may skip them, and a strongly typed builder must not: metres, and the means over
+    10⁵ pixels, would be rounded to 11 bits after every step.
+    """
+    graph = model.graph
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]  # some still tell the types before conversion
+    inferred = onnx.shape_inference.infer_shapes(bare).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *graph.input)}
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    same = {}
+    for name, cast in casts.items():
+        inner = casts.get(cast.input[0])
+        if inner is not None and _target(cast) == onnx.TensorProto.FLOAT and _target(inner) == onnx.TensorProto.FLOAT16:
+            if kinds.get(inner.input[0]) == onnx.TensorProto.FLOAT:
+                same[name] = inner.input[0]
+    answers = {output.name for output in graph.output}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.output[0] in answers and node.output[0] in same:
+            node.CopyFrom(onnx.helper.make_node("Identity", [same[node.output[0]]], list(node.output), node.name))
+        else:
+            node.input[:] = [same.get(name, name) for name in node.input]
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(int(a.i) for a in cast.attribute if a.name == "to")

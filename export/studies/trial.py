@@ -1,0 +1,131 @@
+"""Many variants of one graph judged on the same frames: reference outputs computed once, variants held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mutualformer.export.compare import report
+from mutualformer.export.compare.tensors import TensorComparison, TensorDifference
+from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.calibration import Feed
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.session.onnxruntime import physical_threads
+from mutualformer.train.data.spec import open_data
+
+Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``tensor``: outputs against those of the reference graph; ``change``: task metrics, variant − reference."""
+
+    tensor: TensorDifference
+    change: dict[str, float]
+
+    @property
+    def noise(self) -> float:
+        """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
+        return 0.0 if self.tensor.snr_db is None else 10 ** (-self.tensor.snr_db / 10)
+
+    def as_row(self) -> dict[str, float | None]:
+        """For tables: mean_abs, max_abs, snr_db and one ``delta_…`` per metric."""
+        return {
+            "mean_abs": self.tensor.mean_abs,
+            "max_abs": self.tensor.max_abs,
+            "snr_db": self.tensor.snr_db,
+            **{f"delta_{key}": value for key, value in self.change.items()},
+        }
+
+
+class Trial:
+    """Frames with the outputs of ``model``, the FP32 graph, on them; ``answers`` holds those."""
+
+    def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed]) -> None:
+        if not feeds:
+            raise ExportError("the data holds no frame to judge on")
+        self.feeds, self._output = feeds, contract.outputs[0].name
+        self.answers = self.outputs(model)
+        self._score: Score | None = None
+        self.reference: dict[str, float] = {}
+
+    def score_with(self, score: Score) -> None:
+        """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
+        self._score, self.reference = score, score(self.answers)
+
+    def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
+        """The answer to every frame, without the batch axis.
+
+        Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
+        those round between layers where an engine's do not.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = physical_threads()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
+
+    def judge(self, model: onnx.ModelProto) -> Outcome:
+        """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
+        found, tensors = self.outputs(model), TensorComparison()
+        for reference, candidate in zip(self.answers, found, strict=True):
+            tensors.add(reference, candidate)
+        difference = tensors.result()
+        if not difference.finite:
+            raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
+        scores = self._score(found) if self._score else {}
+        return Outcome(difference, {key: scores[key] - value for key, value in self.reference.items()})
+
+
+def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:
+    """``frames`` frames of DATA, evenly picked; retrieval takes all there are. Raises DataError, ExportError.
+
+    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
+    """
+    if contract.task == "reid":
+        return _reid_trial(model, contract, data)
+    items = []
+    parts = [open_data(source, "sod", contract.input_size) for source in data]
+    places = [(part, index) for part in parts for index in range(len(part))]
+    for place in np.unique(np.linspace(0, len(places) - 1, min(frames, len(places))).round().astype(int)):
+        part, index = places[place]
+        items.append(part[index])
+    trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
+    masks = [
+        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
+        for item, answer in zip(items, trial.answers, strict=True)
+    ]
+    trial.score_with(lambda maps: _sod_scores(maps, masks))
+    return trial
+
+
+def _sod_scores(maps: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+    from mutualformer.train.evaluation.sod import sod_metrics
+
+    found = sod_metrics(zip(maps, masks, strict=True))
+    return {key: float(found[key]) for key in ("mae", "s_measure")}
+
+
+def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str]) -> Trial:
+    from mutualformer.train.evaluation.reid import reid_metrics
+
+    if len(data) != 1:
+        raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
+    opened: Any = open_data(data[0], "reid", contract.input_size)
+    items = [opened[index] for index in range(len(opened))]
+    labels = (opened.identities, opened.cameras, opened.query, opened.gallery)
+
+    def score(features: Sequence[NDArray[Any]]) -> dict[str, float]:
+        return {"map": float(reid_metrics(np.stack(features), *labels)["map"])}
+
+    trial = Trial(model, contract, [prepare(contract, item.rgb, item.nir) for item in items])
+    trial.score_with(score)
+    return trial

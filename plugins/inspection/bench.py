@@ -1,0 +1,127 @@
+"""``mutualformer bench kernels``: what the compiled CDA kernels are made of, and their roofline. No GPU needed.
+
+Reads the cubins that the built plugin embeds and writes ``kernels.json`` and ``kernels.png``. Everything is computed
+from the machine code and the loop structure; nothing is measured, and both files say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mutualformer.plugins.attributes import PLUGIN_VERSION
+from mutualformer.plugins.inspection.cubins import Report, inspect_all
+from mutualformer.plugins.inspection.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds
+from mutualformer.plugins.kernels.tiles import variant_for
+from mutualformer.plugins.library import PluginError, find, sha256
+
+NOTE = "computed from machine code and loop structure, not measured"
+
+
+def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: str) -> dict[str, Any]:
+    """Both launches of the default path of one workload on one device; times in microseconds."""
+    row: dict[str, Any] = {"device": device.name, "workload": work.name, "dtype": dtype, "note": NOTE}
+    total = 0.0
+    for kernel in ("cda_rows", "cda_columns"):
+        name = variant_for(kernel, dtype, work.head_dim).name
+        report = next(r for r in reports if (r.name, r.arch) == (name, device.arch))
+        launch = cost(report, work)
+        seconds = roofline_seconds(launch, device, dtype)
+        total += seconds
+        row[kernel] = {**asdict(launch), "intensity": launch.intensity, "roofline_us": 1e6 * seconds}
+    row["roofline_us"] = 1e6 * total
+    return row
+
+
+def collect(reports: Sequence[Report]) -> dict[str, Any]:
+    """The JSON document."""
+    present = {r.arch for r in reports}
+    return {
+        "note": NOTE,
+        "plugin_version": PLUGIN_VERSION,
+        "plugin_sha256": sha256(find()),
+        "devices": [asdict(d) for d in DEVICES],
+        "workloads": [asdict(w) for w in WORKLOADS],
+        "kernels": [{**asdict(r), "tensor_core_per_tile": r.tensor_core_per_tile, "spills": r.spills} for r in reports],
+        "roofline": [
+            estimate(reports, device, work, dtype)
+            for device in DEVICES
+            if device.arch in present
+            for work in WORKLOADS
+            for dtype in ("fp16", "fp32")
+        ],
+    }
+
+
+def draw(document: dict[str, Any], path: Path) -> None:
+    """Registers and occupancy per architecture, and the roofline time per device, as one picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kernels = [k for k in document["kernels"] if k["unit"] == 8]
+    columns = sorted({k["arch"] for k in kernels})
+    lines = sorted({(k["dtype"], k["kernel"], k["block_d"]) for k in kernels})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(17, 7), width_ratios=(1.25, 1))
+    table = [[0.0] * len(columns) for _ in lines]
+    for k in kernels:
+        i, j = lines.index((k["dtype"], k["kernel"], k["block_d"])), columns.index(k["arch"])
+        table[i][j] = k["occupancy"]
+        text = f"{k['registers']} r, {k['blocks']} b" + ("\nspills" if k["spills"] else "")
+        left.text(j, i, text, ha="center", va="center", fontsize=8, color="black")
+    picture = left.imshow(table, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
+    left.set_xticks(range(len(columns)), [f"sm_{c}" for c in columns])
+    left.set_yticks(range(len(lines)), [f"{t} {k.removeprefix('cda_')} d{d}" for t, k, d in lines])
+    left.set_title("registers per thread (r), blocks per multiprocessor (b)")
+    figure.colorbar(picture, ax=left, label="theoretical occupancy")
+
+    rows = [r for r in document["roofline"] if r["dtype"] == "fp16"]
+    works = [w["name"] for w in document["workloads"]]
+    devices = [d["name"] for d in document["devices"] if any(r["device"] == d["name"] for r in rows)]
+    height = 0.8 / max(len(works), 1)
+    for n, work in enumerate(works):
+        times = [next(r["roofline_us"] for r in rows if (r["device"], r["workload"]) == (d, work)) for d in devices]
+        right.barh([i + n * height for i in range(len(devices))], times, height, label=work)
+    right.set_yticks([i + 0.4 - height / 2 for i in range(len(devices))], devices)
+    right.invert_yaxis()
+    right.set_xscale("log")
+    right.set_xlabel("roofline time of one CDA, FP16, microseconds (launch overhead not included)")
+    right.set_title("lower bound on published devices")
+    right.legend()
+    figure.suptitle(f"CrossDiffusionAttention kernels: {document['note']}")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write kernels.json and kernels.png."""
+    parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json and kernels.png")
+    args = parser.parse_args(argv)
+    try:
+        print("reading the cubins (about a minute the first time)", file=sys.stderr, flush=True)
+        document = collect(inspect_all())
+    except (PluginError, RuntimeError) as error:
+        print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
+        return 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "kernels.json").write_text(json.dumps(document, indent=1) + "\n")
+    draw(document, args.out / "kernels.png")
+    spilling = [f"{k['name']} sm_{k['arch']}" for k in document["kernels"] if k["spills"]]
+    print(f"{len(document['kernels'])} kernels, {len(spilling)} with spills ({NOTE})")
+    for row in document["roofline"]:
+        if row["dtype"] == "fp16":
+            print(f"  {row['device']:<22} {row['workload']:<20} {row['roofline_us']:10.2f} µs at the roofline")
+    print(args.out / "kernels.json", args.out / "kernels.png", sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The CDA kernels in Triton's interpreter: the same source on CPU memory, without setting TRITON_INTERPRET.
+
+Triton decides between compiling and interpreting when a function is decorated, its own library included. So this
+loads a second copy of plugins/kernels/cda.py as interpreted functions, and while one of them runs lends Triton's
+library interpreted functions too. Order of imports does not matter, and compiling in the same process still works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+
+_lock = threading.RLock()  # the interpreter patches Triton's modules while it runs: one launch at a time
+
+
+@functools.lru_cache(maxsize=1)
+def kernels() -> ModuleType:
+    """A copy of mutualformer.plugins.kernels.cda whose kernels run in the interpreter (inside :func:`interpreting`)."""
+    import triton.experimental.gluon  # noqa: F401  (must see the compiled library once, at its first import)
+
+    spec = importlib.util.find_spec("mutualformer.plugins.kernels.cda")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if before is None:
+            del os.environ["TRITON_INTERPRET"]
+        else:
+            os.environ["TRITON_INTERPRET"] = before
+    return module
+
+
+@contextlib.contextmanager
+def interpreting() -> Iterator[ModuleType]:
+    """Context in which the kernels of the yielded module may be launched on CPU tensors."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+    from triton.runtime.jit import JITFunction
+
+    def call(self: interpreter.InterpretedFunction, *args: object, **kwargs: object) -> object:
+        return self.rewrite()(*args, **kwargs)
+
+    with _lock:
+        module = kernels()
+        modules = (tl, tl.standard)
+        saved = [(m, name, f) for m in modules for name, f in list(vars(m).items()) if isinstance(f, JITFunction)]
+        interpreted = {id(f): interpreter.InterpretedFunction(f.fn) for _, _, f in saved}
+        # Triton patches its language again for every call of a helper, which takes half of the time, and never
+        # takes that back. Patch the helpers' modules once here, and restore them.
+        slow_call = interpreter.InterpretedFunction.__call__
+        scope = interpreter._patch_lang(tl.standard.zeros.fn)
+        interpreter.InterpretedFunction.__call__ = call
+        for m, name, f in saved:
+            setattr(m, name, interpreted[id(f)])
+        try:
+            yield module
+        finally:
+            for m, name, f in saved:
+                setattr(m, name, f)
+            interpreter.InterpretedFunction.__call__ = slow_call
+            scope.restore()

@@ -1,0 +1,117 @@
+"""``mutualformer bench model``: latency of model files in turns, as a table and JSON.
+
+Any ONNX file can stand beside ours, so that a network one would otherwise take is measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import PREFIX
+from mutualformer.runtime.files import sha256, write_json
+from mutualformer.runtime.measure import conditions, interleaved_ms, summary
+from mutualformer.runtime.session import ModelFileError, Session, existing_file, load
+from mutualformer.runtime.session.onnxruntime import open_graph, session_options
+
+Call = Callable[[], object]
+_RANDOM = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def frame(session: Session, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """A seeded random frame of the model's own input shapes, batch 1."""
+    random = np.random.default_rng(seed)
+    made: dict[str, np.ndarray[Any, Any]] = {}
+    for spec in session.contract.inputs:
+        shape = (1, *spec.shape[1:])
+        if spec.dtype == "uint8":
+            made[spec.name] = random.integers(0, 256, shape, np.uint8)
+        else:
+            made[spec.name] = random.uniform(0.5, 5.0, shape).astype(np.float32)
+    return made
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file carries our metadata; an engine always does, in the card beside it."""
+    if path.suffix != ".onnx":
+        return True
+    existing_file(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own decoding error, which onnx does not wrap
+        raise ModelFileError(f"{path}: not an ONNX file ({type(error).__name__})") from error
+    return any(prop.key.startswith(PREFIX) for prop in model.metadata_props)
+
+
+def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
+    """Somebody else's ONNX file on the CPU, as our sessions run: seeded random inputs, free dimensions 1."""
+    options = session_options()
+    session = open_graph(path, options, ["CPUExecutionProvider"])
+    random = np.random.default_rng(seed)
+    feed: dict[str, Any] = {}
+    for node in session.get_inputs():
+        if node.type not in _RANDOM:
+            raise ModelFileError(f"{path}: input {node.name!r} is {node.type}, expected one of {', '.join(_RANDOM)}")
+        shape = [n if isinstance(n, int) else 1 for n in node.shape]
+        kind = _RANDOM[node.type]
+        feed[node.name] = (
+            random.integers(0, 256, shape, np.uint8) if kind is np.uint8 else random.random(shape).astype(kind)
+        )
+    about = {
+        "file": path.name,
+        "sha256": sha256(path),
+        "backend": f"onnxruntime {ort.__version__}",
+        "device": "cpu",
+        "threads": options.intra_op_num_threads,
+        "precision": "as given",
+        "model": "not ours",
+    }
+    return about, lambda: session.run(None, feed)
+
+
+def contender(path: Path, device: str = "auto") -> tuple[dict[str, Any], Call]:
+    """What is known of a file, and one call of it."""
+    if not is_ours(path):
+        return foreign(path)
+    session = load(path, device)
+    inputs = frame(session)
+    return {**session.describe(), "model": session.contract.model}, lambda: session.run(**inputs)
+
+
+def measure(files: Sequence[Path], rounds: int, device: str = "auto") -> dict[str, Any]:
+    """Load every file, run them in turns; rows of what is known plus p20/p50/p80 and the ratio to the first file."""
+    opened = [contender(path, device) for path in files]
+    times = interleaved_ms({str(index): call for index, (_, call) in enumerate(opened)}, rounds)
+    rows = [{**about, **summary(times[str(index)])} for index, (about, _) in enumerate(opened)]
+    for row in rows:
+        row["ratio_to_first"] = row["p50_ms"] / rows[0]["p50_ms"]
+    return {"conditions": conditions(onnxruntime=ort.__version__), "rows": rows}
+
+
+def command(args: argparse.Namespace) -> int:
+    result = measure(args.model, args.rounds, args.device)
+    write_json(args.out / "model.json", result)
+    print(f"{result['conditions']['processor']}, {result['conditions']['cores']} cores, median of {args.rounds}")
+    for row in result["rows"]:
+        where = f"{row['backend']}, {row['device']}, {row.get('threads', '–')} threads"
+        print(f"{row['file']:<28} {row['precision']:<8} {row['p50_ms']:8.1f} ms  ×{row['ratio_to_first']:.2f}  {where}")
+    print(args.out / "model.json")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
+    arguments.add_argument(
+        "--model", type=Path, action="append", required=True, help=".onnx (anybody's) or .engine; repeatable"
+    )
+    arguments.add_argument("--out", type=Path, default=Path("out/bench"))
+    arguments.add_argument("--rounds", type=int, default=50)
+    arguments.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return run_verb(arguments, command, argv)

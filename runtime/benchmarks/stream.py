@@ -1,0 +1,249 @@
+"""What streaming itself costs per frame, apart from the model: ``mutualformer bench stream --out DIR``.
+
+Frames of a camera are made beforehand and replayed at the camera's rate, so that neither drawing a scene nor the
+model's arithmetic is counted; the stand-in model waits. Two numbers per configuration: latency, what a frame's answer
+comes later because of us (total − model), and work, the processor time of all our threads together.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root stands in for this folder on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import argparse
+import contextlib
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.cameras.base import BaseCamera, Frame
+from mutualformer.runtime.cameras.synthetic import SCALE, Options, SyntheticCamera
+from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.streaming.pipeline import Pipeline
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import SinkRunner
+from mutualformer.runtime.streaming.telemetry import summary_ms
+
+CONFIGURATIONS = ("bare", "preview", "record", "preview+record")
+MODEL_SECONDS = 0.010
+LIMIT_MS = 6.0
+WARM_UP = 15
+
+VIEWER = """
+import sys, threading, urllib.request
+def read(path):
+    with urllib.request.urlopen(sys.argv[1] + path) as answer:
+        while answer.read1(1 << 16):
+            pass
+threading.Thread(target=read, args=("events",), daemon=True).start()
+try:
+    read("frames")
+except OSError:
+    pass
+"""
+
+
+class ReplayCamera(BaseCamera):
+    """A live camera of ``fps`` whose frames were drawn beforehand; each read copies the pixels, as a driver does."""
+
+    def __init__(self, size: str, fps: float, frames: int) -> None:
+        scene = SyntheticCamera(Options(fps=0, size=size))
+        super().__init__(f"replay {size}", live=True, intrinsics=scene.intrinsics, depth_scale=SCALE)
+        self._made = [scene.frame_at(index) for index in range(16)]
+        self._units = [np.rint(frame.depth / SCALE).astype(np.uint16) for frame in self._made]
+        self._period, self._left, self._index = 1.0 / fps, frames, 0
+        self._due = time.monotonic()
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        if self._index >= self._left:
+            return None
+        self._due += self._period
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        began = time.perf_counter()
+        which = self._index % len(self._made)
+        depth = np.multiply(self._units[which], np.float32(SCALE), dtype=np.float32)
+        stamp = self._index * self._period
+        frame = Frame(self._made[which].rgb.copy(), depth, stamp, stamp, self._index)
+        self._index += 1
+        self.busy_s = time.perf_counter() - began
+        return frame
+
+
+class WaitingModel:
+    """Takes :data:`MODEL_SECONDS` and no processor time, like a GPU; answers with a blob."""
+
+    def __init__(self, size: tuple[int, int] = (320, 320)) -> None:
+        self.contract = Contract(task="sod", model="stand-in", input_size=size)
+        y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
+        self._map = np.exp(-4 * (x * x + y * y)).astype(np.float32)[None]
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        time.sleep(MODEL_SECONDS)
+        return {"saliency": self._map}
+
+
+@contextlib.contextmanager
+def viewer(url: str) -> Iterator[None]:
+    """A visitor in a process of its own, so that its work is not ours."""
+    process = subprocess.Popen([sys.executable, "-c", VIEWER, url])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def measure(configuration: str, frames: int, size: str, fps: float, folder: Path) -> dict[str, Any]:
+    """One run; latency in ms as p50/p95/p99, work in ms per frame, what the sinks delivered and dropped."""
+    pipeline = Pipeline(lambda: ReplayCamera(size, fps, frames), WaitingModel())
+    overhead: list[float] = []
+    stages: dict[str, list[float]] = {}
+    with contextlib.ExitStack() as stack:
+        if "record" in configuration:
+            pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
+        if "preview" in configuration:
+            page = stack.enter_context(Preview("127.0.0.1:0", None, pipeline.snapshot))
+            pipeline.sinks.append(SinkRunner(page, latest=True))
+            stack.enter_context(viewer(page.url))
+            time.sleep(0.5)
+        cpu = started = 0.0
+        for result in pipeline.results():
+            if result.number == WARM_UP:
+                cpu, started = time.process_time(), time.monotonic()
+            elif result.number > WARM_UP:
+                overhead.append(result.stages["total"] - result.stages["infer"])
+                for stage, seconds in result.stages.items():
+                    stages.setdefault(stage, []).append(seconds)
+        work = (time.process_time() - cpu) / max(1, len(overhead))
+        rate = len(overhead) / (time.monotonic() - started)
+        summary = pipeline.snapshot(whole=True)
+    return {
+        "configuration": configuration,
+        "latency_ms": summary_ms(overhead),
+        "stages_ms": {stage: summary_ms(values) for stage, values in stages.items()},
+        "work_ms_per_frame": round(1e3 * work, 2),
+        "fps": round(rate, 2),
+        "frames": len(overhead),
+        "dropped": summary["dropped"],
+        "sinks": {name: [sink["delivered"], sink["dropped"]] for name, sink in summary["sinks"].items()},
+    }
+
+
+def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str, Any]:
+    """All configurations; the report says on what and with which versions."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-stream-") as folder:
+        for configuration in CONFIGURATIONS:
+            rows.append(measure(configuration, frames, size, fps, Path(folder) / configuration))
+    return {
+        "bench": "stream",
+        "size": size,
+        "camera_fps": fps,
+        "model_ms": 1e3 * MODEL_SECONDS,
+        "limit_ms": LIMIT_MS,
+        "rows": rows,
+        "machine": platform.machine(),
+        "processor": processor(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def table(report: dict[str, Any]) -> str:
+    """For people."""
+    lines = [
+        f"{report['size']} at {report['camera_fps']:g} fps, model {report['model_ms']:g} ms; {report['processor']}",
+        f"{'configuration':<16}{'latency p50':>13}{'p95':>8}{'work/frame':>12}{'fps':>8}{'dropped':>9}",
+    ]
+    for row in report["rows"]:
+        late = row["latency_ms"]
+        lines.append(
+            f"{row['configuration']:<16}{late['p50']:>10.2f} ms{late['p95']:>8.2f}{row['work_ms_per_frame']:>9.2f} ms"
+            f"{row['fps']:>8.1f}{row['dropped']:>9}"
+        )
+    return "\n".join(lines)
+
+
+def plot(report: dict[str, Any]) -> bytes:
+    """Bars per configuration: where the latency goes, and the work. PNG."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 3.4))
+    bottom = np.zeros(len(report["rows"]))
+    names = [row["configuration"] for row in report["rows"]]
+    where = np.arange(len(names))
+    for stage in ("capture", "wait", "pre", "post"):
+        values = np.array([row["stages_ms"][stage]["p50"] for row in report["rows"]])
+        axes.bar(where - 0.2, values, 0.38, bottom=bottom, label=f"{stage} (latency)")
+        bottom += values
+    axes.bar(
+        where + 0.2, [row["work_ms_per_frame"] for row in report["rows"]], 0.38, color="0.6", label="work, all threads"
+    )
+    axes.axhline(report["limit_ms"], color="tab:red", linewidth=1, linestyle="--", label=f"{report['limit_ms']:g} ms")
+    axes.set_xticks(where, names)
+    axes.set_ylabel("ms per frame, median")
+    axes.set_title(f"Streaming apart from the model, {report['size']}, {report['processor']}", fontsize=9)
+    axes.legend(fontsize=8)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=130, bbox_inches="tight")
+    pyplot.close(figure)
+    return out.getvalue()
+
+
+def _command(args: argparse.Namespace) -> int:
+    cv2.setNumThreads(1)  # as the stream verb does
+    report = run(args.frames, args.size, args.fps)
+    print(table(report))
+    if args.out is not None:
+        write_json(args.out / "stream.json", report)
+        try:
+            write_bytes(args.out / "stream.png", plot(report))
+        except ImportError:
+            print("no plot: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+        print(f"written: {args.out}/stream.json", file=sys.stderr)
+    slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
+    if slowest > LIMIT_MS:
+        print(f"bench stream: {slowest:.1f} ms p50 apart from the model, more than {LIMIT_MS:g} ms", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json and stream.png here")
+    parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
+    parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
+    parser.add_argument("--fps", type=float, default=30.0, help="of the camera (default: 30)")
+    return run_verb(parser, _command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""``X.engine.json``: what an engine is, where it runs, and the hashes that must match before it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.contract import Contract, ContractError
+from mutualformer.runtime.files import sha256, write_json
+from mutualformer.runtime.session import ModelFileError, existing_file
+
+SCHEMA_VERSION = 2
+SEAL = "card_sha256"
+
+
+@dataclass(frozen=True)
+class EngineCard:
+    """Everything the builder knew.
+
+    ``profile``: (min, opt, max) batch. ``targets``: compute capabilities the engine was built for, e.g. "8.6+";
+    ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
+    what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
+    ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
+    in, "unnamed" those that no layer names. ``layers``: that list. ``rebuild``: the command that makes this engine
+    again.
+    """
+
+    contract: Contract
+    flavor: str
+    builder_version: str
+    onnx_sha256: str
+    plugin_sha256: str
+    engine_sha256: str
+    requested_precision: str
+    actual_precision: dict[str, int]
+    profile: tuple[int, int, int]
+    cda_nodes: int
+    plugin_layers: int
+    targets: tuple[str, ...]
+    built_on: str
+    rebuild: str
+    layers: tuple[dict[str, Any], ...] = ()
+    heavy_nodes: dict[str, int] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def write_to(self, path: Path) -> None:
+        """Write the card as JSON to ``path`` (see :func:`card_path`), sealed with a hash of what it says."""
+        data = json.loads(json.dumps({**asdict(self), "contract": self.contract.to_json()}))
+        write_json(path, {**data, SEAL: _seal(data)})
+
+
+def _seal(data: Mapping[str, Any]) -> str:
+    """sha256 of the card's content, however it is laid out; a profile or a depth range altered by one bit shows."""
+    said = {key: value for key, value in data.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def card_path(engine: Path) -> Path:
+    """X.engine → X.engine.json."""
+    return engine.with_name(engine.name + ".json")
+
+
+def read(engine: Path) -> EngineCard:
+    """Read the card beside ``engine``. Raises ModelFileError naming what is wrong with it."""
+    path = existing_file(card_path(engine), "engine card")
+    try:
+        data = json.loads(path.read_text())
+        if not isinstance(data, Mapping):
+            raise TypeError("expected a JSON object")
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {data.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+        if data.get(SEAL) != _seal(data):
+            raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
+        known = {f.name for f in fields(EngineCard)}
+        values = {key: value for key, value in data.items() if key in known}
+        values["contract"] = Contract.from_json(values.get("contract", {}))
+        values["profile"] = tuple(int(n) for n in values["profile"])
+        values["targets"] = tuple(values["targets"])
+        values["layers"] = tuple(values.get("layers", ()))
+        return EngineCard(**values)
+    except (ValueError, TypeError, KeyError, ContractError) as error:
+        raise ModelFileError(f"{path}: not a readable engine card ({error}); build the engine again") from error
+
+
+def verify_file(engine: Path, card: EngineCard) -> None:
+    """Engines are code: refuse one whose bytes are not those that were built."""
+    found = sha256(existing_file(engine, "engine"))
+    if found != card.engine_sha256:
+        raise ModelFileError(
+            f"{engine}: sha256 is {found[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
+            f"damaged; rebuild it with: {card.rebuild}"
+        )
+
+
+def verify_plugin(engine: Path, card: EngineCard, plugin: Path) -> None:
+    """The plugin that runs must be the plugin it was built with."""
+    if card.cda_nodes and sha256(plugin) != card.plugin_sha256:
+        raise ModelFileError(
+            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {sha256(plugin)[:12]}…; "
+            f"rebuild it with: {card.rebuild}"
+        )
+
+
+def verify_host(engine: Path, card: EngineCard, version: str, compute_capability: str) -> None:
+    """TensorRT version and GPU must be ones this engine runs on.
+
+    Classic engines run on the compute capability they were built on and with the version that built them;
+    TensorRT-RTX engines on the targets they name, "8.6+" meaning 8.6 and newer.
+    """
+    if version != card.builder_version:
+        raise ModelFileError(
+            f"{engine}: built by {card.flavor} {card.builder_version}, this machine has {version}; "
+            f"rebuild it with: {card.rebuild}"
+        )
+    if not any(_covers(target, compute_capability) for target in card.targets):
+        raise ModelFileError(
+            f"{engine}: runs on compute capability {', '.join(card.targets)}, this GPU is {compute_capability}; "
+            f"rebuild it with: {card.rebuild}"
+        )
+
+
+def _covers(target: str, capability: str) -> bool:
+    number = tuple(int(part) for part in capability.split("."))
+    wanted = tuple(int(part) for part in target.rstrip("+").split("."))
+    return number >= wanted if target.endswith("+") else number == wanted

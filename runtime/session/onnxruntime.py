@@ -1,0 +1,118 @@
+"""ONNX Runtime backend: the embedded default, runs the whole product without a GPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mutualformer.runtime.contract import Contract, ContractError
+from mutualformer.runtime.files import sha256
+from mutualformer.runtime.session import ModelFileError, Session
+
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+
+def physical_threads() -> int:
+    """Threads this process may use; ONNX Runtime's own guess ignores the affinity that containers set."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def session_options(threads: int = 0) -> ort.SessionOptions:
+    """How every session of ours runs. ``threads``: 0 = all this process may use.
+
+    ONNX Runtime's threads spin while they wait for work, which small operators need (a woken thread costs 50 µs), and
+    for a while after a call, which takes a core from the camera or from whatever is measured next: that ends here.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or physical_threads()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def open_graph(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    """Anybody's ONNX file in ONNX Runtime. Raises ModelFileError."""
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated types, all with one long message
+        raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+
+
+class OnnxSession(Session):
+    """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use."""
+
+    def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
+        self.path = path
+        available = ort.get_available_providers()
+        if device == "cuda" and "CUDAExecutionProvider" not in available:
+            raise ModelFileError(
+                f"{path}: device is cuda, but this ONNX Runtime offers {', '.join(available)}; "
+                "install onnxruntime-gpu or use --device cpu"
+            )
+        cuda = device != "cpu" and "CUDAExecutionProvider" in available
+        providers = (["CUDAExecutionProvider"] if cuda else []) + ["CPUExecutionProvider"]
+        options = session_options(threads)
+        self._session = open_graph(path, options, providers)
+        try:
+            self.contract = Contract.from_props(self._session.get_modelmeta().custom_metadata_map)
+        except ContractError as error:
+            raise ModelFileError(f"{path}: {error}") from error
+        self._check_graph()
+        self.threads = options.intra_op_num_threads
+        self.device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        if device == "cuda" and self.device != "cuda":
+            raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._sha256 = ""
+
+    def _check_graph(self) -> None:
+        """The graph's own inputs and outputs must be those that its metadata promises."""
+        for kind, nodes, specs in (
+            ("input", self._session.get_inputs(), self.contract.inputs),
+            ("output", self._session.get_outputs(), self.contract.outputs),
+        ):
+            found = {node.name: node for node in nodes}
+            for spec in specs:
+                node = found.get(spec.name)
+                if node is None:
+                    raise ModelFileError(
+                        f"{self.path}: graph {kind}s are {', '.join(found)}, but its metadata says "
+                        f"{self.contract.model} with {kind} {spec.name!r}"
+                    )
+                shape = tuple(n if isinstance(n, int) else -1 for n in node.shape)
+                fits = len(shape) == len(spec.shape) and all(
+                    want in (-1, got) for want, got in zip(spec.shape, shape, strict=True)
+                )
+                if _DTYPES.get(node.type) != spec.dtype or not fits:
+                    raise ModelFileError(
+                        f"{self.path}: graph {kind} {spec.name!r} is {node.type} {shape}, expected {spec.dtype} "
+                        f"{spec.shape} for {self.contract.model}"
+                    )
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        results = self._session.run(self._outputs, inputs)
+        return {name: np.asarray(value) for name, value in zip(self._outputs, results, strict=True)}
+
+    def describe(self) -> dict[str, Any]:
+        self._sha256 = self._sha256 or sha256(self.path)
+        return {
+            "file": self.path.name,
+            "sha256": self._sha256,
+            "backend": f"onnxruntime {ort.__version__}",
+            "device": self.device,
+            "providers": list(self._session.get_providers()),
+            "threads": self.threads,
+            "precision": self.contract.precision,
+        }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

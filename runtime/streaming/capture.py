@@ -1,0 +1,225 @@
+"""The capture thread: reads the camera, fills the mailbox, and brings a lost camera back.
+
+Nothing the camera's driver does can hang the program: the thread that calls it is watched, and one that stays in the
+driver too long is abandoned and replaced by a fresh one with a fresh camera.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout, Frame
+from mutualformer.runtime.mailbox import Mailbox
+from mutualformer.runtime.streaming.health import Health
+
+Opener = Callable[[], Camera]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How a lost camera is brought back. Seconds; the wait between attempts doubles from ``first_s`` to ``most_s``.
+
+    ``stall_s``: a live camera silent for so long counts as lost. ``open_s``: the longest an attempt to open may take.
+    """
+
+    attempts: int = 30
+    first_s: float = 0.1
+    most_s: float = 2.0
+    stall_s: float = 2.0
+    open_s: float = 20.0
+    read_s: float = 0.5
+
+
+class _Fatal(CameraError):
+    """An error of the driver's own making: opening the camera again would only repeat it."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A frame with its arrival (monotonic seconds) and the seconds its driver worked on it."""
+
+    frame: Frame
+    arrived: float
+    busy_s: float
+
+
+class Capture:
+    """Owns the camera. ``state`` is one short phrase for people; ``error`` is set when there is no way on."""
+
+    def __init__(self, opener: Opener, retry: Retry | None = None) -> None:
+        self._opener, self.retry = opener, retry or Retry()
+        self.state, self.error = "opening", ""
+        self.camera: Camera | None = None
+        self.mailbox: Mailbox[Captured] | None = None
+        self.captured = 0
+        self.skipped = 0
+        self.reconnects = 0
+        self.abandoned = 0
+        self._opened = threading.Event()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._busy_since: tuple[float, float] | None = None
+        self._failures = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._launch()
+
+    def _launch(self) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(self._generation,), name=f"capture-{self._generation}", daemon=True
+        )
+        self._thread.start()
+
+    def wait_opened(self, timeout: float) -> bool:
+        """True once the first attempt to open has ended, well (``camera`` is set) or badly (``error`` is)."""
+        return self._opened.wait(timeout)
+
+    def get(self, timeout: float) -> Captured | None:
+        """The next frame, None when there is none within ``timeout`` seconds. Also watches over the thread."""
+        if self.mailbox is None:
+            self._opened.wait(timeout)
+            self.watch()
+            return None
+        item = self.mailbox.get(timeout)
+        if item is None:
+            self.watch()
+        return item
+
+    def watch(self) -> None:
+        """Replace a thread that is stuck inside the driver."""
+        with self._lock:
+            busy = self._busy_since
+            if busy is None or self._stopping.is_set() or time.monotonic() - busy[0] <= busy[1]:
+                return
+            self._generation += 1
+            self._busy_since = None
+            self.abandoned += 1
+        if self.camera is None:
+            self._give_up(f"the camera did not open within {self.retry.open_s:g} s; unplug it and plug it in again")
+        elif self.abandoned > self.retry.attempts:
+            self._give_up(f"{self.camera.name}: its driver hung {self.abandoned} times, giving up")
+        else:
+            self.state = "reconnecting: the driver does not answer"
+            self.reconnects += 1
+            self._launch()
+
+    @property
+    def finished(self) -> bool:
+        """No further frame will come."""
+        return self.mailbox.finished if self.mailbox is not None else bool(self.error)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Close the camera and end the thread; one stuck in a driver is left behind as a daemon."""
+        self._stopping.set()
+        if self.mailbox is not None:
+            self.mailbox.close()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                self.abandoned += 1
+
+    # What follows runs inside the capture thread.
+
+    def _mine(self, generation: int) -> bool:
+        return generation == self._generation and not self._stopping.is_set()
+
+    def _guard(self, generation: int, limit: float | None) -> None:
+        """Declare that the driver is being called and for how long it may take; None: it returned."""
+        with self._lock:
+            if generation == self._generation:
+                self._busy_since = None if limit is None else (time.monotonic(), limit)
+
+    def _run(self, generation: int) -> None:
+        while self._mine(generation):
+            failure = self._one_camera(generation)
+            if failure is None or not self._mine(generation) or not self._may_retry(failure):
+                return
+
+    def _one_camera(self, generation: int) -> CameraError | None:
+        """Open, read until the end, close. Returns why it ended, None when nothing is wrong."""
+        camera: Camera | None = None
+        try:
+            self._guard(generation, self.retry.open_s if self.camera is None else self.retry.stall_s)
+            camera = self._opener()
+            self._guard(generation, None)
+            if self._mine(generation):
+                self._adopt(camera)
+                self._read_all(camera, generation)
+            return None
+        except CameraError as error:
+            return error
+        except Exception as error:  # a driver may raise anything; people get a sentence, not a traceback
+            return _Fatal(f"{getattr(camera, 'name', 'the camera')}: {type(error).__name__}: {error}")
+        finally:
+            self._guard(generation, self.retry.stall_s)
+            # A camera that is already gone may refuse to be closed; there is nothing more to give back.
+            with contextlib.suppress(Exception):
+                if camera is not None:
+                    camera.close()
+            self._guard(generation, None)
+
+    def _adopt(self, camera: Camera) -> None:
+        if self.mailbox is None:
+            self.mailbox = Mailbox(lossless=not camera.live)
+        self.camera = camera
+        self._opened.set()
+
+    def _read_all(self, camera: Camera, generation: int) -> None:
+        """Read until the end of a recording. Raises CameraLost when the camera must be opened again."""
+        assert self.mailbox is not None
+        health, last_sequence, last_frame = Health(), None, time.monotonic()
+        limit = self.retry.read_s + self.retry.stall_s
+        while self._mine(generation):
+            self._guard(generation, limit if camera.live else None)
+            try:
+                frame = camera.read(self.retry.read_s)
+            except CameraTimeout as late:
+                self._guard(generation, None)
+                if not self._mine(generation):
+                    return
+                self.state = "late: waiting for frames"
+                if camera.live and time.monotonic() - last_frame >= self.retry.stall_s:
+                    raise CameraLost(f"{camera.name}: no frame for {self.retry.stall_s:g} s") from late
+                continue
+            now = time.monotonic()
+            self._guard(generation, None)
+            if not self._mine(generation):
+                return
+            if frame is None:
+                self.state = "finished"
+                self.mailbox.close()
+                return
+            last_frame, self._failures = now, 0
+            # What the device itself left out, as its numbering tells; ours are counted by the mailbox.
+            if last_sequence is not None and camera.live and frame.sequence > last_sequence + 1:
+                self.skipped += frame.sequence - last_sequence - 1
+            last_sequence = frame.sequence
+            self.state = health.observe(frame, now) or "running"
+            self.captured += 1
+            self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s))
+
+    def _may_retry(self, error: CameraError) -> bool:
+        """After a failure: wait and return True, or give up and return False."""
+        first_time = self.camera is None
+        live = self.camera is not None and self.camera.live
+        if first_time or not live or isinstance(error, _Fatal) or self._failures >= self.retry.attempts:
+            tail = f" (gave up after {self._failures} attempts)" if self._failures else ""
+            self._give_up(f"{error}{tail}")
+            return False
+        wait = min(self.retry.first_s * 2**self._failures, self.retry.most_s)
+        self._failures += 1
+        self.reconnects += 1
+        self.state = f"reconnecting ({self._failures}/{self.retry.attempts}): {error}"
+        return not self._stopping.wait(wait)
+
+    def _give_up(self, sentence: str) -> None:
+        self.error, self.state = sentence, "lost"
+        if self.mailbox is not None:
+            self.mailbox.close()
+        self._opened.set()

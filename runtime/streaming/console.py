@@ -1,0 +1,160 @@
+"""What a stream says in a terminal: JSON lines for programs, one line rewritten in place for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import numpy as np
+
+from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.streaming.sinks import Result
+
+SALIENT = 0.5
+# States of the source that need no words; a lost camera is told by the error that ends the run.
+ORDINARY = ("opening", "running", "finished", "stopped", "lost")
+# Frames and changes of state are printed by two threads; a line must stay whole.
+_printing = threading.Lock()
+
+
+def describe(result: Result) -> dict[str, Any]:
+    """One frame in plain JSON types: times, latency in ms, and what the model found.
+
+    SOD: ``area`` the salient fraction of the picture, ``box`` (left, top, right, bottom) as fractions, ``distance_m``
+    median metric depth inside it (None without). ReID: ``match`` and ``similarity`` with a gallery, else ``feature``.
+    """
+    frame = result.frame
+    line: dict[str, Any] = {
+        "type": "frame",
+        "number": result.number,
+        "sequence": frame.sequence,
+        "timestamp": frame.timestamp,
+        "skew_ms": round(1e3 * frame.skew, 3),
+        "dropped": result.dropped,
+        "latency_ms": {stage: round(1e3 * seconds, 3) for stage, seconds in result.stages.items()},
+    }
+    if "saliency" in result.outputs:
+        salient = result.outputs["saliency"] > SALIENT
+        height, width = salient.shape
+        line["area"] = round(float(salient.mean()), 5)
+        line["box"] = line["distance_m"] = None
+        rows, columns = np.flatnonzero(salient.any(axis=1)), np.flatnonzero(salient.any(axis=0))
+        if len(rows):
+            box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+            line["box"] = [round(float(edge), 4) for edge in box]
+            # Depth at the pixels the map was made for; every fourth row is plenty for a median.
+            y = np.arange(0, height, 4)
+            ys, xs = y * frame.depth.shape[0] // height, np.arange(width) * frame.depth.shape[1] // width
+            inside = frame.depth[np.ix_(ys, xs)][salient[y]]
+            measured = inside[inside > 0]
+            if len(measured):
+                line["distance_m"] = round(float(np.median(measured)), 3)
+    elif result.match is not None:
+        line["match"], line["similarity"] = result.match[0], round(result.match[1], 4)
+    elif "feature" in result.outputs:
+        line["feature"] = [round(float(value), 6) for value in result.outputs["feature"]]
+    return line
+
+
+class JsonLines:
+    """A sink that prints one JSON object per frame; when the reader goes away (``| head``) the stream ends."""
+
+    name = "json"
+
+    def __init__(self, stream: TextIO, stop: Callable[[], None]) -> None:
+        self._stream, self._stop = stream, stop
+
+    def open(self, camera: Camera) -> None: ...
+
+    def write(self, result: Result) -> None:
+        try:
+            print_json(describe(result), self._stream)
+        except BrokenPipeError:
+            self._stop()
+            raise
+
+    def close(self) -> None: ...
+
+
+def print_json(line: dict[str, Any], stream: TextIO) -> None:
+    with _printing:
+        stream.write(json.dumps(line) + "\n")
+        stream.flush()
+
+
+def status_line(snapshot: dict[str, Any]) -> str:
+    """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recorder 12.1 MB``."""
+    total, infer = snapshot["latency_ms"]["total"], snapshot["latency_ms"]["infer"]
+    parts = [
+        snapshot["state"],
+        f"{snapshot['fps']:.1f} fps",
+        f"total {total['p50']:.1f}/{total['p95']:.1f} ms (p50/p95)",
+        f"model {infer['p50']:.1f} ms",
+        f"dropped {snapshot['dropped']}",
+        f"skew {snapshot['skew_ms']:.1f} ms",
+    ]
+    for name, sink in snapshot["sinks"].items():
+        if sink.get("recording"):
+            parts.append(f"recording {sink['bytes'] / 1e6:.0f} MB")
+        if sink["error"] or sink.get("problem"):
+            parts.append(f"{name} {sink['state']}")
+    return "  ".join(parts)
+
+
+class Reporter:
+    """Watches a pipeline from a thread: prints every change of state once, and a status line four times a second.
+
+    ``events``: called with each change as a JSON line's dict. ``live_line``: rewrite one line on stderr.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], dict[str, Any]],
+        events: Callable[[dict[str, Any]], None] | None,
+        live_line: bool,
+    ) -> None:
+        self._snapshot, self._events, self._live_line = snapshot, events, live_line
+        self._told: dict[str, str] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The last look, then the line is left standing."""
+        self._over.set()
+        self._thread.join(2)
+
+    def _run(self) -> None:
+        while True:
+            over = self._over.wait(0.25)
+            try:
+                snapshot = self._snapshot()
+                self._changes(snapshot)
+                if self._live_line:
+                    sys.stderr.write("\r\x1b[K" + status_line(snapshot)[:160] + ("\n" if over else ""))
+                    sys.stderr.flush()
+            except (BrokenPipeError, OSError):
+                return  # nobody reads any more
+            if over:
+                return
+
+    def _changes(self, snapshot: dict[str, Any]) -> None:
+        state = snapshot["state"]
+        news: list[tuple[str, str]] = [("source", state)]
+        news += [(f"warning {number}", text) for number, text in enumerate(snapshot["warnings"])]
+        for name, sink in snapshot["sinks"].items():
+            news.append((name, sink["error"] or sink.get("problem") or ""))
+        for subject, text in news:
+            if self._told.get(subject, "") == text:
+                continue
+            self._told[subject] = text
+            if self._events is not None:
+                self._events({"type": "state", "subject": subject.split()[0], "state": text})
+            if text and not (subject == "source" and text in ORDINARY):
+                lead = "\r\x1b[K" if self._live_line else ""
+                print(f"{lead}{subject.split()[0]}: {text}", file=sys.stderr, flush=True)

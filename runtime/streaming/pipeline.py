@@ -1,0 +1,166 @@
+"""Camera → model → sinks, frame after frame: the loop behind ``mutualformer stream``, usable without it.
+
+for result in Pipeline(lambda: cameras.open("synthetic://"), session).results(): ...
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime import preprocess
+from mutualformer.runtime.cameras.base import CameraError, Frame
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
+from mutualformer.runtime.streaming.sinks import Result, SinkRunner
+from mutualformer.runtime.streaming.telemetry import Telemetry
+
+Match = Callable[[NDArray[np.float32]], tuple[str, float]]
+
+
+class Session(Protocol):
+    """The part of ``mutualformer.runtime.session.Session`` used here."""
+
+    @property
+    def contract(self) -> Contract: ...
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
+
+
+class Pipeline:
+    """One run over one source. ``session`` None shows and records the camera without a model.
+
+    ``frames``: stop after so many results, None = when the source ends. ``match``: feature (F,) → (identity,
+    similarity). ``stop()`` may be called from a signal handler or another thread.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        session: Session | None = None,
+        sinks: Sequence[SinkRunner] = (),
+        *,
+        frames: int | None = None,
+        match: Match | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.capture = Capture(opener, retry)
+        self.session, self.sinks, self.match = session, list(sinks), match
+        self.telemetry = Telemetry()
+        self._frames = frames
+        self._stop = threading.Event()
+        self._done = False
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> dict[str, Any]:
+        """Until the end; returns :meth:`snapshot` over the whole run. Raises CameraError when the camera is gone."""
+        for _ in self.results():
+            pass
+        return self.snapshot(whole=True)
+
+    def results(self) -> Iterator[Result]:
+        """Every result, as it is made. Raises CameraError, preprocess.InputError, and what the model raises."""
+        self.capture.start()
+        try:
+            self._await_camera()
+            while not self._stop.is_set() and (self._frames is None or self.telemetry.frames < self._frames):
+                item = self.capture.get(0.1)
+                if item is not None:
+                    yield self._process(item)
+                elif self.capture.finished:
+                    break
+            if self.capture.error:
+                raise CameraError(self.capture.error)
+        finally:
+            self._done = True
+            self.capture.stop()
+            for sink in self.sinks:
+                sink.stop()
+
+    def _await_camera(self) -> None:
+        """Until the first attempt to open ended, then start the sinks, which need the camera's calibration."""
+        while not self._stop.is_set() and not self.capture.wait_opened(0.1):
+            self.capture.watch()
+        if self.capture.error and self.capture.camera is None:
+            raise CameraError(self.capture.error)
+        if self.capture.camera is not None:
+            for sink in self.sinks:
+                sink.start(self.capture.camera)
+
+    def _process(self, item: Captured) -> Result:
+        taken = time.monotonic()
+        outputs: dict[str, NDArray[np.float32]] = {}
+        prepared = inferred = taken
+        if self.session is not None:
+            inputs = preprocess.prepare(self.session.contract, item.frame.rgb, self._second(item.frame))
+            prepared = time.monotonic()
+            raw = self.session.run(**inputs)
+            inferred = time.monotonic()
+            outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
+        match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
+        done = time.monotonic()
+        stages = {
+            "capture": item.busy_s,
+            "wait": taken - item.arrived - item.busy_s,
+            "pre": prepared - taken,
+            "infer": inferred - prepared,
+            "post": done - inferred,
+            "total": done - item.arrived,
+        }
+        number = self.telemetry.frames
+        self.telemetry.add(stages, item.frame.skew, done)
+        result = Result(item.frame, outputs, stages, number, self.dropped, match)
+        for sink in self.sinks:
+            sink.offer(result)
+        return result
+
+    def _second(self, frame: Frame) -> NDArray[Any]:
+        assert self.session is not None
+        if self.session.contract.task == "sod":
+            return frame.depth
+        if frame.nir is None:
+            name = self.capture.camera.name if self.capture.camera is not None else "the source"
+            raise preprocess.InputError(
+                f"{name} gives no near-infrared image, which {self.session.contract.model!r} needs; use "
+                "a source with one, for example pairs:RGB_DIR,NIR_DIR?nir=1 or realsense://?nir=1"
+            )
+        return frame.nir
+
+    @property
+    def dropped(self) -> int:
+        """Frames that arrived and were replaced by newer ones before the model was free."""
+        return self.capture.mailbox.dropped if self.capture.mailbox is not None else 0
+
+    @property
+    def state(self) -> str:
+        if self._done and not self.capture.error:
+            return "stopped" if self._stop.is_set() else "finished"
+        return self.capture.state
+
+    def snapshot(self, whole: bool = False) -> dict[str, Any]:
+        """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
+        camera, contract = self.capture.camera, self.session.contract if self.session is not None else None
+        numbers = self.telemetry.live(time.monotonic())
+        return {
+            "state": self.state,
+            "error": self.capture.error,
+            "source": camera.name if camera is not None else "",
+            "live": camera.live if camera is not None else None,
+            "model": f"{contract.model} {contract.precision}" if contract is not None else "none",
+            "captured": self.capture.captured,
+            "processed": self.telemetry.frames,
+            "dropped": self.dropped,
+            "skipped_by_camera": self.capture.skipped,
+            "reconnects": self.capture.reconnects,
+            "warnings": list(camera.warnings) if camera is not None else [],
+            "sinks": {runner.sink.name: runner.snapshot() for runner in self.sinks},
+            **numbers,
+            **(self.telemetry.whole() if whole else {}),
+        }

@@ -1,0 +1,147 @@
+"""Where results go. Each sink has its own thread and queue: one that is slow, stuck or broken harms nobody else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.cameras.base import Camera, Frame
+from mutualformer.runtime.mailbox import Mailbox
+
+
+@dataclass(frozen=True)
+class Result:
+    """One frame and the model's answer.
+
+    ``outputs``: the model's tensors without the batch axis, float32: ``saliency`` (h, w) in [0, 1] at the model's
+    size, or ``feature`` (F,). ``stages``: seconds per stage. ``number``: counts results from 0. ``dropped``: frames
+    lost so far because the model was busy. ``match``: for ReID with a gallery, (identity, cosine similarity).
+    """
+
+    frame: Frame
+    outputs: dict[str, NDArray[np.float32]]
+    stages: dict[str, float]
+    number: int
+    dropped: int
+    match: tuple[str, float] | None = None
+
+
+class Sink(Protocol):
+    """``open`` once when the camera is known, ``write`` per result, ``close`` once at the end; all on one thread."""
+
+    name: str
+
+    def open(self, camera: Camera) -> None: ...
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Callback:
+    """A sink around a plain function."""
+
+    def __init__(self, function: Any, name: str = "callback") -> None:
+        self.name, self._function = name, function
+
+    def open(self, camera: Camera) -> None: ...
+
+    def write(self, result: Result) -> None:
+        self._function(result)
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class SinkStatus:
+    """What people see of a sink. ``state``: starting, running, failed, stalled or closed."""
+
+    state: str = "starting"
+    delivered: int = 0
+    dropped: int = 0
+    error: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class SinkRunner:
+    """Feeds one sink from its own thread.
+
+    Of a recording a sink gets every frame: the pipeline waits for it, but no longer than ``stall_s`` seconds for one
+    frame; then the sink counts as stalled and is left out. Of a live source, frames the sink has no room for are
+    dropped and counted. ``latest``: it only ever wants the newest frame (a live view).
+    """
+
+    def __init__(self, sink: Sink, *, latest: bool = False, capacity: int = 16, stall_s: float = 10.0) -> None:
+        self.sink, self.status = sink, SinkStatus()
+        self._mailbox: Mailbox[Result] = Mailbox(lossless=not latest, capacity=capacity)
+        self._stall_s, self._lossless = stall_s, False
+        self._latest = latest
+        self._thread: threading.Thread | None = None
+
+    def start(self, camera: Camera) -> None:
+        self._lossless = not camera.live and not self._latest
+        self._thread = threading.Thread(target=self._run, args=(camera,), name=f"sink-{self.sink.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.status.state in ("starting", "running")
+
+    def offer(self, result: Result) -> None:
+        """Hand over a result; returns at once unless the source is a recording."""
+        if not self.alive:
+            return
+        if not self._mailbox.put(result, self._stall_s if self._lossless else 0.0) and self.alive:
+            self.status.dropped += 1
+            if self._lossless:
+                self._end("stalled", f"{self.sink.name} was stuck for {self._stall_s:g} s, left out")
+
+    def _run(self, camera: Camera) -> None:
+        try:
+            self.sink.open(camera)
+            if self.alive:
+                self.status.state = "running"
+            while not self._mailbox.finished:
+                result = self._mailbox.get(0.5)
+                if result is not None and self.alive:
+                    self.sink.write(result)
+                    self.status.delivered += 1
+        except Exception as error:  # whatever a sink raises must not reach the stream
+            self._end("failed", str(error) or type(error).__name__)
+        finally:
+            try:
+                self.sink.close()
+            except Exception as error:
+                self._end("failed", str(error) or type(error).__name__)
+
+    def _end(self, state: str, error: str) -> None:
+        self.status.state, self.status.error = state, self.status.error or error
+        self._mailbox.close()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Let it finish what it has, for at most ``timeout`` seconds."""
+        self._mailbox.close()
+        if self._thread is not None:
+            end = time.monotonic() + timeout
+            self._thread.join(max(0.0, end - time.monotonic()))
+            if self._thread.is_alive():
+                self._end("stalled", f"{self.sink.name} did not finish within {timeout:g} s")
+        if self.alive:
+            self.status.state = "closed"
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON types; a latest-only sink's replaced frames count as dropped."""
+        dropped = self.status.dropped + self._mailbox.dropped
+        told = getattr(self.sink, "details", None)
+        return {
+            "state": self.status.state,
+            "delivered": self.status.delivered,
+            "dropped": dropped,
+            "error": self.status.error,
+            **(told() if callable(told) else {}),
+        }

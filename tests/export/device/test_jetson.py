@@ -1,0 +1,148 @@
+"""What can be known about the Jetson without one: Python 3.10 syntax, aarch64 wheels, a cross-compiled plugin."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutualformer.export.bundle import cubins, plugin_sources
+from mutualformer.export.device.wheel import ENTRY, FORBIDDEN, ROOT, closure, device_files, project
+from mutualformer.export.engine.targets import TARGETS
+from mutualformer.export.errors import ExportError
+from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
+
+PYTHON_FILES = [name for name in device_files() if name.endswith(".py")]
+
+
+def test_grammar_is_that_of_python_310() -> None:
+    for name in PYTHON_FILES:
+        ast.parse((ROOT / name).read_text(encoding="utf-8"), name, feature_version=(3, 10))
+
+
+def test_ruff_accepts_it_for_python_310(tmp_path: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--target-version", "py310"]
+    subprocess.run([*command, *PYTHON_FILES], cwd=ROOT, check=True)
+    newer = tmp_path / "newer.py"  # so that an accepting ruff means something
+    newer.write_text("try:\n    print()\nexcept* ValueError:\n    print()\n")
+    assert subprocess.run([*command, str(newer)], cwd=tmp_path, capture_output=True).returncode == 1
+
+
+def test_python_310_compiles_it() -> None:
+    python = python310()
+    if python is None:
+        pytest.skip("no Python 3.10 interpreter: neither python3.10 on PATH nor ~/.pyenv/versions/3.10*/bin")
+    program = "import sys; [compile(open(name, encoding='utf-8').read(), name, 'exec') for name in sys.argv[1:]]"
+    subprocess.run([python, "-c", program, *PYTHON_FILES], cwd=ROOT, env=clean_environment(), check=True)
+
+
+def test_to_trt_needs_nothing_heavy() -> None:
+    found = closure(ENTRY)
+    assert "mutualformer/export/engine/builder.py" in found
+    assert "mutualformer/plugins/library.py" in found
+    assert not [name for name in found if name.startswith("mutualformer/train/")]
+
+
+@pytest.mark.parametrize("name", ["torch", "mutualformer.train.cda", "triton.language", "onnx_graphsurgeon"])
+@pytest.mark.parametrize("form", ["import {}\n", "if True:\n    from {} import x\n", "class A:\n    import {}\n"])
+def test_heavy_import_is_found_wherever_it_hides(tmp_path: Path, name: str, form: str) -> None:
+    package = tmp_path / "mutualformer"
+    for folder in (package, package / "export", package / "runtime"):
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+    (package / "export" / "to_trt.py").write_text("from mutualformer.runtime import deep\n")
+    deep = package / "runtime" / "deep.py"
+    deep.write_text(form.format(name))
+    with pytest.raises(ExportError, match=rf"runtime/deep\.py imports {re.escape(name)}"):
+        closure(ENTRY, tmp_path)
+    deep.write_text("def f():\n" + "".join(f"    {line}\n" for line in form.format(name).splitlines()))
+    assert closure(ENTRY, tmp_path) == [
+        "mutualformer/__init__.py",
+        "mutualformer/export/__init__.py",
+        "mutualformer/export/to_trt.py",
+        "mutualformer/runtime/__init__.py",
+        "mutualformer/runtime/deep.py",
+    ]
+
+
+def _resolve(folder: Path, glibc: int, requirements: list[str], *options: str) -> dict[str, str]:
+    """Package → wheel that pip would install for cp310 on aarch64 with that glibc 2.x; nothing is installed."""
+    if not index_reachable():
+        pytest.skip("the package index is not reachable")
+    # pip evaluates markers for its own Python: a 3.10 one also resolves what only 3.10 needs.
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    command += ["--disable-pip-version-check", "--report", str(report), "--target", str(folder / "never")]
+    for minor in range(17, glibc + 1):
+        command += ["--platform", f"manylinux_2_{minor}_aarch64"]
+    command += ["--platform", "manylinux2014_aarch64", "--python-version", "3.10", "--only-binary=:all:"]
+    done = subprocess.run([*command, *options, *requirements], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert not (folder / "never").exists()
+    found = json.loads(report.read_text())["install"]
+    return {row["metadata"]["name"].lower(): row["download_info"]["url"].rsplit("/", 1)[1] for row in found}
+
+
+def test_base_dependencies_have_wheels_for_jetpack_6(tmp_path: Path) -> None:
+    wheels = _resolve(tmp_path, 28, project()["base"])
+    assert {"numpy", "onnxruntime", "onnx", "opencv-python-headless", "aiohttp", "mcap"} <= set(wheels)
+    assert not set(wheels) & set(FORBIDDEN)
+    for name, wheel in wheels.items():
+        assert wheel.endswith((".whl",)), name
+        assert "aarch64" in wheel or wheel.endswith("-none-any.whl"), wheel
+
+
+def test_tensorrt_rtx_has_wheels_for_aarch64(tmp_path: Path) -> None:
+    """Its two real packages; the third, tensorrt-rtx-cu13, is a source package that only names them."""
+    version = project()["extras"]["rtx"][0].split("==")[1]
+    names = [f"tensorrt-rtx-cu13-{part}=={version}" for part in ("bindings", "libs")]
+    wheels = _resolve(tmp_path, 35, names, "--no-deps")  # glibc 2.35: Ubuntu 22.04, which JetPack 6 is
+    assert len(wheels) == 2
+    assert all("aarch64" in wheel for wheel in wheels.values())
+
+
+@pytest.mark.parametrize(("target", "arch"), [("orin-nano", 87), ("thor", 110)])
+def test_plugin_cross_compiles_for_aarch64(tmp_path: Path, target: str, arch: int) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed: no kernels can be compiled")
+    compiler, readelf = shutil.which("aarch64-linux-gnu-g++"), shutil.which("aarch64-linux-gnu-readelf")
+    if compiler is None or readelf is None:
+        pytest.skip("no cross compiler: apt-get install g++-aarch64-linux-gnu")
+    headers = header_folders()
+    for path, data in {**plugin_sources(), **cubins(TARGETS[target])}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake") or "cmake"
+    configure = [cmake, "-S", "source", "-B", "build", "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"]
+    configure += [f"-DCMAKE_{language}_COMPILER={compiler}" for language in ("CXX", "ASM")]
+    configure += [f"-D{key}={value}" for key, value in headers.items()]
+    configure += [
+        f"-DMUTUALFORMER_GENERATED={tmp_path / 'source' / 'generated'}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+    for command in (configure, [cmake, "--build", "build", "--target", "mutualformer_plugin"]):
+        done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    built = tmp_path / "build" / "libmutualformer_plugin.so"
+
+    def read(option: str) -> str:
+        return subprocess.run([readelf, option, "-W", str(built)], capture_output=True, text=True, check=True).stdout
+
+    assert re.search(r"Machine:\s+AArch64", read("-h"))
+    needed = set(re.findall(r"NEEDED.*\[(.*?)\]", read("-d")))
+    assert needed <= {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "ld-linux-aarch64.so.1"}
+    symbols = [line.split() for line in read("--dyn-syms").splitlines() if re.match(r"\s+\d+:", line)]
+    exported = {row[7] for row in symbols if len(row) > 7 and row[4] == "GLOBAL" and row[6] != "UND"}
+    assert {"getCreators", "setLoggerFinder", "mutualformer_plugin_info", "mutualformer_last_error"} <= exported
+    undefined = {row[7] for row in symbols if len(row) > 7 and row[6] == "UND"}
+    assert not [name for name in undefined if re.match(r"cu[A-Z]|cuda|.*nvinfer", name)]
+    blob = (tmp_path / "source" / "generated" / "cubins.bin").read_bytes()
+    assert blob in built.read_bytes()
+    record = json.loads(built.with_name(built.name + ".json").read_text())
+    assert record["architectures"] == [arch]

@@ -1,0 +1,61 @@
+"""Histograms count every value once, and each method picks the limit that it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mutualformer.export.precision.calibration import BINS, LEVELS, METHODS, PERCENTILE, Histogram, limits
+
+RANDOM = np.random.default_rng(0)
+SAMPLES = {
+    "normal": RANDOM.normal(0, 1, 200_000),
+    "long tail": RANDOM.standard_t(3, 200_000),
+    "rectified": np.maximum(RANDOM.normal(-1, 1, 200_000), 0),
+    "one outlier": np.append(RANDOM.normal(0, 1, 200_000), 300.0),
+    "uniform": RANDOM.uniform(-2, 2, 200_000),
+}
+
+
+def histogram(values: np.ndarray, parts: int = 1) -> Histogram:
+    made = Histogram()
+    for part in np.array_split(values.astype(np.float32), parts):
+        made.add(part)
+    return made
+
+
+def squared_error(values: np.ndarray, limit: float) -> float:
+    step = limit / LEVELS
+    return float(((values - step * np.clip(np.round(values / step), -LEVELS, LEVELS)) ** 2).mean())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_growing_in_parts_loses_nothing(name: str) -> None:
+    values = np.sort(np.abs(SAMPLES[name]))  # the largest last: the range has to grow on the way
+    made = histogram(values, parts=9)
+    assert made.counts.sum() == np.count_nonzero(values.astype(np.float32))
+    assert made.largest == np.float32(values.max()) <= made.top
+    for share in (0.3, 0.9):
+        edge = round(share * BINS) * made.top / BINS
+        assert abs(int(made.counts[: round(share * BINS)].sum()) - int(((values > 0) & (values < edge)).sum())) <= 4
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_mse_is_the_best_of_all_methods_on_the_values_themselves(name: str) -> None:
+    values, made = SAMPLES[name], histogram(SAMPLES[name])
+    errors = {method: squared_error(values, pick(made)) for method, pick in METHODS.items()}
+    assert errors["mse"] <= 1.02 * min(errors.values()), errors
+
+
+def test_limits_of_known_distributions() -> None:
+    outlier, uniform = histogram(SAMPLES["one outlier"]), histogram(SAMPLES["uniform"])
+    assert METHODS["minmax"](outlier) == 300.0
+    assert METHODS["mse"](uniform) == pytest.approx(2.0, rel=0.02)
+    assert METHODS["percentile"](uniform) == pytest.approx(2.0, rel=0.001)
+    assert METHODS["entropy"](outlier) < 30  # the least it tries is 128 of its 2048 bins
+    ramp = histogram(np.arange(1, 1_000_001) / 1e6)
+    assert METHODS["percentile"](ramp) == pytest.approx(PERCENTILE / 100, abs=2 / BINS)
+
+
+def test_a_tensor_that_is_always_zero_has_a_scale() -> None:
+    assert limits({"x": histogram(np.zeros(10))}, "mse") == {"x": 1.0}

@@ -1,0 +1,165 @@
+"""The compiled kernels: what the machine code must and must not contain, and that building it is repeatable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutualformer.plugins.compile import aot, ptxas
+from mutualformer.plugins.inspection import roofline
+from mutualformer.plugins.inspection.cubins import MULTIPROCESSORS, Report, inspect, resident_blocks
+from mutualformer.plugins.kernels.tiles import ARCHITECTURES, VARIANTS, Variant, variant_named
+from tests.plugins import support
+
+
+@pytest.fixture(scope="module")
+def manifest() -> list[dict[str, Any]]:
+    return json.loads((support.built() / "generated" / "cubins.json").read_text())  # type: ignore[no-any-return]
+
+
+def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> list[Report]:
+    blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
+    chosen = [i for i in manifest if (i["name"], i["arch"]) in wanted]
+    assert len(chosen) == len(wanted)
+    return [inspect(i, blob[i["offset"] : i["offset"] + i["size"]]) for i in chosen]
+
+
+def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, Any]]) -> None:
+    found = {(i["name"], i["arch"]) for i in manifest}
+    assert found == {(v.name, arch) for v in VARIANTS for arch in ARCHITECTURES}
+
+
+def test_every_kernel_fits_its_multiprocessor(manifest: list[dict[str, Any]]) -> None:
+    for image in manifest:
+        limit = MULTIPROCESSORS[image["arch"]]
+        assert image["shared"] + limit.shared_reserved <= limit.shared, image
+        assert image["tensor_memory"] <= 512, image
+        assert image["warps"] <= 8, image
+
+
+def test_nothing_spills_and_orin_holds_two_blocks(manifest: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Every kernel, by the resource usage recorded in the cubin (a stack is where spills live)."""
+    blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
+    cuobjdump = ptxas.find_triton_tool("cuobjdump")
+    path = tmp_path / "kernel.cubin"
+    spilling, alone = [], []
+    for image in manifest:
+        path.write_bytes(blob[image["offset"] : image["offset"] + image["size"]])
+        done = subprocess.run([cuobjdump, "-res-usage", path], capture_output=True, text=True)
+        usage = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", done.stdout + done.stderr))
+        assert usage.keys() == {"REG", "STACK", "LOCAL"}, done.stdout + done.stderr
+        if usage["STACK"] != "0" or usage["LOCAL"] != "0":
+            spilling.append((image["name"], image["arch"], usage))
+        resources = (image["warps"], image["shared"], image["tensor_memory"])
+        if image["arch"] == 87 and variant_named(image["name"]).block_d <= 64:
+            alone += [image["name"]] * (resident_blocks(87, int(usage["REG"]), *resources) < 2)
+    assert not spilling
+    assert not alone
+
+
+@pytest.mark.parametrize("arch", [a for a in ARCHITECTURES if a >= 80])
+def test_tensor_cores_and_no_local_memory(arch: int, manifest: list[dict[str, Any]]) -> None:
+    """Disassembled: FP16 kernels use tensor cores and never touch local memory."""
+    names = ["cda_rows_fp16_d64_u8", "cda_columns_fp16_d64_u8", "cda_rows_fp16_d16_u8", "cda_columns_fp16_d16_u8"]
+    for report in _reports(manifest, [(name, arch) for name in names]):
+        assert report.tensor_core >= 4, report
+        assert report.local_instructions == 0, report
+        assert report.stack == 0, report
+        if arch == 87:
+            assert report.blocks >= 2, report
+
+
+def test_tensor_core_instructions_are_those_the_tiles_need(manifest: list[dict[str, Any]]) -> None:
+    """mma.m16n8k16 is 4096 flops: the count in the code is the tile's flops, per warp, no more and no less."""
+    for name, products in (("cda_rows_fp16_d64_u8", 3), ("cda_columns_fp16_d64_u8", 2)):
+        report = _reports(manifest, [(name, 87)])[0]
+        per_tile = 2 * products * report.block_m * report.block_n * report.block_d / 4096 / report.warps
+        assert report.tensor_core_per_tile == per_tile
+
+
+def test_orin_is_assembled_by_ptxas_12_6(manifest: list[dict[str, Any]]) -> None:
+    for arch in (75, 80, 86, 87, 89, 90):
+        assert ptxas.find_ptxas(arch)[1] <= (12, 6)
+    blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
+    versions = {
+        int.from_bytes(blob[i["offset"] + 20 : i["offset"] + 24], "little") for i in manifest if i["arch"] == 87
+    }
+    assert versions == {126}, "a cubin's ELF version is the CUDA version it was assembled with"
+
+
+def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two cold builds of one kernel in different folders, byte for byte."""
+    code = (
+        "import sys, pathlib\n"
+        "from mutualformer.plugins.compile import aot, embed\n"
+        "from mutualformer.plugins.kernels.tiles import Variant\n"
+        "if __name__ == '__main__':\n"
+        "    out = pathlib.Path(sys.argv[1])\n"
+        "    variants = (Variant('cda_columns', 'fp16', 16, 8),)\n"
+        "    embed.write_generated(aot.compile_all((87,), out / 'cache', 1, variants), out)\n"
+    )
+    script = tmp_path / "build_one.py"
+    script.write_text(code)
+    for name in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, str(script), str(tmp_path / name)],
+            cwd=support.ROOT,
+            env={**os.environ, "PYTHONPATH": str(support.ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    for file in ("cubins.bin", "cubins.json", "cda_generated.h"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    # A damaged cache entry is noticed, not embedded.
+    cubin = next((tmp_path / "first" / "cache").glob("*.cubin"))
+    cubin.write_bytes(b"\0" + cubin.read_bytes()[1:])
+    shutil.rmtree(tmp_path / "second")
+    with pytest.raises(RuntimeError, match="is damaged"):
+        aot.compile_all((87,), tmp_path / "first" / "cache", 1, (Variant("cda_columns", "fp16", 16, 8),))
+
+
+def test_only_code_decides_whether_kernels_are_compiled_again(tmp_path: Path) -> None:
+    file = tmp_path / "kernels.py"
+    seen = []
+    for text in ('"""A."""\nx = 1  # why\n', '"""B."""\n\nx = 1\n', "x = 2\n"):
+        file.write_text(text)
+        seen.append(aot._code(file))
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_occupancy_arithmetic() -> None:
+    """Worked by hand: 255 registers → 256 · 32 · 4 = 32768 per block of 4 warps → 2 blocks of 65536."""
+    assert resident_blocks(87, 255, 4, 20480, 0) == 2
+    assert resident_blocks(80, 32, 4, 50 * 1024, 0) == 3  # 164 KiB / (50 + 1) KiB
+    assert resident_blocks(86, 32, 4, 0, 0) == 12  # 48 warps
+    assert resident_blocks(100, 64, 4, 1024, 256) == 2  # 512 columns of tensor memory
+    assert set(MULTIPROCESSORS) == set(ARCHITECTURES)
+
+
+def test_roofline_counts_the_operator(manifest: list[dict[str, Any]]) -> None:
+    """Useful flops of both launches are 20 · N² · head_dim per head, and traffic is what the tensors hold."""
+    work = roofline.Workload("test", 2, 484, 8, 64)
+    rows, columns = _reports(manifest, [("cda_rows_fp16_d64_u8", 87), ("cda_columns_fp16_d64_u8", 87)])
+    costs = [roofline.cost(report, work) for report in (rows, columns)]
+    assert sum(c.useful_flops for c in costs) == 20 * 2 * 8 * 484**2 * 64
+    qkv, y, lse = 2 * 484 * 3 * 512 * 2, 2 * 484 * 2 * 512 * 2, 2 * 2 * 8 * 484 * 4
+    assert costs[0].compulsory_bytes == 2 * qkv + 2 * y + lse
+    assert all(c.issued_flops >= c.useful_flops and c.issued_bytes >= c.compulsory_bytes for c in costs)
+    nano = roofline.DEVICES[0]
+    assert roofline.roofline_seconds(costs[0], nano, "fp16") == pytest.approx(
+        costs[0].issued_flops / 10.24e12, rel=1e-3
+    )
+    narrow = roofline.cost(
+        _reports(manifest, [("cda_columns_fp16_d16_u8", 87)])[0], roofline.Workload("", 1, 484, 8, 8)
+    )
+    assert narrow.exponentials == 2 * 8 * 512 * 512, "two modalities, whole tiles"
+    assert roofline.roofline_seconds(narrow, nano, "fp16") == pytest.approx(narrow.exponentials / 80e9)

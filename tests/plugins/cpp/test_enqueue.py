@@ -1,0 +1,113 @@
+"""The plugin's enqueue, executed: created as TensorRT creates it, its launches run in Triton's interpreter."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
+from mutualformer.plugins.kernels.tiles import tile_for, variant_for
+from tests.plugins.simulator import Driver, Engine, Harness
+from tests.plugins.support import assert_two_times, random_qkv
+
+FULL = os.environ.get("MUTUALFORMER_FULL_GRID") == "1"
+AXES: dict[str, tuple[object, ...]] = {
+    "tokens": (1, 17, 100, 121, 257, 484, 577),
+    "head_dim": (4, 8, 16, 32, 64, 128),
+    "heads": (1, 3, 8, 12),
+    "batch": (1, 2, 3),
+    "iterations": (1, 2, 3),
+    "init": INITS,
+    "value_pairing": VALUE_PAIRINGS,
+    "dtype": (torch.float16, torch.float32),
+}
+_AFFORDABLE = 600  # the interpreter needs about 3 ms for each tile
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point of the grid."""
+
+    tokens: int
+    head_dim: int
+    heads: int
+    batch: int
+    iterations: int
+    init: str
+    value_pairing: str
+    dtype: torch.dtype
+
+    @property
+    def attributes(self) -> CdaAttributes:
+        return CdaAttributes(self.heads, 0.6, self.iterations, self.init, self.value_pairing)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.batch, self.tokens, 3 * self.heads * self.head_dim
+
+    def work(self) -> int:
+        """What a run in the interpreter costs, in tiles of P computed; starting a program counts as four."""
+        dtype = "fp16" if self.dtype == torch.float16 else "fp32"
+        total = 0
+        for kernel, launches in (
+            ("cda_rows", self.iterations + (self.init == "cross")),
+            ("cda_columns", self.iterations),
+        ):
+            variant = variant_for(kernel, dtype, self.head_dim)
+            tile = tile_for(kernel, 87, dtype, variant.block_d, variant.unit)
+            total += 2 * launches * -(-self.tokens // tile.block_m) * (4 + -(-self.tokens // tile.block_n))
+        return total * self.batch * self.heads
+
+    def __str__(self) -> str:
+        kind = "fp16" if self.dtype == torch.float16 else "fp32"
+        return (
+            f"B{self.batch}-N{self.tokens}-H{self.heads}-D{self.head_dim}-T{self.iterations}-{self.init}-"
+            f"{self.value_pairing}-{kind}"
+        )
+
+
+def _pairs(case: Case) -> set[tuple[str, object, str, object]]:
+    values = [(name, getattr(case, name)) for name in AXES]
+    return {(*a, *b) for a, b in itertools.combinations(values, 2)}
+
+
+def _covering(cases: list[Case]) -> list[Case]:
+    """A subset in which every pair of values that occurs together in ``cases`` still does (greedy, seeded)."""
+    generator = random.Random(0)
+    missing = set().union(*map(_pairs, cases))
+    chosen: list[Case] = []
+    while missing:
+        sample = generator.sample(cases, min(200, len(cases)))
+        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + c.work()))
+        if not _pairs(best) & missing:
+            wanted = next(iter(sorted(missing, key=repr)))
+            best = next(c for c in cases if wanted in _pairs(c))
+        chosen.append(best)
+        missing -= _pairs(best)
+    return chosen
+
+
+def _cases() -> list[Case]:
+    everything = [Case(*values) for values in itertools.product(*AXES.values())]  # type: ignore[arg-type]
+    if FULL:
+        return _covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
+    return _covering([c for c in everything if c.work() < _AFFORDABLE])
+
+
+@pytest.mark.parametrize("case", _cases(), ids=str)
+def test_enqueue_equals_the_reference(case: Case, driver: Driver, harness: Harness) -> None:
+    engine = Engine(harness, case.attributes, case.shape, case.dtype)
+    qkv_r, qkv_d = (random_qkv(case.shape, case.dtype, seed) for seed in (1, 2))
+    modules, contexts = driver.calls("cuModuleLoadData"), driver.calls("cuCtxGetCurrent")
+    assert engine.run(qkv_r, qkv_d) == 0, harness.log() + "".join(driver.errors)
+    assert (driver.calls("cuModuleLoadData"), driver.calls("cuCtxGetCurrent")) == (modules, contexts)
+    engine.assert_nothing_else_written(qkv_r, qkv_d)
+    assert_two_times(engine.result(), qkv_r, qkv_d, case.attributes)
+    assert len(driver.launches) == 2 * case.iterations + (case.init == "cross")
+    assert {stream for _, _, stream in driver.launches} == {7}
+    engine.close()

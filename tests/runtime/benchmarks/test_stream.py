@@ -1,0 +1,35 @@
+"""The bench of streaming itself: every configuration runs, nothing is lost on the way, the report is complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mutualformer.runtime.benchmarks import stream
+
+
+def test_the_bench_measures_every_configuration_and_writes_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LIMIT_MS", 1000.0)
+    assert stream.main(["--out", str(tmp_path), "--frames", "40", "--size", "160x120"]) == 0
+    report = json.loads((tmp_path / "stream.json").read_text())
+    assert [row["configuration"] for row in report["rows"]] == ["bare", "preview", "record", "preview+record"]
+    for row in report["rows"]:
+        assert row["frames"] + row["dropped"] == 40 - stream.WARM_UP - 1
+        assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
+        assert row["stages_ms"]["infer"]["p50"] >= report["model_ms"]
+        assert row["work_ms_per_frame"] > 0
+    delivered = report["rows"][3]["sinks"]
+    assert sum(delivered["recorder"]) + report["rows"][3]["dropped"] == 40
+    assert delivered["preview"][0] > 10
+    assert "preview+record" in capsys.readouterr().out
+
+
+def test_too_slow_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(stream, "LIMIT_MS", 1e-6)
+    monkeypatch.setattr(stream, "CONFIGURATIONS", ("bare",))
+    assert stream.main(["--frames", "30", "--size", "64x48"]) == 1
+    assert "more than" in capsys.readouterr().err

@@ -1,0 +1,329 @@
+"""The page's server without a browser: who gets in, what it forbids, slow and vanished visitors, what it costs."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer.runtime.preview.access import AddressError, is_local, parse_address
+from mutualformer.runtime.preview.encode import Encoder
+from mutualformer.runtime.preview.server import MOST_VIEWERS, Preview, PreviewError
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
+from tests.runtime.fakes import make_frame
+
+STAGES = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
+TOKEN = "open sesame please"
+
+
+def result(number: int) -> Result:
+    saliency = np.full((24, 32), 0.75, np.float32)
+    return Result(make_frame(number), {"saliency": saliency}, STAGES, number, 0)
+
+
+def told() -> dict[str, Any]:
+    return {"state": "running", "processed": 3}
+
+
+@pytest.fixture
+def page() -> Iterator[Preview]:
+    with Preview("127.0.0.1:0", None, told) as opened:
+        yield opened
+
+
+@pytest.fixture
+def locked() -> Iterator[Preview]:
+    with Preview("127.0.0.1:0", TOKEN, told) as opened:
+        yield opened
+
+
+def ask(
+    page: Preview, path: str, method: str = "GET", body: str | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+    connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    return answer.status, {key.lower(): value for key, value in answer.getheaders()}, data
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "expected"),
+    [
+        ("127.0.0.1:8080", None, ("127.0.0.1", 8080)),
+        (":9000", None, ("127.0.0.1", 9000)),
+        ("localhost:1", None, ("localhost", 1)),
+        ("[::1]:8080", None, ("::1", 8080)),
+        ("0.0.0.0:8080", TOKEN, ("0.0.0.0", 8080)),
+    ],
+)
+def test_addresses(text: str, token: str | None, expected: tuple[str, int]) -> None:
+    assert parse_address(text, token) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "message"),
+    [
+        ("0.0.0.0:8080", None, "add --token"),
+        ("jetson.lan:8080", None, "add --token"),
+        ("[::]:8080", None, "add --token"),
+        ("127.0.0.1", None, "expected HOST:PORT"),
+        ("127.0.0.1:http", None, "expected HOST:PORT"),
+        ("127.0.0.1:70000", None, "expected HOST:PORT"),
+        ("0.0.0.0:8080", "short", "at least 8"),
+    ],
+)
+def test_refused_addresses_say_why(text: str, token: str | None, message: str) -> None:
+    with pytest.raises(AddressError, match=message):
+        parse_address(text, token)
+
+
+def test_local_names() -> None:
+    assert all(map(is_local, ("localhost", "127.0.0.1", "127.8.8.8", "::1")))
+    assert not any(map(is_local, ("0.0.0.0", "192.168.1.5", "localhost.evil.org", "::", "")))
+
+
+def test_a_taken_port_is_one_sentence(page: Preview) -> None:
+    with pytest.raises(PreviewError, match="choose another port"), Preview(f"127.0.0.1:{page.port}", None, told):
+        pass
+
+
+@pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/frames", "/mjpeg/rgb", "/events", "/snapshot.zip"])
+def test_every_door_needs_the_token(locked: Preview, path: str) -> None:
+    assert ask(locked, path)[0] == 401
+    assert ask(locked, path, Authorization=f"Bearer {TOKEN}x")[0] == 401
+    assert ask(locked, path, Cookie="mutualformer_token=wrong")[0] == 401
+    assert ask(locked, "/record", "POST", '{"on": true}', X_Requested_With="mutualformer")[0] == 401
+
+
+def test_the_token_is_taken_from_header_cookie_or_query(locked: Preview) -> None:
+    assert ask(locked, "/app.js", Authorization=f"Bearer {TOKEN}")[0] == 200
+    status, headers, _ = ask(locked, "/?token=open%20sesame%20please")
+    assert status == 302
+    assert headers["location"] == "/"
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert ask(locked, "/", Cookie=cookie.split(";")[0])[0] == 200
+    assert ask(locked, "/style.css?token=open%20sesame%20please")[0] == 200
+    assert TOKEN not in locked.url
+
+
+def test_every_answer_carries_the_security_headers(page: Preview, locked: Preview) -> None:
+    for status, headers, _ in (ask(page, "/"), ask(page, "/nothing"), ask(locked, "/"), ask(page, "/record", "POST")):
+        assert status in (200, 401, 403, 404)
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+    text = b"".join(ask(page, path)[2] for path in ("/", "/app.js", "/style.css"))
+    assert b"http://" not in text
+    assert b"https://" not in text
+
+
+def test_foreign_hosts_and_pages_are_refused(page: Preview) -> None:
+    assert ask(page, "/", Host="evil.example:80")[0] == 403, "DNS rebinding"
+    assert ask(page, "/", Host=f"localhost:{page.port}")[0] == 200
+    good = {"X_Requested_With": "mutualformer"}
+    assert ask(page, "/record", "POST", '{"on": true}')[0] == 403
+    assert ask(page, "/record", "POST", '{"on": true}', Origin="http://evil.example", **good)[0] == 403
+    assert ask(page, "/record", "POST", '{"on": true}', Origin=f"http://127.0.0.1:{page.port}", **good)[0] == 409
+
+
+def test_the_record_switch(tmp_path: Any) -> None:
+    recorder = Recorder(tmp_path, on=False)
+    with Preview("127.0.0.1:0", None, told, recorder) as page:
+        good = {"X_Requested_With": "mutualformer"}
+        assert json.loads(ask(page, "/record", "POST", '{"on": true}', **good)[2]) == {"recording": True}
+        assert recorder.recording
+        for body in ('{"on": 1}', "{", "[]", ""):
+            assert ask(page, "/record", "POST", body, **good)[0] == 400
+        assert ask(page, "/record", "POST", '{"on": false}', **good)[0] == 200
+        assert not recorder.recording
+        assert ask(page, "/record", "GET")[0] == 405
+
+
+class Viewer:
+    """Reads a multipart stream part by part."""
+
+    def __init__(self, page: Preview, path: str = "/frames") -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+        self._connection.request("GET", path)
+        self.answer = self._connection.getresponse()
+
+    def part(self) -> tuple[dict[str, str], bytes]:
+        assert self.answer.readline().startswith(b"--")
+        headers = {}
+        while (line := self.answer.readline().strip()) != b"":
+            key, _, value = line.decode().partition(": ")
+            headers[key.lower()] = value
+        data = self.answer.read(int(headers["content-length"]))
+        assert self.answer.readline() == b"\r\n"
+        return headers, data
+
+    def close(self) -> None:
+        self.answer.close()
+        self._connection.close()
+
+
+def feed(page: Preview, stop: threading.Event, period: float = 0.03) -> threading.Thread:
+    def run() -> None:
+        number = 0
+        while not stop.wait(period):
+            page.write(result(number))
+            number += 1
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def fed(page: Preview) -> Iterator[Preview]:
+    stop = threading.Event()
+    thread = feed(page, stop)
+    yield page
+    stop.set()
+    thread.join()
+
+
+def test_the_page_gets_all_views_of_one_frame_together(fed: Preview) -> None:
+    viewer = Viewer(fed)
+    assert viewer.answer.headers["Content-Type"].startswith("multipart/x-mixed-replace; boundary=")
+    numbers = []
+    for _ in range(5):
+        parts = [viewer.part() for _ in range(3)]
+        assert [head["x-view"] for head, _ in parts] == ["rgb", "depth", "saliency"]
+        assert [head["x-final"] for head, _ in parts] == ["0", "0", "1"]
+        assert len({head["x-number"] for head, _ in parts}) == 1
+        numbers.append(int(parts[0][0]["x-number"]))
+        shapes = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).shape for _, data in parts]
+        assert shapes == [(48, 64, 3), (48, 64, 3), (24, 32)]
+    assert numbers == sorted(set(numbers))
+    viewer.close()
+
+
+def test_plain_mjpeg_for_other_tools(fed: Preview) -> None:
+    viewer = Viewer(fed, "/mjpeg/saliency")
+    heads = [viewer.part()[0]["x-view"] for _ in range(3)]
+    assert heads == ["saliency"] * 3
+    viewer.close()
+    assert ask(fed, "/mjpeg/secrets")[0] == 404
+
+
+def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    encode = Encoder()
+
+    def counting(item: Result) -> dict[str, bytes]:
+        calls.append(item.number)
+        return encode(item)
+
+    monkeypatch.setattr(page, "_encode", counting)
+    for number in range(5):
+        page.write(result(number))
+    assert calls == []
+    viewer = Viewer(page)
+    time.sleep(0.1)
+    page.write(result(7))
+    assert viewer.part()[0]["x-number"] == "7"
+    viewer.close()
+    end = time.monotonic() + 3
+    while page.details()["viewers"] and time.monotonic() < end:  # the server notices when it next writes
+        page.write(result(8 + len(calls)))
+        time.sleep(0.05)
+    assert page.details()["viewers"] == 0
+
+
+def test_a_visitor_who_stops_reading_slows_neither_the_stream_nor_the_others(page: Preview) -> None:
+    stuck = socket.create_connection(("127.0.0.1", page.port))
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.sendall(b"GET /frames HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    time.sleep(0.1)
+    other = Viewer(page)
+    worst = 0.0
+    numbers = []
+    for number in range(120):
+        began = time.monotonic()
+        page.write(result(number))
+        worst = max(worst, time.monotonic() - began)
+        time.sleep(0.03)
+    page.write(result(500))
+    while not numbers or numbers[-1] != 500:
+        numbers.append(int(other.part()[0]["x-number"]))
+    assert worst < 0.25
+    assert len(set(numbers)) > 40
+    other.close()
+    stuck.close()
+
+
+def test_there_is_a_limit_on_visitors(fed: Preview) -> None:
+    viewers = [Viewer(fed) for _ in range(MOST_VIEWERS)]
+    assert ask(fed, "/frames")[0] == 503
+    for viewer in viewers:
+        viewer.close()
+
+
+def test_events_are_server_sent_json(fed: Preview) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", fed.port, timeout=5)
+    connection.request("GET", "/events")
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    lines = [answer.readline().decode() for _ in range(6)]
+    messages = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert len(messages) == 2
+    assert messages[1]["state"] == "running"
+    assert messages[1]["seen"]["box"] == [0, 0, 1, 1]
+    answer.close()
+    connection.close()
+
+
+def test_the_snapshot_is_lossless(page: Preview) -> None:
+    assert ask(page, "/snapshot.zip")[0] == 404
+    shot = result(11)
+    page.write(shot)
+    status, headers, data = ask(page, "/snapshot.zip")
+    assert status == 200
+    assert "attachment" in headers["content-disposition"]
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    rgb = cv2.imdecode(np.frombuffer(archive.read("rgb.png"), np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(rgb[..., ::-1], shot.frame.rgb)
+    depth = cv2.imdecode(np.frombuffer(archive.read("depth_mm.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(depth, np.rint(shot.frame.depth * 1000).astype(np.uint16))
+    assert json.loads(archive.read("frame.json"))["sequence"] == 11
+
+
+def test_holes_are_black_and_near_is_warm() -> None:
+    depth = np.full((80, 80), 4.0, np.float32)
+    depth[:40] = 0.5
+    depth[:, :8] = 0
+    colours = Encoder().depth_colours(depth)
+    assert np.all(colours[:, :8] == 0)
+    near, far = colours[20, 40].astype(int), colours[60, 40].astype(int)
+    assert near[2] > near[0]
+    assert far[0] > far[2]
+
+
+def test_closing_with_visitors_is_quick() -> None:
+    page = Preview("127.0.0.1:0", None, told)
+    with page:
+        viewers = [Viewer(page), Viewer(page, "/events")]
+        page.write(result(1))
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
+    assert not any(thread.name == "preview" and thread.is_alive() for thread in threading.enumerate())
+    for viewer in viewers:
+        viewer.close()

@@ -1,0 +1,153 @@
+"""``data check``: every planted fault is found and named, a clean set passes, nothing crashes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer.train import datasets
+from tests.train.scenes import write_rgbd
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return write_rgbd(tmp_path_factory.mktemp("clean") / "set", count=14)
+
+
+@pytest.fixture
+def folder(clean, tmp_path):
+    return shutil.copytree(clean, tmp_path / "set")
+
+
+def kinds(found, level="fix"):
+    return {finding["kind"] for finding in found["findings"] if finding["level"] == level}
+
+
+def test_a_clean_set_passes(clean, capsys):
+    assert datasets.main(["check", str(clean), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (facts,) = found["folders"].values()
+    assert found["findings"] == []
+    assert (facts["pairs"], facts["masks"], facts["depth_bits"]) == (14, 14, {"8": 14})
+    assert facts["polarity"] == "near_bright"
+    assert facts["sizes"] == {"different": 1, "most": ["64×48"]}
+
+
+def rewrite(path, change):
+    cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+FAULTS = {
+    "partner": lambda root: (root / "depth" / "0003.png").unlink(),
+    "unreadable": lambda root: (root / "RGB" / "0002.jpg").write_bytes(b"no picture"),
+    "size": lambda root: rewrite(root / "GT" / "0001.png", lambda image: image[:-4]),
+    "names": lambda root: shutil.copy(root / "RGB" / "0000.jpg", root / "RGB" / "0000.png"),
+    "bits": lambda root: rewrite(root / "depth" / "0001.png", lambda image: image.astype(np.uint16) * 20),
+    "folder": lambda root: shutil.rmtree(root / "depth"),
+}
+DOUBTS = {
+    "empty": lambda root: rewrite(root / "GT" / "0004.png", np.zeros_like),
+    "full": lambda root: rewrite(root / "GT" / "0004.png", lambda image: np.full_like(image, 255)),
+    "grey": lambda root: rewrite(root / "GT" / "0004.png", lambda image: image // 2 + 40),
+    "flat": lambda root: rewrite(root / "depth" / "0004.png", lambda image: np.full_like(image, 7)),
+    "duplicate": lambda root: [shutil.copy(root / d / f"0000.{s}", root / d / f"0099.{s}") for d, s in PARTS],
+    "polarity": lambda root: [rewrite(path, lambda image: 255 - image) for path in (root / "depth").iterdir()],
+}
+PARTS = (("RGB", "jpg"), ("depth", "png"), ("GT", "png"))
+
+
+@pytest.mark.parametrize(("kind", "level"), [*((k, "fix") for k in FAULTS), *((k, "look") for k in DOUBTS)])
+def test_planted_faults_are_found(folder, kind, level, capsys):
+    (FAULTS if level == "fix" else DOUBTS)[kind](folder)
+    if kind == "folder":
+        assert datasets.main(["check", str(folder)]) == 1
+        assert "holds no dataset" in capsys.readouterr().out
+        return
+    found = datasets.check([folder])
+    assert kind in kinds(found, level)
+    assert found["ok"] == (level == "look")
+    assert datasets.main(["check", str(folder)]) == int(level == "fix")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{level}: ")]
+    assert any(str(folder) in line or kind in line for line in lines)
+
+
+def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder):
+    for path in (folder / "depth").iterdir():
+        rewrite(path, lambda image: image.astype(np.uint16) * 20 + 1)
+    assert kinds(datasets.check([folder])) == {"polarity"}
+    for path in (folder / "depth").iterdir():
+        rewrite(path, lambda image: 6000 - image)
+    assert datasets.check([folder])["ok"]
+
+
+def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_path):
+    train, test = shutil.copytree(clean, tmp_path / "train"), write_rgbd(tmp_path / "test", count=3, seed=70)
+    assert datasets.check([tmp_path])["ok"]  # two sets below one folder, nothing shared
+    shutil.copy(train / "RGB" / "0005.jpg", test / "RGB" / "0001.jpg")
+    assert kinds(datasets.check([train, test])) == {"duplicate"}
+    picture = cv2.imread(str(train / "RGB" / "0005.jpg"))
+    cv2.imwrite(str(test / "RGB" / "0001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    found = datasets.check([train, test])
+    assert kinds(found) == {"near-duplicate"}
+    assert "0005.jpg ≈ 0001.jpg" in found["findings"][0]["what"]
+
+
+def test_bad_input_is_a_finding(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    for name in ("empty", "file", "absent"):
+        assert datasets.main(["check", str(tmp_path / name)]) == 1
+        assert "fix: " in capsys.readouterr().out
+    for part in ("RGB", "depth", "GT"):
+        (tmp_path / "odd" / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(30):  # noise with the right names
+        for part, suffix in PARTS:
+            (tmp_path / "odd" / part / f"{index}.{suffix}").write_bytes(rng.bytes(int(rng.integers(0, 300))))
+    os.symlink(tmp_path / "nowhere", tmp_path / "odd" / "RGB" / "gone.png")
+    found = datasets.check([tmp_path / "odd"])
+    assert "unreadable" in kinds(found)
+
+
+def write_reid(root, entries):
+    rng = np.random.default_rng(0)
+    for part, identity, camera, view in entries:
+        (root / part).mkdir(parents=True, exist_ok=True)
+        picture = rng.integers(0, 256, (16, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / part / f"{identity:04d}_c{camera}_{view}.png"), picture)
+    return root
+
+
+GOOD = [("bounding_box_train", i, c, 0) for i in (1, 2) for c in (1, 2)]
+GOOD += [("query", i, 1, 0) for i in (3, 4)] + [("bounding_box_test", i, c, 1) for i in (3, 4) for c in (1, 2)]
+
+
+def test_reid(tmp_path, capsys):
+    root = write_reid(tmp_path / "RGBN300" / "rgbir", GOOD)
+    assert datasets.main(["check", str(tmp_path / "RGBN300"), "--json"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)["folders"].values()
+    assert facts["train"] == {
+        "pictures": 4,
+        "identities": 2,
+        "cameras": 2,
+        "identities_by_number_of_cameras": {"2": 2},
+    }
+    write_reid(root, [("query", 5, 2, 0), ("bounding_box_test", 5, 2, 1), ("bounding_box_train", 6, 1, 0)])
+    assert kinds(datasets.check([root]), "look") >= {"answer", "cameras"}
+    write_reid(root, [("bounding_box_test", 1, 1, 7)])
+    shutil.copy(root / "query" / "0003_c1_0.png", root / "bounding_box_train" / "0009_c1_0.png")
+    (root / "query" / "someone.png").write_bytes(b"")
+    assert kinds(datasets.check([root])) == {"leak", "duplicate", "names"}
+
+
+def test_the_list(capsys):
+    assert datasets.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "nju2k" in printed
+    assert "1485" in printed
+    assert "rgbd:ROOT/NAME" in printed

@@ -1,0 +1,1 @@
+"""Seeded synthetic scenes: primitives, materials, objects, rooms, sensor, scene, identities, cache."""

@@ -1,0 +1,1 @@
+"""Task metrics of any model: sod, reid, corrupt, tables, pictures."""

@@ -1,0 +1,114 @@
+"""Data with one modality spoilt, to see what a model makes of each: ``depth=shuffle``, ``rgb=zero``, …
+
+zero      no signal: colour and NIR mid-grey, depth all holes
+shuffle   each frame gets that modality of another frame (ReID: of another identity)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.train.data.item import DataError, Frames, Item
+from mutualformer.train.data.reid_folder import ReidData, ReidItem
+
+MODALITIES = {"sod": ("rgb", "depth"), "reid": ("rgb", "nir")}
+WAYS = ("shuffle", "zero")
+MID_GREY = 128
+# What `evaluate --probe` looks at, beside the data as they are.
+PROBES = {"sod": ("depth=shuffle", "depth=zero", "rgb=zero"), "reid": ("nir=shuffle", "nir=zero", "rgb=zero")}
+
+
+def parse(text: str, task: str) -> dict[str, str]:
+    """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. Raises DataError."""
+    found: dict[str, str] = {}
+    for pair in text.split(","):
+        modality, _, way = pair.strip().partition("=")
+        if modality not in MODALITIES[task] or way not in WAYS or modality in found:
+            raise DataError(
+                f"corruption {text!r}: {pair!r} is none, expected {' or '.join(MODALITIES[task])} once each, "
+                f"followed by ={' or ='.join(WAYS)}"
+            )
+        found[modality] = way
+    return found
+
+
+def _other_frame(count: int, seed: int) -> NDArray[np.int64]:
+    """For every frame another one; every frame is taken once."""
+    if count < 2:
+        raise DataError(f"{count} frame cannot be shuffled, expected at least two")
+    order = np.random.default_rng([seed, 6]).permutation(count)
+    other = np.empty(count, np.int64)
+    other[order] = np.roll(order, 1)
+    return other
+
+
+def _other_identity(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """For every sample one of another identity, at random; every sample is taken once.
+
+    Samples of one identity must not all get theirs from one other: that would rename identities and spoil nothing.
+    """
+    count = len(identities)
+    largest = int(np.unique(identities, return_counts=True)[1].max())
+    if 2 * largest > count:
+        raise DataError(f"an identity has {largest} of {count} samples, expected less than half of them to shuffle")
+    rng = np.random.default_rng([seed, 6])
+    other = rng.permutation(count)
+    while len(clashes := np.flatnonzero(identities[other] == identities)):
+        i, j = int(clashes[0]), int(rng.integers(count))  # swap with a partner that suits both
+        if identities[other[j]] != identities[i] and identities[other[i]] != identities[j]:
+            other[[i, j]] = other[[j, i]]
+    return other
+
+
+def _zero(image: NDArray[Any], modality: str) -> NDArray[Any]:
+    return np.zeros_like(image) if modality == "depth" else np.full_like(image, MID_GREY)
+
+
+def _fitted(image: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """``image`` at the height and width of ``like``: shuffled frames may differ in size."""
+    if image.shape[:2] == like.shape[:2]:
+        return image
+    return np.asarray(cv2.resize(image, like.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+
+
+class CorruptFrames:
+    """RGB-D frames with the modalities of ``how`` spoilt; masks and names stay."""
+
+    def __init__(self, frames: Frames, how: Mapping[str, str], seed: int = 0) -> None:
+        self.frames, self.how = frames, dict(how)
+        self.other = _other_frame(len(frames), seed) if "shuffle" in self.how.values() else None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.frames[index]
+        return item._replace(**_spoilt(item, self.how, self._taken_from(index)))
+
+    def _taken_from(self, index: int) -> Item | None:
+        return self.frames[int(self.other[index])] if self.other is not None else None
+
+
+def _spoilt(item: Any, how: Mapping[str, str], other: Any) -> dict[str, NDArray[Any]]:
+    changed = {}
+    for modality, way in how.items():
+        ours = getattr(item, modality)
+        changed[modality] = _zero(ours, modality) if way == "zero" else _fitted(getattr(other, modality), ours)
+    return changed
+
+
+def corrupt_reid(data: ReidData, how: Mapping[str, str], seed: int = 0) -> ReidData:
+    """ReID data with the modalities of ``how`` spoilt; labels stay."""
+    other = _other_identity(data.identities, seed) if "shuffle" in how.values() else None
+
+    def sample(index: int) -> ReidItem:
+        item: ReidItem = data[index]
+        return item._replace(**_spoilt(item, how, data[int(other[index])] if other is not None else None))
+
+    return dataclasses.replace(data, samples=sample)

@@ -1,0 +1,101 @@
+"""Training batches as a function of (seed, step): the same after a resume, in any number of processes or workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from mutualformer.train.data.item import DataError, Frames
+from mutualformer.train.fitting.augment import Augmentation, augment
+from mutualformer.train.fitting.schedule import Schedule
+
+
+class BatchSource(Protocol):
+    """Makes the samples ``slots`` of optimiser step ``step`` at the given side in pixels, stacked."""
+
+    def __len__(self) -> int: ...
+
+    def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]: ...
+
+
+class SodBatches:
+    """Random frames, each with its own generator seeded by (seed, step, slot)."""
+
+    def __init__(self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0) -> None:
+        if not len(frames):
+            raise DataError("the training set is empty, expected at least one frame")
+        self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def index(self, step: int, slot: int) -> int:
+        """Every frame once per epoch, in an order that depends on the epoch."""
+        epoch, place = divmod(step * self.batch + slot, len(self.frames))
+        return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
+
+    def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
+        size = (side, max(32, round(side * self.aspect / 32) * 32))
+        made = []
+        for slot in slots:
+            rng = np.random.default_rng([self.seed, 2, step, slot])
+            made.append(augment(self.frames[self.index(step, slot)], size, self.augmentation, rng))
+        return {
+            "rgb": np.stack([item.rgb for item in made]),
+            "depth": np.stack([item.depth for item in made]),
+            "mask": np.stack([item.mask for item in made if item.mask is not None]),
+        }
+
+
+class _Stream(IterableDataset[dict[str, torch.Tensor]]):
+    def __init__(
+        self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int, accumulate: int
+    ) -> None:
+        self.source, self.schedule, self.start = source, schedule, start
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+        self.micro, rest = divmod(batch, world * accumulate)
+        if rest or not self.micro:
+            raise ValueError(
+                f"batch is {batch}, expected a multiple of {world} processes x {accumulate} accumulated parts"
+            )
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        import cv2
+
+        info = get_worker_info()
+        if info is not None:
+            cv2.setNumThreads(1)
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        part = self.start * self.accumulate + worker
+        while True:  # the loader takes from its workers in turn, so parts arrive in order
+            step, position = divmod(part, self.accumulate)
+            first = (position * self.world + self.rank) * self.micro
+            side = self.schedule.side(min(self.schedule.progress(step), 1.0), step)
+            made = self.source.make(step, range(first, first + self.micro), side)
+            yield {name: torch.from_numpy(value) for name, value in made.items()}
+            part += workers
+
+
+def loader(
+    source: BatchSource,
+    schedule: Schedule,
+    batch: int,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    accumulate: int = 1,
+    workers: int = 1,
+) -> DataLoader[dict[str, torch.Tensor]]:
+    """Endless batches from optimiser step ``start``; ``batch`` is global."""
+    stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
+    if workers:
+        import cv2
+
+        # Workers are forked. OpenCV's threads do not come along, and a worker that waits for them waits forever: this
+        # ends them first (a second training in one process, or one after an evaluation, has started them).
+        cv2.setNumThreads(1)
+    return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None)

@@ -1,0 +1,134 @@
+"""The training loop's moving parts, for either task: optimiser, schedule, averaged weights, exact resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from mutualformer.train.fitting.losses import deep_supervision_loss
+from mutualformer.train.fitting.pointwise import use_convolutions
+from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.schedule import Schedule
+
+
+class Average:
+    """Exponential moving average of a module's floating-point state; the rest (counters) is copied."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))  # short memory at first: the start is not worth averaging
+        ours, theirs = [], []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                ours.append(self.state[name])
+                theirs.append(value.detach())
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+
+class TrainingTask(lightning.LightningModule):
+    """Trains ``model`` under ``recipe``; a subclass says what the loss is."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
+        super().__init__()
+        self.model, self.recipe, self.schedule = model, recipe, schedule
+        self.average = Average(model, recipe.ema) if recipe.ema else None
+        self.stepped = 0  # optimiser steps the average has seen
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named losses of a batch; "loss" is what is minimised."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate."""
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(("backbone" in name, parameter.dim() > 1), []).append(parameter)
+        listed = []
+        for (backbone, decays), parameters in groups.items():
+            rate = self.recipe.learning_rate * (self.recipe.backbone_lr if backbone else 1.0)
+            decay = self.recipe.weight_decay if decays else 0.0
+            listed.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
+        if self.recipe.optimizer == "sgd":
+            return torch.optim.SGD(listed, momentum=0.9, nesterov=True)
+        if self.recipe.optimizer != "adamw":
+            raise ValueError(f"optimizer is {self.recipe.optimizer!r}, expected adamw or sgd")
+        return torch.optim.AdamW(listed, betas=(0.9, 0.99))
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
+        progress = self.schedule.progress(self.global_step)
+        if progress >= 1.0:
+            self.trainer.should_stop = True
+            return -1
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = group["peak"] * self.schedule.rate(progress)
+        return None
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        found = self.losses(batch)
+        self.log_dict(found, prog_bar=True, batch_size=len(batch["rgb"]))
+        return found["loss"]
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take the step just made into the average, once."""
+        if self.average is not None and self.global_step > self.stepped:
+            self.stepped = self.global_step
+            self.average.update(self.model, self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._follow()  # callbacks that save run before on_train_batch_end
+        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["stepped"] = self.stepped
+        if self.average is not None:
+            checkpoint["average"] = self.average.state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.stepped = int(checkpoint["stepped"])
+        if self.average is not None:
+            for name, value in checkpoint["average"].items():
+                self.average.state[name].copy_(value)
+        self._rng = checkpoint["rng"]
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Weights and average of a Lightning checkpoint, without a trainer."""
+        self.load_state_dict(checkpoint["state_dict"])
+        self.on_load_checkpoint(checkpoint)
+
+    def on_train_start(self) -> None:
+        if self.average is not None:
+            ours = self.model.state_dict()  # by now on its device and in the trainer's precision
+            self.average.state = {name: value.to(ours[name]) for name, value in self.average.state.items()}
+        if hasattr(self, "_rng"):  # only now: setting the loop up draws random numbers too
+            torch.set_rng_state(self._rng.cpu())
+
+    @torch.no_grad()
+    def finish(self) -> nn.Module:
+        """The model with the weights to keep: the averaged ones where there are any; in eval mode, on the CPU."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.state)
+        use_convolutions(self.model)
+        return self.model.cpu().eval()
+
+
+class SodTask(TrainingTask):
+    """Detector: ``rgb`` uint8 (B, H, W, 3), ``depth`` float32 (B, H, W), ``mask`` uint8 (B, H, W)."""
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        logits = self.model(batch["rgb"], batch["depth"])
+        return {
+            "loss": deep_supervision_loss(
+                logits, batch["mask"].to(torch.promote_types(logits[0].dtype, torch.float32)) / 255.0
+            )
+        }
