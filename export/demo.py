@@ -33,14 +33,14 @@ from mutualformer.export.to_onnx import export_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.train import checkpoint
-from mutualformer.train.data.item import DataError, Item
-from mutualformer.train.data.spec import open_data
 from mutualformer.train.evaluation.pictures import depth_colours
 
 MODEL, RECIPE = "sod-nano", "demo"

@@ -31,10 +31,10 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
 from mutualformer.runtime import session as sessions
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.progress import progress
 from mutualformer.runtime.session import Session
-from mutualformer.train.data.spec import open_data
 
 
 def open_session(path: Path) -> Session:

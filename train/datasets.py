@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutualformer.runtime.cli import run_verb
-from mutualformer.train.data import sets
+from mutualformer.runtime.data import sets
+from mutualformer.runtime.data.folder import is_rgbd
 from mutualformer.train.data.check.findings import MUST, Finding, as_json, duplicates
 from mutualformer.train.data.check.reid import check_reid
 from mutualformer.train.data.check.rgbd import check_rgbd
-from mutualformer.train.data.folder import is_rgbd
 
 
 def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.item import DataError, Frames
+from mutualformer.runtime.data.spec import expand, open_data, short
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.train.data.item import DataError, Frames
-from mutualformer.train.data.spec import expand, open_data, short
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.sod import sod_metrics, to_grey
 from mutualformer.train.evaluation.tables import probe_table, results_table

@@ -26,10 +26,10 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.spec import open_data, parse
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.backbone import PretrainedUnavailable
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.spec import open_data, parse
 from mutualformer.train.evaluate import evaluate_model
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches import BatchSource, SodBatches, loader

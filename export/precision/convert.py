@@ -24,7 +24,7 @@ RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
 
 def calibration_feeds(data: str, contract: Contract, limit: int = DEFAULT_FRAMES) -> list[Feed]:
     """The first ``limit`` frames of DATA as graph inputs. Raises DataError."""
-    from mutualformer.train.data.spec import open_data
+    from mutualformer.runtime.data.spec import open_data
 
     frames = open_data(data, contract.task, contract.input_size)
     items = (frames[index] for index in progress(range(min(limit, len(frames))), "calibration frames"))

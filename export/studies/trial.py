@@ -16,9 +16,9 @@ from mutualformer.export.compare.tensors import TensorComparison, TensorDifferen
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.onnxruntime import physical_threads
-from mutualformer.train.data.spec import open_data
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 

@@ -20,10 +20,10 @@ from mutualformer.export.device.wheel import build_wheel, device_files
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.calibration import DEFAULT_METHOD
 from mutualformer.runtime import session
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
 from mutualformer.train.checkpoint import read_card
-from mutualformer.train.data.spec import open_data
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
 

@@ -19,10 +19,10 @@ from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.to_onnx import contract_of, export_onnx
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.data.spec import open_data
 
 MODELS = ("sod-nano", "sod-r50", "reid-tiny", "reid-vit-b16")
 CALIBRATION = {"sod": "synthetic:16?seed=9", "reid": "synthetic:4?seed=9"}

@@ -13,9 +13,9 @@ import torch
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.train import checkpoint, evaluate, registry
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.spec import open_data
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.reid import evaluate_reid, reid_metrics
 from mutualformer.train.evaluation.sod import sod_metrics

@@ -1,1 +1,1 @@
-"""Datasets: one file each; reading them never imports torch."""
+"""Data as training needs it beyond reading, which is in ``runtime/data``; importing this never imports torch."""

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError, Frames, Item
-from mutualformer.train.data.reid_folder import ReidData, ReidItem
+from mutualformer.runtime.data.item import DataError, Frames, Item
+from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
 
 MODALITIES = {"sod": ("rgb", "depth"), "reid": ("rgb", "nir")}
 WAYS = ("shuffle", "zero")

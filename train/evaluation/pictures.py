@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.item import Item
 from mutualformer.runtime.files import write_bytes
-from mutualformer.train.data.item import Item
 
 CELL = 160  # pixels
 

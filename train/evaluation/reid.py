@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.reid_folder import ReidData
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.reid_folder import ReidData
-from mutualformer.train.data.spec import open_data
 from mutualformer.train.evaluation.corrupt import corrupt_reid
 from mutualformer.train.evaluation.sod import standard_error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutualformer.train.data import sets
-from mutualformer.train.data.spec import short, standard_set
+from mutualformer.runtime.data import sets
+from mutualformer.runtime.data.spec import short, standard_set
 
 COLUMNS = {
     "sod": {"s_measure": "S ↑", "max_f": "max F ↑", "max_e": "max E ↑", "mae": "MAE ↓"},

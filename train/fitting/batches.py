@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mutualformer.train.data.item import DataError, Frames
+from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.train.fitting.augment import Augmentation, augment
 from mutualformer.train.fitting.schedule import Schedule
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
 from mutualformer.runtime.preprocess import resize_colour
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.reid_folder import ReidData, ReidItem
 
 PER_IDENTITY = 4
 ERASE = 0.5  # probability of random erasing (Zhong et al., 2020)

@@ -12,10 +12,10 @@ from mutualformer.export import parity, to_trt
 from mutualformer.export.emulation.session import EmulatedSession
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.to_onnx import export_onnx
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.data.spec import open_data
 
 DATA = "synthetic:6?seed=5"  # identities
 CALIBRATION = "synthetic:4?seed=11"

@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mutualformer.runtime.data.folder import SUFFIXES
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.reid_folder import FILE_NAME, SPLITS, find_root, read_spectra
 from mutualformer.runtime.progress import progress
 from mutualformer.train.data.check.findings import MUST, SHOULD, Finding, Fingerprint, fingerprint, grouped
-from mutualformer.train.data.folder import SUFFIXES
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.reid_folder import FILE_NAME, SPLITS, find_root, read_spectra
 
 Entry = tuple[Path, int, int]  # file, identity, camera
 

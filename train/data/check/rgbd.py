@@ -6,9 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.progress import progress
-from mutualformer.train.data.check.findings import MUST, SHOULD, Finding, Fingerprint, fingerprint, grouped
-from mutualformer.train.data.folder import (
+from mutualformer.runtime.data.folder import (
     DEPTH_NAMES,
     MASK_NAMES,
     RGB_NAMES,
@@ -20,8 +18,10 @@ from mutualformer.train.data.folder import (
     read_rgb,
     stem_of,
 )
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.polarity import Evidence
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.polarity import Evidence
+from mutualformer.runtime.progress import progress
+from mutualformer.train.data.check.findings import MUST, SHOULD, Finding, Fingerprint, fingerprint, grouped
 
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 

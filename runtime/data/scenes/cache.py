@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mutualformer.train.data.item import DataError
+import mutualformer
+from mutualformer.runtime.data.item import DataError
 
 
 class Rendered(Protocol):
@@ -41,11 +42,11 @@ class Rendered(Protocol):
 def rebuild(kind: str, arguments: tuple[int, ...]) -> Rendered:
     """The source that ``kind`` and ``arguments`` describe."""
     if kind == "scenes":
-        from mutualformer.train.data.scenes.scene import SyntheticScenes
+        from mutualformer.runtime.data.scenes.scene import SyntheticScenes
 
         return SyntheticScenes(*arguments[:2], size=(arguments[2], arguments[3]))
     if kind == "identities":
-        from mutualformer.train.data.scenes.identities import SyntheticIdentities
+        from mutualformer.runtime.data.scenes.identities import SyntheticIdentities
 
         return SyntheticIdentities(*arguments[:2], size=(arguments[2], arguments[3]))
     raise ValueError(f"kind is {kind!r}, expected scenes or identities")
@@ -77,7 +78,7 @@ def _worker(folder: str, kind: str, first: str, stride: str, *arguments: str) ->
 
 def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> None:  # type: ignore[type-arg]
     """Fresh interpreters rather than multiprocessing: those would import the caller's program, torch included."""
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(mutualformer.__file__).resolve().parents[1])
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, **one_thread, "PYTHONPATH": path}
@@ -85,7 +86,7 @@ def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> Non
     try:
         for first in range(workers):
             words = (folder, source.KIND, first, workers, *source.arguments)
-            command = [sys.executable, "-m", "mutualformer.train.data.scenes.cache", *map(str, words)]
+            command = [sys.executable, "-m", "mutualformer.runtime.data.scenes.cache", *map(str, words)]
             started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
         streams = [process.stdout for process in started if process.stdout is not None]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.scenes.primitives import Array
+from mutualformer.runtime.data.scenes.primitives import Array
 
 Rng = np.random.Generator
 

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError, Item
-from mutualformer.train.data.scenes import rooms
-from mutualformer.train.data.scenes.cache import render
-from mutualformer.train.data.scenes.materials import Palette, light_direction, shade
-from mutualformer.train.data.scenes.objects import compound, extent, place, vector
-from mutualformer.train.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
-from mutualformer.train.data.scenes.sensor import expose, measure
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.scenes import rooms
+from mutualformer.runtime.data.scenes.cache import render
+from mutualformer.runtime.data.scenes.materials import Palette, light_direction, shade
+from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
+from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
+from mutualformer.runtime.data.scenes.sensor import expose, measure
 
 GENERATOR_VERSION = 1  # counts changes that make another picture from the same seed
 SHADOW_CELLS = 72

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mutualformer.train.data.scenes.materials import Palette
-from mutualformer.train.data.scenes.objects import EYE, block, compound, extent, place, tube, vector
-from mutualformer.train.data.scenes.primitives import BOX, CYLINDER, SPHERE, Array, Solid, yaw
+from mutualformer.runtime.data.scenes.materials import Palette
+from mutualformer.runtime.data.scenes.objects import EYE, block, compound, extent, place, tube, vector
+from mutualformer.runtime.data.scenes.primitives import BOX, CYLINDER, SPHERE, Array, Solid, yaw
 
 Rng = np.random.Generator
 

@@ -1,7 +1,7 @@
 """The standard sets: what each holds, where it comes from, how its folders are spelled, what the paper reports on it.
 
 ``rgbd:ROOT/NAME+NAME`` looks them up below ROOT. Polarity of depth is no property of a set: collections that repack
-them turn some maps over, so it is decided from the files (train/data/polarity.py) unless ``?polarity=`` says it.
+them turn some maps over, so it is decided from the files (runtime/data/polarity.py) unless ``?polarity=`` says it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mutualformer.train.data.item import DataError
+from mutualformer.runtime.data.item import DataError
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
 # S-measure, maximum F, maximum E, MAE of the paper's network.
@@ -170,8 +170,8 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
 
 def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
     """Folders below ``root``, itself included, that hold a dataset of ``task``."""
-    from mutualformer.train.data.folder import is_rgbd
-    from mutualformer.train.data.reid_folder import is_reid
+    from mutualformer.runtime.data.folder import is_rgbd
+    from mutualformer.runtime.data.reid_folder import is_reid
 
     found = is_rgbd if task == "sod" else is_reid
     listed: list[Path] = []

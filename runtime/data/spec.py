@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from mutualformer.train.data import sets
-from mutualformer.train.data.folder import RgbdFolder
-from mutualformer.train.data.item import DataError, Frames, Item
-from mutualformer.train.data.sample import Sample
-from mutualformer.train.data.scenes.scene import CachedScenes, SyntheticScenes
+from mutualformer.runtime.data import sets
+from mutualformer.runtime.data.folder import RgbdFolder
+from mutualformer.runtime.data.item import DataError, Frames, Item
+from mutualformer.runtime.data.sample import Sample
+from mutualformer.runtime.data.scenes.scene import CachedScenes, SyntheticScenes
 
 FORMS = "synthetic:N[?seed=S], sample:motorcycle, rgbd:ROOT/NAME+NAME or a folder[?polarity=near_bright|near_dark|auto]"
 KINDS = ("synthetic", "sample", "rgbd", "reid")
@@ -157,7 +157,7 @@ def _open_single(text: str, task: str, size: tuple[int, int] | None, cache: bool
     if task == "reid" or kind == "reid":
         if task != "reid":
             raise DataError(f"data {text!r}: holds identities, expected RGB-D data for a {task} model")
-        from mutualformer.train.data.reid_folder import open_reid
+        from mutualformer.runtime.data.reid_folder import open_reid
 
         return open_reid(text, kind, body, options, size, split)
     unknown = sorted(set(options) - OPTIONS[kind])

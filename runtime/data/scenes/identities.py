@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.scenes.materials import Palette, shade
-from mutualformer.train.data.scenes.objects import compound, extent, place, vector
-from mutualformer.train.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
-from mutualformer.train.data.scenes.sensor import expose
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.scenes.materials import Palette, shade
+from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
+from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
+from mutualformer.runtime.data.scenes.sensor import expose
 
 VERSION = 3
 CAMERAS = 4

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from mutualformer.train.data.scenes.materials import Palette
-from mutualformer.train.data.scenes.primitives import BOX, CYLINDER, RING, SPHERE, Array, Solid, along, tilt, yaw
+from mutualformer.runtime.data.scenes.materials import Palette
+from mutualformer.runtime.data.scenes.primitives import BOX, CYLINDER, RING, SPHERE, Array, Solid, along, tilt, yaw
 
 Rng = np.random.Generator
 EYE = np.eye(3, dtype=np.float32)

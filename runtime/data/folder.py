@@ -7,7 +7,7 @@ Depth images: 16 bit are millimetres, 0 = no measurement. 8 bit carry no unit: v
 depth and mapped to pseudo-metres, 1/z = 1/5 + v/255 · (1/0.5 − 1/5), so 0 … 255 span 5 m … 0.5 m. The model
 standardises inverse depth per image, so the choice of 0.5 and 5 m cancels; only the polarity matters: NJU2K and
 others store near as bright ("near_bright", the default), some sets near as dark ("near_dark"); "auto" decides from
-the frames (train/data/polarity.py) and refuses when they do not settle it.
+the frames (runtime/data/polarity.py) and refuses when they do not settle it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.item import DataError, Item
-from mutualformer.train.data.polarity import gather, spread_over
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.polarity import gather, spread_over
 
 RGB_NAMES = ("rgb", "rgbs", "image", "images", "img", "imgs", "color", "colour", "left", "rgb_left")
 RGB_NAMES += ("train_images", "test_images")  # as DUT-RGBD ships

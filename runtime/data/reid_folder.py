@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.folder import SUFFIXES, read_rgb
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.scenes.cache import render
-from mutualformer.train.data.scenes.identities import SyntheticIdentities
+from mutualformer.runtime.data.folder import SUFFIXES, read_rgb
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.scenes.cache import render
+from mutualformer.runtime.data.scenes.identities import SyntheticIdentities
 
 FILE_NAME = re.compile(r"^(?P<identity>-?\d+)_c(?P<camera>\d+)", re.IGNORECASE)
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -144,7 +144,7 @@ def open_reid(
             raise DataError(f"data {text!r}: expected whole numbers, as in synthetic:100?seed=1")
         return synthetic(SyntheticIdentities(int(body), int(options.get("seed", "0")), size or (128, 128)))
     if kind == "reid":
-        from mutualformer.train.data import sets
+        from mutualformer.runtime.data import sets
 
         root, _, name = body.rpartition("/")
         if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.train.data.folder import read_depth, read_rgb
-from mutualformer.train.data.item import DataError, Item
+from mutualformer.runtime.data.folder import read_depth, read_rgb
+from mutualformer.runtime.data.item import DataError, Item
 
 SAMPLES = ("motorcycle",)
 # The pair's calibration at the quarter size in which scikit-image ships it (Middlebury 2014, calib.txt ÷ 4).

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.scenes.cache import render
-from mutualformer.train.data.scenes.identities import CAMERAS, VIEWS, SyntheticIdentities, view
-from mutualformer.train.data.scenes.primitives import (
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.scenes.cache import render
+from mutualformer.runtime.data.scenes.identities import CAMERAS, VIEWS, SyntheticIdentities, view
+from mutualformer.runtime.data.scenes.primitives import (
     BOX,
     CYLINDER,
     RING,
@@ -22,7 +22,7 @@ from mutualformer.train.data.scenes.primitives import (
     intersect,
     yaw,
 )
-from mutualformer.train.data.scenes.scene import CachedScenes, SyntheticScenes, scene
+from mutualformer.runtime.data.scenes.scene import CachedScenes, SyntheticScenes, scene
 
 SIZE = (96, 128)
 
@@ -106,7 +106,7 @@ def test_refuses_nothing_and_a_full_disk(tmp_path, monkeypatch):
 def test_data_never_imports_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from mutualformer.train.data.spec import open_data\n"
+        "from mutualformer.runtime.data.spec import open_data\n"
         "import mutualformer.train.evaluation.sod\n"
         "print(open_data('synthetic:1', size=(32, 32))[0].rgb.shape)"
     )

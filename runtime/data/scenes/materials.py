@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.scenes.primitives import Array, GeometryBuffer
+from mutualformer.runtime.data.scenes.primitives import Array, GeometryBuffer
 
 Rng = np.random.Generator
 TILE = 128  # pixels per texture tile

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.train.data import sets
-from mutualformer.train.data.folder import RgbdFolder
-from mutualformer.train.data.item import DataError
-from mutualformer.train.data.polarity import Evidence, lower_bound
-from mutualformer.train.data.spec import expand, open_data, parts, short
+from mutualformer.runtime.data import sets
+from mutualformer.runtime.data.folder import RgbdFolder
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.polarity import Evidence, lower_bound
+from mutualformer.runtime.data.spec import expand, open_data, parts, short
 from tests.train.scenes import write_rgbd
 
 

@@ -1,0 +1,168 @@
+"""JSON from a file that anybody may have written: typed and range-checked on the way in, one sentence when it is not.
+
+    fields = read_json(path, CheckpointError, "model card")
+    width = fields.whole("width", 1, 65536)
+
+Every getter names the file and the key in its error, so no reader has to wrap TypeError, KeyError, OverflowError,
+RecursionError and the rest. NaN and infinity are no JSON and are refused; so are keys given twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LARGEST_BYTES = 16 << 20  # of a JSON file; ours are a few kilobytes, an engine's card with all layers a megabyte
+_REQUIRED: Any = object()
+
+
+def parse_json(text: str | bytes, where: str, error: type[Exception]) -> Any:
+    """Any JSON value of ``text``. Raises ``error`` naming ``where``."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+            raise ValueError(f"key {twice!r} is there twice")
+        return values
+
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as cause:  # RecursionError: a thousand brackets
+        raise error(f"{where}: not JSON ({str(cause)[:200]})") from cause
+
+
+def read_json(path: str | os.PathLike[str], error: type[Exception], what: str) -> Fields:
+    """The JSON object in a file. ``what``: what it is expected to be, for the error."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > LARGEST_BYTES:
+            raise error(f"{file}: is {size >> 20} MiB, expected a {what} of at most {LARGEST_BYTES >> 20} MiB")
+        data = file.read_bytes()
+    except OSError as cause:
+        raise error(f"{file}: cannot be read ({cause.strerror}), expected a {what}") from cause
+    return Fields(parse_json(data, f"{file}, expected a {what}", error), str(file), error)
+
+
+class Fields(Mapping[str, Any]):
+    """A JSON object whose values are taken out by type. ``where`` and ``error``: how a wrong value is told.
+
+    Getters take the key, what is allowed, and ``default`` for a key that may be missing; without one it must be there.
+    """
+
+    def __init__(self, data: Any, where: str, error: type[Exception]) -> None:
+        self.where, self.error = where, error
+        if not isinstance(data, Mapping):
+            raise error(f"{where}: holds {_noun(data)}, expected a JSON object")
+        self.data: Mapping[str, Any] = data
+
+    def __getitem__(self, key: str) -> Any:
+        return self.data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def refuse(self, key: str, expected: str) -> Exception:
+        """The error for the value of ``key``."""
+        shown = repr(self.data.get(key))
+        return self.error(f"{self.where}: {key} is {shown[:80]}{'…' if len(shown) > 80 else ''}, expected {expected}")
+
+    def _get(self, key: str, default: Any, fits: Callable[[Any], bool], expected: str) -> Any:
+        if key not in self.data:
+            if default is _REQUIRED:
+                raise self.error(f"{self.where}: {key} is missing, expected {expected}")
+            return default
+        if not fits(self.data[key]):
+            raise self.refuse(key, expected)
+        return self.data[key]
+
+    def text(self, key: str, default: str = _REQUIRED, one_of: Sequence[str] = (), longest: int = 4096) -> str:
+        """A string, one of ``one_of`` where that is given."""
+        expected = f"one of {', '.join(one_of)}" if one_of else f"text of at most {longest} characters"
+
+        def fits(value: Any) -> bool:
+            return isinstance(value, str) and len(value) <= longest and (not one_of or value in one_of)
+
+        return str(self._get(key, default, fits, expected))
+
+    def whole(self, key: str, low: int, high: int, default: int = _REQUIRED) -> int:
+        """A whole number in [low, high]; 3.0 is none, and neither is true."""
+        return int(self._get(key, default, lambda value: _is_whole(value, low, high), _whole(low, high)))
+
+    def number(self, key: str, low: float, high: float, default: float = _REQUIRED) -> float:
+        """A finite number in [low, high]."""
+        return float(self._get(key, default, lambda value: _is_number(value, low, high), _number(low, high)))
+
+    def flag(self, key: str, default: bool = _REQUIRED) -> bool:
+        return bool(self._get(key, default, lambda value: isinstance(value, bool), "true or false"))
+
+    def wholes(
+        self, key: str, count: int | None, low: int, high: int, default: tuple[int, ...] = _REQUIRED
+    ) -> tuple[int, ...]:
+        """``count`` whole numbers (None = any number of them)."""
+        return tuple(self._list(key, count, lambda value: _is_whole(value, low, high), _whole(low, high), default))
+
+    def numbers(
+        self, key: str, count: int | None, low: float, high: float, default: tuple[float, ...] = _REQUIRED
+    ) -> tuple[float, ...]:
+        """``count`` finite numbers (None = any number of them)."""
+        values = self._list(key, count, lambda value: _is_number(value, low, high), _number(low, high), default)
+        return tuple(float(value) for value in values)
+
+    def texts(self, key: str, default: tuple[str, ...] = _REQUIRED) -> tuple[str, ...]:
+        return tuple(self._list(key, None, lambda value: isinstance(value, str), "text", default))
+
+    def fields(self, key: str, default: Mapping[str, Any] = _REQUIRED) -> Fields:
+        """A JSON object."""
+        value = self._get(key, default, lambda value: isinstance(value, Mapping), "a JSON object")
+        return Fields(value, f"{self.where}, {key}", self.error)
+
+    def only(self, *keys: str) -> None:
+        """Refuse keys that are none of ``keys``."""
+        unknown = sorted(set(self.data) - set(keys))
+        if unknown:
+            raise self.error(f"{self.where}: has unknown keys {', '.join(unknown)[:200]}; is it of a newer version?")
+
+    def _list(
+        self, key: str, count: int | None, fits: Callable[[Any], bool], each: str, default: Sequence[Any]
+    ) -> Sequence[Any]:
+        expected = f"a list of {count}, each {each}" if count is not None else f"a list, each {each}"
+
+        def whole_list(value: Any) -> bool:
+            return isinstance(value, list) and (count is None or len(value) == count) and all(map(fits, value))
+
+        values: Sequence[Any] = self._get(key, default, whole_list, expected)
+        return values
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    """Compared before converting: a whole number of 400 digits fits no float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(low: int, high: int) -> str:
+    return f"a whole number from {low} to {high}"
+
+
+def _number(low: float, high: float) -> str:
+    return f"a number from {low:g} to {high:g}"
+
+
+def _noun(value: Any) -> str:
+    return {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(
+        type(value), "a number"
+    )
