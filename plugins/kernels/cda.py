@@ -158,15 +158,16 @@ def cda_rows(
     lse_row = lse_ptr + (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * tokens + rows
     tl.store(lse_row, row_max + tl.log2(row_sum * lse_weight), mask=row_ok & ((writes & WRITE_LSE) != 0))
     out_type = self_r_ptr.dtype.element_ty
+    inverse = (1.0 / row_sum)[:, None]
     here = batch * tokens + rows[:, None]  # row of a (B · N, width) matrix, int64
     tl.store(
         self_ptr + here * (self_width * channels) + head + dims[None, :],
-        (acc_m / row_sum[:, None]).to(out_type),
+        (acc_m * inverse).to(out_type),
         mask=mask,
     )
     tl.store(
         next_ptr + here * (next_width * channels) + head + dims[None, :],
-        (acc_o / row_sum[:, None]).to(out_type),
+        (acc_o * inverse).to(out_type),
         mask=mask & ((writes & WRITE_NEXT) != 0),
     )
 

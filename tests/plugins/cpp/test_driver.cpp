@@ -1,9 +1,10 @@
 // A CUDA driver for tests on machines without one: the cu* functions the plugin calls, over host memory.
 //
-// It is stricter than a real driver: images must be cubins for the device it pretends to be and contain the entry
-// asked for, and functions may only be launched in the context they were loaded in. A launch is handed to a
+// It is stricter than a real driver: images must be cubins for the device it pretends to be, or PTX for one that is not
+// younger, and contain the entry asked for, and functions may only be launched in the context they were loaded in. A launch is handed to a
 // callback. `test_driver_fail` makes a named call fail.
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -20,6 +21,7 @@ enum : int {
   kInvalidImage = 200,
   kInvalidContext = 201,
   kNoBinaryForGpu = 209,
+  kInvalidPtx = 218,
   kInvalidHandle = 400,
   kNotFound = 500,
 };
@@ -67,6 +69,9 @@ T read(unsigned char const* bytes) {
   return value;
 }
 
+// PTX is text that begins with a comment or its version.
+bool is_ptx(unsigned char const* bytes) { return bytes[0] == '/' || bytes[0] == '.' || bytes[0] == '\n'; }
+
 }  // namespace
 
 extern "C" {
@@ -108,6 +113,7 @@ DRIVER_CALL cuGetErrorName(int result, char const** name) {
                                                    {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
                                                    {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
                                                    {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                   {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
                                                    {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
                                                    {719, "CUDA_ERROR_LAUNCH_FAILED"}};
@@ -121,6 +127,17 @@ DRIVER_CALL cuModuleLoadData(void** module, void const* image) {
   ENTER(cuModuleLoadData);
   auto const* bytes = static_cast<unsigned char const*>(image);
   if (g_context == 0) return kInvalidContext;
+  if (is_ptx(bytes)) {
+    char const* const text = static_cast<char const*>(image);
+    char const* const target = std::strstr(text, "\n.target sm_");
+    std::lock_guard<std::mutex> lock(g_mutex);
+    if (target == nullptr) return kInvalidPtx;
+    if (std::atoi(target + std::strlen("\n.target sm_")) > g_capability) return kNoBinaryForGpu;
+    g_modules.push_back(std::make_unique<Module>(Module{g_context, bytes, std::strlen(text) + 1}));
+    *module = g_modules.back().get();
+    g_live.insert(*module);
+    return kSuccess;
+  }
   if (std::memcmp(bytes, "\177ELF", 4) != 0 || read<uint16_t>(bytes + 18) != 190) return kInvalidImage;  // EM_CUDA
   // The architecture is in e_flags: the lowest byte up to CUDA 12, the second one since.
   uint32_t const flags = read<uint32_t>(bytes + 48);
@@ -145,8 +162,10 @@ DRIVER_CALL cuModuleGetFunction(void** function, void* module, char const* name)
   std::lock_guard<std::mutex> lock(g_mutex);
   if (g_live.count(module) == 0) return kInvalidHandle;
   auto const* found = static_cast<Module const*>(module);
-  std::string const section = std::string(".text.") + name;
-  if (memmem(found->image, found->size, section.c_str(), section.size() + 1) == nullptr) return kNotFound;
+  // ".text.NAME" ends in a zero, ".entry NAME" of PTX in a bracket.
+  bool const ptx = is_ptx(found->image);
+  std::string const entry = ptx ? std::string(".entry ") + name + "(" : std::string(".text.") + name;
+  if (memmem(found->image, found->size, entry.c_str(), entry.size() + (ptx ? 0 : 1)) == nullptr) return kNotFound;
   g_functions.push_back(std::make_unique<Function>(Function{found->context, name}));
   *function = g_functions.back().get();
   g_live.insert(*function);
