@@ -33,11 +33,11 @@ test-all: setup  ## the long grids too
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/clang-format --dry-run --Werror plugins/cpp/*.h plugins/cpp/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format --dry-run --Werror plugins/cpp/*.h plugins/cpp/*.cpp plugins/standins/*.h plugins/standins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
 
 format: setup
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
-	@$(BIN)/clang-format -i plugins/cpp/*.h plugins/cpp/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format -i plugins/cpp/*.h plugins/cpp/*.cpp plugins/standins/*.h plugins/standins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
 
 bench: setup demo
 	@$(BIN)/mutualformer bench cda --out out/bench

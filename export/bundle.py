@@ -34,7 +34,10 @@ _PLUGIN_PYTHON = (
     "__init__",
     *(
         f"plugins/{n}"
-        for n in ("__init__", "attributes", "compile/__init__", "compile/embed", "kernels/__init__", "kernels/tiles")
+        for n in (
+            "__init__", "attributes", "record", "compile/__init__", "compile/architectures", "compile/embed",
+            "compile/images", "kernels/__init__", "kernels/schedule", "kernels/tiles",
+        )
     ),
 )
 
@@ -49,14 +52,14 @@ def cubins(target: Target) -> dict[str, bytes]:
 
     arch = int(target.capability.replace(".", ""))
     try:
-        images = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
+        compiled = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
     except (ModuleNotFoundError, RuntimeError) as error:
         raise ExportError(
             f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
             "pip install 'mutualformer[plugin]'"
         ) from error
     with tempfile.TemporaryDirectory(prefix="mutualformer-bundle-") as folder:
-        write_generated(images, Path(folder))
+        write_generated(compiled, Path(folder))
         return {f"source/generated/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
 
 

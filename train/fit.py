@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import lightning
 import torch
@@ -30,14 +31,17 @@ from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.spec import open_data, parse
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.backbone import PretrainedUnavailable
+from mutualformer.train.data.compositing.sets import PhotoRoot
 from mutualformer.train.evaluate import evaluate_model
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches import BatchSource, SodBatches, loader
+from mutualformer.train.fitting.photo_batches import PhotoBatches
 from mutualformer.train.fitting.pointwise import use_products
 from mutualformer.train.fitting.recipes import RECIPES, Recipe, recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.sync_norm import synchronise
 from mutualformer.train.fitting.task import SodTask, TrainingTask
+from mutualformer.train.fitting.validation import Validation
 
 
 class FitError(ValueError):
@@ -60,6 +64,7 @@ class FitConfig:
     accumulate: int = 1
     workers: int = 1
     save_every: int = 200
+    validate_every: int = 400
 
 
 class Save(Callback):
@@ -78,8 +83,21 @@ class Save(Callback):
                 os.replace(temporary, self.folder / "last.ckpt")
 
 
+def _photo_root(data: str) -> PhotoRoot | None:
+    """The folder of ``photo:ROOT[?teacher=DIR][&rendered=N]``, None for any other DATA."""
+    if not data.startswith("photo:"):
+        return None
+    body, _, query = data.removeprefix("photo:").partition("?")
+    return PhotoRoot(body, dict(parse_qsl(query)).get("teacher"))
+
+
 def _source(config: FitConfig, spec: registry.ModelSpec) -> BatchSource:
     height, width = spec.input_size
+    photo = _photo_root(config.data)
+    if photo is not None:
+        count = int(dict(parse_qsl(config.data.partition("?")[2])).get("rendered", "300"))
+        rendered = open_data(f"synthetic:{count}?seed=1", "sod", (320, 320), cache=True) if count else None
+        return PhotoBatches(photo.train, photo.sensor, rendered, config.recipe.batch, config.seed)
     largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
     size = (largest, max(32, round(largest * width / height / 32) * 32))
     data = open_data(config.data, spec.task, size, cache=True, split="train")
@@ -141,6 +159,10 @@ def fit(config: FitConfig) -> Path:
     schedule = Schedule(config.recipe, model.spec.input_size[0])
     task = _task(model, config, schedule)
     batches = loader(source, schedule, config.recipe.batch, start, rank, world, config.accumulate, config.workers)
+    callbacks: list[Callback] = [Save(checkpoints, config.save_every), TQDMProgressBar(refresh_rate=10)]
+    photo = _photo_root(config.data)
+    if photo is not None and photo.validation is not None and rank == 0:
+        callbacks.append(Validation(photo.validation_sets(), config.out, config.validate_every))
     trainer = lightning.Trainer(
         max_steps=config.recipe.steps,
         max_epochs=-1,
@@ -151,7 +173,7 @@ def fit(config: FitConfig) -> Path:
         precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.recipe.clip or None,
-        callbacks=[Save(checkpoints, config.save_every), TQDMProgressBar(refresh_rate=10)],
+        callbacks=callbacks,
         logger=TensorBoardLogger(str(config.out), name="logs", version=""),
         log_every_n_steps=10,
         enable_checkpointing=False,

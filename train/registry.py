@@ -32,7 +32,17 @@ class ModelSpec:
 _FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
 
 
-def _sod(name: str, rgb: str, depth: str, width: int, separable: bool, first_stride: int, heads: int) -> ModelSpec:
+def _sod(
+    name: str,
+    *,
+    rgb: str,
+    depth: str,
+    width: int,
+    heads: int,
+    separable: bool = True,
+    first_stride: int = 4,
+    validity: bool = False,
+) -> ModelSpec:
     architecture = {
         "rgb_backbone": rgb,
         "depth_backbone": depth,
@@ -41,6 +51,7 @@ def _sod(name: str, rgb: str, depth: str, width: int, separable: bool, first_str
         "decoder_width": width,
         "separable": separable,
         "first_stride": first_stride,
+        "depth_validity": validity,
         **_FUSION,
     }
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
@@ -68,9 +79,18 @@ _STEM = "mobilenetv4_conv_small"
 _SPECS = {
     spec.name: spec
     for spec in (
-        _sod("sod-nano", _SMALL, _SMALL, 32, True, first_stride=8, heads=4),
-        _sod("sod-r18", "resnet18", "resnet18", 64, False, first_stride=4, heads=8),
-        _sod("sod-r50", "resnet50", "resnet50", 64, False, first_stride=4, heads=8),
+        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8),
+        _sod(
+            "sod-lite",
+            rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8
+            depth=_SMALL,
+            width=32,
+            heads=4,
+            first_stride=8,
+            validity=True,
+        ),
+        _sod("sod-r18", rgb="resnet18", depth="resnet18", width=64, heads=8, separable=False),
+        _sod("sod-r50", rgb="resnet50", depth="resnet50", width=64, heads=8, separable=False),
         _reid("reid-tiny", size=64, patch=8, depth=0, dim=96, heads=3, stem=_STEM, pooling="mean"),
         _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12, stem="", pooling="class"),
     )

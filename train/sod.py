@@ -43,15 +43,18 @@ class SalientObjectDetector(nn.Module):
         iterations: int = 1,
         alpha: float = 0.6,
         value_pairing: str = "released",
+        depth_validity: bool = False,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
         if len(input_size) != 2 or min(input_size) < STRIDE or any(n % STRIDE for n in input_size):
             raise ValueError(f"input_size is {input_size}, expected (height, width), both multiples of {STRIDE}")
         self.colour_input = ColourInput()
-        self.depth_input = DepthInput(depth_range_m)
+        self.depth_input = DepthInput(depth_range_m, depth_validity)
         self.rgb_backbone, rgb_channels = create_pyramid(rgb_backbone, pretrained)
-        self.depth_backbone, depth_channels = create_pyramid(depth_backbone, pretrained)
+        # Pretrained colour where the same weights make no sense for depth: only a shared architecture gets them.
+        twins = pretrained and depth_backbone == rgb_backbone
+        self.depth_backbone, depth_channels = create_pyramid(depth_backbone, twins)
         widths = (decoder_width, decoder_width, dim, dim)  # tokens keep the paper's width, fine maps the decoder's
         self.rgb_squeeze = nn.ModuleList(
             [conv_bn_relu(channels, width) for channels, width in zip(rgb_channels, widths, strict=True)]

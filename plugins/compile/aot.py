@@ -1,9 +1,9 @@
 """Ahead-of-time compilation: Triton kernels → PTX → cubins, no GPU and no nvcc needed.
 
-``python -m mutualformer.plugins.compile.aot --out DIR`` writes what the C++ plugin embeds: ``cubins.bin`` (all kernels, one after the
-other), ``cda_generated.h`` (the attribute table and the table of kernels), ``cubins.json`` and ``ptx.json`` (the same
-table for tests and inspection). Results are cached by content, so a second run copies files; the bytes are
-deterministic.
+``python -m mutualformer.plugins.compile.aot --out DIR`` writes what the C++ plugin embeds: ``cubins.bin`` (all
+kernels, one after the other), ``cda_generated.h`` (the attribute table and the table of kernels), ``cubins.json`` and
+``ptx.json`` (the same table for tests and inspection). Results are cached by content, so a second run copies files;
+the bytes are deterministic.
 
 One PTX text serves a family of architectures (plugins/architectures.py); every architecture is assembled by ptxas on
 its own. The PTX of sm_80 itself is kept for GPUs that no cubin is made for: their driver compiles it.

@@ -19,6 +19,7 @@ from mutualformer.plugins.compile.architectures import PTX_ARCHITECTURE, RUNS_AS
 from mutualformer.plugins.compile.images import Compiled, Image, write_file
 from mutualformer.plugins.kernels import schedule
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_named
+from mutualformer.plugins.record import Record, record_path, to_json
 
 _ALIGNMENT = 64
 
@@ -99,20 +100,19 @@ def write_generated(compiled: Compiled, out: Path) -> None:
     write_file(out / "cda_generated.h", _header(rows, architectures, digest).encode())
 
 
-def write_sidecar(library: Path, manifest: Path) -> Path:
-    """Write ``library``.json: the hash, version and contents that plugins/library.py checks before loading."""
-    images = json.loads(manifest.read_text())
-    record = {
-        "library": library.name,
-        "sha256": hashlib.sha256(library.read_bytes()).hexdigest(),
-        "plugin_version": a.PLUGIN_VERSION,
-        "op_type": a.OP_TYPE,
-        "architectures": sorted({image["arch"] for image in images}),
-        "kernels": len(images),
-    }
-    path = library.with_name(library.name + ".json")
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
+def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
+    """What the built ``library`` is: its hash, version and contents, and the hash of the shim beside it."""
+    cubins, ptx = (json.loads((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
+    return Record(
+        library=library.name,
+        sha256=hashlib.sha256(library.read_bytes()).hexdigest(),
+        plugin_version=a.PLUGIN_VERSION,
+        op_type=a.OP_TYPE,
+        architectures=tuple(sorted({image["arch"] for image in cubins})),
+        kernels=len(cubins),
+        ptx=len(ptx),
+        shim_sha256=hashlib.sha256(shim.read_bytes()).hexdigest() if shim else "",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -121,9 +121,11 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m mutualformer.plugins.compile.embed", description="Record a built plugin library."
     )
     parser.add_argument("library", type=Path)
-    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--generated", type=Path, required=True, help="folder of cubins.json and ptx.json")
+    parser.add_argument("--shim", type=Path, help="the RTX name shim, where one was built")
     args = parser.parse_args(argv)
-    write_sidecar(args.library, args.manifest)
+    record = record_of(args.library, args.generated, args.shim)
+    write_file(record_path(args.library), to_json(record))
     return 0
 
 

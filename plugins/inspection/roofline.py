@@ -17,8 +17,9 @@ from mutualformer.plugins.inspection.cubins import PRODUCTS, Report
 
 @dataclass(frozen=True)
 class Device:
-    """Published numbers: ``multiprocessors``; dense FP16 tensor-core (BF16 has the same) Tflop/s with FP32 accumulation, FP32 Tflop/s, memory bandwidth in GB/s and
-    10⁹ exponentials per second (16 per cycle and multiprocessor, CUDA C++ Programming Guide, x clock)."""
+    """Published numbers: ``multiprocessors``; dense FP16 tensor-core Tflop/s with FP32 accumulation (BF16 has
+    the same), FP32 Tflop/s, memory bandwidth in GB/s, and 10⁹ exponentials per second (16 per cycle and
+    multiprocessor, CUDA C++ Programming Guide, x clock)."""
 
     name: str
     arch: int

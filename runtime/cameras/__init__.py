@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
+from mutualformer.runtime.cameras.address import recognise, split
 from mutualformer.runtime.cameras.base import (
     BaseCamera,
     Camera,
@@ -33,6 +32,8 @@ __all__ = [
     "Intrinsics",
     "Source",
     "open",
+    "recognise",
+    "require",
 ]
 
 
@@ -79,7 +80,7 @@ SOURCES: dict[str, Source] = {
         Source("tum", "tum", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
         Source("pairs", "pairs", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
         Source("recording", "recording", "recording:FILE.mcap or its folder", "what `--record` writes"),
-        Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags", ("rosbags", "ros")),
+        Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags"),
         Source("synthetic", "synthetic", "synthetic://?seed=0", "a moving scene made by numpy, no camera needed"),
     )
 }
@@ -87,7 +88,7 @@ SOURCES: dict[str, Source] = {
 
 def open(uri: str, **options: Any) -> Camera:
     """Open a source address; keyword options override those after its ``?``. Raises CameraError in one sentence."""
-    scheme, target, given = split(uri)
+    scheme, target, given = split(uri, SOURCES)
     source = SOURCES.get(scheme)
     if source is None:
         raise CameraError(
@@ -98,48 +99,6 @@ def open(uri: str, **options: Any) -> Camera:
     module = importlib.import_module(f"mutualformer.runtime.cameras.{source.module}")
     camera: Camera = module.open_source(target, {**given, **options})
     return camera
-
-
-def split(uri: str) -> tuple[str, str, dict[str, str]]:
-    """Address → (scheme, target, options); a bare path gets the scheme its content tells."""
-    head, separator, rest = uri.partition(":")
-    if separator and head in SOURCES:
-        target, _, query = rest.partition("?")
-        return head, target[2:] if target.startswith("//") else target, dict(parse_qsl(query, keep_blank_values=True))
-    path, _, query = uri.partition("?")
-    return (recognise(Path(path)) if Path(path).exists() else head), path, dict(parse_qsl(query))
-
-
-def recognise(path: Path) -> str:
-    """The scheme of an existing file or folder, read off its content. Raises CameraError where nothing fits."""
-    if path.is_dir():
-        if (path / "rgb.txt").is_file() and (path / "depth.txt").is_file():
-            return "tum"
-        if (path / "metadata.yaml").is_file():
-            return "rosbag"
-        if any(path.glob("*.mcap")):
-            return "recording"
-        inside = sorted(folder.name for folder in path.iterdir() if any(folder.glob("*.mcap")))
-        if inside:
-            raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {path / inside[-1]}")
-        raise CameraError(
-            f"folder {str(path)!r} holds neither rgb.txt and depth.txt (TUM), metadata.yaml (ROS 2 bag) nor .mcap "
-            "files; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"
-        )
-    if path.suffix == ".mcap":
-        return "recording"
-    if path.suffix in (".bag", ".db3"):
-        return "realsense-file" if from_librealsense(path) else "rosbag"
-    raise CameraError(f"file {str(path)!r} is not a recording this program knows (.mcap, .db3, .bag)")
-
-
-def from_librealsense(path: Path) -> bool:
-    """True where a ``.bag`` or ``.db3`` was written by librealsense: its topics start with ``/device_``.
-
-    The topic names stand in the first messages of either container, so the beginning of the file tells.
-    """
-    with path.open("rb") as stream:
-        return b"/device_0/" in stream.read(4 << 20)
 
 
 def require(module: str, extra: str, what: str) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mutualformer.runtime.depth_files import hole_code
+
+MOST_WARNINGS = 100
+# Frames left out are named one by one up to here, then counted.
+NAMED_FRAMES = 3
 
 
 class CameraError(RuntimeError):
@@ -39,8 +46,19 @@ class Intrinsics:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Intrinsics:
-        return cls(**{**data, "coefficients": tuple(data.get("coefficients", ()))})
+    def from_json(cls, data: Any) -> Intrinsics:
+        """Of :meth:`to_json`. Raises ValueError where a value is missing, of another type or no finite number."""
+        if not isinstance(data, dict) or not isinstance(data.get("model", "none"), str):
+            raise ValueError("intrinsics are not an object with a model")
+        coefficients = data.get("coefficients", [])
+        numbers = [data.get(key) for key in ("fx", "fy", "cx", "cy")]
+        if not isinstance(coefficients, (list, tuple)) or not all(map(_is_number, (*numbers, *coefficients))):
+            raise ValueError("intrinsics hold something that is no number")
+        width, height = data.get("width"), data.get("height")
+        if not (type(width) is int and type(height) is int and 0 < width < 1 << 20 and 0 < height < 1 << 20):
+            raise ValueError(f"intrinsics are of an image of {width}×{height}")
+        fx, fy, cx, cy = (float(value) for value in numbers if value is not None)
+        return cls(width, height, fx, fy, cx, cy, data.get("model", "none"), tuple(map(float, coefficients)))
 
 
 @dataclass(frozen=True)
@@ -111,6 +129,9 @@ class BaseCamera:
         self.depth_scale = depth_scale
         self.busy_s = 0.0
         self.warnings: list[str] = []
+        self.left_out = 0
+        self.first_reason = ""
+        self._warned: set[str] = set()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         raise NotImplementedError(f"{type(self).__name__} must implement read")
@@ -118,10 +139,34 @@ class BaseCamera:
     def close(self) -> None:
         """Nothing to give back unless a source says otherwise."""
 
-    def warn(self, sentence: str) -> None:
-        """Remember a problem once; a camera that runs for days must not collect millions of sentences."""
-        if sentence not in self.warnings and len(self.warnings) < 100:
+    def warn(self, sentence: str, key: str = "") -> None:
+        """Remember a problem once (``key``: what makes it the same one, the sentence where it is not given).
+
+        A camera that runs for days must not collect millions of sentences.
+        """
+        if (key or sentence) not in self._warned and len(self.warnings) < MOST_WARNINGS:
+            self._warned.add(key or sentence)
             self.warnings.append(sentence)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a frame that cannot be used; the first few are named, the rest is told by :meth:`sum_up`."""
+        self.left_out += 1
+        self.first_reason = self.first_reason or reason
+        if self.left_out <= NAMED_FRAMES:
+            self.warn(f"{self.name}: frame left out: {reason}")
+
+    def sum_up(self) -> None:
+        """At the end of a recording: how many frames were left out, if not all of them were named."""
+        if self.left_out > NAMED_FRAMES:
+            self.warn(f"{self.name}: {self.left_out} frames left out in all")
+
+    def metres(self, units: NDArray[np.uint16], scale: float) -> NDArray[np.float32]:
+        """Units (H, W) of a sensor → metres; a value that stands for "no measurement" becomes 0, and is said once."""
+        code = hole_code(units)
+        if code is not None:
+            self.warn(f"{self.name}: depth value {code} stands for no measurement, taken as a hole", key=f"hole {code}")
+            units = np.where(units == code, np.uint16(0), units)
+        return metres(units, scale)
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:
@@ -132,6 +177,62 @@ class BaseCamera:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class DeviceCamera(BaseCamera):
+    """The loop and the end that every plugged-in camera shares. A driver implements :meth:`grab` only.
+
+    ``connected``: asked when no frame came in time; False means the camera is gone. ``stop``: gives the device back.
+    ``lost``: the driver's own exceptions that mean the camera went away.
+    """
+
+    lost: tuple[type[Exception], ...] = (RuntimeError,)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connected: Callable[[], bool] = lambda: True,
+        stop: Callable[[], None] = lambda: None,
+        intrinsics: Intrinsics | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        super().__init__(name, live=True, intrinsics=intrinsics, depth_scale=depth_scale)
+        self._connected, self._stop = connected, stop
+        self._closed = False
+
+    def grab(self, timeout: float) -> Any:
+        """Whatever the driver hands over within ``timeout`` seconds, None when nothing came."""
+        raise NotImplementedError(f"{type(self).__name__} must implement grab")
+
+    def convert(self, raw: Any) -> Frame | None:
+        """What :meth:`grab` returned → a frame, None where it is not a whole one yet."""
+        raise NotImplementedError(f"{type(self).__name__} must implement convert")
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                raw = self.grab(max(0.001, end - time.monotonic()))
+            except CameraError:
+                raise
+            except self.lost as error:
+                raise CameraLost(f"{self.name}: {error}") from error
+            if raw is not None:
+                began = time.perf_counter()
+                frame = self.convert(raw)
+                if frame is not None:
+                    self.busy_s = time.perf_counter() - began
+                    return frame
+            if time.monotonic() >= end:
+                if not self._connected():
+                    raise CameraLost(f"{self.name}: unplugged")
+                raise CameraTimeout(f"{self.name}: no new colour and depth within {timeout:g} s")
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._stop()
 
 
 def metres(raw: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
@@ -148,3 +249,7 @@ def metres(raw: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
     if np.isfinite(raw).all():
         return np.ascontiguousarray(raw)
     return np.asarray(np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -6,7 +6,6 @@ Options: ``size=640x400 fps=30 subpixel=1 lrcheck=1``; the device's own filters 
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,15 +15,7 @@ import depthai as dai
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-    metres,
-)
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
 
 SCALE = 0.001
 # Colour and depth of one moment differ by at most half a frame at 30 fps.
@@ -75,8 +66,10 @@ def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool)
     return sync.out
 
 
-class OakCamera(BaseCamera):
+class OakCamera(DeviceCamera):
     """Reads message groups of ``rgb`` and ``depth``. ``running``: False once the device is gone."""
+
+    lost = (RuntimeError, dai.MessageQueue.QueueException)
 
     def __init__(
         self,
@@ -87,26 +80,14 @@ class OakCamera(BaseCamera):
         stop: Callable[[], None] = lambda: None,
         intrinsics: Intrinsics | None = None,
     ) -> None:
-        super().__init__(name, live=True, intrinsics=intrinsics, depth_scale=SCALE)
-        self._queue, self._running, self._stop = queue, running, stop
-        self._closed = False
+        super().__init__(name, connected=running, stop=stop, intrinsics=intrinsics, depth_scale=SCALE)
+        self._queue = queue
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        try:
-            group = self._queue.get(datetime.timedelta(seconds=timeout))
-        except (RuntimeError, dai.MessageQueue.QueueException) as error:
-            raise CameraLost(f"{self.name}: {error}") from error
-        if group is None:
-            if not self._running():
-                raise CameraLost(f"{self.name}: unplugged")
-            raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s")
-        began = time.perf_counter()
-        colour, depth = group["rgb"], group["depth"]
-        frame = self._convert(colour, depth)
-        self.busy_s = time.perf_counter() - began
-        return frame
+    def grab(self, timeout: float) -> Any:
+        return self._queue.get(datetime.timedelta(seconds=timeout))
 
-    def _convert(self, colour: Any, depth: Any) -> Frame:
+    def convert(self, raw: Any) -> Frame:
+        colour, depth = raw["rgb"], raw["depth"]
         bgr = colour.getCvFrame()
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
         units = np.asarray(depth.getFrame())
@@ -115,12 +96,7 @@ class OakCamera(BaseCamera):
                 f"{self.name}: depth is {units.dtype} {units.shape} and colour {rgb.shape}, expected uint16 of one size"
             )
         stamps = [message.getTimestamp().total_seconds() for message in (colour, depth)]
-        return Frame(rgb, metres(units, SCALE), stamps[0], stamps[1], int(colour.getSequenceNum()))
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._stop()
+        return Frame(rgb, self.metres(units, SCALE), stamps[0], stamps[1], int(colour.getSequenceNum()))
 
 
 def calibration(device: Any, size: tuple[int, int]) -> Intrinsics:

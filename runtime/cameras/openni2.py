@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera, Frame, Intrinsics
 
 SCALE = 0.001
 
@@ -32,21 +32,23 @@ def available() -> bool:
     return any("YES" in line for line in lines)
 
 
-class OpenNI2Camera(BaseCamera):
+class OpenNI2Camera(DeviceCamera):
     """``capture``: a ``cv2.VideoCapture`` of the OpenNI2 backend. A grab that hangs is the capture thread's to cure."""
 
     def __init__(self, capture: Any, name: str, options: Options) -> None:
-        super().__init__(name, live=True, depth_scale=SCALE)
+        super().__init__(name, stop=capture.release, depth_scale=SCALE)
         self._capture = capture
         self._number = 0
         if options.registration and not capture.set(cv2.CAP_PROP_OPENNI_REGISTRATION, 1):
             self.warn(f"{name}: the device cannot align depth to colour; edges in depth will be shifted")
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
+    def grab(self, timeout: float) -> float:
+        """The time of the frame; its pixels stay in the capture."""
         if not self._capture.grab():
             raise CameraLost(f"{self.name}: no frame; is the camera still plugged in?")
-        began = time.perf_counter()
-        stamp = time.time()
+        return time.time()
+
+    def convert(self, raw: float) -> Frame:
         got_depth, units = self._capture.retrieve(flag=cv2.CAP_OPENNI_DEPTH_MAP)
         got_colour, bgr = self._capture.retrieve(flag=cv2.CAP_OPENNI_BGR_IMAGE)
         if not (got_depth and got_colour):
@@ -62,12 +64,7 @@ class OpenNI2Camera(BaseCamera):
             if focal > 0:
                 self.intrinsics = Intrinsics(width, height, focal, focal, width / 2, height / 2)
         self._number += 1
-        frame = Frame(rgb, metres(units, SCALE), stamp, stamp, self._number - 1)
-        self.busy_s = time.perf_counter() - began
-        return frame
-
-    def close(self) -> None:
-        self._capture.release()
+        return Frame(rgb, self.metres(units, SCALE), raw, raw, self._number - 1)
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> OpenNI2Camera:

@@ -5,7 +5,6 @@ Options: ``size=640x480 fps=30``. Their wheel wants numpy below 2 on Python befo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,15 +15,7 @@ import pyorbbecsdk as ob
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-    metres,
-)
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,10 @@ def colour_pixels(frame: Any) -> NDArray[np.uint8]:
     raise CameraError(f"colour comes as {kind}, expected RGB, BGR, MJPG or YUYV")
 
 
-class OrbbecCamera(BaseCamera):
+class OrbbecCamera(DeviceCamera):
     """Reads framesets, aligns them (``align``: frameset → frameset), converts them."""
+
+    lost = (ob.OBError, RuntimeError)
 
     def __init__(
         self,
@@ -70,33 +63,17 @@ class OrbbecCamera(BaseCamera):
         stop: Callable[[], None] = lambda: None,
         intrinsics: Intrinsics | None = None,
     ) -> None:
-        super().__init__(name, live=True, intrinsics=intrinsics)
-        self._framesets, self._align, self._connected, self._stop = framesets, align, connected, stop
-        self._closed = False
+        super().__init__(name, connected=connected, stop=stop, intrinsics=intrinsics)
+        self._framesets, self._align = framesets, align
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                frames = self._framesets.wait_for_frames(max(1, int(1000 * (end - time.monotonic()))))
-            except (ob.OBError, RuntimeError) as error:
-                raise CameraLost(f"{self.name}: {error}") from error
-            if frames is not None:
-                began = time.perf_counter()
-                frame = self._take(frames)
-                if frame is not None:
-                    self.busy_s = time.perf_counter() - began
-                    return frame
-            if time.monotonic() >= end:
-                if not self._connected():
-                    raise CameraLost(f"{self.name}: unplugged")
-                raise CameraTimeout(f"{self.name}: no colour and depth within {timeout:g} s")
+    def grab(self, timeout: float) -> Any:
+        return self._framesets.wait_for_frames(max(1, int(1000 * timeout)))
 
-    def _take(self, frames: Any) -> Frame | None:
+    def convert(self, raw: Any) -> Frame | None:
         """None for a set that lacks one half."""
-        if frames.get_color_frame() is None or frames.get_depth_frame() is None:
+        if raw.get_color_frame() is None or raw.get_depth_frame() is None:
             return None
-        aligned = self._align(frames)
+        aligned = self._align(raw)
         if aligned is None:
             return None
         aligned = aligned.as_frame_set() if hasattr(aligned, "as_frame_set") else aligned
@@ -114,12 +91,7 @@ class OrbbecCamera(BaseCamera):
         # The SDK gives millimetres per unit.
         self.depth_scale = float(depth.get_depth_scale()) / 1000
         stamps = colour.get_timestamp_us() / 1e6, depth.get_timestamp_us() / 1e6
-        return Frame(rgb, metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._stop()
+        return Frame(rgb, self.metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
 
 
 def serials(context: Any) -> list[str]:

@@ -7,7 +7,6 @@ sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,15 +17,7 @@ import pyrealsense2 as rs
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-    metres,
-)
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics, metres
 
 
 @dataclass(frozen=True)
@@ -111,11 +102,8 @@ class Converter:
         return Frame(rgb, metric, stamps[0], stamps[1], int(colour.get_frame_number()), nir)
 
 
-class RealSenseCamera(BaseCamera):
-    """Reads framesets; each colour and each depth frame is delivered at most once.
-
-    ``connected``: asked when no frame came in time; False means the camera is gone. ``stop``: ends ``framesets``.
-    """
+class RealSenseCamera(DeviceCamera):
+    """Reads framesets; each colour and each depth frame is delivered at most once. ``stop`` ends ``framesets``."""
 
     def __init__(
         self,
@@ -128,43 +116,27 @@ class RealSenseCamera(BaseCamera):
         intrinsics: Intrinsics | None = None,
         depth_scale: float | None = None,
     ) -> None:
-        super().__init__(name, live=True, intrinsics=intrinsics, depth_scale=depth_scale)
-        self._framesets, self._connected, self._stop = framesets, connected, stop
+        super().__init__(name, connected=connected, stop=stop, intrinsics=intrinsics, depth_scale=depth_scale)
+        self._framesets = framesets
         self._convert = Converter(options)
         self._nir, self._max_skew = options.nir, options.max_skew
         self._depth: Any = None
         self._colour: Any = None
         self._infrared: Any = None
         self._seen = (-1, -1)
-        self._closed = False
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        end = time.monotonic() + timeout
-        while True:
-            left = end - time.monotonic()
-            try:
-                got, frames = self._framesets.try_wait_for_frames(max(1, int(1000 * left)))
-            except RuntimeError as error:
-                raise CameraLost(f"{self.name}: {error}") from error
-            if got:
-                began = time.perf_counter()
-                frame = self._take(frames)
-                if frame is not None:
-                    self.busy_s = time.perf_counter() - began
-                    return frame
-            if time.monotonic() >= end:
-                if not self._connected():
-                    raise CameraLost(f"{self.name}: unplugged")
-                raise CameraTimeout(f"{self.name}: no new colour and depth within {timeout:g} s")
+    def grab(self, timeout: float) -> Any:
+        arrived, frames = self._framesets.try_wait_for_frames(max(1, int(1000 * timeout)))
+        return frames if arrived else None
 
-    def _take(self, frames: Any) -> Frame | None:
+    def convert(self, raw: Any) -> Frame | None:
         """A frame once both halves are new and of one moment; librealsense may bring them in one set or in two."""
-        depth, colour = frames.get_depth_frame(), frames.get_color_frame()
+        depth, colour = raw.get_depth_frame(), raw.get_color_frame()
         if depth and depth.get_frame_number() > self._seen[1]:
             self._depth = depth
         if colour and colour.get_frame_number() > self._seen[0]:
             self._colour = colour
-            self._infrared = frames.get_infrared_frame(1) if self._nir else None
+            self._infrared = raw.get_infrared_frame(1) if self._nir else None
         if self._depth is None or self._colour is None or (self._nir and not self._infrared):
             return None
         lag = (self._colour.get_timestamp() - self._depth.get_timestamp()) / 1000
@@ -181,11 +153,6 @@ class RealSenseCamera(BaseCamera):
         if self.intrinsics is None:
             self.intrinsics = calibration(colour.profile)
         return self._convert(depth, colour, self._infrared, self.depth_scale)
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._stop()
 
 
 def serials(context: Any) -> list[str]:

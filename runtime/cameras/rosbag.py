@@ -1,8 +1,8 @@
-"""ROS 1 and ROS 2 bags through ``rosbags``, no ROS installed: image topics are found by what is in them.
+"""ROS 1 and ROS 2 bags, no ROS installed: image topics are found by what is in them, colour and depth by what fits.
 
-Colour: rgb8, bgr8, rgba8, bgra8 or compressed JPEG/PNG. Depth: 16UC1/mono16 (``depth_scale`` metres per unit, ROS says
-0.001), 32FC1 metres, or compressedDepth PNG. Where several topics fit, aligned depth wins, then the alphabet; name one
-with ``colour=/topic`` and ``depth=/topic``.
+Depth of 16 bits is millimetres by ROS convention, ``depth_scale`` (metres a unit) or ``scale`` (units a metre) say
+otherwise; float depth is metres unless one of them is given. Which topics fit together is decided in
+:mod:`runtime.recording.topic_choice`; ``colour=/topic`` and ``depth=/topic`` name them.
 """
 
 from __future__ import annotations
@@ -14,166 +14,228 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.typesys import Stores, get_typestore
 
+from mutualformer.runtime import images
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
 from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.byte_reader import BytesError
+from mutualformer.runtime.recording.open_bag import open_bag
+from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicError, choose
 
-IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
-COLOUR_ENCODINGS, DEPTH_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "8UC3"), ("16UC1", "mono16", "32FC1")
-# compressedDepth puts its own header of this many bytes before the PNG.
-DEPTH_HEADER = 12
+IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
+ROS_SCALE = 0.001
+# How much of a bag is searched for the first image of every topic.
+SEARCH_BYTES = 1 << 30
+SEARCH_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """``max_skew``: seconds between paired colour and depth."""
+    """``max_skew``: seconds between paired colour and depth. ``depth_scale``, ``scale``: see above; 0 = not given."""
 
     colour: str = ""
     depth: str = ""
     max_skew: float = 0.03
-    depth_scale: float = 0.001
+    depth_scale: float = 0.0
+    scale: float = 0.0
 
 
-def kind_of(message: Any) -> str:
-    """``colour``, ``depth`` or nothing, for an Image or CompressedImage message."""
-    name = getattr(message, "encoding", None)
-    if name is None:
-        if "compressedDepth" in message.format:
-            return "depth"
-        name = message.format.split(";")[0].strip()
-        return "colour" if name in (*COLOUR_ENCODINGS, "jpeg", "jpg", "png") else ""
-    return "colour" if name in COLOUR_ENCODINGS else "depth" if name in DEPTH_ENCODINGS else ""
-
-
-def pixels(message: Any) -> NDArray[Any]:
-    """Image or CompressedImage → RGB (H, W, 3) uint8, or depth (H, W) uint16 or float32. Raises ValueError."""
-    if hasattr(message, "encoding"):
-        encoding = "bgr8" if message.encoding == "8UC3" else message.encoding
-        image = ros.unpack(
-            message.data, encoding, message.height, message.width, message.step, bool(message.is_bigendian)
+def metres_per_unit(options: Options, name: str) -> float | None:
+    """What the options say about the unit of depth, None where they say nothing. Raises CameraError."""
+    if options.depth_scale and options.scale:
+        raise CameraError(f"{name}: depth_scale (metres a unit) and scale (units a metre) say the same, give one")
+    value = options.depth_scale or (1 / options.scale if options.scale else 0.0)
+    if not value:
+        return None
+    if not 0 < value <= 1:
+        raise CameraError(
+            f"{name}: depth_scale={value:g} is metres a unit, expected at most 1, for example 0.001; "
+            f"{value:g} units a metre are scale={value:g}"
         )
-        if encoding.startswith("bgr"):
-            image = image[..., [2, 1, 0]]
-        return np.ascontiguousarray(image[..., :3]) if image.ndim == 3 else image
-    depth = "compressedDepth" in message.format
-    data = np.asarray(message.data, np.uint8)[DEPTH_HEADER if depth else 0 :]
-    decoded: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if depth else cv2.IMREAD_COLOR)
-    if decoded is None or (depth and decoded.dtype != np.uint16):
-        raise ValueError(f"a compressed image ({message.format!r}) cannot be decoded")
-    return np.asarray(decoded if depth else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    return value
 
 
-def stamp_of(message: Any) -> float:
-    """Header time in seconds."""
-    return float(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
+    """The first readable image of every image topic, and the first calibration of every CameraInfo topic."""
+    searched = {topic for topic, kind in bag.topics.items() if kind in (*IMAGE_TYPES, ros.INFO_TYPE)}
+    samples: dict[str, Sample] = {}
+    infos: dict[str, ros.CameraInfo] = {}
+    attempts = dict.fromkeys(searched, 0)
+    seen = 0
+    for message in bag.messages(searched):
+        seen += len(message.data)
+        if message.topic in searched:
+            attempts[message.topic] += 1
+            try:
+                content = ros.read(message.kind, message.data, message.encoding == "ros1")
+                if isinstance(content, ros.CameraInfo):
+                    infos[message.topic] = content
+                else:
+                    samples[message.topic] = _sample(message.topic, content)
+            except (BytesError, pix.PixelError, images.ImageError) as error:
+                samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
+            readable = message.topic in infos or samples[message.topic].kind
+            if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
+                searched.discard(message.topic)
+        if not searched or seen > SEARCH_BYTES:
+            break
+    return [samples[topic] for topic in sorted(samples)], infos
+
+
+def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
+    kind, reason = pix.kind_of(message)
+    if isinstance(message, ros.Image):
+        size, encoding = (message.height, message.width), message.encoding
+        if kind and 0 in size:
+            raise pix.PixelError(f"an image of {message.width}×{message.height} pixels")
+    else:
+        encoding = message.format.partition(";")[0].strip()
+        lead = pix.DEPTH_HEADER.size if kind == "depth" and "compressedDepth" in message.format else 0
+        size = (0, 0)
+        if kind:
+            head = images.header(message.data[lead:], topic)
+            size = (head.height, head.width)
+    return Sample(topic, kind, size, message.frame_id, encoding, reason)
+
+
+def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
+    """(calibration of the colour topic, a note or ""): the CameraInfo beside it, of its eye and size."""
+    colour = choice.colour
+    beside = "/" + "/".join((*colour.base[:-1], "camera_info"))
+    fitting = [topic for topic, info in infos.items() if info.frame_id.strip("/") == colour.eye and colour.eye]
+    if beside in infos:
+        topic = beside
+    elif len(fitting) == 1:
+        topic = fitting[0]
+    else:
+        return None, ""
+    info = infos[topic]
+    if (info.lens.height, info.lens.width) != colour.size:
+        size = f"{info.lens.width}×{info.lens.height}"
+        return None, f"{topic} is of {size} images and {colour.topic} {colour.size[1]}×{colour.size[0]}: not used"
+    if colour.eye and info.frame_id.strip("/") not in ("", colour.eye):
+        return None, f"{topic} is of {info.frame_id!r} and {colour.topic} of {colour.frame_id!r}: not used"
+    return info.lens, ""
 
 
 class BagCamera(BaseCamera):
-    """Reads both topics in the bag's order and pairs them by header time."""
+    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out."""
 
-    def __init__(self, path: Path, options: Options) -> None:
-        super().__init__(f"rosbag:{path}", live=False, depth_scale=options.depth_scale)
+    def __init__(self, path: Path, options: Options, name: str = "") -> None:
+        name = name or f"rosbag:{path}"
+        given = metres_per_unit(options, name)
+        super().__init__(name, live=False, depth_scale=given or ROS_SCALE)
+        self._given_scale = given
+        self.assumed_units = None if given else 1 / ROS_SCALE
         if not path.exists():
-            raise CameraError(f"rosbag:{path}: no such bag")
+            raise CameraError(f"{self.name}: no such bag")
         try:
-            # Old ROS 2 bags carry no message definitions; these have not changed since Foxy.
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_FOXY))
-            self._reader.open()
-            self._open = True
-        except (AnyReaderError, OSError, ValueError, AssertionError) as error:
-            raise CameraError(
-                f"rosbag:{path}: not a readable ROS bag ({error}); one that was cut short needs `rosbag reindex` or "
-                "`ros2 bag reindex` first"
-            ) from error
+            self._bag: Bag = open_bag(path)
+        except BagError as error:
+            raise CameraError(f"{self.name}: not a readable ROS bag ({error})") from error
         try:
-            self._colour, self._depth = self._choose(options)
-            self.intrinsics = self._calibration()
-        except CameraError:
-            self._close_reader()
+            self._choice = self._choose(options)
+        except BaseException:
+            self._bag.close()
             raise
         self._pairer: Pairer[Any] = Pairer(options.max_skew)
         self._frames = self._all()
 
-    def _first(self, connection: Any) -> Any:
-        for _, _, raw in self._reader.messages(connections=[connection]):
-            return self._reader.deserialize(raw, connection.msgtype)
-        return None
+    def _choose(self, options: Options) -> Choice:
+        if any(topic.startswith("/device_0/") for topic in self._bag.topics):
+            raise CameraError(
+                f"{self.name}: is a RealSense recording, whose depth is neither aligned nor in millimetres; "
+                "open it by its path alone"
+            )
+        self._refuse_foreign()
+        samples, infos = sample_topics(self._bag)
+        try:
+            choice = choose(samples, list(self._bag.topics), options.colour, options.depth)
+        except TopicError as error:
+            damage = f" ({self._bag.damage[0]})" if self._bag.damage else ""
+            raise CameraError(f"{self.name}: {error}{damage}") from error
+        self.intrinsics, note = calibration(choice, infos)
+        for sentence in (*choice.notes, *([note] if note else [])):
+            self.warn(f"{self.name}: {sentence}")
+        return choice
 
-    def _choose(self, options: Options) -> tuple[Any, Any]:
-        found: dict[str, list[Any]] = {"colour": [], "depth": []}
-        for connection in self._reader.connections:
-            if connection.msgtype in (IMAGE, COMPRESSED):
-                message = self._first(connection)
-                if message is not None and kind_of(message):
-                    found[kind_of(message)].append(connection)
-        topics = sorted(connection.topic for connection in self._reader.connections)
-        chosen = []
-        for kind, wish in (("colour", options.colour), ("depth", options.depth)):
-            fitting = [connection for connection in found[kind] if not wish or connection.topic == wish]
-            if not fitting:
-                what = f"topic {wish!r} with {kind} images" if wish else f"{kind} image topic"
-                raise CameraError(f"{self.name}: no {what}; the bag has {', '.join(topics) or 'no topics'}")
-            fitting.sort(key=lambda c: ("aligned" not in c.topic and "registered" not in c.topic, c.topic))
-            chosen.append(fitting[0])
-        return chosen[0], chosen[1]
-
-    def _calibration(self) -> Intrinsics | None:
-        """The CameraInfo nearest to the colour topic by name."""
-        folder = self._colour.topic.rsplit("/", 1)[0]
-        for connection in self._reader.connections:
-            if connection.msgtype == INFO and connection.topic.startswith(folder):
-                info = self._first(connection)
-                if info is not None:
-                    k = info.K if hasattr(info, "K") else info.k
-                    d = info.D if hasattr(info, "D") else info.d
-                    model = info.distortion_model
-                    return Intrinsics(
-                        info.width, info.height, float(k[0]), float(k[4]), float(k[2]), float(k[5]), model,
-                        tuple(float(value) for value in d),
-                    )  # fmt: skip
-        return None
+    def _refuse_foreign(self) -> None:
+        """Say what is in an MCAP file that holds no ROS messages."""
+        encodings = getattr(self._bag, "encodings", {})
+        foreign = sorted({encoding for encoding in encodings.values() if encoding not in ("cdr", "ros1")})
+        if foreign and not any(encoding in ("cdr", "ros1") for encoding in encodings.values()):
+            raise CameraError(
+                f"{self.name}: its messages are {', '.join(map(repr, foreign))}, expected ROS messages ('cdr', 'ros1')"
+            )
 
     def _all(self) -> Generator[Frame, None, None]:
         try:
             for number, (colour, depth) in enumerate(self._pairs()):
-                yield self._frame(colour, depth, number)
+                frame = self._frame(colour, depth, number)
+                if frame is not None:
+                    yield frame
         finally:
-            self._close_reader()
+            self._bag.close()
         if self._pairer.unpaired:
             self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+        self.sum_up()
 
     def _pairs(self) -> Generator[tuple[Any, Any], None, None]:
+        colour, depth = self._choice.colour.topic, self._choice.depth.topic
         read = 0
-        try:
-            for connection, _, raw in self._reader.messages(connections=[self._colour, self._depth]):
-                message = self._reader.deserialize(raw, connection.msgtype)
-                add = self._pairer.colour if connection is self._colour else self._pairer.depth
+        for message in self._bag.messages({colour, depth}):
+            self._pass_on(read)
+            content = self._content(message)
+            if content is not None:
                 read += 1
-                yield from add(stamp_of(message), message)
-        except Exception as error:  # the bag library raises whatever a damaged file makes it stumble over
-            self.warn(f"{self.name}: damaged after {read} images ({error or type(error).__name__})")
+                add = self._pairer.colour if message.topic == colour else self._pairer.depth
+                yield from add(content.stamp, content)
+        self._pass_on(read)
+        if not self._bag.closed:
+            self.warn(f"{self.name}: cut short, it was not closed; {read} images read")
         yield from self._pairer.flush()
 
-    def _frame(self, colour: Any, depth: Any, number: int) -> Frame:
+    def _pass_on(self, read: int) -> None:
+        for sentence in self._bag.damage:
+            self.warn(f"{self.name}: damaged after {read} images: {sentence}", key=sentence)
+
+    def _content(self, message: BagMessage) -> ros.Image | ros.CompressedImage | None:
+        if message.kind not in IMAGE_TYPES:
+            return None
+        try:
+            content = ros.read(message.kind, message.data, message.encoding == "ros1")
+        except BytesError as error:
+            self.leave_out(f"{message.topic}: {error}")
+            return None
+        assert isinstance(content, (ros.Image, ros.CompressedImage))
+        return content
+
+    def _frame(self, colour: Any, depth: Any, number: int) -> Frame | None:
         began = time.perf_counter()
-        rgb, raw = pixels(colour), pixels(depth)
-        if rgb.shape[:2] != raw.shape:
-            raise CameraError(
-                f"{self.name}: {self._colour.topic} is {rgb.shape[:2]} and {self._depth.topic} {raw.shape}, expected "
-                "depth aligned to colour; choose an aligned topic with ?depth=/topic"
-            )
-        if raw.dtype == np.float32:
-            self.depth_scale = None
-        frame = Frame(rgb, metres(raw, self.depth_scale), stamp_of(colour), stamp_of(depth), number)
+        try:
+            rgb, raw = pix.pixels(colour), pix.pixels(depth)
+            if rgb.ndim != 3:
+                raise pix.PixelError("a depth image on the colour topic")
+            if rgb.shape[:2] != raw.shape:
+                raise pix.PixelError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+        except pix.PixelError as error:
+            self.leave_out(f"at {colour.stamp:.3f} s: {error}")
+            return None
+        frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
         self.busy_s = time.perf_counter() - began
         return frame
+
+    def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        if raw.dtype == np.float32:
+            self.depth_scale = None
+            return raw * np.float32(self._given_scale) if self._given_scale else raw
+        return self.metres(raw, self.depth_scale or ROS_SCALE)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         return next(self._frames, None)
@@ -181,16 +243,11 @@ class BagCamera(BaseCamera):
     def close(self) -> None:
         with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
             self._frames.close()
-        self._close_reader()
-
-    def _close_reader(self) -> None:
-        if self._open:
-            self._open = False
-            self._reader.close()
+        self._bag.close()
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> BagCamera:
-    """``target``: a ``.bag`` or ``.mcap`` file, a ``.db3`` file or the folder of a ROS 2 bag."""
+    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
     path = Path(target)
     if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
         path = path.parent

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
-COOKIE = "mutualformer_token"
-SHORTEST_TOKEN = 8
+from mutualformer.runtime.preview.addresses import is_local
+
+COOKIE = "mutualformer_session"
+SESSION_SECONDS = 7 * 24 * 3600.0
+MOST_SESSIONS = 256
+# What somebody without the token may fetch: the form that asks for it.
+OPEN_PATHS = ("/login", "/login.js", "/login.css", "/session")
+WRONG = "token missing or wrong"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -25,74 +36,205 @@ HEADERS = {
 }
 
 
-class AddressError(ValueError):
-    """HOST:PORT cannot be served: malformed, or open to others without a token."""
-
-
-def parse_address(text: str, token: str | None) -> tuple[str, int]:
-    """``127.0.0.1:8080``, ``[::1]:8080`` or ``:8080`` (this machine) → (host, port). Raises AddressError."""
-    host, colon, port = text.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise AddressError(f"--preview is {text!r}, expected HOST:PORT, for example 127.0.0.1:8080")
-    if token is None and not is_local(host):
-        raise AddressError(
-            f"--preview {text} can be reached from other machines: choose a secret and add --token, or use 127.0.0.1"
-        )
-    if token is not None and len(token) < SHORTEST_TOKEN:
-        raise AddressError(f"--token has {len(token)} characters, expected at least {SHORTEST_TOKEN}")
-    return host, int(port)
-
-
-def is_local(host: str) -> bool:
-    """True for names and addresses only this machine can reach."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def same(given: str, token: str) -> bool:
     """Compares in time that does not depend on where they differ."""
-    return hmac.compare_digest(given.encode(), token.encode())
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode(errors="surrogateescape"))
 
 
-def shown(request: web.Request) -> str:
-    """The token a visitor shows: header, cookie or query, in that order."""
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    if scheme == "Bearer" and bearer:
-        return bearer
-    return request.cookies.get(COOKIE, "") or request.query.get("token", "")
+def network(address: str) -> str:
+    """What counts as one visitor: an IPv4 address, or the /64 an IPv6 host may choose its addresses from."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
-def guard(token: str | None) -> Middleware:
-    """Middleware: 401 without the token, 403 for a foreign Host (DNS rebinding) and for posts from foreign pages."""
+class Guesses:
+    """Makes guessing slow: after a wrong token the next one from that address waits, twice as long each time.
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = urlsplit(f"//{request.host}").hostname or ""
-        if token is None and not is_local(host):
-            raise web.HTTPForbidden(text=f"host {host!r} is not this machine\n")
-        if token is not None:
-            query = request.query.get("token", "")
-            if request.method == "GET" and request.path == "/" and query and same(query, token):
-                # The secret moves from the address bar, where others read it, into a cookie scripts cannot see.
-                response = web.HTTPFound("/")
-                response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
-                raise response
-            if not same(shown(request), token):
-                raise web.HTTPUnauthorized(text="token missing or wrong: open this page as /?token=YOUR_TOKEN\n")
+    The wait comes before the comparison, so that a right token answers no faster than a wrong one would.
+    """
+
+    first_s, most_s, forget_s, most_addresses = 0.25, 4.0, 60.0, 1024
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    async def turn(self, address: str) -> None:
+        """Wait for this address's turn. Raises HTTPTooManyRequests where the queue is longer than twice ``most_s``."""
+        now = time.monotonic()
+        count, due = self._failures.get(address, (0, 0.0))
+        if now - due > self.forget_s:
+            self._failures.pop(address, None)
+            return
+        wait = max(0.0, due - now)
+        if wait > 2 * self.most_s:
+            raise web.HTTPTooManyRequests(text="too many wrong tokens, wait a moment\n", headers={"Retry-After": "10"})
+        # Guesses sent side by side queue up behind each other.
+        self._failures[address] = (count, max(now, due) + self._delay(count))
+        await asyncio.sleep(wait)
+
+    def wrong(self, address: str) -> None:
+        """Remember a wrong guess."""
+        count, due = self._failures.pop(address, (0, 0.0))
+        self._failures[address] = (count + 1, max(due, time.monotonic() + self._delay(count + 1)))
+        while len(self._failures) > self.most_addresses:
+            self._failures.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        self._failures.pop(address, None)
+
+    def _delay(self, count: int) -> float:
+        return float(min(self.first_s * 2.0 ** max(0, count - 1), self.most_s)) if count else 0.0
+
+
+class Sessions:
+    """Random names for visitors who showed the token; the cookie holds one of them, never the token."""
+
+    def __init__(self) -> None:
+        self._ends: OrderedDict[str, float] = OrderedDict()
+
+    def open(self) -> str:
+        name = secrets.token_urlsafe(24)
+        self._ends[name] = time.monotonic() + SESSION_SECONDS
+        while len(self._ends) > MOST_SESSIONS:
+            self._ends.popitem(last=False)
+        return name
+
+    def valid(self, name: str) -> bool:
+        return self._ends.get(name, 0.0) > time.monotonic()
+
+
+class Gate:
+    """The middleware: 400 for requests that make no sense, 401 without the token, 403 for foreign pages.
+
+    ``token``: None lets this machine in and nobody else. ``port``: gives the port, which the cookie's name carries:
+    browsers share cookies between the ports of a host. ``secure``: served over TLS. ``form``: gives the HTML that
+    asks for the token, ``landing`` the HTML that leads on to the page.
+    """
+
+    def __init__(
+        self,
+        token: str | None,
+        port: Callable[[], int],
+        *,
+        secure: bool = False,
+        form: Callable[[], bytes] = lambda: b"",
+        landing: Callable[[], bytes] = lambda: b"",
+    ) -> None:
+        self._token, self._port, self._secure = token, port, secure
+        self._form, self._landing = form, landing
+        self._guesses, self._sessions = Guesses(), Sessions()
+
+    @property
+    def cookie(self) -> str:
+        return f"{COOKIE}_{self._port()}"
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let the request through to ``handler``, answer it, or raise the refusal."""
+        host = hostname(request)
+        if self._token is None:
+            if not is_local(host):
+                raise web.HTTPForbidden(text=f"host {host!r} is not this machine\n")
+        elif request.path not in OPEN_PATHS:
+            answer = await self._admit(request)
+            if answer is not None:
+                return answer
         if request.method == "POST":
-            origin = request.headers.get("Origin")
-            if request.headers.get("X-Requested-With") != "mutualformer" or (
-                origin is not None and urlsplit(origin).netloc != request.host
-            ):
-                raise web.HTTPForbidden(text="this request did not come from the preview page\n")
+            self._check_origin(request)
         return await handler(request)
 
-    return middleware
+    async def _admit(self, request: web.Request) -> web.StreamResponse | None:
+        """None for a visitor who may pass, an answer for one who may soon. Raises HTTPUnauthorized."""
+        if self._sessions.valid(request.cookies.get(self.cookie, "")):
+            return None
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        query = request.query.get("token", "")
+        given = bearer if scheme == "Bearer" and bearer else query
+        if given and await self._guess(request, given):
+            if given is query and request.method == "GET" and request.path == "/":
+                # The secret moves from the address bar, where others read it, into a session scripts cannot see. A
+                # page that leads on, no redirect: after a link from another site browsers keep a strict cookie back.
+                response = web.Response(body=self._landing(), content_type="text/html", charset="utf-8")
+                return self._with_session(response)
+            return None
+        if request.method == "GET" and request.path == "/":
+            return web.Response(status=401, body=self._form(), content_type="text/html", charset="utf-8")
+        raise web.HTTPUnauthorized(text=f"{WRONG}: open this page as /?token=YOUR_TOKEN\n")
+
+    async def _guess(self, request: web.Request, given: str) -> bool:
+        assert self._token is not None
+        visitor = network(request.remote or "")
+        await self._guesses.turn(visitor)
+        if same(given, self._token):
+            self._guesses.right(visitor)
+            return True
+        self._guesses.wrong(visitor)
+        return False
+
+    def _with_session(self, response: web.Response) -> web.Response:
+        # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.
+        response.set_cookie(
+            self.cookie, self._sessions.open(), httponly=True, samesite="Strict", secure=self._secure, path=""
+        )
+        return response
+
+    def _check_origin(self, request: web.Request) -> None:
+        """A foreign page cannot send our header: it would have to ask first, and is never answered."""
+        ours = request.headers.get("X-Requested-With") == "mutualformer"
+        origin = request.headers.get("Origin")
+        if ours and origin is not None and self._token is None:
+            # A proxy may have set Host to our own address; what the browser saw then stands beside it.
+            hosts = (request.host, request.headers.get("X-Forwarded-Host", request.host))
+            ours = netloc(origin) in hosts or request.headers.get("Sec-Fetch-Site") == "same-origin"
+        if not ours:
+            raise web.HTTPForbidden(text="this request did not come from the preview page\n")
+
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """``POST /login`` with ``{"token": …}``: a session, or 401 after a while."""
+        try:
+            given = (await request.json())["token"]
+        except (ValueError, KeyError, TypeError):
+            given = None
+        if not isinstance(given, str):
+            raise web.HTTPBadRequest(text='expected {"token": "…"}\n')
+        if self._token is None:
+            return web.Response(status=204)
+        if not await self._guess(request, given.strip()):
+            raise web.HTTPUnauthorized(text=WRONG + "\n")
+        return self._with_session(web.Response(status=204))
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        """``GET /session``: 204 for a visitor with a session; the form asks after a link from another site."""
+        if self._token is None or self._sessions.valid(request.cookies.get(self.cookie, "")):
+            return web.Response(status=204)
+        raise web.HTTPUnauthorized(text=WRONG + "\n")
+
+
+def hostname(request: web.Request) -> str:
+    """The host a request names. Raises HTTPBadRequest for one that is no host."""
+    try:
+        parts = urlsplit(f"//{request.host}")
+        _ = parts.port
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    if not host or not request.host.isascii() or not request.host.isprintable():
+        raise web.HTTPBadRequest(text="the Host header is not a host\n")
+    return host
+
+
+def netloc(origin: str) -> str:
+    """Host and port of an Origin header; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

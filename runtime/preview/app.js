@@ -1,204 +1,143 @@
-// The page's one script: reads the multipart stream, blends the saliency map, draws charts. No libraries, no requests
-// to anywhere else. Pictures and numbers come over two connections, each of which mends itself.
-"use strict";
+// The page's main script: two connections (pictures and numbers), each of which mends itself, and the controls.
+// Addresses are relative, so that the page works behind a proxy's prefix. Nothing is asked of anywhere else.
+import { Charts } from "./charts.js";
+import { moments } from "./multipart.js";
+import { Panel } from "./panel.js";
+import { MODES, show } from "./pictures.js";
+import { NO_CONNECTION, bytes, metres, seconds, words } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const COLOURS = ["#ff8a5b", "#4cc9f0", "#9ad97b"];
-const TINT = [255, 70, 40];
 const STALL_MS = 6000;
-const HISTORY = 240; // a minute of metrics
-
-const view = { rgb: null, second: null, mask: null, opacity: 0.6, paused: false };
+const PROBE_MS = 500;
 const body = document.body;
+const count = Number(body.dataset.cameras) || 1;
+const OURS = { "Content-Type": "application/json", "X-Requested-With": "mutualformer" };
+
+const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true };
+const panels = Array.from({ length: count }, (_, index) => new Panel(index, count));
+const told = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
+const drops = panels.map(() => null);
+$("stage").append(...panels.map((panel) => panel.figure));
+const charts = new Charts();
+
+const chosen = () => panels[view.chosen];
+
+function post(path, message) {
+  return fetch(path, { method: "POST", headers: OURS, body: JSON.stringify(message) });
+}
 
 // Pictures.
 
-function show(canvas, image) {
-  if (canvas.width !== image.width || canvas.height !== image.height) {
-    canvas.width = image.width;
-    canvas.height = image.height;
-  }
-  canvas.getContext("2d").drawImage(image, 0, 0);
+function present(moment) {
+  const panel = panels[moment.camera];
+  panel.take(moment, view.mode, view.opacity);
+  if (panel === chosen()) tiles();
 }
 
-// Grey levels become the opacity of one colour, so that the slider only scales it.
-function maskFrom(image) {
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, 0);
-  const pixels = context.getImageData(0, 0, image.width, image.height);
-  const data = pixels.data;
-  for (let i = 0; i < data.length; i += 4) {
-    data[i + 3] = data[i];
-    data[i] = TINT[0]; data[i + 1] = TINT[1]; data[i + 2] = TINT[2];
-  }
-  context.putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-function blend() {
-  if (!view.rgb) return;
-  const canvas = $("overlay");
-  show(canvas, view.rgb);
-  if (!view.mask) return;
-  const context = canvas.getContext("2d");
-  context.globalAlpha = view.opacity;
-  context.drawImage(view.mask, 0, 0, canvas.width, canvas.height);
-  context.globalAlpha = 1;
-}
-
-function present(images) {
-  for (const old of [view.rgb, view.second]) if (old) old.close();
-  view.rgb = images.rgb;
-  view.second = images.depth || images.nir || null;
-  view.mask = images.saliency ? maskFrom(images.saliency) : null;
-  if (images.saliency) images.saliency.close();
-  show($("rgb"), view.rgb);
-  if (view.second) show($("second"), view.second);
-  $("second-name").textContent = images.nir ? "Near infrared" : "Depth (near is warm)";
-  $("title").textContent = view.mask ? "Saliency" : "Camera";
-  blend();
-  body.dataset.frames = String(Number(body.dataset.frames) + 1);
-}
-
-// One reader of multipart/x-mixed-replace: header lines, an empty line, Content-Length bytes, CRLF.
-async function* parts(stream) {
-  const reader = stream.getReader();
-  const text = new TextDecoder("latin1");
-  let buffer = new Uint8Array(0);
-  const need = async (enough) => {
-    while (!enough()) {
-      const { value, done } = await reader.read();
-      if (done) return false;
-      const joined = new Uint8Array(buffer.length + value.length);
-      joined.set(buffer); joined.set(value, buffer.length);
-      buffer = joined;
-    }
-    return true;
-  };
-  const headEnd = () => {
-    for (let i = 0; i + 3 < buffer.length; i++)
-      if (buffer[i] === 13 && buffer[i + 1] === 10 && buffer[i + 2] === 13 && buffer[i + 3] === 10) return i;
-    return -1;
-  };
-  while (await need(() => headEnd() >= 0)) {
-    const end = headEnd();
-    const head = {};
-    for (const line of text.decode(buffer.subarray(0, end)).split("\r\n")) {
-      const colon = line.indexOf(":");
-      if (colon > 0) head[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
-    }
-    const size = Number(head["content-length"]);
-    if (!(await need(() => buffer.length >= end + 4 + size + 2))) return;
-    yield { head, data: buffer.slice(end + 4, end + 4 + size) };
-    buffer = buffer.slice(end + 4 + size + 2);
+function tiles() {
+  const panel = chosen();
+  if (!panel.rgb) return;
+  show($("rgb"), panel.rgb);
+  if (panel.second) show($("second"), panel.second);
+  const { images, range: [near, far] } = panel.moment;
+  const infrared = Boolean(images.nir);
+  $("second-name").textContent = infrared ? "Near infrared" : far > 0 ? "Depth" : "Depth: none measured";
+  $("second").setAttribute("aria-label", $("second-name").textContent);
+  $("scale").hidden = !(far > 0);
+  if (far > 0) {
+    // Colours follow 1 / distance, as in the reports.
+    $("scale-near").textContent = metres(near);
+    $("scale-middle").textContent = metres(2 / (1 / near + 1 / far));
+    $("scale-far").textContent = metres(far);
+    $("scale-bar").setAttribute("aria-label", `Colours of depth: warm is ${metres(near)}, cold is ${metres(far)}, black was not measured`);
   }
 }
 
+async function palette() {
+  const response = await fetch("palette.json");
+  if (!response.ok) return;
+  const colours = (await response.json()).reverse();
+  const context = $("scale-bar").getContext("2d"), line = context.createImageData(256, 1);
+  colours.forEach(([r, g, b], i) => line.data.set([r, g, b, 255], 4 * i));
+  context.putImageData(line, 0, 0);
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let connection = null;
 
 async function watch() {
   for (let wait = 250; ; wait = Math.min(wait * 2, 4000)) {
-    while (view.paused) await new Promise((resolve) => setTimeout(resolve, 100));
+    while (view.paused) await sleep(100);
     connection = new AbortController();
+    const { signal } = connection;
     let timer = setTimeout(() => connection.abort(), STALL_MS);
     try {
-      const response = await fetch("/frames", { signal: connection.signal, cache: "no-store" });
-      if (response.status === 401) { link("unauthorised"); return; }
-      if (!response.ok) throw new Error(await response.text());
-      let images = {};
-      for await (const part of parts(response.body)) {
+      const response = await fetch("frames", { signal, cache: "no-store" });
+      if (response.status === 401) { location.reload(); return; } // the form that asks for the token
+      if (!response.ok) { busy = response.status === 503 ? await response.text() : ""; throw new Error(busy); }
+      busy = "";
+      for await (const moment of moments(response.body)) {
         clearTimeout(timer);
         timer = setTimeout(() => connection.abort(), STALL_MS);
-        images[part.head["x-view"]] = await createImageBitmap(new Blob([part.data], { type: "image/jpeg" }));
-        if (part.head["x-final"] === "1") {
-          if (!view.paused) present(images);
-          images = {};
-          link("live");
-          wait = 250;
-        }
+        if (view.paused || signal.aborted) break;
+        present(moment);
+        body.dataset.frames = String(Number(body.dataset.frames) + 1);
+        link("live");
+        wait = 250;
       }
     } catch (error) {
       // Broken or silent: try again below.
     }
     clearTimeout(timer);
     if (!view.paused) link("reconnecting");
-    await new Promise((resolve) => setTimeout(resolve, wait));
+    await sleep(wait);
   }
 }
 
+let busy = "";
+
 function link(state) {
   body.dataset.link = state;
-  // While numbers arrive, what the camera itself says explains a missing picture better.
-  const explained = told.state !== "running" && performance.now() - told.at < 2000;
-  if (state !== "live" && !explained) badge(state === "reconnecting" ? "no picture, reconnecting" : state, "bad");
+  status();
 }
 
 // Numbers.
 
-const series = { latency: [[], [], []], fps: [[]], drops: [[]] };
-let before = null;
-const told = { state: "running", at: -Infinity };
-
-function push(list, value) {
-  list.push(value);
-  if (list.length > HISTORY) list.shift();
-}
-
-function chart(name) {
-  const canvas = $("chart-" + name);
-  const ratio = window.devicePixelRatio || 1;
-  const width = Math.round(canvas.clientWidth * ratio), height = Math.round((canvas.clientWidth * 140 * ratio) / 480);
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  const lists = series[name];
-  const top = niceTop(Math.max(1, ...lists.flat()));
-  context.font = `${11 * ratio}px system-ui, sans-serif`;
-  context.lineWidth = ratio;
-  for (let step = 0; step <= 2; step++) {
-    const y = Math.round((height - 8 * ratio) * (1 - step / 2)) + 4 * ratio;
-    context.strokeStyle = "#2a3240";
-    context.beginPath(); context.moveTo(0, y); context.lineTo(width, y); context.stroke();
-    context.fillStyle = "#8b98a9";
-    if (step) context.fillText(String((top * step) / 2), 4 * ratio, y + 11 * ratio);
-  }
-  lists.forEach((list, index) => {
-    context.strokeStyle = COLOURS[index];
-    context.lineWidth = 1.8 * ratio;
-    context.beginPath();
-    list.forEach((value, i) => {
-      const x = width - ((list.length - 1 - i) * width) / (HISTORY - 1);
-      const y = (height - 8 * ratio) * (1 - value / top) + 4 * ratio;
-      if (i) context.lineTo(x, y); else context.moveTo(x, y);
-    });
-    context.stroke();
-  });
-}
-
-function niceTop(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((m) => m * power).find((m) => m >= value);
-}
-
 function badge(text, kind) {
   const element = $("state");
-  element.textContent = text;
-  element.className = "badge " + kind;
-  element.title = text;
+  if (element.textContent !== text) element.textContent = text; // screen readers speak each change
+  element.className = ("badge " + kind).trim();
 }
 
-function facts(told) {
+// What is true of a camera now: its own state, unless nothing is heard of it any more.
+function truth(index) {
+  const said = words(told[index]);
+  return view.connected || said.over ? said : NO_CONNECTION;
+}
+
+function status() {
+  panels.forEach((panel, index) => { if (!view.paused) panel.state(truth(index)); });
+  const now = truth(view.chosen);
+  if (view.paused) badge(now.live ? "paused" : `paused; meanwhile ${now.text}`, now.live ? "" : "bad");
+  else if (now.live && body.dataset.link === "reconnecting")
+    badge(busy.trim() || "no picture, reconnecting", "bad");
+  else if (now.live && now.kind === "good" && body.dataset.link !== "live") badge("connecting", "");
+  else badge(now.text, now.kind);
+  document.title = `${$("state").textContent} · MutualFormer live`;
+}
+
+function facts(news) {
   const rows = {
-    Model: told.model,
-    Frames: `${told.processed} of ${told.captured}`,
-    Dropped: String(told.dropped),
-    "Colour − depth": `${told.skew_ms.toFixed(1)} ms`,
-    "Camera waited": `${told.latency_ms.wait.p50.toFixed(1)} ms`,
-    Reconnects: String(told.reconnects),
+    Model: news.model,
+    Frames: `${news.processed} of ${news.captured}`,
+    Dropped: String(news.dropped),
+    "Colour − depth": `${(news.skew_ms ?? 0).toFixed(1)} ms`,
+    "Camera waited": `${news.latency_ms.wait.p50.toFixed(1)} ms`,
+    Reconnects: String(news.reconnects),
   };
-  const recorder = told.sinks.recorder;
-  if (recorder && recorder.path) rows.Recording = `${recorder.path} (${(recorder.bytes / 1e6).toFixed(0)} MB)`;
+  const recorder = news.sinks.recorder;
+  if (recorder && recorder.free_bytes != null) rows["Free disk"] = bytes(recorder.free_bytes);
+  if (recorder && recorder.path) rows.Recording = `${recorder.path} (${bytes(recorder.bytes)})`;
   $("facts").replaceChildren(...Object.entries(rows).map(([name, value]) => {
     const box = document.createElement("div"), term = document.createElement("dt"), data = document.createElement("dd");
     term.textContent = name; data.textContent = value;
@@ -207,65 +146,199 @@ function facts(told) {
   }));
 }
 
-function numbers(news) {
-  const total = news.latency_ms.total, model = news.latency_ms.infer, now = performance.now();
-  push(series.latency[0], total.p95); push(series.latency[1], total.p50); push(series.latency[2], model.p50);
-  push(series.fps[0], news.fps);
-  const drops = before ? Math.max(0, ((news.dropped - before.dropped) * 1000) / (now - before.now)) : 0;
-  push(series.drops[0], drops);
-  before = { dropped: news.dropped, now };
-  $("now-latency").textContent = `${total.p50.toFixed(1)} / ${total.p95.toFixed(1)} ms`;
-  $("now-fps").textContent = news.fps.toFixed(1);
-  $("now-drops").textContent = drops.toFixed(1);
-  ["latency", "fps", "drops"].forEach(chart);
-  $("source").textContent = news.source;
-  told.state = news.state;
-  told.at = performance.now();
-  if (view.paused) badge("paused", "");
-  else if (news.state !== "running") badge(news.state, "bad");
-  else if (body.dataset.link === "live") badge("running", "good");
-  const seen = news.seen || {};
-  $("seen").textContent = seen.match ? `${seen.match} (${seen.similarity.toFixed(2)})`
-    : seen.distance_m ? `object at ${seen.distance_m.toFixed(2)} m` : "";
-  const recorder = news.sinks.recorder;
+// The recorder goes on while the page is paused, and so does what is said of it.
+function tape(news) {
+  const recorder = (news.sinks || {}).recorder;
   $("record").hidden = !recorder;
-  if (recorder) {
-    $("record").setAttribute("aria-pressed", String(recorder.recording));
-    $("record").textContent = recorder.recording ? "Stop recording" : "Record";
-  }
-  const problems = [news.error, ...news.warnings, ...Object.values(news.sinks).flatMap((s) => [s.error, s.problem])];
-  const text = problems.filter(Boolean).join(" · ");
-  $("notice").textContent = text;
+  if (!recorder) return;
+  $("record").setAttribute("aria-pressed", String(recorder.recording));
+  $("record").textContent = recorder.recording ? "Stop recording" : "Record";
+  $("tape").hidden = !recorder.recording;
+  const free = recorder.free_bytes != null ? ` · ${bytes(recorder.free_bytes)} free` : "";
+  $("tape").textContent = `Recording ${seconds(recorder.elapsed_s || 0)} · ${bytes(recorder.bytes)}${free}`;
+}
+
+function notice(text) {
+  if ($("notice").textContent !== text) $("notice").textContent = text;
   $("notice").hidden = !text;
-  facts(news);
+}
+
+function measured(news) {
+  const total = news.latency_ms.total, model = news.latency_ms.infer, now = performance.now(), before = drops[news.camera];
+  const rate = before ? Math.max(0, ((news.dropped - before.dropped) * 1000) / (now - before.now)) : 0;
+  drops[news.camera] = { dropped: news.dropped, now };
+  return { latency: [total.p95, total.p50, model.p50], fps: [news.fps], drops: [rate] };
+}
+
+function figures(values) {
+  $("now-latency").textContent = values ? `${values.latency[1].toFixed(1)} / ${values.latency[0].toFixed(1)} ms` : "–";
+  $("now-fps").textContent = values ? values.fps[0].toFixed(1) : "–";
+  $("now-drops").textContent = values ? values.drops[0].toFixed(1) : "–";
+}
+
+function numbers(news) {
+  const index = news.camera || 0;
+  view.connected = true;
+  told[index] = news;
+  if (count > 1) panels[index].title.textContent = news.source || `Camera ${index + 1}`;
+  status();
+  const mine = index === view.chosen;
+  if (mine) tape(news);
+  const values = words(news).live && news.latency_ms ? measured(news) : null;
+  if (!values) drops[index] = null;
+  if (!view.paused) { // a paused page shows the numbers of its picture
+    charts.push(index, values);
+    if (mine) about(news, values);
+  }
   body.dataset.events = String(Number(body.dataset.events) + 1);
+}
+
+function about(news, values) {
+  figures(values);
+  $("source").textContent = news.source || "";
+  const sinks = Object.values(news.sinks || {});
+  const problems = [news.error, ...(news.warnings || []), ...sinks.flatMap((sink) => [sink.error, sink.problem])];
+  notice(problems.filter(Boolean).join(" · "));
+  if (news.latency_ms) facts(news);
 }
 
 // Controls.
 
-$("opacity").addEventListener("input", (event) => {
-  view.opacity = event.target.value / 100;
-  $("percent").textContent = event.target.value + " %";
-  blend();
-});
-$("pause").addEventListener("click", () => {
+function repaint() { for (const panel of panels) panel.paint(view.mode, view.opacity); }
+
+function choose(index) {
+  view.chosen = index;
+  panels.forEach((panel, k) => {
+    panel.figure.classList.toggle("chosen", count > 1 && k === index);
+    if (count > 1) panel.title.setAttribute("aria-pressed", String(k === index));
+  });
+  charts.choose(index);
+  tiles();
+  const news = told[index];
+  if (news.sinks) { tape(news); if (!view.paused) about(news, null); }
+  status();
+}
+
+async function pause() {
   view.paused = !view.paused;
   $("pause").setAttribute("aria-pressed", String(view.paused));
   $("pause").textContent = view.paused ? "Resume" : "Pause";
-  if (view.paused && connection) connection.abort(); // a paused page costs the camera's machine nothing
-  badge(view.paused ? "paused" : "connecting", "");
-});
-$("record").addEventListener("click", async () => {
+  if (connection) connection.abort(); // a paused page costs the camera's machine nothing
+  status();
+  if (view.paused) await hold();
+  else release();
+}
+
+// The server keeps the moment that the paused page shows: numbers, distances and the snapshot are of it.
+async function hold() {
+  try {
+    const response = await post("hold", {});
+    if (!response.ok) return;
+    const name = response.headers.get("X-Hold");
+    for await (const moment of moments(response.body)) if (view.paused) present(moment);
+    if (!view.paused) { post("release", { hold: name }).catch(() => {}); return; }
+    view.hold = name;
+    for (const panel of panels) { panel.hold = name; panel.measure(); }
+  } catch (error) {
+    // No connection: the picture stays, and a snapshot will say that it is not to be had.
+  }
+}
+
+function release() {
+  if (view.hold) post("release", { hold: view.hold }).catch(() => {});
+  view.hold = "";
+  for (const panel of panels) panel.hold = "";
+}
+
+async function snapshot() {
+  if (view.paused && !view.hold) { notice("This picture is not to be had any more: the stream was gone when it paused."); return; }
+  const query = new URLSearchParams({ camera: view.chosen, ...(view.hold ? { hold: view.hold } : {}) });
+  try {
+    const response = await fetch("snapshot.zip?" + query, { cache: "no-store" });
+    if (!response.ok) { notice("Snapshot: " + (await response.text()).trim()); return; }
+    const name = (response.headers.get("Content-Disposition") || "").match(/filename="([\w.-]+)"/);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await response.blob());
+    link.download = name ? name[1] : "mutualformer.zip";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  } catch (error) {
+    notice("Snapshot: no connection to the stream");
+  }
+}
+
+async function record() {
   const on = $("record").getAttribute("aria-pressed") !== "true";
-  const response = await fetch("/record", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Requested-With": "mutualformer" },
-    body: JSON.stringify({ on }),
-  });
-  $("record").setAttribute("aria-pressed", String(response.ok && (await response.json()).recording));
+  try {
+    const response = await post("record", { on });
+    if (!response.ok) notice("Record: " + (await response.text()).trim());
+  } catch (error) {
+    notice("Record: no connection to the stream");
+  }
+}
+
+function fullScreen() {
+  const figure = chosen().figure;
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if (figure.classList.contains("filled")) figure.classList.remove("filled");
+  else if (figure.requestFullscreen) figure.requestFullscreen().catch(() => figure.classList.add("filled"));
+  else figure.classList.add("filled"); // phones that give full screen to videos only
+}
+
+function look(mode) {
+  view.mode = mode;
+  document.querySelector(`#modes input[value="${mode}"]`).checked = true;
+  repaint();
+}
+
+function boxes(on) {
+  $("boxes").checked = on;
+  for (const panel of panels) { panel.boxes = on; panel.draw(); }
+}
+
+function clear() {
+  for (const panel of panels) { panel.mark(null); panel.figure.classList.remove("filled"); }
+}
+
+$("opacity").addEventListener("input", (event) => {
+  view.opacity = event.target.value / 100;
+  $("percent").textContent = event.target.value + " %";
+  repaint();
+});
+$("modes").addEventListener("change", (event) => look(event.target.value));
+$("boxes").addEventListener("change", (event) => boxes(event.target.checked));
+$("pause").addEventListener("click", pause);
+$("record").addEventListener("click", record);
+$("snapshot").addEventListener("click", (event) => { event.preventDefault(); snapshot(); });
+$("full").addEventListener("click", fullScreen);
+panels.forEach((panel, index) => { if (count > 1) panel.title.addEventListener("click", () => choose(index)); });
+
+const KEYS = {
+  p: pause, r: () => !$("record").hidden && record(), s: snapshot, f: fullScreen, b: () => boxes(!$("boxes").checked),
+  d: () => chosen().mark({ x: 0.5, y: 0.5 }), c: () => choose((view.chosen + 1) % count), escape: clear,
+};
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const key = event.key.toLowerCase();
+  if (key in KEYS) KEYS[key]();
+  else if (key >= "1" && key <= String(MODES.length)) look(MODES[Number(key) - 1]);
 });
 
-const events = new EventSource("/events");
-events.onmessage = (event) => numbers(JSON.parse(event.data));
-events.onerror = () => badge("no connection, retrying", "bad");
+setInterval(() => { if (!view.paused) for (const panel of panels) if (panel.probe && panel.live) panel.measure(); }, PROBE_MS);
+
+function listen() {
+  const events = new EventSource("events");
+  events.onmessage = (event) => numbers(JSON.parse(event.data));
+  events.onerror = () => {
+    view.connected = false;
+    if (!view.paused) figures(null);
+    status();
+    // A refusal (too many visitors, no session) is final for the browser; a broken connection it mends itself.
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+  };
+}
+
+choose(0);
+palette().catch(() => {});
+listen();
 watch();

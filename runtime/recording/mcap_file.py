@@ -79,15 +79,20 @@ class McapFile:
             self._schemas.append(
                 Schema(id=len(self._schemas) + 1, name=kind, encoding="ros2msg", data=definition.encode())
             )
-            self._append([encode(self._schemas[-1])])
+            if self._parts:
+                self._append([encode(self._schemas[-1])])
         schema = known[0] if known else self._schemas[-1].id
         number = len(self._channels) + 1
         self._channels.append(Channel(id=number, topic=topic, message_encoding="cdr", metadata={}, schema_id=schema))
-        self._append([encode(self._channels[-1])])
+        if self._parts:
+            self._append([encode(self._channels[-1])])
         return number
 
     def message(self, channel: int, data: Sequence[Buffer], nanoseconds: int, sequence: int) -> None:
         """``data``: the message in pieces. ``nanoseconds``: log and publish time."""
+        if not self._parts:
+            # Every chunk defines what it holds, so that it can be read when all others are lost.
+            self._append([encode(record) for record in (*self._schemas, *self._channels)])
         self._entries.setdefault(channel, []).append((nanoseconds, self._size))
         length = MESSAGE.size - LEAD + sum(map(len, data))
         head = MESSAGE.pack(Opcode.MESSAGE, length, channel, sequence & 0xFFFFFFFF, nanoseconds, nanoseconds)
@@ -137,6 +142,11 @@ class McapFile:
         """Hand everything so far to the operating system, where it survives the death of this process."""
         self._end_chunk()
         self._stream.flush()
+
+    @property
+    def pending(self) -> bool:
+        """True while messages wait that were not handed to the operating system."""
+        return bool(self._parts)
 
     @property
     def size(self) -> int:

@@ -1,29 +1,30 @@
-"""The three ROS 2 messages a recording is made of, as CDR bytes: Image, CameraInfo, String. No ROS needed.
+"""The ROS messages that are read and written here, as bytes: Image, CompressedImage, CameraInfo, String. No ROS needed.
 
-CDR, little endian: four bytes of header, then every value aligned to its own size, counted from after the header.
+Their definitions are fixed: nothing is ever generated from the definitions a file brings along. ROS 2 writes CDR (four
+bytes of header, then every value aligned to its own size, counted from behind the header), ROS 1 the same without
+header and alignment, its strings without a closing zero, and a sequence number before the time.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import Intrinsics
+from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 
-# The topics of a recording (docs/recording.md).
-COLOUR, DEPTH, NIR, INFO = (
-    "/camera/color/image",
-    "/camera/depth/image",
-    "/camera/nir/image",
-    "/camera/color/camera_info",
-)
-FRAME, OUTPUT = "/mutualformer/frame", "/mutualformer/output/"
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 
 HEADER = b"\x00\x01\x00\x00"
+# ROS keeps seconds in 31 bits; the exact time of a frame stands in its JSON.
+MOST_SECONDS = (1 << 31) - 1
 
 _HEADER_TEXT = """
 ================================================================================
@@ -37,25 +38,114 @@ uint32 nanosec
 """
 # Definitions travel in the file, so that any reader can decode it.
 SCHEMAS = {
-    "sensor_msgs/msg/Image": "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\n"
+    IMAGE: "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\n"
     "uint8 is_bigendian\nuint32 step\nuint8[] data" + _HEADER_TEXT,
-    "sensor_msgs/msg/CameraInfo": "std_msgs/Header header\nuint32 height\nuint32 width\nstring distortion_model\n"
+    INFO_TYPE: "std_msgs/Header header\nuint32 height\nuint32 width\nstring distortion_model\n"
     "float64[] d\nfloat64[9] k\nfloat64[9] r\nfloat64[12] p\nuint32 binning_x\nuint32 binning_y\n"
     "sensor_msgs/RegionOfInterest roi" + _HEADER_TEXT + "=" * 80 + "\nMSG: sensor_msgs/RegionOfInterest\n"
     "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify\n",
-    "std_msgs/msg/String": "string data",
+    STRING: "string data",
 }
-ENCODINGS: dict[str, tuple[str, int]] = {
-    "rgb8": ("u1", 3),
-    "bgr8": ("u1", 3),
-    "rgba8": ("u1", 4),
-    "bgra8": ("u1", 4),
-    "mono8": ("u1", 1),
-    "8UC1": ("u1", 1),
-    "16UC1": ("u2", 1),
-    "mono16": ("u2", 1),
-    "32FC1": ("f4", 1),
+
+
+@dataclass(frozen=True)
+class Image:
+    """``stamp``: seconds. ``step``: bytes a row. ``data``: rows from the top, possibly padded."""
+
+    stamp: float
+    frame_id: str
+    height: int
+    width: int
+    encoding: str
+    big: bool
+    step: int
+    data: memoryview
+
+
+@dataclass(frozen=True)
+class CompressedImage:
+    """``format``: ``jpeg``, ``rgb8; jpeg compressed bgr8``, ``16UC1; compressedDepth png`` …"""
+
+    stamp: float
+    frame_id: str
+    format: str
+    data: memoryview
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    stamp: float
+    frame_id: str
+    lens: Intrinsics
+
+
+class MessageReader:
+    """The values of one message, laid out as ROS 2 does or ``ros1``. Raises BytesError where bytes disagree."""
+
+    def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
+        if ros1:
+            self.fields = ByteReader(data)
+        elif len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
+            raise BytesError("not a CDR message")
+        else:
+            self.fields = ByteReader(memoryview(data)[4:], aligned=True, big=data[1] == 0)
+        self._ros1 = ros1
+
+    def text(self) -> str:
+        return self.fields.text(terminated=not self._ros1)
+
+    def header(self) -> tuple[float, str]:
+        """(seconds, frame_id)."""
+        if self._ros1:
+            _, seconds, nanoseconds = self.fields.take("I", 3)
+        else:
+            seconds, nanoseconds = self.fields.one("i"), self.fields.one("I")
+        return float(seconds + nanoseconds * 1e-9), self.text()
+
+    def image(self) -> Image:
+        stamp, frame_id = self.header()
+        height, width = self.fields.take("I", 2)
+        encoding = self.text()
+        big, step = bool(self.fields.one("B")), self.fields.one("I")
+        return Image(stamp, frame_id, height, width, encoding, big, step, self.fields.blob())
+
+    def compressed(self) -> CompressedImage:
+        stamp, frame_id = self.header()
+        return CompressedImage(stamp, frame_id, self.text(), self.fields.blob())
+
+    def camera_info(self) -> CameraInfo:
+        stamp, frame_id = self.header()
+        height, width = self.fields.take("I", 2)
+        model = self.text()
+        coefficients = self.fields.take("d", self._count(8))
+        k = self.fields.take("d", 9)
+        if not all(map(math.isfinite, (*coefficients, *k))):
+            raise BytesError("a calibration that is no number")
+        lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
+        return CameraInfo(stamp, frame_id, lens)
+
+    def _count(self, width: int) -> int:
+        count = int(self.fields.one("I"))
+        if count * width > self.fields.left:
+            raise BytesError(f"{count} values declared where {self.fields.left} bytes are left")
+        return count
+
+
+READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInfo]] = {
+    IMAGE: MessageReader.image,
+    COMPRESSED: MessageReader.compressed,
+    INFO_TYPE: MessageReader.camera_info,
 }
+
+
+def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
+    """A message of one of the types in :data:`READERS`. Raises BytesError."""
+    return READERS[kind](MessageReader(data, ros1))
+
+
+def read_text(data: bytes | memoryview) -> str:
+    """The text of a ROS 2 String."""
+    return MessageReader(data).text()
 
 
 class Writer:
@@ -72,7 +162,7 @@ class Writer:
         return self.raw(struct.pack(f"<{len(values)}{kind}", *values))
 
     def text(self, value: str) -> Writer:
-        data = value.encode() + b"\x00"
+        data = value.encode("utf-8", "replace") + b"\x00"
         return self.add("I", len(data)).raw(data)
 
     def raw(self, data: bytes | memoryview) -> Writer:
@@ -81,7 +171,8 @@ class Writer:
         return self
 
     def header(self, stamp: float, frame_id: str) -> Writer:
-        """``stamp``: seconds ≥ 0."""
+        """``stamp``: seconds; what ROS cannot say (negative, no number, after 2038) becomes the nearest it can."""
+        stamp = min(max(0.0, stamp), float(MOST_SECONDS)) if math.isfinite(stamp) else 0.0
         seconds = math.floor(stamp)
         nanoseconds = min(round((stamp - seconds) * 1e9), 999_999_999)
         return self.add("i", seconds).add("I", nanoseconds).text(frame_id)
@@ -91,66 +182,13 @@ class Writer:
         return [HEADER, *self._parts]
 
 
-class Reader:
-    """Takes CDR values in the order :class:`Writer` adds them. Raises ValueError where the bytes end too soon."""
-
-    def __init__(self, data: bytes) -> None:
-        if data[:4] != HEADER:
-            raise ValueError("not little-endian CDR")
-        self._data, self._at = memoryview(data)[4:], 0
-
-    def take(self, kind: str, count: int = 1) -> tuple[Any, ...]:
-        width = struct.calcsize(kind)
-        self._at += -self._at % width
-        return struct.unpack(f"<{count}{kind}", self.raw(count * width))
-
-    def text(self) -> str:
-        return bytes(self.raw(self.take("I")[0])[:-1]).decode()
-
-    def raw(self, size: int) -> memoryview:
-        if self._at + size > len(self._data):
-            raise ValueError("message ends too soon")
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    def header(self) -> float:
-        seconds, nanoseconds = self.take("i")[0], self.take("I")[0]
-        self.text()
-        return float(seconds + nanoseconds * 1e-9)
-
-
 def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str) -> list[bytes | memoryview]:
-    """``array`` (H, W) or (H, W, C) of the dtype ``encoding`` stands for."""
-    kind, channels = ENCODINGS[encoding]
-    image = np.ascontiguousarray(array, np.dtype("<" + kind))
+    """``array`` (H, W) or (H, W, C), of the little-endian type that ``encoding`` stands for."""
+    image = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     height, width = image.shape[:2]
     message = Writer().header(stamp, frame_id).add("I", height, width).text(encoding)
-    message.add("B", 0).add("I", width * channels * image.itemsize).add("I", image.nbytes)
+    message.add("B", 0).add("I", image.nbytes // height if height else 0).add("I", image.nbytes)
     return message.raw(image.data.cast("B")).done()
-
-
-def read_image(data: bytes) -> tuple[NDArray[Any], str, float]:
-    """CDR → (array, encoding, stamp in seconds)."""
-    message = Reader(data)
-    stamp = message.header()
-    height, width = message.take("I", 2)
-    encoding = message.text()
-    big, step, size = message.take("B")[0], message.take("I")[0], message.take("I")[0]
-    return unpack(message.raw(size), encoding, height, width, step, bool(big)), encoding, stamp
-
-
-def unpack(
-    data: bytes | memoryview | NDArray[np.uint8], encoding: str, height: int, width: int, step: int, big: bool
-) -> NDArray[Any]:
-    """Pixels of a ROS image, rows possibly padded → (H, W) or (H, W, C), native byte order, its own memory."""
-    if encoding not in ENCODINGS:
-        raise ValueError(f"image encoding {encoding!r} is not one of {', '.join(ENCODINGS)}")
-    kind, channels = ENCODINGS[encoding]
-    stored = np.dtype((">" if big else "<") + kind)
-    rows = np.frombuffer(data, np.uint8, count=height * step).reshape(height, step)
-    pixels = np.ascontiguousarray(rows[:, : width * channels * stored.itemsize]).view(stored)
-    image = pixels.reshape((height, width) if channels == 1 else (height, width, channels))
-    return image.astype(stored.newbyteorder("="))
 
 
 def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[bytes | memoryview]:
@@ -167,7 +205,3 @@ def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[byt
 
 def write_text(value: str) -> list[bytes | memoryview]:
     return Writer().text(value).done()
-
-
-def read_text(data: bytes) -> str:
-    return Reader(data).text()

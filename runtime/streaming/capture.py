@@ -7,12 +7,14 @@ driver too long is abandoned and replaced by a fresh one with a fresh camera.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout, Frame
+from mutualformer.runtime.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.streaming.health import Health
 
@@ -48,10 +50,16 @@ class Captured:
 
 
 class Capture:
-    """Owns the camera. ``state`` is one short phrase for people; ``error`` is set when there is no way on."""
+    """Owns the camera. ``state`` is one short phrase for people; ``error`` is set when there is no way on.
 
-    def __init__(self, opener: Opener, retry: Retry | None = None) -> None:
+    ``depth_range``: metres (near, far) that the model knows; depth that lies outside is said once.
+    """
+
+    def __init__(
+        self, opener: Opener, retry: Retry | None = None, depth_range: tuple[float, float] = (NEAR_M, FAR_M)
+    ) -> None:
         self._opener, self.retry = opener, retry or Retry()
+        self._depth = DepthWatch(*depth_range)
         self.state, self.error = "opening", ""
         self.camera: Camera | None = None
         self.mailbox: Mailbox[Captured] | None = None
@@ -192,10 +200,15 @@ class Capture:
             if not self._mine(generation):
                 return
             if frame is None:
+                self._depth.end(camera)
+                if not self.captured:
+                    raise _Fatal(nothing_came(camera))
                 self.state = "finished"
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
+            frame = with_times(frame, camera)
+            self._depth.observe(frame.depth, camera)
             # What the device itself left out, as its numbering tells; ours are counted by the mailbox.
             if last_sequence is not None and camera.live and frame.sequence > last_sequence + 1:
                 self.skipped += frame.sequence - last_sequence - 1
@@ -223,3 +236,21 @@ class Capture:
         if self.mailbox is not None:
             self.mailbox.close()
         self._opened.set()
+
+
+def nothing_came(camera: Camera) -> str:
+    """Why a source ended without one frame: the first reason it gave for leaving one out, else the last it said."""
+    reason = getattr(camera, "first_reason", "") or (camera.warnings[-1] if camera.warnings else "it holds none")
+    return f"{camera.name}: no frame could be used: {reason.removeprefix(f'{camera.name}: ')}"
+
+
+def with_times(frame: Frame, camera: Camera) -> Frame:
+    """A frame whose times are numbers: a driver that gives none gets the time of arrival instead, and a warning."""
+    if math.isfinite(frame.timestamp) and math.isfinite(frame.depth_timestamp):
+        return frame
+    sentence = f"{camera.name}: gives times that are no numbers, the time of arrival is taken instead"
+    if sentence not in camera.warnings:
+        camera.warnings.append(sentence)
+    now = time.time()
+    times = [stamp if math.isfinite(stamp) else now for stamp in (frame.timestamp, frame.depth_timestamp)]
+    return replace(frame, timestamp=times[0], depth_timestamp=times[1])

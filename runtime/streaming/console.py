@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import numpy as np
-
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.finite import finite_json
+from mutualformer.runtime.printable import printable
+from mutualformer.runtime.salient import salient_object
 from mutualformer.runtime.streaming.sinks import Result
 
-SALIENT = 0.5
 # States of the source that need no words; a lost camera is told by the error that ends the run.
 ORDINARY = ("opening", "running", "finished", "stopped", "lost")
 # Frames and changes of state are printed by two threads; a line must stay whole.
@@ -37,21 +36,10 @@ def describe(result: Result) -> dict[str, Any]:
         "latency_ms": {stage: round(1e3 * seconds, 3) for stage, seconds in result.stages.items()},
     }
     if "saliency" in result.outputs:
-        salient = result.outputs["saliency"] > SALIENT
-        height, width = salient.shape
-        line["area"] = round(float(salient.mean()), 5)
-        line["box"] = line["distance_m"] = None
-        rows, columns = np.flatnonzero(salient.any(axis=1)), np.flatnonzero(salient.any(axis=0))
-        if len(rows):
-            box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
-            line["box"] = [round(float(edge), 4) for edge in box]
-            # Depth at the pixels the map was made for; every fourth row is plenty for a median.
-            y = np.arange(0, height, 4)
-            ys, xs = y * frame.depth.shape[0] // height, np.arange(width) * frame.depth.shape[1] // width
-            inside = frame.depth[np.ix_(ys, xs)][salient[y]]
-            measured = inside[inside > 0]
-            if len(measured):
-                line["distance_m"] = round(float(np.median(measured)), 3)
+        salient = salient_object(result.outputs["saliency"], frame.depth)
+        line["area"] = round(salient.area, 5)
+        line["box"] = None if salient.box is None else [round(edge, 4) for edge in salient.box]
+        line["distance_m"] = None if salient.distance_m is None else round(salient.distance_m, 3)
     elif result.match is not None:
         line["match"], line["similarity"] = result.match[0], round(result.match[1], 4)
     elif "feature" in result.outputs:
@@ -60,18 +48,22 @@ def describe(result: Result) -> dict[str, Any]:
 
 
 class JsonLines:
-    """A sink that prints one JSON object per frame; when the reader goes away (``| head``) the stream ends."""
+    """A sink that prints one JSON object per frame; when the reader goes away (``| head``) the stream ends.
+
+    ``camera``: which of several, written into each line; None where there is one.
+    """
 
     name = "json"
 
-    def __init__(self, stream: TextIO, stop: Callable[[], None]) -> None:
+    def __init__(self, stream: TextIO, stop: Callable[[], None], camera: int | None = None) -> None:
         self._stream, self._stop = stream, stop
+        self._which = {} if camera is None else {"camera": camera}
 
     def open(self, camera: Camera) -> None: ...
 
     def write(self, result: Result) -> None:
         try:
-            print_json(describe(result), self._stream)
+            print_json({**describe(result), **self._which}, self._stream)
         except BrokenPipeError:
             self._stop()
             raise
@@ -80,8 +72,9 @@ class JsonLines:
 
 
 def print_json(line: dict[str, Any], stream: TextIO) -> None:
+    """One line; numbers that are not finite become null, since readers of JSON accept nothing else."""
     with _printing:
-        stream.write(json.dumps(line) + "\n")
+        stream.write(finite_json(line) + "\n")
         stream.flush()
 
 
@@ -101,13 +94,14 @@ def status_line(snapshot: dict[str, Any]) -> str:
             parts.append(f"recording {sink['bytes'] / 1e6:.0f} MB")
         if sink["error"] or sink.get("problem"):
             parts.append(f"{name} {sink['state']}")
-    return "  ".join(parts)
+    return printable("  ".join(parts))
 
 
 class Reporter:
     """Watches a pipeline from a thread: prints every change of state once, and a status line four times a second.
 
     ``events``: called with each change as a JSON line's dict. ``live_line``: rewrite one line on stderr.
+    ``label``: which of several sources, in front of what is said.
     """
 
     def __init__(
@@ -115,8 +109,10 @@ class Reporter:
         snapshot: Callable[[], dict[str, Any]],
         events: Callable[[dict[str, Any]], None] | None,
         live_line: bool,
+        label: str = "",
     ) -> None:
         self._snapshot, self._events, self._live_line = snapshot, events, live_line
+        self._label = f"{printable(label)}: " if label else ""
         self._told: dict[str, str] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -157,4 +153,5 @@ class Reporter:
                 self._events({"type": "state", "subject": subject.split()[0], "state": text})
             if text and not (subject == "source" and text in ORDINARY):
                 lead = "\r\x1b[K" if self._live_line else ""
-                print(f"{lead}{subject.split()[0]}: {text}", file=sys.stderr, flush=True)
+                line = f"{lead}{self._label}{subject.split()[0]}: {printable(text)}"
+                print(line, file=sys.stderr, flush=True)

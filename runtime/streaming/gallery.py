@@ -1,10 +1,13 @@
 """Known identities for ReID: a folder of image pairs becomes features once, then each live feature finds its nearest.
 
-``DIR/rgb/IDENTITY_anything.png`` beside ``DIR/nir/IDENTITY_anything.png``; the identity ends at the first underscore.
+``DIR/rgb/IDENTITY_NUMBER.png`` beside ``DIR/nir/IDENTITY_NUMBER.png``: the identity is the name without the number
+behind its last underscore, so ``car_red_0`` and ``car_red_1`` are both ``car_red``.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.pairs import images
-from mutualformer.runtime.cameras.tum import load_colour
+from mutualformer.runtime.cameras.files import list_folder, load_colour
 from mutualformer.runtime.progress import progress
 from mutualformer.runtime.streaming.pipeline import Session
+
+log = logging.getLogger("mutualformer")
 
 
 class GalleryError(ValueError):
@@ -42,14 +46,24 @@ class Gallery:
         if session.contract.task != "reid":
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")
         try:
-            rgb, nir = images(folder / "rgb"), images(folder / "nir")
+            rgb, nir = list_folder(folder / "rgb").files, list_folder(folder / "nir").files
         except CameraError as error:
             raise GalleryError(f"gallery {folder}: expected the folders rgb and nir ({error})") from error
-        names = sorted(rgb.keys() & nir.keys())
+        names = [name for name in rgb if name in nir]
         if not names:
             raise GalleryError(f"gallery {folder}: no file name occurs in both rgb and nir")
+        single = sorted(rgb.keys() ^ nir.keys())
+        if single:
+            log.warning(
+                "gallery %s: %d pictures have no partner of the same name, left out: %s", folder, len(single), single[0]
+            )
         rows = []
         for name in progress(names, "gallery"):
             inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))
             rows.append(np.asarray(session.run(**inputs)["feature"][0], np.float32))
-        return cls(np.stack(rows), [name.split("_")[0] for name in names])
+        return cls(np.stack(rows), [identity_of(name) for name in names])
+
+
+def identity_of(name: str) -> str:
+    """A file's stem without the number behind its last underscore."""
+    return re.sub(r"(?<=.)_[0-9]+$", "", name)

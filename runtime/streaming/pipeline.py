@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError, Frame
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
@@ -49,7 +50,8 @@ class Pipeline:
         match: Match | None = None,
         retry: Retry | None = None,
     ) -> None:
-        self.capture = Capture(opener, retry)
+        limits = session.contract.depth_range_m if session is not None else DEFAULT_RANGE
+        self.capture = Capture(opener, retry, limits)
         self.session, self.sinks, self.match = session, list(sinks), match
         self.telemetry = Telemetry()
         self._frames = frames

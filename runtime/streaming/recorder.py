@@ -6,43 +6,40 @@ to the disk within half a second, and every part reads up to its last whole chun
 
 from __future__ import annotations
 
-import json
+import secrets
 import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mutualformer.runtime.cameras.base import Camera, metres
+from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.frame_messages import frame_messages, info_message
+from mutualformer.runtime.recording.info import NAME, RecordingInfo
 from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.streaming.sinks import Result
 
-FORMAT_VERSION = "1"
 FLUSH_SECONDS = 0.5
 
 
 class Part:
-    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process."""
+    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process.
 
-    def __init__(self, path: Path, camera: Camera, model: str) -> None:
+    ``unsaved``: frames that still wait in memory.
+    """
+
+    def __init__(self, path: Path, camera: Camera, info: RecordingInfo) -> None:
         self.path = path
+        self.unsaved = 0
         self._file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
+        self._last_ns = 0
         self._camera = camera
-        lens = camera.intrinsics.to_json() if camera.intrinsics is not None else None
-        about = {
-            "format": FORMAT_VERSION,
-            "source": camera.name,
-            "model": model,
-            "depth_scale": json.dumps(camera.depth_scale),
-            "intrinsics": json.dumps(lens),
-        }
-        self._file.metadata("mutualformer", about)
+        self._about = info.to_metadata()
+        self._file.metadata(NAME, self._about)
 
     def _add(self, topic: str, kind: str, data: list[bytes | memoryview], nanoseconds: int, number: int) -> None:
         if topic not in self._channels:
@@ -50,34 +47,19 @@ class Part:
         self._file.message(self._channels[topic], data, nanoseconds, number)
 
     def write(self, result: Result, number: int) -> None:
-        """All of one frame; its ``frame`` message comes last: a reader takes no frame without it."""
-        frame = result.frame
-        now = time.time_ns()
-        image, lens = "sensor_msgs/msg/Image", self._camera.intrinsics
-        if lens is not None and ros.INFO not in self._channels:
-            message = ros.write_camera_info(lens, max(0.0, frame.timestamp), "camera_color")
-            self._add(ros.INFO, "sensor_msgs/msg/CameraInfo", message, now, number)
-        stamp, depth_stamp = max(0.0, frame.timestamp), max(0.0, frame.depth_timestamp)
-        self._add(ros.COLOUR, image, ros.write_image(frame.rgb, "rgb8", stamp, "camera_color"), now, number)
-        units, encoding = integers(frame.depth, self._camera.depth_scale)
-        self._add(ros.DEPTH, image, ros.write_image(units, encoding, depth_stamp, "camera_color"), now, number)
-        if frame.nir is not None:
-            self._add(ros.NIR, image, ros.write_image(frame.nir, "rgb8", stamp, "camera_nir"), now, number)
-        for name, value in result.outputs.items():
-            table = np.atleast_2d(value)
-            self._add(ros.OUTPUT + name, image, ros.write_image(table, "32FC1", stamp, "camera_color"), now, number)
-        told = {
-            "sequence": frame.sequence,
-            "timestamp": frame.timestamp,
-            "depth_timestamp": frame.depth_timestamp,
-            "stages": result.stages,
-            "dropped": result.dropped,
-            "match": result.match,
-        }
-        self._add(ros.FRAME, "std_msgs/msg/String", ros.write_text(json.dumps(told)), now, number)
+        """All of one frame."""
+        # One time for all messages of a frame, and of no other frame: readers put them together by it.
+        now = self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        if self._camera.intrinsics is not None and topics.INFO not in self._channels:
+            self._add(*info_message(self._camera.intrinsics, result.frame.timestamp), now, number)
+        for message in frame_messages(result, self._camera.depth_scale, self._about):
+            self._add(*message, now, number)
+        self.unsaved += 1
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._file.flush()
             self._flushed = time.monotonic()
+        if not self._file.pending:
+            self.unsaved = 0
 
     @property
     def size(self) -> int:
@@ -86,15 +68,19 @@ class Part:
 
     def close(self) -> None:
         self._file.close()
+        self.unsaved = 0
 
 
-def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:
-    """Metres → the 16-bit units they were made of, if they were; else the float metres. Never rounded."""
-    if scale is not None:
-        units = (depth * np.float32(1.0 / scale) + np.float32(0.5)).astype(np.uint16)
-        if np.array_equal(metres(units, scale), depth):
-            return units, "16UC1"
-    return depth, "32FC1"
+def new_folder(parent: Path, name: str) -> Path:
+    """A folder that nobody else made: ``name``, ``name-2``, …; two recorders that begin in one second get two."""
+    for number in range(1, 10_000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise OSError(f"{parent} has thousands of folders {name}")
 
 
 class Recorder:
@@ -127,12 +113,16 @@ class Recorder:
         self._part: Part | None = None
         self._parts = self._number = self._closed_bytes = 0
         self._checked = float("-inf")
+        self._free = 0
+        self._since = time.monotonic()
+        self._info: RecordingInfo | None = None
 
     def switch(self, on: bool) -> None:
         """Start or stop with the next frame. From any thread."""
         if on:
             if not self._wanted.is_set():
                 self._take += 1
+                self._since = time.monotonic()
             self.problem = ""
             self._wanted.set()
         else:
@@ -163,8 +153,10 @@ class Recorder:
             self.bytes = self._closed_bytes + self._part.size
         except OSError as error:
             self._wanted.clear()
-            self._finish()
             where = self._session or self._folder
+            if self._part is not None:
+                self.recorded -= self._part.unsaved  # what waited in memory is in no file
+            self._finish()
             self.problem = f"recording to {where} ended: {error.strerror or error}; the stream goes on without it"
 
     def _check_disk(self) -> None:
@@ -174,22 +166,24 @@ class Recorder:
             return
         self._checked = now
         self._folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._folder).free
+        self._free = free = shutil.disk_usage(self._folder).free
         if free < self._keep_free:
             raise OSError(f"the disk has {free >> 20} MiB left, less than the {self._keep_free >> 20} MiB kept free")
 
     def _next_part(self) -> None:
         assert self._camera is not None
         if self._session is None:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            names = [stamp, *(f"{stamp}-{again}" for again in range(2, 100))]
-            self._session = next(self._folder / name for name in names if not (self._folder / name).exists())
-            self._session.mkdir(parents=True)
+            self._session = new_folder(self._folder, time.strftime("%Y%m%d-%H%M%S"))
             self.path = str(self._session)
+            camera = self._camera
+            self._info = RecordingInfo(
+                camera.name, self._model, camera.depth_scale, camera.intrinsics, recording=secrets.token_hex(8)
+            )
             self._parts = self._number = self._closed_bytes = 0
         else:
             self._close_part()
-        self._part = Part(self._session / f"part-{self._parts:04d}.mcap", self._camera, self._model)
+        assert self._info is not None
+        self._part = Part(self._session / f"part-{self._parts:04d}.mcap", self._camera, self._info)
         self._parts += 1
 
     def _close_part(self) -> None:
@@ -212,6 +206,8 @@ class Recorder:
         """For the status line and the page."""
         return {
             "recording": self.recording,
+            "elapsed_s": round(time.monotonic() - self._since, 3) if self.recording else 0.0,
+            "free_bytes": self._free,
             "path": self.path,
             "frames": self.recorded,
             "bytes": self.bytes,

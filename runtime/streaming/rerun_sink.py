@@ -1,8 +1,23 @@
-"""Shows the stream in the rerun viewer: pictures, metric depth as a point cloud, the model's map, latency."""
+"""Shows the stream in rerun: pictures, metric depth as a point cloud, the model's map, latency.
+
+In a viewer on this machine or another, in a ``.rrd`` file, or served from a device without a screen. Each way is tried
+before the camera is opened, and one that does not work is an error: rerun itself only logs it.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -11,44 +26,189 @@ import rerun as rr
 from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 
+PORT = 9876
+VIEWER_SECONDS = 15.0
+# Log data kept for viewers that come late; the oldest goes first.
+SERVED_MEMORY = "512MiB"
+
+
+class RerunError(ValueError):
+    """The stream cannot be shown in rerun that way: one sentence."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """``kind``: "viewer" (started here), "file", "serve" or "connect". ``value``: path or address."""
+
+    kind: str
+    value: str = ""
+    port: int = PORT
+
+
+def target(text: str) -> Target:
+    """What ``--rerun TEXT`` asks for. Raises RerunError.
+
+    Nothing: a viewer on this machine. ``X.rrd``: a file. ``serve`` or ``0.0.0.0:PORT``: a server for viewers
+    elsewhere. ``rerun+http://HOST:PORT/proxy``: a viewer or server that runs already.
+    """
+    if not text:
+        return Target("viewer")
+    if text.startswith("rerun+http"):
+        try:
+            parts = urlsplit(text)
+            return Target("connect", text, parts.port or PORT)
+        except ValueError as error:
+            raise RerunError(f"--rerun {text}: {error}") from error
+    if text.endswith(".rrd"):
+        return Target("file", text)
+    if text == "serve":
+        return Target("serve")
+    served = re.fullmatch(r"(.*):([0-9]{1,5})", text, re.ASCII)
+    if served and int(served[2]) <= 65535 and "/" not in served[1]:
+        if served[1].strip("[]") not in ("0.0.0.0", "::"):
+            raise RerunError(
+                f"--rerun {text}: rerun's server always listens on every address and knows no token; write "
+                f"--rerun 0.0.0.0:{served[2]} if that is wanted, else a file (X.rrd) or no value for a viewer here"
+            )
+        return Target("serve", port=int(served[2]))
+    raise RerunError(
+        f"--rerun {text}: expected a file ending in .rrd, serve, 0.0.0.0:PORT, rerun+http://HOST:PORT/proxy, or "
+        "nothing (put --rerun behind the sources then)"
+    )
+
 
 class RerunSink:
-    """``file`` None opens the viewer; a path writes a ``.rrd`` file instead (a machine without a screen)."""
+    """``file`` None opens the viewer; a path writes a ``.rrd`` file instead (a machine without a screen).
+
+    ``to``: any other :class:`Target`. ``prefix``: in front of every entity, where there are several cameras. Raises
+    RerunError where the viewer, file or address is not to be had.
+    """
 
     name = "rerun"
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        self._stream = rr.RecordingStream("mutualformer")
+    def __init__(self, file: Path | None = None, *, to: Target | None = None, prefix: str = "") -> None:
+        self._target = to or (Target("viewer") if file is None else Target("file", str(file)))
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._stream: Any = rr.RecordingStream("mutualformer")
+        self._url = ""
+        self._users = [1]  # shared by the sinks of one recording
+        getattr(self, f"_{self._target.kind}")()
+
+    def sibling(self, prefix: str) -> RerunSink:
+        """The sink of another camera into the same recording."""
+        other = RerunSink.__new__(RerunSink)
+        other.__dict__.update(self.__dict__)
+        other._prefix = f"{prefix}/"
+        self._users[0] += 1
+        return other
+
+    def _viewer(self) -> None:
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise RerunError(
+                "--rerun: this machine has no screen (DISPLAY is not set); write a file (--rerun X.rrd) or serve "
+                "viewers elsewhere (--rerun serve)"
+            )
+        with _own_programs():
+            if shutil.which("rerun") is None:
+                raise RerunError("--rerun: the viewer 'rerun' is not in PATH: pip install 'mutualformer[rerun]'")
+            try:
+                self._stream.spawn()
+            except RuntimeError as error:
+                raise RerunError(f"--rerun: the viewer did not start ({str(error).splitlines()[0]})") from error
+        _await("127.0.0.1", PORT, "the viewer started and did not answer; is there a working display?")
+
+    def _file(self) -> None:
+        path = Path(self._target.value)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream.save(str(path))
+        except (OSError, RuntimeError) as error:
+            raise RerunError(f"--rerun {path}: the file cannot be written ({error})") from error
+
+    def _serve(self) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", self._target.port))
+            except OSError as error:
+                reason = error.strerror or error
+                raise RerunError(f"--rerun: port {self._target.port} cannot be served ({reason})") from error
+        self._url = str(self._stream.serve_grpc(grpc_port=self._target.port, server_memory_limit=SERVED_MEMORY))
+        _await("127.0.0.1", self._target.port, "the server did not start")
+
+    def _connect(self) -> None:
+        host = urlsplit(self._target.value).hostname or "127.0.0.1"
+        _await(host, self._target.port, "nobody answers there", seconds=3.0)
+        self._stream.connect_grpc(self._target.value)
+
+    @property
+    def warning(self) -> str:
+        """One sentence where strangers may watch, else empty."""
+        if self._target.kind != "serve":
+            return ""
+        return f"anyone who reaches port {self._target.port} of this machine can watch: rerun's server knows no token"
 
     def open(self, camera: Camera) -> None:
-        if self._file is None:
-            self._stream.spawn()
-        else:
-            self._stream.save(str(self._file))
         lens = camera.intrinsics
         if lens is not None:
             matrix = np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]])
             pinhole = rr.Pinhole(image_from_camera=matrix, width=lens.width, height=lens.height)
-            self._stream.log("camera", pinhole, static=True)
+            self._stream.log(f"{self._prefix}camera", pinhole, static=True)
 
     def write(self, result: Result) -> None:
         frame = result.frame
         self._stream.set_time("frame", sequence=frame.sequence)
         self._stream.set_time("camera_clock", duration=frame.timestamp)
-        self._stream.log("camera/colour", rr.Image(frame.rgb))
+        self._log("camera/colour", rr.Image(frame.rgb))
         if frame.nir is not None:
-            self._stream.log("camera/nir", rr.Image(frame.nir))
+            self._log("camera/nir", rr.Image(frame.nir))
         else:
-            self._stream.log("camera/depth", rr.DepthImage(frame.depth, meter=1.0))
+            self._log("camera/depth", rr.DepthImage(frame.depth, meter=1.0))
         if "saliency" in result.outputs:
             grey = cv2.convertScaleAbs(result.outputs["saliency"], alpha=255.0)
-            self._stream.log("model/saliency", rr.Image(np.asarray(grey, np.uint8), color_model="L"))
+            self._log("model/saliency", rr.Image(np.asarray(grey, np.uint8), color_model="L"))
         if result.match is not None:
-            self._stream.log("model/match", rr.TextLog(f"{result.match[0]} ({result.match[1]:.3f})"))
+            self._log("model/match", rr.TextLog(f"{result.match[0]} ({result.match[1]:.3f})"))
         for stage in ("infer", "total"):
-            self._stream.log(f"latency_ms/{stage}", rr.Scalars(1e3 * result.stages[stage]))
+            self._log(f"latency_ms/{stage}", rr.Scalars(1e3 * result.stages[stage]))
+
+    def _log(self, entity: str, value: Any) -> None:
+        self._stream.log(self._prefix + entity, value)
 
     def close(self) -> None:
         self._stream.flush()
+        self._users[0] -= 1
+        if not self._users[0]:
+            self.finish()
+
+    def finish(self) -> None:
+        """End the recording for all of its sinks. May be called twice."""
+        self._stream.flush()
         self._stream.disconnect()
+
+    def details(self) -> dict[str, Any]:
+        return {"url": self._url} if self._url else {}
+
+
+@contextmanager
+def _own_programs() -> Iterator[None]:
+    """Programs installed beside this interpreter are found, also where its environment was not activated."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+def _await(host: str, port: int, otherwise: str, seconds: float = VIEWER_SECONDS) -> None:
+    """Until ``port`` accepts connections. Raises RerunError with the sentence ``otherwise``."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), 1.0).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RerunError(f"--rerun: {host}:{port}: {otherwise}") from error
+            time.sleep(0.1)

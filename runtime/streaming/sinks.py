@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -76,7 +75,7 @@ class SinkRunner:
     dropped and counted. ``latest``: it only ever wants the newest frame (a live view).
     """
 
-    def __init__(self, sink: Sink, *, latest: bool = False, capacity: int = 16, stall_s: float = 10.0) -> None:
+    def __init__(self, sink: Sink, *, latest: bool = False, capacity: int = 16, stall_s: float = 30.0) -> None:
         self.sink, self.status = sink, SinkStatus()
         self._mailbox: Mailbox[Result] = Mailbox(lossless=not latest, capacity=capacity)
         self._stall_s, self._lossless = stall_s, False
@@ -124,11 +123,13 @@ class SinkRunner:
         self._mailbox.close()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Let it finish what it has, for at most ``timeout`` seconds."""
+        """Let it finish what it has, as long as it gets on: ``timeout`` seconds for each frame."""
         self._mailbox.close()
         if self._thread is not None:
-            end = time.monotonic() + timeout
-            self._thread.join(max(0.0, end - time.monotonic()))
+            delivered = -1
+            while self._thread.is_alive() and self.status.delivered > delivered:
+                delivered = self.status.delivered
+                self._thread.join(timeout)
             if self._thread.is_alive():
                 self._end("stalled", f"{self.sink.name} did not finish within {timeout:g} s")
         if self.alive:

@@ -8,7 +8,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mutualformer.plugins import build
@@ -18,7 +17,6 @@ from mutualformer.train.cda import cross_diffusion_attention
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZE = os.environ.get("MUTUALFORMER_TEST_SANITIZE", "")  # set by test_sanitizers.py, for a process of its own
 BUILD = ROOT / "build" / ("plugins-sanitized" if SANITIZE else "plugins")
-GUARD = 4096  # bytes on either side of every buffer
 
 
 @functools.lru_cache(maxsize=1)
@@ -64,32 +62,3 @@ def assert_two_times(
     rms, allowed = (result - exact).square().mean().sqrt().item(), (same - exact).square().mean().sqrt().item()
     floor = half_ulp * exact.square().mean().sqrt().item() if exact.numel() < 1000 else 0.0
     assert rms <= 2 * allowed + floor, f"rms error {rms:.3e}, PyTorch's {allowed:.3e}, floor {floor:.3e}"
-
-
-# ---- Buffers ----
-
-
-class Buffer:
-    """Host memory on a 256-byte boundary between guard bytes; starts as NaN in every float type."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._bytes = np.full(size + 2 * GUARD + 256, 0xA5, np.uint8)
-        self._start = GUARD + (-(self._bytes.ctypes.data + GUARD)) % 256
-        self.inside[:] = 0xFF
-
-    @property
-    def inside(self) -> np.ndarray:
-        return self._bytes[self._start : self._start + self.size]
-
-    @property
-    def address(self) -> int:
-        return int(self._bytes.ctypes.data) + self._start
-
-    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(self.inside).view(dtype).reshape(shape)
-
-    def assert_guards_intact(self, name: str) -> None:
-        outside = np.concatenate([self._bytes[: self._start], self._bytes[self._start + self.size :]])
-        touched = int((outside != 0xA5).sum())
-        assert touched == 0, f"{touched} bytes outside {name} were written"

@@ -139,7 +139,7 @@ def test_list_shows_connected_cameras_and_slow_ports(tmp_path: Path) -> None:
 def test_list_names_the_extra_of_each_missing_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     text = listing.text(listing.sources(tmp_path))
-    for extra in ("realsense", "oak", "orbbec", "ros"):
+    for extra in ("realsense", "oak", "orbbec"):
         assert f"pip install 'mutualformer[{extra}]'" in text
     assert "No depth camera is plugged in" in text
 

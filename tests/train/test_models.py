@@ -23,12 +23,13 @@ def reid_input(batch=4, size=64):
 
 
 def test_the_list_is_complete_and_sizes_are_as_promised():
-    assert registry.list_models() == ["sod-nano", "sod-r18", "sod-r50", "reid-tiny", "reid-vit-b16"]
+    assert registry.list_models() == ["sod-nano", "sod-lite", "sod-r18", "sod-r50", "reid-tiny", "reid-vit-b16"]
     count = {}
     with torch.device("meta"):
         for name in registry.list_models():
             count[name] = sum(p.numel() for p in registry.build(name).parameters()) / 1e6
-    assert count["sod-nano"] <= 6.5
+    assert count["sod-nano"] <= 1.1
+    assert count["sod-lite"] <= 4.0
     assert 45 < count["sod-r50"] < 55
     assert 180 < count["reid-vit-b16"] < 195
     assert count["reid-tiny"] < 3
@@ -61,7 +62,7 @@ def test_both_modalities_matter_and_holes_do_not_break():
 
 
 def test_two_cda_blocks_per_detector_and_one_per_reidentifier():
-    for name, expected in (("sod-nano", 2), ("reid-tiny", 1)):
+    for name, expected in (("sod-nano", 2), ("sod-lite", 2), ("reid-tiny", 1)):
         found = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
         assert len(found) == expected
         assert found[0].attributes.alpha == 0.6
@@ -100,7 +101,7 @@ def test_overrides_are_json_and_rebuild_the_model():
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("sod-giant", {}, "expected one of sod-nano, sod-r18"),
+        ("sod-giant", {}, "expected one of sod-nano, sod-lite, sod-r18"),
         ("sod-nano", {"fusions": "cda"}, "has no option fusions; its options are alpha"),
         ("sod-nano", {"fusion": "sum"}, "expected one of concat"),
         ("sod-nano", {"input_size": (100, 64)}, "multiples of 32"),

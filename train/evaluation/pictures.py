@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import Item
+from mutualformer.runtime.depth_colours import depth_colours
 from mutualformer.runtime.files import write_bytes
 
 CELL = 160  # pixels
@@ -31,21 +32,6 @@ def precision_recall(found: Mapping[str, Mapping[str, Any]], path: Path) -> None
     axes.legend(loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def depth_colours(metres: NDArray[Any], tail: float = 2.0) -> NDArray[np.uint8]:
-    """(H, W) metres → (H, W, 3) uint8 RGB: near warm, far cold, holes black.
-
-    Scaled to the frame's own inverse depth, less ``tail`` percent at either end.
-    """
-    valid = metres > 0
-    if not valid.any():
-        return np.zeros((*metres.shape, 3), np.uint8)
-    inverse = np.where(valid, 1.0 / np.maximum(metres, 1e-3), 0.0)
-    low, high = np.percentile(inverse[valid], (tail, 100 - tail))
-    unit = np.clip((inverse - low) / max(high - low, 1e-6), 0, 1)
-    colours = cv2.applyColorMap((unit * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(valid[..., None], colours, 0).astype(np.uint8)
 
 
 def grid_indices(count: int, most: int = 8) -> list[int]:

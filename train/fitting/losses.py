@@ -37,10 +37,11 @@ def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     return (bce + 1.0 - (overlap + 1.0) / (union - overlap + 1.0)).mean()
 
 
-def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor) -> Tensor:
+def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor, certain: Tensor | None = None) -> Tensor:
     """(L1 + L2)/2 + r2/2 + r3/4 + r4/8 + r5/16 over the decoder's outputs, (B, h, w) each at its own size.
 
-    ``mask``: (B, H, W) in [0, 1]; averaged down to an output's size where that is smaller.
+    ``mask``: (B, H, W) in [0, 1]; averaged down to an output's size where that is smaller. ``certain``: (B, H, W) in
+    [0, 1], what a pixel's truth counts for; None = everywhere 1.
     """
     if len(logits) != len(SUPERVISION):
         raise ValueError(f"{len(logits)} outputs to supervise, expected {len(SUPERVISION)}")
@@ -50,6 +51,10 @@ def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor) -> Tensor:
         height = output.shape[1]
         if height not in targets:
             target = F.avg_pool2d(mask.unsqueeze(1), mask.shape[1] // height).squeeze(1)
-            targets[height] = target, position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1))
+            weight = position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1))
+            if certain is not None:  # never quite 0, or a frame that nobody knows would divide by it
+                known = F.avg_pool2d(certain.unsqueeze(1), certain.shape[1] // height).squeeze(1)
+                weight = weight * known.clamp(min=1e-3)
+            targets[height] = target, weight
         total = total + share * structure_loss(output.to(mask.dtype), *targets[height])
     return total

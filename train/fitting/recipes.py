@@ -18,6 +18,7 @@ class Recipe:
     ``final`` · peak. ``backbone_lr``: factor on the backbones' rate (below 1 for pretrained ones).
     ``triplet_ramp``: share of the run over which ReID's triplet loss comes in; at once, its hardest triplets draw
     features that know nothing yet into one point. ``contrast``: weight of ReID's contrastive loss.
+    ``freeze``: beginnings of the names of parameters that keep their pretrained values, batch norms included.
     ``ema``: decay of the averaged weights that are saved, 0 = none.
     ``minutes``: time budget, 0 = none; a run that would take longer goes through its schedule by the clock and is then
     not reproducible to the bit.
@@ -39,9 +40,15 @@ class Recipe:
     triplet_ramp: float = 0.0
     contrast: float = 0.0
     optimizer: str = "adamw"
+    freeze: tuple[str, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     note: str = ""
 
+
+# Edges and colours of ImageNet are edges and colours; these layers also cost most of a backward pass.
+_LITE0_STEM = ("rgb_backbone.conv_stem", "rgb_backbone.bn1") + tuple(
+    f"rgb_backbone.blocks.{stage}." for stage in (0, 1)
+)
 
 RECIPES = {
     recipe.name: recipe
@@ -64,6 +71,19 @@ RECIPES = {
             ema=0.99,
             minutes=15.0,
             note="sod-nano from scratch on two cores in less than 20 minutes, with about 2000 synthetic scenes",
+        ),
+        Recipe(
+            "photo",
+            steps=2200,
+            batch=16,
+            learning_rate=2e-3,
+            stages=((0.0, 192), (0.55, 256), (0.9, 320)),
+            warmup=0.04,
+            final=0.01,
+            backbone_lr=0.2,
+            ema=0.995,
+            freeze=_LITE0_STEM,
+            note="sod-lite, pretrained, on photographs and composites: photo:ROOT; hours on two cores",
         ),
         Recipe(
             "f3net",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -34,12 +35,36 @@ class Average:
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
+    """Parameters whose names start with one of ``prefixes`` stop learning; returns their batch norms.
+
+    The norms keep the statistics they were pretrained with as long as they stay in eval mode. Raises ValueError for a
+    prefix that names nothing.
+    """
+    for prefix in prefixes:
+        parameters = [p for name, p in model.named_parameters() if name.startswith(prefix)]
+        if not parameters:
+            raise ValueError(f"freeze is {prefix!r}, expected the beginning of a parameter's name")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+    return (
+        [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(tuple(prefixes))
+        ]
+        if prefixes
+        else []
+    )
+
+
 class TrainingTask(lightning.LightningModule):
     """Trains ``model`` under ``recipe``; a subclass says what the loss is."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         super().__init__()
         self.model, self.recipe, self.schedule = model, recipe, schedule
+        self.frozen = freeze(model, recipe.freeze)
         self.average = Average(model, recipe.ema) if recipe.ema else None
         self.stepped = 0  # optimiser steps the average has seen
 
@@ -63,6 +88,13 @@ class TrainingTask(lightning.LightningModule):
         if self.recipe.optimizer != "adamw":
             raise ValueError(f"optimizer is {self.recipe.optimizer!r}, expected adamw or sgd")
         return torch.optim.AdamW(listed, betas=(0.9, 0.99))
+
+    def train(self, mode: bool = True) -> TrainingTask:
+        """As any module; frozen batch norms stay in eval mode."""
+        super().train(mode)
+        for norm in self.frozen:
+            norm.eval()
+        return self
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
         progress = self.schedule.progress(self.global_step)
@@ -123,12 +155,13 @@ class TrainingTask(lightning.LightningModule):
 
 
 class SodTask(TrainingTask):
-    """Detector: ``rgb`` uint8 (B, H, W, 3), ``depth`` float32 (B, H, W), ``mask`` uint8 (B, H, W)."""
+    """Detector: ``rgb`` uint8 (B, H, W, 3), ``depth`` float32 (B, H, W), ``mask`` uint8 (B, H, W) 0 … 255.
+
+    ``certain`` uint8 (B, H, W) 0 or 1, where a batch has it: whether the mask is known there.
+    """
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         logits = self.model(batch["rgb"], batch["depth"])
-        return {
-            "loss": deep_supervision_loss(
-                logits, batch["mask"].to(torch.promote_types(logits[0].dtype, torch.float32)) / 255.0
-            )
-        }
+        dtype = torch.promote_types(logits[0].dtype, torch.float32)
+        certain = batch["certain"].to(dtype) if "certain" in batch else None
+        return {"loss": deep_supervision_loss(logits, batch["mask"].to(dtype) / 255.0, certain)}

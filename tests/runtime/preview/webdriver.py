@@ -30,6 +30,9 @@ class Browser:
         )
         self._base = f"http://127.0.0.1:{port}"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+        # Nothing but the page: no updates, no reports, no first-run pages.
+        arguments += ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+        arguments += ["--disable-component-update"]
         arguments += [f"--window-size={width},{height}", f"--user-data-dir={self._profile.name}"]
         options = {"binary": CHROMIUM, "args": arguments}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -76,6 +79,12 @@ class Browser:
         """Errors the browser logged."""
         entries = self._call("POST", f"/session/{self._session}/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def viewport(self, width: int, height: int, *, touch: bool = False) -> None:
+        """The page's own size in CSS pixels, smaller than any window if need be: a phone's, for example."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
+        body = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        self._call("POST", f"/session/{self._session}/goog/cdp/execute", body)
 
     def screenshot(self) -> bytes:
         import base64

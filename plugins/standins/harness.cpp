@@ -1,5 +1,6 @@
-// What TensorRT does with a plugin, step by step, behind a C interface: registry → creator → createPlugin →
-// configure → serialise → createPlugin at run time → attachToContext → onShapeChange → enqueue.
+// What TensorRT does with a plugin, step by step, behind a C interface: creator → createPlugin → configure →
+// serialise → createPlugin at run time → attachToContext → onShapeChange → enqueue. The creator comes from
+// TensorRT-RTX's registry, or, after `harness_open`, from the plugin library itself: no TensorRT is needed then.
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
@@ -62,10 +63,24 @@ RtxRegistry* registry() {
   return get != nullptr ? get() : nullptr;
 }
 
-nvinfer1::IPluginCreatorV3One* creator() {
+void* g_library = nullptr;  // opened by harness_open
+
+nvinfer1::IPluginCreatorInterface* registered() {
   RtxRegistry* const found = registry();
-  if (found == nullptr) return nullptr;
-  nvinfer1::IPluginCreatorInterface* const interface = found->getCreator("CrossDiffusionAttention", "1", "");
+  return found == nullptr ? nullptr : found->getCreator("CrossDiffusionAttention", "1", "");
+}
+
+// The first V3 creator that the library offers a registry.
+nvinfer1::IPluginCreatorInterface* exported() {
+  using GetCreators = nvinfer1::IPluginCreatorInterface* const* (*)(int32_t&);
+  auto const get = reinterpret_cast<GetCreators>(dlsym(g_library, "getCreators"));
+  int32_t count = 0;
+  auto const* const creators = get != nullptr ? get(count) : nullptr;
+  return count > 0 ? creators[0] : nullptr;
+}
+
+nvinfer1::IPluginCreatorV3One* creator() {
+  nvinfer1::IPluginCreatorInterface* const interface = g_library != nullptr ? exported() : registered();
   if (interface == nullptr || std::strcmp(interface->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") != 0) {
     return nullptr;
   }
@@ -113,6 +128,18 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(int type, int64_t batch, 
 
 extern "C" {
 #define HARNESS __attribute__((visibility("default")))
+
+// Takes the plugin's creators from the library itself from now on. 0, or -1 with dlerror's text in harness_take_log.
+HARNESS int harness_open(char const* library) {
+  void* const handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    char const* const reason = dlerror();
+    g_recorder.log(nvinfer1::ILogger::Severity::kERROR, reason != nullptr ? reason : library);
+    return -1;
+  }
+  g_library = handle;
+  return creator() != nullptr ? 0 : -2;
+}
 
 // Routes the library's messages into the harness, or back to where they went. `library` must already be loaded.
 HARNESS int harness_record_log(char const* library, int record) {

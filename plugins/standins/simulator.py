@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.compile.architectures import RUNS_AS
 from mutualformer.plugins.kernels.interpreted import interpreting
+from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import variant_named
-from tests.plugins.support import Buffer
+from mutualformer.plugins.standins.buffers import Buffer
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1
-TYPES = {torch.float32: 0, torch.float16: 1}  # nvinfer1::DataType
+TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 7}  # nvinfer1::DataType
 
 # ---- The driver ----
 
@@ -33,14 +38,27 @@ _LAUNCH = ctypes.CFUNCTYPE(
 _PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
 
 
+Intercept = Callable[[str, list[str], list[Any]], "list[Any] | None"]
+"""Kernel, names and values of its arguments → the values it gets, or None for a launch that never runs."""
+
+
 class Driver:
-    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs."""
+    """libcuda.so.1 for tests: hands every launch to Triton's interpreter. Must be loaded before the plugin runs.
+
+    ``intercept``: what happens to a launch on its way (planted faults). ``only_allocations``: every pointer argument
+    must lie in memory that this driver allocated; otherwise any host memory will do.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
-        self.images = {(i["name"], i["arch"]): i for i in json.loads((folder / "generated/cubins.json").read_text())}
+        self.library.test_driver_extent.restype = ctypes.c_size_t
+        read = [json.loads((folder / "generated" / name).read_text()) for name in ("cubins.json", "ptx.json")]
+        self.images = {(i["name"], i["arch"]): i for i in read[0]}
+        self.ptx = {i["name"]: i for i in read[1]}
         self._callback = _LAUNCH(self._launch)
+        self.only_allocations = False
+        self.intercept: Intercept | None = None
         self.reset()
 
     def reset(self, capability: int = 87, context: int = 1) -> None:
@@ -58,6 +76,10 @@ class Driver:
     def calls(self, call: str) -> int:
         return int(self.library.test_driver_calls(call.encode()))
 
+    def extent(self, address: int) -> int:
+        """Bytes from ``address`` to the end of the allocation it lies in, 0 outside of all."""
+        return int(self.library.test_driver_extent(ctypes.c_void_p(address)))
+
     def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
         try:
             self._interpret(name.decode(), (grid[0], grid[1], grid[2]), block, shared, arguments, stream or 0)
@@ -66,8 +88,14 @@ class Driver:
             return 719  # CUDA_ERROR_LAUNCH_FAILED
         return 0
 
+    def _image(self, name: str) -> dict[str, Any]:
+        """What was loaded for this device: its cubin, or the PTX that its driver compiled."""
+        cubin = self.images.get((name, RUNS_AS.get(self.capability, self.capability)))
+        wants_ptx = os.environ.get("MUTUALFORMER_KERNELS") == "ptx"
+        return self.ptx[name] if cubin is None or wants_ptx else cubin
+
     def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
-        image, variant = self.images[name, self.capability], variant_named(name)
+        image, variant = self._image(name), variant_named(name)
         assert block == 32 * image["warps"], (
             f"{name} launched with {block} threads, compiled for {image['warps']} warps"
         )
@@ -76,13 +104,21 @@ class Driver:
             _PTX_TYPES[kind].from_address(arguments[i]).value for i, kind in enumerate(image["parameters"])
         ]  # read with the types in the PTX, not with what the plugin believes
         assert values[-2:] == [0, 0], "Triton's scratch pointers should be null"
-        element = {"fp16": torch.float16, "fp32": torch.float32}[variant.dtype]
+        element = next(dtype for dtype, known in SUPPORTED.items() if known == variant.dtype)
         with interpreting() as kernels:
             kernel = getattr(kernels, variant.kernel)
             names = [n for n in kernel.arg_names if not n.isupper()]
             assert len(names) == len(values) - 2
+            if self.intercept is not None:
+                changed = self.intercept(name, names, values)
+                if changed is None:
+                    return
+                values = changed
             for i, argument in enumerate(names):
                 if argument.endswith("_ptr"):
+                    assert not self.only_allocations or self.extent(values[i]) > 0, (
+                        f"{name}: {argument} is {values[i]:#x}, which lies in no allocation"
+                    )
                     values[i] = _at(values[i], torch.float32 if argument == "lse_ptr" else element, variant.unit)
             kernel[grid](
                 *values[:-2],
@@ -107,14 +143,22 @@ def _at(address: int, dtype: torch.dtype, unit: int) -> torch.Tensor:
 
 
 class Harness:
-    """The registry path of TensorRT-RTX around the plugin (tests/plugins/cpp/harness.cpp)."""
+    """What TensorRT does with the plugin (harness.cpp).
 
-    def __init__(self, folder: Path, plugin: Path) -> None:
+    ``direct``: the creator comes from the library itself; otherwise the plugin must be in TensorRT-RTX's registry.
+    """
+
+    def __init__(self, folder: Path, plugin: Path, direct: bool = False) -> None:
         self.library = ctypes.CDLL(str(folder / "libplugin_harness.so"))
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
+        for name in ("metadata", "timing_cache_id"):
+            getattr(self.library, f"harness_{name}").restype = ctypes.c_char_p
+        self._shapes: dict[int, tuple[int, tuple[int, int, int]]] = {}
         self.plugin = str(plugin).encode()
+        if direct and self.library.harness_open(self.plugin) != 0:
+            raise RuntimeError(f"{plugin} cannot be opened as a plugin library: {self.log().strip()}")
         assert self.library.harness_record_log(self.plugin, 1) == 0
 
     def release_log(self) -> None:
@@ -160,6 +204,7 @@ class Harness:
         return self._shaped("workspace", plugin, dtype, shape)
 
     def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        self._shapes[plugin] = (dtype, shape)
         return self._shaped("shape", plugin, dtype, shape)
 
     def deserialize(self, plugin: int) -> int | None:
@@ -175,15 +220,45 @@ class Harness:
         for plugin in plugins:
             self.library.harness_destroy(ctypes.c_void_p(plugin))
 
-    def enqueue(self, plugin: int, *addresses: int) -> int:
-        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream."""
-        return int(self.library.harness_enqueue(*[ctypes.c_void_p(a) for a in (plugin, *addresses)]))
+    def enqueue(self, plugin: int, *addresses: int, described: tuple[int, tuple[int, int, int]] | None = None) -> int:
+        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream. ``described``: type and shape (B, N, 3C) that
+        TensorRT's descriptions name, those of the last :meth:`shape` by default."""
+        dtype, shape = described or self._shapes.get(plugin, (0, (0, 0, 0)))
+        arguments = [dtype, *(ctypes.c_int64(s) for s in shape), *(ctypes.c_void_p(a) for a in addresses)]
+        return int(self.library.harness_enqueue(ctypes.c_void_p(plugin), *arguments))
+
+    def tactics(self, plugin: int) -> list[int]:
+        """What the builder would time."""
+        values = (ctypes.c_int * 16)()
+        count = int(self.library.harness_tactics(ctypes.c_void_p(plugin), values, 16))
+        assert 0 <= count <= 16
+        return list(values[:count])
+
+    def set_tactic(self, plugin: int, tactic: int) -> int:
+        return int(self.library.harness_set_tactic(ctypes.c_void_p(plugin), tactic))
+
+    def metadata(self, plugin: int) -> str:
+        """What the builder prints of the plugin in its layer list."""
+        return str(self.library.harness_metadata(ctypes.c_void_p(plugin)).decode())
+
+    def timing_cache_id(self, plugin: int) -> str:
+        return str(self.library.harness_timing_cache_id(ctypes.c_void_p(plugin)).decode())
 
 
 class Engine:
     """One CDA node taken from creation to an execution context, with its buffers, ready to run."""
 
-    def __init__(self, harness: Harness, attributes: CdaAttributes, shape: tuple[int, int, int], dtype: torch.dtype):
+    def __init__(
+        self,
+        harness: Harness,
+        attributes: CdaAttributes,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        allocate: Callable[[int], Buffer] = Buffer,
+        tactic: int = 0,
+    ) -> None:
+        """``tactic``: what TensorRT chose when it built; 0 where it was offered none."""
+        self.allocate = allocate
         self.harness, self.attributes, self.dtype, self.kind = harness, attributes, dtype, TYPES[dtype]
         built_plugin = harness.create(dict(attributes.as_dict()))
         assert built_plugin, harness.log()
@@ -199,6 +274,7 @@ class Engine:
         assert attached, harness.log()
         harness.destroy(copy)
         self.plugin = attached
+        assert harness.set_tactic(attached, tactic) == 0, harness.log()
         self.reshape(shape)
 
     def reshape(self, shape: tuple[int, int, int]) -> None:
@@ -207,18 +283,18 @@ class Engine:
         assert self.harness.shape(self.plugin, self.kind, shape) == 0, self.harness.log()
         size = torch.tensor([], dtype=self.dtype).element_size()
         self.in_shape, self.out_shape = shape, (batch, tokens, width // 3 * 2)
-        self.inputs = [Buffer(batch * tokens * width * size) for _ in range(2)]
-        self.outputs = [Buffer(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
-        self.scratch = Buffer(self.workspace_bytes)
+        self.inputs = [self.allocate(batch * tokens * width * size) for _ in range(2)]
+        self.outputs = [self.allocate(batch * tokens * width // 3 * 2 * size) for _ in range(2)]
+        self.scratch = self.allocate(self.workspace_bytes)
 
     def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
-            buffer.tensor(self.in_shape, self.dtype).copy_(qkv)
+            buffer.write(qkv)
         addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
         return self.harness.enqueue(self.plugin, *addresses, stream)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        y_r, y_d = (b.tensor(self.out_shape, self.dtype).clone() for b in self.outputs)
+        y_r, y_d = (b.read(self.out_shape, self.dtype) for b in self.outputs)
         return y_r, y_d
 
     def assert_nothing_else_written(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
@@ -226,7 +302,7 @@ class Engine:
         for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
             buffer.assert_guards_intact(name)
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
-            assert torch.equal(buffer.tensor(self.in_shape, self.dtype), qkv), "an input was written"
+            assert torch.equal(buffer.read(self.in_shape, self.dtype), qkv), "an input was written"
 
     def close(self) -> None:
         self.harness.destroy(self.plugin)

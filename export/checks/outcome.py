@@ -1,0 +1,45 @@
+"""What a check says: PASS, FAIL or SKIP, one sentence, and numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
+
+
+class CheckFailed(RuntimeError):
+    """A check found something wrong: the message says what, where, and what was expected."""
+
+
+class CheckSkipped(RuntimeError):
+    """A check cannot be done here: the message says why, and what would be needed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the report. ``emulated``: launches ran in Triton's interpreter, so no number is a GPU's."""
+
+    check: str
+    state: str
+    detail: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+    emulated: bool = False
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """``check, PASS|FAIL|SKIP, sentence, name=value …`` as the command prints it."""
+        numbers = " ".join(f"{name}={_text(value)}" for name, value in self.numbers.items() if _is_short(value))
+        where = " [emulated]" if self.emulated and self.state != SKIP else ""
+        return ", ".join(part for part in (f"{self.check:<12}", self.state + where, self.detail, numbers) if part)
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) and len(str(value)) < 48
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return str(value)

@@ -1,0 +1,2 @@
+"""The machine under test: driver.py (CUDA through ctypes), machine.py (a GPU, or the stand-in driver), node.py (one
+CDA node with its buffers on that machine), faults.py (what can be planted to see a check fail)."""

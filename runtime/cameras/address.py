@@ -1,0 +1,88 @@
+"""Source addresses: ``SCHEME:TARGET?OPTIONS`` or a bare path, whose content tells what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from urllib.parse import unquote
+
+from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.recording.open_bag import bag_files, suffix
+
+# What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
+OPTIONS = re.compile(r"(\w+(=[^&]*)?(&\w+(=[^&]*)?)*)?", re.ASCII)
+
+
+def split(uri: str, schemes: Collection[str]) -> tuple[str, str, dict[str, str]]:
+    """Address → (scheme, target, options); a bare path gets the scheme its content tells. Raises CameraError."""
+    head, colon, rest = uri.partition(":")
+    if colon and head in schemes and not _exists(uri):
+        target, options = _cut(rest)
+        return head, target[2:] if target.startswith("//") else target, options
+    path, options = _cut(uri)
+    return (recognise(Path(path)) if _exists(path) else head), path, options
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # longer than names may be, or holding a zero byte
+        return False
+
+
+def _cut(text: str) -> tuple[str, dict[str, str]]:
+    """Target and options, which stand behind the last question mark; a "+" in them is a "+"."""
+    target, mark, query = text.rpartition("?")
+    if not mark or _exists(text) or not OPTIONS.fullmatch(query):
+        return text, {}
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return target, {key: unquote(value, errors="surrogateescape") for key, _, value in pairs}
+
+
+def recognise(path: Path) -> str:
+    """The scheme of an existing file or folder, read off its content. Raises CameraError where nothing fits."""
+    table = FOLDERS if path.is_dir() else FILES
+    for fits, scheme in table:
+        if fits(path):
+            return scheme
+    if not path.is_dir():
+        raise CameraError(f"file {str(path)!r} is not a recording this program knows (.mcap, .db3, .bag)")
+    inside = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and any(folder.glob("*.mcap")))
+    if inside:
+        raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {path / inside[-1]}")
+    raise CameraError(
+        f"folder {str(path)!r} holds neither rgb.txt and depth.txt (TUM), metadata.yaml (ROS 2 bag) nor .mcap "
+        "files; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"
+    )
+
+
+def from_librealsense(path: Path) -> bool:
+    """True where a ``.bag`` or ``.db3`` was written by librealsense: its topics start with ``/device_``.
+
+    The topic names stand in the first messages of either container, so the beginning of the file tells; where chunks
+    are compressed the end does, which lists the topics once more.
+    """
+    with path.open("rb") as stream:
+        if b"/device_0/" in stream.read(4 << 20):
+            return True
+        stream.seek(max(0, path.stat().st_size - (4 << 20)))
+        return b"/device_0/" in stream.read(4 << 20)
+
+
+def _has_mcap(folder: Path) -> bool:
+    return any(path.suffix.lower() == ".mcap" and not path.name.startswith(".") for path in folder.iterdir())
+
+
+# In this order: the first that fits decides.
+FOLDERS: list[tuple[Callable[[Path], bool], str]] = [
+    (lambda folder: (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file(), "tum"),
+    (lambda folder: (folder / "metadata.yaml").is_file(), "rosbag"),
+    (_has_mcap, "recording"),
+    (lambda folder: bool(bag_files(folder)), "rosbag"),
+]
+FILES: list[tuple[Callable[[Path], bool], str]] = [
+    (lambda path: path.suffix.lower() == ".mcap", "recording"),
+    (lambda path: path.suffix.lower() in (".bag", ".db3") and from_librealsense(path), "realsense-file"),
+    (lambda path: bool(suffix(path)), "rosbag"),
+]

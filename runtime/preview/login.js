@@ -1,0 +1,35 @@
+// The form that asks for the token. A visitor who has a session but came by a link from another site is let in at
+// once: browsers keep strict cookies back on the way here, not on requests of this page.
+"use strict";
+
+const form = document.getElementById("form"), field = document.getElementById("token");
+const problem = document.getElementById("problem");
+
+// Without the query, which may hold a token; the folder stays, which may be a proxy's prefix.
+const enter = () => location.replace(location.pathname);
+
+async function login(token) {
+  problem.textContent = "checking …";
+  try {
+    const response = await fetch("login", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Requested-With": "mutualformer" },
+      body: JSON.stringify({ token }),
+    });
+    if (response.ok) { enter(); return; }
+    problem.textContent = (await response.text()).trim() || "token missing or wrong";
+  } catch (error) {
+    problem.textContent = "no connection to the stream";
+  }
+  field.select();
+}
+
+form.addEventListener("submit", (event) => { event.preventDefault(); login(field.value); });
+
+async function begin() {
+  const inLink = new URLSearchParams(location.search).has("token");
+  if (!inLink && (await fetch("session")).ok) { enter(); return; }
+  problem.textContent = inLink ? "token missing or wrong" : "";
+  field.focus();
+}
+begin().catch(() => {});

@@ -1,0 +1,287 @@
+"""What the page asks for, request by request: pictures, numbers, the paused moment, snapshots, the record switch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mutualformer.runtime.depth_colours import PALETTE
+from mutualformer.runtime.finite import finite_json
+from mutualformer.runtime.preview.access import Gate, add_headers
+from mutualformer.runtime.preview.channel import Bundle, Channel, distance_at
+from mutualformer.runtime.preview.files import FILES, read
+from mutualformer.runtime.preview.holds import Holds
+from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
+from mutualformer.runtime.preview.web_thread import WebThread, json_object
+from mutualformer.runtime.streaming.sinks import Result
+
+BOUNDARY = "mutualformer-frame"
+# Open streams of each kind, pictures and numbers: a page has one of either.
+MOST_VIEWERS = 8
+METRICS_SECONDS = 0.25
+# A visitor who takes nothing for so long is gone: phones vanish without closing their connection.
+WRITE_SECONDS = 10.0
+BLOCK = 1 << 16
+
+
+class Routes:
+    """The page's requests. ``channels``: its cameras, in order. Everything runs in the server's event loop."""
+
+    def __init__(self, channels: list[Channel], token: str | None) -> None:
+        self.channels, self._token = channels, token
+        self._watching = {"pictures": 0, "numbers": 0}
+        self._holds = Holds()
+        self._web: WebThread
+
+    @property
+    def viewers(self) -> int:
+        """Open pages: each holds a stream of pictures and one of numbers."""
+        return max(self._watching.values())
+
+    @property
+    def watched(self) -> bool:
+        """Somebody looks at the pictures."""
+        return self._watching["pictures"] > 0
+
+    def application(self, server: WebThread) -> web.Application:
+        """Inside the event loop of ``server``."""
+        self._web = server
+        gate = Gate(
+            self._token,
+            lambda: server.port,
+            secure=server.scheme == "https",
+            form=lambda: read("login.html"),
+            landing=lambda: read("landing.html"),
+        )
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await through(server, gate, request, handler)
+
+        app = web.Application(middlewares=[middleware], client_max_size=4096)
+        app.on_response_prepare.append(add_headers)
+        for path in FILES:
+            app.router.add_get(path, self._file)
+        app.router.add_get("/palette.json", self._palette)
+        app.router.add_get("/frames", self._frames)
+        app.router.add_get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames)
+        app.router.add_get("/events", self._events)
+        app.router.add_get("/snapshot.zip", self._download)
+        app.router.add_get("/depth", self._depth)
+        app.router.add_post("/hold", self._hold)
+        app.router.add_post("/release", self._release)
+        app.router.add_post("/record", self._record)
+        app.router.add_post("/login", gate.login)
+        app.router.add_get("/session", gate.session)
+        return app
+
+    async def publish(self, index: int, bundle: Bundle) -> None:
+        """A camera's newest pictures."""
+        async with self._web.news:
+            self.channels[index].bundle = bundle
+            self._web.news.notify_all()
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name, kind = FILES[request.path]
+        body = (
+            read(name).replace(b"{{cameras}}", str(len(self.channels)).encode()) if name == "page.html" else read(name)
+        )
+        return web.Response(body=body, content_type=kind, charset="utf-8")
+
+    async def _palette(self, request: web.Request) -> web.Response:
+        """The depth colours, far to near, as 256 × [red, green, blue]."""
+        return web.json_response(PALETTE.tolist())
+
+    @asynccontextmanager
+    async def _watcher(self, kind: str) -> AsyncIterator[None]:
+        """Counts an open stream. Raises HTTPServiceUnavailable where there are too many of its kind."""
+        if self._watching[kind] >= MOST_VIEWERS:
+            raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} visitors are watching already\n")
+        self._watching[kind] += 1
+        try:
+            yield
+        except (ConnectionError, asyncio.TimeoutError):
+            pass  # the visitor left
+        finally:
+            self._watching[kind] -= 1
+
+    async def _frames(self, request: web.Request) -> web.StreamResponse:
+        """Endless multipart JPEG: one view for ``/mjpeg/VIEW``, all views of each frame in turn for the page."""
+        only = request.match_info.get("view")
+        wanted = [self._camera(request)] if only or "camera" in request.query else list(range(len(self.channels)))
+        response = self._multipart()
+        async with self._watcher("pictures"):
+            await response.prepare(request)
+            last = dict.fromkeys(wanted, -1)
+            while (bundles := await self._next(last)) is not None:
+                for index, bundle in bundles.items():
+                    last[index] = bundle.number
+                    data = parts(index, bundle, only)
+                    await asyncio.wait_for(response.write(data), WRITE_SECONDS)
+        return response
+
+    @staticmethod
+    def _multipart(**headers: str) -> web.StreamResponse:
+        kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+        return web.StreamResponse(headers={"Content-Type": kind, "X-Accel-Buffering": "no", **headers})
+
+    async def _next(self, last: dict[int, int]) -> dict[int, Bundle] | None:
+        """The newest bundles that are not ``last``, camera by camera; None when the server stops."""
+        stopping = self._web.stopping
+
+        def news() -> dict[int, Bundle]:
+            newest = {index: self.channels[index].bundle for index in last}
+            return {i: bundle for i, bundle in newest.items() if bundle is not None and bundle.number != last[i]}
+
+        async with self._web.news:
+            await self._web.news.wait_for(lambda: stopping.is_set() or news())
+        return None if stopping.is_set() else news()
+
+    def _camera(self, request: web.Request) -> int:
+        """``?camera=K``. Raises HTTPNotFound for one this page does not have."""
+        number = request.query.get("camera", "0")
+        if not (number.isascii() and number.isdigit() and len(number) < 4 and int(number) < len(self.channels)):
+            raise web.HTTPNotFound(text=f"there is no such camera; this page has {len(self.channels)}\n")
+        return int(number)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: the numbers of each camera four times a second, once more when the stream has ended."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        async with self._watcher("numbers"):
+            await response.prepare(request)
+            over = False
+            while not over:
+                over = self._web.stopping.is_set()
+                lines = [finite_json({**channel.news(), "camera": channel.index}) for channel in self.channels]
+                data = "".join(f"retry: 1000\ndata: {line}\n\n" for line in lines)
+                await asyncio.wait_for(response.write(data.encode()), WRITE_SECONDS)
+                if not over:
+                    await self._web.pause(METRICS_SECONDS)
+        return response
+
+    async def _record(self, request: web.Request) -> web.Response:
+        """All cameras at once: what belongs together is recorded together."""
+        recorders = [channel.recorder for channel in self.channels if channel.recorder is not None]
+        if not recorders:
+            raise web.HTTPConflict(text="this stream has no recorder\n")
+        wanted = (await body(request)).get("on")
+        if not isinstance(wanted, bool):
+            raise web.HTTPBadRequest(text='expected {"on": true} or {"on": false}\n')
+        for recorder in recorders:
+            recorder.switch(wanted)
+        return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
+
+    async def _hold(self, request: web.Request) -> web.StreamResponse:
+        """Keep the newest frame of every camera for a paused page, and send exactly that: the page shows it, numbers
+        and snapshots are of it. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
+        results = {channel.index: channel.latest for channel in self.channels if channel.latest is not None}
+        if not results:
+            raise web.HTTPNotFound(text="no frame yet\n")
+        name = self._holds.keep(results)
+        loop = asyncio.get_running_loop()
+        pictures = [
+            parts(index, await loop.run_in_executor(None, self.channels[index].pictures, result))
+            for index, result in results.items()
+        ]
+        response = self._multipart(**{"X-Hold": name})
+        await response.prepare(request)
+        await asyncio.wait_for(response.write(b"".join(pictures)), WRITE_SECONDS)
+        return response
+
+    async def _release(self, request: web.Request) -> web.Response:
+        self._holds.release(str((await body(request)).get("hold", "")))
+        return web.Response(status=204)
+
+    def _shown(self, request: web.Request) -> Result:
+        """The result a request means: the held one of ``?hold=``, else the newest. Raises HTTPNotFound, HTTPGone."""
+        camera = self._camera(request)
+        if "hold" in request.query:
+            held = self._holds.get(request.query["hold"], camera)
+            if held is None:
+                raise web.HTTPGone(text="the paused picture was given up; resume and pause again\n")
+            return held
+        latest = self.channels[camera].latest
+        if latest is None:
+            raise web.HTTPNotFound(text="no frame yet\n")
+        return latest
+
+    async def _depth(self, request: web.Request) -> web.Response:
+        """``?x=&y=`` as fractions of the picture → ``{"distance_m": metres or null, "number": N}``."""
+        try:
+            x, y = float(request.query["x"]), float(request.query["y"])
+        except (KeyError, ValueError):
+            x = y = -1.0
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise web.HTTPBadRequest(text="expected x and y between 0 and 1\n")
+        result = self._shown(request)
+        return web.json_response({"distance_m": distance_at(result, x, y), "number": result.number})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """The newest (or held) frame without loss: see :func:`snapshot_zip`."""
+        result = self._shown(request)
+        data = await asyncio.get_running_loop().run_in_executor(None, snapshot_zip, result)
+        name = snapshot_name(result, self._camera(request) if len(self.channels) > 1 else None)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "application/zip",
+                "Content-Length": str(len(data)),
+                "Content-Disposition": f'attachment; filename="{name}"',
+            }
+        )
+        await response.prepare(request)
+        for start in range(0, len(data), BLOCK):
+            await asyncio.wait_for(response.write(data[start : start + BLOCK]), WRITE_SECONDS)
+        return response
+
+
+def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
+    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
+    disagree. ``only``: this view alone."""
+    views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
+    out = []
+    for position, (name, data) in enumerate(views):
+        final = position == len(views) - 1
+        near, far = bundle.range_m
+        about = f"X-Range: {near:.3f},{far:.3f}\r\nX-Seen: {finite_json(bundle.seen)}\r\n" if final else ""
+        head = (
+            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\nX-Camera: {index}\r\n"
+            f"X-Number: {bundle.number}\r\nX-View: {name}\r\nX-Final: {int(final)}\r\n{about}\r\n"
+        )
+        out += [head.encode(), data, b"\r\n"]
+    return b"".join(out)
+
+
+async def body(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request; an empty one where it is no such thing."""
+    try:
+        return json_object(json.loads(await request.text()))
+    except (ValueError, RecursionError):
+        return {}
+
+
+async def through(server: WebThread, gate: Gate, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every request: its body within the time that its connection has, then the gate, then the answer."""
+    door = server.door(request)
+
+    async def admitted(inner: web.Request) -> web.StreamResponse:
+        if door is not None:
+            door.admitted = True
+        return await handler(inner)
+
+    try:
+        if request.can_read_body:
+            await request.read()  # kept by aiohttp: handlers read it again
+        if door is not None:
+            door.request_complete()
+        return await gate(request, admitted)
+    except UnicodeError as error:  # bytes that are no text, in a header or a path
+        raise web.HTTPBadRequest(text="the request is not text\n") from error
+    finally:
+        if door is not None:
+            door.request_over()

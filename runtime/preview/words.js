@@ -1,0 +1,50 @@
+// States in words that fit a phone. ``live``: the picture is what the camera sees now, so its numbers may be shown.
+
+const VEILS = [
+  ["reconnecting", "Camera lost. Trying to bring it back; this is the last picture."],
+  ["lost", "Camera lost. This is the last picture."],
+  ["late", "Waiting for the camera; this is the last picture."],
+  ["frozen", "The camera repeats one picture."],
+  ["finished", "Ended: the recording is over. This is the last picture."],
+  ["stopped", "Ended: the stream was stopped. This is the last picture."],
+];
+
+export function words(news) {
+  const state = news.state || "";
+  const veil = (VEILS.find(([start]) => state.startsWith(start)) || ["", ""])[1];
+  if (state === "running") return { text: "running", kind: "good", live: true, veil };
+  if (state === "opening") return { text: "opening the camera", kind: "", live: false, veil };
+  if (state === "finished") return { text: "ended: the recording is over", kind: "bad", live: false, over: true, veil };
+  if (state === "stopped") return { text: "ended: the stream was stopped", kind: "bad", live: false, over: true, veil };
+  if (state === "lost") {
+    const why = news.error ? ": " + news.error : "";
+    return { text: "camera lost" + why, kind: "bad", live: false, over: true, veil };
+  }
+  return { text: state, kind: "bad", live: !veil, veil };
+}
+
+export const NO_CONNECTION = { text: "no connection, retrying", kind: "bad", live: false,
+  veil: "No connection to the stream. This is the last picture." };
+
+export function metres(value) {
+  return `${value.toFixed(2)} m`;
+}
+
+export function seconds(value) {
+  const whole = Math.floor(value), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  const two = (number) => String(number).padStart(2, "0");
+  return (hours ? `${hours}:${two(minutes)}` : String(minutes)) + ":" + two(whole % 60);
+}
+
+export function bytes(value) {
+  const units = [["TB", 1e12], ["GB", 1e9], ["MB", 1e6]];
+  const [name, size] = units.find(([, least]) => value >= least) || ["kB", 1e3];
+  return `${(value / size).toFixed(value / size < 10 ? 1 : 0)} ${name}`;
+}
+
+// What the camera shows, for people.
+export function sight(seen) {
+  if (seen.match) return `${seen.match} (${(seen.similarity ?? 0).toFixed(2)})`;
+  if (seen.distance_m) return `object at ${metres(seen.distance_m)}`;
+  return seen.box ? "object, no depth there" : "";
+}

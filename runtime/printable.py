@@ -1,0 +1,26 @@
+"""Strangers' names on a terminal: what would move the cursor, change colours or reverse text is made visible."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Separators that break a line without being control characters.
+_BREAKS = "\u2028\u2029"
+
+
+def printable(text: str) -> str:
+    """``text`` with every control, format, surrogate and unassigned character escaped (``\\x1b``, ``\\u202e``).
+
+    A device's name, a topic or a file's name may hold terminal escapes; printed raw they rewrite what a person reads
+    or answer for them. Ordinary letters of any language pass unchanged.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character)[0] != "C" and character not in _BREAKS:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

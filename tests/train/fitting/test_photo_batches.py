@@ -1,0 +1,98 @@
+"""Batches of photographs: a function of (seed, step, slot), all kinds drawn, the model's validation beside it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mutualformer.runtime.data.item import DataError
+from mutualformer.train import registry
+from mutualformer.train.data.compositing.photographs import Photographs
+from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.data.compositing.sets import FixedFrames
+from mutualformer.train.fitting.losses import deep_supervision_loss
+from mutualformer.train.fitting.photo_batches import Mixture, PhotoBatches
+from mutualformer.train.fitting.task import freeze
+from mutualformer.train.fitting.validation import Validation
+from tests.train.data.compositing.test_scenes import root  # noqa: F401 (a fixture)
+
+
+@pytest.fixture
+def batches(root):  # noqa: F811
+    sensor = SensorFrames(root / "sensor", root / "teacher")
+    return PhotoBatches(Photographs(root / "photos"), sensor, None, batch=8, seed=3)
+
+
+def test_the_same_slot_is_the_same_frame_in_any_order(batches, root):  # noqa: F811
+    whole = batches.make(5, range(8), 64)
+    assert whole["rgb"].shape == (8, 64, 64, 3)
+    assert whole["rgb"].dtype == np.uint8
+    assert whole["depth"].dtype == np.float32
+    assert whole["certain"].shape == whole["mask"].shape == (8, 64, 64)
+    again = PhotoBatches(batches.photographs, batches.sensor, None, 8, 3)
+    part = again.make(5, range(4, 8), 64)
+    for name, value in part.items():
+        np.testing.assert_array_equal(value, whole[name][4:])
+    other = batches.make(6, range(8), 64)
+    assert not np.array_equal(other["rgb"], whole["rgb"])
+
+
+def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches):
+    kinds = [batches.kind(np.random.default_rng(i)) for i in range(3000)]
+    for kind, share in Mixture().kinds():
+        if kind not in ("photograph", "rendered"):
+            assert kinds.count(kind) / 3000 == pytest.approx(share, abs=0.03)
+    assert "rendered" not in kinds
+    without = PhotoBatches(batches.photographs, None, None, 8, 3)
+    assert {without.kind(np.random.default_rng(i)) for i in range(500)} == {"photograph", "table"}
+    with pytest.raises(DataError, match="sum to"):
+        PhotoBatches(batches.photographs, None, None, 8, 3, Mixture(photograph=0.9))
+
+
+def test_depth_is_missing_spoilt_or_there(batches):
+    depths = np.concatenate([batches.make(step, range(8), 64)["depth"] for step in range(12)])
+    missing = np.array([not depth.any() for depth in depths])
+    assert 0.15 < missing.mean() < 0.75
+
+
+def test_what_is_uncertain_costs_nothing():
+    logits = [torch.randn(2, 32, 32) for _ in range(6)]
+    mask, certain = torch.zeros(2, 32, 32), torch.ones(2, 32, 32)
+    certain[:, :16] = 0
+    one = deep_supervision_loss(logits, mask, certain)
+    flipped = mask.clone()
+    flipped[:, :8] = 1  # eight rows from the known half, so that no edge weight reaches it at stride 1
+    two = deep_supervision_loss(logits, flipped, certain)
+    assert float((one - two).abs()) < 0.02 * float(one)
+    assert float(deep_supervision_loss(logits, mask)) == pytest.approx(
+        float(deep_supervision_loss(logits, mask, torch.ones_like(mask))), rel=1e-6
+    )
+
+
+def test_frozen_parameters_and_their_norms_stay():
+    model = registry.build("sod-lite", input_size=(64, 64))
+    norms = freeze(model, ("rgb_backbone.conv_stem", "rgb_backbone.bn1"))
+    assert len(norms) == 1
+    assert not model.rgb_backbone.conv_stem.weight.requires_grad
+    assert model.depth_squeeze[0][0].weight.requires_grad
+    with pytest.raises(ValueError, match="beginning of a parameter"):
+        freeze(model, ("absent",))
+
+
+def test_validation_keeps_the_best_and_says_what_it_saw(batches, tmp_path):
+    frames = []
+    for index in range(2):
+        frames.append(batches.photographs[index])
+    validation = Validation({"photographs": FixedFrames(frames)}, tmp_path, every=5)
+    torch.manual_seed(0)
+    model = registry.build("sod-nano", input_size=(64, 64)).eval()
+    score = validation.validate(model, 5)
+    lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 5
+    assert lines[0]["score"] == pytest.approx(score, abs=1e-4)
+    assert (tmp_path / "best.safetensors").is_file()
+    gone_on = Validation({"photographs": FixedFrames(frames)}, tmp_path, every=5)
+    assert gone_on.best == pytest.approx(score)

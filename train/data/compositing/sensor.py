@@ -1,0 +1,82 @@
+"""Frames of real depth sensors, ``RGB/`` and ``depth/`` (16 bit, millimetres, 0 = hole), without masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.data.folder import (
+    DEPTH_NAMES,
+    RGB_NAMES,
+    find_folder,
+    list_images,
+    read_depth,
+    read_image,
+    read_rgb,
+)
+from mutualformer.runtime.data.item import DataError
+
+Rng = np.random.Generator
+
+
+class SensorFrame(NamedTuple):
+    """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres, ``salient`` uint8 (H, W): a teacher's soft map, else 0."""
+
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    salient: NDArray[np.uint8]
+
+
+class SensorFrames:
+    """Frames of ``root``; ``teacher``: a folder of soft saliency maps (8 bit, NAME.png), None = none known."""
+
+    def __init__(self, root: str | Path, teacher: str | Path | None = None) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder, expected one with RGB/ and depth/ in it")
+        rgb, depth = find_folder(self.root, RGB_NAMES), find_folder(self.root, DEPTH_NAMES)
+        if rgb is None or depth is None:
+            raise DataError(f"{self.root}: expected the folders RGB/ and depth/ in it")
+        self.rgb, self.depth = list_images(rgb), list_images(depth)
+        self.maps = list_images(Path(teacher)) if teacher is not None else {}
+        self.names = sorted(set(self.rgb) & set(self.depth))
+        if not self.names:
+            raise DataError(f"{self.root}: no picture of RGB/ has a depth map of its name in depth/")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> SensorFrame:
+        name = self.names[index]
+        rgb, depth = read_rgb(self.rgb[name]), read_depth(self.depth[name])
+        if depth.shape != rgb.shape[:2]:
+            raise DataError(f"{self.depth[name]}: is {depth.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
+        if name in self.maps:
+            salient = np.asarray(read_image(self.maps[name], cv2.IMREAD_GRAYSCALE), np.uint8)
+        else:
+            salient = np.zeros(depth.shape, np.uint8)
+        return SensorFrame(rgb, depth, salient)
+
+    def window(self, size: tuple[int, int], rng: Rng, smallest: float = 0.55) -> SensorFrame:
+        """A random frame, cropped, perhaps mirrored, at ``size`` (height, width)."""
+        frame = self[int(rng.integers(len(self)))]
+        rows, columns = frame.depth.shape
+        share = float(rng.uniform(smallest, 1))
+        h, w = int(rows * share), int(columns * min(1.0, share * rng.uniform(0.85, 1.15)))
+        top, left = int(rng.integers(rows - h + 1)), int(rng.integers(columns - w + 1))
+        window = slice(top, top + h), slice(left, left + w)
+        mirrored = rng.random() < 0.5
+
+        def at_size(image: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+            part = cv2.resize(np.ascontiguousarray(image[window]), size[::-1], interpolation=interpolation)
+            return np.ascontiguousarray(part[:, ::-1]) if mirrored else part
+
+        return SensorFrame(
+            at_size(frame.rgb, cv2.INTER_AREA if h > size[0] else cv2.INTER_LINEAR),  # type: ignore[arg-type]
+            at_size(frame.depth, cv2.INTER_NEAREST),  # type: ignore[arg-type]
+            at_size(frame.salient, cv2.INTER_LINEAR),  # type: ignore[arg-type]
+        )

@@ -1,0 +1,161 @@
+"""Training batches of real photographs: which kind of frame every slot gets, a function of (seed, step, slot)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.data.item import DataError, Frames, Item
+from mutualformer.train.data.compositing.faults import holed, spoil
+from mutualformer.train.data.compositing.photographs import Photographs
+from mutualformer.train.data.compositing.plausible import plausible_depth
+from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.fitting.augment import Augmentation, augment
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the kinds of frames; they sum to 1. The last three are probabilities within a frame with depth."""
+
+    photograph: float = 0.62
+    sensor: float = 0.19
+    table: float = 0.12
+    rendered: float = 0.04
+    taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
+    depth_of_photograph: float = 0.45
+    spoiled: float = 0.12
+    dropped: float = 0.15
+
+    def kinds(self) -> tuple[tuple[str, float], ...]:
+        """(name, share) of the five kinds."""
+        return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
+
+
+# Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
+APPEARANCE = Augmentation(
+    crop=0.35, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
+)
+
+
+class PhotoBatches:
+    """A BatchSource: ``rgb`` uint8, ``depth`` float32, ``mask`` uint8 0 … 255, ``certain`` uint8 0 or 1.
+
+    ``rendered``: synthetic scenes, or None (their share goes to the photographs).
+    """
+
+    def __init__(
+        self,
+        photographs: Photographs,
+        sensor: SensorFrames | None,
+        rendered: Frames | None,
+        batch: int,
+        seed: int,
+        mixture: Mixture | None = None,
+    ) -> None:
+        self.photographs, self.sensor, self.rendered = photographs, sensor, rendered
+        self.batch, self.seed, self.mixture = batch, seed, mixture or Mixture()
+        total = sum(share for _, share in self.mixture.kinds())
+        if abs(total - 1) > 1e-6:
+            raise DataError(f"the mixture's shares sum to {total:.3f}, expected 1")
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def kind(self, rng: Rng) -> str:
+        """The kind of frame for one slot; kinds without data fall to the photographs."""
+        draw, name = float(rng.random()), "photograph"
+        for kind, share in self.mixture.kinds():
+            if draw < share:
+                name = kind
+                break
+            draw -= share
+        absent = (name == "rendered" and self.rendered is None) or (
+            name in ("sensor", "taught") and self.sensor is None
+        )
+        return "photograph" if absent else name
+
+    def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Scene:
+        item = augment(self.photographs[index], size, APPEARANCE, rng)
+        assert item.mask is not None
+        depth = item.depth
+        if rng.random() < self.mixture.depth_of_photograph:
+            depth = plausible_depth(item.rgb, item.mask, rng)
+        return Scene(item.rgb, depth, item.mask, np.ones(size, np.uint8))
+
+    def _taught(self, size: tuple[int, int], rng: Rng) -> Scene:
+        assert self.sensor is not None
+        frame = self.sensor.window(size, rng, smallest=0.6)
+        # Between "surely not" and "surely" the teacher's word is worth nothing.
+        certain = (frame.salient < 60) | (frame.salient > 150)
+        mask = np.where(frame.salient > 150, 255, 0).astype(np.uint8)
+        return Scene(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
+
+    def frame(self, step: int, slot: int, size: tuple[int, int]) -> Scene:
+        """The frame of one slot at ``size`` (height, width)."""
+        rng = np.random.default_rng([self.seed, 2, step, slot])
+        kind = self.kind(rng)
+        if kind == "photograph":
+            scene = self._photograph(self.index(step, slot), size, rng)
+        elif kind == "rendered":
+            assert self.rendered is not None
+            item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, APPEARANCE, rng)
+            assert item.mask is not None
+            scene = Scene(item.rgb, item.depth, item.mask, np.ones(size, np.uint8))
+        else:
+            if kind == "sensor":
+                assert self.sensor is not None
+                scene = into_sensor_frame(self.photographs, self.sensor, size, rng)
+            elif kind == "table":
+                scene = on_a_table(self.photographs, size, rng)
+            else:
+                scene = self._taught(size, rng)
+            scene = _augmented(scene, rng)
+        return self._with_faults(scene, size, rng)
+
+    def _with_faults(self, scene: Scene, size: tuple[int, int], rng: Rng) -> Scene:
+        depth = scene.depth
+        if not depth.any():
+            return scene
+        draw = float(rng.random())
+        if draw < self.mixture.dropped:
+            depth = np.zeros_like(depth)
+        elif draw < self.mixture.dropped + self.mixture.spoiled:
+            other = depth[::-1]
+            if self.sensor is not None and rng.random() < 0.5:
+                other = self.sensor.window(size, rng).depth
+            else:
+                item = self.photographs[int(rng.integers(len(self.photographs)))]
+                assert item.mask is not None
+                rgb, mask = (cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA) for x in (item.rgb, item.mask))
+                other = plausible_depth(rgb, mask, rng)
+            depth = spoil(depth, np.ascontiguousarray(other), rng)
+        elif draw < self.mixture.dropped + self.mixture.spoiled + 0.12:
+            depth = holed(depth, float(rng.uniform(0.05, 0.6)), rng)
+        return scene._replace(depth=depth)
+
+    def index(self, step: int, slot: int) -> int:
+        """Photographs in an order that visits each once per epoch of slots."""
+        epoch, place = divmod(step * self.batch + slot, len(self.photographs))
+        return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.photographs))[place])
+
+    def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:
+        """The samples ``slots`` of optimiser step ``step``, stacked; ``side`` pixels square."""
+        scenes = [self.frame(step, slot, (side, side)) for slot in slots]
+        return {name: np.stack([getattr(scene, name) for scene in scenes]) for name in Scene._fields}
+
+
+def _augmented(scene: Scene, rng: Rng) -> Scene:
+    """Appearance and mirroring of a composite; it is at its size already."""
+    size = scene.mask.shape
+    how = Augmentation(
+        crop=0.0, flip=0.0, colour=0.35, grey=0.1, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
+    )
+    item = augment(Item(scene.rgb, scene.depth, scene.mask, ""), (size[0], size[1]), how, rng)
+    return scene._replace(rgb=item.rgb)
