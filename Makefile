@@ -1,22 +1,30 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
+PROFILE ?= all# or runtime: what a device needs, no PyTorch, no compiler (with EXTRAS=realsense,pycuda for more)
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,export,plugin,rtx,realsense,oak,ros,dev
-STAMP := $(VENV)/.installed
+ifeq ($(PROFILE),runtime)
+EXTRAS ?=
+else
+EXTRAS ?= train,export,plugin,rtx,realsense,oak,foxglove,exr,dev
+endif
+STAMP := $(VENV)/.installed-$(PROFILE)
+CPP = $$(find plugins tests -name '*.cpp' -o -name '*.h')
+SHELL_SCRIPTS = .ci/run $$(find tools export examples tests -name '*.sh' 2>/dev/null)
 export MPLBACKEND := Agg
 
 .PHONY: setup plugin demo test test-all lint format bench clean
 .DELETE_ON_ERROR:
 
-setup: $(STAMP) plugin  ## everything into .venv, and the plugin
+setup: $(STAMP)  ## everything into .venv, and the plugin; PROFILE=runtime: the base dependencies only
+ifneq ($(PROFILE),runtime)
+setup: plugin
+endif
 
-$(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
+$(STAMP): pyproject.toml constraints.txt tools/system_packages.sh tools/install.py
 	@sh tools/system_packages.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing Python packages into $(VENV) (a few GB, minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python tools/install.py --extras "$(EXTRAS)"
 	@touch $@
 
 plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin.so
@@ -29,15 +37,19 @@ test: setup  ## every test; those that need a GPU say so and skip
 	@$(BIN)/python -m pytest -q
 
 test-all: setup  ## the long grids too
-	@MUTUALFORMER_FULL_GRID=1 $(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -m "full or not full"
 
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/clang-format --dry-run --Werror plugins/cpp/*.h plugins/cpp/*.cpp plugins/standins/*.h plugins/standins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/clang-format --dry-run --Werror $(CPP)
+	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 
 format: setup
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
-	@$(BIN)/clang-format -i plugins/cpp/*.h plugins/cpp/*.cpp plugins/standins/*.h plugins/standins/*.cpp $$(find tests -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format -i $(CPP)
 
 bench: setup demo
 	@$(BIN)/mutualformer bench cda --out out/bench
@@ -46,4 +58,4 @@ bench: setup demo
 	@$(BIN)/mutualformer bench stream --out out/bench
 
 clean:  ## everything made here except .venv
-	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

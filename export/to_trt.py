@@ -21,7 +21,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from mutualformer.export.engine.builder import BuildOptions, BuildResult, build
-from mutualformer.export.engine.layer_list import precision_counts
+from mutualformer.export.engine.layer_list import kernel_count, precision_counts
 from mutualformer.export.engine.proof import heavy_node_types, node_counts, precision_problems
 from mutualformer.export.engine.targets import RTX_DEFAULT, TARGETS, capabilities
 from mutualformer.export.errors import ExportError
@@ -107,6 +107,9 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
             built_on=capability,
             rebuild=rebuild,
             layers=tuple(layer.as_dict() for layer in result.layers),
+            layers_from=result.layers_from,
+            kernels=kernel_count(result.layers),
+            tf32=options.tf32,
         )
         card.write_to(card_file)
     if cache is not None and result.timing_cache is not None:

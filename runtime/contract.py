@@ -7,14 +7,20 @@ ONNX keeps it in ``metadata_props`` (string → string, each key prefixed ``mutu
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from mutualformer.runtime.typed_json import parse_json
 
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."
 TASKS = ("sod", "reid")
 PRECISIONS = ("fp32", "fp16", "int8")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a model: a stranger's file says it, and folders are named by it
+MAX_SIDE = 8192
 
 
 class ContractError(ValueError):
@@ -62,8 +68,23 @@ class Contract:
             raise ContractError(f"metadata task is {self.task!r}, expected one of {', '.join(TASKS)}")
         if self.precision not in PRECISIONS:
             raise ContractError(f"metadata precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise ContractError(f"metadata input_size is {self.input_size}, expected (height, width) in pixels")
+        if not (isinstance(self.model, str) and NAME.fullmatch(self.model)):
+            raise ContractError(
+                f"metadata model is {self.model!r}, expected a name of up to 64 lower-case letters, digits, '.', '_' "
+                "and '-': names become parts of paths"
+            )
+        size = self.input_size
+        if len(size) != 2 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in size):
+            raise ContractError(f"metadata input_size is {size}, expected (height, width) in pixels, 1 to {MAX_SIDE}")
+        near_far = self.depth_range_m
+        if len(near_far) != 2 or not 0 < near_far[0] < near_far[1] < math.inf:
+            raise ContractError(
+                f"metadata depth_range_m is {near_far}, expected (near, far) in metres with 0 < near < far"
+            )
+        if type(self.opset) is not int or not all(isinstance(t, str) for t in (self.git_revision, self.weights_sha256)):
+            raise ContractError("metadata opset, git_revision or weights_sha256 is not a number and two texts")
+        if not isinstance(self.card, dict):
+            raise ContractError(f"metadata card is {type(self.card).__name__}, expected an object")
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -116,7 +137,4 @@ class Contract:
         ours = {key[len(PREFIX) :]: value for key, value in props.items() if key.startswith(PREFIX)}
         if not ours:
             raise ContractError("no mutualformer metadata: not a model exported by this project")
-        try:
-            return cls.from_json({key: json.loads(value) for key, value in ours.items()})
-        except json.JSONDecodeError as error:
-            raise ContractError(f"metadata is not JSON: {error}") from error
+        return cls.from_json({key: parse_json(value, "metadata", ContractError) for key, value in ours.items()})

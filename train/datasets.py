@@ -19,9 +19,10 @@ from typing import Any
 
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.data import sets
-from mutualformer.runtime.data.folder import is_rgbd
-from mutualformer.train.data.check.findings import MUST, Finding, as_json, duplicates
-from mutualformer.train.data.check.reid import check_reid
+from mutualformer.runtime.data.names import is_rgbd
+from mutualformer.runtime.data.survey import MUST
+from mutualformer.train.data.check.findings import Finding, as_json, duplicates
+from mutualformer.train.data.check.reid import check_reid, query_in_gallery
 from mutualformer.train.data.check.rgbd import check_rgbd
 
 
@@ -57,7 +58,7 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
                 views += prints
             findings += told
     # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
-    findings += [*duplicates(frames), *duplicates(views, near=False)]
+    findings += [*duplicates(frames), *duplicates(views, near=False, shared=query_in_gallery)]
     return as_json(facts, sorted(findings, key=lambda finding: finding.level != MUST))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.plugins.attributes import DEFAULTS
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -29,7 +31,12 @@ class ModelSpec:
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
+_FUSION = {
+    "fusion": "cda",
+    "iterations": DEFAULTS.iterations,
+    "alpha": DEFAULTS.alpha,
+    "value_pairing": DEFAULTS.value_pairing,
+}
 
 
 def _sod(
@@ -79,7 +86,8 @@ _STEM = "mobilenetv4_conv_small"
 _SPECS = {
     spec.name: spec
     for spec in (
-        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8),
+        # All but its colour stream is sod-lite's, so that it can be taught by it (train/fitting/teacher.py).
+        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8, validity=True),
         _sod(
             "sod-lite",
             rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8

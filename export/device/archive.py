@@ -5,16 +5,31 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from mutualformer.export.errors import ExportError
 from mutualformer.runtime.files import replacing
 
 Files = Mapping[str, bytes]
 """Path inside the archive, with forward slashes → content. ``*.sh`` are made executable."""
 
 SUMS = "SHA256SUMS"
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
+_LONGEST = 240  # characters of a path: unpacks on any file system, below any folder
+
+
+def check_member(path: str) -> None:
+    """Raises ExportError for a path that could leave the archive's folder, hide, or mean something to a shell."""
+    parts = path.split("/")
+    if len(path) > _LONGEST or not all(_PART.fullmatch(part) for part in parts):
+        raise ExportError(
+            f"archive member {path[:200]!r} is refused: each part of a path must be letters, digits and ._+-, not "
+            f"begin with one of the signs, and all together at most {_LONGEST} characters"
+        )
 
 
 def sums(files: Files) -> bytes:
@@ -23,6 +38,15 @@ def sums(files: Files) -> bytes:
 
 
 def _tar(folder: str, files: Files) -> bytes:
+    clashes = len(files) - len({path.lower() for path in files})
+    if clashes:
+        raise ExportError(
+            f"{clashes} archive members differ in case alone: they would overwrite each other on some disks"
+        )
+    for path in (folder, *files):
+        check_member(path)
+    if "/" in folder:
+        raise ExportError(f"archive folder {folder!r} is refused: expected one folder")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(files):
@@ -36,7 +60,8 @@ def _tar(folder: str, files: Files) -> bytes:
 def write_archive(out: Path, folder: str, files: Files) -> None:
     """Write ``files`` and their SHA256SUMS under ``folder`` into ``out`` (.tar.gz); a whole file or none.
 
-    The same files give the same bytes with the same zlib.
+    The same files give the same bytes with the same zlib. Raises ExportError for unsafe names, before anything is
+    written.
     """
     content = _tar(folder, {**files, SUMS: sums(files)})
     with replacing(out) as beside, open(beside, "wb") as file:

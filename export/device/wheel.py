@@ -105,13 +105,14 @@ def device_files(root: Path = ROOT) -> list[str]:
 
 
 def project(root: Path = ROOT) -> dict[str, Any]:
-    """Version, base requirements and the device's extras, from pyproject.toml (Python 3.10 has no TOML reader)."""
+    """Version of the package, base requirements and device extras of pyproject.toml (Python 3.10 reads no TOML)."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    version = re.search(r'^version = "([^"]+)"$', text, re.MULTILINE)
+    source = (root / "mutualformer" / "__init__.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     python = re.search(r'^requires-python = "([^"]+)"$', text, re.MULTILINE)
     base = re.search(r"^dependencies = (\[.*?^\])$", text, re.MULTILINE | re.DOTALL)
     if not (version and python and base):
-        raise ExportError(f"{root / 'pyproject.toml'}: version, requires-python or dependencies not found")
+        raise ExportError(f"{root}: __version__, requires-python or dependencies not found")
     extras = {}
     for name in EXTRAS:
         found = re.search(rf"^{name} = (\[.*\])$", text, re.MULTILINE)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import onnx
 
-from mutualformer.export.engine.layer_list import Layer, parse_layers
+from mutualformer.export.engine.layer_list import Layer, inspected_layers, parse_layers
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda, strip_function
 from mutualformer.plugins import library
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.gpu import compute_capabilities
 
 log = logging.getLogger("mutualformer")
 
@@ -22,10 +24,14 @@ _NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine G
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets."""
+    """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets.
+
+    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it.
+    """
 
     flavor: str
-    profile: tuple[int, int, int] = (1, 1, 8)
+    profile: tuple[int, int, int] = (1, 1, 1)
+    tf32: bool = False
     workspace_mib: int = 0
     capabilities: tuple[str, ...] = ()
     timing_cache: bytes | None = None
@@ -33,37 +39,45 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The engine's bytes and what the builder says it made of the network."""
+    """The engine's bytes and what it says it is made of.
+
+    ``layers_from``: "inspector" where a GPU could load the engine and be asked, else "builder log".
+    """
 
     engine: bytes
     layers: list[Layer]
+    layers_from: str
     network_plugins: int
     version: str
     timing_cache: bytes | None
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """An ILogger that keeps everything and passes warnings and errors on, less what only says "no GPU here"."""
+    """An ILogger that keeps errors (less those that only say "no GPU here") and the last layer list.
+
+    A build logs tens of thousands of lines under Python's lock; none of the others is kept or looked at.
+    """
 
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.messages: list[str] = []
+            self.layers = ""
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            self.messages.append(message)
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 if not any(text in message for text in _NO_GPU):
                     self.errors.append(message)
             elif severity == trt.ILogger.WARNING:
                 log.debug("TensorRT: %s", message)
+            elif message.startswith("Layers:"):
+                self.layers = message
 
     return Logger()
 
 
 def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: BuildOptions) -> BuildResult:
-    """Parse with our plugin, build, serialise. The plugin must be registered already (``library.load``).
+    """Parse with our plugin, build, serialise. ``plugins.library.load`` has registered the plugin already.
 
     Raises ExportError with TensorRT's own words when it refuses.
     """
@@ -80,12 +94,12 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
     if not parser.parse(proto.SerializeToString()):
         problems = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise ExportError(f"TensorRT cannot parse the graph: {'; '.join(problems) or 'no reason given'}")
-    plugins = [network.get_layer(i) for i in range(network.num_layers)]
-    plugin_count = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in plugins)
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    plugins = [layer.name for layer in layers if layer.type == trt.LayerType.PLUGIN_V3]
     expected = sum(is_cda(node) for node in model.graph.node)
-    if plugin_count != expected:
+    if len(plugins) != expected:
         raise ExportError(
-            f"the graph has {expected} CDA nodes but TensorRT's network has {plugin_count} plugin layers; "
+            f"the graph has {expected} CDA nodes but TensorRT's network has {len(plugins)} plugin layers; "
             "the model-local function was expanded instead of our plugin"
         )
     config = _config(trt, builder, contract, options)
@@ -94,13 +108,30 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
         said = [message for message in (library.last_error(), *logger.errors) if message]
         raise ExportError(f"TensorRT could not build the engine: {'; '.join(said) or 'no reason given'}")
     cache = config.get_timing_cache() if options.timing_cache is not None else None
+    engine = bytes(serialized)
+    inspected = inspect(trt, logger, engine, plugins) if compute_capabilities() else []
     return BuildResult(
-        engine=bytes(serialized),
-        layers=parse_layers(logger.messages),
-        network_plugins=plugin_count,
+        engine=engine,
+        layers=inspected or parse_layers([logger.layers], plugins),
+        layers_from="inspector" if inspected else "builder log",
+        network_plugins=len(plugins),
         version=str(trt.__version__),
         timing_cache=bytes(cache.serialize()) if cache is not None else None,
     )
+
+
+def inspect(trt: ModuleType, logger: Any, engine: bytes, plugins: Collection[str]) -> list[Layer]:
+    """Layers as the engine itself tells them, which needs a GPU; empty where it cannot be loaded or says too little."""
+    runtime = trt.Runtime(logger)
+    loaded = runtime.deserialize_cuda_engine(engine)
+    if loaded is None:
+        return []
+    text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        return inspected_layers(text, plugins)
+    except ValueError as error:
+        log.info("%s; using the builder's own layer list", error)
+        return []
 
 
 def _network_flags(trt: ModuleType) -> int:
@@ -112,6 +143,8 @@ def _network_flags(trt: ModuleType) -> int:
 def _config(trt: ModuleType, builder: Any, contract: Contract, options: BuildOptions) -> Any:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)  # set by default: "fp32" would mean 10 bits of mantissa
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.timing_cache is not None:

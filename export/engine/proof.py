@@ -14,6 +14,8 @@ from mutualformer.export.engine.layer_list import Layer
 from mutualformer.export.graph.cda_function import is_cda
 
 HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+KINDS = ("Float", "Half", "Int8")
+_GENERATED_KINDS = {"kgen", "Myelin", "runtime_fusion"}
 _TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorProto.FLOAT16): "Half"}
 
 
@@ -38,8 +40,11 @@ def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
     return result
 
 
-def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer]) -> list[str]:
-    """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = as asked."""
+def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer], tf32: bool = False) -> list[str]:
+    """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = as asked.
+
+    ``layers`` of the built engine; none = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
+    """
     problems = []
     counts = {kind: sum(1 for value in nodes.values() if value == kind) for kind in ("Float", "Half", "Int8")}
     wanted = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}[requested]
@@ -47,22 +52,53 @@ def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer
         problems.append(f"the graph has no {wanted} convolution or matrix product (found {counts})")
     if requested == "fp32" and (counts["Half"] or counts["Int8"]):
         problems.append(f"fp32 was asked for, but the graph has {counts['Half']} Half and {counts['Int8']} Int8 nodes")
-    problems += _fallen_back(nodes, layers) if layers else []
+    if layers:
+        problems += _unproven(nodes, layers) or _fallen_back(nodes, layers)
+        problems += [] if tf32 else _tf32(layers)
     if requested in ("fp16", "int8") and layers:
         if not any(wanted in (*layer.inputs, *layer.outputs) for layer in layers):
             problems.append(f"no engine layer reads or writes {wanted}")
     return problems
 
 
+def _unproven(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
+    """A list of layers in which none of the graph's nodes can be found proves nothing."""
+    by_node = _layers_by_node(layers)
+    if not nodes or any(by_node.get(name) for name in nodes):
+        return []
+    return [
+        f"none of the engine's {len(layers)} layers names a node of the graph, so its precision is not proven; is this "
+        "a spelling of the layer list that export/engine/layer_list.py does not know?"
+    ]
+
+
+def _tf32(layers: list[Layer]) -> list[str]:
+    """Layers whose kernel says that it multiplies in TF32, 10 bits of mantissa instead of 23."""
+    names = [layer.name for layer in layers if "tf32" in layer.tactic.lower()]
+    return [f"{len(names)} layers compute in TF32 ({', '.join(names[:3])})"] if names else []
+
+
+def _computed_in(layers: list[Layer]) -> set[str]:
+    """The types in which ``layers``, all those of one node, may compute its products: what they read.
+
+    Code generated around several operators says less: it reads or writes another type at its edge and casts inside, or
+    only rescales what another layer has computed. It is judged, by both edges, only where no other layer has the node.
+    """
+    plain = [layer for layer in layers if layer.kind not in _GENERATED_KINDS]
+    if plain:
+        return {kind for layer in plain for kind in layer.inputs}
+    return {kind for layer in layers for kind in (*layer.inputs, *layer.outputs)}
+
+
 def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
-    """Half and Int8 nodes whose layer computes in something else, or that no layer accounts for."""
+    """Nodes whose layer computes in something else than the graph says, or that no layer accounts for."""
     by_node = _layers_by_node(layers)
     problems = []
     for name, kind in nodes.items():
-        seen = {t for layer in by_node.get(name, ()) for t in (*layer.inputs, *layer.outputs)}
-        if kind in ("Half", "Int8") and name in by_node and kind not in seen:
+        types = _computed_in(by_node.get(name, []))
+        if kind in KINDS and name in by_node and kind not in types:
             problems.append(
-                f"node {name} is {kind} in the graph but {'/'.join(sorted(seen)) or 'untyped'} in the engine"
+                f"node {name} is {kind} in the graph but {'/'.join(sorted(types)) or 'untyped'} in the engine"
             )
     for kind in ("Half", "Int8"):
         unnamed = [name for name, value in nodes.items() if value == kind and name not in by_node]

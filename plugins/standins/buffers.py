@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 
 GUARD = 4096  # bytes on either side of every buffer
 GUARD_BYTE, POISON_BYTE = 0xA5, 0xFF  # 0xFF… is NaN in every float type
+
+
+class Memory(Protocol):
+    """What an engine needs of a buffer, wherever it lies: host memory here, a device's in ``export/checks``."""
+
+    @property
+    def address(self) -> int: ...
+
+    def write(self, tensor: torch.Tensor) -> None:
+        """Fill the front of the buffer with a contiguous CPU tensor."""
+
+    def read(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A copy of the whole buffer as a CPU tensor."""
+        ...
+
+    def assert_guards_intact(self, name: str) -> None:
+        """AssertionError where a byte beside the buffer was written."""
 
 
 class Buffer:

@@ -209,11 +209,13 @@ DRIVER_CALL cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz
                             arguments + read_cubin(asked->module->image, asked->module->size, asked->name).parameters);
     recorder = capturing(stream);
     if (recorder != nullptr) {
-      auto kept = std::make_unique<Launch>(launch);
-      for (void* const argument : launch.arguments)
-        kept->values.push_back(read<uint64_t>(static_cast<unsigned char*>(argument)));
-      for (std::size_t i = 0; i < kept->values.size(); ++i) kept->arguments[i] = &kept->values[i];
-      recorder->captured.push_back(std::move(kept));
+      auto node = std::make_shared<Node>();
+      Launch& kept = node->launch = launch;
+      for (void* const argument : launch.arguments) {
+        kept.values.push_back(read<uint64_t>(static_cast<unsigned char*>(argument)));
+      }
+      for (std::size_t i = 0; i < kept.values.size(); ++i) kept.arguments[i] = &kept.values[i];
+      recorder->captured.push_back(std::move(node));
     }
   }
   return recorder == nullptr ? run(launch, stream) : static_cast<int>(kSuccess);

@@ -2,11 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace standin {
@@ -51,11 +53,19 @@ struct Launch {
   std::vector<void*> arguments;  // into `values`
 };
 
+// What a graph holds: a launch, or a copy.
+struct Node {
+  Launch launch;                // of a kernel where it has a function
+  std::function<int()> action;  // otherwise
+};
+
 struct Stream {
   unsigned long long context = 0;
   bool capturing = false;
   bool invalidated = false;
-  std::vector<std::unique_ptr<Launch>> captured;
+  bool any_thread = false;  // CU_STREAM_CAPTURE_MODE_GLOBAL: calls of other threads can spoil it as well
+  std::thread::id thread;   // that began the capture
+  std::vector<std::shared_ptr<Node>> captured;
 };
 
 extern std::mutex g_mutex;
@@ -78,10 +88,14 @@ void reset_streams();
 void forget_modules(unsigned long long context);
 void forget_streams(unsigned long long context);
 
-// A call that a stream in capture does not allow: fails and spoils every capture, as the driver's global mode does.
+// A call that a capture does not allow, from the thread that captures or, in the driver's global mode, from any: fails
+// and spoils the capture.
 int refuse_in_capture();
 // Whether work queued on `stream` must be recorded instead of done; handles that tests invent are never captured.
 Stream* capturing(void* stream);
+
+// Does a copy now, or records it where `stream` is in capture.
+int do_or_record(void* stream, std::function<int()> action);
 
 // Runs the callback for one launch; `g_mutex` must not be held.
 int run(Launch const& launch, void* stream);

@@ -302,20 +302,17 @@ DRIVER_CALL cuMemcpyDtoH_v2(void* to, void const* from, std::size_t size) {
   ENTER(cuMemcpyDtoH);
   return copy(to, false, from, true, size);
 }
-DRIVER_CALL cuMemcpyHtoDAsync_v2(void* to, void const* from, std::size_t size, void*) {
+DRIVER_CALL cuMemcpyHtoDAsync_v2(void* to, void const* from, std::size_t size, void* stream) {
   ENTER(cuMemcpyHtoDAsync);
-  if (int const refused = refuse_in_capture()) return refused;
-  return copy(to, true, from, false, size);
+  return do_or_record(stream, [=] { return copy(to, true, from, false, size); });
 }
-DRIVER_CALL cuMemcpyDtoHAsync_v2(void* to, void const* from, std::size_t size, void*) {
+DRIVER_CALL cuMemcpyDtoHAsync_v2(void* to, void const* from, std::size_t size, void* stream) {
   ENTER(cuMemcpyDtoHAsync);
-  if (int const refused = refuse_in_capture()) return refused;
-  return copy(to, false, from, true, size);
+  return do_or_record(stream, [=] { return copy(to, false, from, true, size); });
 }
-DRIVER_CALL cuMemcpyDtoDAsync_v2(void* to, void const* from, std::size_t size, void*) {
+DRIVER_CALL cuMemcpyDtoDAsync_v2(void* to, void const* from, std::size_t size, void* stream) {
   ENTER(cuMemcpyDtoDAsync);
-  if (int const refused = refuse_in_capture()) return refused;
-  return copy(to, true, from, true, size);
+  return do_or_record(stream, [=] { return copy(to, true, from, true, size); });
 }
 DRIVER_CALL cuMemsetD8_v2(void* to, unsigned char value, std::size_t size) {
   ENTER(cuMemsetD8);

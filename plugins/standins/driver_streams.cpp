@@ -18,7 +18,7 @@ struct Event {
 };
 struct Graph {
   unsigned long long context = 0;
-  std::vector<std::shared_ptr<Launch>> launches;
+  std::vector<std::shared_ptr<Node>> nodes;
 };
 
 std::vector<std::unique_ptr<Stream>> g_streams;
@@ -73,7 +73,9 @@ int refuse_in_capture() {
   std::lock_guard<std::mutex> lock(g_mutex);
   bool refused = false;
   for (auto const& stream : g_streams) {
-    if (stream->capturing) refused = stream->invalidated = true;
+    if (stream->capturing && (stream->any_thread || stream->thread == std::this_thread::get_id())) {
+      refused = stream->invalidated = true;
+    }
   }
   return refused ? kCaptureUnsupported : kSuccess;
 }
@@ -81,6 +83,17 @@ int refuse_in_capture() {
 Stream* capturing(void* stream) {  // g_mutex is held
   Stream* const known = alive(g_streams, stream);
   return known != nullptr && known->capturing ? known : nullptr;
+}
+
+int do_or_record(void* stream, std::function<int()> action) {
+  {
+    std::lock_guard<std::mutex> lock(g_mutex);
+    if (Stream* const recorder = capturing(stream)) {
+      recorder->captured.push_back(std::make_shared<Node>(Node{{}, std::move(action)}));
+      return kSuccess;
+    }
+  }
+  return action();
 }
 
 }  // namespace standin
@@ -117,7 +130,7 @@ DRIVER_CALL cuStreamWaitEvent(void*, void*, unsigned) {
 
 // ---- Capture and graphs ----
 
-DRIVER_CALL cuStreamBeginCapture_v2(void* stream, int) {
+DRIVER_CALL cuStreamBeginCapture_v2(void* stream, int mode) {
   ENTER(cuStreamBeginCapture);
   std::lock_guard<std::mutex> lock(g_mutex);
   Stream* const known = alive(g_streams, stream);
@@ -125,6 +138,8 @@ DRIVER_CALL cuStreamBeginCapture_v2(void* stream, int) {
   if (known->capturing) return kIllegalState;
   known->capturing = true;
   known->invalidated = false;
+  known->any_thread = mode == 0;
+  known->thread = std::this_thread::get_id();
   known->captured.clear();
   return kSuccess;
 }
@@ -138,8 +153,7 @@ DRIVER_CALL cuStreamEndCapture(void* stream, void** graph) {
   if (known->invalidated) return kCaptureInvalidated;
   Graph made;
   made.context = known->context;
-  for (auto& launch : known->captured) made.launches.push_back(std::move(launch));
-  known->captured.clear();
+  made.nodes.swap(known->captured);
   *graph = adopt(g_graphs, std::move(made));
   return kSuccess;
 }
@@ -149,17 +163,17 @@ DRIVER_CALL cuGraphGetNodes(void* graph, void** nodes, std::size_t* count) {
   Graph const* const known = alive(g_graphs, graph);
   if (known == nullptr) return kInvalidHandle;
   std::size_t const room = *count;
-  *count = known->launches.size();
-  for (std::size_t i = 0; nodes != nullptr && i < std::min(room, *count); ++i) nodes[i] = known->launches[i].get();
+  *count = known->nodes.size();
+  for (std::size_t i = 0; nodes != nullptr && i < std::min(room, *count); ++i) nodes[i] = known->nodes[i].get();
   return kSuccess;
 }
-DRIVER_CALL cuGraphNodeGetType(void*, int* type) {
-  *type = 0;  // CU_GRAPH_NODE_TYPE_KERNEL: nothing else is recorded
+DRIVER_CALL cuGraphNodeGetType(void* node, int* type) {
+  *type = static_cast<Node const*>(node)->launch.function != nullptr ? 0 : 1;  // CU_GRAPH_NODE_TYPE_KERNEL, _MEMCPY
   return kSuccess;
 }
 DRIVER_CALL cuGraphKernelNodeGetParams_v2(void* node, void* params) {
   ENTER(cuGraphKernelNodeGetParams);
-  auto const* const launch = static_cast<Launch const*>(node);
+  Launch const* const launch = &static_cast<Node const*>(node)->launch;
   NodeParams answer{};
   answer.function = const_cast<Function*>(launch->function);
   std::copy(launch->grid, launch->grid + 3, answer.grid);
@@ -181,15 +195,15 @@ DRIVER_CALL cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned
 DRIVER_CALL cuGraphLaunch(void* executable, void* stream) {
   ENTER(cuGraphLaunch);
   if (int const unusable = usable_context()) return unusable;
-  std::vector<std::shared_ptr<Launch>> launches;
+  std::vector<std::shared_ptr<Node>> nodes;
   {
     std::lock_guard<std::mutex> lock(g_mutex);
     Graph const* const known = alive(g_graphs, executable);
     if (known == nullptr) return kInvalidHandle;
-    launches = known->launches;
+    nodes = known->nodes;
   }
-  for (auto const& launch : launches) {
-    if (int const failed = run(*launch, stream)) return failed;
+  for (auto const& node : nodes) {
+    if (int const failed = node->launch.function != nullptr ? run(node->launch, stream) : node->action()) return failed;
   }
   return kSuccess;
 }

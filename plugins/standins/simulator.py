@@ -18,7 +18,7 @@ from mutualformer.plugins.compile.architectures import RUNS_AS
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import variant_named
-from mutualformer.plugins.standins.buffers import Buffer
+from mutualformer.plugins.standins.buffers import Buffer, Memory
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
 BUILD_PHASE, RUNTIME_PHASE = 0, 1
@@ -254,7 +254,7 @@ class Engine:
         attributes: CdaAttributes,
         shape: tuple[int, int, int],
         dtype: torch.dtype,
-        allocate: Callable[[int], Buffer] = Buffer,
+        allocate: Callable[[int], Memory] = Buffer,
         tactic: int = 0,
     ) -> None:
         """``tactic``: what TensorRT chose when it built; 0 where it was offered none."""
@@ -288,8 +288,15 @@ class Engine:
         self.scratch = self.allocate(self.workspace_bytes)
 
     def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
+        self.write(qkv_r, qkv_d)
+        return self.enqueue(stream)
+
+    def write(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
             buffer.write(qkv)
+
+    def enqueue(self, stream: int) -> int:
+        """Queue the node on what the buffers hold; 0 is success."""
         addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
         return self.harness.enqueue(self.plugin, *addresses, stream)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PREFIX
-from mutualformer.runtime.files import sha256, write_json
+from mutualformer.runtime.files import write_json
 from mutualformer.runtime.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.session import ModelFileError, Session, existing_file, load
+from mutualformer.runtime.session import ModelFileError, Session, load
+from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import open_graph, session_options
 
 Call = Callable[[], object]
@@ -42,18 +42,14 @@ def is_ours(path: Path) -> bool:
     """Whether a file carries our metadata; an engine always does, in the card beside it."""
     if path.suffix != ".onnx":
         return True
-    existing_file(path)
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's own decoding error, which onnx does not wrap
-        raise ModelFileError(f"{path}: not an ONNX file ({type(error).__name__})") from error
-    return any(prop.key.startswith(PREFIX) for prop in model.metadata_props)
+    return any(prop.key.startswith(PREFIX) for prop in read_onnx_file(path).model.metadata_props)
 
 
 def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
     """Somebody else's ONNX file on the CPU, as our sessions run: seeded random inputs, free dimensions 1."""
     options = session_options()
-    session = open_graph(path, options, ["CPUExecutionProvider"])
+    file = read_onnx_file(path)
+    session = open_graph(file, options, ["CPUExecutionProvider"])
     random = np.random.default_rng(seed)
     feed: dict[str, Any] = {}
     for node in session.get_inputs():
@@ -66,7 +62,7 @@ def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
         )
     about = {
         "file": path.name,
-        "sha256": sha256(path),
+        "sha256": file.sha256,
         "backend": f"onnxruntime {ort.__version__}",
         "device": "cpu",
         "threads": options.intra_op_num_threads,
@@ -95,13 +91,21 @@ def measure(files: Sequence[Path], rounds: int, device: str = "auto") -> dict[st
     return {"conditions": conditions(onnxruntime=ort.__version__), "rows": rows}
 
 
+def speed(ratio: float) -> str:
+    """Time over the first file's time, in words: 4.9 → "4.9× slower", 0.5 → "2.0× faster"."""
+    if 0.995 < ratio < 1.005:
+        return "as fast"
+    return f"{ratio:.1f}× slower" if ratio > 1 else f"{1 / ratio:.1f}× faster"
+
+
 def command(args: argparse.Namespace) -> int:
     result = measure(args.model, args.rounds, args.device)
     write_json(args.out / "model.json", result)
     print(f"{result['conditions']['processor']}, {result['conditions']['cores']} cores, median of {args.rounds}")
     for row in result["rows"]:
         where = f"{row['backend']}, {row['device']}, {row.get('threads', '–')} threads"
-        print(f"{row['file']:<28} {row['precision']:<8} {row['p50_ms']:8.1f} ms  ×{row['ratio_to_first']:.2f}  {where}")
+        ratio = speed(row["ratio_to_first"])
+        print(f"{row['file']:<28} {row['precision']:<8} {row['p50_ms']:8.1f} ms  {ratio:<12}  {where}")
     print(args.out / "model.json")
     return 0
 

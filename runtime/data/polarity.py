@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,15 +57,27 @@ class Evidence:
     masks: tuple[int, int] = (0, 0)
     rows: tuple[int, int] = (0, 0)
 
-    def add(self, depth: NDArray[np.generic], mask: NDArray[np.uint8] | None) -> None:
-        """Count one frame; ``depth`` as stored, 8 or 16 bit (where 0 is a hole and says nothing)."""
-        if depth.dtype == np.uint16:
-            if not (depth > 0).any():
+    def add(
+        self,
+        depth: NDArray[Any],
+        mask: NDArray[np.uint8] | None,
+        measured: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count one frame; ``depth`` as stored, (H, W). ``measured``: where it tells anything; 16 bit: where > 0."""
+        if measured is None and depth.dtype == np.uint16:
+            measured = depth > 0
+        if measured is not None and not measured.all():
+            if not measured.any():
                 return
-            depth = np.where(depth > 0, depth, np.median(depth[depth > 0]))
+            depth = np.where(measured, depth, np.median(depth[measured]))
         for name, vote in (("masks", mask_vote(depth, mask) if mask is not None else 0), ("rows", row_vote(depth))):
             bright, dark = getattr(self, name)
             setattr(self, name, (bright + (vote > 0), dark + (vote < 0)))
+
+    @property
+    def votes(self) -> tuple[int, int]:
+        """(bright, dark) votes of both witnesses together."""
+        return self.masks[0] + self.rows[0], self.masks[1] + self.rows[1]
 
     def _says(self, votes: tuple[int, int]) -> int:
         if lower_bound(max(votes), sum(votes)) <= 0.5:
@@ -75,7 +88,7 @@ class Evidence:
     def polarity(self) -> str:
         """ "near_bright", "near_dark", or "" when the votes do not settle it or the witnesses contradict each other."""
         said = {self._says(self.masks), self._says(self.rows)} - {0}
-        return {(1,): "near_bright", (-1,): "near_dark"}.get(tuple(said), "")
+        return {1: "near_bright", -1: "near_dark"}[said.pop()] if len(said) == 1 else ""
 
     def __str__(self) -> str:
         told = [

@@ -3,12 +3,14 @@
 RGBN300-style folders hold ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (one of them is enough where
 only that part is needed); a file is named ``IDENTITY_cCAMERA…`` and holds its spectra side by side, RGB first and NIR
 second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them). The three may lie in a subfolder
-``rgbir/``, as those two have it.
+``rgbir/``, as those two have it. How many spectra a file holds is told by the seams between them; a file of 3 : 1 may
+be three squares or two of 3 : 2, and where the pictures do not settle it, it is asked for (``?spectra=2``).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.folder import SUFFIXES, read_rgb
-from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.item import DataError, reading
+from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.scenes.cache import render
 from mutualformer.runtime.data.scenes.identities import SyntheticIdentities
+from mutualformer.runtime.images import ImageError, Listing, list_images, read_colour
 
-FILE_NAME = re.compile(r"^(?P<identity>-?\d+)_c(?P<camera>\d+)", re.IGNORECASE)
+FILE_NAME = re.compile(r"^(?P<identity>-?[0-9]{1,9})_c(?:am)?(?P<camera>[0-9]{1,9})", re.IGNORECASE)
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
 
@@ -80,34 +83,95 @@ def find_root(root: Path) -> Path:
     return below if not is_reid(root) and is_reid(below) else root
 
 
-def _files(folder: Path) -> list[tuple[Path, int, int]]:
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
+def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Listing]:
+    """Files of one part with identity and camera, files whose names tell neither, and the folder's whole listing.
+
+    Identity -1 is junk by convention and left out. Raises DataError.
+    """
+    try:
+        listing = list_images(place, frame_of=lambda path: path.name)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    named, odd = [], []
+    for path in listing.files.values():
         match = FILE_NAME.match(path.name)
         if match is None:
-            raise DataError(f"{path}: expected a name like 0001_c2_….jpg that tells identity and camera")
-        if int(match["identity"]) >= 0:  # -1 is junk by convention
-            found.append((path, int(match["identity"]), int(match["camera"])))
-    if not found:
+            odd.append(path)
+        elif int(match["identity"]) >= 0:
+            named.append((path, int(match["identity"]), int(match["camera"])))
+    return named, odd, listing
+
+
+def _files(folder: Path) -> list[tuple[Path, int, int]]:
+    named, odd, _ = list_part(folder)
+    if odd:
+        raise DataError(f"{odd[0]}: expected a name like 0001_c2_….jpg that tells identity and camera")
+    if not named:
         raise DataError(f"{folder}: holds no image, expected files like 0001_c2_….jpg")
-    return found
+    return named
 
 
-def read_spectra(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """RGB and NIR, (H, W, 3) uint8 each, from one file with two or three spectra side by side. Raises DataError."""
-    image = read_rgb(path)
-    count = 3 if image.shape[1] % 3 == 0 and image.shape[1] >= 3 * image.shape[0] else 2
+SEAM = 2.0  # how much rougher than the columns beside it a seam between two spectra is
+NO_SEAM = 1.5
+SEAM_FILES = 32
+
+
+def _seam(image: NDArray[np.uint8], column: int) -> float:
+    """How much more the picture changes at ``column`` than within 8 columns of it."""
+    strip = image[:, max(0, column - 8) : column + 8].astype(np.float32)
+    steps = np.abs(np.diff(strip, axis=1)).mean(axis=(0, 2))
+    at = min(column, 8) - 1
+    rest = np.delete(steps, at)
+    return float(steps[at] / max(float(rest.mean()), 1.0)) if rest.size else 1.0
+
+
+def count_spectra(files: Sequence[Path]) -> int:
+    """Whether files hold two or three pictures side by side. Raises DataError where that cannot be told."""
+    halves, thirds, shapes = [], [], set()
+    for index in spread_over(len(files), SEAM_FILES):
+        try:
+            image = read_colour(files[index])
+        except ImageError:
+            continue  # told when the file is asked for
+        height, width = image.shape[:2]
+        fits = (width % 2 == 0, width % 3 == 0)
+        if fits != (True, True) and any(fits):
+            return 2 if fits[0] else 3
+        if not any(fits):
+            raise DataError(f"{files[index]}: is {width} pixels wide, expected spectra of equal width side by side")
+        shapes.add((width, height))
+        halves.append(_seam(image, width // 2))
+        thirds.append(min(_seam(image, width // 3), _seam(image, 2 * width // 3)))
+    if not halves:
+        return 2  # no file can be read: each says so itself
+    half, third = float(np.median(halves)), float(np.median(thirds))
+    if half >= SEAM and third < NO_SEAM:
+        return 2
+    if third >= SEAM and half < NO_SEAM:
+        return 3
+    if all(width == 2 * height for width, height in shapes):
+        return 2  # two squares: as three they would be taller than wide, which none of the sets has
+    width, height = max(shapes)
+    raise DataError(
+        f"{files[0].parent}: files of {width}×{height} may hold two or three spectra side by side and their pictures "
+        "do not tell; append ?spectra=2 or ?spectra=3"
+    )
+
+
+def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """RGB and NIR, (H, W, 3) uint8 each, from one file with ``count`` spectra side by side. Raises DataError."""
+    image: NDArray[np.uint8] = reading(read_colour, path)
     width = image.shape[1] // count
-    if width * count != image.shape[1]:
-        raise DataError(f"{path}: is {image.shape[1]} pixels wide, expected spectra of equal width side by side")
+    if not width or width * count != image.shape[1]:
+        raise DataError(
+            f"{path}: is {image.shape[1]} pixels wide, expected {count} spectra of equal width side by side"
+        )
     rgb, nir = (np.ascontiguousarray(image[:, i * width : (i + 1) * width]) for i in range(2))
     return rgb, nir
 
 
-def folder(root: Path, split: str) -> ReidData:
-    """``split``: "train", or "test" = query + bounding_box_test."""
+def folder(root: Path, split: str, spectra: int = 0) -> ReidData:
+    """``split``: "train", or "test" = query + bounding_box_test. ``spectra``: pictures in a file, 0 = look."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected one with bounding_box_train, query, bounding_box_test")
     root, parts = find_root(root), {}
@@ -117,37 +181,14 @@ def folder(root: Path, split: str) -> ReidData:
             raise DataError(f"{place}: no such folder, expected it for the {split} split of {root.name}")
         parts[part] = _files(place)
     listed = [entry for part in parts.values() for entry in part]
+    count = spectra or count_spectra([path for path, *_ in listed])
 
     def sample(index: int) -> ReidItem:
         path, identity, camera = listed[index]
-        rgb, nir = read_spectra(path)
+        rgb, nir = read_spectra(path, count)
         return ReidItem(rgb, nir, identity, camera, path.stem)
 
     asked = np.arange(len(parts["query"])) if split == "test" else np.arange(0)
     answers = np.arange(len(asked), len(listed)) if split == "test" else np.arange(0)
     identities = np.array([identity for _, identity, _ in listed])
     return ReidData(sample, identities, np.array([camera for *_, camera in listed]), asked, answers)
-
-
-def open_reid(
-    text: str, kind: str, body: str, options: dict[str, str], size: tuple[int, int] | None, split: str = "test"
-) -> ReidData:
-    """DATA for the ReID task: ``synthetic:IDENTITIES[?seed=S]``, a folder, or ``reid:ROOT/NAME``."""
-    unknown = sorted(set(options) - ({"seed"} if kind == "synthetic" else {"split"}))
-    if unknown or kind in ("sample", "rgbd"):
-        raise DataError(
-            f"data {text!r}: expected synthetic:IDENTITIES[?seed=S], an RGBN300-style folder or reid:ROOT/NAME for ReID"
-        )
-    split = options.get("split", split)
-    if kind == "synthetic":
-        if not body.isdigit() or not options.get("seed", "0").isdigit():
-            raise DataError(f"data {text!r}: expected whole numbers, as in synthetic:100?seed=1")
-        return synthetic(SyntheticIdentities(int(body), int(options.get("seed", "0")), size or (128, 128)))
-    if kind == "reid":
-        from mutualformer.runtime.data import sets
-
-        root, _, name = body.rpartition("/")
-        if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
-            raise DataError(f"data {text!r}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
-        return folder(sets.locate(Path(root or "."), name.lower(), split)[0], split)
-    return folder(Path(body), split)

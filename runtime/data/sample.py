@@ -6,14 +6,15 @@ camera.json (``depth_scale_m``); without it the stereo pair is fetched by ``skim
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
-from mutualformer.runtime.data.folder import read_depth, read_rgb
-from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.item import DataError, Item, reading
+from mutualformer.runtime.depth_files import DepthRule, read_depth
+from mutualformer.runtime.images import read_colour
+from mutualformer.runtime.typed_json import read_json
 
 SAMPLES = ("motorcycle",)
 # The pair's calibration at the quarter size in which scikit-image ships it (Middlebury 2014, calib.txt ÷ 4).
@@ -29,6 +30,8 @@ class Sample:
         root = os.environ.get("MUTUALFORMER_SAMPLES")
         self.item = _from_folder(Path(root) / name, name) if root else _from_skimage(name)
 
+    has_depth = True
+
     def __len__(self) -> int:
         return 1
 
@@ -41,11 +44,9 @@ class Sample:
 def _from_folder(folder: Path, name: str) -> Item:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
-    try:
-        scale = float(json.loads((folder / "camera.json").read_text())["depth_scale_m"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder / 'camera.json'}: cannot be read ({error!r}), expected depth_scale_m") from error
-    rgb, depth = read_rgb(folder / "rgb.png"), read_depth(folder / "depth.png", scale_m=scale)
+    scale = read_json(folder / "camera.json", DataError, "camera's description").number("depth_scale_m", 1e-6, 1.0)
+    rgb = reading(read_colour, folder / "rgb.png")
+    depth = reading(read_depth, folder / "depth.png", DepthRule(units_per_metre=1.0 / scale))
     if depth.shape != rgb.shape[:2]:
         raise DataError(f"{folder / 'depth.png'}: is {depth.shape}, expected {rgb.shape[:2]} as in rgb.png")
     return Item(rgb, depth, None, name)

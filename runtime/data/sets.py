@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.names import is_rgbd
+from mutualformer.runtime.data.reid_folder import is_reid
+from mutualformer.runtime.images import hidden
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
 # S-measure, maximum F, maximum E, MAE of the paper's network.
@@ -170,9 +173,6 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
 
 def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
     """Folders below ``root``, itself included, that hold a dataset of ``task``."""
-    from mutualformer.runtime.data.folder import is_rgbd
-    from mutualformer.runtime.data.reid_folder import is_reid
-
     found = is_rgbd if task == "sod" else is_reid
     listed: list[Path] = []
     level = [root]
@@ -182,14 +182,14 @@ def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
             if found(folder):
                 listed.append(folder)
             else:
-                below += sorted(path for path in folder.iterdir() if path.is_dir())
+                below += sorted(path for path in folder.iterdir() if path.is_dir() and not hidden(path))
         level = below
     return listed
 
 
 def listing() -> str:
     """The sets as a table for people."""
-    rows = [("name", "task", "train", "test", "source")]
+    rows: list[tuple[str, ...]] = [("name", "task", "train", "test", "source")]
     for known in SETS.values():
         rows.append((known.name, known.task, *(str(known.frames.get(s, "–")) for s in ("train", "test")), known.source))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]

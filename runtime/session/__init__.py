@@ -1,95 +1,50 @@
-"""Load a model file and run it: one interface over ONNX Runtime and TensorRT.
+"""Load a model file and run it: one interface over ONNX Runtime, TensorRT and PyTorch.
 
-session = load("model.onnx")            # or model.engine
+session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
+
+In reading order: base (the interface), onnxruntime, onnx_file (what is checked before it sees a file), tensorrt,
+engine_card, buffers (one call in flight), cuda (driver calls), rtx_cache.
 """
 
 from __future__ import annotations
 
-import abc
+import importlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from mutualformer.runtime.session.base import ModelFileError, ModelOutputError, Session, existing_file
 
-from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.preprocess import InputError, check
+__all__ = ["BACKENDS", "DEVICES", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
-
-class ModelFileError(RuntimeError):
-    """A model file cannot be used: names the file, what was found, what was expected and what to do."""
-
-
-class Session(abc.ABC):
-    """A loaded model.
-
-    ``contract``: what the file promises. ``device``: where it runs. ``describe()``: backend, versions, precision and
-    artifact hash, for reports and benchmarks.
-    """
-
-    contract: Contract
-    device: str
-
-    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.
-
-        Raises InputError naming the tensor that does not fit.
-        """
-        specs = self.contract.inputs
-        names = [spec.name for spec in specs]
-        if set(inputs) != set(names):
-            raise InputError(f"inputs are {', '.join(sorted(inputs)) or 'none'}, expected {', '.join(names)}")
-        for spec in specs:
-            check(spec, np.asarray(inputs[spec.name]))
-        batches = {int(inputs[name].shape[0]) for name in names}
-        if len(batches) != 1:
-            raise InputError(f"inputs have batches {sorted(batches)}, expected one batch for all")
-        return self._run({name: np.ascontiguousarray(inputs[name]) for name in names})
-
-    @abc.abstractmethod
-    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
-
-    @abc.abstractmethod
-    def describe(self) -> dict[str, Any]: ...
-
-    def close(self) -> None:  # noqa: B027 - most backends hold nothing
-        """Give back what the session holds; calling it twice is harmless."""
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+# Ending of a file → module, class and the extra that installs what it needs. Imported when such a file is opened.
+BACKENDS = {
+    ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
+    ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "tensorrt"),
+    ".safetensors": ("mutualformer.train.session", "CheckpointSession", "train"),
+}
 
 
-def existing_file(path: str | Path, what: str = "model file") -> Path:
-    """The path, or ModelFileError when it is missing or empty."""
-    file = Path(path)
-    if not file.is_file():
-        raise ModelFileError(f"{file}: no such {what}")
-    if file.stat().st_size == 0:
-        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
-    return file
+def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
+    """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
-
-def load(path: str | Path, device: str = "auto") -> Session:
-    """Load ``.onnx`` (ONNX Runtime) or ``.engine`` (TensorRT or TensorRT-RTX).
-
-    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist.
+    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist. ``threads``: of the processor,
+    0 = all this process may use; engines need none.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
     if device not in DEVICES:
         raise ModelFileError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
     file = existing_file(path)
-    if file.suffix == ".onnx":
-        from mutualformer.runtime.session.onnxruntime import OnnxSession
-
-        return OnnxSession(file, device)
-    if file.suffix == ".engine":
-        from mutualformer.runtime.session.tensorrt import EngineSession
-
-        return EngineSession.open(file, device)
-    raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected .onnx or .engine")
+    if file.suffix not in BACKENDS:
+        raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected one of {', '.join(BACKENDS)}")
+    module, name, extra = BACKENDS[file.suffix]
+    try:
+        backend: Any = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ModelFileError(
+            f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
+        ) from error
+    opened: Session = backend.open(file, device=device, threads=threads)
+    return opened

@@ -1,80 +1,168 @@
-"""Pinned host memory, device memory and a stream for one call in flight: allocated once, reused for every call."""
+"""Everything one call in flight owns: execution context, stream, page-locked and device memory, and its CUDA graph.
+
+Allocated once, reused for every call; all methods want the driver's context to be current.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.session.cuda import CudaError, Driver
+
+log = logging.getLogger("mutualformer")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One input or output of an engine: numpy dtype name, shape without the batch."""
+
+    name: str
+    dtype: str
+    row: tuple[int, ...]
+    is_input: bool
+
 
 @dataclass
 class Tensor:
-    """One graph input or output: ``host`` is page-locked, ``device`` an allocation, both ``capacity`` bytes."""
+    """A binding's memory: ``host`` is page-locked, ``device`` an allocation, both for the largest batch."""
 
-    name: str
-    dtype: np.dtype[Any]
-    row: tuple[int, ...]
-    is_input: bool
+    binding: Binding
     host: NDArray[np.uint8]
     device: Any
 
     def view(self, batch: int) -> NDArray[Any]:
         """The first ``batch`` rows of the host buffer, without copying."""
-        shape = (batch, *self.row)
-        size = int(np.prod(shape)) * self.dtype.itemsize
-        return self.host[:size].view(self.dtype).reshape(shape)
+        dtype, shape = np.dtype(self.binding.dtype), (batch, *self.binding.row)
+        size = int(np.prod(shape)) * dtype.itemsize
+        return self.host[:size].view(dtype).reshape(shape)
 
 
 class Slot:
-    """Everything one call in flight owns: an execution context, a stream, and buffers for the largest batch.
+    """One call in flight. Two slots let the copies of one call overlap the kernels of the other.
 
-    ``cuda``: the ``pycuda.driver`` module. Two slots let the copies of one call overlap the kernels of the other.
+    ``new_context`` makes a TensorRT execution context of its own. ``graphs``: record the whole call, copies and
+    kernels, as a CUDA graph the second time that a batch comes, and launch that from then on.
+
+    Raises RuntimeError when TensorRT refuses an address; what was allocated is given back.
     """
 
-    def __init__(self, cuda: ModuleType, context: Any, specs: list[tuple[str, str, tuple[int, ...], bool]], batch: int):
-        self._cuda = cuda
-        self.context = context
-        self.stream = cuda.Stream()
+    def __init__(
+        self,
+        driver: Driver,
+        new_context: Callable[[], Any],
+        bindings: list[Binding],
+        batch: int,
+        graphs: bool = False,
+    ) -> None:
+        self._driver, self._graphs = driver, graphs and driver.has_graphs
+        self.context: Any = None  # held here alone, so that an error's traceback cannot keep it past its engine
         self.tensors: dict[str, Tensor] = {}
         self.batch = 0  # of the call in flight; 0 = free
-        self._shaped = 0
-        for name, dtype_name, row, is_input in specs:
-            dtype = np.dtype(dtype_name)
-            capacity = max(1, batch * int(np.prod(row)) * dtype.itemsize)
-            host = cuda.pagelocked_empty((capacity,), np.uint8)
-            device = cuda.mem_alloc(capacity)
-            self.tensors[name] = Tensor(name, dtype, row, is_input, host, device)
-            if not context.set_tensor_address(name, int(device)):
-                raise RuntimeError(f"TensorRT refused the address of tensor {name!r}")
+        self._shaped = 0  # the batch that the context's shapes are set to
+        self._graph: Any = None  # of that batch
+        self.stream = driver.create_stream()
+        try:
+            self.context = new_context()
+            for binding in bindings:
+                size = max(1, batch * int(np.prod(binding.row)) * np.dtype(binding.dtype).itemsize)
+                host = driver.allocate_host(size)
+                tensor = self.tensors[binding.name] = Tensor(binding, host, None)
+                tensor.device = driver.allocate(size)
+                if not self.context.set_tensor_address(binding.name, driver.address(tensor.device)):
+                    raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
+        except BaseException:
+            self.free()
+            raise
 
     def submit(self, inputs: dict[str, NDArray[Any]]) -> None:
-        """Copy in, run, copy out, all queued on this slot's stream; returns at once. Allocates nothing."""
-        self.batch = next(iter(inputs.values())).shape[0]
+        """Copy in, run, copy out, all queued on this slot's stream; returns at once. Allocates nothing.
+
+        Raises RuntimeError, CudaError; nothing of the call is pending then.
+        """
+        batch = next(iter(inputs.values())).shape[0]
+        try:
+            for name, value in inputs.items():
+                np.copyto(self.tensors[name].view(batch), value)
+            if self._shaped != batch:
+                self._shape(inputs)
+                self._queue(batch)
+            elif self._ready_graph(batch):
+                self._driver.launch(self._graph, self.stream)
+            else:
+                self._queue(batch)
+        except BaseException:
+            self._shaped = 0
+            self.drain()
+            raise
+        self.batch = batch
+
+    def _shape(self, inputs: dict[str, NDArray[Any]]) -> None:
+        self._drop_graph()
         for name, value in inputs.items():
-            tensor = self.tensors[name]
-            view = tensor.view(self.batch)
-            np.copyto(view, value)
-            if self._shaped != self.batch and not self.context.set_input_shape(name, view.shape):
-                raise RuntimeError(f"TensorRT refused shape {view.shape} for input {name!r}")
-            self._cuda.memcpy_htod_async(tensor.device, view, self.stream)
-        self._shaped = self.batch
-        if not self.context.execute_async_v3(self.stream.handle):
+            if not self.context.set_input_shape(name, value.shape):
+                raise RuntimeError(f"TensorRT refused shape {value.shape} for input {name!r}")
+        self._shaped = next(iter(inputs.values())).shape[0]
+
+    def _queue(self, batch: int) -> None:
+        tensors = self.tensors.values()
+        for tensor in tensors:
+            if tensor.binding.is_input:
+                self._driver.copy_in(tensor.device, tensor.view(batch), self.stream)
+        if not self.context.execute_async_v3(self._driver.address(self.stream)):
             raise RuntimeError("TensorRT could not enqueue the engine; its log says why")
-        for tensor in self.tensors.values():
-            if not tensor.is_input:
-                self._cuda.memcpy_dtoh_async(tensor.view(self.batch), tensor.device, self.stream)
+        for tensor in tensors:
+            if not tensor.binding.is_input:
+                self._driver.copy_out(tensor.view(batch), tensor.device, self.stream)
+
+    def _ready_graph(self, batch: int) -> bool:
+        """Whether there is a graph of this batch, recorded now if it is time for it.
+
+        Not at the first call of a shape: TensorRT updates its own state there, which must not be part of a graph.
+        """
+        if self._graphs and self._graph is None:
+            try:
+                self._graph = self._driver.capture(self.stream, lambda: self._queue(batch))
+            except (CudaError, RuntimeError) as error:
+                self._graphs = False
+                log.warning("no CUDA graph of this engine, its kernels are launched one by one: %s", error)
+        return self._graph is not None
 
     def collect(self) -> dict[str, NDArray[Any]]:
         """Wait for the call in flight and return copies of its outputs, so that the next call cannot change them."""
-        self.stream.synchronize()
         batch, self.batch = self.batch, 0
-        return {t.name: t.view(batch).copy() for t in self.tensors.values() if not t.is_input}
+        self._driver.synchronize(self.stream)
+        return {name: tensor.view(batch).copy() for name, tensor in self.tensors.items() if not tensor.binding.is_input}
+
+    def drain(self) -> None:
+        """Wait until nothing is queued, whatever state the stream is in: no copy may outlive its buffer."""
+        with contextlib.suppress(Exception):
+            self._driver.synchronize(self.stream)
+        self.batch = 0
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            self.drain()
+            graph, self._graph = self._graph, None
+            self._driver.destroy_graph(graph)
 
     def free(self) -> None:
-        """Give the device memory back."""
+        """Give everything back, in order: graph, execution context, memory, stream. Calling it twice is harmless."""
+        if self.stream is None:
+            return
+        self.drain()
+        self._drop_graph()
+        self.context = None
         for tensor in self.tensors.values():
-            tensor.device.free()
+            if tensor.device is not None:
+                self._driver.free(tensor.device)
+            self._driver.free_host(tensor.host)
         self.tensors.clear()
+        stream, self.stream = self.stream, None
+        self._driver.destroy_stream(stream)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.contract import Contract, ContractError
+from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import sha256, write_json
-from mutualformer.runtime.session import ModelFileError, existing_file
+from mutualformer.runtime.session.base import ModelFileError, existing_file, read_file
+from mutualformer.runtime.typed_json import Fields, read_json
 
 SCHEMA_VERSION = 2
 SEAL = "card_sha256"
+MAX_BATCH = 1024
+_MOST = 1_000_000  # layers, nodes, kernels
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class EngineCard:
     ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
     ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
-    in, "unnamed" those that no layer names. ``layers``: that list. ``rebuild``: the command that makes this engine
-    again.
+    in, "unnamed" those that no layer names. ``layers``: that list, ``layers_from``: who told it, the builder's log or
+    the engine inspector; ``kernels``: how many of them launch one, 0 in cards of older versions. ``tf32``: whether
+    FP32 products may be computed in TF32, as in engines of older versions. ``rebuild``: the command that makes this
+    engine again.
     """
 
     contract: Contract
@@ -44,6 +49,9 @@ class EngineCard:
     built_on: str
     rebuild: str
     layers: tuple[dict[str, Any], ...] = ()
+    layers_from: str = "builder log"
+    kernels: int = 0
+    tf32: bool = True
     heavy_nodes: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -68,30 +76,60 @@ def read(engine: Path) -> EngineCard:
     """Read the card beside ``engine``. Raises ModelFileError naming what is wrong with it."""
     path = existing_file(card_path(engine), "engine card")
     try:
-        data = json.loads(path.read_text())
-        if not isinstance(data, Mapping):
-            raise TypeError("expected a JSON object")
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {data.get('schema_version')!r}, expected {SCHEMA_VERSION}")
-        if data.get(SEAL) != _seal(data):
+        card = read_json(path, ValueError, "engine card")
+        if card.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {card.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+        if card.get(SEAL) != _seal(card.data):
             raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
-        known = {f.name for f in fields(EngineCard)}
-        values = {key: value for key, value in data.items() if key in known}
-        values["contract"] = Contract.from_json(values.get("contract", {}))
-        values["profile"] = tuple(int(n) for n in values["profile"])
-        values["targets"] = tuple(values["targets"])
-        values["layers"] = tuple(values.get("layers", ()))
-        return EngineCard(**values)
-    except (ValueError, TypeError, KeyError, ContractError) as error:
+        return _typed(card)
+    except ValueError as error:  # ContractError among them
         raise ModelFileError(f"{path}: not a readable engine card ({error}); build the engine again") from error
+
+
+def _typed(card: Fields) -> EngineCard:
+    """A card whose seal fits can still be anybody's: every value of it in its type and range."""
+    low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
+    if not low <= best <= high:
+        raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
+    return EngineCard(
+        contract=Contract.from_json(card.fields("contract")),
+        flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
+        builder_version=card.text("builder_version"),
+        onnx_sha256=card.text("onnx_sha256"),
+        plugin_sha256=card.text("plugin_sha256"),
+        engine_sha256=card.text("engine_sha256"),
+        requested_precision=card.text("requested_precision", one_of=PRECISIONS),
+        actual_precision=_counts(card, "actual_precision"),
+        profile=(low, best, high),
+        cda_nodes=card.whole("cda_nodes", 0, _MOST),
+        plugin_layers=card.whole("plugin_layers", 0, _MOST),
+        targets=card.texts("targets"),
+        built_on=card.text("built_on"),
+        rebuild=card.text("rebuild"),
+        layers=tuple(card.get("layers", ())),
+        layers_from=card.text("layers_from", "builder log"),
+        kernels=card.whole("kernels", 0, _MOST, 0),
+        tf32=card.flag("tf32", True),
+        heavy_nodes=_counts(card, "heavy_nodes"),
+    )
+
+
+def _counts(card: Fields, key: str) -> dict[str, int]:
+    counts = card.fields(key, {})
+    return {name: counts.whole(name, 0, _MOST) for name in counts}
 
 
 def verify_file(engine: Path, card: EngineCard) -> None:
     """Engines are code: refuse one whose bytes are not those that were built."""
-    found = sha256(existing_file(engine, "engine"))
-    if found != card.engine_sha256:
+    verify_bytes(engine, card, read_file(engine, "engine"))
+
+
+def verify_bytes(engine: Path, card: EngineCard, data: bytes) -> None:
+    """As :func:`verify_file`, for bytes read already: those checked are those that are then loaded."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card.engine_sha256:
         raise ModelFileError(
-            f"{engine}: sha256 is {found[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
+            f"{engine}: sha256 is {digest[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
             f"damaged; rebuild it with: {card.rebuild}"
         )
 

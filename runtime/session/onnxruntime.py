@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import Contract, ContractError
-from mutualformer.runtime.files import sha256
-from mutualformer.runtime.session import ModelFileError, Session
+from mutualformer.runtime.session.base import ModelFileError, Session
+from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
+
+log = logging.getLogger("mutualformer")
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
@@ -38,19 +42,21 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
-def open_graph(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
-    """Anybody's ONNX file in ONNX Runtime. Raises ModelFileError."""
+def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    """Anybody's ONNX file, checked already, in ONNX Runtime. Raises ModelFileError."""
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        return ort.InferenceSession(file.data, options, providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated types, all with one long message
-        raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        raise ModelFileError(f"{file.path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
 class OnnxSession(Session):
-    """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use."""
+    """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use. Raises ModelFileError."""
+
+    concurrent = True
 
     def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
-        self.path = path
+        self.path, file = path, read_onnx_file(path)
         available = ort.get_available_providers()
         if device == "cuda" and "CUDAExecutionProvider" not in available:
             raise ModelFileError(
@@ -60,7 +66,7 @@ class OnnxSession(Session):
         cuda = device != "cpu" and "CUDAExecutionProvider" in available
         providers = (["CUDAExecutionProvider"] if cuda else []) + ["CPUExecutionProvider"]
         options = session_options(threads)
-        self._session = open_graph(path, options, providers)
+        self._session = open_graph(file, options, providers)
         try:
             self.contract = Contract.from_props(self._session.get_modelmeta().custom_metadata_map)
         except ContractError as error:
@@ -71,7 +77,14 @@ class OnnxSession(Session):
         if device == "cuda" and self.device != "cuda":
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._sha256 = ""
+        self._sha256 = file.sha256
+        if self.contract.precision == "int8" and self.device == "cpu":
+            _say_slow()
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> OnnxSession:
+        """As the constructor: what ``runtime.session.load`` calls for every backend."""
+        return cls(path, device, threads)
 
     def _check_graph(self) -> None:
         """The graph's own inputs and outputs must be those that its metadata promises."""
@@ -102,7 +115,6 @@ class OnnxSession(Session):
         return {name: np.asarray(value) for name, value in zip(self._outputs, results, strict=True)}
 
     def describe(self) -> dict[str, Any]:
-        self._sha256 = self._sha256 or sha256(self.path)
         return {
             "file": self.path.name,
             "sha256": self._sha256,
@@ -112,6 +124,12 @@ class OnnxSession(Session):
             "threads": self.threads,
             "precision": self.contract.precision,
         }
+
+
+@functools.cache
+def _say_slow() -> None:
+    """Once per process. FP16 files need no such line: ONNX Runtime runs them as fast as FP32 ones."""
+    log.info("an int8 file is several times slower than fp32 on a CPU; the fp32 or fp16 file is the fast one there")
 
 
 def _first_line(error: Exception) -> str:

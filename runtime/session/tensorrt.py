@@ -1,10 +1,10 @@
-"""TensorRT backend (classic or RTX) through pycuda: every check before TensorRT sees a byte of the engine."""
+"""TensorRT backend (classic or RTX): every check before TensorRT sees a byte of the engine."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from types import ModuleType
@@ -16,138 +16,192 @@ from numpy.typing import NDArray
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.preprocess import InputError
-from mutualformer.runtime.session import ModelFileError, Session, engine_card
-from mutualformer.runtime.session.buffers import Slot
+from mutualformer.runtime.session import engine_card
+from mutualformer.runtime.session.base import Arrays, ModelFileError, Session, read_file
+from mutualformer.runtime.session.buffers import Binding, Slot
+from mutualformer.runtime.session.cuda import CudaError, Driver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard
+from mutualformer.runtime.session.rtx_cache import RuntimeCache
 
 log = logging.getLogger("mutualformer")
 
-
-def import_cuda(engine: Path) -> ModuleType:
-    """``pycuda.driver``, initialised, with at least one GPU. Raises ModelFileError saying what is missing."""
-    try:
-        cuda = importlib.import_module("pycuda.driver")
-        cuda.init()
-        count = cuda.Device.count()
-    except ImportError as error:
-        raise ModelFileError(
-            f"{engine}: running an engine needs pycuda and an NVIDIA driver ({error}); "
-            "pip install 'mutualformer[pycuda]' on a machine with a GPU, or run the .onnx file instead"
-        ) from error
-    except Exception as error:
-        raise ModelFileError(f"{engine}: CUDA cannot start ({error}); run the .onnx file instead") from error
-    if count < 1:
-        raise ModelFileError(f"{engine}: no NVIDIA GPU here; run the .onnx file instead")
-    return cuda
+_WARM = 1.10  # a call at most so much slower than the one before it is warm
+_MOST_WARM_UP_CALLS = 20
 
 
 class EngineSession(Session):
     """One engine on GPU 0, in the primary context; usable from any thread, one call at a time per slot.
 
-    ``submit``/``collect`` keep up to ``slots`` calls in flight; ``run`` is both in one.
+    ``submit``/``collect`` keep up to ``in_flight`` calls in flight; ``run`` is both in one. Whatever happens, the
+    calling thread's current CUDA context is the same after a call as before.
     """
 
-    def __init__(self, path: Path, card: EngineCard, trt: ModuleType, cuda: ModuleType, slots: int = 2) -> None:
+    def __init__(
+        self, path: Path, card: EngineCard, data: bytes, trt: ModuleType, driver: Driver, slots: int = 2
+    ) -> None:
+        """``data``: the engine's bytes, those whose hash was checked. Raises ModelFileError."""
         self.path, self.card, self.contract, self.device = path, card, card.contract, "cuda"
-        self._trt, self._cuda = trt, cuda
+        self.gpu, self.in_flight = driver.gpu, max(1, slots)
+        self._trt, self._driver = trt, driver
         self._lock = threading.Lock()
         self._flying: deque[Slot] = deque()
-        gpu = cuda.Device(0)
-        self.gpu = gpu.name()
-        capability = ".".join(str(n) for n in gpu.compute_capability())
-        engine_card.verify_host(path, card, str(trt.__version__), capability)
+        self._slots: list[Slot] = []
+        engine_card.verify_host(path, card, str(trt.__version__), driver.capability)
         if card.cda_nodes:
-            plugin = library.find()
-            engine_card.verify_plugin(path, card, plugin)
+            engine_card.verify_plugin(path, card, library.find())
             library.load(card.flavor)
-        self._primary = gpu.retain_primary_context()
-        self._primary.push()
-        try:
-            self._logger = trt.Logger(trt.Logger.WARNING)
-            self._runtime = trt.Runtime(self._logger)
-            self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
-            if self._engine is None:
-                raise ModelFileError(
-                    f"{path}: TensorRT cannot load it; its log above says why. Rebuild: {card.rebuild}"
-                )
-            specs = [self._spec(self._engine.get_tensor_name(i)) for i in range(self._engine.num_io_tensors)]
-            self._slots = [Slot(cuda, self._new_context(), specs, card.profile[2]) for _ in range(max(1, slots))]
-            self._free = deque(self._slots)
-        finally:
-            cuda.Context.pop()
+        self._cache = RuntimeCache(path, card.engine_sha256, driver.gpu)
+        with driver.context():
+            try:
+                self._open(data)
+            except BaseException:
+                self._drop()
+                raise
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto") -> EngineSession:
-        """Check the card and the file's hash, find TensorRT and CUDA, then load. Raises ModelFileError."""
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> EngineSession:
+        """Check the card and the file's hash, find TensorRT and CUDA, load and warm up. Raises ModelFileError.
+
+        ``threads`` means nothing to an engine.
+        """
         card = engine_card.read(path)
-        engine_card.verify_file(path, card)
+        data = read_file(path, "engine")
+        engine_card.verify_bytes(path, card, data)
         if device == "cpu":
             raise ModelFileError(f"{path}: an engine runs on a GPU only; load the .onnx file for --device cpu")
         try:
-            trt = flavor.import_flavor(card.flavor)
-            cuda = import_cuda(path)
-            return cls(path, card, trt, cuda)
+            session = cls(path, card, data, flavor.import_flavor(card.flavor), open_driver())
+        except CudaError as error:
+            raise ModelFileError(
+                f"{path}: running an engine needs an NVIDIA GPU, its driver and cuda-bindings or pycuda ({error}); "
+                "run the .onnx file instead"
+            ) from error
         except (flavor.FlavorError, library.PluginError) as error:
             raise ModelFileError(f"{path}: {error}") from error
+        session.warm_up()
+        return session
 
-    def _spec(self, name: str) -> tuple[str, str, tuple[int, ...], bool]:
+    def _open(self, data: bytes) -> None:
+        trt, card = self._trt, self.card
+        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            raise ModelFileError(
+                f"{self.path}: TensorRT cannot load it; its log above says why. Rebuild: {card.rebuild}"
+            )
+        bindings = [self._binding(self._engine.get_tensor_name(i)) for i in range(self._engine.num_io_tensors)]
+        self._config = self._runtime_config()
+        graphs = self._config is None  # TensorRT-RTX records its own
+        for _ in range(self.in_flight):
+            self._slots.append(Slot(self._driver, self._new_context, bindings, card.profile[2], graphs))
+        self._free = deque(self._slots)
+
+    def _binding(self, name: str) -> Binding:
         trt, engine = self._trt, self._engine
         dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        return name, dtype, tuple(engine.get_tensor_shape(name))[1:], is_input
+        return Binding(name, dtype, tuple(engine.get_tensor_shape(name))[1:], is_input)
+
+    def _runtime_config(self) -> Any:
+        """What TensorRT-RTX can be told about running; None on classic TensorRT.
+
+        Its own CUDA graphs; kernels specialised for the shapes at once instead of somewhere among the first frames;
+        one cache of compiled kernels for all contexts, kept in a file.
+        """
+        trt = self._trt
+        if not hasattr(trt, "CudaGraphStrategy"):
+            return None
+        config = self._engine.create_runtime_config()
+        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if hasattr(trt, "DynamicShapesKernelSpecializationStrategy"):
+            eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
+        if hasattr(config, "create_runtime_cache"):
+            self._cache.attach(config)
+        return config
 
     def _new_context(self) -> Any:
-        """Execution context, with the flavour's CUDA graphs and compilation cache where it offers them (RTX)."""
-        if not hasattr(self._trt, "CudaGraphStrategy"):
-            return self._engine.create_execution_context()
-        config = self._engine.create_runtime_config()
-        config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        return self._engine.create_execution_context(config)
+        arguments = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*arguments)
+        if context is None:
+            raise ModelFileError(
+                f"{self.path}: TensorRT could not make an execution context, for want of GPU memory perhaps; its log "
+                "above says why. Close other programs on the GPU, or build with a smaller --batch MAX"
+            )
+        return context
 
-    def _start(self, inputs: dict[str, NDArray[Any]]) -> Slot:
+    def warm_up(self) -> None:
+        """Call every slot until two calls in a row take about as long: kernels are compiled, clocks are up.
+
+        What TensorRT-RTX compiled for it is kept in a file for the next start.
+        """
+        batch = self.card.profile[1]
+        inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
+        before = float("inf")
+        for _ in range(_MOST_WARM_UP_CALLS):
+            began = time.perf_counter()
+            for _ in range(self.in_flight):
+                self._submit(inputs)
+            for _ in range(self.in_flight):
+                self._collect()
+            took = time.perf_counter() - began
+            if before <= _WARM * took and took <= _WARM * before:
+                break
+            before = took
+        self._cache.save()
+
+    def _start(self, inputs: Arrays) -> Slot:
         batch = next(iter(inputs.values())).shape[0]
         low, _, high = self.card.profile
         if not low <= batch <= high:
-            raise InputError(f"batch is {batch}, {self.path.name} was built for {low} to {high}")
+            raise InputError(
+                f"batch is {batch}, {self.path.name} was built for {low} to {high} (to_trt --batch MIN OPT MAX)"
+            )
         with self._lock:
+            if not self._slots:
+                raise InputError(f"{self.path.name}: the session is closed")
             if not self._free:
                 raise InputError(f"{len(self._slots)} calls are in flight already; collect one first")
             slot = self._free.popleft()
-            self._primary.push()
             try:
-                slot.submit(inputs)
+                with self._driver.context():
+                    slot.submit(inputs)
             except BaseException:
                 self._free.append(slot)
                 raise
-            finally:
-                self._cuda.Context.pop()
         return slot
 
-    def _finish(self, slot: Slot) -> dict[str, NDArray[Any]]:
+    def _finish(self, slot: Slot) -> Arrays:
         """Wait outside of the lock, so that another thread can submit meanwhile; contexts are per thread."""
-        self._primary.push()
         try:
-            return slot.collect()
+            with self._driver.context():
+                return slot.collect()
         finally:
-            self._cuda.Context.pop()
             with self._lock:
                 self._free.append(slot)
 
-    def submit(self, **inputs: NDArray[Any]) -> None:
-        """Queue one call. Raises InputError on a batch outside of the profile or when no slot is free."""
+    def _submit(self, inputs: Arrays) -> None:
         slot = self._start(inputs)
         with self._lock:
             self._flying.append(slot)
 
-    def collect(self) -> dict[str, NDArray[Any]]:
-        """Outputs of the oldest submitted call, waiting for it."""
+    def _collect(self) -> Arrays:
         with self._lock:
             if not self._flying:
                 raise InputError("no call is in flight; submit one first")
             slot = self._flying.popleft()
         return self._finish(slot)
 
-    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def submit(self, **inputs: NDArray[Any]) -> None:
+        """Queue one call. Raises InputError on a bad tensor, a batch outside of the profile, or no free slot."""
+        self._submit(self._checked(inputs))
+
+    def collect(self) -> Arrays:
+        """Outputs of the oldest submitted call, waiting for it. Raises ModelOutputError when they are not finite."""
+        return self._finite(self._collect())
+
+    def _run(self, inputs: Arrays) -> Arrays:
         return self._finish(self._start(inputs))
 
     def describe(self) -> dict[str, Any]:
@@ -156,20 +210,23 @@ class EngineSession(Session):
             "sha256": self.card.engine_sha256,
             "backend": f"{self.card.flavor} {self.card.builder_version}",
             "device": self.gpu,
+            "cuda": self._driver.package,
             "precision": self.card.requested_precision,
         }
 
+    def _drop(self) -> None:
+        """Everything of TensorRT's and ours on the GPU, the newest first; the context must be current."""
+        for number in range(len(self._slots)):
+            self._slots[number].drain()
+        while self._slots:
+            self._slots.pop().free()
+        self._free = self._flying = deque()
+        self._cache.detach()
+        self._config = self._engine = self._runtime = self._logger = None
+
     def close(self) -> None:
-        """Free device memory and release the primary context."""
-        if not self._slots:
-            return
-        self._primary.push()
-        try:
-            for slot in self._slots:
-                slot.stream.synchronize()
-                slot.free()
-            self._slots, self._free = [], deque()
-            self._engine = self._runtime = None
-        finally:
-            self._cuda.Context.pop()
-            self._primary.detach()
+        """Wait for what is in flight and free everything; the primary context stays for the process's other users."""
+        with self._lock:
+            if self._slots:
+                with self._driver.context():
+                    self._drop()

@@ -1,11 +1,10 @@
 """Every precision of every registered size, random weights: tensor-level parity, file sizes, and a real engine each.
 
-Minutes and gigabytes; MUTUALFORMER_FULL_GRID=1 asks for it. One line per file is printed (pytest -s shows them).
+Minutes and gigabytes: `pytest -m full` asks for it. One line per file is printed (pytest -s shows them).
 """
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ COSINE = {"fp32": 0.999999, "fp16": 0.999, "int8": 0.95}
 BUILD_SECONDS = 60.0
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(os.environ.get("MUTUALFORMER_FULL_GRID") != "1", reason="minutes; MUTUALFORMER_FULL_GRID=1"),
 ]
 
 

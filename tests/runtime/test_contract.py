@@ -33,11 +33,51 @@ def test_inputs_are_what_a_camera_gives() -> None:
         ({"input_size": [320]}, "expected \\(height, width\\)"),
         ({"input_size": "large"}, "malformed"),
         ({"flavour": "vanilla"}, "unknown keys flavour"),
+        ({"input_size": [320, 0]}, "expected \\(height, width\\)"),
+        ({"input_size": [320, 1_000_000]}, "expected \\(height, width\\)"),
+        ({"depth_range_m": [3, 1]}, "0 < near < far"),
+        ({"depth_range_m": [0.3, float("inf")]}, "0 < near < far"),
+        ({"opset": "20"}, "opset"),
+        ({"weights_sha256": 5}, "weights_sha256"),
+        ({"card": [1]}, "card is list"),
     ],
 )
 def test_refuses(change: dict[str, object], says: str) -> None:
     with pytest.raises(ContractError, match=says):
         Contract.from_json({**CONTRACT.to_json(), **change})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "../x",
+        "a/b",
+        "$(id)",
+        "a b",
+        "A",
+        ".hidden",
+        "-rf",
+        "ä",
+        "a\n",
+        "x" * 65,
+        "a\x00",
+        "#!/bin/sh",
+        5,
+        None,
+        ["a"],
+    ],
+)
+def test_names_that_a_path_or_a_shell_could_stumble_over_are_refused(name: object) -> None:
+    with pytest.raises(ContractError, match="metadata model is"):
+        Contract.from_json({**CONTRACT.to_json(), "model": name})
+    with pytest.raises(ContractError, match="metadata model is"):
+        Contract.from_props({**CONTRACT.to_props(), "mutualformer.model": json.dumps(name)})
+
+
+@pytest.mark.parametrize("name", ["sod-nano", "reid-vit-b16", "a", "x" * 64, "my_model.v2", "0"])
+def test_ordinary_names_pass(name: str) -> None:
+    assert Contract.from_json({**CONTRACT.to_json(), "model": name}).model == name
 
 
 def test_refuses_foreign_files() -> None:

@@ -84,6 +84,10 @@ class CorruptFrames:
         self.frames, self.how = frames, dict(how)
         self.other = _other_frame(len(frames), seed) if "shuffle" in self.how.values() else None
 
+    @property
+    def has_depth(self) -> bool:
+        return self.frames.has_depth and self.how.get("depth") != "zero"
+
     def __len__(self) -> int:
         return len(self.frames)
 

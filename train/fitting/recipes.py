@@ -86,6 +86,17 @@ RECIPES = {
             note="sod-lite, pretrained, on photographs and composites: photo:ROOT; hours on two cores",
         ),
         Recipe(
+            "taught",
+            steps=2000,
+            batch=16,
+            learning_rate=3e-3,
+            stages=((0.0, 192), (0.6, 256), (0.92, 320)),
+            warmup=0.03,
+            final=0.01,
+            ema=0.995,
+            note="sod-nano on photo:ROOT with sod-lite as its teacher (--teacher); two cores, less than an hour",
+        ),
+        Recipe(
             "f3net",
             steps=21_000,
             batch=32,

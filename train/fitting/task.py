@@ -160,8 +160,11 @@ class SodTask(TrainingTask):
     ``certain`` uint8 (B, H, W) 0 or 1, where a batch has it: whether the mask is known there.
     """
 
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        logits = self.model(batch["rgb"], batch["depth"])
+    def supervised(self, logits: list[Tensor], batch: dict[str, Tensor]) -> Tensor:
+        """The deeply supervised loss of the decoder's outputs against the batch's masks."""
         dtype = torch.promote_types(logits[0].dtype, torch.float32)
         certain = batch["certain"].to(dtype) if "certain" in batch else None
-        return {"loss": deep_supervision_loss(logits, batch["mask"].to(dtype) / 255.0, certain)}
+        return deep_supervision_loss(logits, batch["mask"].to(dtype) / 255.0, certain)
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"loss": self.supervised(self.model(batch["rgb"], batch["depth"]), batch)}

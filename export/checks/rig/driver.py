@@ -107,8 +107,10 @@ class CudaDriver:
         self.call("cuDevicePrimaryCtxRelease_v2", 0)
 
     def create_context(self) -> int:
-        """A context of its own, current on this thread."""
-        return self._handle("cuCtxCreate_v2", 0, 0)
+        """A context of its own, current on no thread."""
+        context = self._handle("cuCtxCreate_v2", 0, 0)
+        self._handle("cuCtxPopCurrent_v2")
+        return context
 
     def destroy_context(self, context: int) -> None:
         self.call("cuCtxDestroy_v2", _pointer(context))
@@ -144,6 +146,10 @@ class CudaDriver:
 
     def copy_out(self, host: int, address: int, size: int) -> None:
         self.call("cuMemcpyDtoH_v2", _pointer(host), _pointer(address), ctypes.c_size_t(size))
+
+    def copy_inside(self, to: int, source: int, size: int, stream: int) -> None:
+        """Queue a copy from device memory to device memory."""
+        self.call("cuMemcpyDtoDAsync_v2", _pointer(to), _pointer(source), ctypes.c_size_t(size), _pointer(stream))
 
     # ---- Modules and functions ----
 
@@ -210,7 +216,9 @@ class CudaDriver:
 
     def end_capture(self, stream: int) -> int:
         """The graph of what was queued. Fails where something else than queueing was done meanwhile."""
-        return self._handle("cuStreamEndCapture", _pointer(stream))
+        graph = ctypes.c_void_p()
+        self.call("cuStreamEndCapture", _pointer(stream), ctypes.byref(graph))
+        return graph.value or 0
 
     def kernel_nodes(self, graph: int) -> list[KernelNode]:
         """The launches of a graph, in the order in which they were captured; other nodes are left out."""
@@ -220,7 +228,9 @@ class CudaDriver:
         self.call("cuGraphGetNodes", _pointer(graph), nodes, ctypes.byref(count))
         kernels = []
         for node in nodes:
-            if self._int("cuGraphNodeGetType", _pointer(node)) == KERNEL_NODE:
+            kind = ctypes.c_int(-1)
+            self.call("cuGraphNodeGetType", _pointer(node), ctypes.byref(kind))
+            if kind.value == KERNEL_NODE:
                 params = KernelNode()
                 self.call("cuGraphKernelNodeGetParams_v2", _pointer(node), ctypes.byref(params))
                 kernels.append(params)

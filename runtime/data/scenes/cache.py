@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,8 @@ from mutualformer.runtime.data.item import DataError
 class Rendered(Protocol):
     """What can be cached: ``count`` samples, each a dict of arrays whose types and shapes ``layout`` tells.
 
-    ``KIND`` and ``arguments`` (integers) rebuild it in another process; ``VERSION`` counts changes of its pictures.
+    Its class and ``arguments`` (integers) rebuild it in another process: ``of(*arguments)``. ``KIND`` names its folder,
+    ``VERSION`` counts changes of its pictures.
     """
 
     KIND: str
@@ -32,6 +35,9 @@ class Rendered(Protocol):
     @property
     def arguments(self) -> tuple[int, ...]: ...
 
+    @classmethod
+    def of(cls, *arguments: int) -> Rendered: ...
+
     def __len__(self) -> int: ...
 
     def layout(self) -> Mapping[str, tuple[str, tuple[int, ...]]]: ...
@@ -39,17 +45,11 @@ class Rendered(Protocol):
     def sample(self, index: int) -> Mapping[str, NDArray[Any]]: ...
 
 
-def rebuild(kind: str, arguments: tuple[int, ...]) -> Rendered:
-    """The source that ``kind`` and ``arguments`` describe."""
-    if kind == "scenes":
-        from mutualformer.runtime.data.scenes.scene import SyntheticScenes
-
-        return SyntheticScenes(*arguments[:2], size=(arguments[2], arguments[3]))
-    if kind == "identities":
-        from mutualformer.runtime.data.scenes.identities import SyntheticIdentities
-
-        return SyntheticIdentities(*arguments[:2], size=(arguments[2], arguments[3]))
-    raise ValueError(f"kind is {kind!r}, expected scenes or identities")
+def rebuild(maker: str, arguments: tuple[int, ...]) -> Rendered:
+    """The source that ``maker`` ("module:Class") and its ``arguments`` describe."""
+    module, _, name = maker.partition(":")
+    source: Rendered = getattr(importlib.import_module(module), name).of(*arguments)
+    return source
 
 
 def cache_root() -> Path:
@@ -66,12 +66,12 @@ def _fill(folder: Path, source: Rendered, share: range) -> Iterator[int]:
         yield index
 
 
-def _worker(folder: str, kind: str, first: str, stride: str, *arguments: str) -> None:
-    """``python -m …scenes.cache FOLDER KIND FIRST STRIDE ARGUMENTS``: one process's share of the work."""
+def _worker(folder: str, maker: str, first: str, stride: str, *arguments: str) -> None:
+    """``python -m …scenes.cache FOLDER MAKER FIRST STRIDE ARGUMENTS``: one process's share of the work."""
     import cv2
 
     cv2.setNumThreads(1)
-    source = rebuild(kind, tuple(int(number) for number in arguments))
+    source = rebuild(maker, tuple(int(number) for number in arguments))
     for index in _fill(Path(folder), source, range(int(first), len(source), int(stride))):
         print(index, flush=True)
 
@@ -85,7 +85,8 @@ def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> Non
     started: list[subprocess.Popen[str]] = []
     try:
         for first in range(workers):
-            words = (folder, source.KIND, first, workers, *source.arguments)
+            maker = f"{type(source).__module__}:{type(source).__qualname__}"
+            words = (folder, maker, first, workers, *source.arguments)
             command = [sys.executable, "-m", "mutualformer.runtime.data.scenes.cache", *map(str, words)]
             started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
@@ -115,6 +116,38 @@ def render(source: Rendered, workers: int | None = None, root: Path | None = Non
     return {array: np.load(folder / f"{array}.npy", mmap_mode="r") for array in source.layout()}
 
 
+def _allocate(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """An array on disk with all its blocks: a mapped file with holes kills whoever writes to it on a full disk."""
+    formats: Any = np.lib.format  # untyped
+    formats.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent.parent}: no room for {path.stat().st_size >> 20} MiB of rendered pictures "
+            f"({error.strerror}); set MUTUALFORMER_CACHE to a larger disk"
+        ) from error
+
+
+def _sweep(root: Path) -> None:
+    """Remove what processes of this host that are no more have left half-rendered."""
+    for folder in root.glob(f".*.{socket.gethostname()}-*.*"):
+        number = folder.name.rpartition(".")[0].rpartition("-")[2]
+        if number.isdecimal() and not _alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
     layout = {array: (np.dtype(kind), (count, *tail)) for array, (kind, tail) in source.layout().items()}
     needed = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
@@ -128,10 +161,12 @@ def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
             f"{folder.parent}: {free >> 20} MiB free, expected {needed >> 20} MiB for {count} synthetic samples; "
             "set MUTUALFORMER_CACHE to a larger disk"
         )
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    _sweep(folder.parent)
+    mark = f"{socket.gethostname()}-{os.getpid()}"
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.{mark}."))
     try:
         for array, (dtype, shape) in layout.items():
-            np.lib.format.open_memmap(temporary / f"{array}.npy", mode="w+", dtype=dtype, shape=shape).flush()
+            _allocate(temporary / f"{array}.npy", dtype, shape)
         with tqdm(total=count, desc=f"rendering {source.KIND}", unit="picture", delay=1, mininterval=1) as bar:
             if workers == 1 or count < 16:
                 for _ in _fill(temporary, source, range(count)):

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.scenes.materials import Palette, shade
+from mutualformer.runtime.data.scenes.materials import Colour, Palette, shade
 from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
 from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
 from mutualformer.runtime.data.scenes.sensor import expose
 
-VERSION = 3
+VERSION = 4
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
 BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing
@@ -30,34 +30,35 @@ SMALL = 128  # pixels; smaller pictures are rendered at twice their size and ave
 
 
 def _merge(first: Palette, second: Palette) -> tuple[Palette, int]:
-    """One palette with the materials of both; returns it and what to add to ids of ``second``."""
-    both = Palette.__new__(Palette)
-    both.base_hue = first.base_hue
-    both.tiles = np.concatenate([first.tiles, second.tiles[1:]])
+    """One palette with the materials of both; returns it and what to add to numbers of ``second``."""
     shift = len(first.tiles) - 1
-    moved = [(*row[:6], row[6] + shift if row[6] else 0, *row[7:]) for row in second.rows]
-    both.rows = [*first.rows, *moved]
-    return both, len(first.rows)
+    moved = [m._replace(tile=m.tile + shift if m.tile else 0) for m in second.materials]
+    tiles = np.concatenate([first.tiles, second.tiles[1:]])
+    return Palette(tiles, [*first.materials, *moved]), len(first.materials)
 
 
-def _near_infrared(palette: Palette, rng: np.random.Generator) -> None:
-    """Replace every colour by a grey: dyes that look alike may differ in the near infrared, and the reverse."""
-    rows = []
-    for row in palette.rows:
-        visible = 0.3 * row[0] + 0.6 * row[1] + 0.1 * row[2]
+def _near_infrared(palette: Palette, rng: np.random.Generator) -> Palette:
+    """Every colour as a grey: dyes that look alike may differ in the near infrared, and the reverse."""
+    greys = []
+    for material in palette.materials:
+        red, green, blue = material.first
+        visible = 0.3 * red + 0.6 * green + 0.1 * blue
         a = float(np.clip(0.45 * visible + 0.55 * rng.random(), 0.03, 0.97))
-        b = float(np.clip(a + rng.normal(0, 0.15), 0.03, 0.97)) if row[6] else a
-        rows.append((a, a, a, b, b, b, *row[6:]))
-    palette.rows = rows
+        b = float(np.clip(a + rng.normal(0, 0.15), 0.03, 0.97)) if material.tile else a
+        greys.append(material._replace(first=(a, a, a), second=(b, b, b)))
+    return Palette(palette.tiles, greys)
 
 
-def _dull(palette: Palette, first: int) -> None:
-    """Take most of the colour from the materials made since there were ``first``."""
-    for index in range(first, len(palette.rows)):
-        row = np.array(palette.rows[index])
-        for colour in (slice(0, 3), slice(3, 6)):
-            row[colour] = STREET_COLOUR * row[colour] + (1 - STREET_COLOUR) * row[colour].mean()
-        palette.rows[index] = (*(float(v) for v in row[:6]), int(row[6]), *(float(v) for v in row[7:]))
+def _dull(palette: Palette) -> Palette:
+    """The same materials with most of their colour taken away."""
+
+    def dulled(colour: Colour) -> Colour:
+        values = np.array(colour)
+        red, green, blue = (float(v) for v in STREET_COLOUR * values + (1 - STREET_COLOUR) * values.mean())
+        return red, green, blue
+
+    materials = [m._replace(first=dulled(m.first), second=dulled(m.second)) for m in palette.materials]
+    return Palette(palette.tiles, materials)
 
 
 def _street(rng: np.random.Generator, palette: Palette, distance: float) -> list[Solid]:
@@ -84,11 +85,9 @@ def view(
         rgb, nir = (cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in large)
         return np.asarray(rgb, np.uint8), np.asarray(nir, np.uint8)
     who = np.random.default_rng([VERSION, 11, seed, identity])
-    body = Palette(who)
+    body = Palette.draw(who)
     thing = compound(who, body)
-    body_nir = Palette.__new__(Palette)
-    body_nir.__dict__.update(body.__dict__)
-    _near_infrared(body_nir, who)
+    body_nir = _near_infrared(body, who)
 
     fixed = np.random.default_rng([VERSION, 12, seed, camera])  # the camera's own place and look
     rise, tint = float(fixed.uniform(0.1, 0.4)), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
@@ -103,15 +102,13 @@ def view(
     focal = size[1] / 0.7
     eye = Camera(size, focal, height, float(np.arctan2(height - middle, distance)))
 
-    around = Palette(rng)
+    around = Palette.draw(rng)
     street = _street(rng, around, distance)
-    _dull(around, 0)
-    around_nir = Palette.__new__(Palette)
-    around_nir.__dict__.update(around.__dict__)
-    _near_infrared(around_nir, rng)
+    around = _dull(around)
+    around_nir = _near_infrared(around, rng)
     light = int(rng.integers(1 << 31))
     buffer: GeometryBuffer | None = None
-    pictures = []
+    pictures: list[NDArray[np.uint8]] = []
     for ours, theirs in ((body, around), (body_nir, around_nir)):
         palette, shift = _merge(ours, theirs)
         if buffer is None:
@@ -142,6 +139,12 @@ class SyntheticIdentities:
         if count < 2 or seed < 0:
             raise DataError(f"synthetic:{count}?seed={seed}: expected at least two identities and a seed ≥ 0")
         self.count, self.seed, self.size = count, seed, size
+
+    @classmethod
+    def of(cls, *arguments: int) -> SyntheticIdentities:
+        """The inverse of :attr:`arguments`."""
+        count, seed, height, width = arguments
+        return cls(count, seed, (height, width))
 
     @property
     def arguments(self) -> tuple[int, ...]:

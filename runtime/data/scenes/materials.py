@@ -6,6 +6,8 @@ Every scene draws its own colours and texture tiles from its seed, so a held-out
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,16 +39,16 @@ def texture_tile(rng: Rng) -> Array:
     period = TILE / int(rng.integers(2, 12))
     if kind == 2:  # planks
         board = np.floor(v / period)
-        return np.clip(
-            0.25 * _noise(rng, 4, 8) + 0.6 * np.modf(np.sin(board * 12.9898) * 43758.547)[0] ** 2 + 0.2, 0, 1
-        ) * (np.mod(v, period) > 1.5)
+        shades = 0.6 * np.modf(np.sin(board * 12.9898) * 43758.547)[0] ** 2 + 0.2
+        return np.asarray(np.clip(0.25 * _noise(rng, 4, 8) + shades, 0, 1) * (np.mod(v, period) > 1.5))
     if kind == 3:  # stripes
-        return (np.mod(u * rng.uniform(-1, 1) + v, period) < period * rng.uniform(0.2, 0.8)).astype(np.float32)
+        lit = np.mod(u * rng.uniform(-1, 1) + v, period) < period * rng.uniform(0.2, 0.8)
+        return np.asarray(lit, dtype=np.float32)
     if kind == 4:  # checks, tiles with joints
-        return (np.floor(u / period) + np.floor(v / period)) % 2 * 0.8 + 0.2 * _noise(rng, 5, 1)
+        return np.asarray((np.floor(u / period) + np.floor(v / period)) % 2 * 0.8 + 0.2 * _noise(rng, 5, 1))
     if kind == 5:  # dots
         radius = np.hypot(np.mod(u, period) - period / 2, np.mod(v, period) - period / 2)
-        return (radius < period * rng.uniform(0.2, 0.45)).astype(np.float32)
+        return np.asarray(radius < period * rng.uniform(0.2, 0.45), dtype=np.float32)
     tile = np.full((TILE, TILE), 0.1, np.float32)  # print: bars and blocks
     for _ in range(int(rng.integers(5, 30))):
         x, y = rng.integers(0, TILE, 2)
@@ -55,25 +57,40 @@ def texture_tile(rng: Rng) -> Array:
     return tile
 
 
+Colour = tuple[float, float, float]
+
+
+class Material(NamedTuple):
+    """Two colours in [0, 1] blended by a texture: ``tile`` is its number, ``per_metre`` its repetitions."""
+
+    first: Colour
+    second: Colour
+    tile: int
+    per_metre: float
+    gloss: float
+    metal: float
+
+
 class Palette:
-    """The materials of one scene: ids given out on demand, parameters kept in columns for shading."""
+    """The materials of one scene, given out by number on demand, and the texture tiles that they use."""
 
-    def __init__(self, rng: Rng) -> None:
-        self.tiles = np.stack([np.full((TILE, TILE), 0.5, np.float32), *[texture_tile(rng) for _ in range(5)]])
-        self.rows: list[tuple[float, ...]] = []  # colour a (3), colour b (3), tile, tiles per metre, gloss, metal
-        self.base_hue = float(rng.random())
+    def __init__(self, tiles: Array, materials: Sequence[Material] = ()) -> None:
+        self.tiles, self.materials = tiles, list(materials)
 
-    def add(
-        self,
-        a: tuple[float, float, float],
-        b: tuple[float, float, float],
-        tile: int,
-        per_metre: float,
-        gloss: float,
-        metal: float,
-    ) -> int:
-        self.rows.append((*a, *b, tile, per_metre, gloss, metal))
-        return len(self.rows) - 1
+    @classmethod
+    def draw(cls, rng: Rng) -> Palette:
+        """An empty palette with tiles of its own."""
+        tiles = np.stack([np.full((TILE, TILE), 0.5, np.float32), *[texture_tile(rng) for _ in range(5)]])
+        rng.random()  # drawn for nothing: without it every scene after it would be another one
+        return cls(tiles)
+
+    def add(self, material: Material) -> int:
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+    def column(self, name: str) -> Array:
+        """One field of all materials, float32: (M,) or, of colours, (M, 3)."""
+        return np.array([getattr(material, name) for material in self.materials], np.float32)
 
     def any(self, rng: Rng) -> int:
         """A material of any kind."""
@@ -120,21 +137,20 @@ class Palette:
         contrast = float(rng.uniform(0.05, 0.6)) if tile else 0.0
         other = colorsys.hsv_to_rgb(float(rng.random()), float(rng.random()), float(rng.random()))
         if kind in ("wood", "floor"):  # shades of one colour
-            other = tuple(c * 0.3 for c in a)  # type: ignore[assignment]
-        b = tuple((1 - contrast) * x + contrast * y for x, y in zip(a, other, strict=True))
-        return self.add(a, b, tile, float(rng.uniform(0.4, 4)), gloss, metal)  # type: ignore[arg-type]
+            other = (a[0] * 0.3, a[1] * 0.3, a[2] * 0.3)
+        red, green, blue = ((1 - contrast) * x + contrast * y for x, y in zip(a, other, strict=True))
+        return self.add(Material(a, (red, green, blue), tile, float(rng.uniform(0.4, 4)), gloss, metal))
 
 
 def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> NDArray[np.float32]:
     """Linear radiance (H, W, 3), about 1 at white. ``shadow`` (H, W): 1 = lit, 0 = in shadow."""
-    table = np.array(palette.rows, np.float32)
     material = buffer.material
-    tile = table[:, 6].astype(np.int32)[material]
-    frequency = table[:, 7][material] * (TILE - 1)
+    tile = palette.column("tile").astype(np.int32)[material]
+    frequency = palette.column("per_metre")[material] * (TILE - 1)
     uv = (buffer.surface * frequency).astype(np.int32) & (TILE - 1)
     blend = palette.tiles[tile, uv[1], uv[0]][..., None]
-    albedo = table[:, 0:3][material] * (1 - blend) + table[:, 3:6][material] * blend
-    gloss, metal = table[:, 8][material], table[:, 9][material]
+    albedo = palette.column("first")[material] * (1 - blend) + palette.column("second")[material] * blend
+    gloss, metal = palette.column("gloss")[material], palette.column("metal")[material]
 
     rays = buffer.camera.rays
     view = -rays / np.sqrt((rays * rays).sum(0))
@@ -162,4 +178,4 @@ def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> 
 def light_direction(rng: Rng) -> Array:
     """Unit vector towards the main light, above the floor, mostly from the camera's side."""
     direction = np.array([rng.uniform(-1, 1), rng.uniform(0.6, 2.0), rng.uniform(-1.0, 0.5)], np.float32)
-    return direction / np.float32(np.linalg.norm(direction))
+    return np.asarray(direction / np.float32(np.linalg.norm(direction)))

@@ -1,4 +1,4 @@
-"""Compound objects built of primitives: wheeled things, furniture, creatures, plants, vessels, free assemblies.
+"""Compound objects built of primitives: furniture, creatures, plants, vessels, free assemblies.
 
 Each builder returns parts in the object's own frame: standing on y = 0, about a metre in size, x its long side.
 The same builders furnish the background, so that what an object *is* never says whether it is salient.
@@ -27,7 +27,9 @@ def tube(start: Array, end: Array, radius: float, material: int) -> Solid:
     """A round bar between two points."""
     span = end - start
     length = max(float(np.linalg.norm(span)), 1e-3)
-    return Solid(CYLINDER, (start + end) / 2, vector(radius, radius, length / 2), along(span), material)
+    return Solid(
+        CYLINDER, np.asarray((start + end) / 2, np.float32), vector(radius, radius, length / 2), along(span), material
+    )
 
 
 def polyline(points: Sequence[Array], radius: float, material: int) -> list[Solid]:
@@ -39,88 +41,6 @@ def block(kind: int, centre: Array, half: Array, material: int, rotation: Array 
     return Solid(kind, centre, half, rotation, material)
 
 
-def wheel(rng: Rng, centre: Array, radius: float, width: float, tyre: int, metal: int) -> list[Solid]:
-    """A tyre in the x-y plane, a hub, and spokes or a disc."""
-    hole = float(rng.uniform(0.6, 0.86))
-    parts = [Solid(RING, centre, vector(radius, radius, width / 2), EYE, tyre, hole=hole)]
-    parts.append(block(CYLINDER, centre, vector(radius * 0.15, radius * 0.15, width * 0.8), metal))
-    style = rng.random()
-    if style < 0.25:
-        disc = radius * float(rng.uniform(0.4, hole))
-        parts.append(block(CYLINDER, centre, vector(disc, disc, width * 0.2), metal))
-    elif style < 0.9:
-        count, phase = int(rng.integers(3, 9)), rng.uniform(0, np.pi)
-        for k in range(count):
-            a = phase + 2 * np.pi * k / count
-            end = centre + vector(np.cos(a), np.sin(a), 0) * radius * (hole + 0.03)
-            parts.append(tube(centre, end, radius * float(rng.uniform(0.03, 0.06)), metal))
-    return parts
-
-
-def wheeled(rng: Rng, palette: Palette) -> list[Solid]:
-    """Two to four wheels, a frame of tubes, bulky bodies, handles, lamps: scooters, carts, barrows, bikes."""
-    paint, paint2, tyre, metal, dark = palette.pick(rng, "paint", "any", "rubber", "metal", "dark")
-    radius = float(rng.uniform(0.16, 0.36))
-    base = float(rng.uniform(2.3, 4.6)) * radius
-    width = float(rng.uniform(0.15, 0.45)) * radius
-    front_radius = radius * float(rng.uniform(0.85, 1.15))
-    rear, front = vector(-base / 2, radius, 0), vector(base / 2, front_radius, 0)
-    track = 0.0 if rng.random() < 0.7 else float(rng.uniform(0.2, 0.5))
-    parts: list[Solid] = []
-    for hub, size in ((rear, radius), (front, front_radius)):
-        for side in (0.0,) if track == 0 else (-track / 2, track / 2):
-            parts += wheel(rng, hub + vector(0, 0, side), size, width, tyre, metal)
-    top = float(rng.uniform(2.2, 3.4)) * radius  # where a tank or a seat would be
-    head = vector(base * float(rng.uniform(0.2, 0.36)), top, 0)
-    thick = float(rng.uniform(0.04, 0.11)) * radius
-    gap = width * 0.5 + thick + 0.01
-    for side in (-gap, gap):  # the fork and the swing arm
-        offset = vector(0, 0, side)
-        parts.append(tube(front + offset, head + offset, thick, metal))
-        parts.append(tube(rear + offset, vector(-base * 0.05, radius * 1.1, side), thick, metal))
-    low = vector(-base * 0.08, radius * float(rng.uniform(0.6, 1.2)), 0)
-    seat = vector(-base * float(rng.uniform(0.2, 0.4)), top * float(rng.uniform(0.75, 1.0)), 0)
-    parts += polyline([head, low, seat, head], thick * 1.2, paint)
-    if rng.random() < 0.8:  # an engine-like cluster low in the middle
-        for _ in range(int(rng.integers(2, 7))):
-            half = radius * rng.uniform(0.15, 0.6, 3).astype(np.float32) * vector(1, 1, 0.6)
-            centre = vector(rng.uniform(-0.25, 0.2) * base, rng.uniform(0.8, 1.7) * radius, rng.uniform(-0.1, 0.1))
-            kind = int(rng.choice([BOX, CYLINDER, SPHERE]))
-            parts.append(block(kind, centre, half, int(rng.choice([metal, dark, paint2])), yaw(rng.uniform(-0.3, 0.3))))
-    if rng.random() < 0.8:  # tank
-        half = vector(base * rng.uniform(0.12, 0.22), radius * rng.uniform(0.3, 0.5), radius * rng.uniform(0.3, 0.5))
-        parts.append(block(SPHERE, (head + seat) / 2 + vector(0.05, 0.05, 0), half, paint))
-    if rng.random() < 0.85:  # seat
-        half = vector(base * rng.uniform(0.12, 0.26), radius * rng.uniform(0.1, 0.25), radius * rng.uniform(0.3, 0.5))
-        parts.append(block(int(rng.choice([SPHERE, BOX])), seat + vector(-0.05, 0.02, 0), half, dark))
-    if rng.random() < 0.7:  # mudguards
-        for hub, size in ((rear, radius), (front, front_radius)):
-            half = vector(size * rng.uniform(0.6, 1.0), size * rng.uniform(0.1, 0.3), width * 0.8)
-            parts.append(block(SPHERE, hub + vector(0, size * 1.05, 0), half, paint))
-    if rng.random() < 0.85:  # handlebar, grips, mirrors
-        reach, rise = rng.uniform(0.6, 1.3) * radius, rng.uniform(0.2, 0.8) * radius
-        for side in (-1, 1):
-            grip = head + vector(-0.1 * base, rise, side * reach)
-            parts += polyline([head, head + vector(0, rise, side * reach * 0.4), grip], thick, metal)
-            if rng.random() < 0.4:
-                stem = grip + vector(0.02, 0.5 * radius, 0)
-                parts.append(tube(grip, stem, thick * 0.5, metal))
-                parts.append(block(SPHERE, stem, vector(0.1, 0.22, 0.3) * radius, dark))
-    if rng.random() < 0.7:  # lamp
-        size = radius * float(rng.uniform(0.2, 0.4))
-        parts.append(block(SPHERE, head + vector(size, size * 0.5, 0), vector(size, size, size), metal))
-    if rng.random() < 0.6:  # exhaust-like pipe
-        side = gap * 2
-        ends = vector(-base * 0.6, radius * rng.uniform(0.9, 1.3), side)
-        parts.append(tube(low + vector(0.2 * base, 0, side), ends, thick * float(rng.uniform(1, 2.2)), metal))
-    if rng.random() < 0.5:  # tail or basket
-        half = radius * rng.uniform(0.1, 0.5, 3).astype(np.float32)
-        parts.append(block(BOX, vector(-base * 0.55, top * 0.9, 0), half, paint2))
-    if rng.random() < 0.5:  # stand
-        parts.append(tube(low, vector(low[0] - 0.05, 0.01, rng.choice([-1, 1]) * radius * 0.6), thick * 0.7, metal))
-    return parts
-
-
 def furniture(rng: Rng, palette: Palette) -> list[Solid]:
     """Legs, a plate, perhaps a back of slats, drawers or arms: chairs, benches, stools, tables, lamps on a foot."""
     wood, other = palette.pick(rng, "any", "any")
@@ -129,8 +49,8 @@ def furniture(rng: Rng, palette: Palette) -> list[Solid]:
     thick = float(rng.uniform(0.015, 0.04))
     parts = [block(BOX, vector(0, height, 0), vector(long / 2, thick, deep / 2), wood)]
     spread = float(rng.uniform(0.75, 1.0))
-    for x in (-1, 1):
-        for z in (-1, 1):
+    for x in (-1.0, 1.0):
+        for z in (-1.0, 1.0):
             foot = vector(x * long / 2 * 0.95, 0, z * deep / 2 * 0.95)
             knee = vector(x * long / 2 * 0.95 * spread, height, z * deep / 2 * 0.95 * spread)
             parts.append(tube(foot, knee, thick * float(rng.uniform(0.7, 1.2)), wood))
@@ -161,7 +81,7 @@ def creature(rng: Rng, palette: Palette) -> list[Solid]:
         trunk = float(rng.uniform(0.2, 0.4))
         middle = vector(0, leg + trunk, 0)
         parts.append(block(SPHERE, middle, vector(girth * 1.3, trunk * 1.1, girth), cloth))
-        for x in (-1, 1):
+        for x in (-1.0, 1.0):
             hip = vector(x * girth * 0.6, leg, 0)
             parts.append(
                 tube(vector(x * girth * rng.uniform(0.5, 1.4), 0, rng.uniform(-0.15, 0.15)), hip, girth * 0.45, cloth2)
@@ -265,12 +185,11 @@ def assembly(rng: Rng, palette: Palette) -> list[Solid]:
 
 
 BUILDERS: tuple[tuple[Callable[[Rng, Palette], list[Solid]], float], ...] = (
-    (wheeled, 0.34),
-    (furniture, 0.12),
-    (creature, 0.18),
-    (plant, 0.08),
-    (vessel, 0.10),
-    (assembly, 0.18),
+    (furniture, 0.18),
+    (creature, 0.27),
+    (plant, 0.12),
+    (vessel, 0.15),
+    (assembly, 0.28),
 )
 
 

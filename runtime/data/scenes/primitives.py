@@ -33,7 +33,7 @@ class Solid:
 
     def corners(self) -> Array:
         """(3, 8) world corners of the bounding box."""
-        return self.centre[:, None] + self.rotation @ (self.half[:, None] * _CORNERS)
+        return np.asarray(self.centre[:, None] + self.rotation @ (self.half[:, None] * _CORNERS))
 
 
 def yaw(angle: float) -> Array:

@@ -39,8 +39,8 @@ def shelf(rng: Rng, palette: Palette, centre: Array, half_width: float) -> list[
     frame = palette.any(rng)
     depth, top = float(rng.uniform(0.15, 0.3)), float(rng.uniform(0.9, 2.3))
     parts: list[Solid] = []
-    for x in (-1, 1):
-        for z in (-1, 1):
+    for x in (-1.0, 1.0):
+        for z in (-1.0, 1.0):
             foot = centre + vector(x * half_width, 0, z * depth)
             parts.append(tube(foot, foot + vector(0, top, 0), 0.02, frame))
     boards = int(rng.integers(2, 5))

@@ -22,7 +22,7 @@ from mutualformer.runtime.data.scenes.objects import compound, extent, place, ve
 from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
 from mutualformer.runtime.data.scenes.sensor import expose, measure
 
-GENERATOR_VERSION = 1  # counts changes that make another picture from the same seed
+GENERATOR_VERSION = 2  # counts changes that make another picture from the same seed
 SHADOW_CELLS = 72
 
 
@@ -107,7 +107,7 @@ def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
 
 def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     columns = size[1]
-    palette = Palette(rng)
+    palette = Palette.draw(rng)
     focal = columns / (2 * np.tan(rng.uniform(np.radians(18), np.radians(35))))
     view = columns / focal
     objects, back = _foreground(rng, palette, view)
@@ -133,7 +133,7 @@ def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
     true_depth = buffer.depth * np.float32(scale)
-    gloss = np.array(palette.rows, np.float32)[:, 8][buffer.material]
+    gloss = palette.column("gloss")[buffer.material]
     depth = measure(true_depth, float(focal), gloss, rng)
     return Scene(expose(radiance, rng), depth, mask, true_depth)
 
@@ -142,6 +142,7 @@ class SyntheticScenes:
     """``count`` scenes from ``seed``, rendered on demand. Different seeds share no scene below 10⁸ of them."""
 
     KIND, VERSION = "scenes", GENERATOR_VERSION
+    has_depth = True
 
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
         if count < 1 or seed < 0:
@@ -150,6 +151,12 @@ class SyntheticScenes:
 
     def __len__(self) -> int:
         return self.count
+
+    @classmethod
+    def of(cls, *arguments: int) -> SyntheticScenes:
+        """The inverse of :attr:`arguments`."""
+        count, seed, height, width = arguments
+        return cls(count, seed, (height, width))
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -179,6 +186,8 @@ class SyntheticScenes:
 
 class CachedScenes:
     """The same scenes read from the disk cache, rendered first if need be."""
+
+    has_depth = True
 
     def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
         self.scenes, self.arrays = scenes, render(scenes, workers)

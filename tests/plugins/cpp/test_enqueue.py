@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +16,6 @@ from mutualformer.plugins.kernels.tiles import tiles_for, variant_for
 from mutualformer.plugins.standins.simulator import Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
 
-FULL = os.environ.get("MUTUALFORMER_FULL_GRID") == "1"
 AXES: dict[str, tuple[object, ...]] = {
     "tokens": (1, 17, 100, 121, 257, 484, 577),
     "head_dim": (4, 8, 16, 32, 64, 128),
@@ -100,12 +99,13 @@ def _covering(cases: list[Case]) -> list[Case]:
     return chosen
 
 
-def _cases() -> list[Case]:
+def _cases() -> list[Any]:
+    """The affordable covering set, and behind the marker ``full`` one over cases twenty times as large."""
     everything = [Case(*values) for values in itertools.product(*AXES.values())]  # type: ignore[arg-type]
     everything = [case for case in everything if case.tactic <= case.tactics]
-    if FULL:
-        return _covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
-    return _covering([c for c in everything if c.work() < _AFFORDABLE])
+    affordable = _covering([c for c in everything if c.work() < _AFFORDABLE])
+    large = _covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
+    return affordable + [pytest.param(case, marks=pytest.mark.full) for case in large if case not in affordable]
 
 
 @pytest.mark.parametrize("case", _cases(), ids=str)

@@ -50,8 +50,7 @@ def test_a_slow_model_stays_fresh_and_counts_drops_exactly() -> None:
     check_slow_model(150)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("MUTUALFORMER_FULL_GRID"), reason="67 seconds; set MUTUALFORMER_FULL_GRID=1")
+@pytest.mark.full
 def test_a_slow_model_stays_fresh_for_2000_frames() -> None:
     check_slow_model(2000)
 
@@ -157,7 +156,6 @@ def test_two_thousand_frames_leak_nothing(tmp_path: Path) -> None:
     check_no_leaks(2000, "160x120", tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("MUTUALFORMER_FULL_GRID"), reason="a minute; set MUTUALFORMER_FULL_GRID=1")
+@pytest.mark.full
 def test_ten_thousand_frames_leak_nothing(tmp_path: Path) -> None:
     check_no_leaks(10_000, "320x240", tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MUST, SHOULD = "fix", "look"  # what spoils results, and what a person should judge
+from mutualformer.runtime.data.survey import MUST, SHOULD
+
 NEAR_BITS = 4  # of 64: perceptual hashes at most so far apart are the same picture, re-encoded or resized
 NEAR_GREY = 6.0  # and their 16 × 16 thumbnails at most so many of 255 grey levels apart on average
 
@@ -51,11 +52,13 @@ class Fingerprint:
 
 def fingerprint(path: Path, place: str, image: NDArray[np.uint8]) -> Fingerprint:
     """``image``: the decoded picture (H, W, 3); ``place``: which split or folder it is of."""
+    import imagehash
+    from PIL import Image
+
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    # The signs of the lowest 8 × 8 cosines about their median: JPEG at another quality turns over two at most, where
-    # signs of neighbours' differences turn over by the dozen in flat parts.
-    cosines = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32))[:8, :8].ravel()
-    bits = int.from_bytes(np.packbits(cosines > np.median(cosines[1:])).tobytes(), "big")
+    # imagehash scales with Pillow; handing it a small picture already averaged keeps that quick for large photographs.
+    side = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
+    bits = int(str(imagehash.phash(Image.fromarray(side))), 16)
     small = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
     return Fingerprint(path.name, place, hashlib.sha256(path.read_bytes()).hexdigest(), bits, small)
 
@@ -77,8 +80,13 @@ def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
                         yield first, second
 
 
-def duplicates(prints: Sequence[Fingerprint], near: bool = True) -> list[Finding]:
-    """Equal and, with ``near``, nearly equal pictures: between places must be fixed, within one be looked at."""
+def duplicates(
+    prints: Sequence[Fingerprint], near: bool = True, shared: Callable[[str, str], bool] = lambda *_: False
+) -> list[Finding]:
+    """Equal and, with ``near``, nearly equal pictures: between places must be fixed, within one be looked at.
+
+    ``shared``: whether two places may hold the same pictures (query and gallery of one ReID set).
+    """
     equal: dict[tuple[str, str], list[str]] = {}
     alike: dict[tuple[str, str], list[str]] = {}
     first_of: dict[str, Fingerprint] = {}
@@ -94,6 +102,8 @@ def duplicates(prints: Sequence[Fingerprint], near: bool = True) -> list[Finding
     found: list[Finding] = []
     for kind, pairs in (("duplicate", equal), ("near-duplicate", alike)):
         for (here, there), names in pairs.items():
+            if shared(here, there):
+                continue
             where = f"in {here}" if here == there else f"in {here} and {there}"
             level = SHOULD if here == there else MUST
             remedy = "remove one of each pair" if here == there else "a split must not hold what another one has"

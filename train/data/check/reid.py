@@ -6,30 +6,33 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.folder import SUFFIXES
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.reid_folder import FILE_NAME, SPLITS, find_root, read_spectra
+from mutualformer.runtime.data.reid_folder import SPLITS, count_spectra, find_root, list_part, read_spectra
+from mutualformer.runtime.data.survey import MUST, SHOULD
 from mutualformer.runtime.progress import progress
-from mutualformer.train.data.check.findings import MUST, SHOULD, Finding, Fingerprint, fingerprint, grouped
+from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 Entry = tuple[Path, int, int]  # file, identity, camera
 
 
 def _entries(folder: Path, findings: list[Finding]) -> list[Entry]:
-    listed: list[Entry] = []
-    odd = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        match = FILE_NAME.match(path.name)
-        if match is None:
-            odd.append(str(path))
-        elif int(match["identity"]) >= 0:  # -1 is junk by convention
-            listed.append((path, int(match["identity"]), int(match["camera"])))
-    findings += grouped(MUST, "names", odd, "the name does not tell identity and camera", "rename it 0001_c2_….jpg")
-    if not listed:
+    try:
+        named, odd, listing = list_part(folder)
+    except DataError as error:
+        findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
+        return []
+    names = [str(path) for path in odd]
+    findings += grouped(MUST, "names", names, "the name does not tell identity and camera", "rename it 0001_c2_….jpg")
+    if not listing.files:
         findings.append(Finding(MUST, "folder", f"{folder}: holds no picture", "expected files like 0001_c2_….jpg"))
-    return listed
+    return named
+
+
+def query_in_gallery(here: str, there: str) -> bool:
+    """Whether two places are query and gallery of one set: protocols such as RGBNT201's ask with pictures of the
+    gallery; answers by their own camera do not count."""
+    (one, part), (other, other_part) = here.rsplit("/", 1), there.rsplit("/", 1)
+    return one == other and {part, other_part} == {"query", "gallery"}
 
 
 def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
@@ -44,9 +47,10 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
             findings.append(Finding(SHOULD, "folder", f"{root / name}: no such folder", remedy))
     everything = [(part, entry) for part, entries in parts.items() for entry in entries]
     prints, unreadable = [], []
+    count = _spectra(root, everything, findings)
     for part, (path, *_) in progress(everything, f"checking {label}"):
         try:
-            rgb, _ = read_spectra(path)
+            rgb = read_spectra(path, count)[0]
             prints.append(fingerprint(path, f"{label}/{part}", rgb))
         except (DataError, OSError, ValueError) as error:
             unreadable.append(str(error))
@@ -64,6 +68,15 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
             "identities_by_number_of_cameras": dict(sorted(Counter(map(len, cameras.values())).items())),
         }
     return facts, findings, prints
+
+
+def _spectra(root: Path, everything: list[tuple[str, Entry]], findings: list[Finding]) -> int:
+    """Pictures side by side in a file; a finding where that cannot be told."""
+    try:
+        return count_spectra([path for _, (path, *_) in everything])
+    except DataError as error:
+        findings.append(Finding(MUST, "spectra", f"{root}: {error}", "DATA needs ?spectra=2 or ?spectra=3"))
+        return 1  # then a whole file is one picture: enough to find damage and duplicates
 
 
 def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:

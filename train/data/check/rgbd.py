@@ -6,36 +6,29 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.folder import (
-    DEPTH_NAMES,
-    MASK_NAMES,
-    RGB_NAMES,
-    SUFFIXES,
-    find_folder,
-    read_image,
-    read_mask,
-    read_raw_depth,
-    read_rgb,
-    stem_of,
-)
+from mutualformer.runtime.data.folder import TEXT_SUFFIXES
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.polarity import Evidence
+from mutualformer.runtime.data.masks import GREY_SHARE, Mask, read_mask
+from mutualformer.runtime.data.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
+from mutualformer.runtime.data.survey import MUST, SHOULD, Survey
+from mutualformer.runtime.depth_files import read_stored_depth
+from mutualformer.runtime.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
 from mutualformer.runtime.progress import progress
-from mutualformer.train.data.check.findings import MUST, SHOULD, Finding, Fingerprint, fingerprint, grouped
-
-GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
+from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 
-def _listed(folder: Path, findings: list[Finding]) -> dict[str, Path]:
-    """Stem → file; files that share a stem become a finding."""
-    files: dict[str, Path] = {}
-    twice = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            if files.setdefault(stem_of(path), path) is not path:
-                twice.append(f"{path.name} beside {files[stem_of(path)].name}")
+def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) -> dict[str, Path]:
+    """Frame → file; files that share a frame, or that nobody reads, become findings."""
+    try:
+        listing = frames_in(folder, suffixes)
+    except DataError as error:
+        findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
+        return {}
+    twice = [f"{out.name} beside {kept.name}" for out, kept in listing.twice]
     findings += grouped(MUST, "names", twice, f"two files for one frame in {folder}", "keep one of them")
-    return files
+    odd = [str(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES]
+    findings += grouped(SHOULD, "kind", odd, "files of a kind that is not read", f"make them {', '.join(suffixes[:3])}")
+    return listing.files
 
 
 class _Frames:
@@ -44,17 +37,19 @@ class _Frames:
     def __init__(self) -> None:
         self.wrong: dict[str, list[str]] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
-        self.bits: Counter[int] = Counter()
-        self.evidence = Evidence()
+        self.survey = Survey()
         self.prints: list[Fingerprint] = []
+        self.turned: Counter[str] = Counter()
 
     def note(self, kind: str, name: str) -> None:
         self.wrong.setdefault(kind, []).append(name)
 
-    def _read(self, reader: Any, path: Path) -> Any:
+    def _read(self, reader: Any, path: Path | None) -> Any:
+        if path is None:
+            return None
         try:
             return reader(path)
-        except (DataError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             self.note("unreadable", str(error))
         except Exception as error:  # a decoder may raise whatever it likes on garbage: still a finding
             self.note("unreadable", f"{path}: {type(error).__name__}: {error}")
@@ -62,28 +57,28 @@ class _Frames:
 
     def add(self, place: str, rgb_path: Path, depth_path: Path | None, mask_path: Path | None) -> None:
         """Open the files of one frame."""
-        rgb = self._read(read_rgb, rgb_path)
-        depth = self._read(read_raw_depth, depth_path) if depth_path else None
-        mask = self._read(read_mask, mask_path) if mask_path else None
+        rgb = self._read(read_colour, rgb_path)
+        depth = self._read(read_stored_depth, depth_path)
+        mask: Mask | None = self._read(read_mask, mask_path)
         if rgb is None:
             return
         self.sizes[rgb.shape[:2]] += 1
         self.prints.append(fingerprint(rgb_path, place, rgb))
-        for path, image in ((depth_path, depth), (mask_path, mask)):
-            if path is not None and image is not None and image.shape != rgb.shape[:2]:
-                self.note("size", f"{path} is {image.shape[1]}×{image.shape[0]}, {rgb.shape[1]}×{rgb.shape[0]} wanted")
-        if depth is not None:
-            self.bits[8 * depth.dtype.itemsize] += 1
-            if depth.min() == depth.max():
-                self.note("flat", str(depth_path))
-            fits = mask is not None and mask.shape == depth.shape
-            self.evidence.add(depth, mask if fits else None)
-        if mask is not None and mask_path is not None:
-            share = float((mask > 0).mean())
-            if share in (0.0, 1.0):
-                self.note("empty" if share == 0 else "full", str(mask_path))
-            grey = self._read(lambda path: read_image(path, 0), mask_path)
-            if grey is not None and float(((grey > 16) & (grey < 239)).mean()) > GREY_SHARE:
+        if (turn := orientation(rgb_path)) > 1:
+            self.note("exif", str(rgb_path))
+            self.turned[str(turn)] += 1
+        sizes = [(depth_path, depth.shape if depth is not None else None)]
+        sizes.append((mask_path, mask.pixels.shape if mask is not None else None))
+        for path, size in sizes:
+            if size is not None and size != rgb.shape[:2]:
+                self.note("size", f"{path} is {size[1]}×{size[0]}, {rgb.shape[1]}×{rgb.shape[0]} wanted")
+        self.survey.add(depth, mask)
+        if depth is not None and depth.min() == depth.max():
+            self.note("flat", str(depth_path))
+        if mask is not None:
+            if mask.covered in (0.0, 1.0):
+                self.note("empty" if mask.covered == 0 else "full", str(mask_path))
+            if mask.grey > GREY_SHARE:
                 self.note("grey", str(mask_path))
 
 
@@ -94,6 +89,11 @@ PROBLEMS = {
     "empty": (SHOULD, "the mask is empty", "remove the frame: metrics are not defined without an object"),
     "full": (SHOULD, "the mask is full", "remove the frame if it is not what is meant"),
     "grey": (SHOULD, "the mask is not black and white", "binarise it; the loader cuts at half"),
+    "exif": (
+        SHOULD,
+        "the colour picture carries an EXIF turn, which is not applied: all files are read as stored",
+        "see that depth and mask fit the pixels as stored, then drop the tag",
+    ),
 }
 
 
@@ -101,52 +101,59 @@ def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     """Facts, findings and fingerprints of one folder; ``label`` names it in what is said."""
     findings: list[Finding] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
-    rgb, depth, mask = (_listed(place, findings) if place is not None else {} for place in places)
+    rgb, depth, mask = (
+        _listed(place, suffixes, findings) if place is not None else {}
+        for place, suffixes in zip(places, (COLOUR_SUFFIXES, DEPTH_SUFFIXES, COLOUR_SUFFIXES), strict=True)
+    )
     for place, files, what in zip(places[1:], (depth, mask), ("depth", "mask"), strict=True):
         if place is None:
-            level = MUST if what == "depth" else SHOULD
-            findings.append(Finding(level, "folder", f"{folder}: no {what} folder", f"name it {what}/"))
+            findings.append(_without(folder, what))
             continue
         lacking = [str(path) for name, path in rgb.items() if name not in files]
         findings += grouped(MUST, "partner", lacking, f"no {what} of the same name", "add it or remove the picture")
         alone = [str(path) for name, path in files.items() if name not in rgb]
         findings += grouped(SHOULD, "partner", alone, "no colour picture of the same name", "add it or remove the file")
     if not rgb:
-        findings.append(Finding(MUST, "folder", f"{folder}: no colour picture", "expected .jpg, .png, .bmp or .tif"))
+        findings.append(
+            Finding(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
+        )
     frames = _Frames()
-    for name in progress(sorted(rgb), f"checking {label}"):
+    for name in progress(list(rgb), f"checking {label}"):
         frames.add(label, rgb[name], depth.get(name), mask.get(name))
     for kind, names in frames.wrong.items():
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
-    findings += _depth_findings(folder, frames)
-    sizes = [f"{w}×{h}" for (h, w), _ in frames.sizes.most_common(3)]
-    facts = {
+    survey = frames.survey
+    findings += [Finding(r.level, r.kind, f"{folder}: {r.what}", r.remedy) for r in survey.remarks()]
+    return _facts(rgb, depth, mask, frames), findings, frames.prints
+
+
+def _without(folder: Path, what: str) -> Finding:
+    if what == "depth":
+        return Finding(
+            SHOULD, "folder", f"{folder}: no depth folder", "name it depth/ if there is one; RGB sets have none"
+        )
+    return Finding(SHOULD, "folder", f"{folder}: no mask folder", "name it GT/; without it nothing trains or is scored")
+
+
+def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], frames: _Frames) -> dict[str, Any]:
+    survey = frames.survey
+    facts: dict[str, Any] = {
         "kind": "rgbd",
+        "pictures": len(rgb),
         "pairs": len(rgb.keys() & depth.keys()),
         "masks": len(rgb.keys() & mask.keys()),
-        "sizes": {"different": len(frames.sizes), "most": sizes},
-        "depth_bits": dict(sorted((str(bits), count) for bits, count in frames.bits.items())),
-        "polarity": frames.evidence.polarity or "unsure",
-        "polarity_evidence": str(frames.evidence),
+        "sizes": {"different": len(frames.sizes), "most": [f"{w}×{h}" for (h, w), _ in frames.sizes.most_common(3)]},
+        "depth_bits": dict(sorted((kind.removesuffix(" bit"), count) for kind, count in survey.kinds.items())),
+        "mask_values": dict(survey.mask_values.most_common(4)),
+        "exif_turns": dict(sorted(frames.turned.items())),
+        "polarity": survey.polarity or "unsure",
+        "polarity_evidence": str(survey.evidence),
     }
-    return facts, findings, frames.prints
-
-
-def _depth_findings(folder: Path, frames: _Frames) -> list[Finding]:
-    """Bit depth and polarity, as the loader would take them."""
-    found: list[Finding] = []
-    polarity, told = frames.evidence.polarity, str(frames.evidence)
-    if len(frames.bits) > 1:
-        kinds = ", ".join(f"{count} of {bits} bit" for bits, count in sorted(frames.bits.items()))
-        found.append(Finding(MUST, "bits", f"{folder}: depth is {kinds}", "convert all to one kind", len(frames.bits)))
-    elif frames.bits and 16 in frames.bits:
-        if polarity == "near_bright":
-            remedy = "16-bit depth is read as millimetres from the camera; store it so"
-            found.append(Finding(MUST, "polarity", f"{folder}: 16-bit depth grows towards the camera ({told})", remedy))
-    elif frames.bits and not polarity:
-        remedy = "look at some and append ?polarity=near_bright or near_dark to DATA"
-        found.append(Finding(SHOULD, "polarity", f"{folder}: near bright or dark is unsure ({told})", remedy))
-    elif polarity == "near_dark":
-        remedy = "append ?polarity=near_dark to DATA"
-        found.append(Finding(SHOULD, "polarity", f"{folder}: near is dark ({told})", remedy))
-    return found
+    if survey.range_m is not None:
+        near, median, far = survey.range_m
+        facts["depth_m"] = {
+            "nearest_2_percent": round(near, 3),
+            "median": round(median, 3),
+            "98_percent": round(far, 3),
+        }
+    return facts

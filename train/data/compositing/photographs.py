@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.folder import MASK_NAMES, RGB_NAMES, find_folder, list_images, read_mask, read_rgb
-from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.item import DataError, Item, reading
+from mutualformer.runtime.data.masks import read_mask
+from mutualformer.runtime.data.names import MASK_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.images import read_colour
 
 Rng = np.random.Generator
 
@@ -35,17 +37,19 @@ class Photographs:
         rgb, mask = find_folder(self.root, RGB_NAMES), find_folder(self.root, MASK_NAMES)
         if rgb is None or mask is None:
             raise DataError(f"{self.root}: expected the folders RGB/ and GT/ in it")
-        self.rgb, self.masks = list_images(rgb), list_images(mask)
+        self.rgb, self.masks = (one_file_a_frame(frames_in(folder)) for folder in (rgb, mask))
         self.names = sorted(set(self.rgb) & set(self.masks))
         if not self.names:
             raise DataError(f"{self.root}: no picture of RGB/ has a mask of its name in GT/")
+
+    has_depth = False
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Item:
         name = self.names[index]
-        rgb, mask = read_rgb(self.rgb[name]), read_mask(self.masks[name])
+        rgb, mask = reading(read_colour, self.rgb[name]), read_mask(self.masks[name]).pixels
         if mask.shape != rgb.shape[:2]:
             raise DataError(f"{self.masks[name]}: is {mask.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         return Item(rgb, np.zeros(mask.shape, np.float32), mask, name)

@@ -9,16 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.folder import (
-    DEPTH_NAMES,
-    RGB_NAMES,
-    find_folder,
-    list_images,
-    read_depth,
-    read_image,
-    read_rgb,
-)
-from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.item import DataError, reading
+from mutualformer.runtime.data.names import DEPTH_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.depth_files import read_depth
+from mutualformer.runtime.images import DEPTH_SUFFIXES, decode, read_bytes, read_colour
 
 Rng = np.random.Generator
 
@@ -41,8 +35,9 @@ class SensorFrames:
         rgb, depth = find_folder(self.root, RGB_NAMES), find_folder(self.root, DEPTH_NAMES)
         if rgb is None or depth is None:
             raise DataError(f"{self.root}: expected the folders RGB/ and depth/ in it")
-        self.rgb, self.depth = list_images(rgb), list_images(depth)
-        self.maps = list_images(Path(teacher)) if teacher is not None else {}
+        self.rgb = one_file_a_frame(frames_in(rgb))
+        self.depth = one_file_a_frame(frames_in(depth, DEPTH_SUFFIXES))
+        self.maps = one_file_a_frame(frames_in(Path(teacher))) if teacher is not None else {}
         self.names = sorted(set(self.rgb) & set(self.depth))
         if not self.names:
             raise DataError(f"{self.root}: no picture of RGB/ has a depth map of its name in depth/")
@@ -52,11 +47,12 @@ class SensorFrames:
 
     def __getitem__(self, index: int) -> SensorFrame:
         name = self.names[index]
-        rgb, depth = read_rgb(self.rgb[name]), read_depth(self.depth[name])
+        rgb, depth = reading(read_colour, self.rgb[name]), reading(read_depth, self.depth[name])
         if depth.shape != rgb.shape[:2]:
             raise DataError(f"{self.depth[name]}: is {depth.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         if name in self.maps:
-            salient = np.asarray(read_image(self.maps[name], cv2.IMREAD_GRAYSCALE), np.uint8)
+            path = self.maps[name]
+            salient = np.asarray(reading(decode, reading(read_bytes, path), str(path), "grey"), np.uint8)
         else:
             salient = np.zeros(depth.shape, np.uint8)
         return SensorFrame(rgb, depth, salient)

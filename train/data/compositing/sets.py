@@ -59,6 +59,8 @@ class PhotoRoot:
 class FixedFrames:
     """Frames held in memory."""
 
+    has_depth = True
+
     def __init__(self, items: list[Item]) -> None:
         self.items = items
 

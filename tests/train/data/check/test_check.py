@@ -48,12 +48,12 @@ FAULTS = {
     "size": lambda root: rewrite(root / "GT" / "0001.png", lambda image: image[:-4]),
     "names": lambda root: shutil.copy(root / "RGB" / "0000.jpg", root / "RGB" / "0000.png"),
     "bits": lambda root: rewrite(root / "depth" / "0001.png", lambda image: image.astype(np.uint16) * 20),
-    "folder": lambda root: shutil.rmtree(root / "depth"),
+    "folder": lambda root: [shutil.rmtree(root / name) for name in ("depth", "GT")],
 }
 DOUBTS = {
     "empty": lambda root: rewrite(root / "GT" / "0004.png", np.zeros_like),
     "full": lambda root: rewrite(root / "GT" / "0004.png", lambda image: np.full_like(image, 255)),
-    "grey": lambda root: rewrite(root / "GT" / "0004.png", lambda image: image // 2 + 40),
+    "grey": lambda root: rewrite(root / "GT" / "0004.png", lambda image: cv2.GaussianBlur(image, (0, 0), 3)),
     "flat": lambda root: rewrite(root / "depth" / "0004.png", lambda image: np.full_like(image, 7)),
     "duplicate": lambda root: [shutil.copy(root / d / f"0000.{s}", root / d / f"0099.{s}") for d, s in PARTS],
     "polarity": lambda root: [rewrite(path, lambda image: 255 - image) for path in (root / "depth").iterdir()],

@@ -1,0 +1,60 @@
+"""Verb ``acceptance``: does the plugin work on this GPU? What its first owner runs, and CI without one.
+
+    mutualformer acceptance --out DIR                  every check: one line each, DIR/acceptance.json; exit 1 on a FAIL
+    mutualformer acceptance --pack acceptance.tar.gz   all of it in one archive for a machine without network
+
+PyTorch and Triton are enough; with TensorRT engines are built, proven, compared, timed and streamed as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from mutualformer.runtime.cli import run_verb
+
+
+def parser() -> argparse.ArgumentParser:
+    from mutualformer.export.checks.names import CHECKS, FAULTS
+
+    table = "\n".join(f"  {name:<12}  {what}" for name, what in CHECKS.items())
+    arguments = argparse.ArgumentParser(
+        prog="mutualformer acceptance",
+        description=__doc__.splitlines()[0],
+        epilog=f"checks:\n{table}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = arguments.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="DIR", help="where acceptance.json and what the checks save go")
+    what.add_argument(
+        "--pack", type=Path, metavar="FILE", help="write a .tar.gz of at most 40 MB that carries the checks"
+    )
+    arguments.add_argument("--only", nargs="+", choices=tuple(CHECKS), default=[], metavar="CHECK", help="some checks")
+    arguments.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file of ours, for the TensorRT checks")
+    arguments.add_argument("--emulate", action="store_true", help="Triton's interpreter, also where there is a GPU")
+    arguments.add_argument("--plant", choices=FAULTS, metavar="FAULT", help=f"see a check fail: {', '.join(FAULTS)}")
+    return arguments
+
+
+def command(args: argparse.Namespace) -> int:
+    from mutualformer.export.checks import pack, report
+
+    if args.pack is not None:
+        size = pack.pack(args.pack, args.model)
+        print(f"{args.pack}: {size / 1e6:.1f} MB; on the machine with the GPU: tar xf, ./run.sh OUT")
+        return 0
+    return report.run(args.out, args.only, args.model, args.emulate, args.plant or "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

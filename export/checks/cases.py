@@ -1,0 +1,86 @@
+"""Which CDA nodes are run: points of a grid, and small sets in which every pair of values still occurs."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+from mutualformer.plugins.attributes import CdaAttributes
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+ALPHA = 0.6
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point of the grid. ``dtype``: a key of :data:`DTYPES`."""
+
+    tokens: int
+    head_dim: int
+    heads: int
+    batch: int = 1
+    iterations: int = 1
+    init: str = "identity"
+    value_pairing: str = "released"
+    dtype: str = "fp16"
+
+    @property
+    def attributes(self) -> CdaAttributes:
+        return CdaAttributes(self.heads, ALPHA, self.iterations, self.init, self.value_pairing)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(B, N, 3C) of qkv_r and qkv_d."""
+        return self.batch, self.tokens, 3 * self.heads * self.head_dim
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    def inputs(self, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Seeded qkv_r and qkv_d on the CPU."""
+        generator = torch.Generator().manual_seed(seed)
+        pair = [torch.randn(self.shape, generator=generator, dtype=torch.float64) for _ in range(2)]
+        return pair[0].to(self.torch_dtype), pair[1].to(self.torch_dtype)
+
+    def work(self) -> int:
+        """What a run costs in Triton's interpreter, in tiles of 32 × 32 scores; starting a program counts as four."""
+        blocks = -(-self.tokens // 32)
+        launches = 2 * self.iterations + (self.init == "cross")
+        return 2 * launches * blocks * (4 + blocks) * self.batch * self.heads
+
+    def __str__(self) -> str:
+        return (
+            f"B{self.batch}-N{self.tokens}-H{self.heads}-D{self.head_dim}-T{self.iterations}-{self.init}-"
+            f"{self.value_pairing}-{self.dtype}"
+        )
+
+
+def grid(axes: Mapping[str, Sequence[object]]) -> list[Case]:
+    """Every combination of the values of ``axes``, whose keys are fields of :class:`Case`."""
+    return [Case(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]  # type: ignore[arg-type]
+
+
+def _pairs(case: Case) -> set[tuple[str, object, str, object]]:
+    values = [(field.name, getattr(case, field.name)) for field in fields(case)]
+    return {(*a, *b) for a, b in itertools.combinations(values, 2)}
+
+
+def covering(cases: list[Case], cost: Callable[[Case], float] = Case.work) -> list[Case]:
+    """A cheap subset in which every pair of values that occurs together in ``cases`` still does (greedy, seeded)."""
+    generator = random.Random(0)
+    missing = set().union(*map(_pairs, cases))
+    chosen: list[Case] = []
+    while missing:
+        sample = generator.sample(cases, min(200, len(cases)))
+        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + cost(c)))
+        if not _pairs(best) & missing:
+            wanted = min(missing, key=repr)
+            best = next(c for c in cases if wanted in _pairs(c))
+        chosen.append(best)
+        missing -= _pairs(best)
+    return chosen

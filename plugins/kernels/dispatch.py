@@ -1,0 +1,87 @@
+"""When PyTorch runs CDA through our kernels: inference on a GPU whose tensors they serve; otherwise one line says why.
+
+Training differentiates ``train.cda`` and is no fallback, so it is silent, as are export and compilation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import logging
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mutualformer.plugins.attributes import MAX_HEAD_DIM, MIN_HEAD_DIM, CdaAttributes
+
+log = logging.getLogger("mutualformer")
+
+MIN_CAPABILITY = (7, 5)  # Turing: older GPUs have no kernels of ours, and no Triton
+_interpret_on_cpu = False
+_said: set[str] = set()
+
+
+@contextlib.contextmanager
+def interpreted() -> Iterator[None]:
+    """Inside, CPU tensors take the path of a GPU's, in Triton's interpreter: how the path is checked without one."""
+    global _interpret_on_cpu
+    before, _interpret_on_cpu = _interpret_on_cpu, True
+    try:
+        yield
+    finally:
+        _interpret_on_cpu = before
+
+
+def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
+    """Whether the kernels are asked for at all: a GPU, no gradient, neither traced nor compiled."""
+    if not (qkv_r.is_cuda or _interpret_on_cpu):
+        return False
+    if torch.is_grad_enabled() and (qkv_r.requires_grad or qkv_d.requires_grad):
+        return False
+    return not (torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling())
+
+
+@functools.cache
+def refusal(device: torch.device, dtype: torch.dtype, packed_width: int, attributes: CdaAttributes) -> str:
+    """Why the kernels do not serve qkv (B, N, ``packed_width``) there, "" if they do. Asked once for each kind."""
+    if importlib.util.find_spec("triton") is None:
+        return "Python package triton is not installed; pip install 'mutualformer[plugin]'"
+    from mutualformer.plugins.kernels.pytorch import SUPPORTED
+
+    if dtype not in SUPPORTED:
+        return f"qkv is {dtype}, the kernels serve {', '.join(map(str, SUPPORTED))}"
+    head_dim = attributes.head_dim(packed_width)
+    if not MIN_HEAD_DIM <= head_dim <= MAX_HEAD_DIM:
+        return f"head_dim is {head_dim}, the kernels serve {MIN_HEAD_DIM} to {MAX_HEAD_DIM}"
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < MIN_CAPABILITY:
+            return f"the GPU is sm_{capability[0]}{capability[1]}, the kernels serve sm_75 and later"
+    return _trial(device, dtype)
+
+
+def _trial(device: torch.device, dtype: torch.dtype) -> str:
+    """Run the kernels once on a few tokens: Triton may lack what it needs, a C compiler for instance."""
+    from mutualformer.plugins.kernels.pytorch import cross_diffusion_attention
+
+    tokens = torch.zeros(1, 4, 3 * 16, device=device, dtype=dtype)
+    try:
+        cross_diffusion_attention(tokens, tokens, CdaAttributes(num_heads=1))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except Exception as error:  # whatever Triton, its compiler or the driver raise
+        return f"Triton cannot run them here: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""
+
+
+def serves(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> bool:
+    """Whether this call goes to the kernels. Where they were wanted and cannot, says why, each reason once."""
+    if not wanted(qkv_r, qkv_d):
+        return False
+    reason = refusal(qkv_r.device, qkv_r.dtype, qkv_r.shape[-1], attributes)
+    if reason and reason not in _said:
+        _said.add(reason)
+        log.warning("CDA runs in PyTorch's own operations instead of our kernels: %s", reason)
+    return not reason

@@ -1,0 +1,107 @@
+"""What every backend shares: the Session interface, its errors, and how a model file is read."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.preprocess import InputError, check
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ModelFileError(RuntimeError):
+    """A model file cannot be used: names the file, what was found, what was expected and what to do."""
+
+
+class ModelOutputError(RuntimeError):
+    """A model answered with NaN or infinity: names the model, the tensor and how much of it."""
+
+
+class Session(abc.ABC):
+    """A loaded model.
+
+    ``contract``: what the file promises. ``device``: where it runs. ``in_flight``: how many calls the backend
+    overlaps; above 1 it has ``submit`` and ``collect`` as well. ``concurrent``: whether several threads may call
+    ``run`` at once. ``describe()``: backend, versions, precision and artifact hash, for reports and benchmarks.
+    """
+
+    contract: Contract
+    device: str
+    in_flight: int = 1
+    concurrent: bool = False
+
+    def run(self, **inputs: NDArray[Any]) -> Arrays:
+        """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.
+
+        Raises InputError naming the tensor that does not fit, ModelOutputError for an answer that is not finite.
+        """
+        return self._finite(self.run_unchecked(**inputs))
+
+    def run_unchecked(self, **inputs: NDArray[Any]) -> Arrays:
+        """As :meth:`run`, for who counts NaN and infinity instead of stopping at them (parity)."""
+        return self._run(self._checked(inputs))
+
+    def _checked(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        specs = self.contract.inputs
+        names = [spec.name for spec in specs]
+        if set(inputs) != set(names):
+            raise InputError(f"inputs are {', '.join(sorted(inputs)) or 'none'}, expected {', '.join(names)}")
+        for spec in specs:
+            check(spec, np.asarray(inputs[spec.name]))
+        batches = {int(inputs[name].shape[0]) for name in names}
+        if len(batches) != 1:
+            raise InputError(f"inputs have batches {sorted(batches)}, expected one batch for all")
+        return {name: np.ascontiguousarray(inputs[name]) for name in names}
+
+    def _finite(self, outputs: Arrays) -> Arrays:
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                wrong = int(value.size - np.isfinite(value).sum())
+                what = "NaN" if np.isnan(value).any() else "infinity"
+                raise ModelOutputError(
+                    f"{self.contract.model} ({self.contract.precision}) answered with {what}: {wrong} of {value.size} "
+                    f"values of output {name!r}; its weights are damaged or its precision overflows. Use the fp32 "
+                    "file, and find the cause with `mutualformer parity`"
+                )
+        return outputs
+
+    @abc.abstractmethod
+    def _run(self, inputs: Arrays) -> Arrays: ...
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]: ...
+
+    def close(self) -> None:  # noqa: B027 - most backends hold nothing
+        """Give back what the session holds; calling it twice is harmless."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def existing_file(path: str | Path, what: str = "model file") -> Path:
+    """The path, or ModelFileError when it is missing or empty."""
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"{file}: no such {what}")
+    if file.stat().st_size == 0:
+        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
+    return file
+
+
+def read_file(path: str | Path, what: str = "model file") -> bytes:
+    """All bytes, read once: what is hashed and checked is what is then used. Raises ModelFileError."""
+    file = existing_file(path, what)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{file}: the {what} cannot be read ({error.strerror})") from error
