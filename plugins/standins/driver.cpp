@@ -48,9 +48,6 @@ T read(unsigned char const* bytes) {
 
 constexpr char kTarget[] = "\n.target sm_";
 
-// PTX is text that begins with a comment or its version.
-bool is_ptx(unsigned char const* bytes) { return bytes[0] == '/' || bytes[0] == '.' || bytes[0] == '\n'; }
-
 }  // namespace
 
 int enter(char const* name) {
@@ -228,6 +225,7 @@ DRIVER_CALL cuGetErrorName(int result, char const** name) {
                                                    {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
                                                    {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
                                                    {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                   {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
                                                    {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"},
                                                    {kIllegalState, "CUDA_ERROR_ILLEGAL_STATE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
