@@ -49,7 +49,13 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
     kernel = getattr(cda, variant.kernel)
     if not isinstance(kernel, triton.JITFunction):
         raise RuntimeError("mutualformer.plugins.kernels.cda was imported with TRITON_INTERPRET=1; unset it to compile")
-    constants = {"UNIT": variant.unit, "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_D": variant.block_d}
+    constants = {
+        "UNIT": variant.unit,
+        "BLOCK_M": tile.block_m,
+        "BLOCK_N": tile.block_n,
+        "BLOCK_D": variant.block_d,
+        "PEELED": tile.peeled,
+    }
     signature = {}
     aligned: dict[tuple[int], list[list[object]]] = {}
     for i, name in enumerate(kernel.arg_names):

@@ -19,7 +19,8 @@ rounding would otherwise cost pass 2 a relative error of log2(N) · 2^-24, and s
 No tensor is transposed and no N × N matrix leaves the registers. Packed qkv (B, N, 3 · heads · head_dim) is read
 in place. head_dim = head_units · UNIT: with UNIT = 8 the compiler knows that every row starts on a 16-byte
 boundary and loads vectors; UNIT = 1 serves the other head dims. Tiles are padded to BLOCK_D columns with zeros.
-Tokens are walked in whole tiles, and only what remains of them (at most one tile) is masked.
+Tokens are walked in whole tiles, and only what remains of them (at most one tile) is masked; without PEELED every
+tile is, which takes half the code where registers are short.
 """
 
 # mypy: disable-error-code="untyped-decorator, no-untyped-def"
@@ -106,6 +107,7 @@ def cda_rows(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PEELED: tl.constexpr = True,
 ):
     """Pass 1: the softmax rows of modality m times both values. Grid (⌈N / BLOCK_M⌉, B · heads, 2).
 
@@ -143,17 +145,20 @@ def cda_rows(
     row_sum = tl.zeros([BLOCK_M], tl.float32)
     acc_m = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     acc_o = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    whole = tokens // BLOCK_N * BLOCK_N
+    whole = tokens
+    if PEELED:
+        whole = tokens // BLOCK_N * BLOCK_N
     for start in range(0, whole, BLOCK_N):
         row_max, row_sum, acc_m, acc_o = _rows_tile(
             q, k_ptr, x_m_ptr, x_o_ptr, start, tokens, qk_stride, x_stride, head_dim, scale,
-            row_max, row_sum, acc_m, acc_o, False, BLOCK_N, BLOCK_D,
+            row_max, row_sum, acc_m, acc_o, not PEELED, BLOCK_N, BLOCK_D,
         )  # fmt: skip
-    if whole < tokens:
-        row_max, row_sum, acc_m, acc_o = _rows_tile(
-            q, k_ptr, x_m_ptr, x_o_ptr, whole, tokens, qk_stride, x_stride, head_dim, scale,
-            row_max, row_sum, acc_m, acc_o, True, BLOCK_N, BLOCK_D,
-        )  # fmt: skip
+    if PEELED:
+        if whole < tokens:
+            row_max, row_sum, acc_m, acc_o = _rows_tile(
+                q, k_ptr, x_m_ptr, x_o_ptr, whole, tokens, qk_stride, x_stride, head_dim, scale,
+                row_max, row_sum, acc_m, acc_o, True, BLOCK_N, BLOCK_D,
+            )  # fmt: skip
 
     lse_row = lse_ptr + (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * tokens + rows
     tl.store(lse_row, row_max + tl.log2(row_sum * lse_weight), mask=row_ok & ((writes & WRITE_LSE) != 0))
@@ -247,6 +252,7 @@ def cda_columns(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PEELED: tl.constexpr = True,
 ):
     """Pass 2: y_m = α · P_mᵀ g_m + (1 − α)(self_m + next_m), P recomputed from the row log-sum-exp of pass 1.
 
@@ -278,17 +284,20 @@ def cda_columns(
     else:
         k = tl.load(k_ptr + columns[:, None] * qk_stride + dims[None, :], mask=mask, other=0.0)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    whole = tokens // BLOCK_N * BLOCK_N
+    whole = tokens
+    if PEELED:
+        whole = tokens // BLOCK_N * BLOCK_N
     for start in range(0, whole, BLOCK_N):
         acc = _columns_tile(
             k, q_ptr, g_ptr, lse_ptr, start, tokens, qk_stride, g_stride, head_dim, scale_log2,
-            acc, False, BLOCK_N, BLOCK_D,
+            acc, not PEELED, BLOCK_N, BLOCK_D,
         )  # fmt: skip
-    if whole < tokens:
-        acc = _columns_tile(
-            k, q_ptr, g_ptr, lse_ptr, whole, tokens, qk_stride, g_stride, head_dim, scale_log2,
-            acc, True, BLOCK_N, BLOCK_D,
-        )  # fmt: skip
+    if PEELED:
+        if whole < tokens:
+            acc = _columns_tile(
+                k, q_ptr, g_ptr, lse_ptr, whole, tokens, qk_stride, g_stride, head_dim, scale_log2,
+                acc, True, BLOCK_N, BLOCK_D,
+            )  # fmt: skip
 
     here = batch * tokens + columns[:, None]
     offset = head + dims[None, :]

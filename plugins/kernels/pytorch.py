@@ -111,6 +111,7 @@ class _Call:
             sizes.append(launch.writes)
             numbers = [scale_log2, weight]
         options = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_D": variant.block_d, "UNIT": variant.unit}
+        options |= {"PEELED": tile.peeled}
         if self.compiled:
             options |= {"num_warps": tile.warps, "num_stages": tile.stages}
             if tile.registers is not None:

@@ -8,6 +8,7 @@ programs that share what they load. Tactic 1 is what runs where nobody chooses. 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from mutualformer.plugins.compile.architectures import ARCHITECTURES, TABLE
@@ -20,13 +21,18 @@ UNITS = (8, 1)  # head_dim is a multiple of one of these; 8 keeps rows on 16-byt
 
 @dataclass(frozen=True)
 class Tile:
-    """One launch configuration. ``registers``: a limit for the compiler, None for its own choice."""
+    """One launch configuration. ``registers``: a limit for the compiler, None for its own choice. ``peeled``: whether
+    only the last tile is masked, in code of its own."""
 
     block_m: int
     block_n: int
     warps: int
     stages: int
     registers: int | None = None
+    peeled: bool = True
+
+
+_plain = functools.partial(Tile, peeled=False)
 
 
 # By kernel and BLOCK_D, fp16 and bf16, which run on tensor cores. A warp holds 16 rows throughout, so the tactics of
@@ -42,16 +48,17 @@ _TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
     ("cda_columns", 128): (Tile(64, 64, 8, 2),),
 }
 
-# fp32 is exact (no TF32), so it runs on the ordinary units and wants small tiles: its operands sit in registers.
+# fp32 is exact (no TF32), so it runs on the ordinary units and wants small tiles: its operands sit in registers. Its
+# tiles are not peeled: masks are 1 to 2 % of its instructions, a second tile's code costs 130 registers and spills.
 _FP32: dict[tuple[str, int], Tile] = {
-    ("cda_rows", 16): Tile(32, 32, 4, 2),
-    ("cda_rows", 32): Tile(32, 32, 4, 2),
-    ("cda_rows", 64): Tile(32, 32, 8, 2),
-    ("cda_rows", 128): Tile(16, 32, 8, 2),
-    ("cda_columns", 16): Tile(32, 32, 4, 2),
-    ("cda_columns", 32): Tile(32, 32, 4, 2),
-    ("cda_columns", 64): Tile(32, 32, 8, 2),
-    ("cda_columns", 128): Tile(16, 32, 8, 2),
+    ("cda_rows", 16): _plain(32, 32, 4, 2),
+    ("cda_rows", 32): _plain(32, 32, 4, 2),
+    ("cda_rows", 64): _plain(32, 32, 8, 2),
+    ("cda_rows", 128): _plain(16, 16, 8, 2),
+    ("cda_columns", 16): _plain(32, 32, 4, 2),
+    ("cda_columns", 32): _plain(32, 32, 4, 2),
+    ("cda_columns", 64): _plain(32, 32, 8, 2),
+    ("cda_columns", 128): _plain(16, 32, 8, 2),
 }
 
 # Where an architecture needs another tile than the tables above.
@@ -63,24 +70,24 @@ _BY_ARCHITECTURE: dict[tuple[int, str, str, int], tuple[Tile, ...]] = {
 
 # sm_75: this Triton has no tensor-core path for it, so fp16 is computed like fp32, in yet smaller tiles.
 _TURING: dict[tuple[str, int], Tile] = {
-    ("cda_rows", 16): Tile(32, 32, 4, 1),
-    ("cda_rows", 32): Tile(32, 32, 8, 1),
-    ("cda_rows", 64): Tile(16, 16, 4, 1),
-    ("cda_rows", 128): Tile(16, 16, 8, 1),
-    ("cda_columns", 16): Tile(32, 32, 4, 1),
-    ("cda_columns", 32): Tile(32, 32, 8, 1),
-    ("cda_columns", 64): Tile(16, 16, 4, 1),
-    ("cda_columns", 128): Tile(16, 16, 8, 1),
+    ("cda_rows", 16): _plain(32, 32, 4, 1),
+    ("cda_rows", 32): _plain(32, 32, 8, 1),
+    ("cda_rows", 64): _plain(16, 16, 4, 1),
+    ("cda_rows", 128): _plain(16, 16, 8, 1),
+    ("cda_columns", 16): _plain(32, 32, 4, 1),
+    ("cda_columns", 32): _plain(32, 32, 8, 1),
+    ("cda_columns", 64): _plain(16, 16, 4, 1),
+    ("cda_columns", 128): _plain(16, 16, 8, 1),
 }
 
 # UNIT = 1 (head_dim not a multiple of 8): every element has its own address, which takes registers.
 _SCALAR: dict[tuple[str, int], Tile] = {
-    ("tensor core", 16): Tile(32, 32, 4, 1),
-    ("tensor core", 64): Tile(32, 16, 4, 1),
-    ("tensor core", 128): Tile(32, 16, 8, 1),
-    ("fp32", 16): Tile(32, 16, 4, 1),
-    ("fp32", 64): Tile(16, 16, 8, 1),
-    ("fp32", 128): Tile(16, 16, 8, 1),
+    ("tensor core", 16): _plain(32, 32, 4, 1),
+    ("tensor core", 64): _plain(32, 16, 4, 1),
+    ("tensor core", 128): _plain(32, 16, 8, 1),
+    ("fp32", 16): _plain(32, 16, 4, 1),
+    ("fp32", 64): _plain(16, 16, 8, 1),
+    ("fp32", 128): _plain(16, 16, 8, 1),
 }
 
 # BF16 serves models of the ViT class, whose heads are 64 wide; its other forms do with one tile, to keep the build
