@@ -35,10 +35,11 @@ from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.runtime.data.spec import open_data
-from mutualformer.runtime.depth_colours import depth_colours
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.train import checkpoint
@@ -180,10 +181,7 @@ def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float,
             f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, TensorRT-RTX {card.builder_version}",
         ),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)) for row in rows
-    )
+    return aligned(rows)
 
 
 def run(out: Path) -> int:

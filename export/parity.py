@@ -33,7 +33,7 @@ from mutualformer.runtime import session as sessions
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 
 

@@ -25,7 +25,7 @@ from mutualformer.plugins.record import read as read_record
 
 LIBRARY = "libmutualformer_plugin.so"
 SHIM = "libtensorrt_rtx.so"
-FLAVORS = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+FLAVORS = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # TensorRT flavour → its Python module
 ENVIRONMENT = "MUTUALFORMER_PLUGIN"
 
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -50,11 +50,6 @@ _kept: list[ctypes.CDLL] = []  # other libraries that must stay mapped
 
 class PluginError(RuntimeError):
     """The plugin cannot be used; the message says what is wrong, with which file, and what to do."""
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def find() -> Path:

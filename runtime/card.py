@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mutualformer.runtime.reporting import tables
+
 TITLES = {
     "s_measure": "S-measure",
     "max_f": "maximum F",
@@ -28,8 +30,8 @@ def _cell(value: Any) -> str:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return [*lines, *("| " + " | ".join(_cell(cell).replace("|", "\\|") for cell in row) + " |" for row in rows), ""]
+    cells = [[_cell(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return [*tables.markdown(header, cells).splitlines(), ""]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[str]:

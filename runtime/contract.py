@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mutualformer.runtime.typed_json import parse_json
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."

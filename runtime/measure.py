@@ -33,17 +33,18 @@ def summary(times: list[float]) -> dict[str, float]:
     return {"p20_ms": low, "p50_ms": statistics.median(ordered), "p80_ms": high, "calls": float(len(ordered))}
 
 
+def processor_name() -> str:
+    """The processor as the system calls it, e.g. "AMD EPYC 7B13"; its architecture where it has no name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def conditions(**versions: str) -> dict[str, Any]:
     """Processor, threads, load and versions: what a number is worth nothing without."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
     return {
-        "processor": processor,
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": sys.version.split()[0],

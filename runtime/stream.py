@@ -24,9 +24,9 @@ import cv2
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.printable import printable
+from mutualformer.runtime.live.run import Outlets, StreamError, stream
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.live import Outlets, StreamError, stream
+from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
 
@@ -64,7 +64,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
     parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="known identities (rgb/ and nir/) for a reid model")
+    parser.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="DIR",
+        help="known identities for a reid model: "
+        "rgb/ and nir/ with equal file names, IDENTITY_NUMBER.png (car_red_0.png is car_red)",
+    )
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
     parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")
@@ -136,7 +142,7 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         )
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
-            print(f"recorded: {path}", file=sys.stderr)
+            print(f"recorded: {printable(path)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

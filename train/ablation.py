@@ -23,10 +23,11 @@ import torch
 
 from mutualformer.runtime.files import sha256, write_bytes, write_json
 from mutualformer.runtime.measure import conditions, interleaved_ms, summary
+from mutualformer.runtime.reporting import tables
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.evaluate import evaluate_model
 from mutualformer.train.evaluation.pictures import spread_chart
-from mutualformer.train.evaluation.tables import COLUMNS, number, table
+from mutualformer.train.evaluation.tables import COLUMNS, number
 from mutualformer.train.fit import FitConfig, FitError, fit
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fusion import FUSIONS
@@ -176,6 +177,7 @@ def markdown(result: Mapping[str, Any], task: str) -> str:
         rows.append([*row, *([f"{timed[fusion]['p50_ms']:.1f}"] if timed else [])])
         if f"minus_{first}" in arm:
             differences.append([fusion, *(_both(arm[f"minus_{first}"][name], signed=True) for name in columns)])
+    header = ["fusion", *columns.values(), "parameters", *(["ms (CPU, PyTorch)"] if timed else [])]
     recipe, seeds = result["plan"]["recipe"], ", ".join(map(str, result["seeds"]))
     lines = [
         f"# {result['plan']['model']}: {'fusion' if len(arms) > 1 else 'spread over seeds'}",
@@ -184,11 +186,11 @@ def markdown(result: Mapping[str, Any], task: str) -> str:
         f"{recipe['batch']}, no time budget; seeds {seeds}; evaluated on `{result['held_out']}`. "
         "Mean ± standard deviation over seeds.",
         "",
-        table(["fusion", *columns.values(), "parameters", *(["ms (CPU, PyTorch)"] if timed else [])], rows),
+        tables.markdown(header, rows, numbers=True),
     ]
     if differences:
         lines += ["", f"Difference from {first}, seed by seed (same first weights, same batches):", ""]
-        lines += [table(["fusion", *columns.values()], differences)]
+        lines += [tables.markdown(["fusion", *columns.values()], differences, numbers=True)]
         lines += ["", "A difference smaller than its own spread says nothing about which arm is better."]
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
@@ -27,6 +26,7 @@ from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import expand, open_data, short
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.sod import sod_metrics, to_grey
 from mutualformer.train.evaluation.tables import probe_table, results_table
@@ -70,7 +70,7 @@ def open_predictor(path: str | Path) -> tuple[Contract, Predict]:
 
 def predict_maps(contract: Contract, predict: Predict, frames: Frames) -> Iterator[tuple[Any, NDArray[np.float32]]]:
     """Every frame with its saliency map in [0, 1], at the frame's own size."""
-    for index in tqdm(range(len(frames)), desc="evaluating", unit="frame", delay=2):
+    for index in progress(range(len(frames)), "evaluating", "frames"):
         item = frames[index]
         saliency = predict(prepare(contract, item.rgb, item.depth))[0]
         yield item, restore(saliency, item.mask.shape if item.mask is not None else item.rgb.shape[:2])

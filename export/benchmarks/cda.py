@@ -27,8 +27,9 @@ from torch.nn import functional as F
 from mutualformer.export.benchmarks.graphs import cda_graph, released_graph, two_attentions_graph
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.files import replacing, write_csv, write_json
+from mutualformer.runtime.files import write_csv, write_json
 from mutualformer.runtime.measure import conditions, interleaved_ms, summary
+from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session.onnxruntime import session_options
 from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released, split_heads
 
@@ -209,28 +210,20 @@ def measure(
 
 def chart(path: Path, result: dict[str, Any]) -> None:
     """Time over N, one panel per head_dim, log-log."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = result["rows"]
     head_dims = sorted({row["head_dim"] for row in rows})
-    figure, panels = pyplot.subplots(1, len(head_dims), figsize=(6 * len(head_dims), 4.5), squeeze=False)
-    for panel, head_dim in zip(panels[0], head_dims, strict=True):
+    figure, panels = charts.panels(len(head_dims), 6 * len(head_dims), 4.5)
+    for panel, head_dim in zip(panels, head_dims, strict=True):
         for name in FLOPS:
             points = [(r["tokens"], r["p50_ms"]) for r in rows if r["name"] == name and r["head_dim"] == head_dim]
             style = {"ours": "-o", "released": "--s"}.get(name.split(",")[0], ":^")
             panel.loglog(*zip(*points, strict=True), style, label=name, markersize=4)
         panel.set(title=f"head_dim {head_dim}, {HEADS} heads", xlabel="tokens N", ylabel="milliseconds (median)")
         panel.grid(True, which="both", alpha=0.2)
-    panels[0][0].legend(fontsize=8)
+    panels[0].legend(fontsize=8)
     about = result["conditions"]
     figure.suptitle(f"CDA on {about['processor']}, {about['threads']} threads, fp32", fontsize=10)
-    figure.tight_layout()
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=130)
-    pyplot.close(figure)
+    charts.save(figure, path, dpi=130)
 
 
 def command(args: argparse.Namespace) -> int:

@@ -5,31 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from mutualformer.export.compare.report import Image
+from mutualformer.runtime.reporting.charts import panels, pixels
 
 _BLUE, _GREY = "#2f6fb7", "#57606a"
 
 
-def _figure(columns: int, height: float) -> tuple[Any, Any]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    made: tuple[Any, Any] = pyplot.subplots(1, columns, figsize=(6.2 * columns, height), squeeze=False)
-    return made
-
-
-def _picture(figure: Any) -> Image:
-    from matplotlib import pyplot
-
-    figure.tight_layout()
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    pyplot.close(figure)
-    return np.asarray(pixels, np.uint8)
+PANEL_WIDTH = 6.2  # inches
 
 
 def _bars(panel: Any, bars: Sequence[tuple[str, float]], title: str, digits: int) -> None:
@@ -47,19 +29,19 @@ def bars_and_line(
     bars: Sequence[tuple[str, float]], title: str, points: Sequence[tuple[float, float]], axes: tuple[str, str]
 ) -> Image:
     """Horizontal bars (name, value), longest first, and beside them a line through ``points``; RGB uint8."""
-    figure, panels = _figure(2, 0.19 * len(bars) + 1.4)
-    _bars(panels[0][0], bars, title, 2)
-    panel = panels[0][1]
+    figure, (left, panel) = panels(2, 2 * PANEL_WIDTH, 0.19 * len(bars) + 1.4)
+    _bars(left, bars, title, 2)
     panel.plot(*zip(*points, strict=True), "-o", color=_BLUE, markersize=4)
     panel.set(xlabel=axes[0], ylabel=axes[1])
     panel.grid(True, alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    return _picture(figure)
+    return pixels(figure)
 
 
-def bar_panels(panels: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Image:
+def bar_panels(charts: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Image:
     """One panel of horizontal bars per (title, bars); RGB uint8."""
-    figure, axes = _figure(len(panels), 0.4 * max(len(bars) for _, bars in panels) + 1.2)
-    for panel, (title, bars) in zip(axes[0], panels, strict=True):
+    height = 0.4 * max(len(bars) for _, bars in charts) + 1.2
+    figure, axes = panels(len(charts), PANEL_WIDTH * len(charts), height)
+    for panel, (title, bars) in zip(axes, charts, strict=True):
         _bars(panel, bars, title, 3)
-    return _picture(figure)
+    return pixels(figure)

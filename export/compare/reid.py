@@ -11,7 +11,7 @@ from mutualformer.export.compare.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation.reid import reid_metrics
 

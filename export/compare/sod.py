@@ -13,7 +13,7 @@ from mutualformer.export.compare import report
 from mutualformer.export.compare.result import Parity, check_same_model, judge
 from mutualformer.export.compare.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.depth_colours import depth_colours
+from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation.sod import sod_metrics

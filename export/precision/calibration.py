@@ -20,8 +20,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.progress import progress
-from mutualformer.runtime.session.onnxruntime import physical_threads
+from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session.onnxruntime import session_options
 
 MIN_FRAMES = 16
 PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outliers and leaves the object
@@ -146,10 +146,7 @@ def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.I
     tapped.CopyFrom(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = physical_threads()
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory(prefix="mutualformer-calibration-") as folder:
         path = Path(folder) / "tapped.onnx"
         onnx.save(tapped, path)
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])

@@ -15,7 +15,7 @@ from mutualformer.export.precision.quantize import Quantizer, depth_readers
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data

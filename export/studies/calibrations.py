@@ -14,7 +14,7 @@ from mutualformer.export.precision.calibration import METHODS
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.studies.trial import Trial
 from mutualformer.runtime.files import write_bytes, write_json
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 
 SCHEMA_VERSION = 1
 

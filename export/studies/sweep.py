@@ -15,7 +15,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.studies.trial import Trial
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 
 SCHEMA_VERSION = 1

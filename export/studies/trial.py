@@ -18,7 +18,7 @@ from mutualformer.export.precision.calibration import Feed
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.session.onnxruntime import physical_threads
+from mutualformer.runtime.session.onnxruntime import session_options
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
@@ -66,9 +66,7 @@ class Trial:
         Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
         those round between layers where an engine's do not.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = physical_threads()
-        options.log_severity_level = 3
+        options = session_options()
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]

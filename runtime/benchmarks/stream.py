@@ -30,8 +30,10 @@ from mutualformer.runtime.cameras.base import BaseCamera, Frame
 from mutualformer.runtime.cameras.synthetic import SCALE, Options, SyntheticCamera
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.files import write_json
+from mutualformer.runtime.measure import processor_name
 from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
@@ -156,20 +158,11 @@ def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str
         "limit_ms": LIMIT_MS,
         "rows": rows,
         "machine": platform.machine(),
-        "processor": processor(),
+        "processor": processor_name(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def table(report: dict[str, Any]) -> str:
@@ -187,16 +180,9 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(report: dict[str, Any]) -> bytes:
-    """Bars per configuration: where the latency goes, and the work. PNG."""
-    import io
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 3.4))
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Bars per configuration: where the latency goes, and the work. Raises RuntimeError without matplotlib."""
+    figure, (axes,) = charts.panels(1, 8, 3.4)
     bottom = np.zeros(len(report["rows"]))
     names = [row["configuration"] for row in report["rows"]]
     where = np.arange(len(names))
@@ -212,10 +198,7 @@ def plot(report: dict[str, Any]) -> bytes:
     axes.set_ylabel("ms per frame, median")
     axes.set_title(f"Streaming apart from the model, {report['size']}, {report['processor']}", fontsize=9)
     axes.legend(fontsize=8)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=130, bbox_inches="tight")
-    pyplot.close(figure)
-    return out.getvalue()
+    charts.save(figure, path, dpi=130)
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -225,9 +208,9 @@ def _command(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_json(args.out / "stream.json", report)
         try:
-            write_bytes(args.out / "stream.png", plot(report))
-        except ImportError:
-            print("no plot: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+            plot(report, args.out / "stream.png")
+        except RuntimeError as error:
+            print(f"no plot: {error}", file=sys.stderr)
         print(f"written: {args.out}/stream.json", file=sys.stderr)
     slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
     if slowest > LIMIT_MS:

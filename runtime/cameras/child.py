@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ from mutualformer.runtime.cameras.base import (
     Frame,
     Intrinsics,
 )
-from mutualformer.runtime.images import MAX_PIXELS
+from mutualformer.runtime.images.files import MAX_PIXELS
 
 MODULE = "mutualformer.runtime.cameras.child"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
@@ -196,7 +196,7 @@ class ChildCamera(BaseCamera):
 # The pipe.
 
 
-def send(stream: BinaryIO, tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def send(stream: IO[bytes], tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """One message; ``arrays`` named as in :data:`ARRAYS`."""
     shapes = {name: array.shape for name, array in arrays.items()}
     head = json.dumps({**facts, "shapes": shapes}).encode()
@@ -206,7 +206,7 @@ def send(stream: BinaryIO, tag: str, facts: Mapping[str, Any], arrays: Mapping[s
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]] | None:
+def receive(stream: IO[bytes]) -> tuple[str, dict[str, Any]] | None:
     """The next message with its arrays among the facts; None at the end. Raises ValueError where it makes no sense."""
     lead = _exactly(stream, LEAD.size)
     if lead is None:
@@ -221,18 +221,18 @@ def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]] | None:
         if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
             raise ValueError(f"sent {name} of {shape}")
         array = np.empty(shape, dtype)
-        if not _fill(stream, memoryview(array).cast("B")):
+        if not _fill(stream, array.data.cast("B")):
             raise ValueError("broke off in the middle of a frame")
         facts[name] = array
     return tag.decode(), facts
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes | None:
+def _exactly(stream: IO[bytes], size: int) -> bytes | None:
     data = stream.read(size)
     return data if len(data) == size else None
 
 
-def _fill(stream: BinaryIO, target: memoryview) -> bool:
+def _fill(stream: IO[bytes], target: memoryview) -> bool:
     at = 0
     while at < len(target):
         count = stream.readinto(target[at:])  # type: ignore[attr-defined]

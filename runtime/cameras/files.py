@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import images
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
-from mutualformer.runtime.depth_files import DepthRule, read_stored_depth, to_metres
+from mutualformer.runtime.images import files
+from mutualformer.runtime.images.depth import DepthRule, read_stored_depth, to_metres
 
 
 def load_colour(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB as stored: depth beside it has no EXIF turn, so none is made. Raises CameraError."""
     try:
-        return images.read_colour(path)
-    except images.ImageError as error:
+        return files.read_colour(path)
+    except files.ImageError as error:
         raise CameraError(str(error)) from error
 
 
-def list_folder(folder: Path, suffixes: tuple[str, ...] = images.COLOUR_SUFFIXES) -> images.Listing:
+def list_folder(folder: Path, suffixes: tuple[str, ...] = files.COLOUR_SUFFIXES) -> files.Listing:
     """The pictures of ``folder`` in natural order. Raises CameraError."""
     try:
-        return images.list_images(folder, suffixes)
-    except images.ImageError as error:
+        return files.list_images(folder, suffixes)
+    except files.ImageError as error:
         raise CameraError(str(error)) from error
 
 
@@ -41,7 +41,7 @@ class DepthLoader:
         """(H, W) float32 metres, 0 = no measurement. Raises CameraError."""
         try:
             stored = read_stored_depth(path)
-        except images.ImageError as error:
+        except files.ImageError as error:
             raise CameraError(str(error)) from error
         if stored.dtype == np.uint8:
             raise CameraError(f"{path}: depth of 8 bits has no unit, expected 16-bit units or float metres")
@@ -58,8 +58,8 @@ def same_size(rgb: NDArray[np.uint8], depth: NDArray[np.float32], colour: Path, 
         return
     turned = rgb.shape[1::-1] == depth.shape
     try:
-        tag = images.orientation(colour) if turned else 1
-    except images.ImageError:
+        tag = files.orientation(colour) if turned else 1
+    except files.ImageError:
         tag = 1
     why = f"; the picture carries EXIF orientation {tag}, save it turned" if tag != 1 else ""
     raise CameraError(f"{colour} is {rgb.shape[:2]} and {other} is {depth.shape}, expected one size{why}")
@@ -68,8 +68,8 @@ def same_size(rgb: NDArray[np.uint8], depth: NDArray[np.float32], colour: Path, 
 def note_orientation(camera: BaseCamera, path: Path) -> None:
     """Say once that pictures carry an EXIF turn, which is not made."""
     try:
-        tag = images.orientation(path)
-    except images.ImageError:
+        tag = files.orientation(path)
+    except files.ImageError:
         return
     if tag != 1:
         camera.warn(

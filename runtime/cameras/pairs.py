@@ -14,7 +14,7 @@ import numpy as np
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
 from mutualformer.runtime.cameras.files import DepthLoader, list_folder, load_colour, note_orientation, same_size
-from mutualformer.runtime.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, Listing
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, Listing
 
 UNITS_PER_METRE = 1000.0
 

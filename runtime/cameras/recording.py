@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, Frame, metres
 from mutualformer.runtime.cameras.pacing import Pace
-from mutualformer.runtime.images import natural_key
+from mutualformer.runtime.images.files import natural_key
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
-from mutualformer.runtime.typed_json import Fields, parse_json
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 # Messages of frames that are not whole yet; a file sorted by topic keeps many of them open.
 MOST_WAITING_BYTES = 512 << 20
@@ -51,13 +51,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """One file. ``info``: what it says about itself, None where lost. ``has_frames``: it has the frame topic."""
+    """One file. ``info``: what it says about itself, None where lost. ``topics``: all of it."""
 
     path: Path
     info: RecordingInfo | None
-    has_frames: bool
     ours: bool
+    topics: list[str]
     problem: str = ""
+    damage: str = ""
+
+    @property
+    def has_frames(self) -> bool:
+        return topics.FRAME in self.topics
 
 
 def look_into(path: Path) -> Part:
@@ -78,14 +83,15 @@ def look_into(path: Path) -> Part:
         if first is not None:
             with contextlib.suppress(FrameError, InfoError, BytesError):
                 infos = [info for info in [frame_info(frame_fields(first.data))] if info is not None] or infos
-        has_frames = first is not None or topics.FRAME in reader.topics()
+        known, damage = reader.topics(), reader.damage[0] if reader.damage else ""
         if not reader.channels and not described:
-            raise CameraError(f"{path}: not a readable MCAP file (nothing whole is in it); `mcap recover` may help")
+            why = reader.damage[0] if reader.damage else "nothing whole is in it"
+            raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
     finally:
         reader.close()
     if len({info.depth_scale for info in infos}) > 1:
         infos, problem = [], "it holds descriptions of several recordings with different units of depth"
-    return Part(path, infos[0] if infos else None, has_frames, bool(described) or has_frames, problem)
+    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in known, known, problem, damage)
 
 
 def frame_fields(data: memoryview) -> Fields:
@@ -160,11 +166,11 @@ class RecordingCamera(BaseCamera):
                         yield frame
                 while held > MOST_WAITING_BYTES:
                     held -= sum(map(len, waiting.pop(next(iter(waiting))).values()))
-                    self.leave_out(f"{part.path}: its messages lie too far apart; `mcap sort` mends that")
+                    self.leave_out(f"{part.path.name}: its messages lie too far apart; `mcap sort` mends that")
             self._pass_on(part, reader, count)
             for group in waiting.values():
                 if topics.FRAME in group:
-                    self.leave_out(f"{part.path}: colour or depth of a frame is missing")
+                    self.leave_out(f"{part.path.name}: colour or depth of a frame is missing")
             if not reader.closed:
                 self.truncated = True
                 self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
@@ -190,7 +196,7 @@ class RecordingCamera(BaseCamera):
             sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
             depth = self._metres(raw, facts, part)
         except (FrameError, InfoError, BytesError, pix.PixelError) as error:
-            self.leave_out(f"{part.path}: {error}")
+            self.leave_out(f"{part.path.name}: {error}")
             return None
         self.outputs = outputs
         return Frame(rgb, depth, stamps[0], stamps[1], sequence, nir)
@@ -274,12 +280,15 @@ def _as_bag(target: str, given: Mapping[str, Any], ours: list[Part]) -> BaseCame
     """A foreign bag, or a recording of ours that lost its frame topic and has pictures only."""
     from mutualformer.runtime.cameras import rosbag
 
-    infos = [part.info for part in ours if part.info is not None]
-    options = dict(given)
-    if infos and infos[0].depth_scale and not options.keys() & {"depth_scale", "scale"}:
-        options["depth_scale"] = infos[0].depth_scale
-    camera = rosbag.open_source(target, options)
-    if ours:
-        camera.warn(f"{camera.name}: the topic {topics.FRAME} is gone, pictures are paired by their header times")
-        camera.intrinsics = camera.intrinsics or (infos[0].intrinsics if infos else None)
+    if not ours:
+        return rosbag.open_source(target, given)
+    if not any({topics.COLOUR, topics.DEPTH} <= set(part.topics) for part in ours):
+        why = next((part.damage for part in ours if part.damage), "was it cut short right after it began?")
+        raise CameraError(f"recording:{target}: holds no whole frame; {why}")
+    info = next((part.info for part in ours if part.info is not None), None)
+    options = opts.parse(rosbag.Options, {"colour": topics.COLOUR, "depth": topics.DEPTH, **given}, target)
+    scale = info.depth_scale if info is not None else None
+    camera = rosbag.BagCamera(Path(target), options, f"recording:{target}", integer_scale=scale)
+    camera.warn(f"{camera.name}: the topic {topics.FRAME} is gone, pictures are paired by their header times")
+    camera.intrinsics = camera.intrinsics or (info.intrinsics if info is not None else None)
     return camera

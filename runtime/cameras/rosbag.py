@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import images
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
 from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.images import files
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
@@ -78,7 +78,7 @@ def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
                     infos[message.topic] = content
                 else:
                     samples[message.topic] = _sample(message.topic, content)
-            except (BytesError, pix.PixelError, images.ImageError) as error:
+            except (BytesError, pix.PixelError, files.ImageError) as error:
                 samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
             readable = message.topic in infos or samples[message.topic].kind
             if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
@@ -99,7 +99,7 @@ def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
         lead = pix.DEPTH_HEADER.size if kind == "depth" and "compressedDepth" in message.format else 0
         size = (0, 0)
         if kind:
-            head = images.header(message.data[lead:], topic)
+            head = files.header(message.data[lead:], topic)
             size = (head.height, head.width)
     return Sample(topic, kind, size, message.frame_id, encoding, reason)
 
@@ -125,14 +125,17 @@ def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[In
 
 
 class BagCamera(BaseCamera):
-    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out."""
+    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out.
 
-    def __init__(self, path: Path, options: Options, name: str = "") -> None:
+    ``integer_scale``: metres per unit of 16-bit depth where that is known and no option says otherwise.
+    """
+
+    def __init__(self, path: Path, options: Options, name: str = "", integer_scale: float | None = None) -> None:
         name = name or f"rosbag:{path}"
         given = metres_per_unit(options, name)
-        super().__init__(name, live=False, depth_scale=given or ROS_SCALE)
+        super().__init__(name, live=False, depth_scale=given or integer_scale or ROS_SCALE)
         self._given_scale = given
-        self.assumed_units = None if given else 1 / ROS_SCALE
+        self.assumed_units = None if given or integer_scale else 1 / ROS_SCALE
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:

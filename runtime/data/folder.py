@@ -4,7 +4,7 @@
 frames of a sensor no ground truth. A text file ``train.txt`` or ``test.txt`` (``.lst`` too) beside them names the
 frames of that split, one a line.
 
-How files become numbers is said in :mod:`mutualformer.runtime.depth_files` and :mod:`mutualformer.runtime.data.masks`;
+How files become numbers is said in :mod:`mutualformer.runtime.images.depth` and :mod:`mutualformer.runtime.data.masks`;
 every file is read as stored, EXIF turns included. What a set's files say about their own unit, polarity and holes is
 compared with how they are read when the set is opened, and said in one line each where it does not fit.
 """
@@ -35,8 +35,8 @@ from mutualformer.runtime.data.names import (
 from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.survey import FRAMES, Survey
-from mutualformer.runtime.depth_files import DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images import DEPTH_SUFFIXES, natural_key, orientation, read_colour
+from mutualformer.runtime.images.depth import DepthRule, read_stored_depth, to_metres
+from mutualformer.runtime.images.files import DEPTH_SUFFIXES, natural_key, orientation, read_colour
 
 POLARITIES = ("near_bright", "near_dark", "auto")
 TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", "")

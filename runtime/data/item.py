@@ -70,8 +70,8 @@ class Joined:
 
 
 def reading(reader: Callable[..., T], *arguments: Any) -> T:
-    """Call a reader of :mod:`mutualformer.runtime.images`; its error becomes DataError."""
-    from mutualformer.runtime.images import ImageError
+    """Call a reader of :mod:`mutualformer.runtime.images.files`; its error becomes DataError."""
+    from mutualformer.runtime.images.files import ImageError
 
     try:
         return reader(*arguments)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, reading
-from mutualformer.runtime.images import decode, read_bytes
+from mutualformer.runtime.images.files import decode, read_bytes
 
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 LABELS = 16  # at most so many small values are labels and not shades of grey

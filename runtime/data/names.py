@@ -8,7 +8,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, ImageError, Listing, list_images, natural_key
+from mutualformer.runtime.images.files import (
+    COLOUR_SUFFIXES,
+    DEPTH_SUFFIXES,
+    ImageError,
+    Listing,
+    list_images,
+    natural_key,
+)
 
 RGB_NAMES: tuple[str, ...] = (
     "rgb",

@@ -22,7 +22,7 @@ from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.scenes.cache import render
 from mutualformer.runtime.data.scenes.identities import SyntheticIdentities
-from mutualformer.runtime.images import ImageError, Listing, list_images, read_colour
+from mutualformer.runtime.images.files import ImageError, Listing, list_images, read_colour
 
 FILE_NAME = re.compile(r"^(?P<identity>-?[0-9]{1,9})_c(?:am)?(?P<camera>[0-9]{1,9})", re.IGNORECASE)
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer.runtime.data.item import DataError, Item, reading
-from mutualformer.runtime.depth_files import DepthRule, read_depth
-from mutualformer.runtime.images import read_colour
-from mutualformer.runtime.typed_json import read_json
+from mutualformer.runtime.images.depth import DepthRule, read_depth
+from mutualformer.runtime.images.files import read_colour
+from mutualformer.runtime.untrusted.typed_json import read_json
 
 SAMPLES = ("motorcycle",)
 # The pair's calibration at the quarter size in which scikit-image ships it (Middlebury 2014, calib.txt ÷ 4).

@@ -14,7 +14,8 @@ from pathlib import Path
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.names import is_rgbd
 from mutualformer.runtime.data.reid_folder import is_reid
-from mutualformer.runtime.images import hidden
+from mutualformer.runtime.images.files import hidden
+from mutualformer.runtime.reporting.tables import aligned
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
 # S-measure, maximum F, maximum E, MAE of the paper's network.
@@ -192,11 +193,9 @@ def listing() -> str:
     rows: list[tuple[str, ...]] = [("name", "task", "train", "test", "source")]
     for known in SETS.values():
         rows.append((known.name, known.task, *(str(known.frames.get(s, "–")) for s in ("train", "test")), known.source))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
     notes = [f"{known.name}: {known.note}" for known in SETS.values() if known.note]
     groups = [
         f"standard = {'+'.join(group['train'])} to train on, {'+'.join(group['test'])} to test on"
         for group in GROUPS.values()
     ]
-    return "\n".join([*lines, "", *notes, *groups, "use: rgbd:ROOT/NAME+NAME, with ROOT the folder they lie in"])
+    return "\n".join([aligned(rows), "", *notes, *groups, "use: rgbd:ROOT/NAME+NAME, with ROOT the folder they lie in"])

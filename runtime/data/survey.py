@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.masks import BORDER_SHARE, Mask
 from mutualformer.runtime.data.polarity import Evidence
-from mutualformer.runtime.depth_files import DepthRule, hole_code, to_metres
+from mutualformer.runtime.images.depth import DepthRule, hole_code, to_metres
 
 FRAMES = 32  # looked at when a set is opened
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.

@@ -17,7 +17,10 @@ from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.untrusted.printable import printable
 
+BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
 OVER = ("reconnecting", "lost", "finished", "stopped", "opening", "late", "frozen")
 # Measured pixels within so many of a clicked point give its distance.
@@ -83,13 +86,14 @@ class Channel:
     def news(self) -> dict[str, Any]:
         """The pipeline's numbers; ``seen`` only while the camera really shows it."""
         news = self._snapshot()
+        news["clock"] = round(time.monotonic(), 3)
         latest = self.latest
         if latest is not None and not str(news.get("state", "")).startswith(OVER):
             news["seen"] = {key: value for key, value in describe(latest).items() if key != "feature"}
         recording = (news.get("sinks") or {}).get("recorder")
         if recording is not None:
             recording.update(self._tape(recording))
-        return news
+        return {key: shown(value) for key, value in news.items()}
 
     def _tape(self, recording: dict[str, Any]) -> dict[str, Any]:
         """How long this recording has run and how much room there is."""
@@ -104,13 +108,23 @@ class Channel:
             folder = folder.parent
         with contextlib.suppress(OSError):  # the disk is gone; the recorder says so itself
             more["free_bytes"] = shutil.disk_usage(folder).free
-        return {key: value for key, value in more.items() if recording.get(key) is None}
+        return {key: value for key, value in more.items() if not recording.get(key)}
+
+
+def shown(value: Any) -> Any:
+    """``value`` with the strings inside it made printable: names of devices and files are strangers' words."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def sight(result: Result) -> dict[str, Any]:
     """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
     line = describe(result)
-    return {key: line[key] for key in ("box", "distance_m", "match", "similarity") if line.get(key) is not None}
+    keys = ("box", "distance_m", "match", "similarity")
+    return {key: shown(line[key]) for key in keys if line.get(key) is not None}
 
 
 def distance_at(result: Result, x: float, y: float) -> float | None:
@@ -121,3 +135,20 @@ def distance_at(result: Result, x: float, y: float) -> float | None:
     near = result.frame.depth[rows, max(0, column - PROBE_PIXELS) : column + PROBE_PIXELS + 1]
     measured = near[near > 0]
     return float(np.median(measured)) if measured.size else None
+
+
+def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
+    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
+    disagree. ``only``: this view alone."""
+    views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
+    out = []
+    for position, (name, data) in enumerate(views):
+        final = position == len(views) - 1
+        near, far = bundle.range_m
+        about = f"X-Range: {near:.3f},{far:.3f}\r\nX-Seen: {finite_json(bundle.seen)}\r\n" if final else ""
+        head = (
+            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\nX-Camera: {index}\r\n"
+            f"X-Number: {bundle.number}\r\nX-View: {name}\r\nX-Final: {int(final)}\r\n{about}\r\n"
+        )
+        out += [head.encode(), data, b"\r\n"]
+    return b"".join(out)

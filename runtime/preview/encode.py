@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.depth_colours import depth_colours, depth_range
-from mutualformer.runtime.rendering import grey, jpeg
+from mutualformer.runtime.images.colours import depth_colours, depth_range
+from mutualformer.runtime.images.rendering import grey, jpeg
 from mutualformer.runtime.streaming.sinks import Result
 
 QUALITY = 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "page"
 SCRIPT, STYLE = "text/javascript", "text/css"
 FILES = {
     "/": ("page.html", "text/html"),
@@ -19,5 +19,5 @@ FILES = {
 
 
 def read(name: str) -> bytes:
-    """A file of this folder, fresh from the disk: whoever works on the page sees a change at once."""
+    """A file of the page, fresh from the disk: whoever works on the page sees a change at once."""
     return (HERE / name).read_bytes()

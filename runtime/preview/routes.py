@@ -5,29 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from mutualformer.runtime.depth_colours import PALETTE
-from mutualformer.runtime.finite import finite_json
-from mutualformer.runtime.preview.access import Gate, add_headers
-from mutualformer.runtime.preview.channel import Bundle, Channel, distance_at
+from mutualformer.runtime.images.colours import PALETTE
+from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
 from mutualformer.runtime.preview.files import FILES, read
 from mutualformer.runtime.preview.holds import Holds
 from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
-from mutualformer.runtime.preview.web_thread import WebThread, json_object
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.web.access import Gate, add_headers, through
+from mutualformer.runtime.web.server_thread import ServerThread, json_object
 
-BOUNDARY = "mutualformer-frame"
 # Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
 # A visitor who takes nothing for so long is gone: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
+# How long a new visitor waits for a frame before the last one is shown.
+STILL_SECONDS = 1.0
 
 
 class Routes:
@@ -37,7 +38,7 @@ class Routes:
         self.channels, self._token = channels, token
         self._watching = {"pictures": 0, "numbers": 0}
         self._holds = Holds()
-        self._web: WebThread
+        self._web: ServerThread
 
     @property
     def viewers(self) -> int:
@@ -49,7 +50,7 @@ class Routes:
         """Somebody looks at the pictures."""
         return self._watching["pictures"] > 0
 
-    def application(self, server: WebThread) -> web.Application:
+    def application(self, server: ServerThread) -> web.Application:
         """Inside the event loop of ``server``."""
         self._web = server
         gate = Gate(
@@ -119,12 +120,25 @@ class Routes:
         async with self._watcher("pictures"):
             await response.prepare(request)
             last = dict.fromkeys(wanted, -1)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._next(last), STILL_SECONDS)
+            await self._catch_up()
             while (bundles := await self._next(last)) is not None:
                 for index, bundle in bundles.items():
                     last[index] = bundle.number
                     data = parts(index, bundle, only)
                     await asyncio.wait_for(response.write(data), WRITE_SECONDS)
         return response
+
+    async def _catch_up(self) -> None:
+        """For a visitor who comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
+        loop = asyncio.get_running_loop()
+        for channel in self.channels:
+            latest, bundle = channel.latest, channel.bundle
+            if latest is not None and (bundle is None or bundle.number != latest.number):
+                pictures = await loop.run_in_executor(None, channel.pictures, latest)
+                if channel.bundle is bundle:
+                    await self.publish(channel.index, pictures)
 
     @staticmethod
     def _multipart(**headers: str) -> web.StreamResponse:
@@ -240,48 +254,9 @@ class Routes:
         return response
 
 
-def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
-    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
-    disagree. ``only``: this view alone."""
-    views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
-    out = []
-    for position, (name, data) in enumerate(views):
-        final = position == len(views) - 1
-        near, far = bundle.range_m
-        about = f"X-Range: {near:.3f},{far:.3f}\r\nX-Seen: {finite_json(bundle.seen)}\r\n" if final else ""
-        head = (
-            f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\nX-Camera: {index}\r\n"
-            f"X-Number: {bundle.number}\r\nX-View: {name}\r\nX-Final: {int(final)}\r\n{about}\r\n"
-        )
-        out += [head.encode(), data, b"\r\n"]
-    return b"".join(out)
-
-
 async def body(request: web.Request) -> dict[str, Any]:
     """The JSON object of a request; an empty one where it is no such thing."""
     try:
         return json_object(json.loads(await request.text()))
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, RecursionError):  # no JSON, no such charset, nested beyond reason
         return {}
-
-
-async def through(server: WebThread, gate: Gate, request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every request: its body within the time that its connection has, then the gate, then the answer."""
-    door = server.door(request)
-
-    async def admitted(inner: web.Request) -> web.StreamResponse:
-        if door is not None:
-            door.admitted = True
-        return await handler(inner)
-
-    try:
-        if request.can_read_body:
-            await request.read()  # kept by aiohttp: handlers read it again
-        if door is not None:
-            door.request_complete()
-        return await gate(request, admitted)
-    except UnicodeError as error:  # bytes that are no text, in a header or a path
-        raise web.HTTPBadRequest(text="the request is not text\n") from error
-    finally:
-        if door is not None:
-            door.request_over()

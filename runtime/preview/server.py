@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.cameras.base import Camera
-from mutualformer.runtime.preview.addresses import is_local, link, parse_address, reachable
 from mutualformer.runtime.preview.channel import Bundle, Channel
-from mutualformer.runtime.preview.doors import Limits
 from mutualformer.runtime.preview.routes import MOST_VIEWERS, Routes
-from mutualformer.runtime.preview.web_thread import ServeError, WebThread, tls_context
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.addresses import parse_address
+from mutualformer.runtime.web.doors import Limits
+from mutualformer.runtime.web.server_thread import ServeError, ServerThread, tls_context
 
 __all__ = ["MOST_VIEWERS", "Preview", "PreviewError"]
 
@@ -48,7 +48,7 @@ class Preview:
         self._token, self._fps = token, fps
         self.channels: list[Channel] = []
         self._routes = Routes(self.channels, token)
-        self._web = WebThread(
+        self._web = ServerThread(
             "preview",
             host,
             port,
@@ -89,25 +89,22 @@ class Preview:
     @property
     def url(self) -> str:
         """What to open; the token is not in it, since it ends up in logs."""
-        return link(self._web.host, self._web.port, scheme=self._web.scheme) + ("?token=…" if self._token else "")
+        return self._web.address(self._token, elsewhere=False, hidden=True)
+
+    @property
+    def lan_url(self) -> str:
+        """What opens from other machines; without the token too."""
+        return self._web.address(self._token, hidden=True)
 
     @property
     def open_url(self) -> str:
         """A link that opens from other machines, token and all: for a person's eyes or a QR code, not for a log."""
-        return link(reachable(self._web.host), self._web.port, self._token, scheme=self._web.scheme)
-
-    @property
-    def lan_url(self) -> str:
-        """The same link with the token left out."""
-        shown = link(reachable(self._web.host), self._web.port, scheme=self._web.scheme)
-        return shown + ("?token=…" if self._token else "")
+        return self._web.address(self._token)
 
     @property
     def warning(self) -> str:
         """One sentence where the token and the pictures travel readable for others, else empty."""
-        if is_local(self._web.host) or self._web.scheme == "https":
-            return ""
-        return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
+        return self._web.warning
 
     @property
     def port(self) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mutualformer.runtime.finite import finite
-from mutualformer.runtime.rendering import cutout, grey, overlay, png, soft_mask
+from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite
 
 
 def snapshot_zip(result: Result) -> bytes:

@@ -6,8 +6,8 @@ import bz2
 import io
 
 MOST_ONCE = 64 << 20
-MOST_RATIO = 200
-MOST_EVER = 1 << 30
+MOST_RATIO = 100
+MOST_EVER = 512 << 20
 
 
 class DecompressError(ValueError):
@@ -15,9 +15,9 @@ class DecompressError(ValueError):
 
 
 def allowed(compressed: int, most: int = MOST_EVER) -> int:
-    """Bytes that ``compressed`` bytes may become: 64 MiB, or 200 times as much, at most ``most``.
+    """Bytes that ``compressed`` bytes may become: 64 MiB, or 100 times as much, at most ``most``.
 
-    Frames of a camera shrink by less than 100; black ones by more, but those are small.
+    Frames of a camera shrink by less than that; black ones by more, but those are small.
     """
     return min(max(MOST_ONCE, MOST_RATIO * compressed), most)
 

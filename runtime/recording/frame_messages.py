@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import Frame, Intrinsics, metres
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
 

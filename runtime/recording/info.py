@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer.runtime.cameras.base import Intrinsics
-from mutualformer.runtime.typed_json import Fields, parse_json
+from mutualformer.runtime.frame import Intrinsics
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 NAME = "mutualformer"
 FORMAT_VERSION = "1"

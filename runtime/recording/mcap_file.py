@@ -49,7 +49,7 @@ def encode(record: McapRecord) -> bytes:
 class McapFile:
     """One file, open until :meth:`close`. Messages wait in a chunk of about ``chunk_bytes`` or until :meth:`flush`.
 
-    Buffers given to :meth:`message` must not change before they are written.
+    ``saved``: messages in written chunks. Buffers given to :meth:`message` must not change before they are written.
     """
 
     def __init__(self, path: Path, library: str, chunk_bytes: int = 1 << 20) -> None:
@@ -65,6 +65,7 @@ class McapFile:
         self._parts: list[Buffer] = []
         self._size = self._crc = 0
         self._entries: dict[int, list[tuple[int, int]]] = {}
+        self.saved = 0
         self._stream.write(MAGIC + encode(Header(profile="ros2", library=library)))
 
     def metadata(self, name: str, values: dict[str, str]) -> None:
@@ -124,6 +125,7 @@ class McapFile:
         for channel, places in entries.items():
             offsets[channel] = self._stream.tell()
             self._stream.write(encode(MessageIndex(channel_id=channel, records=places)))
+        self.saved += sum(map(len, entries.values()))
         self._chunks.append(
             ChunkIndex(
                 chunk_start_offset=start,
@@ -142,11 +144,6 @@ class McapFile:
         """Hand everything so far to the operating system, where it survives the death of this process."""
         self._end_chunk()
         self._stream.flush()
-
-    @property
-    def pending(self) -> bool:
-        """True while messages wait that were not handed to the operating system."""
-        return bool(self._parts)
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.images import natural_key
+from mutualformer.runtime.images.files import natural_key
 from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
 from mutualformer.runtime.recording.ros1_bag import Ros1Bag
 from mutualformer.runtime.recording.ros2_bag import McapBag, SqliteBag, ZstdBag

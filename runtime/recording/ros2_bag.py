@@ -22,6 +22,8 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PATIENCE_SECONDS = 5.0
 STEPS_BETWEEN_LOOKS = 100_000
 ATTEMPTS = 40
+# What the module raises over a damaged database; its own messages may not be UTF-8.
+FAULTS = (sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError)
 
 
 class McapBag:
@@ -71,7 +73,7 @@ class SqliteBag:
             if not {"topics", "messages"} <= tables:
                 raise BagError("it has no tables of topics and messages")
             rows = self._base.execute("SELECT id, name, type FROM topics").fetchmany(10_000)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self.close()
             raise BagError(str(error)) from error
         except BagError:
@@ -103,7 +105,7 @@ class SqliteBag:
                             yield BagMessage(*self._names[topic_id], "cdr", stamp, plain)
                     self._began = time.monotonic()
                 return
-            except (sqlite3.Error, OverflowError, MemoryError) as error:
+            except FAULTS as error:
                 failures += 1
                 if failures == 1:
                     self.damage.append(f"damaged after message {max(last, 0)} ({error})")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import images
+from mutualformer.runtime.images import files
 from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 
 # numpy type of one value, values a pixel
@@ -76,10 +76,8 @@ def pixels(message: Image | CompressedImage) -> NDArray[Any]:
     try:
         if isinstance(message, Image):
             return _raw(message)
-        return (
-            _packed_depth(message) if kind == "depth" else images.decode(message.data, "a compressed image", "colour")
-        )
-    except (images.ImageError, cv2.error) as error:
+        return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
+    except (files.ImageError, cv2.error) as error:
         raise PixelError(str(error)) from error
 
 
@@ -100,7 +98,7 @@ def _check_size(message: Image, row: int, rows: int) -> None:
     """``row``: bytes of a row of pixels. A step of 0 is taken as rows without padding."""
     if not (message.height and message.width):
         raise PixelError(f"an image of {message.width}×{message.height} pixels")
-    if message.height * message.width > images.MAX_PIXELS:
+    if message.height * message.width > files.MAX_PIXELS:
         raise PixelError(f"an image of {message.width}×{message.height} pixels, expected at most 64 million")
     step = message.step or row
     if step < row or len(message.data) < step * rows:
@@ -143,12 +141,12 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     """PNG of depth: its units, or inverse depth behind compressedDepth's header, undone by depth = A / (value − B)."""
     stored = message.format.partition(";")[0].strip()
     if "compresseddepth" not in message.format.lower().replace(" ", ""):
-        units = images.decode(message.data, "a compressed depth image", "stored")
+        units = files.decode(message.data, "a compressed depth image", "stored")
         return _units(units)
     if len(message.data) <= DEPTH_HEADER.size:
         raise PixelError("a compressedDepth image without data")
     _, a, b = DEPTH_HEADER.unpack_from(message.data)
-    units = _units(images.decode(message.data[DEPTH_HEADER.size :], "a compressedDepth image", "stored"))
+    units = _units(files.decode(message.data[DEPTH_HEADER.size :], "a compressedDepth image", "stored"))
     if stored in ("16UC1", "mono16") or (stored not in DEPTH and a == 0):
         return units
     if not (math.isfinite(a) and math.isfinite(b) and a > 0):

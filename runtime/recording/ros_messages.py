@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import Intrinsics
+from mutualformer.runtime.frame import Intrinsics
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -140,6 +140,8 @@ READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInf
 
 def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
     """A message of one of the types in :data:`READERS`. Raises BytesError."""
+    if kind not in READERS:
+        raise BytesError(f"a message of type {kind[:80]!r}")
     return READERS[kind](MessageReader(data, ros1))
 
 

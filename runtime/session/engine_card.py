@@ -12,7 +12,7 @@ from typing import Any
 from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.session.base import ModelFileError, existing_file, read_file
-from mutualformer.runtime.typed_json import Fields, read_json
+from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA_VERSION = 2
 SEAL = "card_sha256"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout, Frame
-from mutualformer.runtime.depth_range import FAR_M, NEAR_M, DepthWatch
+from mutualformer.runtime.images.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.streaming.health import Health
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from mutualformer.runtime.cameras.base import Camera
-from mutualformer.runtime.finite import finite_json
-from mutualformer.runtime.printable import printable
-from mutualformer.runtime.salient import salient_object
+from mutualformer.runtime.images.salient import salient_object
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.untrusted.printable import printable
 
 # States of the source that need no words; a lost camera is told by the error that ends the run.
 ORDINARY = ("opening", "running", "finished", "stopped", "lost")

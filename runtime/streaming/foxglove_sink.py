@@ -13,10 +13,10 @@ from typing import Any
 import foxglove
 
 from mutualformer.runtime.cameras.base import Camera
-from mutualformer.runtime.preview.relay import Relay
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.relay import Relay
 
 # Messages a slow viewer may be behind before it loses the oldest: about two seconds of one camera.
 BACKLOG = 256

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.cameras.files import list_folder, load_colour
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.streaming.pipeline import Session
 
 log = logging.getLogger("mutualformer")

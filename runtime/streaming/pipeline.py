@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError, Frame
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.depth_range import DEFAULT_RANGE
+from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,12 @@ FLUSH_SECONDS = 0.5
 
 
 class Part:
-    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process.
-
-    ``unsaved``: frames that still wait in memory.
-    """
+    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process."""
 
     def __init__(self, path: Path, camera: Camera, info: RecordingInfo) -> None:
         self.path = path
-        self.unsaved = 0
+        self._messages = 0
+        self._ends: deque[int] = deque()  # messages up to the end of each frame that still waits
         self._file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
@@ -45,6 +44,7 @@ class Part:
         if topic not in self._channels:
             self._channels[topic] = self._file.channel(topic, kind, ros.SCHEMAS[kind])
         self._file.message(self._channels[topic], data, nanoseconds, number)
+        self._messages += 1
 
     def write(self, result: Result, number: int) -> None:
         """All of one frame."""
@@ -54,12 +54,17 @@ class Part:
             self._add(*info_message(self._camera.intrinsics, result.frame.timestamp), now, number)
         for message in frame_messages(result, self._camera.depth_scale, self._about):
             self._add(*message, now, number)
-        self.unsaved += 1
+        self._ends.append(self._messages)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._file.flush()
             self._flushed = time.monotonic()
-        if not self._file.pending:
-            self.unsaved = 0
+
+    @property
+    def unsaved(self) -> int:
+        """Frames of which a message still waits in memory."""
+        while self._ends and self._ends[0] <= self._file.saved:
+            self._ends.popleft()
+        return len(self._ends)
 
     @property
     def size(self) -> int:
@@ -68,7 +73,6 @@ class Part:
 
     def close(self) -> None:
         self._file.close()
-        self.unsaved = 0
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ import pytest
 
 from mutualformer.export import bundle
 from mutualformer.export.device.archive import write_archive
-from mutualformer.export.device.wheel import build_wheel, device_files
+from mutualformer.export.device.contents import write_bundle
+from mutualformer.export.device.sbom import packages
+from mutualformer.export.device.wheel import ROOT, build_wheel
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.calibration import DEFAULT_METHOD
 from mutualformer.runtime import session
@@ -57,7 +61,7 @@ def _sh(folder: Path, script: str, *arguments: str, **variables: str) -> subproc
 @pytest.fixture(scope="module")
 def device(unpacked: Path) -> Path:
     """The unpacked bundle after ./build.sh, in an environment that build.sh itself made, Python 3.10 where there is
-    one. EXTRAS leaves pycuda out: it runs engines and cannot be compiled without CUDA."""
+    one."""
     if not index_reachable():
         pytest.skip("the package index is not reachable: no clean environment can be made")
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -66,17 +70,19 @@ def device(unpacked: Path) -> Path:
     tools = unpacked.parent / "tools"  # cmake alone: nothing else of this test's environment may be on the path
     tools.mkdir()
     (tools / "cmake").symlink_to(cmake)
-    variables = {**header_folders(), "EXTRAS": "rtx", "PYTHON": python310() or sys.executable}
+    variables = {**header_folders(), "PYTHON": python310() or sys.executable}
     variables["PATH"] = f"{tools}{os.pathsep}{clean_environment()['PATH']}"
     done = _sh(unpacked, "build.sh", "rtx", "fp16", "--batch", "1", "1", "2", **variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "will not run on it" in done.stderr  # TensorRT-RTX engines are for desktops, and the script says so
+    assert "compared with nothing: there is no GPU here. It is not made current" in done.stderr
+    assert not (unpacked / "engines" / "current").exists()
     return unpacked
 
 
 def test_twice_the_same_bytes(archive: Path, nano: ModelFiles, tmp_path: Path) -> None:
     again = tmp_path / "another-name.tar.gz"
-    bundle.bundle(nano.onnx, TARGETS[TARGET], again, (), DATA)
+    write_bundle(nano.onnx, TARGETS[TARGET], again, (), DATA)
     assert again.read_bytes() == archive.read_bytes()
 
 
@@ -89,7 +95,7 @@ def test_archive_is_free_of_its_maker(archive: Path) -> None:
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
     assert {m.name.rsplit("/", 1)[1] for m in members if m.mode == 0o755} == {"build.sh", "run.sh"}
     content = gzip.decompress(archive.read_bytes())
-    assert str(bundle.ROOT).encode() not in content
+    assert str(ROOT).encode() not in content
 
 
 def test_sums_cover_every_file(unpacked: Path, archive: Path) -> None:
@@ -134,18 +140,36 @@ def test_kernels_are_for_the_device_alone(unpacked: Path) -> None:
         assert int.from_bytes(cubin[18:20], "little") == 190  # EM_CUDA
 
 
-def test_wheel_is_reproducible_and_torch_free() -> None:
-    assert build_wheel() == build_wheel()
-    names = device_files()
-    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page.html", "plugins/library.py")
+def test_wheel_is_reproducible_and_whole() -> None:
+    name, content = build_wheel()
+    assert (name, content) == build_wheel()
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
+    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page/page.html", "plugins/library.py")
+    needed += ("export/device/scripts/build.sh", "export/device/requirements/py310.txt", "train/cda.py")
     assert {f"mutualformer/{name}" for name in needed} <= set(names)
-    assert all(name.startswith("mutualformer/") for name in names)
-    heavy = ("mutualformer/train/", "mutualformer/plugins/kernels/pytorch.py")
-    assert not [name for name in names if name.startswith(heavy)]
+    assert {n.split("/")[0] for n in names} == {"mutualformer", name.split("-py3")[0] + ".dist-info"}
+    assert {n.rsplit("/", 1)[1] for n in names if "/licenses/" in n} == {"LICENSE", "NOTICE"}
+    base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert base
+    assert not [line for line in base if "torch" in line or "triton" in line]
+
+
+def test_licences_and_bill_of_materials(unpacked: Path) -> None:
+    for name in ("LICENSE", "NOTICE"):
+        assert (unpacked / name).read_bytes() == (ROOT / name).read_bytes()
+    for lock in sorted((unpacked / "requirements").glob("*.txt")):
+        pinned = packages(lock.read_text())
+        assert pinned
+        bill = json.loads(lock.with_suffix(".cdx.json").read_text())
+        assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+        assert {(c["name"], c["version"]) for c in bill["components"]} == {(p.name, p.version) for p in pinned}
+        assert all(len(p.sha256) >= 1 for p in pinned)
 
 
 def test_engine_is_built_on_the_device(device: Path) -> None:
-    engine = device / (device / "engines" / "current").read_text().strip()
+    engine = device / "engines" / "model.fp16.engine"
     card = engine_card.read(engine)
     engine_card.verify_file(engine, card)
     engine_card.verify_plugin(engine, card, device / "build" / "libmutualformer_plugin.so")
@@ -167,7 +191,7 @@ import importlib.util, sys
 import numpy as np
 from mutualformer.plugins import library
 from mutualformer.runtime import session
-for name in ("torch", "torchvision", "lightning", "timm", "triton", "onnx_graphsurgeon", "mutualformer.train"):
+for name in ("torch", "torchvision", "lightning", "timm", "triton", "onnx_graphsurgeon"):
     assert importlib.util.find_spec(name) is None, name
 assert library.check(library.find()).architectures == (87,)
 assert ".venv" in session.__file__, session.__file__
@@ -180,8 +204,11 @@ np.save({str(tmp_path / "result.npy")!r}, result["saliency"])
     assert np.abs(np.load(tmp_path / "result.npy") - expected).max() < 1e-5
 
 
-def test_every_module_of_the_wheel_imports(device: Path) -> None:
-    modules = [name[:-3].replace("/", ".").removesuffix(".__init__") for name in device_files() if name.endswith(".py")]
+def test_every_module_of_the_runtime_imports(device: Path) -> None:
+    """Of runtime all, and the verbs of export that a device has a use for."""
+    names = [path.relative_to(ROOT) for path in sorted((ROOT / "runtime").rglob("*.py"))]
+    modules = ["mutualformer." + ".".join(name.with_suffix("").parts).removesuffix(".__init__") for name in names]
+    modules += ["mutualformer.export.to_trt", "mutualformer.export.parity"]
     program = f"""
 import importlib
 for name in {modules!r}:
@@ -193,6 +220,14 @@ for name in {modules!r}:
     python = str(device / ".venv" / "bin" / "python")
     done = subprocess.run([python, "-c", program], cwd=device, env=clean_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
+
+
+def test_parity_runs_on_the_device(device: Path, tmp_path: Path) -> None:
+    """What build.sh does before an engine becomes current, with the two ONNX files that need no GPU."""
+    files = ("models/model.fp32.onnx", "models/model.fp16.onnx")
+    done = _sh(device, "run.sh", "--verb", "parity", *files, "--data", "synthetic:4?seed=3", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "parity.json").read_text())
 
 
 def test_device_has_python_310(device: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mutualformer.plugins import attributes, library, record
+from mutualformer.plugins.files import sha256
 from mutualformer.plugins.library import PluginError
 from tests.plugins import support
 
@@ -35,7 +36,7 @@ def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
     assert library.load("rtx") == plugin_path
     assert library.load("rtx") == plugin_path
     said = library.check(plugin_path)
-    assert said.sha256 == library.sha256(plugin_path) == library.registered("rtx").sha256
+    assert said.sha256 == sha256(plugin_path) == library.registered("rtx").sha256
     assert said.architectures == (75, 80, 86, 87, 89, 90, 100, 110, 120)
     assert said.ptx > 0
     exports = library._exported_info(plugin_path, library.registered("rtx").mapped)
@@ -76,7 +77,7 @@ def test_another_processor_or_version_is_refused(copy: Path, monkeypatch: pytest
     foreign = bytearray(copy.read_bytes())
     foreign[18:20] = (183 if foreign[18] == 62 else 62).to_bytes(2, "little")
     copy.write_bytes(foreign)
-    _record(copy, plugin_version="1", sha256=library.sha256(copy))
+    _record(copy, plugin_version="1", sha256=sha256(copy))
     with pytest.raises(PluginError, match="is built for another processor"):
         library.load("rtx")
 
@@ -142,9 +143,9 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
     """The file is replaced between the check and the mapping: what was checked is mapped all the same."""
     shutil.copy(support.built() / library.SHIM, copy.with_name(library.SHIM))
     code = (
-        "import pathlib\n"
         "path = library.find()\n"
-        "expected = library.sha256(path)\n"
+        "from mutualformer.plugins.files import sha256\n"
+        "expected = sha256(path)\n"
         "honest = library._map\n"
         "def replaced(target, content, *mode):\n"
         "    target.unlink(); target.write_bytes(b'not a library')\n"
@@ -153,7 +154,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
         "library.load('rtx')\n"
         "registered = library.registered('rtx')\n"
         "assert registered.sha256 == expected\n"
-        "assert library.sha256(pathlib.Path(registered.mapped)) == expected\n"
+        "assert sha256(registered.mapped) == expected\n"
         "assert path.read_bytes() == b'not a library'\n"
         "try:\n"
         "    open(registered.mapped, 'r+b').write(b'x')\n"

@@ -229,6 +229,36 @@ def test_shuffling_gives_every_frame_another_ones_depth():
     assert set(np.unique(zeroed.rgb)) == {128}
 
 
+def test_holes_units_and_grey_spoil_one_thing_each():
+    frame = open_data("synthetic:1?seed=1", size=(64, 96))[0]
+
+    def spoilt(**how):
+        return corrupt.CorruptFrames(_One(frame), how)[0]
+
+    holed = spoilt(depth="holes").depth
+    assert np.mean(holed == 0) >= corrupt.HOLES_SHARE - 0.01
+    assert np.array_equal(holed[holed > 0], frame.depth[holed > 0])
+    np.testing.assert_allclose(spoilt(depth="unit").depth, 1000 * frame.depth)
+    grey = spoilt(rgb="grey")
+    assert np.array_equal(grey.rgb[..., 0], grey.rgb[..., 2])
+    assert np.array_equal(grey.depth, frame.depth)
+
+
+class _One:
+    """A data set of one frame."""
+
+    has_depth = True
+
+    def __init__(self, item):
+        self.item = item
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.item
+
+
 def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
     data = open_data("synthetic:6?seed=3", "reid", (32, 32))
     spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
@@ -252,7 +282,7 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
 
 @pytest.mark.parametrize("text", ["depth", "depth=half", "nir=zero", "depth=zero,depth=zero", ""])
 def test_unknown_corruptions_are_refused(text):
-    with pytest.raises(DataError, match="expected rgb or depth once each"):
+    with pytest.raises(DataError, match="expected each once at most of rgb=shuffle"):
         corrupt.parse(text, "sod")
     with pytest.raises(DataError, match="expected at least two"):
         corrupt.CorruptFrames(open_data("synthetic:1"), {"depth": "shuffle"})

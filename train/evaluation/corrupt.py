@@ -1,7 +1,10 @@
 """Data with one modality spoilt, to see what a model makes of each: ``depth=shuffle``, ``rgb=zero``, …
 
 zero      no signal: colour and NIR mid-grey, depth all holes
-shuffle   each frame gets that modality of another frame (ReID: of another identity)
+shuffle   each frame gets that modality of another frame (ReID: of another identity): a camera that froze
+holes     43 % of the depth measurements gone, in patches
+unit      depth a thousand times too large: millimetres taken for metres
+grey      colour without colour
 """
 
 from __future__ import annotations
@@ -18,10 +21,18 @@ from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
 
 MODALITIES = {"sod": ("rgb", "depth"), "reid": ("rgb", "nir")}
-WAYS = ("shuffle", "zero")
+WAYS = {
+    "rgb": ("shuffle", "zero", "grey"),
+    "depth": ("shuffle", "zero", "holes", "unit"),
+    "nir": ("shuffle", "zero"),
+}
 MID_GREY = 128
+HOLES_SHARE, HOLES_CELLS = 0.43, 20  # of the pixels; patches across the picture
 # What `evaluate --probe` looks at, beside the data as they are.
-PROBES = {"sod": ("depth=shuffle", "depth=zero", "rgb=zero"), "reid": ("nir=shuffle", "nir=zero", "rgb=zero")}
+PROBES = {
+    "sod": ("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
+    "reid": ("nir=shuffle", "nir=zero", "rgb=zero"),
+}
 
 
 def parse(text: str, task: str) -> dict[str, str]:
@@ -29,11 +40,9 @@ def parse(text: str, task: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in text.split(","):
         modality, _, way = pair.strip().partition("=")
-        if modality not in MODALITIES[task] or way not in WAYS or modality in found:
-            raise DataError(
-                f"corruption {text!r}: {pair!r} is none, expected {' or '.join(MODALITIES[task])} once each, "
-                f"followed by ={' or ='.join(WAYS)}"
-            )
+        if modality not in MODALITIES[task] or way not in WAYS[modality] or modality in found:
+            known = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in MODALITIES[task])
+            raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {known}")
         found[modality] = way
     return found
 
@@ -70,6 +79,17 @@ def _zero(image: NDArray[Any], modality: str) -> NDArray[Any]:
     return np.zeros_like(image) if modality == "depth" else np.full_like(image, MID_GREY)
 
 
+def _holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
+    """``depth`` (H, W) with patches of holes, HOLES_SHARE of all pixels."""
+    field = np.random.default_rng([seed, 7]).random((HOLES_CELLS, HOLES_CELLS), dtype=np.float32)
+    field = cv2.resize(field, depth.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.where(field < np.quantile(field, HOLES_SHARE), np.zeros_like(depth), depth)
+
+
+def _grey(rgb: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
 def _fitted(image: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """``image`` at the height and width of ``like``: shuffled frames may differ in size."""
     if image.shape[:2] == like.shape[:2]:
@@ -93,17 +113,24 @@ class CorruptFrames:
 
     def __getitem__(self, index: int) -> Item:
         item = self.frames[index]
-        return item._replace(**_spoilt(item, self.how, self._taken_from(index)))
+        return item._replace(**_spoilt(item, self.how, self._taken_from(index), index))
 
     def _taken_from(self, index: int) -> Item | None:
         return self.frames[int(self.other[index])] if self.other is not None else None
 
 
-def _spoilt(item: Any, how: Mapping[str, str], other: Any) -> dict[str, NDArray[Any]]:
+def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, NDArray[Any]]:
     changed = {}
     for modality, way in how.items():
         ours = getattr(item, modality)
-        changed[modality] = _zero(ours, modality) if way == "zero" else _fitted(getattr(other, modality), ours)
+        if way == "shuffle":
+            changed[modality] = _fitted(getattr(other, modality), ours)
+        elif way == "holes":
+            changed[modality] = _holed(ours, seed)
+        elif way == "unit":
+            changed[modality] = ours * np.float32(1000)
+        else:
+            changed[modality] = _grey(ours) if way == "grey" else _zero(ours, modality)
     return changed
 
 
@@ -113,6 +140,6 @@ def corrupt_reid(data: ReidData, how: Mapping[str, str], seed: int = 0) -> ReidD
 
     def sample(index: int) -> ReidItem:
         item: ReidItem = data[index]
-        return item._replace(**_spoilt(item, how, data[int(other[index])] if other is not None else None))
+        return item._replace(**_spoilt(item, how, data[int(other[index])] if other is not None else None, index))
 
     return dataclasses.replace(data, samples=sample)

@@ -11,27 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import Item
-from mutualformer.runtime.depth_colours import depth_colours
 from mutualformer.runtime.files import write_bytes
+from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.reporting import charts
 
 CELL = 160  # pixels
 
 
 def precision_recall(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """One curve per entry of ``found``: name → {"precision", "recall"} over thresholds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, (axes,) = charts.panels(1, 5, 4)
     for name, values in found.items():
         axes.plot(values["recall"], values["precision"], label=f"{name}  max F {values['max_f']:.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    charts.save(figure, path)
 
 
 def grid_indices(count: int, most: int = 8) -> list[int]:
@@ -62,13 +57,9 @@ def spread_chart(
     groups: Mapping[str, Mapping[str, Sequence[float]]], titles: Mapping[str, str], path: Path, heading: str
 ) -> None:
     """One panel a metric: every run a dot, mean and standard deviation beside; ``groups``: arm → metric → values."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.9 * len(titles), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, panels = charts.panels(len(titles), 2.9 * len(titles), 3.6)
     figure.suptitle(heading, fontsize=10)
-    for axes, (metric, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+    for axes, (metric, title) in zip(panels, titles.items(), strict=True):
         for place, values in enumerate(group[metric] for group in groups.values()):
             axes.plot([place - 0.12] * len(values), values, "o", ms=4, alpha=0.55)
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
@@ -77,5 +68,4 @@ def spread_chart(
         axes.set_xticks(range(len(groups)), [name.replace("+", "\n+ ") for name in groups], fontsize=7, rotation=20)
         axes.grid(axis="y", alpha=0.3)
         axes.margins(x=0.2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    charts.save(figure, path)

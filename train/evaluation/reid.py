@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import DataError
@@ -16,6 +15,7 @@ from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.evaluation.corrupt import corrupt_reid
 from mutualformer.train.evaluation.sod import standard_error
 
@@ -68,7 +68,7 @@ def reid_metrics(
 def extract(contract: Contract, predict: Predict, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
     """(N, F) features of every sample."""
     parts = []
-    for start in tqdm(range(0, len(data), batch), desc="features", unit="batch", delay=2):
+    for start in progress(range(0, len(data), batch), "features", "batches"):
         items = [data[index] for index in range(start, min(start + batch, len(data)))]
         prepared = [prepare(contract, item.rgb, item.nir) for item in items]
         parts.append(predict({name: np.concatenate([p[name] for p in prepared]) for name in prepared[0]}))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mutualformer.runtime.data import sets
 from mutualformer.runtime.data.spec import short, standard_set
+from mutualformer.runtime.reporting.tables import markdown
 
 COLUMNS = {
     "sod": {"s_measure": "S ↑", "max_f": "max F ↑", "max_e": "max E ↑", "mae": "MAE ↓"},
     "reid": {"map": "mAP ↑", "r1": "rank 1 ↑", "r5": "rank 5 ↑", "r10": "rank 10 ↑"},
 }
 COUNTED = {"sod": "images", "reid": "queries"}
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; the first column is text, the rest numbers to the right."""
-    lines = [list(header), ["---", *["---:"] * (len(header) - 1)], *[[str(cell) for cell in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -43,7 +38,7 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         expected = known.frames.get("test")
         if expected and count != expected:
             notes.append(f"{known.name}: {count} of {expected} images, so the two rows do not compare.")
-    text = table(["data", COUNTED[task], *columns.values()], rows)
+    text = markdown(["data", COUNTED[task], *columns.values()], rows, numbers=True)
     notes = [*([f"The paper: {sets.PAPER}."] if papers else []), *notes]
     return "\n".join([text, *([""] if notes else []), *notes])
 
@@ -54,4 +49,4 @@ def probe_table(clean: Mapping[str, Any], spoilt: Mapping[str, Mapping[str, Any]
     rows = [["as they are", *(number(clean[name]) for name in columns)]]
     for how, found in spoilt.items():
         rows.append([how, *(f"{number(found[name])} ({found[name] - clean[name]:+.3f})" for name in columns)])
-    return table(["modalities", *columns.values()], rows)
+    return markdown(["modalities", *columns.values()], rows, numbers=True)

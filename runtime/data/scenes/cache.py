@@ -12,14 +12,18 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import mutualformer
 from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.files import cache_root
+from mutualformer.runtime.reporting import progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Rendered(Protocol):
@@ -52,11 +56,6 @@ def rebuild(maker: str, arguments: tuple[int, ...]) -> Rendered:
     return source
 
 
-def cache_root() -> Path:
-    """$MUTUALFORMER_CACHE, else ~/.cache/mutualformer."""
-    return Path(os.environ.get("MUTUALFORMER_CACHE") or Path.home() / ".cache" / "mutualformer")
-
-
 def _fill(folder: Path, source: Rendered, share: range) -> Iterator[int]:
     """Render the samples of ``share`` into the arrays of ``folder``; yields each index when done."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in source.layout()}
@@ -76,7 +75,7 @@ def _worker(folder: str, maker: str, first: str, stride: str, *arguments: str) -
         print(index, flush=True)
 
 
-def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> None:  # type: ignore[type-arg]
+def _run_workers(folder: Path, source: Rendered, workers: int, shown: tqdm[int]) -> None:
     """Fresh interpreters rather than multiprocessing: those would import the caller's program, torch included."""
     root = str(Path(mutualformer.__file__).resolve().parents[1])
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -92,7 +91,7 @@ def _run_workers(folder: Path, source: Rendered, workers: int, bar: tqdm) -> Non
         # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
         streams = [process.stdout for process in started if process.stdout is not None]
         while streams:
-            streams = [stream for stream in streams if stream.readline() and (bar.update() or True)]
+            streams = [stream for stream in streams if stream.readline() and (shown.update() or True)]
         failed = [process.wait() for process in started]
         if any(failed):
             raise RuntimeError(f"rendering failed with exit codes {failed}; its messages are above")
@@ -167,12 +166,12 @@ def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
     try:
         for array, (dtype, shape) in layout.items():
             _allocate(temporary / f"{array}.npy", dtype, shape)
-        with tqdm(total=count, desc=f"rendering {source.KIND}", unit="picture", delay=1, mininterval=1) as bar:
+        with progress.bar(count, f"rendering {source.KIND}", "pictures") as shown:
             if workers == 1 or count < 16:
                 for _ in _fill(temporary, source, range(count)):
-                    bar.update()
+                    shown.update()
             else:
-                _run_workers(temporary, source, workers, bar)
+                _run_workers(temporary, source, workers, shown)
         (temporary / "done.json").write_text(json.dumps({"kind": source.KIND, "arguments": source.arguments}))
         try:
             temporary.rename(folder)

@@ -55,13 +55,6 @@ class Live:
         self.page.__exit__()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    opened = Browser()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:
     stream = Live(tmp_path)

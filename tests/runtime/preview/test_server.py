@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.preview.addresses import AddressError, is_local, parse_address
 from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.preview.server import MOST_VIEWERS, Preview, PreviewError
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.addresses import AddressError, is_local, parse_address
 from tests.runtime.fakes import make_frame
 
 STAGES = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)

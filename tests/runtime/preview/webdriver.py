@@ -86,6 +86,13 @@ class Browser:
         body = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         self._call("POST", f"/session/{self._session}/goog/cdp/execute", body)
 
+    def click(self, x: float, y: float) -> None:
+        """A real click at a point of the window, in CSS pixels."""
+        for kind in ("mousePressed", "mouseReleased"):
+            event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+            body = {"cmd": "Input.dispatchMouseEvent", "params": event}
+            self._call("POST", f"/session/{self._session}/goog/cdp/execute", body)
+
     def screenshot(self) -> bytes:
         import base64
 

@@ -9,7 +9,7 @@ from typing import Any
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.reid_folder import SPLITS, count_spectra, find_root, list_part, read_spectra
 from mutualformer.runtime.data.survey import MUST, SHOULD
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 Entry = tuple[Path, int, int]  # file, identity, camera

@@ -11,9 +11,9 @@ from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.masks import GREY_SHARE, Mask, read_mask
 from mutualformer.runtime.data.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
 from mutualformer.runtime.data.survey import MUST, SHOULD, Survey
-from mutualformer.runtime.depth_files import read_stored_depth
-from mutualformer.runtime.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
-from mutualformer.runtime.progress import progress
+from mutualformer.runtime.images.depth import read_stored_depth
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
+from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError, Item, reading
 from mutualformer.runtime.data.masks import read_mask
 from mutualformer.runtime.data.names import MASK_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
-from mutualformer.runtime.images import read_colour
+from mutualformer.runtime.images.files import read_colour
 
 Rng = np.random.Generator
 

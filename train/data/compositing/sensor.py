@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.data.names import DEPTH_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
-from mutualformer.runtime.depth_files import read_depth
-from mutualformer.runtime.images import DEPTH_SUFFIXES, decode, read_bytes, read_colour
+from mutualformer.runtime.images.depth import read_depth
+from mutualformer.runtime.images.files import DEPTH_SUFFIXES, decode, read_bytes, read_colour
 
 Rng = np.random.Generator
 

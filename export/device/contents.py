@@ -1,0 +1,53 @@
+"""All files of a bundle: models, kernels, sources, wheel, packages, scripts, licences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mutualformer.export.device.archive import write_archive
+from mutualformer.export.device.models import models
+from mutualformer.export.device.plugin import cubins, licences, plugin_sources
+from mutualformer.export.device.sbom import requirements
+from mutualformer.export.device.scripts import scripts
+from mutualformer.export.device.wheel import build_wheel
+from mutualformer.export.engine.targets import Target
+from mutualformer.export.errors import ExportError
+from mutualformer.runtime.contract import PRECISIONS
+from mutualformer.runtime.files import sha256
+
+
+def made_precisions(files: Sequence[str]) -> list[str]:
+    """The precisions that a bundle of these paths holds a model of."""
+    return [p for p in PRECISIONS if f"models/model.{p}.onnx" in files]
+
+
+def write_bundle(
+    onnx_file: Path, target: Target, out: Path, precisions: Sequence[str] = (), calibration: str | None = None
+) -> dict[str, int]:
+    """Write the archive ``out``; returns path → bytes of its members. Empty ``precisions``: all that can be made.
+
+    Raises ExportError, DataError, ContractError; ``out`` then keeps what it held.
+    """
+    if not out.name.endswith(".tar.gz"):
+        raise ExportError(f"{out}: the output's name must end in .tar.gz")
+    contract, files = models(onnx_file, precisions, calibration)
+    made = made_precisions(list(files))
+    wheel, content = build_wheel()
+    files |= {f"wheels/{wheel}": content, **cubins(target), **plugin_sources(), **requirements(), **licences()}
+    files |= scripts(target, contract.model, made)
+    facts = {
+        "target": target.name,
+        "device": target.device,
+        "compute_capability": target.capability,
+        "flavors": target.flavors,
+        "model": contract.model,
+        "precisions": made,
+        "onnx_sha256": sha256(onnx_file),
+        "git_revision": contract.git_revision,
+        "wheel": wheel,
+    }
+    files["bundle.json"] = (json.dumps(facts, indent=1) + "\n").encode()
+    write_archive(out, f"mutualformer-{contract.model}-{target.name}", files)
+    return {path: len(data) for path, data in files.items()}

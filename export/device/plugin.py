@@ -1,0 +1,54 @@
+"""The plugin as a bundle brings it: its C++ sources, and its kernels as machine code for one kind of device."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from mutualformer.export.device.wheel import ROOT
+from mutualformer.export.engine.targets import Target
+from mutualformer.export.errors import ExportError
+
+
+def cubins(target: Target) -> dict[str, bytes]:
+    """``source/generated/…``: the kernels compiled for the target's architecture, and the tables around them.
+
+    Raises ExportError where the kernels cannot be compiled (Triton or an assembler is missing).
+    """
+    from mutualformer.plugins.compile import aot
+    from mutualformer.plugins.compile.embed import write_generated
+
+    arch = int(target.capability.replace(".", ""))
+    try:
+        compiled = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
+    except (ModuleNotFoundError, RuntimeError) as error:
+        raise ExportError(
+            f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
+            "pip install 'mutualformer[plugin]'"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="mutualformer-bundle-") as folder:
+        write_generated(compiled, Path(folder))
+        return {f"source/generated/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def plugin_sources(root: Path = ROOT) -> dict[str, bytes]:
+    """``source/…``: what CMake needs to build the plugin from ready-made cubins; its Python comes with the wheel.
+
+    Raises ExportError without sources.
+    """
+    paths = [root / "CMakeLists.txt", root / "plugins" / "compile" / "headers.py"]
+    for pattern in ("*.cpp", "*.h", "*.S"):
+        paths += (root / "plugins" / "cpp").glob(pattern)
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise ExportError(f"{root} has no {', '.join(missing)}: bundles are made in a checkout of the project")
+    return {f"source/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
+
+
+def licences(root: Path = ROOT) -> dict[str, bytes]:
+    """LICENSE and NOTICE. Raises ExportError without them."""
+    missing = [name for name in ("LICENSE", "NOTICE") if not (root / name).is_file()]
+    if missing:
+        raise ExportError(f"{root} has no {', '.join(missing)}: bundles are made in a checkout of the project")
+    return {name: (root / name).read_bytes() for name in ("LICENSE", "NOTICE")}

@@ -1,0 +1,45 @@
+"""Depth in false colours, the same on the live page and in every report: near warm, far cold, holes black."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Depth steps that matter are relative: the colours follow 1 / distance, as a camera's own disparity does.
+PALETTE: NDArray[np.uint8] = np.ascontiguousarray(
+    np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO), np.uint8)[:, 0, ::-1]
+)
+"""(256, 3) RGB; row 0 is the farthest, row 255 the nearest distance (Turbo, Mikhailov 2019)."""
+
+
+def depth_range(metres: NDArray[np.float32], tail: float = 2.0) -> tuple[float, float] | None:
+    """(near, far) in metres of the measured pixels less ``tail`` percent at either end; None without any."""
+    measured = metres[metres > 0]
+    if not measured.size:
+        return None
+    near, far = np.percentile(measured, (tail, 100 - tail))
+    return float(near), float(far)
+
+
+def depth_colours(
+    metres: NDArray[np.float32], limits: tuple[float, float] | None = None, tail: float = 2.0
+) -> NDArray[np.uint8]:
+    """(H, W) metres, 0 = hole → (H, W, 3) uint8 RGB.
+
+    ``limits``: (near, far) in metres between which the colours are spread; None takes the frame's own range less
+    ``tail`` percent at either end.
+    """
+    measured = metres > 0
+    limits = limits or depth_range(metres, tail)
+    if limits is None:
+        return np.zeros((*metres.shape, 3), np.uint8)
+    near, far = (max(float(limit), 1e-3) for limit in limits)
+    low, high = 1.0 / far, 1.0 / near
+    steps = 255.0 / max(high - low, 1e-6)
+    position = np.divide(np.float32(steps), np.maximum(metres, 1e-3, dtype=np.float32))
+    position -= np.float32(steps * low)
+    levels = cv2.convertScaleAbs(np.maximum(position, 0, out=position))  # rounded, and held below 256
+    colours = np.asarray(cv2.applyColorMap(levels, PALETTE[:, None]), np.uint8)
+    colours[~measured] = 0
+    return colours

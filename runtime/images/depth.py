@@ -1,0 +1,205 @@
+"""Depth maps as files: what is stored, and how it becomes metres. One reader for cameras, data sets and ``predict``.
+
+=================  ==========================================================================================
+stored             meaning
+=================  ==========================================================================================
+16 or 32 bit       units from the camera, 1000 a metre unless :class:`DepthRule` says otherwise; 0 = no measurement
+float              metres (units where the rule gives a scale); 0, negative, NaN and infinity = no measurement
+8 bit              no unit: relative inverse depth. Value v becomes pseudo-metres, 1/z = 1/5 + v/255 · (1/0.5 − 1/5),
+                   so 0 … 255 span 5 m … 0.5 m. Models standardise inverse depth per image, so 0.5 and 5 m cancel;
+                   only the polarity matters. 0 = no measurement where near is dark, and where near is bright if the
+                   values next to it are unused (else it is what lies farthest)
+=================  ==========================================================================================
+
+Files: PNG, TIFF, PGM, BMP, JPEG (8 bit), ``.npy``, and ``.exr`` with the package OpenEXR. Values that stand for "no
+measurement" besides 0, such as 65535, are found by :func:`hole_code`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.images.files import MAX_PIXELS, ImageError, decode, header, read_bytes
+from mutualformer.runtime.untrusted.foreign import foreign
+
+POLARITIES = ("near_bright", "near_dark")
+PSEUDO_NEAR_M, PSEUDO_FAR_M = 0.5, 5.0
+MILLIMETRES = 1000.0
+NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
+DEPTH_CHANNELS = ("Z", "Y", "D", "depth", "R", "V")  # of an EXR file, the first there is
+# Largest values of integers of 10 … 16 bits: what sensors and simulators write where they saw nothing.
+HOLE_CODES = (1023, 2047, 4095, 8191, 16383, 32767, 65534)
+SPIKE_SHARE = 0.005  # of the pixels that a code must have at least,
+SPIKE_FACTOR = 20.0  # and how many times as many as the values around it
+LOW_CODES = 8  # values next to 0 of an 8-bit map that are unused where 0 is a hole
+
+
+@dataclass(frozen=True)
+class DepthRule:
+    """How stored values become metres.
+
+    ``units_per_metre``: 1000 = millimetres, 5000 = TUM, 256 = KITTI; None = 1000 for integers and 1 for floats.
+    ``polarity``: "near_bright" or "near_dark", of maps without a unit: those of 8 bits, and with ``relative`` those of
+    16 bits too (an 8-bit map stored with more bits). ``hole``: a value that stands for no measurement besides 0; None
+    = look for one (:func:`hole_code`). ``rotate``: bits by which 16-bit values were rotated left, 3 in SUN RGB-D.
+    """
+
+    units_per_metre: float | None = None
+    polarity: str = "near_bright"
+    relative: bool = False
+    hole: int | None = None
+    rotate: int = 0
+
+    def __post_init__(self) -> None:
+        if self.units_per_metre is not None and not 0 < self.units_per_metre < float("inf"):
+            raise ValueError(f"depth units per metre are {self.units_per_metre:g}, expected a number above 0")
+        if self.polarity not in POLARITIES:
+            raise ValueError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
+        if not 0 <= self.rotate < 16:
+            raise ValueError(f"bits are rotated by {self.rotate}, expected 0 … 15")
+
+
+DEFAULT_RULE = DepthRule()
+
+
+def read_stored_depth(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """(H, W) as stored: unsigned or signed integers of 8, 16 or 32 bits, or float32.
+
+    Raises ImageError for what is no depth map: a colour picture (colourised depth has lost its values), a file of
+    another shape, one that declares more pixels than :data:`MAX_PIXELS`.
+    """
+    data, name = read_bytes(path), str(path)
+    if data.startswith(NPY):
+        image = _npy(data, name)
+    elif data.startswith(EXR):
+        image = _exr(data, name)
+    else:
+        image = decode(data, name, "stored")
+    if image.ndim == 3 and image.shape[2] in (3, 4):
+        channels = image[..., :3].astype(np.float64)
+        if not (np.ptp(channels, axis=2) <= 8).all():  # JPEG makes grey channels differ a little
+            raise ImageError(
+                f"{name}: is a colour picture, expected a depth map of one channel; colourised depth cannot be undone"
+            )
+        image = image[..., 1]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim != 2:
+        raise ImageError(f"{name}: depth is {image.shape}, expected one channel (H, W)")
+    if image.dtype.kind == "f":
+        return np.ascontiguousarray(image, dtype=np.float32)
+    if image.dtype.kind not in "iu" or image.dtype.itemsize > 4:
+        raise ImageError(f"{name}: depth is {image.dtype}, expected integers of 8, 16 or 32 bits, or floats")
+    return np.ascontiguousarray(image)
+
+
+def _npy(data: bytes, name: str) -> NDArray[Any]:
+    """An ``.npy`` file's array; its header is checked first, and nothing is ever unpickled."""
+    stream = io.BytesIO(data)
+    with foreign("NumPy", ImageError, name, "expected a whole .npy file"):
+        formats: Any = np.lib.format  # untyped
+        newer = formats.read_magic(stream) >= (2, 0)
+        read = formats.read_array_header_2_0 if newer else formats.read_array_header_1_0
+        shape, _, dtype = read(stream)
+        count = 1
+        for side in shape:
+            count *= int(side)
+        if dtype.kind not in "iuf" or not 0 < count <= MAX_PIXELS or count * dtype.itemsize > len(data):
+            raise ImageError(f"{name}: declares {dtype} {shape}, expected one depth map that the file holds whole")
+        stream.seek(0)
+        return np.asarray(np.load(stream, allow_pickle=False))
+
+
+def _exr(data: bytes, name: str) -> NDArray[Any]:
+    """The depth channel of an OpenEXR file. OpenCV's own reader is years old and switched off for its faults."""
+    header(data, name)
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise ImageError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
+    with foreign("OpenEXR", ImageError, name, "expected a whole EXR file"):
+        channels = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).channels()
+        found = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
+        if found is None:
+            raise ImageError(f"{name}: has the channels {', '.join(channels)}, expected {' or '.join(DEPTH_CHANNELS)}")
+        return np.asarray(found.pixels)
+
+
+def hole_code(stored: NDArray[Any]) -> int | None:
+    """The value of an integer depth map (H, W) that stands for "no measurement" besides 0, or None.
+
+    65535 always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 20 times as many as the values
+    around it have); any other largest value that as many pixels share, twice the next lower one and above 10000.
+    """
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1 or not stored.size:
+        return None
+    top = int(stored.max())
+    if stored.dtype == np.uint16 and top == 65535:
+        return top
+    least = max(2, round(SPIKE_SHARE * stored.size))
+    for code in HOLE_CODES:
+        if code > top:
+            break
+        share = int(np.count_nonzero(stored == code))
+        if share >= least:
+            around = int(np.count_nonzero((stored > code - 9) & (stored < code + 9))) - share
+            if share >= SPIKE_FACTOR * around / 16:
+                return code
+    if top > 10000 and int(np.count_nonzero(stored == top)) >= least:
+        below = stored[stored < top]
+        if below.size and top >= 2 * int(below.max()) > 0:
+            return top
+    return None
+
+
+def _pseudo_metres(stored: NDArray[Any], polarity: str) -> NDArray[np.float32]:
+    """Relative inverse depth of 8 or 16 bits → 5 m … 0.5 m."""
+    share = stored.astype(np.float32) / np.iinfo(stored.dtype).max
+    if polarity == "near_dark":
+        share = 1 - share
+    pseudo = np.asarray(1 / (1 / PSEUDO_FAR_M + share * (1 / PSEUDO_NEAR_M - 1 / PSEUDO_FAR_M)), dtype=np.float32)
+    zero = stored == 0
+    step = np.iinfo(stored.dtype).max // 255
+    if polarity == "near_dark" or (
+        np.count_nonzero(zero) >= SPIKE_SHARE * stored.size and not ((stored > 0) & (stored < LOW_CODES * step)).any()
+    ):
+        pseudo[zero] = 0
+    return pseudo
+
+
+def unrotated(stored: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
+    """Undo a rotation of 16-bit values to the left, as SUN RGB-D's depth_bfx and depth files have it (3 bits)."""
+    return np.asarray((stored >> bits) | (stored << (16 - bits)), dtype=np.uint16) if bits else stored
+
+
+def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
+    """(H, W) as stored → (H, W) float32 metres, 0 = no measurement.
+
+    One float32 multiplication, so that the same integers always give the same metres.
+    """
+    if stored.dtype == np.uint8 or (rule.relative and stored.dtype == np.uint16):
+        return _pseudo_metres(stored, rule.polarity)
+    if stored.dtype.kind == "f":
+        scale = 1.0 / (rule.units_per_metre or 1.0)
+        metres = stored.astype(np.float32) if scale == 1.0 else np.multiply(stored, np.float32(scale), dtype=np.float32)
+        return np.asarray(np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0)))
+    if stored.dtype == np.uint16:
+        stored = unrotated(stored, rule.rotate)
+    hole = rule.hole if rule.hole is not None else hole_code(stored)
+    metres = np.multiply(stored, np.float32(1.0 / (rule.units_per_metre or MILLIMETRES)), dtype=np.float32)
+    if stored.dtype.kind == "i":
+        np.maximum(metres, 0, out=metres)
+    if hole is not None:
+        metres[stored == hole] = 0
+    return np.asarray(metres)
+
+
+def read_depth(path: str | os.PathLike[str], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
+    """(H, W) float32 metres, 0 = no measurement, from a depth file. Raises ImageError."""
+    return to_metres(read_stored_depth(path), rule)

@@ -1,0 +1,53 @@
+"""Sources of a run: a pipeline each, and one model that they share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.streaming.pipeline import Pipeline, Session
+from mutualformer.runtime.streaming.recorder import Recorder
+
+
+class StreamError(ValueError):
+    """The run cannot start or go on: one sentence."""
+
+
+@dataclass
+class Source:
+    """One source of the run: its pipeline, its recorder where there is one, and the error that ended it."""
+
+    uri: str
+    pipeline: Pipeline
+    recorder: Recorder | None = None
+    error: Exception | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """On its own thread; the error is kept for the main thread."""
+        try:
+            self.summary = self.pipeline.run()
+        except Exception as error:
+            self.error = error
+            self.summary = self.pipeline.snapshot(whole=True)
+
+
+class SharedSession:
+    """One model for several pipelines, one frame at a time: neither engines nor their buffers are shared safely."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._turn = session, threading.Lock()
+
+    @property
+    def contract(self) -> Contract:
+        return self._session.contract
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """As the session's own; the outputs are copies, since the next caller reuses its buffers."""
+        with self._turn:
+            return {name: np.array(value) for name, value in self._session.run(**inputs).items()}

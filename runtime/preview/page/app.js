@@ -1,0 +1,353 @@
+// The page's main script: two connections (pictures and numbers), each of which mends itself, and the controls.
+// Addresses are relative, so that the page works behind a proxy's prefix. Nothing is asked of anywhere else.
+import { Charts } from "./charts.js";
+import { moments } from "./multipart.js";
+import { Panel } from "./panel.js";
+import { MODES, show } from "./pictures.js";
+import { NO_CONNECTION, bytes, metres, seconds, words } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const STALL_MS = 6000;
+const PROBE_MS = 500;
+const body = document.body;
+const count = Number(body.dataset.cameras) || 1;
+const OURS = { "Content-Type": "application/json", "X-Requested-With": "mutualformer" };
+
+const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true };
+const panels = Array.from({ length: count }, (_, index) => new Panel(index, count));
+const told = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
+const drops = panels.map(() => []); // times and counts of the last seconds
+$("stage").append(...panels.map((panel) => panel.figure));
+const charts = new Charts();
+
+const chosen = () => panels[view.chosen];
+
+function post(path, message) {
+  return fetch(path, { method: "POST", headers: OURS, body: JSON.stringify(message) });
+}
+
+// Pictures.
+
+function present(moment) {
+  const panel = panels[moment.camera];
+  panel.take(moment, view.mode, view.opacity);
+  if (panel === chosen()) tiles();
+}
+
+function tiles() {
+  const panel = chosen();
+  if (!panel.rgb) return;
+  show($("rgb"), panel.rgb);
+  if (panel.second) show($("second"), panel.second);
+  const { images, range: [near, far] } = panel.moment;
+  const infrared = Boolean(images.nir);
+  $("second-name").textContent = infrared ? "Near infrared" : far > 0 ? "Depth" : "Depth: none measured";
+  $("second").setAttribute("aria-label", $("second-name").textContent);
+  $("scale").hidden = !(far > 0);
+  if (far > 0) {
+    // Colours follow 1 / distance, as in the reports.
+    $("scale-near").textContent = metres(near);
+    $("scale-middle").textContent = metres(2 / (1 / near + 1 / far));
+    $("scale-far").textContent = metres(far);
+    $("scale-bar").setAttribute("aria-label", `Colours of depth: warm is ${metres(near)}, cold is ${metres(far)}, black was not measured`);
+  }
+}
+
+async function palette() {
+  const response = await fetch("palette.json");
+  if (!response.ok) return;
+  const colours = (await response.json()).reverse();
+  const context = $("scale-bar").getContext("2d"), line = context.createImageData(256, 1);
+  colours.forEach(([r, g, b], i) => line.data.set([r, g, b, 255], 4 * i));
+  context.putImageData(line, 0, 0);
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let connection = null;
+
+async function watch() {
+  for (let wait = 250; ; wait = Math.min(wait * 2, 4000)) {
+    while (view.paused) await sleep(100);
+    connection = new AbortController();
+    const { signal } = connection;
+    let timer = setTimeout(() => connection.abort(), STALL_MS);
+    try {
+      const response = await fetch("frames", { signal, cache: "no-store" });
+      if (response.status === 401) { location.reload(); return; } // the form that asks for the token
+      if (!response.ok) { busy = response.status === 503 ? await response.text() : ""; throw new Error(busy); }
+      busy = "";
+      for await (const moment of moments(response.body)) {
+        clearTimeout(timer);
+        timer = setTimeout(() => connection.abort(), STALL_MS);
+        if (view.paused || signal.aborted) break;
+        present(moment);
+        body.dataset.frames = String(Number(body.dataset.frames) + 1);
+        link("live");
+        wait = 250;
+      }
+    } catch (error) {
+      // Broken or silent: try again below.
+    }
+    clearTimeout(timer);
+    if (!view.paused) link("reconnecting");
+    await sleep(wait);
+  }
+}
+
+let busy = "";
+
+function link(state) {
+  body.dataset.link = state;
+  status();
+}
+
+// Numbers.
+
+function badge(text, kind) {
+  const element = $("state");
+  if (element.textContent !== text) element.textContent = text; // screen readers speak each change
+  element.className = ("badge " + kind).trim();
+}
+
+// What is true of a camera now: its own state, unless nothing is heard of it any more.
+function truth(index) {
+  const said = words(told[index]);
+  return view.connected || said.over ? said : NO_CONNECTION;
+}
+
+function status() {
+  panels.forEach((panel, index) => { if (!view.paused) panel.state(truth(index)); });
+  const now = truth(view.chosen);
+  if (!view.paused) $("tiles").classList.toggle("old", !now.live && chosen().rgb !== null);
+  if (view.paused) badge(now.live ? "paused" : `paused; meanwhile ${now.text}`, now.live ? "" : "bad");
+  else if (now.live && body.dataset.link === "reconnecting")
+    badge(busy.trim() || "no picture, reconnecting", "bad");
+  else if (now.live && now.kind === "good" && body.dataset.link !== "live") badge("connecting", "");
+  else badge(now.text, now.kind);
+  document.title = `${$("state").textContent} · MutualFormer live`;
+}
+
+function facts(news) {
+  const rows = {
+    Model: news.model,
+    Frames: `${news.processed} of ${news.captured}`,
+    Dropped: String(news.dropped),
+    "Colour − depth": `${(news.skew_ms ?? 0).toFixed(1)} ms`,
+    "Camera waited": `${news.latency_ms.wait.p50.toFixed(1)} ms`,
+    Reconnects: String(news.reconnects),
+  };
+  const recorder = news.sinks.recorder;
+  if (recorder && recorder.free_bytes != null) rows["Free disk"] = bytes(recorder.free_bytes);
+  if (recorder && recorder.path) rows.Recording = `${recorder.path} (${bytes(recorder.bytes)})`;
+  $("facts").replaceChildren(...Object.entries(rows).map(([name, value]) => {
+    const box = document.createElement("div"), term = document.createElement("dt"), data = document.createElement("dd");
+    term.textContent = name; data.textContent = value;
+    box.append(term, data);
+    return box;
+  }));
+}
+
+// The recorder goes on while the page is paused, and so does what is said of it.
+function tape(news) {
+  const recorder = (news.sinks || {}).recorder;
+  $("record").hidden = !recorder;
+  if (!recorder) return;
+  $("record").setAttribute("aria-pressed", String(recorder.recording));
+  $("record").textContent = recorder.recording ? "Stop recording" : "Record";
+  $("tape").hidden = !recorder.recording;
+  const free = recorder.free_bytes != null ? ` · ${bytes(recorder.free_bytes)} free` : "";
+  $("tape").textContent = `Recording ${seconds(recorder.elapsed_s || 0)} · ${bytes(recorder.bytes)}${free}`;
+}
+
+function notice(text) {
+  if ($("notice").textContent !== text) $("notice").textContent = text;
+  $("notice").hidden = !text;
+}
+
+// Over the last two seconds by the stream's own clock: messages that were held up on their way make no spikes.
+function dropRate(news) {
+  const list = drops[news.camera];
+  if (list.length && news.clock < list[list.length - 1].clock) list.length = 0; // another stream
+  list.push({ clock: news.clock, dropped: news.dropped });
+  while (list.length > 2 && news.clock - list[1].clock >= 2) list.shift();
+  const span = news.clock - list[0].clock;
+  return span > 0 ? Math.max(0, (news.dropped - list[0].dropped) / Math.max(span, 1)) : 0;
+}
+
+function measured(news) {
+  const total = news.latency_ms.total, model = news.latency_ms.infer, rate = dropRate(news);
+  return { latency: [total.p95, total.p50, model.p50], fps: [news.fps], drops: [rate] };
+}
+
+function figures(values) {
+  $("now-latency").textContent = values ? `${values.latency[1].toFixed(1)} / ${values.latency[0].toFixed(1)} ms` : "–";
+  $("now-fps").textContent = values ? values.fps[0].toFixed(1) : "–";
+  $("now-drops").textContent = values ? values.drops[0].toFixed(1) : "–";
+}
+
+function numbers(news) {
+  const index = news.camera || 0;
+  view.connected = true;
+  told[index] = news;
+  if (count > 1) panels[index].title.textContent = news.source || `Camera ${index + 1}`;
+  status();
+  const mine = index === view.chosen;
+  if (mine) tape(news);
+  const values = words(news).live && news.latency_ms ? measured(news) : null;
+  if (!values) drops[index].length = 0;
+  if (!view.paused) { // a paused page shows the numbers of its picture
+    charts.push(index, values);
+    if (mine) about(news, values);
+  }
+  body.dataset.events = String(Number(body.dataset.events) + 1);
+}
+
+function about(news, values) {
+  figures(values);
+  $("source").textContent = news.source || "";
+  const sinks = Object.values(news.sinks || {});
+  const problems = [words(news).text.includes(news.error) ? "" : news.error, ...(news.warnings || []), ...sinks.flatMap((sink) => [sink.error, sink.problem])];
+  notice(problems.filter(Boolean).join(" · "));
+  if (news.latency_ms) facts(news);
+}
+
+// Controls.
+
+function repaint() { for (const panel of panels) panel.paint(view.mode, view.opacity); }
+
+function choose(index) {
+  view.chosen = index;
+  panels.forEach((panel, k) => {
+    panel.figure.classList.toggle("chosen", count > 1 && k === index);
+    if (count > 1) panel.title.setAttribute("aria-pressed", String(k === index));
+  });
+  charts.choose(index);
+  tiles();
+  const news = told[index];
+  if (news.sinks) { tape(news); if (!view.paused) about(news, null); }
+  status();
+}
+
+async function pause() {
+  view.paused = !view.paused;
+  $("pause").setAttribute("aria-pressed", String(view.paused));
+  $("pause").textContent = view.paused ? "Resume" : "Pause";
+  if (connection) connection.abort(); // a paused page costs the camera's machine nothing
+  status();
+  if (view.paused) await hold();
+  else release();
+}
+
+// The server keeps the moment that the paused page shows: numbers, distances and the snapshot are of it.
+async function hold() {
+  try {
+    const response = await post("hold", {});
+    if (!response.ok) return;
+    const name = response.headers.get("X-Hold");
+    for await (const moment of moments(response.body)) if (view.paused) present(moment);
+    if (!view.paused) { post("release", { hold: name }).catch(() => {}); return; }
+    view.hold = name;
+    for (const panel of panels) { panel.hold = name; panel.measure(); }
+  } catch (error) {
+    // No connection: the picture stays, and a snapshot will say that it is not to be had.
+  }
+}
+
+function release() {
+  if (view.hold) post("release", { hold: view.hold }).catch(() => {});
+  view.hold = "";
+  for (const panel of panels) panel.hold = "";
+}
+
+async function snapshot() {
+  if (view.paused && !view.hold) { notice("This picture is not to be had any more: the stream was gone when it paused."); return; }
+  const query = new URLSearchParams({ camera: view.chosen, ...(view.hold ? { hold: view.hold } : {}) });
+  try {
+    const response = await fetch("snapshot.zip?" + query, { cache: "no-store" });
+    if (!response.ok) { notice("Snapshot: " + (await response.text()).trim()); return; }
+    const name = (response.headers.get("Content-Disposition") || "").match(/filename="([\w.-]+)"/);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await response.blob());
+    link.download = name ? name[1] : "mutualformer.zip";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  } catch (error) {
+    notice("Snapshot: no connection to the stream");
+  }
+}
+
+async function record() {
+  const on = $("record").getAttribute("aria-pressed") !== "true";
+  try {
+    const response = await post("record", { on });
+    if (!response.ok) notice("Record: " + (await response.text()).trim());
+  } catch (error) {
+    notice("Record: no connection to the stream");
+  }
+}
+
+function fullScreen() {
+  const figure = chosen().figure;
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if (figure.classList.contains("filled")) figure.classList.remove("filled");
+  else if (figure.requestFullscreen) figure.requestFullscreen().catch(() => figure.classList.add("filled"));
+  else figure.classList.add("filled"); // phones that give full screen to videos only
+}
+
+function look(mode) {
+  view.mode = mode;
+  document.querySelector(`#modes input[value="${mode}"]`).checked = true;
+  repaint();
+}
+
+function boxes(on) {
+  $("boxes").checked = on;
+  for (const panel of panels) { panel.boxes = on; panel.draw(); }
+}
+
+function clear() {
+  for (const panel of panels) { panel.mark(null); panel.figure.classList.remove("filled"); }
+}
+
+$("opacity").addEventListener("input", (event) => {
+  view.opacity = event.target.value / 100;
+  $("percent").textContent = event.target.value + " %";
+  repaint();
+});
+$("modes").addEventListener("change", (event) => look(event.target.value));
+$("boxes").addEventListener("change", (event) => boxes(event.target.checked));
+$("pause").addEventListener("click", pause);
+$("record").addEventListener("click", record);
+$("snapshot").addEventListener("click", (event) => { event.preventDefault(); snapshot(); });
+$("full").addEventListener("click", fullScreen);
+panels.forEach((panel, index) => { if (count > 1) panel.title.addEventListener("click", () => choose(index)); });
+
+const KEYS = {
+  p: pause, r: () => !$("record").hidden && record(), s: snapshot, f: fullScreen, b: () => boxes(!$("boxes").checked),
+  d: () => chosen().mark({ x: 0.5, y: 0.5 }), c: () => choose((view.chosen + 1) % count), escape: clear,
+};
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const key = event.key.toLowerCase();
+  if (key in KEYS) KEYS[key]();
+  else if (key >= "1" && key <= String(MODES.length)) look(MODES[Number(key) - 1]);
+});
+
+setInterval(() => { if (!view.paused) for (const panel of panels) if (panel.probe && panel.live) panel.measure(); }, PROBE_MS);
+
+function listen() {
+  const events = new EventSource("events");
+  events.onmessage = (event) => numbers(JSON.parse(event.data));
+  events.onerror = () => {
+    view.connected = false;
+    if (!view.paused) figures(null);
+    status();
+    // A refusal (too many visitors, no session) is final for the browser; a broken connection it mends itself.
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+  };
+}
+
+choose(0);
+palette().catch(() => {});
+listen();
+watch();

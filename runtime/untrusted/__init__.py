@@ -1,0 +1,1 @@
+"""What strangers' files and names must pass: typed_json, finite, printable, foreign."""

@@ -1,0 +1,1 @@
+"""Broken and hostile inputs: mutations, targets, campaign; ``python -m tests.fuzz`` runs many by hand."""

@@ -1,0 +1,119 @@
+"""Runs one target many times in a child process with limits: no foreign exception, no hang, no memory beyond reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from tests.fuzz.mutations import mutate
+
+HANG_SECONDS = 5
+# Beyond what the interpreter and its libraries have mapped when the campaign begins.
+MORE_MEMORY = 1 << 30
+
+
+class Hang(BaseException):
+    """A case that did not come back in time; no ``except Exception`` may swallow it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """``seeds``: good inputs, the first of which is read. ``run``: raises one of ``allowed`` for a bad one.
+
+    ``words``: what the format is made of. ``run`` gets the case and a folder of its own for files.
+    """
+
+    name: str
+    seeds: Callable[[Path], Sequence[bytes]]
+    run: Callable[[bytes, Path], object]
+    allowed: tuple[type[BaseException], ...]
+    words: Sequence[bytes] = ()
+
+
+@dataclass
+class Report:
+    """``accepted``: cases that were read; ``refused``: with an allowed error; ``failures``: where → first example."""
+
+    target: str
+    cases: int = 0
+    accepted: int = 0
+    refused: int = 0
+    slowest_s: float = 0.0
+    seconds: float = 0.0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def campaign(target: Target, cases: int, seed: int, seconds: float = float("inf"), keep: Path | None = None) -> Report:
+    """``cases`` mutations from ``seed``, at most for ``seconds``, in a child. ``keep``: folder for failing inputs."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # the parent keeps its memory limits and its alarm
+        os.close(read)
+        try:
+            report = _run(target, cases, seed, seconds, keep)
+        except BaseException:
+            report = Report(target.name, failures={"the campaign itself": traceback.format_exc()[-2000:]})
+        with os.fdopen(write, "w") as stream:
+            json.dump(asdict(report), stream)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as stream:
+        text = stream.read()
+    _, status = os.waitpid(child, 0)
+    if not text:
+        return Report(target.name, failures={f"the process died with status {status}": "see the last case kept"})
+    return Report(**json.loads(text))
+
+
+def _run(target: Target, cases: int, seed: int, seconds: float, keep: Path | None) -> Report:
+    def alarm(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    signal.signal(signal.SIGALRM, alarm)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libpng and libjpeg speak of every broken picture
+    report, rng, began = Report(target.name), random.Random(seed), time.monotonic()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        folder = Path(name)
+        seeds = list(target.seeds(folder))
+        target.run(seeds[0], folder)  # what is good must be read, or the mutations test nothing
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MORE_MEMORY, resource.RLIM_INFINITY))
+        while report.cases < cases and time.monotonic() - began < seconds:
+            data = mutate(rng, rng.choice(seeds), target.words)
+            report.cases += 1
+            start = time.perf_counter()
+            signal.alarm(HANG_SECONDS)
+            try:
+                target.run(data, folder)
+                report.accepted += 1
+            except target.allowed:
+                report.refused += 1
+            except BaseException as error:
+                _note(report, error, data, keep)
+            finally:
+                signal.alarm(0)
+            report.slowest_s = max(report.slowest_s, time.perf_counter() - start)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _note(report: Report, error: BaseException, data: bytes, keep: Path | None) -> None:
+    stack = traceback.extract_tb(error.__traceback__)
+    ours = [place for place in stack if "/mutualformer/" in place.filename or "/runtime/" in place.filename]
+    place = (ours or stack)[-1]
+    where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+    if where not in report.failures:
+        report.failures[where] = f"case {report.cases}: {str(error)[:200]}"
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{report.target}-{len(report.failures):03d}.bin").write_bytes(data)

@@ -1,0 +1,267 @@
+"""Targets: recordings and bags of every kind, as whole files and behind their checksums."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import lz4.frame
+import numpy as np
+import zstandard
+
+from mutualformer.runtime import cameras
+from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.frame import Frame, Intrinsics
+from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording.mcap_file import McapFile
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
+from tests.fuzz.campaign import Target
+
+SHAPE = (6, 8)
+START_NS = 1_700_000_000 * 10**9
+WORDS = (
+    b"\x06",
+    b"\x05",
+    b"op=\x05",
+    b"op=\x02",
+    b"zstd",
+    b"lz4",
+    b"rgb8",
+    b"16UC1",
+    b"32FC1",
+    b"NaN",
+    b"1e999",
+    b"[[[[",
+)
+
+
+def play(uri: str, most: int = 200) -> int:
+    """Frames of a source, at most so many. Raises CameraError."""
+    count = 0
+    with cameras.open(uri) as camera:  # type: ignore[attr-defined]
+        for frame in camera:
+            assert frame.rgb.dtype == np.uint8
+            assert frame.depth.dtype == np.float32
+            assert frame.rgb.shape[:2] == frame.depth.shape
+            assert np.isfinite(frame.depth).all()
+            assert np.isfinite([frame.timestamp, frame.depth_timestamp]).all()
+            count += 1
+            if count >= most:
+                break
+    return count
+
+
+def frames(count: int) -> list[Frame]:
+    rng = np.random.default_rng(1)
+    return [
+        Frame(
+            rng.integers(0, 256, (*SHAPE, 3), np.uint8),
+            rng.integers(300, 4000, SHAPE, np.uint16) * np.float32(0.001),
+            1.7e9 + number / 30,
+            1.7e9 + number / 30,
+            number,
+        )
+        for number in range(count)
+    ]
+
+
+class _Source(cameras.BaseCamera):
+    def __init__(self) -> None:
+        super().__init__("fuzz", live=False, intrinsics=Intrinsics(8, 6, 7.0, 7.0, 4.0, 3.0), depth_scale=0.001)
+
+
+def recording_seeds(folder: Path) -> Sequence[bytes]:
+    """One recording of ours with three frames."""
+    recorder = Recorder(folder / "made", keep_free=0)
+    recorder.open(_Source())
+    for number, frame in enumerate(frames(3)):
+        recorder.write(Result(frame, {"saliency": np.zeros(SHAPE, np.float32)}, {"total": 0.1}, number, 0))
+    recorder.close()
+    return [next(Path(recorder.path).glob("*.mcap")).read_bytes()]
+
+
+def reseal(data: bytes) -> bytes:
+    """Chunks get the checksum of what is in them, so that changes get past it."""
+    out, at = bytearray(data), 8
+    while at + 9 <= len(out):
+        opcode, length = struct.unpack_from("<BQ", out, at)
+        body = at + 9
+        if opcode == 6 and length >= 40 and body + length <= len(out):
+            name = struct.unpack_from("<I", out, body + 28)[0]
+            start = body + 32 + name + 8
+            if start <= body + length:
+                struct.pack_into("<I", out, body + 24, zlib.crc32(out[start : body + length]))
+        at = body + length
+    return bytes(out)
+
+
+def play_file(suffix: str) -> object:
+    def run(data: bytes, folder: Path) -> int:
+        path = folder / f"case{suffix}"
+        path.write_bytes(data)
+        return play(str(path))
+
+    return run
+
+
+def play_resealed(data: bytes, folder: Path) -> int:
+    return play_file(".mcap")(reseal(data), folder)  # type: ignore[operator, no-any-return]
+
+
+def messages() -> list[tuple[str, str, bytes]]:
+    """(topic, type, CDR) of three frames: raw colour, raw depth, compressed colour, compressedDepth, CameraInfo."""
+    rows: list[tuple[str, str, bytes]] = []
+    for frame in frames(3):
+        units = (frame.depth * 1000).astype(np.uint16)
+        stamp = frame.timestamp
+        rows.append(("/c/color/image", ros.IMAGE, b"".join(ros.write_image(frame.rgb, "rgb8", stamp, "eye"))))
+        rows.append(("/c/depth/image", ros.IMAGE, b"".join(ros.write_image(units, "16UC1", stamp, "eye"))))
+        rows.append(("/c/color/image/compressed", ros.COMPRESSED, compressed(frame.rgb, "jpeg", ".jpg", stamp)))
+        packed = compressed(
+            units, "32FC1; compressedDepth png", ".png", stamp, struct.pack("<iff", 0, 10100.0, -1009.0)
+        )
+        rows.append(("/c/depth/image/compressedDepth", ros.COMPRESSED, packed))
+        lens = Intrinsics(8, 6, 7.0, 7.0, 4.0, 3.0, "plumb_bob", (0.0, 0.1))
+        rows.append(("/c/color/camera_info", ros.INFO_TYPE, b"".join(ros.write_camera_info(lens, stamp, "eye"))))
+    return rows
+
+
+def compressed(image: np.ndarray, form: str, ending: str, stamp: float, lead: bytes = b"") -> bytes:
+    data = lead + cv2.imencode(ending, image)[1].tobytes()
+    message = ros.Writer().header(stamp, "eye").text(form).add("I", len(data)).raw(data)
+    return b"".join(message.done())
+
+
+def bag_seeds(folder: Path) -> Sequence[bytes]:
+    """Foreign MCAP bags: plain, zstd and lz4 chunks."""
+    path = folder / "made.mcap"
+    path.unlink(missing_ok=True)
+    file = McapFile(path, "fuzz")
+    channels: dict[str, int] = {}
+    for number, (topic, kind, data) in enumerate(messages()):
+        channels.setdefault(topic, 0)
+        channels[topic] = channels[topic] or file.channel(topic, kind, "")
+        file.message(channels[topic], [data], START_NS + number, number)
+    file.close()
+    plain = path.read_bytes()
+    packers = {"zstd": zstandard.ZstdCompressor().compress, "lz4": lz4.frame.compress}
+    return [plain, *(repack(plain, name, pack) for name, pack in packers.items())]
+
+
+def repack(plain: bytes, name: str, pack: object) -> bytes:
+    """The only chunk of ``plain``, compressed; no index."""
+    length = struct.unpack_from("<Q", plain, at := plain.index(b"\x06", 8) + 1)[0]
+    body = plain[at + 8 : at + 8 + length]
+    records = body[40:]
+    packed = pack(records)  # type: ignore[operator]
+    chunk = body[:28] + struct.pack("<I", len(name)) + name.encode() + struct.pack("<Q", len(packed)) + packed
+    return plain[: at - 1] + b"\x06" + struct.pack("<Q", len(chunk)) + chunk + b"\x0f" + struct.pack("<QI", 4, 0)
+
+
+def sqlite_seeds(folder: Path) -> Sequence[bytes]:
+    path = folder / "made.db3"
+    path.unlink(missing_ok=True)
+    base = sqlite3.connect(path)
+    base.execute("CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)")
+    base.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)")
+    numbers: dict[str, int] = {}
+    for number, (topic, kind, data) in enumerate(messages()):
+        if topic not in numbers:
+            numbers[topic] = len(numbers) + 1
+            base.execute("INSERT INTO topics VALUES (?, ?, ?, 'cdr')", (numbers[topic], topic, kind))
+        base.execute(
+            "INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)",
+            (numbers[topic], START_NS + number, data),
+        )
+    base.commit()
+    base.close()
+    return [path.read_bytes()]
+
+
+def ros1_seeds(folder: Path) -> Sequence[bytes]:
+    """ROS 1 bags as rosbag writes them: a header, one chunk (plain, lz4, bz2), no index."""
+    import bz2
+
+    def record(data: bytes, **fields: bytes) -> bytes:
+        head = b"".join(struct.pack("<I", len(k) + 1 + len(v)) + k.encode() + b"=" + v for k, v in fields.items())
+        return struct.pack("<I", len(head)) + head + struct.pack("<I", len(data)) + data
+
+    def field(name: str, value: bytes) -> bytes:
+        return struct.pack("<I", len(name) + 1 + len(value)) + name.encode() + b"=" + value
+
+    inside, numbers = b"", dict[str, int]()
+    for topic, kind, data in messages():
+        if topic not in numbers:
+            numbers[topic] = len(numbers)
+            about = field("type", kind.replace("/msg/", "/").encode()) + field("message_definition", b"")
+            inside += record(about, conn=struct.pack("<I", numbers[topic]), op=b"\x07", topic=topic.encode())
+        conn = struct.pack("<I", numbers[topic])
+        inside += record(as_ros1(kind, data), conn=conn, op=b"\x02", time=struct.pack("<II", 1_700_000_000, 5))
+    bags = []
+    for name, pack in ((b"none", bytes), (b"lz4", lz4.frame.compress), (b"bz2", bz2.compress)):
+        packed = pack(inside)
+        bag = b"#ROSBAG V2.0\n" + record(b" " * 64, op=b"\x03", index_pos=struct.pack("<Q", 50))
+        bags.append(bag + record(packed, compression=name, op=b"\x05", size=struct.pack("<I", len(inside))))
+    return bags
+
+
+def as_ros1(kind: str, data: bytes) -> bytes:
+    """A CDR message of :func:`messages` in ROS 1's layout."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode()
+
+    content = ros.read(kind, data)
+    seconds = int(content.stamp)
+    head = struct.pack("<III", 0, seconds, int((content.stamp - seconds) * 1e9)) + text(content.frame_id)
+    if isinstance(content, ros.Image):
+        lead = struct.pack("<II", content.height, content.width) + text(content.encoding)
+        lead += struct.pack("<BI", 0, content.step)
+        return head + lead + struct.pack("<I", len(content.data)) + bytes(content.data)
+    if isinstance(content, ros.CompressedImage):
+        return head + text(content.format) + struct.pack("<I", len(content.data)) + bytes(content.data)
+    lens = content.lens
+    k = (lens.fx, 0.0, lens.cx, 0.0, lens.fy, lens.cy, 0.0, 0.0, 1.0)
+    lead = struct.pack("<II", lens.height, lens.width) + text(lens.model)
+    numbers = struct.pack(f"<I{len(lens.coefficients)}d", len(lens.coefficients), *lens.coefficients)
+    return head + lead + numbers + struct.pack("<9d", *k) + bytes(8 * 21 + 8 + 17)
+
+
+def message_seeds(folder: Path) -> Sequence[bytes]:
+    """The type in front, so that one case is one message."""
+    kinds = list(ros.READERS)
+    cdr = [bytes([kinds.index(kind)]) + data for _, kind, data in messages()[:5]]
+    return cdr + [bytes([kinds.index(kind) + 8]) + as_ros1(kind, data) for _, kind, data in messages()[:5]]
+
+
+def read_message(data: bytes, folder: Path) -> None:
+    from mutualformer.runtime.recording import ros_images
+
+    kinds = list(ros.READERS)
+    content = ros.read(
+        kinds[data[0] % len(kinds)] if data[0] < 8 else kinds[(data[0] - 8) % len(kinds)], data[1:], data[0] >= 8
+    )
+    if not isinstance(content, ros.CameraInfo):
+        pixels = ros_images.pixels(content)
+        assert pixels.dtype in (np.uint8, np.uint16, np.float32)
+
+
+def targets() -> list[Target]:
+    from mutualformer.runtime.recording.byte_reader import BytesError
+    from mutualformer.runtime.recording.ros_images import PixelError
+
+    refused = (CameraError,)
+    return [
+        Target("recording", recording_seeds, play_file(".mcap"), refused, WORDS),  # type: ignore[arg-type]
+        Target("recording-inside", recording_seeds, play_resealed, refused, WORDS),
+        Target("mcap-bag", bag_seeds, play_file(".mcap"), refused, WORDS),  # type: ignore[arg-type]
+        Target("mcap-bag-inside", bag_seeds, play_resealed, refused, WORDS),
+        Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),  # type: ignore[arg-type]
+        Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),  # type: ignore[arg-type]
+        Target("message", message_seeds, read_message, (BytesError, PixelError), WORDS),
+    ]

@@ -1,0 +1,63 @@
+"""A file is there whole or not at all, hashes are those of every other tool, the cache is where it is said to be."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mutualformer.plugins.files import cache_root, replacing, sha256, write_bytes
+
+
+def fail_halfway(target: Path) -> None:
+    with replacing(target) as beside:
+        beside.write_bytes(b"half of the new")
+        raise ZeroDivisionError
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "result.bin"
+    write_bytes(target, b"old")
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway(target)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in target.parent.iterdir()] == ["result.bin"]
+
+
+def test_the_same_bytes_are_not_written_again(tmp_path: Path) -> None:
+    target = tmp_path / "result.bin"
+    write_bytes(target, b"same")
+    inode = target.stat().st_ino
+    write_bytes(target, b"same")
+    assert target.stat().st_ino == inode
+    write_bytes(target, b"else")
+    assert target.read_bytes() == b"else"
+
+
+def test_results_are_ordinary_files(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "ours", b"")
+    (tmp_path / "theirs").write_bytes(b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_sha256_over_the_edges_of_blocks(tmp_path: Path, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "file").write_bytes(data[:size])
+    assert sha256(tmp_path / "file") == hashlib.sha256(data[:size]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "expected"),
+    [
+        ("/disk", "/xdg", "/disk"),
+        ("", "/xdg", "/xdg/mutualformer"),
+        ("", "", "/home/me/.cache/mutualformer"),
+        ("", "relative", "/home/me/.cache/mutualformer"),
+    ],
+)
+def test_the_cache(monkeypatch: pytest.MonkeyPatch, own: str, shared: str, expected: str) -> None:
+    for name, value in (("MUTUALFORMER_CACHE", own), ("XDG_CACHE_HOME", shared), ("HOME", "/home/me")):
+        monkeypatch.setenv(name, value)
+    assert cache_root() == Path(expected)

@@ -1,0 +1,323 @@
+"""Strangers at the page's port: floods of connections, slow requests, nonsense, guesses, and what the log says."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import random
+import resource
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+import pytest
+
+from mutualformer.runtime.preview.routes import MOST_VIEWERS
+from mutualformer.runtime.preview.server import Preview, PreviewError
+from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.doors import Limits
+from mutualformer.runtime.web.visitors import Guesses, network
+from tests.runtime.preview.test_server import STAGES, TOKEN, Viewer, ask, result, told
+
+NONSENSE = 400  # cases of the fuzzer in an ordinary run
+
+
+@pytest.fixture
+def locked() -> Iterator[Preview]:
+    with Preview("127.0.0.1:0", TOKEN, told) as page:
+        yield page
+
+
+def connect(page: Preview, data: bytes = b"") -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", page.port), timeout=5)
+    sock.sendall(data)
+    return sock
+
+
+def closed(sock: socket.socket) -> bool:
+    """True once the other side has closed."""
+    sock.settimeout(0.01)
+    try:
+        return sock.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_thousand_half_open_sockets_do_not_shut_the_page(locked: Preview) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    sockets = []
+    try:
+        for number in range(1144):
+            sockets.append(connect(locked, (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-")[number % 2]))
+        began = time.monotonic()
+        assert ask(locked, "/", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert ask(locked, "/record", "POST", '{"on": true}', Authorization=f"Bearer {TOKEN}")[0] == 403
+        assert time.monotonic() - began < 2
+        assert len(locked._web._doors) <= Limits().per_address
+    finally:
+        for sock in sockets:
+            sock.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_those_who_watch_are_not_thrown_out_for_a_newcomer() -> None:
+    with Preview("127.0.0.1:0", None, told, limits=Limits(total=6, per_address=4)) as page:
+        viewer = Viewer(page)
+        page.write(result(1))
+        time.sleep(0.1)
+        sockets = [connect(page) for _ in range(20)]
+        time.sleep(0.2)
+        page.write(result(2))
+        assert int(viewer.part()[0]["x-number"]) >= 1
+        assert len(page._web._doors) <= 4
+        assert sum(map(closed, sockets)) >= 16, "the oldest without a request made room"
+        viewer.close()
+        for sock in sockets:
+            sock.close()
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: ", b"POST /record HTTP/1.1\r\nHost: localhost\r\n"
+                                   b"X-Requested-With: mutualformer\r\nContent-Length: 100\r\n\r\n{"])  # fmt: skip
+def test_a_request_that_does_not_come_is_not_waited_for(start: bytes) -> None:
+    with Preview("127.0.0.1:0", None, told, limits=Limits(request_s=0.5)) as page:
+        sock = connect(page, start)
+        began = time.monotonic()
+        dripping = time.monotonic()
+        while not closed(sock):
+            assert time.monotonic() - began < 3
+            if start and time.monotonic() - dripping > 0.1:  # a byte now and then does not help
+                dripping = time.monotonic()
+                with contextlib.suppress(OSError):
+                    sock.sendall(b"x")
+        assert time.monotonic() - began > 0.4
+        sock.close()
+
+
+def test_a_kept_connection_may_stay_as_long_as_it_asks(locked: Preview) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", locked.port, timeout=5)
+    for _ in range(3):
+        connection.request("GET", "/style.css", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert connection.getresponse().read()
+    connection.close()
+
+
+def test_events_are_counted_as_viewers_and_capped() -> None:
+    with Preview("127.0.0.1:0", None, told) as page:
+        viewers = [Viewer(page, "/events") for _ in range(MOST_VIEWERS)]
+        assert ask(page, "/events")[0] == 503
+        assert page.details()["viewers"] == MOST_VIEWERS
+        for viewer in viewers:
+            viewer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost:notaport\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\xfd\r\n\r\n", 401),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: mutualformer_session=\xff\r\n\r\n", 401),
+        (b"GET /?token=%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n", 401),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"POST /login HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: mutualformer\r\n"
+         b"Content-Length: 2\r\n\r\n\xff\xfe", 400),
+        (b"POST /login HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: mutualformer\r\n"
+         b"Content-Type: text/plain; charset=nonsense\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_request_get_a_4xx(
+    locked: Preview, request_bytes: bytes, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sock = connect(locked, request_bytes)
+    line = sock.recv(4096).split(b"\r\n")[0]
+    sock.close()
+    assert line.split()[1] == str(code).encode(), line
+    assert "Traceback" not in caplog.text
+
+
+def mutated(rng: random.Random) -> bytes:
+    seeds = [
+        f"GET /?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\nCookie: a=b; c=d\r\n\r\n",
+        "GET /mjpeg/rgb?camera=0 HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAccept: text/html\r\n\r\n",
+        "POST /record HTTP/1.1\r\nHost: [::1]:8080\r\nOrigin: http://[::1]:8080\r\nContent-Length: 12\r\n"
+        'X-Requested-With: mutualformer\r\n\r\n{"on": true}',
+        "GET /depth?x=0.5&y=nan&hold=%00 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n",
+    ]
+    data = bytearray(rng.choice(seeds).encode())
+    for _ in range(rng.randint(1, 6)):
+        place = rng.randrange(len(data))
+        action = rng.randrange(4)
+        if action == 0:
+            data[place] = rng.randrange(256)
+        elif action == 1:
+            data[place:place] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 8)))
+        elif action == 2:
+            del data[place : place + rng.randint(1, 8)]
+            data = data or bytearray(b"x")
+        else:
+            data[place:place] = data[place : place + 40]
+    return bytes(data) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_nonsense_never_makes_a_500(token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guesses, "first_s", 0.0)
+    rng = random.Random(15)
+    with Preview("127.0.0.1:0", token, told) as page:
+        for number in range(NONSENSE):
+            data = mutated(rng)
+            with contextlib.suppress(ConnectionError):
+                sock = connect(page, data)
+                sock.settimeout(0.5)
+                answer = b""
+                with contextlib.suppress(TimeoutError):
+                    answer = sock.recv(64)
+                sock.close()
+                assert not answer.startswith(b"HTTP/1.1 5") or b" 503 " in answer, (number, data, answer)
+        assert ask(page, "/", Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_the_log_is_short_and_holds_no_token(locked: Preview, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for _ in range(60):
+        sock = connect(locked, f"GET /?token={TOKEN} HTTP/9.9 \x1b[31m\r\nHost\r\n\r\n".encode())
+        sock.recv(4096)
+        sock.close()
+    assert TOKEN not in caplog.text
+    assert "\x1b" not in caplog.text
+    assert len([record for record in caplog.records if record.name.startswith("mutualformer")]) <= 10
+
+
+def test_guessing_becomes_slow_also_side_by_side(locked: Preview) -> None:
+    answers: list[int] = []
+
+    def guess(number: int) -> None:
+        answers.append(ask(locked, "/app.js", Authorization=f"Bearer wrong number {number}")[0])
+
+    began = time.monotonic()
+    for number in range(4):
+        guess(number)
+    assert time.monotonic() - began > 0.25 + 0.5 + 1.0 - 0.1
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    # A session is a name nobody guesses: whoever has one is not held up.
+    for thread in threads:
+        thread.join(15)
+    assert answers.count(429) >= 6, "the queue is bounded"
+    assert set(answers) == {401, 429}
+
+
+def test_a_right_token_is_not_told_from_a_wrong_one_by_its_speed(locked: Preview) -> None:
+    for _ in range(3):
+        ask(locked, "/app.js", Authorization="Bearer wrong token")
+    began = time.monotonic()
+    assert ask(locked, "/app.js", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert time.monotonic() - began > 0.5, "it waits its turn like any other"
+    began = time.monotonic()
+    assert ask(locked, "/app.js", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert time.monotonic() - began < 0.5, "and is forgiven"
+
+
+def test_the_session_is_not_the_token_and_names_its_port(locked: Preview) -> None:
+    cookie = ask(locked, "/?token=open%20sesame%20please")[1]["set-cookie"]
+    assert cookie.startswith(f"mutualformer_session_{locked.port}=")
+    assert "sesame" not in cookie
+    assert "Path" not in cookie, "behind a proxy the browser takes the prefix"
+    pair = cookie.split(";")[0]
+    assert ask(locked, "/session", Cookie=pair)[0] == 204
+    assert ask(locked, "/session")[0] == 401
+    with Preview("127.0.0.1:0", TOKEN, told) as other:
+        assert ask(other, "/", Cookie=pair.replace(str(locked.port), str(other.port)))[0] == 401
+
+
+def test_login_takes_json_from_our_own_page_only(locked: Preview) -> None:
+    body = f'{{"token": "{TOKEN}"}}'
+    assert ask(locked, "/login", "POST", body)[0] == 403
+    status, headers, _ = ask(locked, "/login", "POST", body, X_Requested_With="mutualformer")
+    assert status == 204
+    assert "HttpOnly" in headers["set-cookie"]
+    for wrong in ("[]", "{", '{"token": 5}'):
+        assert ask(locked, "/login", "POST", wrong, X_Requested_With="mutualformer")[0] == 400
+
+
+def test_one_visitor_is_one_ipv6_network() -> None:
+    assert network("2001:db8::1") == network("2001:db8::ffff") != network("2001:db8:0:1::1")
+    assert network("::ffff:192.0.2.7") == network("192.0.2.7") == "192.0.2.7"
+    assert network("fe80::1%eth0") == network("fe80::2")
+
+
+def test_numbers_that_are_none_do_not_break_the_events() -> None:
+    def news() -> dict[str, object]:
+        return {"state": "running", "skew_ms": float("nan"), "deep": [{"x": float("inf")}]}
+
+    with Preview("127.0.0.1:0", None, news) as page:
+        frame = result(3).frame
+        broken = type(frame)(frame.rgb, frame.depth, float("nan"), float("nan"), 3)
+        page.write(Result(broken, {"saliency": np.full((4, 4), np.nan, np.float32)}, STAGES, 3, 0))
+        viewer = Viewer(page, "/events")
+        lines = [viewer.answer.readline().decode() for _ in range(3)]
+        viewer.close()
+        assert "NaN" not in lines[1]
+        assert "Infinity" not in lines[1]
+        assert '"skew_ms": null' in lines[1]
+        assert ask(page, "/snapshot.zip")[0] == 200
+
+
+def test_the_held_moment_is_what_a_paused_page_saves(tmp_path: Path) -> None:
+    ours = {"X_Requested_With": "mutualformer"}
+    with Preview("127.0.0.1:0", None, told) as page:
+        assert ask(page, "/hold", "POST", "{}", **ours)[0] == 404
+        page.write(result(5))
+        status, headers, data = ask(page, "/hold", "POST", "{}", **ours)
+        assert status == 200
+        assert b"X-Number: 5" in data
+        page.write(result(6))
+        name = headers["x-hold"]
+        assert 'filename="mutualformer-000005.zip"' in ask(page, f"/snapshot.zip?hold={name}")[1]["content-disposition"]
+        assert '"number": 5' in ask(page, f"/depth?x=0.5&y=0.5&hold={name}")[2].decode()
+        assert '"number": 6' in ask(page, "/depth?x=0.5&y=0.5")[2].decode()
+        assert ask(page, "/release", "POST", f'{{"hold": "{name}"}}', **ours)[0] == 204
+        assert ask(page, f"/snapshot.zip?hold={name}")[0] == 410
+        for query in ("x=2&y=0", "x=nan&y=0", "x=a&y=0", "y=0"):
+            assert ask(page, f"/depth?{query}")[0] == 400
+        for camera in ("1", "-1", "²", "x", "99999999999999999999"):
+            assert ask(page, f"/depth?x=0&y=0&camera={camera.encode().hex() if camera == '²' else camera}")[0] == 404
+
+
+@pytest.mark.skipif(which("openssl") is None, reason="openssl is not installed: no certificate to serve with")
+def test_tls(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with Preview("127.0.0.1:0", TOKEN, told, tls=(certificate, key)) as page:
+        assert page.url.startswith("https://")
+        context = ssl.create_default_context(cafile=str(certificate))
+        connection = http.client.HTTPSConnection("localhost", page.port, context=context, timeout=5)
+        connection.request("GET", "/?token=open%20sesame%20please")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert "Secure" in answer.headers["Set-Cookie"]
+        connection.close()
+        half_open = [connect(page, b"\x16\x03") for _ in range(100)]  # handshakes that never end are counted too
+        time.sleep(0.2)
+        assert len(page._web._doors) <= Limits().per_address
+        for sock in half_open:
+            sock.close()
+    with pytest.raises(PreviewError, match="expected a certificate and its key in PEM"):
+        Preview("127.0.0.1:0", TOKEN, told, tls=(key, certificate))
+    with pytest.raises(PreviewError, match="No such file"):
+        Preview("127.0.0.1:0", TOKEN, told, tls=(tmp_path / "none", key))
