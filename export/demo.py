@@ -31,6 +31,7 @@ from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.errors import ExportError
 from mutualformer.export.to_onnx import export_onnx
 from mutualformer.plugins import library
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.data.item import DataError, Item
@@ -193,7 +194,7 @@ def run(out: Path) -> int:
     demo.step("compile", lambda: compiled(demo), lambda: compile_engine(demo))
     item, name = real_pair()
     began = time.monotonic()
-    with parity.open_session(demo.weights) as reference, parity.open_session(demo.onnx) as candidate:
+    with zoo.load(demo.weights) as reference, zoo.load(demo.onnx) as candidate:
         onnx_ms = show_pair(demo, candidate, item)
         pytorch_ms = median_ms(reference, prepare(reference.contract, item.rgb, item.depth), runs=5)
         threads = int(candidate.describe().get("threads", 0))

@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 
-from mutualformer.runtime import cameras
+from mutualformer.runtime import cameras, zoo
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.live.run import Outlets, StreamError, stream
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         + ". Options follow a '?', for example synthetic://?seed=1&fps=15. Several sources share model and page.",
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
-    parser.add_argument("--model", metavar="NAME|FILE", help=".onnx or .engine; without it only the camera is shown")
+    parser.add_argument("--model", metavar="NAME|FILE", help=f"{zoo.HELP}; without it only the camera is shown")
     parser.add_argument("--device", default="auto", help="where the model runs (default: auto)")
     parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
     parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
@@ -82,7 +82,9 @@ def command(args: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     if args.list:
         entries = listing.sources()
-        print(json.dumps(entries) if args.json else listing.text(entries))
+        # Names of devices are strangers' words.
+        text = json.dumps(entries) if args.json else listing.text(entries)
+        print("\n".join(map(printable, text.splitlines())))
         return 0
     if not args.sources:
         raise StreamError("SOURCE is missing; --list shows what is connected")
@@ -104,9 +106,7 @@ def command(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         model = None
         if args.model is not None:
-            from mutualformer.runtime import session
-
-            model = stack.enter_context(session.load(Path(args.model), device=args.device))
+            model = stack.enter_context(zoo.load(args.model, device=args.device))
         summary, number = stream(
             args.sources,
             model,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import DataError, Frames
@@ -52,18 +53,9 @@ def torch_predictor(model: Any) -> tuple[Contract, Predict]:
     return contract, predict
 
 
-def open_predictor(path: str | Path) -> tuple[Contract, Predict]:
-    """A model file of any format; .onnx and .engine go through the runtime."""
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        from mutualformer.train import checkpoint
-
-        return torch_predictor(checkpoint.load(path))
-    if path.suffix not in (".onnx", ".engine"):
-        raise ValueError(f"{path}: the suffix is {path.suffix!r}, expected .safetensors, .onnx or .engine")
-    from mutualformer.runtime.session import load
-
-    session = load(path)
+def open_predictor(model: str | Path) -> tuple[Contract, Predict]:
+    """A shipped model's name or a model file of any format, as a function from NumPy inputs to its NumPy output."""
+    session = zoo.load(model)
     name = OUTPUTS[session.contract.task]
     return session.contract, lambda inputs: np.asarray(session.run(**inputs)[name], dtype=np.float32)
 
@@ -169,7 +161,7 @@ def evaluate_all(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="mutualformer evaluate", description=(__doc__ or "").splitlines()[0])
-    made.add_argument("model", type=Path, metavar="MODEL_FILE", help=".safetensors, .onnx or .engine")
+    made.add_argument("model", metavar="MODEL", help=zoo.HELP)
     made.add_argument(
         "--data",
         required=True,

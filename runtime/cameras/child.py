@@ -27,15 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mutualformer
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    Camera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-)
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame, Intrinsics
 from mutualformer.runtime.images.files import MAX_PIXELS
 
 MODULE = "mutualformer.runtime.cameras.child"

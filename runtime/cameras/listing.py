@@ -9,7 +9,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.cameras import SOURCES, openni2
+from mutualformer.runtime.cameras import SOURCES
+from mutualformer.runtime.cameras.devices import openni2
 
 USB = Path("/sys/bus/usb/devices")
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import Camera, Frame
+from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.mailbox import Mailbox
 
 

@@ -165,7 +165,10 @@ def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
         "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
         "import mutualformer.runtime.preview.server;"
-        "from mutualformer.runtime.cameras import listing, openni2, pairs, recording, tum;"
+        "from mutualformer.runtime.cameras import listing;"
+        "from mutualformer.runtime.cameras.devices import openni2;"
+        "from mutualformer.runtime.cameras.folders import pairs, tum;"
+        "from mutualformer.runtime.cameras.recordings import recording;"
         "foreign = {'torch', 'mutualformer.train', 'mutualformer.export', 'timm', 'lightning'};"
         "print(sorted(foreign & set(sys.modules)))"
     )

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import Frame
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline

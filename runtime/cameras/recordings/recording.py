@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, Frame, metres
-from mutualformer.runtime.cameras.pacing import Pace
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.frame import Frame, metres
 from mutualformer.runtime.images.files import natural_key
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
@@ -278,7 +279,7 @@ def open_source(target: str, given: Mapping[str, Any]) -> Camera:
 
 def _as_bag(target: str, given: Mapping[str, Any], ours: list[Part]) -> BaseCamera:
     """A foreign bag, or a recording of ours that lost its frame topic and has pictures only."""
-    from mutualformer.runtime.cameras import rosbag
+    from mutualformer.runtime.cameras.recordings import rosbag
 
     if not ours:
         return rosbag.open_source(target, given)

@@ -17,7 +17,8 @@ import pyrealsense2 as rs
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 
 
 @dataclass(frozen=True)

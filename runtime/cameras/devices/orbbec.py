@@ -15,7 +15,8 @@ import pyorbbecsdk as ob
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera
+from mutualformer.runtime.frame import Frame, Intrinsics
 
 
 @dataclass(frozen=True)

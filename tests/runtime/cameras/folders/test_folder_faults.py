@@ -15,7 +15,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.tum import associate, time_unit
+from mutualformer.runtime.cameras.folders.tum import associate, time_unit
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
 COUNT = 5

@@ -20,8 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
-from mutualformer.runtime.cameras.files import DepthLoader, load_colour, note_orientation, same_size
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.folders.loaders import DepthLoader, load_colour, note_orientation, same_size
+from mutualformer.runtime.frame import Frame, Intrinsics
 
 Entry = tuple[float, str]
 UNITS_PER_METRE = 5000.0

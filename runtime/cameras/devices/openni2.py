@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.frame import Frame, Intrinsics
 
 SCALE = 0.001
 

@@ -19,9 +19,10 @@ from typing import Any
 import pyrealsense2 as rs
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras import realsense
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame
-from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.cameras.devices import realsense
+from mutualformer.runtime.cameras.recordings.pairing import Pairer
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.mailbox import Mailbox
 
 

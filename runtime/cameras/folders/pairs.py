@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame
-from mutualformer.runtime.cameras.files import DepthLoader, list_folder, load_colour, note_orientation, same_size
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.folders.loaders import (
+    DepthLoader,
+    list_folder,
+    load_colour,
+    note_orientation,
+    same_size,
+)
+from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, Listing
 
 UNITS_PER_METRE = 1000.0
@@ -21,11 +29,16 @@ UNITS_PER_METRE = 1000.0
 
 @dataclass(frozen=True)
 class Options:
-    """``scale``: depth units per metre, 0 = millimetres. ``fps``: makes timestamps. ``nir``: the 2nd folder."""
+    """``scale``: depth units per metre, 0 = millimetres. ``fps``: makes timestamps. ``nir``: the 2nd folder.
+
+    ``rate``: play at this multiple of ``fps``, 0 = as fast as frames are taken. ``loop``: begin again at the end.
+    """
 
     scale: float = 0.0
     fps: float = 30.0
     nir: bool = False
+    rate: float = 0.0
+    loop: bool = False
 
 
 class PairsCamera(BaseCamera):
@@ -52,7 +65,7 @@ class PairsCamera(BaseCamera):
                 "images of a frame alike, but for the ending"
             )
         self._say_what_is_left_out(colour, other)
-        self._next = 0
+        self._pace, self._next, self._usable = Pace(options.rate, self), 0, 0
 
     def _say_what_is_left_out(self, colour: Listing, other: Listing) -> None:
         single = len(colour.files.keys() ^ other.files.keys())
@@ -68,9 +81,17 @@ class PairsCamera(BaseCamera):
             if listing.other:
                 self.warn(f"{self.name}: {len(listing.other)} files of {listing.folder} are no images, left out")
 
+    def _more(self) -> bool:
+        """Whether a pair is left; a loop ends where not one of them could be used."""
+        if self._options.loop and (self._usable or self._next < len(self._pairs)):
+            return True
+        return self._next < len(self._pairs)
+
     def read(self, timeout: float = 1.0) -> Frame | None:
-        while self._next < len(self._pairs):
-            first, second = self._pairs[self._next]
+        while self._more():
+            first, second = self._pairs[self._next % len(self._pairs)]
+            stamp = self._next / self._options.fps
+            self._pace.wait(stamp, timeout)
             index, self._next = self._next, self._next + 1
             began = time.perf_counter()
             try:
@@ -87,7 +108,7 @@ class PairsCamera(BaseCamera):
             if index == 0:
                 note_orientation(self, first)
             self.busy_s = time.perf_counter() - began
-            stamp = index / self._options.fps
+            self._usable += 1
             return Frame(rgb, depth, stamp, stamp, index, nir)
         self.sum_up()
         return None

@@ -15,7 +15,8 @@ import depthai as dai
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import CameraError, DeviceCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import CameraError, DeviceCamera
+from mutualformer.runtime.frame import Frame, Intrinsics
 
 SCALE = 0.001
 # Colour and depth of one moment differ by at most half a frame at 30 fps.

@@ -18,4 +18,4 @@ def open_source(target: str, given: Mapping[str, Any]) -> ChildCamera:
     """``target``: the file."""
     if not Path(target).is_file():
         raise CameraError(f"{target}: no such recording")
-    return ChildCamera("realsense_player", target, given, target)
+    return ChildCamera("recordings.realsense_player", target, given, target)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import CameraError, CameraLost, CameraTimeout, Frame
+from mutualformer.runtime.cameras.base import CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.runtime.fakes import FakeSession
 
@@ -23,7 +24,7 @@ if importlib.util.find_spec("pyrealsense2") is None:
 
 import pyrealsense2 as rs
 
-from mutualformer.runtime.cameras import realsense
+from mutualformer.runtime.cameras.devices import realsense
 
 WIDTH, HEIGHT = 64, 48
 

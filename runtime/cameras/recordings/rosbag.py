@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, Frame, Intrinsics
-from mutualformer.runtime.cameras.pairing import Pairer
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.recordings.pairing import Pairer
+from mutualformer.runtime.frame import Frame, Intrinsics
 from mutualformer.runtime.images import files
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
@@ -31,7 +32,7 @@ from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicErr
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 ROS_SCALE = 0.001
 # How much of a bag is searched for the first image of every topic.
-SEARCH_BYTES = 1 << 30
+SEARCH_BYTES = 256 << 20
 SEARCH_ATTEMPTS = 20
 
 

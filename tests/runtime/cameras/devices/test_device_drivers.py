@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras import openni2
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.cameras.devices import openni2
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
@@ -71,7 +71,7 @@ def send(inputs: Any, index: int, lag: float = 0.0) -> None:
 
 @needs_depthai
 def test_oak_reads_synchronised_groups(host_sync: tuple[Any, Any, Any]) -> None:
-    from mutualformer.runtime.cameras.oak import OakCamera
+    from mutualformer.runtime.cameras.devices.oak import OakCamera
 
     inputs, out, _ = host_sync
     camera = OakCamera(out, "oak://host")
@@ -88,7 +88,7 @@ def test_oak_reads_synchronised_groups(host_sync: tuple[Any, Any, Any]) -> None:
 
 @needs_depthai
 def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any, Any, Any]) -> None:
-    from mutualformer.runtime.cameras.oak import OakCamera
+    from mutualformer.runtime.cameras.devices.oak import OakCamera
 
     _, out, _ = host_sync
     camera = OakCamera(out, "oak://host")
@@ -107,7 +107,7 @@ def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any
 def test_the_oak_graph_uses_only_what_depthai_has_and_aligns_before_it_pairs(on_rvc4: bool) -> None:
     import depthai as dai
 
-    from mutualformer.runtime.cameras import oak
+    from mutualformer.runtime.cameras.devices import oak
 
     # Device nodes cannot be made without a device; these refuse every name and signature the real ones do not have.
     made: dict[str, list[Any]] = {}
@@ -156,8 +156,8 @@ def orbbec(monkeypatch: pytest.MonkeyPatch) -> Any:
         sdk.OBFormat = types.SimpleNamespace(**{n: n for n in ("RGB", "BGR", "MJPG", "YUYV", "YUY2", "NV12", "Y16")})  # type: ignore[attr-defined]
         sdk.OBError = type("OBError", (Exception,), {})  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "pyorbbecsdk", sdk)
-        monkeypatch.delitem(sys.modules, "mutualformer.runtime.cameras.orbbec", raising=False)
-    return importlib.import_module("mutualformer.runtime.cameras.orbbec")
+        monkeypatch.delitem(sys.modules, "mutualformer.runtime.cameras.devices.orbbec", raising=False)
+    return importlib.import_module("mutualformer.runtime.cameras.devices.orbbec")
 
 
 class OrbbecFrame:

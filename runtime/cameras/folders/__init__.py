@@ -1,0 +1,1 @@
+"""Folders of pictures: tum, pairs, dataset; loaders reads their files."""
