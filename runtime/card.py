@@ -6,17 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mutualformer.runtime.reporting import tables
-
-TITLES = {
-    "s_measure": "S-measure",
-    "max_f": "maximum F",
-    "max_e": "maximum E",
-    "mae": "MAE",
-    "map": "mAP",
-    "r1": "rank 1",
-    "r5": "rank 5",
-    "r10": "rank 10",
-}
+from mutualformer.runtime.tasks import TASKS, TITLES
 
 
 def _cell(value: Any) -> str:
@@ -60,7 +50,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     """The card for readers: what the model is, data, recipe, metrics with their spread, limits."""
     size = card.get("input_size") or ("?", "?")
     facts = [
-        ("task", {"sod": "RGB-D salient object detection", "reid": "RGB-NIR re-identification"}.get(card["task"])),
+        ("task", TASKS[card["task"]].title if card["task"] in TASKS else None),
         ("input", f"{size[0]} × {size[1]} pixels"),
         ("parameters", f"{card['params']:,}" if "params" in card else None),
         ("options", card.get("overrides") or "those of the registry"),

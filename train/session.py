@@ -1,4 +1,4 @@
-"""A PyTorch model behind the runtime's Session interface, so that every verb takes a checkpoint like any model file."""
+"""PyTorch models behind the runtime's Session interface: a module in memory, a checkpoint like any model file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,30 @@ def contract_of(model: nn.Module) -> Contract:
     )
 
 
-class CheckpointSession(Session):
+class ModuleSession(Session):
+    """``model``: built by :mod:`mutualformer.train.registry`; it is put into eval mode and runs where it lies."""
+
+    def __init__(self, model: nn.Module) -> None:
+        spec = model.spec
+        self._model = model.eval()
+        self.device = next(model.parameters()).device.type
+        self.contract = Contract(
+            spec.task, spec.name, tuple(spec.input_size), depth_range_m=tuple(spec.depth_range_m), labels=spec.labels
+        )
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        ordered = [torch.from_numpy(inputs[spec.name]).to(self.device) for spec in self.contract.inputs]
+        with torch.inference_mode():
+            answer = self._model(*ordered)
+        return {self.contract.outputs[0].name: np.asarray(answer.float().cpu().numpy(), dtype=np.float32)}
+
+    def describe(self) -> dict[str, Any]:
+        """For reports."""
+        threads = torch.get_num_threads()
+        return {"backend": f"torch {torch.__version__}", "device": self.device, "threads": threads, "precision": "fp32"}
+
+
+class CheckpointSession(ModuleSession):
     """``X.safetensors`` in PyTorch, full precision: the reference of references.
 
     Raises CheckpointError, ModelFileError where ``device`` is "cuda" and there is none.
@@ -41,10 +64,9 @@ class CheckpointSession(Session):
         if device == "cuda" and not torch.cuda.is_available():
             raise ModelFileError(f"{path}: device is cuda, but PyTorch sees no GPU; use --device cpu")
         # "auto" stays on the CPU: as a reference it must give the same answer wherever there happens to be a GPU.
-        self.device = "cuda" if device == "cuda" else "cpu"
         model = load(path)
+        super().__init__(model.to("cuda" if device == "cuda" else "cpu"))
         self.contract = contract_of(model)
-        self._model = model.to(self.device).eval()
         if threads:
             torch.set_num_threads(threads)
 
@@ -53,18 +75,10 @@ class CheckpointSession(Session):
         """What :func:`mutualformer.runtime.session.load` calls."""
         return cls(path, device, threads)
 
-    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        ordered = [torch.from_numpy(inputs[spec.name]).to(self.device) for spec in self.contract.inputs]
-        with torch.inference_mode():
-            answer = self._model(*ordered)
-        return {self.contract.outputs[0].name: np.asarray(answer.float().cpu().numpy(), dtype=np.float32)}
-
     def describe(self) -> dict[str, Any]:
         return {
             "file": self.path.name,
             "sha256": self.contract.weights_sha256,
-            "backend": f"torch {torch.__version__}",
-            "device": self.device,
-            "threads": torch.get_num_threads(),
+            **super().describe(),
             "precision": self.contract.precision,
         }

@@ -87,7 +87,7 @@ def from_librealsense(path: Path) -> bool:
 
 
 def _has_mcap(folder: Path) -> bool:
-    return any(path.suffix.lower() == ".mcap" and not path.name.startswith(".") for path in folder.iterdir())
+    return any(suffix(path) == ".mcap" for path in bag_files(folder))
 
 
 # In this order: the first that fits decides.

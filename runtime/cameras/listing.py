@@ -17,7 +17,7 @@ USB = Path("/sys/bus/usb/devices")
 
 def usb_devices(root: Path = USB) -> list[dict[str, str]]:
     """``id`` (vendor:product, hex), ``product``, ``serial``, ``speed`` (Mbit/s) of every USB device."""
-    found = []
+    devices = []
     for device in sorted(root.glob("*")):
         if not (device / "idVendor").is_file():
             continue
@@ -26,8 +26,8 @@ def usb_devices(root: Path = USB) -> list[dict[str, str]]:
             for name in ("idVendor", "idProduct", "product", "serial", "speed")
         }
         identity = f"{read['idVendor']}:{read['idProduct']}"
-        found.append({"id": identity, **{key: read[key] for key in ("product", "serial", "speed")}})
-    return found
+        devices.append({"id": identity, **{key: read[key] for key in ("product", "serial", "speed")}})
+    return devices
 
 
 def belongs(device: dict[str, str], patterns: tuple[str, ...]) -> bool:

@@ -42,7 +42,7 @@ def run_without_extras(*arguments: str, **environment: str) -> subprocess.Comple
 
 
 # Verbs whose modules still import PyTorch or the exporter's packages at their top.
-EAGER = ("fit", "to_onnx", "bundle", "demo")
+EAGER = ("to_onnx", "demo")
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class TumCamera(BaseCamera):
         self.assumed_units = None if options.scale else units
         self._folder, self._options, self._next = folder, options, 0
         self._load_depth = DepthLoader(self, units, assumed=not options.scale).load
-        colour, depth = self._in_seconds([read_list(path) for path in lists])
+        colour, depth = (self._in_seconds(read_list(path)) for path in lists)
         self._pairs = associate(colour, depth, options.max_skew)
         if not self._pairs:
             raise CameraError(
@@ -170,13 +170,13 @@ class TumCamera(BaseCamera):
         if self.unpaired:
             self.warn(f"{name}: {self.unpaired} of {len(colour)} colour images have no depth in time, left out")
 
-    def _in_seconds(self, lists: list[list[Entry]]) -> list[list[Entry]]:
+    def _in_seconds(self, entries: list[Entry]) -> list[Entry]:
         unit = self._options.time
         if unit == "auto":
-            unit = time_unit([stamp for stamp, _ in lists[0]])
+            unit = time_unit([stamp for stamp, _ in entries])
             if unit != "s":
                 self.warn(f"{self.name}: timestamps can be no seconds, read as {unit}; ?time= says otherwise")
-        return [[(stamp / TIME_UNITS[unit], name) for stamp, name in entries] for entries in lists]
+        return [(stamp / TIME_UNITS[unit], name) for stamp, name in entries]
 
     def _path(self, name: str) -> Path:
         """The file a list names: as it stands, with Windows' separators, or without a third column behind it."""

@@ -55,7 +55,8 @@ class _Reader:
         if not path.is_file():
             raise CameraError(f"{path}: no such video file")
         self._stack = ExitStack()
-        self._capture = cv2.VideoCapture(self._plain_name(path), cv2.CAP_FFMPEG)
+        self._name = self._plain_name(path)
+        self._capture = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self.close()
             raise CameraError(f"{path}: cannot be opened as a video; is it whole, and does this OpenCV know its codec?")
@@ -63,10 +64,18 @@ class _Reader:
         if width * height > MAX_PIXELS:
             self.close()
             raise CameraError(f"{path}: declares {width:.0f}×{height:.0f} pixels, expected at most 64 million")
-        if exact:
+        if exact and self._holds_16_bits():
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 30.0
+
+    def _holds_16_bits(self) -> bool:
+        """Whether the frames as stored are grey levels of 16 bits; others must go through the decoder's conversion."""
+        probe = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
+        probe.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        done, image = probe.read()
+        probe.release()
+        return bool(done) and image.dtype == np.uint16
 
     def _plain_name(self, path: Path) -> str:
         """A name that OpenCV can be given: one that is not UTF-8 ends the process there."""
