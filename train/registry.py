@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.plugins.attributes import DEFAULTS
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -29,7 +31,12 @@ class ModelSpec:
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
+_FUSION = {
+    "fusion": "cda",
+    "iterations": DEFAULTS.iterations,
+    "alpha": DEFAULTS.alpha,
+    "value_pairing": DEFAULTS.value_pairing,
+}
 
 
 def _sod(
