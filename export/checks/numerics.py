@@ -125,7 +125,7 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
         raise CheckFailed(f"{len(failures)} of {len(runs)} nodes are wrong, first {failures[0]}")
     sentence = f"{len(runs)} nodes keep the two-times rule, write nothing else and repeat to the bit"
     return sentence, {
-        "cases": len(cases),
+        "nodes": len(runs),
         "worst_share": worst,
         "worst_case": worst_case,
         "types": list(machine.dtypes),

@@ -99,8 +99,8 @@ def test_archive_carries_everything_but_pytorch_and_triton(tmp_path: Path) -> No
         "import sys\n"
         "class Missing:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('onnx', 'onnxruntime', 'cv2', 'aiohttp', 'mcap', 'tqdm', 'timm', 'lightning',"
-        " 'pycuda', 'tensorrt_rtx', 'tensorrt'):\n"
+        "        if name.split('.')[0] in ('onnx', 'onnxruntime', 'cv2', 'aiohttp', 'mcap', 'tqdm', 'timm',"
+        " 'lightning', 'pycuda', 'tensorrt_rtx', 'tensorrt'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
     )
