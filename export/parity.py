@@ -29,21 +29,12 @@ from mutualformer.export.compare.sod import compare_sod
 from mutualformer.export.engine.proof import heavy_node_types, precision_problems
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
-from mutualformer.runtime import session as sessions
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
-
-
-def open_session(path: Path) -> Session:
-    """Any model file as a Session. PyTorch is imported only for a checkpoint."""
-    if path.suffix == ".safetensors":
-        from mutualformer.export.compare.torch_session import TorchSession
-
-        return TorchSession(path)
-    return sessions.load(path)
 
 
 def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6, emulate_half: bool = False) -> Parity:
@@ -52,8 +43,8 @@ def compare(reference: Path, candidate: Path, data: Sequence[str], show: int = 6
     ``emulate_half``: compare a second time with the candidate in ``export/emulation``, which rounds to float16
     where the graph says so; ONNX Runtime on a CPU does not everywhere.
     """
-    with open_session(reference) as left:
-        with open_session(candidate) as right:
+    with zoo.load(reference) as left:
+        with zoo.load(candidate) as right:
             result = compare_sessions(left, right, data, show)
         if emulate_half:
             from mutualformer.export.emulation.session import EmulatedSession
@@ -135,10 +126,8 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
-    arguments.add_argument("reference", type=Path, help="model file to be equal to")
-    arguments.add_argument(
-        "candidate", type=Path, nargs="?", help="model file to be judged; its precision picks the budget"
-    )
+    arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
+    arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
     arguments.add_argument(
         "--data", action="append", required=True, help="folder, sample:motorcycle or synthetic:N[?seed=S]"
     )
@@ -157,13 +146,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    args.reference = zoo.resolve(args.reference)
     if args.sweep or args.calibrations:
         from mutualformer.export.studies import study
 
         return study.command(args)
     if args.candidate is None:
         raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
-    result = compare(args.reference, args.candidate, args.data, args.show, args.emulate_half)
+    result = compare(args.reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "

@@ -6,6 +6,7 @@ python export/to_onnx.py CHECKPOINT.safetensors -o model.onnx [--precision fp32|
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:
@@ -14,7 +15,6 @@ if not __package__:
 import argparse
 import tempfile
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
@@ -33,29 +33,14 @@ from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.train.checkpoint import load as load_checkpoint
-
-
-def contract_of(model: nn.Module) -> Contract:
-    """The contract that a model loaded by ``mutualformer.train.checkpoint.load`` makes."""
-    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by mutualformer.train.checkpoint.load
-    return Contract(
-        task=card["task"],
-        model=card["model"],
-        input_size=tuple(card["input_size"]),
-        depth_range_m=tuple(card["depth_range_m"]),
-        labels=tuple(card.get("labels", ())),
-        opset=ONNX_OPSET,
-        git_revision=card.get("git_revision", "unknown"),
-        weights_sha256=str(model.weights_sha256),
-        card=card,
-    )
+from mutualformer.train.session import contract_of
 
 
 def to_proto(model: nn.Module, contract: Contract) -> onnx.ModelProto:
     """Trace, tidy, attach function and metadata, and let the ONNX checker read it. No numbers are compared here."""
     proto = tidy(trace(model, contract))
     attach_function(proto)
-    onnx.helper.set_model_props(proto, contract.to_props())
+    onnx.helper.set_model_props(proto, replace(contract, opset=ONNX_OPSET).to_props())
     proto.doc_string = f"{contract.model} ({contract.task}); every CDA node carries its own function"
     onnx.checker.check_model(proto, full_check=True)
     return proto
@@ -80,7 +65,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
 
     Raises ExportError, and writes nothing, when the file would differ by more than the fp32 budget.
     """
-    contract = contract_of(model)
+    contract = replace(contract_of(model), opset=ONNX_OPSET)
     proto = to_proto(model, contract)
     with replacing(out) as beside:
         onnx.save(proto, beside)

@@ -1,7 +1,47 @@
 """MutualFormer on the edge: multi-modal perception that is provably the same model you trained.
 
+    import mutualformer
+
+    model = mutualformer.load("sod-lite")
+    result = mutualformer.predict(model, "photo.jpg")
+    result.save("out")
+
 The four stages are the packages ``plugins``, ``runtime``, ``train`` and ``export`` (in a checkout: links to the folders
-of the same names). Dependencies point one way: plugins ← runtime ← train ← export.
+of the same names). Dependencies point one way: plugins ← runtime ← train ← export. Importing this package imports
+none of them: its names are looked up when they are first used.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.prediction.result import Embedding, Prediction
+    from mutualformer.runtime.prediction.single import predict
+    from mutualformer.runtime.session import Session
+    from mutualformer.runtime.zoo.lookup import load
+
 __version__ = "0.1.0"
+
+__all__ = ["Embedding", "Prediction", "Session", "__version__", "load", "predict"]
+
+_HOMES = {
+    "Embedding": "mutualformer.runtime.prediction.result",
+    "Prediction": "mutualformer.runtime.prediction.result",
+    "Session": "mutualformer.runtime.session",
+    "load": "mutualformer.runtime.zoo.lookup",
+    "predict": "mutualformer.runtime.prediction.single",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -25,7 +25,7 @@ from mutualformer.plugins.record import read as read_record
 
 LIBRARY = "libmutualformer_plugin.so"
 SHIM = "libtensorrt_rtx.so"
-FLAVORS = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+FLAVORS = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # TensorRT flavour → its Python module
 ENVIRONMENT = "MUTUALFORMER_PLUGIN"
 
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -50,11 +50,6 @@ _kept: list[ctypes.CDLL] = []  # other libraries that must stay mapped
 
 class PluginError(RuntimeError):
     """The plugin cannot be used; the message says what is wrong, with which file, and what to do."""
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def find() -> Path:
@@ -238,3 +233,23 @@ def last_error() -> str:
     mapped = next(iter(_registered.values())).mapped
     ctypes.CDLL(mapped).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
     return text.value.decode(errors="replace")
+
+
+def serialized_nodes() -> dict[str, str]:
+    """Node → what the plugin put into the engine for it, e.g. "num_heads=8 … tactic=2/3", since this was last asked.
+
+    For an engine's card: TensorRT-RTX prints neither the tactic nor the metadata of a plugin in its layer list.
+    """
+    if not _registered:
+        return {}
+    function = ctypes.CDLL(next(iter(_registered.values())).mapped).mutualformer_serialized_nodes
+    function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t]
+    size = 4096
+    while True:
+        text = ctypes.create_string_buffer(size)
+        needed = function(text, size)
+        if needed <= size:
+            break
+        size = needed
+    lines = text.value.decode(errors="replace").splitlines()
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)

@@ -3,27 +3,110 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import importlib
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-VERBS = {
-    "fit": ("mutualformer.train.fit", "train a model"),
-    "evaluate": ("mutualformer.train.evaluate", "task metrics of a checkpoint, ONNX file or engine"),
-    "data": ("mutualformer.train.datasets", "check a dataset, list the standard ones"),
-    "to_onnx": ("mutualformer.export.to_onnx", "checkpoint → ONNX"),
-    "to_trt": ("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
-    "parity": ("mutualformer.export.parity", "compare two model files on the same frames"),
-    "bundle": ("mutualformer.export.bundle", "pack everything a device needs"),
-    "demo": ("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
-    "stream": ("mutualformer.runtime.stream", "camera in, saliency out"),
-    "bench": ("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
-    "doctor": ("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
+import mutualformer
+from mutualformer.runtime.untrusted.printable import printable
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``module`` has ``parser()``, ``command(args)`` and ``main(argv)``; ``about``: what it does, in a few words."""
+
+    module: str
+    about: str
+
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "use a model": {
+        "predict": Verb("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
+        "stream": Verb("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
+        "models": Verb("mutualformer.train.models", "shipped and registered models, sizes, scores"),
+        "evaluate": Verb("mutualformer.train.evaluate", "task metrics of any model on any data"),
+    },
+    "make one": {
+        "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
+        "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
+        "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
+        "to_onnx": Verb("mutualformer.export.to_onnx", "checkpoint → ONNX"),
+        "to_trt": Verb("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
+        "parity": Verb("mutualformer.export.parity", "prove that two models give the same answers"),
+        "bundle": Verb("mutualformer.export.bundle", "pack everything a device needs"),
+        "demo": Verb("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
+    },
+    "look around": {
+        "bench": Verb("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
+        "doctor": Verb("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
+        "completion": Verb("mutualformer.runtime.completion", "tab completion for bash, zsh or tcsh"),
+    },
+}
+VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+
+# What our code raises on bad input: one sentence, no traceback. MemoryError: a picture or model too large for here.
+USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
+
+# Import name → pip extra, for packages that the base installation does without.
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxscript", "onnx_graphsurgeon"), "export"),
+    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
+    "tensorrt_rtx": "rtx",
+    "tensorrt": "tensorrt",
+    "pycuda": "pycuda",
+    "ray": "ray",
+    "huggingface_hub": "hub",
+    "shtab": "completion",
+    "rerun": "rerun",
+    "foxglove": "foxglove",
+    "pyrealsense2": "realsense",
+    "depthai": "oak",
+    "pyorbbecsdk": "orbbec",
 }
 
-USER_ERRORS = (ValueError, RuntimeError, OSError)  # what our code raises on bad input: one sentence, no traceback
+
+class _Lines(logging.Formatter):
+    """Log lines as sentences; control characters in strangers' names are made visible."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
+    """Writes to whatever standard error is at that moment: programs and tests replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(_Lines("%(message)s"))
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: Any) -> None: ...
+
+
+def prepare_output() -> None:
+    """Log lines to stderr; a terminal that cannot show a letter shows its code instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    root = logging.getLogger()
+    # By name: run as a file, this module is there twice.
+    if not any(type(handler).__name__ == _Stderr.__name__ for handler in root.handlers):
+        root.addHandler(_Stderr())
+        root.setLevel(logging.WARNING)
+    logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
 
 
 def run_verb(
@@ -32,53 +115,97 @@ def run_verb(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
+    prepare_output()
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
     try:
         return command(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader went away (``| head``): nobody is left to be told. As the shell counts a SIGPIPE.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except ModuleNotFoundError as error:
+        if os.environ.get("MUTUALFORMER_DEBUG") or not error.name:
+            raise
+        print(f"{parser.prog}: error: {missing(error.name)}", file=sys.stderr)
+        return 1
     except USER_ERRORS as error:
         if os.environ.get("MUTUALFORMER_DEBUG"):
             raise
         print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if os.environ.get("MUTUALFORMER_DEBUG"):
+            raise
+        print(
+            f"{parser.prog}: error: {one_line(error)} (this is a fault of the program: please report it with what "
+            "MUTUALFORMER_DEBUG=1 adds)",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def one_line(error: BaseException) -> str:
     """An error's message on one line; the class name where a foreign error has none of ours in it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     ours = type(error).__module__.split(".")[0] == "mutualformer"
     return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
 
 
+def missing(module: str) -> str:
+    """``Python package 'torch' is missing; pip install 'mutualformer[train]'``."""
+    extra = EXTRAS.get(module.split(".")[0])
+    cure = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
+    return f"Python package {module!r} is missing; {cure}"
+
+
 def usage() -> str:
+    """All verbs, by what one wants to do."""
     width = max(map(len, VERBS))
-    rows = "\n".join(f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items())
-    return f"usage: mutualformer VERB …\n\n{rows}\n\nmutualformer VERB --help tells more."
+    lines = ["usage: mutualformer VERB …"]
+    for title, verbs in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:<{width}}  {verb.about}" for name, verb in verbs.items())]
+    return "\n".join([*lines, "", "mutualformer help VERB tells more; mutualformer --version tells which this is."])
+
+
+def version() -> str:
+    """``mutualformer 0.1.0 (Python 3.11.2 on Linux x86_64)``."""
+    return (
+        f"mutualformer {mutualformer.__version__} "
+        f"(Python {platform.python_version()} on {platform.system()} {platform.machine()})"
+    )
+
+
+def unknown(verb: str) -> str:
+    """One line about a verb that does not exist, and what was probably meant."""
+    close = difflib.get_close_matches(verb.replace("-", "_"), VERBS, 1, 0.5)
+    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
+    return f"mutualformer: error: unknown verb {printable(repr(verb))}; {hint}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the ``mutualformer`` command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_output()
+    if arguments and arguments[0] in ("-V", "--version", "version"):
+        print(version())
+        return 0
+    if arguments[:1] == ["help"]:
+        arguments = [arguments[1], "--help"] if len(arguments) > 1 else ["--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        print(usage(), file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
     verb, *rest = arguments
     if verb not in VERBS:
-        print(f"mutualformer: error: unknown verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        print(unknown(verb), file=sys.stderr)
         return 2
-    module_name, _ = VERBS[verb]
     try:
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(VERBS[verb].module)
     except ModuleNotFoundError as error:
-        extra = {"train": "train", "export": "train,export"}.get(module_name.split(".")[1], "runtime")
-        print(
-            f"mutualformer {verb}: error: Python package {error.name!r} is missing; "
-            f"pip install 'mutualformer[{extra}]'",
-            file=sys.stderr,
-        )
+        print(f"mutualformer {verb}: error: {missing(error.name or str(error))}", file=sys.stderr)
         return 1
     return int(module.main(rest))
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mutualformer.runtime.tasks import TASKS, Port
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."
-TASKS = ("sod", "reid")
 PRECISIONS = ("fp32", "fp16", "int8")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a model: a stranger's file says it, and folders are named by it
 MAX_SIDE = 8192
@@ -64,7 +64,7 @@ class Contract:
                 f"metadata schema is version {self.schema_version}, this program reads version {SCHEMA_VERSION}; "
                 "export the model again"
             )
-        if self.task not in TASKS:
+        if not isinstance(self.task, str) or self.task not in TASKS:
             raise ContractError(f"metadata task is {self.task!r}, expected one of {', '.join(TASKS)}")
         if self.precision not in PRECISIONS:
             raise ContractError(f"metadata precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
@@ -89,18 +89,15 @@ class Contract:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Graph inputs in order: what a camera gives, already resized; the batch is dynamic."""
-        height, width = self.input_size
-        rgb = TensorSpec("rgb", "uint8", (-1, height, width, 3))
-        if self.task == "sod":
-            return rgb, TensorSpec("depth", "float32", (-1, height, width))
-        return rgb, TensorSpec("nir", "uint8", (-1, height, width, 3))
+        return tuple(self._spec(port) for port in TASKS[self.task].inputs)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Graph outputs: SOD ``saliency`` in [0, 1]; ReID ``feature``, unit length, of any width."""
-        if self.task == "sod":
-            return (TensorSpec("saliency", "float32", (-1, *self.input_size)),)
-        return (TensorSpec("feature", "float32", (-1, -1)),)
+        return (self._spec(TASKS[self.task].output),)
+
+    def _spec(self, port: Port) -> TensorSpec:
+        return TensorSpec(port.name, port.dtype, port.at(self.input_size))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""

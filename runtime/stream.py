@@ -15,13 +15,14 @@ if not __package__:  # run as a file: the repository root stands in for this fol
 import argparse
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 
-from mutualformer.runtime import cameras
+from mutualformer.runtime import cameras, zoo
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.live.run import Outlets, StreamError, stream
@@ -29,6 +30,8 @@ from mutualformer.runtime.streaming.console import print_json
 from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
+
+NO_MODEL = "none"  # --model none: only the camera
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
         + ". Options follow a '?', for example synthetic://?seed=1&fps=15. Several sources share model and page.",
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
-    parser.add_argument("--model", metavar="NAME|FILE", help=".onnx or .engine; without it only the camera is shown")
+    parser.add_argument(
+        "--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})"
+    )
     parser.add_argument("--device", default="auto", help="where the model runs (default: auto)")
     parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
     parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
@@ -82,7 +87,9 @@ def command(args: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     if args.list:
         entries = listing.sources()
-        print(json.dumps(entries) if args.json else listing.text(entries))
+        # Names of devices are strangers' words.
+        text = json.dumps(entries) if args.json else listing.text(entries)
+        print("\n".join(map(printable, text.splitlines())))
         return 0
     if not args.sources:
         raise StreamError("SOURCE is missing; --list shows what is connected")
@@ -103,10 +110,10 @@ def command(args: argparse.Namespace) -> int:
     )
     with contextlib.ExitStack() as stack:
         model = None
-        if args.model is not None:
-            from mutualformer.runtime import session
-
-            model = stack.enter_context(session.load(Path(args.model), device=args.device))
+        # A gallery needs a ReID model of its own; the default finds salient objects.
+        chosen = args.model or (NO_MODEL if args.gallery else _default_model())
+        if chosen != NO_MODEL:
+            model = stack.enter_context(zoo.load(chosen, device=args.device))
         summary, number = stream(
             args.sources,
             model,
@@ -117,6 +124,14 @@ def command(args: argparse.Namespace) -> int:
         )
     _finish(summary, args.json)
     return 128 + number if number else 0
+
+
+def _default_model() -> str:
+    """The default model, or none where this installation ships no model: said in one line."""
+    if zoo.shipped(zoo.DEFAULT) is not None:
+        return zoo.DEFAULT
+    logging.getLogger("mutualformer").info("no --model, and none is shipped here: only the camera is shown")
+    return NO_MODEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

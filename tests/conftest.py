@@ -29,8 +29,9 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from mutualformer.export.to_onnx import export_onnx
     from mutualformer.train import checkpoint
-    from mutualformer.train.fit import FitConfig, fit
+    from mutualformer.train.fitting.config import FitConfig
     from mutualformer.train.fitting.recipes import recipe
+    from mutualformer.train.fitting.run import fit
 
     folder = tmp_path_factory.mktemp("nano")
     short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))

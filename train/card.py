@@ -6,19 +6,15 @@ metadata and the bundle.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.card import markdown
-from mutualformer.runtime.files import write_bytes, write_json
-from mutualformer.train.checkpoint import card_path, read_card
+from mutualformer.runtime.files import write_bytes
+from mutualformer.runtime.tasks import TASKS
+from mutualformer.train.checkpoint import read_card, write_card
 
-LIMITS = {
-    "sod": "Trained on the data named here and no other; a saliency map says what stands out, not what it is.",
-    "reid": "Trained on the data named here and no other; features compare only with features of the same file.",
-}
 SYNTHETIC = (
     "The training pictures are rendered: how well the model does on a camera of yours is not known until it is "
     "evaluated there."
@@ -27,7 +23,8 @@ SYNTHETIC = (
 
 def limits(task: str, data: str) -> str:
     """The card's limits, with what follows from the data."""
-    return f"{LIMITS[task]} {SYNTHETIC}" if data.startswith("synthetic:") else LIMITS[task]
+    said = TASKS[task].limits
+    return f"{said} {SYNTHETIC}" if data.startswith("synthetic:") else said
 
 
 def write_markdown(weights: Path) -> Path:
@@ -40,7 +37,7 @@ def write_markdown(weights: Path) -> Path:
 def change(weights: Path, **changes: Any) -> None:
     """Replace parts of the card of ``weights`` and its readable form."""
     card = {**read_card(weights), **changes}
-    write_json(card_path(weights), json.loads(json.dumps(card)))
+    write_card(weights, card)
     write_markdown(weights)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -10,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from mutualformer.runtime.files import replacing, sha256, write_bytes
+from mutualformer.runtime.tasks import TASKS
+from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
+from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import registry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: cards without a seal
 
 
 class CheckpointError(ValueError):
@@ -68,9 +73,14 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **card,
     }
-    text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(card_path(path), text.encode())
+    write_card(path, full)
     return path
+
+
+def write_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Write the card of checkpoint ``path``, sealed: a value altered by one bit shows."""
+    text = json.dumps(sealed({**card, "schema_version": SCHEMA_VERSION}), indent=2, ensure_ascii=False) + "\n"
+    write_bytes(card_path(path), text.encode())
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -83,17 +93,22 @@ def read_card(path: str | Path) -> dict[str, Any]:
     beside = card_path(path)
     if not beside.is_file():
         raise CheckpointError(f"{path}: its card {beside.name} is missing, expected beside it; copy both files")
-    try:
-        card = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{beside}: not JSON ({error}), expected a model card") from error
-    if not isinstance(card, dict) or card.get("schema_version") != SCHEMA_VERSION:
-        found = card.get("schema_version") if isinstance(card, dict) else type(card).__name__
-        raise CheckpointError(f"{beside}: card schema is {found!r}, expected version {SCHEMA_VERSION}")
-    missing = [key for key in ("model", "overrides", "task", "weights_sha256") if key not in card]
+    fields = read_json(beside, CheckpointError, "model card")
+    version = fields.get("schema_version")
+    if version not in (1, SCHEMA_VERSION):
+        raise CheckpointError(f"{beside}: card schema is {version!r}, expected version {SCHEMA_VERSION}")
+    if (version == SCHEMA_VERSION or SEAL in fields) and fields.get(SEAL) != seal_of(fields):
+        raise CheckpointError(f"{beside}: {SEAL} does not fit its content: the card was altered or damaged")
+    missing = [key for key in ("model", "overrides", "task", "weights_sha256") if key not in fields]
     if missing:
         raise CheckpointError(f"{beside}: card lacks {', '.join(missing)}, expected a card written by `fit`")
-    return card
+    fields.text("model", longest=64)
+    fields.text("task", one_of=tuple(TASKS))
+    fields.text("weights_sha256", longest=64)
+    fields.fields("overrides")
+    for key in ("architecture", "data", "recipe", "metrics"):
+        fields.fields(key, default={})
+    return dict(fields)
 
 
 def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:
@@ -107,27 +122,39 @@ def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.Mode
             )
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of checkpoint ``path``, on the CPU, its bytes hashed first. Raises CheckpointError."""
+    path = Path(path)
+    return _read_tensors(path, read_card(path))
+
+
+def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Read once: what was hashed is what is used."""
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
     try:
-        with safetensors.safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
+        tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: cannot be read as safetensors ({error}), expected a whole file; was the copy cut short?"
         ) from error
+    if digest != card["weights_sha256"]:
+        raise CheckpointError(
+            f"{path}: sha256 is {digest[:12]}…, its card expects {card['weights_sha256'][:12]}…; "
+            "the two files are not of one training run"
+        )
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity, expected finite weights")
+    return tensors
 
 
-def load(path: str | Path) -> nn.Module:
-    """Rebuild the model of checkpoint ``path`` in eval mode, on the CPU.
-
-    Adds ``.card`` (dict) and ``.weights_sha256``. Raises CheckpointError.
-    """
-    path = Path(path)
-    card = read_card(path)
-    tensors = _read_tensors(path)
+def _check_shapes(path: Path, card: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Compare with the model that the card describes, built without memory: its numbers are a stranger's."""
     try:
-        model = registry.build(card["model"], **card["overrides"])
-    except (ValueError, TypeError) as error:
+        with torch.device("meta"):
+            model = registry.build(card["model"], **_overrides(card))
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise CheckpointError(f"{card_path(path)}: the card describes no model of this version: {error}") from error
     expected = model.state_dict()
     absent = sorted(set(expected) - set(tensors))
@@ -137,23 +164,33 @@ def load(path: str | Path) -> nn.Module:
             f"{path}: tensors are not of {card['model']}: {len(absent)} missing (first: {[*absent, '-'][0]}), "
             f"{len(extra)} unknown (first: {[*extra, '-'][0]}); is the card another model's?"
         )
-    for name, value in tensors.items():
+    for name, value in sorted(tensors.items()):
         if value.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: tensor {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)} for "
                 f"{card['model']} with overrides {card['overrides']}"
             )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity, expected finite weights")
-    digest = sha256(path)
-    if digest != card["weights_sha256"]:
-        raise CheckpointError(
-            f"{path}: sha256 is {digest[:12]}…, its card expects {card['weights_sha256'][:12]}…; "
-            "the two files are not of one training run"
-        )
     _check_architecture(path, card, model.spec)
+
+
+def _overrides(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's overrides; how its weights started is none of a reader's business, and may mean a download."""
+    return {key: value for key, value in card["overrides"].items() if key != "pretrained"}
+
+
+def load(path: str | Path) -> nn.Module:
+    """Rebuild the model of checkpoint ``path`` in eval mode, on the CPU.
+
+    Adds ``.card`` (dict) and ``.weights_sha256``. Raises CheckpointError. The bytes are hashed before anything is
+    built, and the card's dimensions are compared with the tensors before memory is taken for them.
+    """
+    path = Path(path)
+    card = read_card(path)
+    tensors = _read_tensors(path, card)
+    _check_shapes(path, card, tensors)
+    model = registry.build(card["model"], **_overrides(card))
     model.load_state_dict(tensors)
     model.eval()
     model.card = card
-    model.weights_sha256 = digest
+    model.weights_sha256 = card["weights_sha256"]
     return model

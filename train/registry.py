@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mutualformer.plugins.attributes import DEFAULTS
+from mutualformer.train.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,6 +123,45 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+# Of one dimension or count of a model; a card from anywhere may ask for more, and must not get it.
+LARGEST = {"depth": 64, "iterations": 16, "num_heads": 128, "num_classes": 1_000_000}
+LARGEST_WIDTH, LARGEST_SIDE = 8192, 8192
+# timm's own names: "hf-hub:…" and "local-dir:…" would fetch and run what a stranger's card names.
+BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+
+
+def _check_override(name: str, key: str, value: Any, base: ModelSpec) -> None:
+    """Raise ValueError unless ``value`` is of the kind and within the bounds of option ``key``."""
+
+    def refuse(expected: str) -> ValueError:
+        return ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
+
+    default = base.architecture.get(key)
+    if key == "input_size":
+        sides = isinstance(value, (list, tuple)) and len(value) == 2
+        if not sides or not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in value):
+            raise refuse(f"(height, width) in pixels up to {LARGEST_SIDE}")
+    elif key == "depth_range_m":
+        pair = isinstance(value, (list, tuple)) and len(value) == 2
+        if not pair or not all(isinstance(side, (int, float)) and 0 < side < 1e6 for side in value):
+            raise refuse("(near, far) in metres")
+    elif isinstance(default, bool) or key == "pretrained":
+        if not isinstance(value, bool):
+            raise refuse("true or false")
+    elif isinstance(default, int):
+        most = LARGEST.get(key, LARGEST_WIDTH)
+        if type(value) is not int or not 0 <= value <= most:
+            raise refuse(f"a whole number up to {most}")
+    elif isinstance(default, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise refuse("a number from 0 to 1")
+    elif not isinstance(value, str) or len(value) > 64:
+        raise refuse("a name")
+    elif key.endswith("backbone") or key == "stem":
+        if value and not BACKBONE.fullmatch(value):
+            raise refuse("the name of a model that timm has itself")
+
+
 def build(name: str, **overrides: Any) -> nn.Module:
     """Build ``name``, untrained unless ``pretrained=True`` (then with timm's ImageNet backbones).
 
@@ -129,27 +170,21 @@ def build(name: str, **overrides: Any) -> nn.Module:
     since it says how weights start and not what the model is).
     """
     base = spec(name)
-    common = {"input_size", "depth_range_m"} if base.task == "sod" else {"input_size"}
+    task = TASKS[base.task]
+    common = set(task.options)
     known = common | {"pretrained"} | set(base.architecture)
     unknown = sorted(set(overrides) - known)
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
+    for key in known & set(overrides):
+        _check_override(name, key, overrides[key], base)
+    pretrained = bool(overrides.pop("pretrained", False))
     for key in common & set(overrides):
         overrides[key] = tuple(overrides[key])
-    pretrained = bool(overrides.pop("pretrained", False))
     architecture = {**base.architecture, **{k: v for k, v in overrides.items() if k in base.architecture}}
     made = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
-    if made.task == "sod":
-        from mutualformer.train.sod import SalientObjectDetector
-
-        model: nn.Module = SalientObjectDetector(
-            made.input_size, made.depth_range_m, pretrained=pretrained, **architecture
-        )
-    else:
-        from mutualformer.train.reid import ReIdentifier
-
-        model = ReIdentifier(made.input_size, pretrained=pretrained, **architecture)
+    model = task.build(made, pretrained)
     model.spec = made
     model.overrides = json.loads(json.dumps({key: _plain(value) for key, value in overrides.items()}))
     return model

@@ -1,1 +1,1 @@
-"""Two model files on the same frames: budgets, torch_session, tensors, sod, reid, result, report, charts."""
+"""Two model files on the same frames: budgets, tensors, sod, reid, result, report, charts."""

@@ -28,8 +28,9 @@ from pathlib import Path
 
 from mutualformer.plugins.compile.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile.embed import write_generated
-from mutualformer.plugins.compile.images import Compiled, Image, write_file
+from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version
+from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Tile, Variant, tiles_for
 
@@ -153,8 +154,8 @@ def _compile(task: _Task, todo: list[tuple[_Product, str]], cache: str) -> None:
             metadata["shared"], metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(content).hexdigest(),
             task.tactic,
         )  # fmt: skip
-        write_file(Path(cache, f"{key}.image"), content)
-        write_file(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
+        write_bytes(Path(cache, f"{key}.image"), content)
+        write_bytes(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
 
 
 def _code(path: Path) -> bytes:
@@ -167,8 +168,8 @@ def _code(path: Path) -> bytes:
 
 
 def default_cache() -> Path:
-    """$XDG_CACHE_HOME/mutualformer/cubins."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mutualformer" / "cubins"
+    """The folder of compiled kernels in the cache."""
+    return cache_root() / "cubins"
 
 
 def _products(

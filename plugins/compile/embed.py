@@ -16,7 +16,8 @@ from pathlib import Path
 
 from mutualformer.plugins import attributes as a
 from mutualformer.plugins.compile.architectures import PTX_ARCHITECTURE, RUNS_AS
-from mutualformer.plugins.compile.images import Compiled, Image, write_file
+from mutualformer.plugins.compile.images import Compiled, Image
+from mutualformer.plugins.files import sha256, write_bytes
 from mutualformer.plugins.kernels import schedule
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_named
 from mutualformer.plugins.record import Record, record_path, to_json
@@ -93,11 +94,11 @@ def write_generated(compiled: Compiled, out: Path) -> None:
             rows.append(_row(image, ptx, len(blob), len(content)))
             manifest.append({**asdict(image), "offset": len(blob), "size": len(content)})
             blob += content
-        write_file(out / name, (json.dumps(manifest, indent=1) + "\n").encode())
+        write_bytes(out / name, (json.dumps(manifest, indent=1) + "\n").encode())
     architectures = sorted({image.arch for image, _ in compiled.cubins})
-    write_file(out / "cubins.bin", bytes(blob))
+    write_bytes(out / "cubins.bin", bytes(blob))
     digest = hashlib.sha256(blob).hexdigest()[:12]
-    write_file(out / "cda_generated.h", _header(rows, architectures, digest).encode())
+    write_bytes(out / "cda_generated.h", _header(rows, architectures, digest).encode())
 
 
 def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
@@ -105,13 +106,13 @@ def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
     cubins, ptx = (json.loads((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
     return Record(
         library=library.name,
-        sha256=hashlib.sha256(library.read_bytes()).hexdigest(),
+        sha256=sha256(library),
         plugin_version=a.PLUGIN_VERSION,
         op_type=a.OP_TYPE,
         architectures=tuple(sorted({image["arch"] for image in cubins})),
         kernels=len(cubins),
         ptx=len(ptx),
-        shim_sha256=hashlib.sha256(shim.read_bytes()).hexdigest() if shim else "",
+        shim_sha256=sha256(shim) if shim else "",
     )
 
 
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--shim", type=Path, help="the RTX name shim, where one was built")
     args = parser.parse_args(argv)
     record = record_of(args.library, args.generated, args.shim)
-    write_file(record_path(args.library), to_json(record))
+    write_bytes(record_path(args.library), to_json(record))
     return 0
 
 

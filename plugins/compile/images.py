@@ -1,11 +1,8 @@
-"""What the compiler hands to the C++ build: one record per compiled kernel, and how files are written."""
+"""What the compiler hands to the C++ build: one record per compiled kernel. Standard library only."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,3 @@ class Compiled:
 
     cubins: list[tuple[Image, bytes]]
     ptx: list[tuple[Image, bytes]]
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one step, and leave it untouched when it already holds ``data``."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

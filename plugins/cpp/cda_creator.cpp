@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
 
 #include "cda_generated.h"
@@ -17,6 +18,13 @@ using nvinfer1::PluginFieldType;
 
 nvinfer1::ILoggerFinder* g_logger_finder = nullptr;
 std::mutex g_last_error_mutex;
+
+std::mutex g_serialized_mutex;
+
+std::map<std::string, std::string>& serialized() {  // by node
+  static std::map<std::string, std::string> nodes;
+  return nodes;
+}
 
 std::string& last_error() {
   static std::string text;
@@ -157,6 +165,11 @@ bool read_field(PluginField const& field, Config& config, std::string& error) {
 
 }  // namespace
 
+void note_serialized(std::string const& node, std::string const& metadata) {
+  std::lock_guard<std::mutex> const lock(g_serialized_mutex);
+  serialized()[node] = metadata;
+}
+
 void log_error(std::string const& message) noexcept {
   try {
     std::string const text = std::string(generated::kOpType) + ": " + message;
@@ -198,8 +211,9 @@ nvinfer1::IPluginV3* CdaPluginCreator::createPlugin(nvinfer1::AsciiChar const* n
       read_field(fields->fields[i], config, error);
     }
     if (error.empty() && config.attributes.num_heads == 0) error = "attribute num_heads is missing";
+    config.node = name != nullptr ? name : "";
     if (error.empty()) return new CdaPlugin(config);
-    log_error(std::string("node '") + (name != nullptr ? name : "") + "': " + error);
+    log_error("node '" + config.node + "': " + error);
   } catch (std::exception const& exception) {
     log_error(exception.what());
   }
@@ -235,4 +249,15 @@ MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
 MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
   std::lock_guard<std::mutex> const lock(mutualformer::g_last_error_mutex);
   std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
+}
+
+// Writes "node<tab>metadata<newline>" for every node serialised since the last call into `text`, cut to `capacity` bytes
+// with its terminating zero; returns the bytes all of it takes. A text that did not fit is kept for another call.
+MUTUALFORMER_EXPORT size_t mutualformer_serialized_nodes(char* text, size_t capacity) {
+  std::lock_guard<std::mutex> const lock(mutualformer::g_serialized_mutex);
+  std::string all;
+  for (auto const& [node, metadata] : mutualformer::serialized()) all += node + "\t" + metadata + "\n";
+  std::snprintf(text, capacity, "%s", all.c_str());
+  if (all.size() < capacity) mutualformer::serialized().clear();
+  return all.size() + 1;
 }

@@ -355,7 +355,9 @@ int32_t CdaPlugin::enqueue(nvinfer1::PluginTensorDesc const* input_descriptions,
 }
 
 nvinfer1::PluginFieldCollection const* CdaPlugin::getFieldsToSerialize() noexcept {
+  char const* const metadata = getMetadataString();
   guarded("getFieldsToSerialize", [&](std::string&) {
+    note_serialized(config_.node, metadata);
     Attributes const& a = config_.attributes;
     auto const text = [](char const* name, char const* value) {
       return PluginField(name, value, PluginFieldType::kCHAR,

@@ -20,6 +20,7 @@ struct Config {
   int32_t head_dim = 0;  // 0 until configurePlugin
   Type type = Type::kFloat;
   int32_t tactic = 1;  // which of the kernels' tiles
+  std::string node;    // what the network calls it; not serialised
 };
 
 class CdaPlugin final : public nvinfer1::IPluginV3,
@@ -97,6 +98,9 @@ class CdaPluginCreator final : public nvinfer1::IPluginCreatorV3One {
   std::vector<nvinfer1::PluginField> fields_;
   nvinfer1::PluginFieldCollection collection_{};
 };
+
+// Keeps what was serialised for a node, for whoever writes an engine's card: not every TensorRT prints it.
+void note_serialized(std::string const& node, std::string const& metadata);
 
 // Reports "CrossDiffusionAttention: <message>" to TensorRT's logger, or to stderr where there is none.
 void log_error(std::string const& message) noexcept;

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
+from mutualformer.plugins.files import sha256
 from mutualformer.plugins.inspection.cubins import Report, inspect_all
 from mutualformer.plugins.inspection.roofline import (
     DEVICES,
@@ -27,7 +28,7 @@ from mutualformer.plugins.inspection.roofline import (
     waves,
 )
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_for, variant_named
-from mutualformer.plugins.library import PluginError, find, sha256
+from mutualformer.plugins.library import PluginError, find
 
 NOTE = "computed from machine code and loop structure, not measured"
 

@@ -15,10 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.compile.aot import default_cache
 from mutualformer.plugins.compile.architectures import TABLE
-from mutualformer.plugins.compile.images import write_file
 from mutualformer.plugins.compile.ptxas import find_triton_tool
+from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
 from mutualformer.plugins.library import find
 
@@ -175,11 +174,11 @@ def inspect_all(folder: Path | None = None) -> list[Report]:
         raise RuntimeError(f"{error.filename} cannot be read; build the plugin with `make plugin`") from None
 
     def one(image: dict[str, Any]) -> Report:
-        known = default_cache().parent / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
+        known = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
         if known.is_file():
             return Report(**json.loads(known.read_text()))
         report = inspect(image, blob[image["offset"] : image["offset"] + image["size"]])
-        write_file(known, json.dumps(asdict(report)).encode())
+        write_bytes(known, json.dumps(asdict(report)).encode())
         return report
 
     with ThreadPoolExecutor() as pool:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.compile.architectures import TABLE
 from mutualformer.plugins.kernels import schedule
 from mutualformer.plugins.kernels.interpreted import interpreting
-from mutualformer.plugins.kernels.tiles import DTYPES, TABLE, tiles_for, variant_for
+from mutualformer.plugins.kernels.tiles import DTYPES, tiles_for, variant_for
 
 SUPPORTED = {torch.float16: "fp16", torch.float32: "fp32", torch.bfloat16: "bf16"}
 """Types the kernels serve, and how the tables name them."""

@@ -35,7 +35,7 @@ _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.POINTER(ctypes.c_void_p),
     ctypes.c_void_p,
 )
-_PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
+_PTX_TYPES: dict[str, Any] = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
 
 
 Intercept = Callable[[str, list[str], list[Any]], "list[Any] | None"]
@@ -54,8 +54,8 @@ class Driver:
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
         self.library.test_driver_extent.restype = ctypes.c_size_t
         read = [json.loads((folder / "generated" / name).read_text()) for name in ("cubins.json", "ptx.json")]
-        self.images = {(i["name"], i["arch"]): i for i in read[0]}
-        self.ptx = {i["name"]: i for i in read[1]}
+        self.images: dict[tuple[str, int], dict[str, Any]] = {(i["name"], i["arch"]): i for i in read[0]}
+        self.ptx: dict[str, dict[str, Any]] = {i["name"]: i for i in read[1]}
         self._callback = _LAUNCH(self._launch)
         self.only_allocations = False
         self.intercept: Intercept | None = None

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mutualformer.runtime.cameras.address import recognise, split
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    Camera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-)
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame, Intrinsics
 
 __all__ = [
     "SOURCES",
@@ -53,35 +46,91 @@ SOURCES: dict[str, Source] = {
     source.scheme: source
     for source in (
         Source(
-            "realsense",
-            "realsense",
-            "realsense://[SERIAL]",
-            "Intel RealSense D400 and L500 cameras",
-            ("pyrealsense2", "realsense"),
-            ("8086:RealSense", "8086:0b07", "8086:0b3a", "8086:0ad3"),
+            scheme="realsense",
+            module="devices.realsense",
+            example="realsense://[SERIAL]",
+            about="Intel RealSense D400 and L500 cameras",
+            needs=("pyrealsense2", "realsense"),
+            usb=("8086:RealSense", "8086:0b07", "8086:0b3a", "8086:0ad3"),
         ),
         Source(
-            "realsense-file",
-            "realsense_file",
-            "FILE.db3 or FILE.bag",
-            "recordings made by librealsense",
-            ("pyrealsense2", "realsense"),
+            scheme="realsense-file",
+            module="recordings.realsense_file",
+            example="FILE.db3 or FILE.bag",
+            about="recordings made by librealsense",
+            needs=("pyrealsense2", "realsense"),
         ),
-        Source("oak", "oak", "oak://[DEVICE_ID]", "Luxonis OAK-D cameras", ("depthai", "oak"), ("03e7:",)),
-        Source("orbbec", "orbbec", "orbbec://[SERIAL]", "Orbbec cameras", ("pyorbbecsdk", "orbbec"), ("2bc5:",)),
         Source(
-            "openni2",
-            "openni2",
-            "openni2://[INDEX]",
-            "PrimeSense, Asus Xtion and others through OpenCV built with OpenNI2",
-            None,
-            ("1d27:", "0b05:0600", "0b05:0601"),
+            scheme="oak",
+            module="devices.oak",
+            example="oak://[DEVICE_ID]",
+            about="Luxonis OAK-D cameras",
+            needs=("depthai", "oak"),
+            usb=("03e7:",),
         ),
-        Source("tum", "tum", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
-        Source("pairs", "pairs", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
-        Source("recording", "recording", "recording:FILE.mcap or its folder", "what `--record` writes"),
-        Source("rosbag", "rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags"),
-        Source("synthetic", "synthetic", "synthetic://?seed=0", "a moving scene made by numpy, no camera needed"),
+        Source(
+            scheme="orbbec",
+            module="devices.orbbec",
+            example="orbbec://[SERIAL]",
+            about="Orbbec cameras",
+            needs=("pyorbbecsdk", "orbbec"),
+            usb=("2bc5:",),
+        ),
+        Source(
+            scheme="openni2",
+            module="devices.openni2",
+            example="openni2://[INDEX]",
+            about="PrimeSense, Asus Xtion and others through OpenCV built with OpenNI2",
+            usb=("1d27:", "0b05:0600", "0b05:0601"),
+        ),
+        Source(
+            scheme="tum",
+            module="folders.tum",
+            example="tum:FOLDER",
+            about="TUM RGB-D folders (rgb.txt and depth.txt)",
+        ),
+        Source(
+            scheme="pairs",
+            module="folders.pairs",
+            example="pairs:RGB_DIR,DEPTH_DIR",
+            about="two folders of images with equal file names",
+        ),
+        Source(
+            scheme="recording",
+            module="recordings.recording",
+            example="recording:FILE.mcap or its folder",
+            about="what `--record` writes",
+        ),
+        Source(
+            scheme="rosbag",
+            module="recordings.rosbag",
+            example="rosbag:BAG",
+            about="ROS 1 and ROS 2 bags",
+        ),
+        Source(
+            scheme="dataset",
+            module="folders.dataset",
+            example="FOLDER, dataset:DATA or sample:NAME",
+            about="data sets, the real sample, photographs",
+        ),
+        Source(
+            scheme="video",
+            module="recordings.video",
+            example="FILE.mp4 or video:COLOUR,DEPTH",
+            about="video files, with a depth video or without",
+        ),
+        Source(
+            scheme="webcam",
+            module="devices.webcam",
+            example="0 or /dev/video0",
+            about="ordinary webcams, colour only",
+        ),
+        Source(
+            scheme="synthetic",
+            module="synthetic",
+            example="synthetic://?seed=0",
+            about="a rendered room, moving; no camera needed",
+        ),
     )
 }
 

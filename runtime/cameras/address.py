@@ -8,7 +8,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.cameras.folders.tum import is_tum
+from mutualformer.runtime.data.frames import is_data
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.pictures import walk
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES
 from mutualformer.runtime.recording.open_bag import bag_files, suffix
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mjpeg", ".mjpg")
 
 # What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
 OPTIONS = re.compile(r"(\w+(=[^&]*)?(&\w+(=[^&]*)?)*)?", re.ASCII)
@@ -17,11 +24,20 @@ OPTIONS = re.compile(r"(\w+(=[^&]*)?(&\w+(=[^&]*)?)*)?", re.ASCII)
 def split(uri: str, schemes: Collection[str]) -> tuple[str, str, dict[str, str]]:
     """Address → (scheme, target, options); a bare path gets the scheme its content tells. Raises CameraError."""
     head, colon, rest = uri.partition(":")
+    if is_data(uri) and not _exists(uri):
+        return "dataset", *_cut(uri)
     if colon and head in schemes and not _exists(uri):
         target, options = _cut(rest)
         return head, target[2:] if target.startswith("//") else target, options
     path, options = _cut(uri)
+    if is_webcam(path):
+        return "webcam", path, options
     return (recognise(Path(path)) if _exists(path) else head), path, options
+
+
+def is_webcam(text: str) -> bool:
+    """``0`` or ``/dev/video0``."""
+    return (text.isascii() and text.isdigit() and len(text) < 4) or text.startswith("/dev/video")
 
 
 def _exists(text: str) -> bool:
@@ -47,13 +63,15 @@ def recognise(path: Path) -> str:
         if fits(path):
             return scheme
     if not path.is_dir():
-        raise CameraError(f"file {str(path)!r} is not a recording this program knows (.mcap, .db3, .bag)")
+        raise CameraError(
+            f"file {str(path)!r} is no recording (.mcap, .db3, .bag), video or picture that this program knows"
+        )
     inside = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and any(folder.glob("*.mcap")))
     if inside:
         raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {path / inside[-1]}")
     raise CameraError(
         f"folder {str(path)!r} holds neither rgb.txt and depth.txt (TUM), metadata.yaml (ROS 2 bag) nor .mcap "
-        "files; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"
+        "files, nor any picture; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"
     )
 
 
@@ -71,18 +89,28 @@ def from_librealsense(path: Path) -> bool:
 
 
 def _has_mcap(folder: Path) -> bool:
-    return any(path.suffix.lower() == ".mcap" and not path.name.startswith(".") for path in folder.iterdir())
+    return any(suffix(path) == ".mcap" for path in bag_files(folder))
+
+
+def _has_picture(folder: Path) -> bool:
+    try:
+        return next(walk(folder), None) is not None
+    except DataError as error:
+        raise CameraError(str(error)) from error
 
 
 # In this order: the first that fits decides.
 FOLDERS: list[tuple[Callable[[Path], bool], str]] = [
-    (lambda folder: (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file(), "tum"),
+    (is_tum, "tum"),
     (lambda folder: (folder / "metadata.yaml").is_file(), "rosbag"),
     (_has_mcap, "recording"),
     (lambda folder: bool(bag_files(folder)), "rosbag"),
+    (_has_picture, "dataset"),
 ]
 FILES: list[tuple[Callable[[Path], bool], str]] = [
     (lambda path: path.suffix.lower() == ".mcap", "recording"),
     (lambda path: path.suffix.lower() in (".bag", ".db3") and from_librealsense(path), "realsense-file"),
     (lambda path: bool(suffix(path)), "rosbag"),
+    (lambda path: path.suffix.lower() in VIDEOS, "video"),
+    (lambda path: path.suffix.lower() in COLOUR_SUFFIXES, "dataset"),
 ]

@@ -12,18 +12,6 @@ from numpy.typing import NDArray
 from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.images.depth import hole_code
 
-__all__ = [
-    "BaseCamera",
-    "Camera",
-    "CameraError",
-    "CameraLost",
-    "CameraTimeout",
-    "DeviceCamera",
-    "Frame",
-    "Intrinsics",
-    "metres",
-]
-
 MOST_WARNINGS = 100
 # Frames left out are named one by one up to here, then counted.
 NAMED_FRAMES = 3

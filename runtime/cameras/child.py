@@ -27,15 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mutualformer
-from mutualformer.runtime.cameras.base import (
-    BaseCamera,
-    Camera,
-    CameraError,
-    CameraLost,
-    CameraTimeout,
-    Frame,
-    Intrinsics,
-)
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame, Intrinsics
 from mutualformer.runtime.images.files import MAX_PIXELS
 
 MODULE = "mutualformer.runtime.cameras.child"
@@ -57,7 +50,7 @@ class Patience:
     """
 
     start: float = 30.0
-    silence: float = 5.0
+    silence: float = 4.0
     frame: float = 60.0
     bytes_per_s: float = 20e6
 

@@ -1,4 +1,4 @@
-"""A moving RGB-D scene from a seed: textured wall and floor, a ball in front of boxes, metric depth with holes.
+"""A room of the training scenes, rendered from a seed, moving: metric depth with noise and holes, no camera needed.
 
 Live by default (``fps`` frames per second, late readers miss frames); ``fps=0`` makes it a recording: every frame in
 order, as fast as they are taken. Depth is whole millimetres, as a depth camera gives it.
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame, Intrinsics, metres
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.cameras.moving_room import MovingRoom
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 
 SCALE = 0.001
-WALL_MM, NEAR_MM = 4000.0, 1200.0
+NEAR_MM = 1200.0  # closer than this an infrared lamp saturates
 
 
 @dataclass(frozen=True)
@@ -35,41 +37,22 @@ class Options:
 
 
 class SyntheticCamera(BaseCamera):
-    """The scene is drawn once as layers; each frame moves the ball and samples one of a few noise fields."""
+    """The room is rendered once; each frame moves the camera and samples one of a few noise fields."""
 
     def __init__(self, options: Options) -> None:
         height, width = opts.size(options.size, "synthetic://")
-        focal = 0.9 * width
-        lens = Intrinsics(width, height, focal, focal, width / 2, height / 2)
+        self._room = MovingRoom(options.seed, (height, width))
+        focal = self._room.focal
+        lens = Intrinsics(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
         name = f"synthetic://?seed={options.seed}"
         super().__init__(name, live=options.fps > 0, intrinsics=lens, depth_scale=SCALE)
         if not 0 <= options.holes < 1 or options.fps < 0 or options.frames < 0:
             raise CameraError(f"{name}: expected holes in [0, 1), fps ≥ 0 and frames ≥ 0")
         self._options, self._shape = options, (height, width)
         self._rng = np.random.default_rng(options.seed)
-        self._rgb, self._depth = self._background()
         self._noise = [self._sensor() for _ in range(4)]
-        self._phase = self._rng.uniform(0, 2 * np.pi, 2)
-        self._colour = self._rng.integers(60, 256, 3).astype(np.float64)
         self._next = 0
         self._start: float | None = None
-
-    def _background(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Wall and floor with low-frequency texture and four boxes: (H, W, 3) uint8, (H, W) float32 millimetres."""
-        height, width = self._shape
-        grey, tint = self._rng.uniform(70, 170, (8, 10, 1)), self._rng.uniform(-25, 25, (8, 10, 3))
-        coarse = (grey + tint).astype(np.uint8)
-        rgb = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        depth = np.full(self._shape, WALL_MM, np.float32)
-        horizon = int(0.6 * height)
-        rows = np.arange(height - horizon, dtype=np.float32)[:, None]
-        depth[horizon:] = WALL_MM - (WALL_MM - NEAR_MM) * rows / max(1, height - horizon)
-        for _ in range(4):
-            w, h = int(self._rng.uniform(0.08, 0.2) * width), int(self._rng.uniform(0.1, 0.3) * height)
-            x, y = int(self._rng.integers(0, width - w)), int(self._rng.integers(0, height - h))
-            rgb[y : y + h, x : x + w] = self._rng.integers(20, 230, 3)
-            depth[y : y + h, x : x + w] = self._rng.uniform(2200, 3600)
-        return np.asarray(rgb, np.uint8), depth
 
     def _sensor(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """One noise field in millimetres (1 σ = 4 mm) and one mask of holes, some of them in clusters."""
@@ -81,20 +64,10 @@ class SyntheticCamera(BaseCamera):
 
     def frame_at(self, index: int) -> Frame:
         """Frame ``index`` of this seed, always the same."""
-        height, width = self._shape
-        rgb = self._rgb.copy()
-        step = 0.05 * index
-        centre = (
-            int(width * (0.5 + 0.3 * np.sin(step + self._phase[0]))),
-            int(height * (0.5 + 0.2 * np.sin(1.7 * step + self._phase[1]))),
-        )
-        radius, near = max(2, height // 6), 1500.0 + 400.0 * float(np.sin(0.6 * step))
+        # There and back in six seconds at thirty frames a second.
+        rgb, metric, _ = self._room.view(float(np.sin(2 * np.pi * index / 180)))
         noise, holes = self._noise[index % len(self._noise)]
-        depth = self._depth.copy()
-        cv2.circle(depth, centre, radius, near, -1)
-        cv2.circle(rgb, centre, radius, self._colour.tolist(), -1)
-        cv2.circle(rgb, (centre[0] - radius // 3, centre[1] - radius // 3), radius // 4, (250, 250, 250), -1)
-        depth += noise
+        depth = metric * np.float32(1000) + noise
         depth[holes] = 0
         stamp = index / (self._options.fps or 30.0)
         units = np.rint(depth).astype(np.uint16)

@@ -219,6 +219,12 @@ class RgbdFolder:
         name = self.names[index]
         return tuple(there[name] for there in (self.rgb, self.depth, self.masks) if there is not None)
 
+    def covered(self, index: int) -> float | None:
+        """Share of the picture that is object, None without ground truth; only the mask is opened."""
+        if self.masks is None:
+            return None
+        return read_mask(self.masks[self.names[index]], self.options.masks == "inverted").covered
+
     def _read_depth(self, name: str) -> tuple[NDArray[np.float32], bool]:
         assert self.depth is not None
         stored = reading(read_stored_depth, self.depth[name])

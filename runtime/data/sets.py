@@ -16,10 +16,11 @@ from mutualformer.runtime.data.names import is_rgbd
 from mutualformer.runtime.data.reid_folder import is_reid
 from mutualformer.runtime.images.files import hidden
 from mutualformer.runtime.reporting.tables import aligned
+from mutualformer.runtime.tasks import SOD
 
 PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
 # S-measure, maximum F, maximum E, MAE of the paper's network.
-PAPER_KEYS = ("s_measure", "max_f", "max_e", "mae")
+PAPER_KEYS = SOD.names
 
 
 @dataclass(frozen=True)

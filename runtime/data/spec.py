@@ -4,6 +4,8 @@
     sample:motorcycle               the real pair
     FOLDER[?OPTIONS]                one set of RGB/ and depth/ or GT/ or both; for ReID an RGBN300-style folder
     rgbd:ROOT/NAME+NAME[?OPTIONS]   standard sets by name (``mutualformer data list``); reid:ROOT/NAME for ReID
+    photo:ROOT[?OPTIONS]            to train on only: composites of the photographs ROOT/duts_tr and the sensor frames
+                                    ROOT/sensor_frames (train/data/compositing); they cannot be joined with others
 
 Options, joined by ``&``; what cannot be honoured is refused:
 
@@ -15,6 +17,7 @@ Options, joined by ``&``; what cannot be honoured is refused:
     rotate=3                        16-bit depth whose bits are rotated, as in SUN RGB-D
     masks=inverted                  black is the object
     spectra=2|3                     ReID: pictures side by side in a file, where their shape does not tell
+    teacher=DIR  rendered=N         photo: soft maps NAME.png of the sensor frames; how many rendered scenes join in
 
 A folder whose name has one of ``+ ? ,`` in it is taken whole where it exists, also before options.
 """
@@ -37,13 +40,14 @@ from mutualformer.runtime.data.scenes.scene import CachedScenes, SyntheticScenes
 
 FORMS = "synthetic:N[?seed=S], sample:motorcycle, rgbd:ROOT/NAME+NAME or a folder, with options such as ?scale=5000"
 REID_FORMS = "synthetic:IDENTITIES[?seed=S], an RGBN300-style folder or reid:ROOT/NAME for ReID"
-KINDS = ("synthetic", "sample", "rgbd", "reid")
+KINDS = ("synthetic", "sample", "rgbd", "reid", "photo")
 OPTIONS: dict[str, frozenset[str]] = {
     "synthetic": frozenset({"seed"}),
     "sample": frozenset(),
     "folder": OPTION_NAMES | {"split"},
     "rgbd": OPTION_NAMES | {"split"},
     "reid": frozenset({"split", "spectra"}),
+    "photo": frozenset({"teacher", "rendered"}),
 }
 SPLITS = ("train", "test")
 
@@ -133,7 +137,8 @@ def standard_set(text: str) -> sets.StandardSet | None:
     return sets.SETS.get(name) if named else None
 
 
-def _number(text: str, what: str, value: str, least: int) -> int:
+def number(text: str, what: str, value: str, least: int) -> int:
+    """A whole number in an option of DATA. Raises DataError naming ``text`` and ``what``."""
     if not (value.isascii() and value.isdigit() and len(value) < 10) or int(value) < least:
         raise DataError(f"data {text!r}: {what} is {value!r}, expected a whole number of at least {least}")
     return int(value)
@@ -193,10 +198,12 @@ def _open_single(text: str, size: tuple[int, int] | None, cache: bool, split: st
     if kind == "reid":
         raise DataError(f"data {text!r}: holds identities, expected RGB-D data for a sod model")
     split = _options(text, kind, options, split)
+    if kind == "photo":
+        raise DataError(f"data {text!r}: photo: is for `fit` by itself, expected {FORMS}")
     if kind == "synthetic":
         scenes = SyntheticScenes(
-            _number(text, "the number of scenes", body, 1),
-            _number(text, "the seed", options.get("seed", "0"), 0),
+            number(text, "the number of scenes", body, 1),
+            number(text, "the seed", options.get("seed", "0"), 0),
             size or (320, 320),
         )
         return CachedScenes(scenes) if cache else scenes
@@ -241,12 +248,12 @@ def open_identities(text: str, size: tuple[int, int] | None = None, split: str =
         raise DataError(f"data {text!r}: identities of several sets must not mix, expected one set for ReID")
     (single,) = singles
     kind, body, options = parse(single)
-    if kind in ("sample", "rgbd"):
+    if kind in ("sample", "rgbd", "photo"):
         raise DataError(f"data {text!r}: expected {REID_FORMS}")
     split = _options(single, "reid" if kind == "folder" else kind, options, split, REID_FORMS)
     if kind == "synthetic":
-        count = _number(text, "the number of identities", body, 1)
-        seed = _number(text, "the seed", options.get("seed", "0"), 0)
+        count = number(text, "the number of identities", body, 1)
+        seed = number(text, "the seed", options.get("seed", "0"), 0)
         return reid_folder.synthetic(SyntheticIdentities(count, seed, size or (128, 128)))
     spectra = options.get("spectra", "")
     if spectra not in ("", "2", "3"):

@@ -73,11 +73,15 @@ def _png(data: memoryview) -> Header:
         raise HeaderError("its header is cut short or damaged")
     width, height = struct.unpack(">II", data[16:24])
     orientation, position = 1, 8
-    while position + 8 <= len(data):  # an eXIf chunk stands before the pictures' data as a rule
+    while position + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
+        if position + length + 12 > len(data):  # a decoder would allocate what is declared, up to 2 GiB
+            raise HeaderError(
+                f"its {kind.decode('latin-1')!r} chunk declares more bytes than there are, it is cut short"
+            )
         if kind == b"eXIf":
             orientation = _orientation(data[position + 8 : position + 8 + length])
-        if kind in (b"IDAT", b"IEND", b"eXIf"):
+        if kind == b"IEND":
             break
         position += length + 12
     return Header("PNG", width, height, orientation)

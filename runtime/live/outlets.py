@@ -121,9 +121,9 @@ def _announce(links: list[tuple[str, str, str, str]], access: Token, outlets: Ou
         print(f"warning: {access.warning}", file=sys.stderr, flush=True)
     for warning in dict.fromkeys(warning for _, _, _, warning in links if warning):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
-    show = access.made or (access.text is not None and sys.stderr.isatty())
+    show = access.new or (access.text is not None and sys.stderr.isatty())
     for name, url, open_url, _ in links:
-        if not outlets.quiet or access.made:
+        if not outlets.quiet or access.new:
             print(f"{name}: {open_url if show else url}", file=sys.stderr, flush=True)
 
 

@@ -67,7 +67,7 @@ def stream(
         # What camera SDKs print must not stand between our lines.
         out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout
         connect(sources, outlets, out, stack)
-        caught = stack.enter_context(_signals(sources))
+        signals = stack.enter_context(_signals(sources))
         reporters = _reporters(sources, outlets, out)
         for reporter in reporters:
             reporter.start()
@@ -76,7 +76,7 @@ def stream(
         finally:
             for reporter in reporters:
                 reporter.stop()
-    return _conclusion(sources, caught[0] if caught else 0)
+    return _conclusion(sources, signals[0] if signals else 0)
 
 
 def _reporters(sources: list[Source], outlets: Outlets, out: TextIO) -> list[Reporter]:
@@ -142,18 +142,18 @@ def undone(summary: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def _signals(sources: list[Source]) -> Iterator[list[int]]:
     """The first SIGINT or SIGTERM ends the stream in order; a second one ends the process on the spot."""
-    caught: list[int] = []
+    signals: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if caught:
+        if signals:
             os._exit(128 + number)
-        caught.append(number)
+        signals.append(number)
         for source in sources:
             source.pipeline.stop()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield caught
+        yield signals
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

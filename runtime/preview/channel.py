@@ -93,7 +93,7 @@ class Channel:
         recording = (news.get("sinks") or {}).get("recorder")
         if recording is not None:
             recording.update(self._tape(recording))
-        return {key: shown(value) for key, value in news.items()}
+        return {key: clean(value) for key, value in news.items()}
 
     def _tape(self, recording: dict[str, Any]) -> dict[str, Any]:
         """How long this recording has run and how much room there is."""
@@ -111,20 +111,20 @@ class Channel:
         return {key: value for key, value in more.items() if not recording.get(key)}
 
 
-def shown(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """``value`` with the strings inside it made printable: names of devices and files are strangers' words."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {key: shown(item) for key, item in value.items()}
-    return [shown(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: clean(item) for key, item in value.items()}
+    return [clean(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def sight(result: Result) -> dict[str, Any]:
     """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
     line = describe(result)
     keys = ("box", "distance_m", "match", "similarity")
-    return {key: shown(line[key]) for key in keys if line.get(key) is not None}
+    return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 
 
 def distance_at(result: Result, x: float, y: float) -> float | None:

@@ -49,10 +49,10 @@ class Encoder:
 
     def depth_colours(self, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
         """(H, W) metres → (H, W, 3) RGB; the range follows the scene slowly, so that colours do not flicker."""
-        seen = depth_range(depth[::8, ::8])
-        if seen is not None:
+        limits = depth_range(depth[::8, ::8])
+        if limits is not None:
             if self.far == 0:
-                self.near, self.far = seen
-            self.near += FOLLOW * (seen[0] - self.near)
-            self.far += FOLLOW * (seen[1] - self.far)
+                self.near, self.far = limits
+            self.near += FOLLOW * (limits[0] - self.near)
+            self.far += FOLLOW * (limits[1] - self.far)
         return depth_colours(depth, (self.near, self.far))

@@ -115,11 +115,11 @@ class Routes:
     async def _frames(self, request: web.Request) -> web.StreamResponse:
         """Endless multipart JPEG: one view for ``/mjpeg/VIEW``, all views of each frame in turn for the page."""
         only = request.match_info.get("view")
-        wanted = [self._camera(request)] if only or "camera" in request.query else list(range(len(self.channels)))
+        indices = [self._camera(request)] if only or "camera" in request.query else list(range(len(self.channels)))
         response = self._multipart()
         async with self._watcher("pictures"):
             await response.prepare(request)
-            last = dict.fromkeys(wanted, -1)
+            last = dict.fromkeys(indices, -1)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._next(last), STILL_SECONDS)
             await self._catch_up()
@@ -184,11 +184,11 @@ class Routes:
         recorders = [channel.recorder for channel in self.channels if channel.recorder is not None]
         if not recorders:
             raise web.HTTPConflict(text="this stream has no recorder\n")
-        wanted = (await body(request)).get("on")
-        if not isinstance(wanted, bool):
+        on = (await body(request)).get("on")
+        if not isinstance(on, bool):
             raise web.HTTPBadRequest(text='expected {"on": true} or {"on": false}\n')
         for recorder in recorders:
-            recorder.switch(wanted)
+            recorder.switch(on)
         return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
 
     async def _hold(self, request: web.Request) -> web.StreamResponse:
@@ -216,10 +216,10 @@ class Routes:
         """The result a request means: the held one of ``?hold=``, else the newest. Raises HTTPNotFound, HTTPGone."""
         camera = self._camera(request)
         if "hold" in request.query:
-            held = self._holds.get(request.query["hold"], camera)
-            if held is None:
+            result = self._holds.get(request.query["hold"], camera)
+            if result is None:
                 raise web.HTTPGone(text="the paused picture was given up; resume and pause again\n")
-            return held
+            return result
         latest = self.channels[camera].latest
         if latest is None:
             raise web.HTTPNotFound(text="no frame yet\n")

@@ -18,8 +18,8 @@ from mutualformer.runtime.untrusted.finite import finite
 def snapshot_zip(result: Result) -> bytes:
     """A ZIP file of PNG pictures of one size and one ``frame.json``.
 
-    ``rgb.png``; ``depth_mm.png`` (uint16 millimetres) or ``nir.png``; with a saliency map ``mask.png`` (soft, 0…255),
-    ``cutout.png`` (RGBA), ``overlay.png``, and ``saliency.png``, the map at the model's own size.
+    ``rgb.png``; ``depth_mm.png`` (uint16 millimetres), ``nir.png`` where there is one; with a saliency map ``mask.png``
+    (soft, 0…255), ``cutout.png`` (RGBA), ``overlay.png``, and ``saliency.png``, the map at the model's own size.
     """
     frame = result.frame
     images: dict[str, Any] = {"rgb.png": frame.rgb}

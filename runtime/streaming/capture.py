@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout, Frame
+from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.streaming.health import Health
@@ -26,6 +27,7 @@ class Retry:
     """How a lost camera is brought back. Seconds; the wait between attempts doubles from ``first_s`` to ``most_s``.
 
     ``stall_s``: a live camera silent for so long counts as lost. ``open_s``: the longest an attempt to open may take.
+    ``file_s``: the longest a file's reader may take for one frame; it is given up then, and not replaced.
     """
 
     attempts: int = 30
@@ -34,6 +36,7 @@ class Retry:
     stall_s: float = 2.0
     open_s: float = 20.0
     read_s: float = 0.5
+    file_s: float = 120.0
 
 
 class _Fatal(CameraError):
@@ -110,6 +113,8 @@ class Capture:
             self.abandoned += 1
         if self.camera is None:
             self._give_up(f"the camera did not open within {self.retry.open_s:g} s; unplug it and plug it in again")
+        elif not self.camera.live:
+            self._give_up(f"{self.camera.name}: its reader has not answered for {self.retry.file_s:g} s, giving up")
         elif self.abandoned > self.retry.attempts:
             self._give_up(f"{self.camera.name}: its driver hung {self.abandoned} times, giving up")
         else:
@@ -182,9 +187,9 @@ class Capture:
         """Read until the end of a recording. Raises CameraLost when the camera must be opened again."""
         assert self.mailbox is not None
         health, last_sequence, last_frame = Health(), None, time.monotonic()
-        limit = self.retry.read_s + self.retry.stall_s
+        limit = self.retry.read_s + (self.retry.stall_s if camera.live else self.retry.file_s)
         while self._mine(generation):
-            self._guard(generation, limit if camera.live else None)
+            self._guard(generation, limit)
             try:
                 frame = camera.read(self.retry.read_s)
             except CameraTimeout as late:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.files import list_folder, load_colour
+from mutualformer.runtime.cameras.folders.loaders import list_folder, load_colour
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.streaming.pipeline import Session
 
@@ -27,18 +28,29 @@ class GalleryError(ValueError):
 
 
 class Gallery:
-    """``features``: (M, F) float32, unit length, one row per image pair; ``identities``: their names."""
+    """``features``: (M, F) float32, unit length, one row per image pair; ``identities``: their names.
 
-    def __init__(self, features: NDArray[np.float32], identities: list[str]) -> None:
+    ``pictures``: the colour picture of each row, where the gallery came from files.
+    """
+
+    def __init__(
+        self, features: NDArray[np.float32], identities: list[str], pictures: Sequence[Path] | None = None
+    ) -> None:
         if len(features) != len(identities) or not identities:
             raise GalleryError(f"{len(features)} features for {len(identities)} identities, expected one each")
         self.features, self.identities = features, identities
+        self.pictures = list(pictures) if pictures is not None else [Path()] * len(identities)
 
     def match(self, feature: NDArray[np.float32]) -> tuple[str, float]:
         """(F,) unit length → nearest identity and cosine similarity."""
+        identity, similarity, _ = self.nearest(feature, 1)[0]
+        return identity, similarity
+
+    def nearest(self, feature: NDArray[np.float32], count: int) -> list[tuple[str, float, Path]]:
+        """(F,) unit length → the ``count`` nearest rows, best first: identity, cosine similarity, colour picture."""
         similarity = self.features @ feature
-        best = int(np.argmax(similarity))
-        return self.identities[best], float(similarity[best])
+        order = np.argsort(-similarity, kind="stable")[:count]
+        return [(self.identities[row], float(similarity[row]), self.pictures[row]) for row in order]
 
     @classmethod
     def build(cls, folder: Path, session: Session) -> Gallery:
@@ -61,7 +73,7 @@ class Gallery:
         for name in progress(names, "gallery"):
             inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))
             rows.append(np.asarray(session.run(**inputs)["feature"][0], np.float32))
-        return cls(np.stack(rows), [identity_of(name) for name in names])
+        return cls(np.stack(rows), [identity_of(name) for name in names], [rgb[name] for name in names])
 
 
 def identity_of(name: str) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.cameras.base import CameraError, Frame
+from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
@@ -126,6 +127,8 @@ class Pipeline:
     def _second(self, frame: Frame) -> NDArray[Any]:
         assert self.session is not None
         if self.session.contract.task == "sod":
+            if frame.nir is not None and not frame.depth.any():
+                self._say_once("gives near-infrared and no depth: the model sees a picture full of holes")
             return frame.depth
         if frame.nir is None:
             name = self.capture.camera.name if self.capture.camera is not None else "the source"
@@ -134,6 +137,11 @@ class Pipeline:
                 "a source with one, for example pairs:RGB_DIR,NIR_DIR?nir=1 or realsense://?nir=1"
             )
         return frame.nir
+
+    def _say_once(self, sentence: str) -> None:
+        camera = self.capture.camera
+        if camera is not None and (whole := f"{camera.name}: {sentence}") not in camera.warnings:
+            camera.warnings.append(whole)
 
     @property
     def dropped(self) -> int:

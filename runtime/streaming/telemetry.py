@@ -40,10 +40,10 @@ class Histogram:
 def summary_ms(values: Any) -> dict[str, float]:
     """p50, p95, p99 in milliseconds of a sequence of seconds or of a :class:`Histogram`."""
     if isinstance(values, Histogram):
-        found = [values.percentile(q) for q in (50, 95, 99)]
+        percentiles = [values.percentile(q) for q in (50, 95, 99)]
     else:
-        found = list(np.percentile(values, (50, 95, 99))) if len(values) else [0.0, 0.0, 0.0]
-    return {f"p{q}": round(1e3 * float(value), 3) for q, value in zip((50, 95, 99), found, strict=True)}
+        percentiles = list(np.percentile(values, (50, 95, 99))) if len(values) else [0.0, 0.0, 0.0]
+    return {f"p{q}": round(1e3 * float(value), 3) for q, value in zip((50, 95, 99), percentiles, strict=True)}
 
 
 class Telemetry:

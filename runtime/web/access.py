@@ -75,9 +75,9 @@ class Gate:
             return None
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         query = request.query.get("token", "")
-        given = bearer if scheme == "Bearer" and bearer else query
-        if given and await self._guess(request, given):
-            if given is query and request.method == "GET" and request.path == "/":
+        guess = bearer if scheme == "Bearer" and bearer else query
+        if guess and await self._guess(request, guess):
+            if guess is query and request.method == "GET" and request.path == "/":
                 # The secret moves from the address bar, where others read it, into a session scripts cannot see. A
                 # page that leads on, no redirect: after a link from another site browsers keep a strict cookie back.
                 response = web.Response(body=self._landing(), content_type="text/html", charset="utf-8")
@@ -87,11 +87,11 @@ class Gate:
             return web.Response(status=401, body=self._form(), content_type="text/html", charset="utf-8")
         raise web.HTTPUnauthorized(text=f"{WRONG}: open this page as /?token=YOUR_TOKEN\n")
 
-    async def _guess(self, request: web.Request, given: str) -> bool:
+    async def _guess(self, request: web.Request, guess: str) -> bool:
         assert self._token is not None
         visitor = network(request.remote or "")
         await self._guesses.turn(visitor)
-        if same(given, self._token):
+        if same(guess, self._token):
             self._guesses.right(visitor)
             return True
         self._guesses.wrong(visitor)
@@ -118,14 +118,14 @@ class Gate:
     async def login(self, request: web.Request) -> web.StreamResponse:
         """``POST /login`` with ``{"token": …}``: a session, or 401 after a while."""
         try:
-            given = (await request.json())["token"]
+            guess = (await request.json())["token"]
         except (ValueError, LookupError, TypeError, RecursionError):
-            given = None
-        if not isinstance(given, str):
+            guess = None
+        if not isinstance(guess, str):
             raise web.HTTPBadRequest(text='expected {"token": "…"}\n')
         if self._token is None:
             return web.Response(status=204)
-        if not await self._guess(request, given.strip()):
+        if not await self._guess(request, guess.strip()):
             raise web.HTTPUnauthorized(text=WRONG + "\n")
         return self._with_session(web.Response(status=204))
 

@@ -68,6 +68,6 @@ def reachable(host: str) -> str:
 
 def link(host: str, port: int, token: str | None = None, *, scheme: str = "http") -> str:
     """``http://192.168.1.5:8080/?token=…``: short and plain enough for a QR code."""
-    shown = f"[{host}]" if ":" in host else host
+    name = f"[{host}]" if ":" in host else host
     query = f"?token={quote(token, safe='')}" if token is not None else ""
-    return f"{scheme}://{shown}:{port}/{query}"
+    return f"{scheme}://{name}:{port}/{query}"

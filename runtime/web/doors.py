@@ -119,9 +119,9 @@ class Doors:
     async def listen(self, host: str, port: int) -> int:
         """Listen on every address of ``host``; port 0 takes a free one. Returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
-            for family, _, _, _, address in dict.fromkeys(found):
+            for family, _, _, _, address in dict.fromkeys(infos):
                 listener = socket.socket(family, socket.SOCK_STREAM)
                 self._listeners.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -80,12 +80,12 @@ class Relay:
                 raise web.HTTPForbidden(text=f"host {host!r} is not this machine\n")
         else:
             scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-            given = bearer if scheme == "Bearer" else request.query.get("token", "")
+            guess = bearer if scheme == "Bearer" else request.query.get("token", "")
             visitor = network(request.remote or "")
-            if given:
+            if guess:
                 await self._guesses.turn(visitor)
-            if not same(given, self._token):
-                if given:
+            if not same(guess, self._token):
+                if guess:
                     self._guesses.wrong(visitor)
                 raise web.HTTPUnauthorized(text=f"{WRONG}: connect to ws://…/?token=YOUR_TOKEN\n")
             self._guesses.right(visitor)

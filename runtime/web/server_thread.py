@@ -68,8 +68,8 @@ class ServerThread:
     def address(self, token: str | None, *, elsewhere: bool = True, hidden: bool = False, scheme: str = "") -> str:
         """The link to open. ``elsewhere``: from other machines. ``hidden``: ``…`` in place of the token, for logs."""
         host = reachable(self.host) if elsewhere else self.host
-        shown = link(host, self.port, None if hidden else token, scheme=scheme or self.scheme)
-        return shown + ("?token=…" if hidden and token else "")
+        url = link(host, self.port, None if hidden else token, scheme=scheme or self.scheme)
+        return url + ("?token=…" if hidden and token else "")
 
     @property
     def warning(self) -> str:

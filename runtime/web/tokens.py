@@ -11,18 +11,18 @@ from pathlib import Path
 from mutualformer.runtime.web.addresses import SHORTEST_TOKEN, AddressError
 
 VARIABLE = "MUTUALFORMER_TOKEN"
-_MADE_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
+_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
 
 
 @dataclass(frozen=True)
 class Token:
-    """``text``: the secret, None where visitors need none. ``made``: invented just now, so nobody knows it yet.
+    """``text``: the secret, None where visitors need none. ``new``: invented just now, so nobody knows it yet.
 
     ``warning``: one sentence about how it was handed over, or empty.
     """
 
     text: str | None = None
-    made: bool = False
+    new: bool = False
     warning: str = ""
 
 
@@ -34,26 +34,26 @@ def token(needed: bool, *, file: Path | None = None, argument: str | None = None
     """
     if file is not None:
         return _from_file(file)
-    given = os.environ.get(VARIABLE) or None
+    secret = os.environ.get(VARIABLE) or None
     warning = ""
-    if given is None and argument is not None:
-        given = argument
+    if secret is None and argument is not None:
+        secret = argument
         warning = f"--token can be read in the list of processes; use --token-file FILE or set {VARIABLE} instead"
-    if given is not None:
-        return Token(_checked(given, VARIABLE if not warning else "--token"), warning=warning)
-    return Token(secrets.token_urlsafe(_MADE_BYTES), made=True) if needed else Token()
+    if secret is not None:
+        return Token(_checked(secret, VARIABLE if not warning else "--token"), warning=warning)
+    return Token(secrets.token_urlsafe(_BYTES), new=True) if needed else Token()
 
 
 def _from_file(file: Path) -> Token:
     try:
         text = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        text = secrets.token_urlsafe(_MADE_BYTES)
+        text = secrets.token_urlsafe(_BYTES)
         file.parent.mkdir(parents=True, exist_ok=True)
         # Private from its first byte on; "exclusive": two streams that start together must not share half a file.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(text + "\n")
-        return Token(text, made=True)
+        return Token(text, new=True)
     except UnicodeDecodeError as error:
         raise AddressError(f"--token-file {file} is not text in UTF-8") from error
     open_to_others = file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.frame import Frame, Intrinsics
 from mutualformer.runtime.preprocess import check
 
 

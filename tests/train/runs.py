@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mutualformer.train.fit import FitConfig
+from mutualformer.train.fitting.config import FitConfig
 from mutualformer.train.fitting.recipes import Recipe
 
 DATA = {"sod": "synthetic:16?seed=7", "reid": "synthetic:4?seed=7"}

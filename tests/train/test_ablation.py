@@ -10,9 +10,10 @@ import statistics
 import pytest
 import torch
 
+from mutualformer.runtime.tasks import TASKS
 from mutualformer.train import ablation, checkpoint, registry
-from mutualformer.train.evaluation.tables import COLUMNS
-from mutualformer.train.fit import FitError
+from mutualformer.train.fitting import study as studies
+from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fusion import FUSIONS
 from tests.train.runs import HELD_OUT, tiny
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 def study(tmp_path_factory):
     """Four fusions, two seeds, one step."""
     config = tiny("sod", tmp_path_factory.mktemp("ablation"), steps=1, validate=HELD_OUT["sod"])
-    assert ablation.run(config, [0, 3], ablation=True, latency=True) == 0
+    studies.study(config, (0, 3), latency=True)
     return config
 
 
@@ -33,7 +34,7 @@ def test_the_table_is_made_of_the_runs(study):
     assert result["seeds"] == [0, 3]
     assert len({arm["params"] for arm in result["arms"].values()}) == 1
     for fusion, arm in result["arms"].items():
-        for name in COLUMNS["sod"]:
+        for name in TASKS["sod"].names:
             values = []
             for seed in (0, 3):
                 card = checkpoint.read_card(study.out / f"{fusion}-seed{seed}" / "model.safetensors")
@@ -73,15 +74,15 @@ def test_files_for_people_and_programs(study):
 
 def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(study, monkeypatch, capsys):
     trained = []
-    monkeypatch.setattr(ablation, "fit", lambda config: trained.append(config.out.name))
+    monkeypatch.setattr(studies, "fit", lambda config: trained.append(config.out.name))
     before = (study.out / "ablation.csv").read_bytes()
-    assert ablation.run(study, [0, 3], ablation=True) == 0
+    studies.study(study, (0, 3))
     assert trained == []
     assert (study.out / "ablation.csv").read_bytes() == before
     weights = study.out / "concat-seed3" / "model.safetensors"
     hidden = weights.rename(weights.with_suffix(".hidden"))
     with pytest.raises(checkpoint.CheckpointError):  # the stand-in for fit makes no file
-        ablation.run(study, [0, 3], ablation=True)
+        studies.study(study, (0, 3))
     hidden.rename(weights)
     assert trained == ["concat-seed3"]
     assert "7 of 8 runs are finished" in capsys.readouterr().err
@@ -89,29 +90,44 @@ def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(stud
 
 def test_budget_by_the_clock_is_off_and_said(study, monkeypatch, capsys):
     timed = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, minutes=5.0))
-    assert ablation.run(timed, [0, 3], ablation=True) == 0
+    studies.study(timed, (0, 3))
     assert "time budget of 5 min is off: runs are compared at equal steps (1)" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_refused(study, tmp_path, monkeypatch):
-    def refused(message, numbers=(0, 3), arms=True, **changes):
+    def refused(message, numbers=(0, 3), fusions=None, **changes):
         with pytest.raises(FitError, match=message):
-            ablation.run(dataclasses.replace(study, **changes), numbers, arms)
+            studies.study(dataclasses.replace(study, **changes), studies.seeds_of(numbers), fusions)
 
     refused("held-out data: give --validate", validate=None)
     refused("leave --set fusion", overrides={"fusion": "cda"})
     refused("expected different seeds", numbers=(1, 1))
     refused(r"begun with recipe\.steps = 1, now 2", recipe=dataclasses.replace(study.recipe, steps=2))
     refused("leave --resume away", resume=True)
+    refused("fusion sum is unknown, expected some of concat", fusions=["sum"])
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused("under torchrun into OUT/FUSION-seedS")
 
 
 def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path):
     config = tiny("reid", tmp_path, steps=1, validate=HELD_OUT["reid"])
-    assert ablation.run(config, [2], ablation=False) == 0
+    studies.study(config, studies.seeds_of([2]), ["cda"])
     result = json.loads((tmp_path / "seeds.json").read_text())
     assert result["seeds"] == [0, 1]
     assert list(result["arms"]) == ["cda"]
     assert set(result["arms"]["cda"]["metrics"]) == {"map", "r1", "r5", "r10"}
     assert "standard error over identities" in (tmp_path / "cda-seed0" / "model.md").read_text()
+
+
+def test_the_verb_continues_and_tells_what_depth_contributes(study, capsys, monkeypatch):
+    """The finished runs of the study, asked for from the command line."""
+    monkeypatch.setattr(studies, "fit", lambda config: pytest.fail(f"trained {config.out}"))
+    monkeypatch.setattr(ablation, "configured", lambda *_: study)
+    assert ablation.main(["sod-nano", "--data", "unused", "--out", str(study.out), "--seeds", "0", "3", "--probe"]) == 0
+    assert "What depth contributes" in capsys.readouterr().out
+    arm = json.loads((study.out / "ablation.json").read_text())["arms"]["cda"]
+    gains = []
+    for seed in (0, 3):
+        metrics = checkpoint.read_card(study.out / f"cda-seed{seed}" / "model.safetensors")["metrics"]
+        gains.append(metrics["mae"] - metrics["depth=zero"]["mae"])
+    assert arm["gain_of_depth"]["mae"]["mean"] == pytest.approx(statistics.fmean(gains), abs=1e-12)

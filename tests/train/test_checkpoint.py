@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from mutualformer.runtime.untrusted.seal import sealed
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.checkpoint import CheckpointError
 
@@ -53,7 +54,7 @@ def test_files_are_readable_by_others(saved):
 
 def edit(path, **changes):
     card = json.loads(checkpoint.card_path(path).read_text())
-    checkpoint.card_path(path).write_text(json.dumps({**card, **changes}))
+    checkpoint.card_path(path).write_text(json.dumps(sealed({**card, **changes})))
 
 
 def test_a_model_that_changed_since_is_refused(copy):
@@ -71,7 +72,7 @@ DAMAGE = {
     "card model.json is missing": lambda path: checkpoint.card_path(path).unlink(),
     "not JSON": lambda path: checkpoint.card_path(path).write_text("{"),
     "schema is 99": lambda path: edit(path, schema_version=99),
-    "schema is 'list'": lambda path: checkpoint.card_path(path).write_text("[]"),
+    "holds a list": lambda path: checkpoint.card_path(path).write_text("[]"),
     "not of sod-r18": lambda path: edit(path, model="sod-r18"),
     "'sod-giant' is unknown": lambda path: edit(path, model="sod-giant"),
     r"is \(32, 1, 3, 3\), expected \(48, 1, 3, 3\)": lambda path: edit(path, overrides={"decoder_width": 48}),

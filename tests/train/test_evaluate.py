@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,19 +13,37 @@ import pytest
 import torch
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.session import Session
 from mutualformer.train import checkpoint, evaluate, registry
-from mutualformer.train.evaluation import corrupt
-from mutualformer.train.evaluation.reid import evaluate_reid, reid_metrics
+from mutualformer.train.evaluation import corrupt, run
+from mutualformer.train.evaluation.reid import reid_metrics
 from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
+from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles
 from tests.train.runs import OVERRIDES
 from tests.train.scenes import write_rgbd
 
 DATA = "synthetic:10?seed=21"
+
+
+class Stand(Session):
+    """A model that answers by a function of its inputs."""
+
+    device = "cpu"
+
+    def __init__(self, contract, answer):
+        self.contract, self.answer = contract, answer
+
+    def _run(self, inputs):
+        return self.answer(**inputs)
+
+    def describe(self):
+        return {}
 
 
 def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, capsys):
@@ -88,10 +107,10 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
-    reference = evaluate.evaluate(*evaluate.open_predictor(nano.checkpoint), DATA)
-    contract, predict = evaluate.open_predictor(onnx_precisions[precision])
-    assert contract.precision == precision
-    found = evaluate.evaluate(contract, predict, DATA)
+    reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
+    session = zoo.load(onnx_precisions[precision])
+    assert session.contract.precision == precision
+    found = run.evaluate(session, DATA)
     for name in ("s_measure", "max_f", "max_e", "mae"):
         assert found[name] == pytest.approx(reference[name], abs=tolerance), name
 
@@ -102,18 +121,13 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
 
     contract = Contract("sod", "sod-nano", (32, 32))
 
-    class Stand:
-        def __init__(self):
-            self.contract = contract
-
-        def run(self, rgb, depth):
-            return {"saliency": (rgb.mean(axis=3) / 255).astype(np.float32)}
-
     opened = []
-    monkeypatch.setattr(session, "load", lambda path: opened.append(path) or Stand())
-    found = evaluate.evaluate(*evaluate.open_predictor(tmp_path / "model.engine"), DATA)
-    assert [path.name for path in opened] == ["model.engine"]
-    direct = evaluate.evaluate(contract, lambda inputs: (inputs["rgb"].mean(axis=3) / 255).astype(np.float32), DATA)
+    stand = Stand(contract, lambda rgb, depth: {"saliency": (rgb.mean(axis=3) / 255).astype(np.float32)})
+    monkeypatch.setattr(session, "load", lambda path, **_: opened.append(path) or stand)
+    assert evaluate.main([str(tmp_path / "model.engine"), "--data", DATA, "--out", str(tmp_path)]) == 0
+    assert [Path(path).name for path in opened] == ["model.engine"]
+    (found,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
+    direct = run.evaluate(stand, DATA)
     assert found == direct
 
 
@@ -208,7 +222,7 @@ def test_probe_reports_what_each_modality_is_worth(nano: ModelFiles, tmp_path, c
     assert evaluate.main([str(nano.checkpoint), "--data", DATA, "--probe", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     (spoilt,) = json.loads((tmp_path / "metrics.json").read_text())["probe"].values()
-    assert list(spoilt) == list(corrupt.PROBES["sod"])
+    assert list(spoilt) == list(TASKS["sod"].probes)
     assert all(how in printed for how in spoilt)
     single = [str(nano.checkpoint), "--data", DATA, "--corrupt", "depth=zero", "--json"]
     assert evaluate.main(single) == 0
@@ -270,12 +284,12 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
 
     shown = {data[i].nir.tobytes(): data[i].identity for i in range(len(data))}
 
-    def knows_nir(inputs):
-        return np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in inputs["nir"]])
+    def knows_nir(rgb, nir):
+        return {"feature": np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in nir])}
 
-    contract = Contract("reid", "reid-tiny", (32, 32))
-    clean = evaluate_reid(contract, knows_nir, "synthetic:6?seed=3")
-    wrong = evaluate_reid(contract, knows_nir, "synthetic:6?seed=3", how={"nir": "shuffle"})
+    session = Stand(Contract("reid", "reid-tiny", (32, 32)), knows_nir)
+    clean = run.evaluate(session, "synthetic:6?seed=3")
+    wrong = run.evaluate(session, "synthetic:6?seed=3", corruption="nir=shuffle")
     assert clean["map"] == 1.0
     assert wrong["map"] < 0.5
 

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from mutualformer.train import checkpoint, fit
-from mutualformer.train.fit import FitError
 from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting import run
+from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.recipes import recipe
 from tests.train.runs import DATA, HELD_OUT, tiny
 
@@ -27,30 +28,30 @@ def same(a, b):
 def test_a_seed_is_a_model(tmp_path, task):
     cv2.setNumThreads(2)  # threads that a forked worker must not wait for
     cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)
-    first = fit.fit(tiny(task, tmp_path / "a", steps=2))
+    first = run.fit(tiny(task, tmp_path / "a", steps=2))
     torch.manual_seed(99)  # whatever was drawn before must not matter
-    again = fit.fit(tiny(task, tmp_path / "b", steps=2, workers=2))  # nor how many prepare the batches
-    other = fit.fit(tiny(task, tmp_path / "c", steps=2, seed=1))
+    again = run.fit(tiny(task, tmp_path / "b", steps=2, workers=2))  # nor how many prepare the batches
+    other = run.fit(tiny(task, tmp_path / "c", steps=2, seed=1))
     assert same(first, again)
     assert not same(first, other)
 
 
 def test_a_run_is_resumed_only_as_it_was_begun(tmp_path):
     config = tiny("sod", tmp_path, steps=2, save_every=1)
-    fit.fit(config)
+    run.fit(config)
     changed = dataclasses.replace(config, resume=True, seed=4, recipe=dataclasses.replace(config.recipe, batch=4))
     with pytest.raises(FitError, match=r"begun with recipe\.batch = 8, now 4; seed = 0, now 4"):
-        fit.fit(changed)
+        run.fit(changed)
     (tmp_path / plan.NAME).write_text("[")
     with pytest.raises(ValueError, match="is not a plan"):
-        fit.fit(dataclasses.replace(config, resume=True))
+        run.fit(dataclasses.replace(config, resume=True))
     with pytest.raises(FitError, match="nothing to resume from"):
-        fit.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
+        run.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
 
 
 @pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])
 def test_the_card_is_complete_and_readable(tmp_path, task, over):
-    path = fit.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
+    path = run.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
     card = checkpoint.read_card(path)
     assert card["data"]["train"] == DATA[task]
     assert card["data"]["samples"] == {"sod": 16, "reid": 48}[task]
@@ -76,7 +77,7 @@ def test_the_f3net_recipe_runs_on_sod_r18(tmp_path):
     assert full.multi_scale
     short = dataclasses.replace(full, steps=3, batch=2, multi_scale=(0.5, 1.0, 1.5))
     config = tiny("sod", tmp_path, overrides={"input_size": [64, 64]}, precision="bf16-mixed", save_every=3)
-    path = fit.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
+    path = run.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
     model = checkpoint.load(path)
     assert model.spec.name == "sod-r18"
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]

@@ -25,7 +25,7 @@ def wait_for_the_kill(marker: Path) -> None:
 
 def arrange_pause(where: str, marker: Path) -> None:
     """Make the training stop where it is told to."""
-    import mutualformer.train.fit as fitting
+    import mutualformer.train.fitting.run as fitting
     from mutualformer.train.fitting.task import TrainingTask
 
     kind, _, number = where.partition(":")
@@ -68,7 +68,7 @@ def main() -> None:
     if pause:
         config.out.mkdir(parents=True, exist_ok=True)
         arrange_pause(pause, config.out / "paused")
-    from mutualformer.train.fit import fit
+    from mutualformer.train.fitting.run import fit
 
     fit(config)
 

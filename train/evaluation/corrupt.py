@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
+from mutualformer.runtime.tasks import TASKS
 
-MODALITIES = {"sod": ("rgb", "depth"), "reid": ("rgb", "nir")}
 WAYS = {
     "rgb": ("shuffle", "zero", "grey"),
     "depth": ("shuffle", "zero", "holes", "unit"),
@@ -28,20 +28,16 @@ WAYS = {
 }
 MID_GREY = 128
 HOLES_SHARE, HOLES_CELLS = 0.43, 20  # of the pixels; patches across the picture
-# What `evaluate --probe` looks at, beside the data as they are.
-PROBES = {
-    "sod": ("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
-    "reid": ("nir=shuffle", "nir=zero", "rgb=zero"),
-}
 
 
 def parse(text: str, task: str) -> dict[str, str]:
     """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. Raises DataError."""
+    modalities = TASKS[task].modalities
     found: dict[str, str] = {}
     for pair in text.split(","):
         modality, _, way = pair.strip().partition("=")
-        if modality not in MODALITIES[task] or way not in WAYS[modality] or modality in found:
-            known = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in MODALITIES[task])
+        if modality not in modalities or way not in WAYS[modality] or modality in found:
+            known = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
             raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {known}")
         found[modality] = way
     return found

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.reid_folder import ReidData
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session import Session
+from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid
-from mutualformer.train.evaluation.sod import standard_error
-
-if TYPE_CHECKING:
-    from mutualformer.train.evaluate import Predict
+from mutualformer.train.evaluation.sod import ScoreError, standard_error
 
 RANKS = (1, 5, 10)
-REID_METRICS = ("map", *(f"r{rank}" for rank in RANKS))
 
 
 def reid_metrics(
@@ -39,6 +35,8 @@ def reid_metrics(
     identities (queries of one identity share their answers); left out for one identity.
     """
     found = np.asarray(features, np.float64)
+    if not np.isfinite(found).all():
+        raise ScoreError("features hold NaN or infinity: the model is broken; compare it with `mutualformer parity`")
     precisions, first_hits, asked = [], [], []
     for row in query:
         other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
@@ -65,26 +63,39 @@ def reid_metrics(
     return scores
 
 
-def extract(contract: Contract, predict: Predict, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
+def extract(session: Session, data: ReidData, batch: int = 16) -> NDArray[np.float32]:
     """(N, F) features of every sample."""
     parts = []
     for start in progress(range(0, len(data), batch), "features", "batches"):
         items = [data[index] for index in range(start, min(start + batch, len(data)))]
-        prepared = [prepare(contract, item.rgb, item.nir) for item in items]
-        parts.append(predict({name: np.concatenate([p[name] for p in prepared]) for name in prepared[0]}))
+        prepared = [prepare(session.contract, item.rgb, item.nir) for item in items]
+        inputs = {name: np.concatenate([p[name] for p in prepared]) for name in prepared[0]}
+        parts.append(np.asarray(session.run(**inputs)[REID.output.name], np.float32))
     return np.concatenate(parts)
 
 
-def evaluate_reid(
-    contract: Contract, predict: Predict, data: str, out: Path | None = None, how: Mapping[str, str] | None = None
+def score(
+    session: Session,
+    data: ReidData,
+    *,
+    title: str = "the data",
+    out: Path | None = None,
+    maps: bool = False,
+    corruption: Mapping[str, str] | None = None,
+    curves: bool = False,
 ) -> dict[str, Any]:
-    """mAP and CMC of a predictor on DATA; ``out``: also keep the features there; ``how``: modalities to spoil first."""
-    opened: Any = open_data(data, "reid", contract.input_size)
-    if how:
-        opened = corrupt_reid(opened, how)
-    features = extract(contract, predict, opened)
-    if out is not None:
+    """mAP and CMC of a model. Raises DataError, ScoreError; ``title`` names the data there.
+
+    ``out`` with ``maps``: folder that also gets features.npz. ``corruption``: modality → how it is spoilt first.
+    ``curves`` are for maps: nothing here.
+    """
+    samples = corrupt_reid(data, corruption) if corruption else data
+    features = extract(session, samples)
+    if out is not None and maps:
         out.mkdir(parents=True, exist_ok=True)
         with replacing(out / "features.npz") as beside:
-            np.savez(beside, features=features, identities=opened.identities, cameras=opened.cameras)
-    return reid_metrics(features, opened.identities, opened.cameras, opened.query, opened.gallery)
+            np.savez(beside, features=features, identities=samples.identities, cameras=samples.cameras)
+    try:
+        return reid_metrics(features, samples.identities, samples.cameras, samples.query, samples.gallery)
+    except (DataError, ScoreError) as error:
+        raise type(error)(f"{title}: {error}") from None

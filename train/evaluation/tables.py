@@ -8,12 +8,7 @@ from typing import Any
 from mutualformer.runtime.data import sets
 from mutualformer.runtime.data.spec import short, standard_set
 from mutualformer.runtime.reporting.tables import markdown
-
-COLUMNS = {
-    "sod": {"s_measure": "S ↑", "max_f": "max F ↑", "max_e": "max E ↑", "mae": "MAE ↓"},
-    "reid": {"map": "mAP ↑", "r1": "rank 1 ↑", "r5": "rank 5 ↑", "r10": "rank 10 ↑"},
-}
-COUNTED = {"sod": "images", "reid": "queries"}
+from mutualformer.runtime.tasks import TASKS
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -22,11 +17,11 @@ def number(value: Any, digits: int = 3) -> str:
 
 def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
     """DATA → metrics as rows; under a standard set the paper's own row, where its numbers are known."""
-    columns = COLUMNS[task]
+    columns, counted = TASKS[task].headings, TASKS[task].counted
     rows, notes, papers = [], [], False
     for data, found in results.items():
         known = standard_set(data)
-        count = found[COUNTED[task]]
+        count = found[counted]
         rows.append([short(data), count, *(number(found[name]) for name in columns)])
         if known is None:
             continue
@@ -38,14 +33,14 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         expected = known.frames.get("test")
         if expected and count != expected:
             notes.append(f"{known.name}: {count} of {expected} images, so the two rows do not compare.")
-    text = markdown(["data", COUNTED[task], *columns.values()], rows, numbers=True)
+    text = markdown(["data", counted, *columns.values()], rows, numbers=True)
     notes = [*([f"The paper: {sets.PAPER}."] if papers else []), *notes]
     return "\n".join([text, *([""] if notes else []), *notes])
 
 
 def probe_table(clean: Mapping[str, Any], spoilt: Mapping[str, Mapping[str, Any]], task: str) -> str:
     """What each corruption costs: the metric under it, and in brackets its change."""
-    columns = COLUMNS[task]
+    columns = TASKS[task].headings
     rows = [["as they are", *(number(clean[name]) for name in columns)]]
     for how, found in spoilt.items():
         rows.append([how, *(f"{number(found[name])} ({found[name] - clean[name]:+.3f})" for name in columns)])

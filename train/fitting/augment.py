@@ -32,9 +32,6 @@ class Augmentation:
     drop_depth: float = 0.04
 
 
-NONE = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
 def _window(mask: NDArray[np.uint8] | None, strength: float, rng: Rng) -> tuple[slice, slice]:
     """A crop that keeps at least half of the salient pixels; sides cut independently, so the aspect varies."""
     rows, columns = mask.shape if mask is not None else (0, 0)

@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.train.fitting.augment import Augmentation, augment
+from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
+from mutualformer.train.registry import ModelSpec
 
 
 class BatchSource(Protocol):
@@ -29,6 +31,12 @@ class SodBatches:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
         self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
+
+    @classmethod
+    def of(cls, frames: Frames, spec: ModelSpec, recipe: Recipe, seed: int) -> SodBatches:
+        """Batches as ``recipe`` wants them, in the aspect of the model's input."""
+        height, width = spec.input_size
+        return cls(frames, recipe.batch, recipe.augmentation, seed, aspect=width / height)
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -1,18 +1,70 @@
-"""What a training run was asked to be, kept beside its checkpoints: a run is gone on with only as it was begun."""
+"""What a training run is asked to be, and the plan of it kept beside its checkpoints.
+
+A run is gone on with only as it was begun: :func:`difference` says how a command differs from the plan.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mutualformer.runtime.files import write_json
-
-if TYPE_CHECKING:
-    from mutualformer.train.fit import FitConfig
+from mutualformer.runtime.untrusted.typed_json import read_json
+from mutualformer.train.fitting.recipes import Recipe
 
 NAME = "plan.json"
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
+
+
+class FitError(ValueError):
+    """A run that cannot be started as asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """One training run.
+
+    ``overrides``: the registry's. ``validate``: DATA for the card's metrics; None = none, unless ``hold_out`` is set:
+    then a tenth of the training frames is kept out of training for it. ``init``: a checkpoint to start from
+    (fine-tuning). ``teacher``: a checkpoint whose maps are learnt beside the true masks. Raises FitError.
+    """
+
+    model: str
+    data: str
+    out: Path
+    recipe: Recipe
+    seed: int = 0
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    validate: str | None = None
+    hold_out: bool = False
+    init: str | None = None
+    teacher: str | None = None
+    resume: bool = False
+    precision: str = "32-true"
+    accumulate: int = 1
+    workers: int = 1
+    save_every: int = 200
+    validate_every: int = 400
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        for name, value, least in (
+            ("--steps", recipe.steps, 1),
+            ("--batch", recipe.batch, 1),
+            ("--accumulate", self.accumulate, 1),
+            ("--workers", self.workers, 0),
+            ("--save-every", self.save_every, 1),
+            ("--validate-every", self.validate_every, 1),
+            ("--seed", self.seed, 0),
+        ):
+            if value < least:
+                raise FitError(f"{name} is {value}, expected a whole number of at least {least}")
+        if not 0 <= recipe.minutes < float("inf"):
+            raise FitError(f"--minutes is {recipe.minutes}, expected 0 (no budget) or more")
+        if self.precision not in PRECISIONS:
+            raise FitError(f"--precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def plan_of(config: FitConfig) -> dict[str, Any]:
@@ -25,6 +77,8 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
         "overrides": config.overrides,
         "precision": config.precision,
     }
+    # Only where they were asked for: plans written before there were such options stay valid.
+    plan |= {key: getattr(config, key) for key in ("hold_out", "init", "teacher") if getattr(config, key)}
     return dict(json.loads(json.dumps(plan)))
 
 
@@ -41,15 +95,15 @@ def _flat(plan: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def difference(folder: Path, config: FitConfig) -> str:
     """How ``config`` differs from the run begun in ``folder``, as "seed = 0, now 1; …"; "" when it does not.
 
-    Raises ValueError when the kept plan cannot be read.
+    Raises FitError when the kept plan cannot be read.
     """
     path = folder / NAME
     if not path.is_file():
         return ""
     try:
-        begun = _flat(json.loads(path.read_text()))
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
+        begun = _flat(dict(read_json(path, FitError, "plan of a training run")))
+    except FitError as error:
+        raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
     keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)

@@ -7,6 +7,9 @@ takes half the time. The parameters stay what and where they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +18,7 @@ class PointwiseProduct(nn.Conv2d):
     """``nn.Conv2d`` of kernel 1, stride 1, one group: (B, I, h, w) → (B, O, h, w), both channels-last."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The product over channels; ``x`` (B, I, h, w), any floating type."""
         weight = self.weight.view(self.out_channels, self.in_channels)
         return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
 
@@ -28,16 +32,35 @@ def _is_pointwise(module: nn.Module) -> bool:
     )
 
 
+def _like(convolution: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
+    """A module of ``kind`` around the same parameters, not copies of them."""
+    other = kind(
+        convolution.in_channels,
+        convolution.out_channels,
+        1,
+        padding=convolution.padding,  # type: ignore[arg-type]  # a tuple of two, or a word
+        bias=convolution.bias is not None,
+        device="meta",
+    )
+    other.weight, other.bias = convolution.weight, convolution.bias
+    return other.train(convolution.training)
+
+
+def _replace(model: nn.Module, chosen: Callable[[nn.Module], bool], kind: type[nn.Conv2d]) -> int:
+    count = 0
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if chosen(child):
+                setattr(parent, name, _like(cast("nn.Conv2d", child), kind))
+                count += 1
+    return count
+
+
 def use_products(model: nn.Module) -> int:
-    """Turn the 1 × 1 convolutions of ``model`` into products, in place; returns how many there were."""
-    found = [module for module in model.modules() if _is_pointwise(module)]
-    for module in found:
-        module.__class__ = PointwiseProduct
-    return len(found)
+    """Replace the 1 × 1 convolutions inside ``model`` by products; returns how many there were."""
+    return _replace(model, _is_pointwise, PointwiseProduct)
 
 
 def use_convolutions(model: nn.Module) -> None:
     """Undo :func:`use_products`: what is evaluated and exported has convolutions."""
-    for module in model.modules():
-        if type(module) is PointwiseProduct:
-            module.__class__ = nn.Conv2d
+    _replace(model, lambda module: type(module) is PointwiseProduct, nn.Conv2d)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.reid_folder import ReidData, ReidItem
 from mutualformer.runtime.preprocess import resize_colour
+from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.registry import ModelSpec
 
 PER_IDENTITY = 4
 ERASE = 0.5  # probability of random erasing (Zhong et al., 2020)
@@ -55,6 +57,11 @@ class ReidBatches:
                 f"{self.num_classes} identities, expected at least {batch // PER_IDENTITY} for batches of {batch}"
             )
         self.members = [np.flatnonzero(self.label_of == label) for label in range(self.num_classes)]
+
+    @classmethod
+    def of(cls, data: ReidData, spec: ModelSpec, recipe: Recipe, seed: int) -> ReidBatches:
+        """Batches as ``recipe`` wants them, at the model's input size."""
+        return cls(data, recipe.batch, seed, spec.input_size)
 
     def __len__(self) -> int:
         return len(self.data)

@@ -6,6 +6,9 @@ dicts do not change, and a model trained this way is an ordinary one.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.distributed import get_world_size, is_available, is_initialized
@@ -37,23 +40,24 @@ def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) 
     return x * module.weight.view(shape) + module.bias.view(shape) if module.affine else x
 
 
+def _forward(module: nn.modules.batchnorm._BatchNorm, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What a batch norm computes: ``alone`` in evaluation or with one process, otherwise together."""
+    if not _active(module):
+        return alone(x)
+    x = synchronised_batch_norm(module, x)
+    for name in ("drop", "act"):  # timm's BatchNormAct2d goes on with these
+        x = getattr(module, name)(x) if hasattr(module, name) else x
+    return x
+
+
 def synchronise(model: nn.Module) -> nn.Module:
-    """Let every batch norm of ``model`` take its statistics over all processes; returns ``model``."""
+    """Let every batch norm of ``model`` take its statistics over all processes; returns ``model``.
+
+    The modules stay the same objects of the same classes; only their ``forward`` is another.
+    """
     for module in model.modules():
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            continue
-        original = type(module).forward
-        after = [getattr(module, name) for name in ("drop", "act") if hasattr(module, name)]  # timm's BatchNormAct2d
-
-        def forward(self: nn.Module, x: Tensor, original=original, after=tuple(after)) -> Tensor:  # type: ignore[no-untyped-def]
-            if not _active(self):
-                return original(self, x)
-            x = synchronised_batch_norm(self, x)  # type: ignore[arg-type]
-            for step in after:
-                x = step(x)
-            return x
-
-        module.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.forward = functools.partial(_forward, module, module.forward)  # type: ignore[method-assign]
     return model
 
 

@@ -23,6 +23,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.item import Frames
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.fitting.pointwise import use_convolutions
@@ -30,6 +31,7 @@ from mutualformer.train.fitting.task import TrainingTask
 
 SHOWN = 4  # frames of every set whose maps become pictures
 BEST = "best.safetensors"
+SCORE = "best.json.score"
 
 
 class Validation(Callback):
@@ -41,7 +43,7 @@ class Validation(Callback):
 
     def __init__(self, sets: Mapping[str, Frames], out: Path, every: int) -> None:
         self.sets, self.out, self.every = sets, out, every
-        self.best, self.last_step = _best_so_far(out), -1
+        self.best, self.last_step = best_so_far(out)[0], -1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
         step = trainer.global_step
@@ -68,14 +70,17 @@ class Validation(Callback):
         if score > self.best:
             self.best = score
             checkpoint.save(self.out / BEST, model, {"metrics": results, "step": step})
-            write_json(self.out / "best.json.score", {"score": score, "step": step})
+            write_json(self.out / SCORE, {"score": score, "step": step})
         return score
 
 
-def _best_so_far(out: Path) -> float:
-    """The best score of a run that is gone on with."""
-    path = out / "best.json.score"
-    return float(json.loads(path.read_text())["score"]) if path.is_file() else -1.0
+def best_so_far(out: Path) -> tuple[float, int]:
+    """Score and step of the best validation in the folder of a run, (-1, -1) before the first."""
+    path = out / SCORE
+    if not path.is_file():
+        return -1.0, -1
+    kept = read_json(path, ValueError, "score of a validation")
+    return kept.number("score", -1, 1), kept.whole("step", 0, 1 << 40)
 
 
 def averaged(task: TrainingTask) -> nn.Module:

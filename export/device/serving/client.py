@@ -15,8 +15,8 @@ import numpy as np
 import tritonclient.grpc as grpc
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.depth_files import read_depth
-from mutualformer.runtime.images import read_colour
+from mutualformer.runtime.images.depth import read_depth
+from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.preprocess import prepare, restore
 
 HERE = Path(__file__).resolve().parent

@@ -105,7 +105,32 @@ def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
         return made
 
 
-def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+@dataclass(frozen=True)
+class Stage:
+    """A room with its objects, before anything is drawn. ``camera`` sees it; ``objects`` are the salient ones."""
+
+    palette: Palette
+    camera: Camera
+    objects: list[Solid]
+    scenery: list[Solid]
+    light_seed: int
+
+    def draw(self, camera: Camera, objects: bool = True) -> GeometryBuffer:
+        """What ``camera`` sees of it, front to back; ``objects``: the salient ones too."""
+        buffer = GeometryBuffer(camera)
+        for solid in sorted(self.scenery + (self.objects if objects else []), key=lambda s: float(s.centre[2])):
+            buffer.draw(solid)
+        buffer.depth = np.minimum(buffer.depth, np.float32(1000))
+        return buffer
+
+    def light(self, buffer: GeometryBuffer, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Linear radiance (H, W, 3) of a drawn buffer, with the objects' shadows on the floor."""
+        shadow = _shadow(self.objects, buffer, light_direction(np.random.default_rng(self.light_seed)), rng)
+        return shade(buffer, self.palette, shadow, np.random.default_rng(self.light_seed))
+
+
+def set_up(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
+    """A random room for pictures of ``size`` (height, width)."""
     columns = size[1]
     palette = Palette.draw(rng)
     focal = columns / (2 * np.tan(rng.uniform(np.radians(18), np.radians(35))))
@@ -123,18 +148,18 @@ def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     solids = rooms.shell(rng, palette, wall, half_width)
     solids += rooms.furnish(rng, palette, wall, back + free, half_width)
     solids += rooms.litter(rng, palette, float(low[2]) * 0.6, wall, half_width * 0.8)
-    buffer = GeometryBuffer(camera)
-    for solid in sorted(solids + objects, key=lambda s: float(s.centre[2])):
-        buffer.draw(solid)
-    buffer.depth = np.minimum(buffer.depth, np.float32(1000))
-    light_seed = int(rng.integers(1 << 31))
-    shadow = _shadow(objects, buffer, light_direction(np.random.default_rng(light_seed)), rng)
-    radiance = shade(buffer, palette, shadow, np.random.default_rng(light_seed))
+    return Stage(palette, camera, objects, solids, int(rng.integers(1 << 31)))
+
+
+def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+    stage = set_up(rng, size)
+    buffer = stage.draw(stage.camera)
+    radiance = stage.light(buffer, rng)
     mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
     true_depth = buffer.depth * np.float32(scale)
-    gloss = palette.column("gloss")[buffer.material]
-    depth = measure(true_depth, float(focal), gloss, rng)
+    gloss = stage.palette.column("gloss")[buffer.material]
+    depth = measure(true_depth, stage.camera.focal, gloss, rng)
     return Scene(expose(radiance, rng), depth, mask, true_depth)
 
 

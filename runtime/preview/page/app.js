@@ -15,7 +15,7 @@ const OURS = { "Content-Type": "application/json", "X-Requested-With": "mutualfo
 
 const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true };
 const panels = Array.from({ length: count }, (_, index) => new Panel(index, count));
-const told = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
+const newest = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
 const drops = panels.map(() => []); // times and counts of the last seconds
 $("stage").append(...panels.map((panel) => panel.figure));
 const charts = new Charts();
@@ -111,7 +111,7 @@ function badge(text, kind) {
 
 // What is true of a camera now: its own state, unless nothing is heard of it any more.
 function truth(index) {
-  const said = words(told[index]);
+  const said = words(newest[index]);
   return view.connected || said.over ? said : NO_CONNECTION;
 }
 
@@ -188,7 +188,7 @@ function figures(values) {
 function numbers(news) {
   const index = news.camera || 0;
   view.connected = true;
-  told[index] = news;
+  newest[index] = news;
   if (count > 1) panels[index].title.textContent = news.source || `Camera ${index + 1}`;
   status();
   const mine = index === view.chosen;
@@ -223,7 +223,7 @@ function choose(index) {
   });
   charts.choose(index);
   tiles();
-  const news = told[index];
+  const news = newest[index];
   if (news.sinks) { tape(news); if (!view.paused) about(news, null); }
   status();
 }

@@ -24,7 +24,7 @@ class Chart {
     this.data = this.history(0);
     const options = {
       width: Math.max(120, this.place.clientWidth - 10), height: HEIGHT,
-      legend: { show: false }, cursor: { show: false }, padding: [6, 10, 0, 0],
+      legend: { show: false }, cursor: { show: false }, padding: [6, 30, 0, 0],
       scales: { y: { range: (plot, least, most) => [0, most > 0 ? most * 1.15 : 1] } },
       series: [{}, ...CHARTS[name].map((label, index) => ({ label, stroke: COLOURS[index], width: 1.8, points: { show: false } }))],
       axes: [axis({ size: 22, space: 70, values: clock }), axis({ size: 38, space: 26 })],

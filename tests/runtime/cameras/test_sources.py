@@ -11,7 +11,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import CameraError
-from mutualformer.runtime.cameras.tum import associate
+from mutualformer.runtime.cameras.folders.tum_lists import associate
 
 
 def write_tum(folder: Path, colour: list[float], depth: list[float], units: int = 5000) -> None:
@@ -132,7 +132,7 @@ def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() ->
     ("uri", "message"),
     [
         ("nowhere", "neither an existing file or folder nor one of the sources"),
-        ("webcam://0", "neither an existing file or folder nor one of the sources"),
+        ("gopro://0", "neither an existing file or folder nor one of the sources"),
         ("synthetic://?colour=red", "no option 'colour'; it accepts: fps"),
         ("synthetic://?seed=x", "is not a whole number"),
         ("synthetic://?size=big", "is not WIDTHxHEIGHT"),
@@ -150,9 +150,9 @@ def test_bare_paths_are_recognised_by_content(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CameraError, match=r"holds neither rgb\.txt"):
         cameras.open(str(tmp_path / "empty"))
-    (tmp_path / "film.mp4").write_bytes(b"x")
-    with pytest.raises(CameraError, match="not a recording this program knows"):
-        cameras.open(str(tmp_path / "film.mp4"))
+    (tmp_path / "film.xyz").write_bytes(b"x")
+    with pytest.raises(CameraError, match=r"no recording .*, video or picture that this program knows"):
+        cameras.open(str(tmp_path / "film.xyz"))
     real, ros = tmp_path / "a.bag", tmp_path / "b.bag"
     real.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/device_0/sensor_0/Depth_0/image/data")
     ros.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/camera/color/image_raw")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,12 @@ def test_a_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
 def test_bytes_behind_an_image_are_no_fault() -> None:
     """Some cameras append a trailer."""
     assert files.decode(encoded(".jpg") + b"trailer" * 9, "x", "colour").shape == PICTURE.shape
+
+
+def test_a_png_chunk_that_declares_more_than_there_is_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
+    data = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
+    place = data.index(b"IDAT") - 4
+    began = time.perf_counter()
+    with pytest.raises(ImageError, match="declares more bytes than there are"):
+        files.decode(data[:place] + (0x34000071).to_bytes(4, "big") + data[place + 4 :], "x.png", "colour")
+    assert time.perf_counter() - began < 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,16 @@ def test_what_was_asked_for_and_not_done_is_an_error() -> None:
     assert undone(summary("preview", dropped=9)) == "", "a live view may skip frames"
     assert undone(summary("rerun", state="failed", error="gone")) == "rerun: gone"
     assert undone(summary("json", state="failed", error="[Errno 32] Broken pipe")) == ""
+
+
+def test_terminal_escapes_of_a_source_are_not_printed() -> None:
+    code = "import sys; from mutualformer.runtime.stream import main;sys.exit(main(['tum:/no\\x1b[31mthing\\u202e']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3]
+    )
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+    assert "\u202e" not in done.stderr
 
 
 def test_escapes_in_a_camera_s_name_stay_out_of_the_status(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mutualformer.runtime.cameras.base import Frame
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline

@@ -24,14 +24,14 @@ from mutualformer.runtime.preview.server import Preview, PreviewError
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.doors import Limits
 from mutualformer.runtime.web.visitors import Guesses, network
-from tests.runtime.preview.test_server import STAGES, TOKEN, Viewer, ask, result, told
+from tests.runtime.preview.test_server import STAGES, TOKEN, Viewer, ask, news, result
 
 NONSENSE = 400  # cases of the fuzzer in an ordinary run
 
 
 @pytest.fixture
 def locked() -> Iterator[Preview]:
-    with Preview("127.0.0.1:0", TOKEN, told) as page:
+    with Preview("127.0.0.1:0", TOKEN, news) as page:
         yield page
 
 
@@ -71,7 +71,7 @@ def test_a_thousand_half_open_sockets_do_not_shut_the_page(locked: Preview) -> N
 
 
 def test_those_who_watch_are_not_thrown_out_for_a_newcomer() -> None:
-    with Preview("127.0.0.1:0", None, told, limits=Limits(total=6, per_address=4)) as page:
+    with Preview("127.0.0.1:0", None, news, limits=Limits(total=6, per_address=4)) as page:
         viewer = Viewer(page)
         page.write(result(1))
         time.sleep(0.1)
@@ -89,7 +89,7 @@ def test_those_who_watch_are_not_thrown_out_for_a_newcomer() -> None:
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: ", b"POST /record HTTP/1.1\r\nHost: localhost\r\n"
                                    b"X-Requested-With: mutualformer\r\nContent-Length: 100\r\n\r\n{"])  # fmt: skip
 def test_a_request_that_does_not_come_is_not_waited_for(start: bytes) -> None:
-    with Preview("127.0.0.1:0", None, told, limits=Limits(request_s=0.5)) as page:
+    with Preview("127.0.0.1:0", None, news, limits=Limits(request_s=0.5)) as page:
         sock = connect(page, start)
         began = time.monotonic()
         dripping = time.monotonic()
@@ -112,7 +112,7 @@ def test_a_kept_connection_may_stay_as_long_as_it_asks(locked: Preview) -> None:
 
 
 def test_events_are_counted_as_viewers_and_capped() -> None:
-    with Preview("127.0.0.1:0", None, told) as page:
+    with Preview("127.0.0.1:0", None, news) as page:
         viewers = [Viewer(page, "/events") for _ in range(MOST_VIEWERS)]
         assert ask(page, "/events")[0] == 503
         assert page.details()["viewers"] == MOST_VIEWERS
@@ -175,7 +175,7 @@ def mutated(rng: random.Random) -> bytes:
 def test_nonsense_never_makes_a_500(token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guesses, "first_s", 0.0)
     rng = random.Random(15)
-    with Preview("127.0.0.1:0", token, told) as page:
+    with Preview("127.0.0.1:0", token, news) as page:
         for number in range(NONSENSE):
             data = mutated(rng)
             with contextlib.suppress(ConnectionError):
@@ -240,7 +240,7 @@ def test_the_session_is_not_the_token_and_names_its_port(locked: Preview) -> Non
     pair = cookie.split(";")[0]
     assert ask(locked, "/session", Cookie=pair)[0] == 204
     assert ask(locked, "/session")[0] == 401
-    with Preview("127.0.0.1:0", TOKEN, told) as other:
+    with Preview("127.0.0.1:0", TOKEN, news) as other:
         assert ask(other, "/", Cookie=pair.replace(str(locked.port), str(other.port)))[0] == 401
 
 
@@ -261,13 +261,13 @@ def test_one_visitor_is_one_ipv6_network() -> None:
 
 
 def test_numbers_that_are_none_do_not_break_the_events() -> None:
-    def news() -> dict[str, object]:
+    def broken() -> dict[str, object]:
         return {"state": "running", "skew_ms": float("nan"), "deep": [{"x": float("inf")}]}
 
-    with Preview("127.0.0.1:0", None, news) as page:
+    with Preview("127.0.0.1:0", None, broken) as page:
         frame = result(3).frame
-        broken = type(frame)(frame.rgb, frame.depth, float("nan"), float("nan"), 3)
-        page.write(Result(broken, {"saliency": np.full((4, 4), np.nan, np.float32)}, STAGES, 3, 0))
+        wrong = type(frame)(frame.rgb, frame.depth, float("nan"), float("nan"), 3)
+        page.write(Result(wrong, {"saliency": np.full((4, 4), np.nan, np.float32)}, STAGES, 3, 0))
         viewer = Viewer(page, "/events")
         lines = [viewer.answer.readline().decode() for _ in range(3)]
         viewer.close()
@@ -279,7 +279,7 @@ def test_numbers_that_are_none_do_not_break_the_events() -> None:
 
 def test_the_held_moment_is_what_a_paused_page_saves(tmp_path: Path) -> None:
     ours = {"X_Requested_With": "mutualformer"}
-    with Preview("127.0.0.1:0", None, told) as page:
+    with Preview("127.0.0.1:0", None, news) as page:
         assert ask(page, "/hold", "POST", "{}", **ours)[0] == 404
         page.write(result(5))
         status, headers, data = ask(page, "/hold", "POST", "{}", **ours)
@@ -303,7 +303,7 @@ def test_tls(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with Preview("127.0.0.1:0", TOKEN, told, tls=(certificate, key)) as page:
+    with Preview("127.0.0.1:0", TOKEN, news, tls=(certificate, key)) as page:
         assert page.url.startswith("https://")
         context = ssl.create_default_context(cafile=str(certificate))
         connection = http.client.HTTPSConnection("localhost", page.port, context=context, timeout=5)
@@ -318,6 +318,6 @@ def test_tls(tmp_path: Path) -> None:
         for sock in half_open:
             sock.close()
     with pytest.raises(PreviewError, match="expected a certificate and its key in PEM"):
-        Preview("127.0.0.1:0", TOKEN, told, tls=(key, certificate))
+        Preview("127.0.0.1:0", TOKEN, news, tls=(key, certificate))
     with pytest.raises(PreviewError, match="No such file"):
-        Preview("127.0.0.1:0", TOKEN, told, tls=(tmp_path / "none", key))
+        Preview("127.0.0.1:0", TOKEN, news, tls=(tmp_path / "none", key))

@@ -32,19 +32,19 @@ def result(number: int) -> Result:
     return Result(make_frame(number), {"saliency": saliency}, STAGES, number, 0)
 
 
-def told() -> dict[str, Any]:
+def news() -> dict[str, Any]:
     return {"state": "running", "processed": 3}
 
 
 @pytest.fixture
 def page() -> Iterator[Preview]:
-    with Preview("127.0.0.1:0", None, told) as opened:
+    with Preview("127.0.0.1:0", None, news) as opened:
         yield opened
 
 
 @pytest.fixture
 def locked() -> Iterator[Preview]:
-    with Preview("127.0.0.1:0", TOKEN, told) as opened:
+    with Preview("127.0.0.1:0", TOKEN, news) as opened:
         yield opened
 
 
@@ -96,7 +96,7 @@ def test_local_names() -> None:
 
 
 def test_a_taken_port_is_one_sentence(page: Preview) -> None:
-    with pytest.raises(PreviewError, match="choose another port"), Preview(f"127.0.0.1:{page.port}", None, told):
+    with pytest.raises(PreviewError, match="choose another port"), Preview(f"127.0.0.1:{page.port}", None, news):
         pass
 
 
@@ -145,7 +145,7 @@ def test_foreign_hosts_and_pages_are_refused(page: Preview) -> None:
 
 def test_the_record_switch(tmp_path: Any) -> None:
     recorder = Recorder(tmp_path, on=False)
-    with Preview("127.0.0.1:0", None, told, recorder) as page:
+    with Preview("127.0.0.1:0", None, news, recorder) as page:
         good = {"X_Requested_With": "mutualformer"}
         assert json.loads(ask(page, "/record", "POST", '{"on": true}', **good)[2]) == {"recording": True}
         assert recorder.recording
@@ -318,7 +318,7 @@ def test_holes_are_black_and_near_is_warm() -> None:
 
 
 def test_closing_with_visitors_is_quick() -> None:
-    page = Preview("127.0.0.1:0", None, told)
+    page = Preview("127.0.0.1:0", None, news)
     with page:
         viewers = [Viewer(page), Viewer(page, "/events")]
         page.write(result(1))

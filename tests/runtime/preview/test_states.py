@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import Frame
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -366,6 +366,7 @@ def test_without_depth_the_page_says_so(browser: Browser, tmp_path: Path, stages
     stages.append(Stage(tmp_path, [scripted(blind)]))
     browser.open(stages[0].url)
     browser.until("return Number(document.body.dataset.frames) > 3")
+    browser.until("return document.getElementById('state').textContent === 'running, no depth'")
     assert text(browser, "second-name") == "Depth: none measured"
     assert text(browser, "seen") == "object, no depth there"
     assert browser.run("return document.getElementById('scale').hidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError, CameraTimeout
-from mutualformer.runtime.cameras.pacing import Pace
+from mutualformer.runtime.cameras.recordings.pacing import Pace
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import better_units, plausible, shallow
+from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Callback, SinkRunner
@@ -76,6 +78,26 @@ def test_plausible_depth() -> None:
     assert better_units(room * 1000, 1)[0] == 1000
     assert 1000 in better_units(room / 5, 5000)
     assert plausible(np.zeros((4, 4), np.float32)) is None
+
+
+def test_a_file_whose_reader_hangs_is_given_up() -> None:
+    hang = threading.Event()
+    camera = ScriptedCamera(lambda k: make_frame(k) if k < 3 else hang.wait(30) and None, live=False)
+    began = time.monotonic()
+    with pytest.raises(CameraError, match=r"its reader has not answered for 0\.4 s"):
+        Pipeline(lambda: camera, retry=Retry(file_s=0.4, read_s=0.1)).run()
+    assert time.monotonic() - began < 5
+    hang.set()
+
+
+def test_a_model_for_depth_on_infrared_is_said_once() -> None:
+    def script(k: int) -> Frame | None:
+        frame = make_frame(k)
+        return Frame(frame.rgb, frame.depth * 0, k, k, k, frame.rgb) if k < 4 else None
+
+    camera = ScriptedCamera(script, live=False)
+    Pipeline(lambda: camera, FakeSession()).run()
+    assert sum("near-infrared and no depth" in warning for warning in camera.warnings) == 1
 
 
 def test_times_that_are_no_numbers_become_the_time_of_arrival() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout, Frame
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.health import Health
 from mutualformer.runtime.streaming.pipeline import Pipeline

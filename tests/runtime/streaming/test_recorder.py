@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import BaseCamera, Frame, Intrinsics
+from mutualformer.runtime.cameras.base import BaseCamera
+from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.recording.frame_messages import integers
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -79,7 +80,7 @@ def test_depth_that_is_not_integer_is_kept_as_float() -> None:
 @pytest.mark.parametrize("scale", [0.001, 0.0001, 1 / 5000, 0.00012498, 0.0000625])
 def test_every_depth_unit_survives_the_way_through_metres(scale: float) -> None:
     every = np.arange(65536, dtype=np.uint16)[None]
-    units, encoding = integers(cameras.base.metres(every, scale), scale)
+    units, encoding = integers(metres(every, scale), scale)
     assert encoding == "16UC1"
     assert np.array_equal(units, every)
 
@@ -103,7 +104,9 @@ def test_other_tools_read_it_as_a_ros2_bag(tmp_path: Path) -> None:
     saliency = seen["/mutualformer/output/saliency"][0]
     assert saliency.encoding == "32FC1"  # type: ignore[attr-defined]
     info = seen["/camera/color/camera_info"][0]
-    assert info.k[0] == pytest.approx(0.9 * 96)  # type: ignore[attr-defined]
+    lens = cameras.open("synthetic://?fps=0&frames=3&size=96x64").intrinsics
+    assert lens is not None
+    assert info.k[0] == pytest.approx(lens.fx)  # type: ignore[attr-defined]
     assert info.width == 96  # type: ignore[attr-defined]
     assert json.loads(seen["/mutualformer/frame"][2].data)["sequence"] == 2  # type: ignore[attr-defined]
 
@@ -190,6 +193,8 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
         sys.executable,
         "runtime/stream.py",
         "synthetic://?fps=30&size=320x240",
+        "--model",
+        "none",
         "--record",
         str(tmp_path),
         "--json",
@@ -247,7 +252,7 @@ sys.path.insert(0, {root!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
 from mutualformer.runtime.stream import main
-sys.exit(main(["synthetic://?fps=0&frames=60&size=320x240", "--record", {out!r}, "--json"]))
+sys.exit(main(["synthetic://?fps=0&frames=60&size=320x240", "--model", "none", "--record", {out!r}, "--json"]))
 """
 
 

@@ -34,7 +34,7 @@ def test_a_token_is_made_where_one_is_needed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv(VARIABLE, raising=False)
     assert token(False).text is None
     first, second = token(True), token(True)
-    assert first.made
+    assert first.new
     assert first.text != second.text
     assert first.text is not None
     assert len(first.text) >= 16
@@ -45,11 +45,11 @@ def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
     monkeypatch.setenv(VARIABLE, "from the environment")
     assert token(True, argument="from the command line").text == "from the environment"
     file = tmp_path / "folder" / "token"
-    made = token(True, file=file)
-    assert made.made
+    fresh = token(True, file=file)
+    assert fresh.new
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     again = token(True, file=file)
-    assert (again.text, again.made, again.warning) == (made.text, False, "")
+    assert (again.text, again.new, again.warning) == (fresh.text, False, "")
     file.chmod(0o644)
     assert "chmod 600" in token(True, file=file).warning
     monkeypatch.delenv(VARIABLE)

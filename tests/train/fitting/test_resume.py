@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from mutualformer.train import registry
-from mutualformer.train.fit import fit
+from mutualformer.train.fitting.run import fit
 from tests.train.runs import tiny
 
 pytestmark = pytest.mark.slow

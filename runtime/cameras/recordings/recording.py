@@ -1,0 +1,292 @@
+"""Replays what ``--record`` wrote: one MCAP file or a folder of parts, frame by frame, bit for bit.
+
+A file cut short (power loss, kill -9, full disk) plays up to its last whole chunk, a damaged one before and behind the
+damage, and both say so in ``warnings``. Files that another tool had in its hands play too: the unit of depth is looked
+for in every place that has it, and never guessed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.frame import Frame, metres
+from mutualformer.runtime.recording import ros_images as pix
+from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.byte_reader import BytesError
+from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
+from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
+from mutualformer.runtime.recording.open_bag import bag_files, suffix
+from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
+
+# Messages of frames that are not whole yet; a file sorted by topic keeps many of them open.
+MOST_WAITING_BYTES = 512 << 20
+LONGEST_STAMP = 1e15
+
+
+class FrameError(ValueError):
+    """A frame of the recording cannot be used: one clause."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``rate``: play at this multiple of the recorded speed; 0 = as fast as frames are taken.
+
+    ``depth_scale``: metres per unit of depth, for a recording that lost what it said about itself; 0 = it says.
+    """
+
+    rate: float = 0.0
+    depth_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file. ``info``: what it says about itself, None where lost. ``topics``: all of it."""
+
+    path: Path
+    info: RecordingInfo | None
+    ours: bool
+    topics: list[str]
+    problem: str = ""
+    damage: str = ""
+
+    @property
+    def has_frames(self) -> bool:
+        return topics.FRAME in self.topics
+
+
+def look_into(path: Path) -> Part:
+    """What a file is, by its metadata, its topics and its first frame. Raises CameraError where it is no MCAP file."""
+    try:
+        reader = McapReader(path)
+    except (McapFileError, OSError) as error:
+        raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
+    try:
+        described = [values for name, values in reader.metadata if name == NAME]
+        infos, problem = [], ""
+        for values in described:
+            try:
+                infos.append(RecordingInfo.from_metadata(values, f"{path}, metadata"))
+            except InfoError as error:
+                problem = str(error)
+        first = next(reader.messages({topics.FRAME}), None)
+        if first is not None:
+            with contextlib.suppress(FrameError, InfoError, BytesError):
+                infos = [info for info in [frame_info(frame_fields(first.data))] if info is not None] or infos
+        known, damage = reader.topics(), reader.damage[0] if reader.damage else ""
+        if not reader.channels and not described:
+            why = reader.damage[0] if reader.damage else "nothing whole is in it"
+            raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
+    finally:
+        reader.close()
+    if len({info.depth_scale for info in infos}) > 1:
+        infos, problem = [], "it holds descriptions of several recordings with different units of depth"
+    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in known, known, problem, damage)
+
+
+def frame_fields(data: memoryview) -> Fields:
+    """The JSON of a frame message. Raises FrameError."""
+    try:
+        text = read_text(data)
+    except BytesError as error:
+        raise FrameError(str(error)) from error
+    return Fields(parse_json(text, "frame", FrameError), "frame", FrameError)
+
+
+def frame_info(facts: Fields) -> RecordingInfo | None:
+    """What a frame's JSON says about its recording; None in recordings of earlier versions. Raises InfoError."""
+    about = facts.get("about")
+    return RecordingInfo.from_metadata(Fields(about, "frame, about", InfoError).data, "frame") if about else None
+
+
+class RecordingCamera(BaseCamera):
+    """The frames of all parts in order. ``outputs``: what the model said then, per tensor, of the last frame read."""
+
+    def __init__(self, parts: list[Part], options: Options, name: str) -> None:
+        infos = [part.info for part in parts if part.info is not None]
+        first = infos[0] if infos else None
+        given = options.depth_scale or None
+        if given is not None and not 0 < given <= 1:
+            raise CameraError(f"{name}: depth_scale is {given:g}, expected metres per unit, for example 0.001")
+        super().__init__(
+            name,
+            live=False,
+            intrinsics=first.intrinsics if first is not None else None,
+            depth_scale=given or (first.depth_scale if first is not None else None),
+        )
+        self.outputs: dict[str, Any] = {}
+        self.truncated = False
+        self._given_scale = given
+        self._pace = Pace(options.rate, self)
+        self._frames = self._all(parts)
+        self._pending: Frame | None = None
+        for part in parts:
+            if part.problem:
+                self.warn(f"{part.path}: {part.problem}")
+        if len({info.recording or info.source for info in infos}) > 1:
+            self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
+
+    def _all(self, parts: list[Part]) -> Generator[Frame, None, None]:
+        for part in parts:
+            yield from self._part(part)
+        self.sum_up()
+
+    def _part(self, part: Part) -> Generator[Frame, None, None]:
+        try:
+            reader = McapReader(part.path)
+        except (McapFileError, OSError) as error:
+            self.warn(f"{part.path}: left out ({error})")
+            return
+        waiting: dict[int, dict[str, memoryview]] = {}
+        held = count = 0
+        with contextlib.closing(reader):
+            for sentence in reader.damage:
+                self.warn(f"{part.path}: {sentence}", key=f"{part.path} {sentence}")
+            for message in reader.messages():
+                self._pass_on(part, reader, count)
+                # All messages of a frame carry one log time, which tools that sort, filter and merge keep.
+                group = waiting.setdefault(message.log_time, {})
+                group[message.channel.topic] = message.data
+                held += len(message.data)
+                if topics.FRAME in group and topics.COLOUR in group and topics.DEPTH in group:
+                    held -= sum(map(len, waiting.pop(message.log_time).values()))
+                    frame = self._frame(group, part)
+                    if frame is not None:
+                        count += 1
+                        yield frame
+                while held > MOST_WAITING_BYTES:
+                    held -= sum(map(len, waiting.pop(next(iter(waiting))).values()))
+                    self.leave_out(f"{part.path.name}: its messages lie too far apart; `mcap sort` mends that")
+            self._pass_on(part, reader, count)
+            for group in waiting.values():
+                if topics.FRAME in group:
+                    self.leave_out(f"{part.path.name}: colour or depth of a frame is missing")
+            if not reader.closed:
+                self.truncated = True
+                self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
+
+    def _pass_on(self, part: Part, reader: McapReader, count: int) -> None:
+        for sentence in reader.damage:
+            self.warn(f"{part.path}: damaged after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+
+    def _frame(self, group: dict[str, memoryview], part: Part) -> Frame | None:
+        try:
+            facts = frame_fields(group[topics.FRAME])
+            rgb = stored(group[topics.COLOUR], ("rgb8",))
+            raw = stored(group[topics.DEPTH], ("16UC1", "32FC1"))
+            if rgb.shape[:2] != raw.shape:
+                raise FrameError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+            nir = stored(group[topics.NIR], ("rgb8",)) if topics.NIR in group else None
+            outputs = {
+                topic[len(topics.OUTPUT) :]: stored(data, ("32FC1",))
+                for topic, data in group.items()
+                if topic.startswith(topics.OUTPUT)
+            }
+            stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
+            sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
+            depth = self._metres(raw, facts, part)
+        except (FrameError, InfoError, BytesError, pix.PixelError) as error:
+            self.leave_out(f"{part.path.name}: {error}")
+            return None
+        self.outputs = outputs
+        return Frame(rgb, depth, stamps[0], stamps[1], sequence, nir)
+
+    def _metres(self, raw: NDArray[Any], facts: Fields, part: Part) -> NDArray[np.float32]:
+        """By the unit given in the address, else the frame's own, else the part's. Raises CameraError without any."""
+        if raw.dtype == np.float32:
+            return pix.float_metres(raw)
+        info = frame_info(facts) or part.info
+        scale = self._given_scale or (info.depth_scale if info is not None else None)
+        if scale is None:
+            raise CameraError(
+                f"{part.path}: what it said about itself is gone, and with it the unit of its depth; say it with "
+                "?depth_scale=METRES_PER_UNIT, for example 0.001 where the camera counts in millimetres"
+            )
+        self.depth_scale = scale
+        return metres(raw, scale)
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        began = time.perf_counter()
+        frame = self._pending or next(self._frames, None)
+        self.busy_s = time.perf_counter() - began
+        self._pending = frame
+        if frame is not None:
+            self._pace.wait(frame.timestamp, timeout)
+        self._pending = None
+        return frame
+
+    def close(self) -> None:
+        # Ends the generator, which closes its file; one that is running in another thread ends by itself.
+        with contextlib.suppress(ValueError):
+            self._frames.close()
+
+
+def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
+    """Pixels of a recorded Image. Raises BytesError, PixelError, FrameError."""
+    message = MessageReader(data).image()
+    if message.encoding not in encodings:
+        raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
+    return pix.unpack(message)
+
+
+def mcap_files(path: Path) -> list[Path]:
+    """The parts of a recording as people count; one file is its own only part."""
+    return [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
+
+
+def open_source(target: str, given: Mapping[str, Any]) -> Camera:
+    """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
+    path = Path(target)
+    files = mcap_files(path)
+    if not files or not files[0].is_file():
+        raise CameraError(f"recording:{target}: no .mcap file there")
+    parts, unreadable = [], []
+    for file in files:
+        try:
+            parts.append(look_into(file))
+        except CameraError as error:
+            unreadable.append(error)
+    if not parts:
+        raise unreadable[0]
+    ours = [part for part in parts if part.ours]
+    playable = [part for part in ours if part.has_frames]
+    camera: BaseCamera
+    if playable:
+        camera = RecordingCamera(playable, opts.parse(Options, given, f"recording:{target}"), f"recording:{target}")
+        left = [part.path.name for part in parts if part not in playable]
+        if left:
+            camera.warn(f"{camera.name}: {', '.join(left)} is no recording with frames, left out")
+    else:
+        camera = _as_bag(target, given, ours)
+    for problem in unreadable:
+        camera.warn(f"left out: {problem}")
+    return camera
+
+
+def _as_bag(target: str, given: Mapping[str, Any], ours: list[Part]) -> BaseCamera:
+    """A foreign bag, or a recording of ours that lost its frame topic and has pictures only."""
+    from mutualformer.runtime.cameras.recordings import rosbag
+
+    if not ours:
+        return rosbag.open_source(target, given)
+    if not any({topics.COLOUR, topics.DEPTH} <= set(part.topics) for part in ours):
+        why = next((part.damage for part in ours if part.damage), "was it cut short right after it began?")
+        raise CameraError(f"recording:{target}: holds no whole frame; {why}")
+    info = next((part.info for part in ours if part.info is not None), None)
+    options = opts.parse(rosbag.Options, {"colour": topics.COLOUR, "depth": topics.DEPTH, **given}, target)
+    scale = info.depth_scale if info is not None else None
+    camera = rosbag.BagCamera(Path(target), options, f"recording:{target}", integer_scale=scale)
+    camera.warn(f"{camera.name}: the topic {topics.FRAME} is gone, pictures are paired by their header times")
+    camera.intrinsics = camera.intrinsics or (info.intrinsics if info is not None else None)
+    return camera

@@ -1,0 +1,273 @@
+"""ROS 1 and ROS 2 bags, no ROS installed: image topics are found by what is in them, colour and depth by what fits.
+
+Depth of 16 bits is millimetres by ROS convention, ``depth_scale`` (metres a unit) or ``scale`` (units a metre) say
+otherwise; float depth is metres unless one of them is given. Which topics fit together is decided in
+:mod:`runtime.recording.topic_choice`; ``colour=/topic`` and ``depth=/topic`` name them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.cameras import options as opts
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.recordings.pairing import Pairer
+from mutualformer.runtime.frame import Frame, Intrinsics
+from mutualformer.runtime.images import files
+from mutualformer.runtime.recording import ros_images as pix
+from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.byte_reader import BytesError
+from mutualformer.runtime.recording.open_bag import open_bag
+from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicError, choose
+
+IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
+ROS_SCALE = 0.001
+# How much of a bag is searched for the first image of every topic.
+SEARCH_BYTES = 256 << 20
+SEARCH_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """``max_skew``: seconds between paired colour and depth. ``depth_scale``, ``scale``: see above; 0 = not given."""
+
+    colour: str = ""
+    depth: str = ""
+    max_skew: float = 0.03
+    depth_scale: float = 0.0
+    scale: float = 0.0
+
+
+def metres_per_unit(options: Options, name: str) -> float | None:
+    """What the options say about the unit of depth, None where they say nothing. Raises CameraError."""
+    if options.depth_scale and options.scale:
+        raise CameraError(f"{name}: depth_scale (metres a unit) and scale (units a metre) say the same, give one")
+    value = options.depth_scale or (1 / options.scale if options.scale else 0.0)
+    if not value:
+        return None
+    if not 0 < value <= 1:
+        raise CameraError(
+            f"{name}: depth_scale={value:g} is metres a unit, expected at most 1, for example 0.001; "
+            f"{value:g} units a metre are scale={value:g}"
+        )
+    return value
+
+
+def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
+    """The first readable image of every image topic, and the first calibration of every CameraInfo topic."""
+    searched = {topic for topic, kind in bag.topics.items() if kind in (*IMAGE_TYPES, ros.INFO_TYPE)}
+    samples: dict[str, Sample] = {}
+    infos: dict[str, ros.CameraInfo] = {}
+    attempts = dict.fromkeys(searched, 0)
+    seen = 0
+    for message in bag.messages(searched):
+        seen += len(message.data)
+        if message.topic in searched:
+            attempts[message.topic] += 1
+            try:
+                content = ros.read(message.kind, message.data, message.encoding == "ros1")
+                if isinstance(content, ros.CameraInfo):
+                    infos[message.topic] = content
+                else:
+                    samples[message.topic] = _sample(message.topic, content)
+            except (BytesError, pix.PixelError, files.ImageError) as error:
+                samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
+            readable = message.topic in infos or samples[message.topic].kind
+            if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
+                searched.discard(message.topic)
+        if not searched or seen > SEARCH_BYTES:
+            break
+    return [with_lens(samples[topic], infos) for topic in sorted(samples)], infos
+
+
+def info_topic(sample: Sample) -> str:
+    """Where ROS publishes the calibration of an image topic: beside it."""
+    return "/" + "/".join((*sample.base[:-1], "camera_info"))
+
+
+def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
+    """The sample with the optics of the CameraInfo beside its topic, if that is of its size and eye."""
+    info = infos.get(info_topic(sample))
+    if info is None or (info.lens.height, info.lens.width) != sample.size:
+        return sample
+    if info.frame_id.strip("/") not in ("", sample.eye):
+        return sample
+    return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
+
+
+def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
+    kind, reason = pix.kind_of(message)
+    if isinstance(message, ros.Image):
+        size, encoding = (message.height, message.width), message.encoding
+        if kind and 0 in size:
+            raise pix.PixelError(f"an image of {message.width}×{message.height} pixels")
+    else:
+        encoding = message.format.partition(";")[0].strip()
+        lead = pix.DEPTH_HEADER.size if kind == "depth" and "compressedDepth" in message.format else 0
+        size = (0, 0)
+        if kind:
+            head = files.header(message.data[lead:], topic)
+            size = (head.height, head.width)
+    return Sample(topic, kind, size, message.frame_id, encoding, reason)
+
+
+def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
+    """(calibration of the colour topic, a note or ""): the CameraInfo beside it, of its eye and size."""
+    colour = choice.colour
+    beside = info_topic(colour)
+    fitting = [topic for topic, info in infos.items() if info.frame_id.strip("/") == colour.eye and colour.eye]
+    if beside in infos:
+        topic = beside
+    elif len(fitting) == 1:
+        topic = fitting[0]
+    else:
+        return None, ""
+    info = infos[topic]
+    if (info.lens.height, info.lens.width) != colour.size:
+        size = f"{info.lens.width}×{info.lens.height}"
+        return None, f"{topic} is of {size} images and {colour.topic} {colour.size[1]}×{colour.size[0]}: not used"
+    if colour.eye and info.frame_id.strip("/") not in ("", colour.eye):
+        return None, f"{topic} is of {info.frame_id!r} and {colour.topic} of {colour.frame_id!r}: not used"
+    return info.lens, ""
+
+
+class BagCamera(BaseCamera):
+    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out.
+
+    ``integer_scale``: metres per unit of 16-bit depth where that is known and no option says otherwise.
+    """
+
+    def __init__(self, path: Path, options: Options, name: str = "", integer_scale: float | None = None) -> None:
+        name = name or f"rosbag:{path}"
+        given = metres_per_unit(options, name)
+        super().__init__(name, live=False, depth_scale=given or integer_scale or ROS_SCALE)
+        self._given_scale = given
+        self.assumed_units = None if given or integer_scale else 1 / ROS_SCALE
+        if not path.exists():
+            raise CameraError(f"{self.name}: no such bag")
+        try:
+            self._bag: Bag = open_bag(path)
+        except BagError as error:
+            raise CameraError(f"{self.name}: not a readable ROS bag ({error})") from error
+        try:
+            self._choice = self._choose(options)
+        except BaseException:
+            self._bag.close()
+            raise
+        self._pairer: Pairer[Any] = Pairer(options.max_skew)
+        self._frames = self._all()
+
+    def _choose(self, options: Options) -> Choice:
+        if any(topic.startswith("/device_0/") for topic in self._bag.topics):
+            raise CameraError(
+                f"{self.name}: is a RealSense recording, whose depth is neither aligned nor in millimetres; "
+                "open it by its path alone"
+            )
+        self._refuse_foreign()
+        samples, infos = sample_topics(self._bag)
+        try:
+            choice = choose(samples, list(self._bag.topics), options.colour, options.depth)
+        except TopicError as error:
+            damage = f" ({self._bag.damage[0]})" if self._bag.damage else ""
+            raise CameraError(f"{self.name}: {error}{damage}") from error
+        self.intrinsics, note = calibration(choice, infos)
+        for sentence in (*choice.notes, *([note] if note else [])):
+            self.warn(f"{self.name}: {sentence}")
+        return choice
+
+    def _refuse_foreign(self) -> None:
+        """Say what is in an MCAP file that holds no ROS messages."""
+        encodings = getattr(self._bag, "encodings", {})
+        foreign = sorted({encoding for encoding in encodings.values() if encoding not in ("cdr", "ros1")})
+        if foreign and not any(encoding in ("cdr", "ros1") for encoding in encodings.values()):
+            raise CameraError(
+                f"{self.name}: its messages are {', '.join(map(repr, foreign))}, expected ROS messages ('cdr', 'ros1')"
+            )
+
+    def _all(self) -> Generator[Frame, None, None]:
+        try:
+            for number, (colour, depth) in enumerate(self._pairs()):
+                frame = self._frame(colour, depth, number)
+                if frame is not None:
+                    yield frame
+        finally:
+            self._bag.close()
+        if self._pairer.unpaired:
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+        self.sum_up()
+
+    def _pairs(self) -> Generator[tuple[Any, Any], None, None]:
+        colour, depth = self._choice.colour.topic, self._choice.depth.topic
+        read = 0
+        for message in self._bag.messages({colour, depth}):
+            self._pass_on(read)
+            content = self._content(message)
+            if content is not None:
+                read += 1
+                add = self._pairer.colour if message.topic == colour else self._pairer.depth
+                yield from add(content.stamp, content)
+        self._pass_on(read)
+        if not self._bag.closed:
+            self.warn(f"{self.name}: cut short, it was not closed; {read} images read")
+        yield from self._pairer.flush()
+
+    def _pass_on(self, read: int) -> None:
+        for sentence in self._bag.damage:
+            self.warn(f"{self.name}: damaged after {read} images: {sentence}", key=sentence)
+
+    def _content(self, message: BagMessage) -> ros.Image | ros.CompressedImage | None:
+        if message.kind not in IMAGE_TYPES:
+            return None
+        try:
+            content = ros.read(message.kind, message.data, message.encoding == "ros1")
+        except BytesError as error:
+            self.leave_out(f"{message.topic}: {error}")
+            return None
+        assert isinstance(content, (ros.Image, ros.CompressedImage))
+        return content
+
+    def _frame(self, colour: Any, depth: Any, number: int) -> Frame | None:
+        began = time.perf_counter()
+        try:
+            rgb, raw = pix.pixels(colour), pix.pixels(depth)
+            if rgb.ndim != 3:
+                raise pix.PixelError("a depth image on the colour topic")
+            if rgb.shape[:2] != raw.shape:
+                raise pix.PixelError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+        except pix.PixelError as error:
+            self.leave_out(f"at {colour.stamp:.3f} s: {error}")
+            return None
+        frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
+        self.busy_s = time.perf_counter() - began
+        return frame
+
+    def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        if raw.dtype == np.float32:
+            self.depth_scale = None
+            return raw * np.float32(self._given_scale) if self._given_scale else raw
+        return self.metres(raw, self.depth_scale or ROS_SCALE)
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        return next(self._frames, None)
+
+    def close(self) -> None:
+        with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
+            self._frames.close()
+        self._bag.close()
+
+
+def open_source(target: str, given: Mapping[str, Any]) -> BagCamera:
+    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
+    path = Path(target)
+    if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
+        path = path.parent
+    return BagCamera(path, opts.parse(Options, given, f"rosbag:{target}"))

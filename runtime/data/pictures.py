@@ -1,0 +1,103 @@
+"""Photographs as they come: single files, whole folder trees, with or without a depth map beside. No ground truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule, read_stored_depth, to_metres
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``name``: without suffix, with the folders below the tree's root. ``depth``: its depth map's file, if any."""
+
+    name: str
+    colour: Path
+    depth: Path | None = None
+
+
+class Pictures:
+    """Frames of ``pictures``. A lone photograph is turned upright by its EXIF tag; a pair is read as stored.
+
+    ``has_depth``: whether every one of them has a depth map.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], rule: DepthRule = DEFAULT_RULE) -> None:
+        if not pictures:
+            raise DataError("no picture is named, expected at least one")
+        self.pictures, self.rule = list(pictures), rule
+        self.has_depth = all(picture.depth is not None for picture in pictures)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def name(self, index: int) -> str:
+        """The name of frame ``index``, without reading it."""
+        return self.pictures[index].name
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that frame ``index`` is read from."""
+        picture = self.pictures[index]
+        return (picture.colour,) if picture.depth is None else (picture.colour, picture.depth)
+
+    def __getitem__(self, index: int) -> Item:
+        picture = self.pictures[index]
+        try:
+            rgb = read_colour(picture.colour, upright=picture.depth is None)
+            if picture.depth is None:
+                return Item(rgb, np.zeros(rgb.shape[:2], np.float32), None, picture.name)
+            stored = read_stored_depth(picture.depth)
+        except ImageError as error:
+            raise DataError(str(error)) from error
+        if stored.shape != rgb.shape[:2]:
+            raise DataError(
+                f"{picture.depth}: is {stored.shape[1]}×{stored.shape[0]}, expected {rgb.shape[1]}×{rgb.shape[0]} as "
+                f"{picture.colour.name} (depth must be aligned to the colour picture, both as stored)"
+            )
+        metric = not (stored.dtype == np.uint8 or self.rule.relative)
+        return Item(rgb, to_metres(stored, self.rule), None, picture.name, metric)
+
+
+# A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
+MOST_BARREN = 50_000
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Every picture file below ``root``, folder by folder in natural order; hidden files and folders are left out.
+
+    Raises DataError where :data:`MOST_BARREN` files and folders in a row hold none.
+    """
+    barren = 0
+    for folder, folders, files in os.walk(root):
+        barren += 1 + len(files)
+        if barren > MOST_BARREN:
+            raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
+        folders[:] = sorted((name for name in folders if not hidden(Path(name))), key=natural_key)
+        for name in sorted(files, key=natural_key):
+            if Path(name).suffix.lower() in COLOUR_SUFFIXES and not hidden(Path(name)):
+                barren = 0
+                yield Path(folder, name)
+
+
+def tree(root: Path) -> Pictures:
+    """The photographs below ``root``. Names keep their folders; where two differ in the suffix alone they keep it."""
+    paths = list(walk(root))
+    if not paths:
+        raise DataError(f"{root}: holds no picture, expected {', '.join(COLOUR_SUFFIXES[:8])} … in it or below")
+    names = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+    return Pictures(
+        [
+            Picture(name if seen[name] == 1 else path.relative_to(root).as_posix(), path)
+            for name, path in zip(names, paths, strict=True)
+        ]
+    )

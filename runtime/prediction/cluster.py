@@ -1,0 +1,143 @@
+"""The same album spread over the machines of a Ray cluster by Ray Data; without an address, over this one.
+
+Each task is one shard of the journal. A worker opens the models once, on one thread, does its shard's frames as a
+local run does, and writes files and journal itself into OUT, which all machines must see under the same path. So the
+files are those of a run without Ray, bit for bit; a run cut short goes on where it stopped; and nothing is computed
+twice, whichever way the earlier run was made.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mutualformer
+from mutualformer.runtime import zoo
+from mutualformer.runtime.prediction.journal import Journal, digest, shards
+from mutualformer.runtime.prediction.run import Report, Summary, finish
+from mutualformer.runtime.prediction.sources import Album
+from mutualformer.runtime.prediction.work import Model, Plan, process
+
+LOCAL = "local"
+
+
+class ClusterError(RuntimeError):
+    """Ray is missing or its cluster cannot be reached: one sentence."""
+
+
+class ShardWorker:
+    """One worker process: models opened once, one shard a call. ``models``: (label, file) each."""
+
+    def __init__(
+        self, album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
+    ) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)
+        self.album, self.plan, self.journal = album, plan, journal
+        self.models = [Model(label, zoo.load(Path(file), device, threads=1)) for label, file in models]
+
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+        """The frames of one shard that are not done: {"shard": number} → counts and reasons, in plain types."""
+        number = int(task["shard"])
+        part = shards(len(self.album))[number]
+        stamps = {index: digest(self.album.stamp(index)) for index in part}
+        done = self.journal.done(number, stamps)
+        outcomes = []
+        for index in part:
+            if index in done:
+                continue
+            batch = [(index, self.album.name(index), partial(self.album.read, index))]
+            (outcome,) = process(batch, self.models, self.plan)
+            self.journal.add(number, outcome, stamps[index])
+            outcomes.append([outcome.error, outcome.has_depth])
+        return {"shard": number, "kept": len(done), "outcomes": outcomes}
+
+
+def predict_album(
+    album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
+) -> Summary:
+    """What :func:`mutualformer.runtime.prediction.run.predict_album` does, by ``address``'s workers ("local": here).
+
+    Raises ClusterError, and OSError where OUT cannot be written.
+    """
+    journal.begin(resume=True)
+    report, kept = Report(len(album)), 0
+    # Absolute: workers have working folders of their own.
+    plan, journal = replace(plan, out=plan.out.absolute()), journal.absolute()
+    files = [(label, str(path.absolute())) for label, path in models]
+    try:
+        for result in _results(album, plan, journal, files, address, device):
+            kept += int(result["kept"])
+            report.skip(int(result["kept"]))
+            for error, has_depth in result["outcomes"]:
+                report.add(str(error), bool(has_depth))
+    finally:
+        report.close()
+    report.summary.kept = kept
+    return finish(report.summary, journal, plan, len(album), [label for label, _ in models])
+
+
+def _results(
+    album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], address: str, device: str
+) -> Iterator[dict[str, Any]]:
+    """One dict a shard, as they are finished."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere on our behalf
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.data
+
+    # Checkout or installed: workers import the package that this process uses, where they see the same files.
+    root = str(Path(mutualformer.__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(
+                address=None if address == LOCAL else address,
+                runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
+                include_dashboard=False if address == LOCAL else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises its own, grpc's and the system's families
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.verbose_progress = False
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        count = len(shards(len(album)))
+        workers = max(1, min(count, int(ray.cluster_resources().get("CPU", 1))))
+        tasks = ray.data.from_items([{"shard": number} for number in range(count)], override_num_blocks=count)
+        results = tasks.map(
+            ShardWorker,
+            fn_constructor_kwargs={
+                "album": album,
+                "plan": plan,
+                "journal": journal,
+                "models": list(models),
+                "device": device,
+            },
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+            num_cpus=1,
+        )
+        yield from results.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"a worker failed: {_cause(error)}") from error
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what a worker raised, which is the exception itself."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:400]

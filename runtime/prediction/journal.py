@@ -1,0 +1,119 @@
+"""What is done already: one file of lines a shard, so that a run cut short goes on where it stopped.
+
+``OUT/.predict/run.json`` says what is being made of what; ``000012.jsonl`` holds one line for each finished frame of
+shard 12, written after the frame's files. Workers of a cluster write different shards, so no two write one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.prediction.work import Outcome
+
+SHARD = 64  # frames
+FOLDER = ".predict"
+OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl|tile-[0-9]{6,}\.jpg")
+
+
+def digest(text: str) -> str:
+    """A short hash of what a frame was read from."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def shards(count: int) -> list[range]:
+    """Frames 0 … count − 1 in shards of :data:`SHARD`."""
+    return [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+
+
+class Journal:
+    """The journal of one output folder. ``what``: everything besides the pictures that decides the output."""
+
+    def __init__(self, out: Path, what: dict[str, Any]) -> None:
+        self.folder, self.what = out / FOLDER, json.loads(json.dumps(what))
+
+    def absolute(self) -> Journal:
+        """The same journal for processes that work in other folders."""
+        return Journal(self.folder.parent.absolute(), self.what)
+
+    def begin(self, resume: bool) -> bool:
+        """Open it. ``resume``: keep what an earlier run of the same kind finished; returns whether there is any."""
+        path = self.folder / "run.json"
+        if resume and path.is_file():
+            try:
+                if json.loads(path.read_text(encoding="utf-8")) == self.what:
+                    return True
+            except ValueError:
+                pass  # cut short: begin anew
+        if self.folder.is_dir():
+            for old in self.folder.iterdir():
+                if OURS.fullmatch(old.name):
+                    old.unlink()
+        write_json(path, self.what)
+        return False
+
+    def _lines(self, shard: int) -> Path:
+        return self.folder / f"{shard:06d}.jsonl"
+
+    def read(self, shard: int) -> dict[int, dict[str, Any]]:
+        """Frame → its line; a last line that was cut short does not count."""
+        lines: dict[int, dict[str, Any]] = {}
+        try:
+            text = self._lines(shard).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return lines
+        for line in text.split("\n")[:-1]:
+            try:
+                entry = json.loads(line)
+                lines[int(entry["index"])] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+        return lines
+
+    def done(self, shard: int, stamps: dict[int, str]) -> set[int]:
+        """Frames of a shard that need not be done again: finished, from files that have not changed since.
+
+        Rewrites the shard's file where a line is cut short or out of date.
+        """
+        lines = self.read(shard)
+        valid = {index: line for index, line in lines.items() if line.get("stamp") == stamps.get(index)}
+        text = "".join(json.dumps(line) + "\n" for _, line in sorted(valid.items()))
+        path = self._lines(shard)
+        if path.is_file() and path.read_text(encoding="utf-8", errors="replace") != text:
+            write_bytes(path, text.encode())
+        return set(valid)
+
+    def add(self, shard: int, outcome: Outcome, stamp: str) -> None:
+        """Write down a finished frame; its files are there already."""
+        if outcome.tile is not None:
+            write_bytes(self._tile(outcome.index), outcome.tile)
+        line = {
+            "index": outcome.index,
+            "stamp": stamp,
+            "name": outcome.name,
+            "rows": outcome.rows,
+            "error": outcome.error,
+            "has_depth": outcome.has_depth,
+        }
+        with self._lines(shard).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def _tile(self, index: int) -> Path:
+        return self.folder / f"tile-{index:06d}.jpg"
+
+    def entries(self, shard_count: int) -> Iterator[dict[str, Any]]:
+        """All lines in the order of the frames; one shard in memory at a time."""
+        for shard in range(shard_count):
+            yield from (line for _, line in sorted(self.read(shard).items()))
+
+    def tile(self, index: int) -> bytes | None:
+        """A frame's strip of the contact sheet, None where it has none."""
+        try:
+            return self._tile(index).read_bytes()
+        except FileNotFoundError:
+            return None

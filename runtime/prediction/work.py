@@ -1,0 +1,139 @@
+"""One batch of frames from reading to files: what a worker thread does here and a worker process on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.images.files import ImageError
+from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.prediction import files, sheet
+from mutualformer.runtime.prediction.result import Prediction
+from mutualformer.runtime.prediction.single import from_saliency
+from mutualformer.runtime.preprocess import InputError, prepare
+from mutualformer.runtime.session import Session
+
+# What one broken picture may raise; anything else, a full disk above all, ends the run.
+BROKEN = (DataError, ImageError, CameraError, InputError, cv2.error, MemoryError)
+
+Reader = Callable[[], tuple[Item, bool]]
+
+
+class Model:
+    """A session under the label of its output folder. Sessions that cannot run twice at once take turns."""
+
+    def __init__(self, label: str, session: Session) -> None:
+        self.label, self.session = label, session
+        concurrent = getattr(session, "concurrent", False)
+        self._turn: Any = contextlib.nullcontext() if concurrent else threading.Lock()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Batched graph inputs → saliency (B, h, w)."""
+        with self._turn:
+            return np.asarray(self.session.run(**inputs)["saliency"], np.float32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is made of each frame. ``out``: the folder. ``tiles``: frames shown on the contact sheet."""
+
+    out: Path
+    what: tuple[str, ...] = files.DEFAULT
+    threshold: float = THRESHOLD
+    tiles: frozenset[int] = frozenset()
+
+    def folder(self, label: str, models: int) -> Path:
+        """Where one model's files go: OUT itself where there is one model only."""
+        return self.out / files.safe_name(label) if models > 1 else self.out
+
+
+@dataclass
+class Outcome:
+    """One frame done. ``rows``: what each model said, for predictions.csv. ``error``: why there is no answer.
+
+    ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
+    """
+
+    index: int
+    name: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+    tile: bytes | None = None
+    has_depth: bool = True
+
+
+def row(result: Prediction) -> dict[str, Any]:
+    """One line of predictions.csv: box in pixels, distance in metres."""
+    left, top, right, bottom = result.box or ("", "", "", "")
+    return {
+        "model": result.model,
+        "area": round(result.salient.area, 5),
+        "left": left,
+        "top": top,
+        "right": right,
+        "bottom": bottom,
+        "distance_m": "" if result.distance_m is None else round(result.distance_m, 3),
+    }
+
+
+def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[Outcome]:
+    """Read, predict and write the frames of one batch: (index, name, reader) each. One Outcome a frame, in order.
+
+    A frame that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the
+    output cannot be written.
+    """
+    outcomes = {index: Outcome(index, name) for index, name, _ in batch}
+    items: dict[int, Item] = {}
+    for index, _, read in batch:
+        outcome = outcomes[index]
+        try:
+            item, outcome.has_depth = read()
+            outcome.name, items[index] = item.name, item
+        except BROKEN as error:
+            outcome.error = " ".join(str(error).split()) or type(error).__name__
+    shown: dict[int, list[Prediction]] = {index: [] for index in items}
+    for model in models:
+        _predict(model, items, outcomes, plan, shown, len(models))
+    for index in plan.tiles & items.keys():
+        if not outcomes[index].error:
+            outcomes[index].tile = sheet.strip(items[index].rgb, shown[index])
+    return [outcomes[index] for index, _, _ in batch]
+
+
+def _predict(
+    model: Model,
+    items: Mapping[int, Item],
+    outcomes: Mapping[int, Outcome],
+    plan: Plan,
+    shown: Mapping[int, list[Prediction]],
+    models: int,
+) -> None:
+    """One model on one batch of frames, and its files."""
+    prepared: dict[int, dict[str, NDArray[Any]]] = {}
+    for index, item in items.items():
+        try:
+            prepared[index] = prepare(model.session.contract, item.rgb, item.depth)
+        except BROKEN as error:
+            outcomes[index].error = f"{item.name}: {error}"
+    if not prepared:
+        return
+    names = list(next(iter(prepared.values())))
+    maps = model.run({name: np.concatenate([inputs[name] for inputs in prepared.values()]) for name in names})
+    folder = plan.folder(model.label, models)
+    for index, saliency in zip(prepared, maps, strict=True):
+        outcome = outcomes[index]
+        result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold)
+        files.write(result, folder, plan.what)
+        outcome.rows.append({**row(result), "model": model.label})
+        if index in plan.tiles:
+            shown[index].append(result)

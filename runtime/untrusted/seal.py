@@ -1,0 +1,22 @@
+"""A card's own hash, kept in the card: a value altered by one bit shows, however the file is laid out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "card_sha256"
+
+
+def seal_of(data: Mapping[str, Any], key: str = SEAL) -> str:
+    """sha256 of everything in ``data`` but the seal itself, keys in order."""
+    content = {name: value for name, value in data.items() if name != key}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(data: Mapping[str, Any], key: str = SEAL) -> dict[str, Any]:
+    """``data`` in plain JSON types with its seal."""
+    plain = json.loads(json.dumps({name: value for name, value in data.items() if name != key}))
+    return {**plain, key: seal_of(plain, key)}

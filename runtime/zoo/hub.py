@@ -1,0 +1,53 @@
+"""``hf://USER/REPO[/FILE]``: a model file from the Hugging Face hub, through their own client. An optional extra.
+
+Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path, PurePosixPath
+
+from mutualformer.runtime.zoo.index import ModelNameError
+
+SCHEME = "hf://"
+SUFFIXES = (".onnx", ".engine", ".safetensors")
+
+
+def split(address: str) -> tuple[str, str]:
+    """``hf://USER/REPO[/FILE]`` → ("USER/REPO", "FILE" or ""). Raises ModelNameError."""
+    parts = address.removeprefix(SCHEME).strip("/").split("/")
+    if len(parts) < 2 or not all(parts) or ".." in parts:
+        raise ModelNameError(f"{address}: expected hf://USER/REPO or hf://USER/REPO/FILE")
+    return "/".join(parts[:2]), "/".join(parts[2:])
+
+
+def only_model(address: str, names: list[str]) -> str:
+    """The one .onnx file among a repository's files. Raises ModelNameError where there are none or several."""
+    models = [name for name in names if PurePosixPath(name).suffix == ".onnx"]
+    if len(models) == 1:
+        return models[0]
+    if models:
+        raise ModelNameError(f"{address}: holds {len(models)} ONNX files, name one: {', '.join(models[:6])}")
+    raise ModelNameError(f"{address}: holds no .onnx file")
+
+
+def fetch(address: str) -> Path:
+    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError."""
+    repository, file = split(address)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
+    import huggingface_hub
+
+    try:
+        file = file or only_model(address, list(huggingface_hub.list_repo_files(repository)))
+        if PurePosixPath(file).suffix not in SUFFIXES:
+            raise ModelNameError(f"{address}: the file ends in {PurePosixPath(file).suffix!r}, expected .onnx")
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+    except ModelNameError:
+        raise
+    except Exception as error:  # the client raises its own, requests', httpx' and the system's families
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelNameError(
+            f"{address} cannot be downloaded ({type(error).__name__}: {first}); is there a network, and the repository?"
+        ) from error

@@ -1,0 +1,137 @@
+"""The shelf: a folder with ``index.json`` and the model files it names, each with its size and sha256.
+
+Shipped models lie in the package's own folder ``models``; ``$MUTUALFORMER_MODELS`` names another shelf, searched
+first (a company's own models, a test's). The index is the only list: a file that it does not name does not exist.
+
+    {"schema": 1, "models": [{"name": "sod-lite", "file": "sod-lite.onnx", "sha256": "…", "bytes": 8123456,
+      "task": "sod", "precision": "fp16", "input_size": [320, 320], "parameters": 4012345, "data": "DUTS-TR, …",
+      "scores": {"duts_te": {"s_measure": 0.91}}, "weights": "sod-lite.safetensors", "weights_sha256": "…"}]}
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.files import sha256
+
+SCHEMA = 1
+INDEX = "index.json"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ModelNameError(RuntimeError):
+    """A model cannot be had by this name, or its file is not what the index promises: one sentence, with a cure."""
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """One entry of an index. ``folder`` is where its files lie.
+
+    ``bytes``: size of the ONNX file. ``input_size``: (height, width) in pixels. ``parameters``: their number.
+    ``data``: what it was trained on and under which terms. ``scores``: set → metric → value, as on its card.
+    ``weights``: FP16 safetensors to start a training from, "" where there are none.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    task: str
+    precision: str
+    input_size: tuple[int, int]
+    parameters: int = 0
+    data: str = ""
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
+    folder: Path = Path()
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.file
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, without the folder, which is where the index lies."""
+        entry = asdict(self)
+        del entry["folder"]
+        return entry
+
+
+def own_shelf() -> Path:
+    """The folder of the models that come with the package."""
+    return Path(str(importlib.resources.files("mutualformer"))) / "models"
+
+
+def shelves() -> list[Path]:
+    """Folders with an index, the first one first: ``$MUTUALFORMER_MODELS``, then the package's own."""
+    named = os.environ.get("MUTUALFORMER_MODELS")
+    return [*([Path(named)] if named else []), own_shelf()]
+
+
+def _entry(folder: Path, data: Any) -> ShippedModel:
+    """One checked entry. Raises ValueError, KeyError or TypeError; the caller names the file."""
+    if not isinstance(data, dict):
+        raise TypeError(f"an entry is {type(data).__name__}, expected an object")
+    height, width = (int(side) for side in data["input_size"])
+    entry = ShippedModel(**{**data, "input_size": (height, width), "folder": folder})
+    checks = (
+        ("name", NAME, entry.name),
+        ("file", FILE, entry.file),
+        ("sha256", DIGEST, entry.sha256),
+        ("weights", FILE, entry.weights or "none"),
+        ("weights_sha256", DIGEST, entry.weights_sha256 or "0" * 64),
+    )
+    for key, pattern, value in checks:
+        if not isinstance(value, str) or pattern.fullmatch(value) is None:
+            raise ValueError(f"{key} is {value!r}, expected {pattern.pattern}")
+    return entry
+
+
+def read_index(folder: Path) -> list[ShippedModel]:
+    """The entries of ``folder``; none where it holds no index. Raises ModelNameError on a damaged one."""
+    path = folder / INDEX
+    if not path.is_file():
+        return []
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("models"), list):
+            raise ValueError(f"expected schema {SCHEMA} and a list of models")
+        return [_entry(folder, entry) for entry in data["models"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelNameError(f"{path}: not a readable index of models ({error}); install the package again") from error
+
+
+def shelf() -> list[ShippedModel]:
+    """Every shipped model, by name once; an earlier folder wins."""
+    entries: dict[str, ShippedModel] = {}
+    for folder in shelves():
+        for entry in read_index(folder):
+            entries.setdefault(entry.name, entry)
+    return list(entries.values())
+
+
+def shipped(name: str) -> ShippedModel | None:
+    """The entry of that name, or None."""
+    return next((entry for entry in shelf() if entry.name == name), None)
+
+
+def checked(path: Path, expected: str) -> Path:
+    """``path`` when its sha256 is ``expected``. Raises ModelNameError."""
+    if not path.is_file():
+        raise ModelNameError(f"{path}: missing although the index beside it names it; install the package again")
+    digest = sha256(path)
+    if digest != expected:
+        raise ModelNameError(
+            f"{path}: sha256 is {digest[:12]}…, the index expects {expected[:12]}…: the file was changed or cut short; "
+            "install the package again"
+        )
+    return path

@@ -1,0 +1,174 @@
+"""The command itself: help everywhere, also without the extras; misspelt verbs; errors as sentences."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mutualformer
+from mutualformer.runtime import cli
+
+ROOT = Path(mutualformer.__file__).resolve().parents[1]
+
+# Run first in a fresh interpreter: the packages of every extra cannot be imported.
+BLOCK = """
+import importlib.machinery, sys
+from mutualformer.runtime.cli import EXTRAS, main
+find = importlib.machinery.PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name.split(".")[0] in EXTRAS else find(name, path, target)
+importlib.machinery.PathFinder.find_spec = find_spec
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_without_extras(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in an interpreter that has the base dependencies only."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# Verbs whose modules still import PyTorch or the exporter's packages at their top.
+EAGER = ("to_onnx", "demo")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(verb, marks=pytest.mark.xfail(strict=True, reason="imports an extra at its top"))
+        if verb in EAGER
+        else verb
+        for verb in cli.VERBS
+    ],
+)
+def test_every_verb_explains_itself_with_the_base_dependencies_only(verb: str) -> None:
+    run = run_without_extras("help", verb)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"usage: mutualformer {verb}")
+    assert run.stderr == ""
+
+
+def test_a_package_that_is_missed_late_is_named_with_its_extra(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"x")
+    run = run_without_extras("evaluate", str(weights), "--data", "synthetic:1")
+    assert run.returncode == 1
+    assert "pip install 'mutualformer[train]'" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_importing_the_package_is_quick_and_pulls_in_nothing() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import mutualformer; spent = time.perf_counter() - start;"
+        "print(spent, [m for m in ('torch', 'numpy', 'cv2', 'onnxruntime') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    spent, modules = run.stdout.split(maxsplit=1)
+    assert float(spent) < 0.3
+    assert modules.strip() == "[]"
+
+
+def test_the_public_names_are_there() -> None:
+    for name in mutualformer.__all__:
+        assert getattr(mutualformer, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = mutualformer.lod
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("predit", "predict"), ("to-onnx", "to_onnx"), ("evalute", "evaluate"), ("dokter", "doctor")]
+)
+def test_a_misspelt_verb_is_answered_with_the_one_that_was_meant(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word]) == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_word_like_no_verb_lists_them_and_shows_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["\x1b[2Jzzzz"]) == 2
+    said = capsys.readouterr().err
+    assert "expected one of predict, stream" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["version"]])
+def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"mutualformer {mutualformer.__version__} (Python ")
+
+
+def test_usage_goes_to_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "usage: mutualformer VERB" in capsys.readouterr().err
+    assert cli.main(["help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in cli.VERBS)
+
+
+def test_a_terminal_without_unicode_gets_codes_and_no_traceback() -> None:
+    run = run_without_extras("--help", PYTHONIOENCODING="ascii")
+    assert run.returncode == 0
+    assert "usage: mutualformer VERB \\u2026" in run.stdout
+
+
+class _OursError(ValueError):
+    __module__ = "mutualformer.somewhere"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (_OursError("the file\nis \x1b[31mred"), 1, "test: error: the file is \\x1b[31mred\n"),
+        (ValueError("foreign"), 1, "test: error: ValueError: foreign\n"),
+        (ModuleNotFoundError("x", name="ray.data"), 1, "pip install 'mutualformer[ray]'"),
+        (KeyError("inside"), 1, "this is a fault of the program"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "MemoryError"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(args: argparse.Namespace) -> int:
+        raise error
+
+    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == code
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_a_reader_that_goes_away_is_no_error_of_ours() -> None:
+    verbose = f"{sys.executable} -c {BLOCK!r} bench --help"
+    code = f"{verbose} | head -c 1 > {os.devnull}; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "Traceback" not in run.stderr
+
+
+def test_log_lines_are_sentences_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.prepare_output()
+    logging.getLogger("mutualformer").warning("%s: odd", "na\x1b[2Jme")
+    assert capsys.readouterr().err == "na\\x1b[2Jme: odd\n"
+
+
+def test_completion_knows_verbs_and_their_options() -> None:
+    pytest.importorskip("shtab", reason="shtab is not installed")
+    from mutualformer.runtime import completion
+
+    script = completion.script("bash")
+    assert "--depth-scale" in script
+    assert "to_trt" in script
+    assert completion.script("zsh").startswith("#compdef mutualformer")

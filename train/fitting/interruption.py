@@ -1,0 +1,80 @@
+"""Ctrl-C and SIGTERM: the step in progress is finished, its state saved, and the run ends with 128 + the signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LAST = "last.ckpt"
+
+
+class Interrupted(Exception):
+    """Training ended by ``signum`` at ``step``, with its state in ``path``."""
+
+    def __init__(self, signum: int, step: int, path: Path) -> None:
+        super().__init__(f"interrupted at step {step}, its state is in {path}; go on with --resume")
+        self.signum, self.step, self.path = signum, step, path
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell counts signals: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+class Save(Callback):
+    """Keeps ``last.ckpt``, every ``every`` steps and when a signal asks to end.
+
+    It is written beside and renamed, so that a kill at any moment leaves a whole file. A second signal ends at once.
+    """
+
+    def __init__(self, folder: Path, every: int, accumulate: int = 1) -> None:
+        self.folder, self.every, self.accumulate = folder, every, accumulate
+        self.saved, self.signum = 0, 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Lightning has set its own handlers by now: Ctrl-C would end without saving, SIGTERM with success."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def restore_handlers(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.signum:  # asked twice
+            self.restore_handlers()
+            raise KeyboardInterrupt
+        self.signum = number
+        if os.environ.get("RANK", "0") == "0" and threading.current_thread() is threading.main_thread():
+            print("\nsaving after this step; again to end at once", file=sys.stderr, flush=True)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        whole = (batch_idx + 1) % self.accumulate == 0
+        # All processes stop at one step, whichever of them was asked.
+        asked = whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
+        if step and step != self.saved and (step % self.every == 0 or asked):
+            self.save(trainer)
+        if asked:
+            self.signum = self.signum or signal.SIGTERM
+            trainer.should_stop = True
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Write the state of ``trainer`` now."""
+        self.saved = trainer.global_step
+        temporary = self.folder / f".{LAST}.part"
+        trainer.save_checkpoint(temporary, weights_only=False)  # the optimiser too
+        if trainer.is_global_zero:
+            os.replace(temporary, self.folder / LAST)
