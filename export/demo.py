@@ -1,6 +1,9 @@
-"""Verb ``demo``: the whole path on one machine: train, export, compile with the plugin, run a real pair, compare.
+"""Verb ``demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
 
     python export/demo.py --out out/demo
+
+The shipped model looks at a real RGB-D pair; is fine-tuned for a minute on a small folder such as yours would be; the
+result goes to ONNX and to an engine, and is compared with what PyTorch computes.
 
 What is already there and still fits is reused, so that a second run takes seconds.
 """
@@ -21,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,15 +42,17 @@ from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.prediction.single import predict
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.train import checkpoint
 
-MODEL, RECIPE = "sod-nano", "demo"
-TRAINING_DATA = "synthetic:1000?seed=0"
+MODEL, RECIPE = zoo.DEFAULT, "finetune"
+FOLDER_FRAMES = 40
 HELD_OUT = "synthetic:24?seed=500000"
 SAMPLE = "sample:motorcycle"
 STAND_IN = "synthetic:1?seed=600000"
@@ -58,6 +64,10 @@ class Demo:
 
     out: Path
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def frames(self) -> Path:
+        return self.out / "frames"
 
     @property
     def weights(self) -> Path:
@@ -83,6 +93,45 @@ class Demo:
         print(f"[{name}] {self.seconds[name]:.0f} s", flush=True)
 
 
+def predicted(demo: Demo) -> bool:
+    """The shipped model has looked at the pair."""
+    return any((demo.out / "predict").glob("*"))
+
+
+def predict_pair(demo: Demo, item: Item) -> None:
+    """Mask, cut-out and overlay of the shipped model below ``predict/``."""
+    with zoo.load(MODEL) as session:
+        result = predict(session, item.rgb, item.depth)
+    for path in result.save(demo.out / "predict"):
+        print(f"  {path}")
+    if result.distance_m is not None:
+        print(f"  the object is {result.distance_m:.2f} m away")
+
+
+def folder_there(demo: Demo) -> bool:
+    """The folder to fine-tune on is whole."""
+    counts = [len(list((demo.frames / name).glob("*"))) for name in ("RGB", "depth", "GT")]
+    return counts == [FOLDER_FRAMES] * 3
+
+
+def make_folder(demo: Demo) -> None:
+    """Rendered frames as a folder in the public sets' layout: colour JPEG, 16-bit depth in millimetres, masks."""
+    scenes = open_data(f"synthetic:{FOLDER_FRAMES}?seed=0", cache=True)
+    for name in ("RGB", "depth", "GT"):
+        (demo.frames / name).mkdir(parents=True, exist_ok=True)
+    for index in range(len(scenes)):
+        item = scenes[index]
+        millimetres = np.clip(item.depth * 1000 + 0.5, 0, 65535).astype(np.uint16)
+        assert item.mask is not None
+        files = {
+            f"RGB/{index:04d}.jpg": rendering.jpeg(item.rgb),
+            f"depth/{index:04d}.png": cv2.imencode(".png", millimetres)[1].tobytes(),
+            f"GT/{index:04d}.png": rendering.png(item.mask),
+        }
+        for name, encoded in files.items():
+            write_bytes(demo.frames / name, encoded)
+
+
 def trained(demo: Demo) -> bool:
     """A checkpoint of this recipe and data is there."""
     try:
@@ -91,13 +140,13 @@ def trained(demo: Demo) -> bool:
         return False
     if card["weights_sha256"] != sha256(demo.weights):
         return False
-    return bool(card["recipe"].get("name") == RECIPE and card["data"].get("train") == TRAINING_DATA)
+    return bool(card["recipe"].get("name") == RECIPE and card["data"].get("train") == str(demo.frames))
 
 
 def train(demo: Demo) -> None:
-    """Train in a process of its own: its progress bars and thread settings are its business."""
+    """Fine-tune in a process of its own: its progress bars and thread settings are its business."""
     program = Path(__file__).resolve().parents[1] / "train" / "fit.py"
-    arguments = [MODEL, "--data", TRAINING_DATA, "--recipe", RECIPE, "--out", str(demo.out)]
+    arguments = [MODEL, "--init", MODEL, "--data", str(demo.frames), "--recipe", RECIPE, "--out", str(demo.out)]
     done = subprocess.run([sys.executable, str(program), *arguments], check=False)
     if done.returncode:
         raise ExportError(f"training ended with exit code {done.returncode}; its message is above")
@@ -148,19 +197,12 @@ def median_ms(session: Session, inputs: dict[str, NDArray[Any]], runs: int = 15)
     return statistics.median(times)
 
 
-def overlay(rgb: NDArray[np.uint8], saliency: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The object in its colours, the rest in dim grey."""
-    weight = np.clip(saliency, 0, 1)[..., None]
-    grey = rgb.mean(axis=2, keepdims=True) * 0.35
-    return np.asarray(weight * rgb + (1 - weight) * grey, dtype=np.uint8)
-
-
 def show_pair(demo: Demo, session: Session, item: Item) -> float:
     """Write ``saliency.png`` (the map, camera size) and ``overview.png``; returns the model's milliseconds."""
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
     write_bytes(demo.out / "saliency.png", report.png(report.grey(saliency)[..., 0]))
-    pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), overlay(item.rgb, saliency)]
+    pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, saliency)]
     write_bytes(demo.out / "overview.png", report.png(report.strip(pictures, height=300)))
     return median_ms(session, inputs)
 
@@ -189,10 +231,12 @@ def run(out: Path) -> int:
     """All steps; returns the exit code: 1 when a parity budget is violated."""
     out.mkdir(parents=True, exist_ok=True)
     demo = Demo(out)
-    demo.step("train", lambda: trained(demo), lambda: train(demo))
+    item, name = real_pair()
+    demo.step("predict", lambda: predicted(demo), lambda: predict_pair(demo, item))
+    demo.step("folder", lambda: folder_there(demo), lambda: make_folder(demo))
+    demo.step("fine-tune", lambda: trained(demo), lambda: train(demo))
     demo.step("export", lambda: exported(demo), lambda: export_onnx(checkpoint.load(demo.weights), demo.onnx))
     demo.step("compile", lambda: compiled(demo), lambda: compile_engine(demo))
-    item, name = real_pair()
     began = time.monotonic()
     with zoo.load(demo.weights) as reference, zoo.load(demo.onnx) as candidate:
         onnx_ms = show_pair(demo, candidate, item)

@@ -46,8 +46,58 @@ def _metrics(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, *_table(header, rows)]
 
 
+def _by_set(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Several sets, a row each, with the standard error of each mean in brackets."""
+    names = [name for name in TITLES if any(name in metrics for metrics in sets.values())]
+    rows: list[tuple[Any, ...]] = []
+    for data, metrics in sets.items():
+        errors = metrics.get("standard_error") or {}
+        cells = [
+            "–"
+            if name not in metrics
+            else f"{metrics[name]:.3f}" + (f" (±{errors[name]:.3f})" if name in errors else "")
+            for name in names
+        ]
+        rows.append((data, *cells, metrics.get("images", "")))
+    return _table(("set", *(TITLES[name] for name in names), "pictures"), rows)
+
+
+def _front_matter(card: Mapping[str, Any]) -> list[str]:
+    """The YAML header that model hubs read."""
+    tags = {
+        "sod": ["salient-object-detection", "rgb-d", "background-removal"],
+        "reid": ["re-identification", "rgb-nir"],
+    }
+    pipeline = {"sod": "image-segmentation", "reid": "image-feature-extraction"}
+    lines = ["---", "license: apache-2.0", "library_name: mutualformer"]
+    if card["task"] in pipeline:
+        lines.append(f"pipeline_tag: {pipeline[card['task']]}")
+    lines += ["tags:", *(f"- {tag}" for tag in ["onnx", "tensorrt", *tags.get(card["task"], [])]), "---", ""]
+    return lines
+
+
+def _how_to_run(card: Mapping[str, Any]) -> list[str]:
+    name = card["model"]
+    if card["task"] == "sod":
+        lines = [
+            f"mutualformer predict photo.jpg --model {name} --out out     # mask, cut-out, overlay",
+            f"mutualformer stream realsense:// --model {name}             # a camera, live",
+        ]
+        python = [
+            "import mutualformer",
+            "",
+            f'model = mutualformer.load("{name}")  # or the path of this file',
+            'mutualformer.predict(model, "photo.jpg").save("out")',
+        ]
+        return ["```sh", *lines, "```", "", "```python", *python, "```", ""]
+    return ["```sh", "mutualformer predict reid:FOLDER --model model.onnx --out out     # features, matches", "```", ""]
+
+
 def markdown(card: Mapping[str, Any]) -> str:
-    """The card for readers: what the model is, data, recipe, metrics with their spread, limits."""
+    """The card for readers: limits first, how to run it, how good it is and how sure that is, data, recipe.
+
+    ``card["picture"]``, where there is one, names an image beside the card.
+    """
     size = card.get("input_size") or ("?", "?")
     facts = [
         ("task", TASKS[card["task"]].title if card["task"] in TASKS else None),
@@ -58,13 +108,20 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("source revision", card.get("git_revision")),
         ("created", card.get("created")),
     ]
-    lines = [f"# {card['model']}", "", *_table(("", ""), facts)]
+    lines = [*_front_matter(card), f"# {card['model']}", ""]
+    if card.get("picture"):
+        lines += [f"![what {card['model']} sees]({card['picture']})", ""]
+    lines += ["## Limits", "", card.get("limits") or "Not stated.", ""]
+    lines += ["## How to run", "", *_how_to_run(card)]
+    metrics = card.get("metrics") or {}
+    lines += ["## Metrics", "", *(_by_set(metrics["sets"]) if metrics.get("sets") else _metrics(metrics))]
+    if metrics.get("conditions"):
+        lines += [str(metrics["conditions"]), ""]
     lines += ["## Training data", "", *_table(("", ""), list((card.get("data") or {"": "not recorded"}).items()))]
     recipe = card.get("recipe") or {}
     lines += ["## Recipe", ""]
     lines += _table(("", ""), list(recipe.items())) if recipe else ["Not recorded.", ""]
-    lines += ["## Metrics", "", *_metrics(card.get("metrics") or {})]
     if card.get("calibration"):
         lines += ["## Calibration", "", *_table(("", ""), list(card["calibration"].items()))]
-    lines += ["## Limits", "", card.get("limits") or "Not stated.", ""]
+    lines += ["## What it is", "", *_table(("", ""), facts)]
     return "\n".join(lines)

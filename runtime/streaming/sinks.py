@@ -139,11 +139,11 @@ class SinkRunner:
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON types; a latest-only sink's replaced frames count as dropped."""
         dropped = self.status.dropped + self._mailbox.dropped
-        told = getattr(self.sink, "details", None)
+        details = getattr(self.sink, "details", None)
         return {
             "state": self.status.state,
             "delivered": self.status.delivered,
             "dropped": dropped,
             "error": self.status.error,
-            **(told() if callable(told) else {}),
+            **(details() if callable(details) else {}),
         }

@@ -1,8 +1,7 @@
-"""Saliency metrics by PySODMetrics, and nothing of PyTorch: the same numbers for every format of a model."""
+"""Saliency metrics over a data set, and nothing of PyTorch: the same numbers for every format of a model."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train.evaluation.corrupt import CorruptFrames
+from mutualformer.train.evaluation.saliency_scores import SaliencyScores, saliency_scores
 
 LEAST_PIXELS = 2  # the E-measure divides by one less than the pixels of a mask
 
@@ -49,36 +49,28 @@ def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves:
     ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
     ``standard_error``: of each mean over images, F and E at the threshold of the maximum; left out for one image.
     """
-    from py_sod_metrics import MAE, Emeasure, Fmeasure, Smeasure
-
-    with warnings.catch_warnings():  # its successor FmeasureV2 gives other numbers than the published tables
-        warnings.simplefilter("ignore", UserWarning)
-        s, f, e, mae = Smeasure(), Fmeasure(), Emeasure(), MAE()
-    count = 0
+    each: list[SaliencyScores] = []
     for saliency, mask in pairs:
         if saliency.shape != mask.shape:
             raise ScoreError(f"map is {saliency.shape} and mask {mask.shape}, expected one shape")
         if mask.size < LEAST_PIXELS:
             raise ScoreError(f"the mask is {mask.shape}, expected at least {LEAST_PIXELS} pixels")
-        grey = saliency if saliency.dtype == np.uint8 else to_grey(saliency)
-        for metric in (s, f, e, mae):
-            metric.step(pred=grey, gt=mask)
-        count += 1
-    if not count:
+        each.append(saliency_scores(saliency if saliency.dtype == np.uint8 else to_grey(saliency), mask))
+    if not each:
         raise ScoreError("no pair to score, expected at least one map with its mask")
-    fm, em = f.get_results(), e.get_results()["em"]["curve"]
-    means = (s.get_results()["sm"], np.max(fm["fm"]["curve"]), np.max(em), mae.get_results()["mae"])
-    found: dict[str, Any] = {name: float(mean) for name, mean in zip(SOD.names, means, strict=True)}
-    found[SOD.counted] = count
-    if count > 1:
-        of_f, of_e = int(np.argmax(fm["fm"]["curve"])), int(np.argmax(em))
-        columns = (s.sms, np.array(f.changeable_fms)[:, of_f], np.array(e.changeable_ems)[:, of_e], mae.maes)
-        each = {name: np.array(values) for name, values in zip(SOD.names, columns, strict=True)}
-        found["standard_error"] = {"over": "images", **{name: standard_error(v) for name, v in each.items()}}
+    f_curves, e_curves = np.array([one.f_curve for one in each]), np.array([one.e_curve for one in each])
+    best_f, best_e = int(np.argmax(f_curves.mean(axis=0))), int(np.argmax(e_curves.mean(axis=0)))
+    s_measures, errors = np.array([one.s_measure for one in each]), np.array([one.mae for one in each])
+    columns = dict(zip(SOD.names, (s_measures, f_curves[:, best_f], e_curves[:, best_e], errors), strict=True))
+    metrics: dict[str, Any] = {name: float(np.mean(values)) for name, values in columns.items()}
+    metrics[SOD.counted] = len(each)
+    if len(each) > 1:
+        spread = {name: standard_error(values) for name, values in columns.items()}
+        metrics["standard_error"] = {"over": "images", **spread}
     if curves:
-        found["precision"] = [float(v) for v in fm["pr"]["p"]]
-        found["recall"] = [float(v) for v in fm["pr"]["r"]]
-    return found
+        metrics["precision"] = np.mean([one.precision for one in each], axis=0).tolist()
+        metrics["recall"] = np.mean([one.recall for one in each], axis=0).tolist()
+    return metrics
 
 
 def predict_maps(session: Session, frames: Frames) -> Iterator[tuple[Item, NDArray[np.float32]]]:

@@ -113,10 +113,10 @@ def open_source(target: str, given: Mapping[str, Any]) -> OakCamera:
     options = opts.parse(Options, given, name)
     size = opts.size(options.size, name)
     # ``dai.Device()`` without a camera blocks for eleven seconds; the list takes half a second.
-    found = dai.Device.getAllAvailableDevices()
-    fitting = [info for info in found if not target or target in (info.getDeviceId(), info.name)]
+    devices = dai.Device.getAllAvailableDevices()
+    fitting = [info for info in devices if not target or target in (info.getDeviceId(), info.name)]
     if not fitting:
-        present = ", ".join(info.getDeviceId() for info in found) or "none"
+        present = ", ".join(info.getDeviceId() for info in devices) or "none"
         raise CameraError(f"{name}: no such OAK camera (connected: {present}); check cable, power and udev rules")
     try:
         device = dai.Device(fitting[0])

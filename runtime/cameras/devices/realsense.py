@@ -169,8 +169,8 @@ def open_source(target: str, given: Mapping[str, Any]) -> RealSenseCamera:
     context = rs.context()
     present = serials(context)
     if not present or (target and target not in present):
-        found = f"connected: {', '.join(present)}" if present else "none is connected over USB"
-        raise CameraError(f"{name}: no such RealSense camera ({found}); check cable, USB 3 port and udev rules")
+        connected = f"connected: {', '.join(present)}" if present else "none is connected over USB"
+        raise CameraError(f"{name}: no such RealSense camera ({connected}); check cable, USB 3 port and udev rules")
     serial = target or present[0]
     config, pipeline = rs.config(), rs.pipeline(context)
     config.enable_device(serial)

@@ -21,12 +21,12 @@ from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
 from mutualformer.runtime.cameras.recordings.pacing import Pace
 from mutualformer.runtime.frame import Frame, metres
-from mutualformer.runtime.images.files import natural_key
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
+from mutualformer.runtime.recording.open_bag import bag_files, suffix
 from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
@@ -242,10 +242,7 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
 
 def mcap_files(path: Path) -> list[Path]:
     """The parts of a recording as people count; one file is its own only part."""
-    if not path.is_dir():
-        return [path]
-    files = [file for file in path.iterdir() if file.suffix.lower() == ".mcap" and not file.name.startswith(".")]
-    return sorted(files, key=lambda file: natural_key(file.name))
+    return [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> Camera:

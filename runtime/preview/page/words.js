@@ -13,6 +13,7 @@ export function words(news) {
   const state = news.state || "";
   const veil = (VEILS.find(([start]) => state.startsWith(start)) || ["", ""])[1];
   if (state === "running") return { text: "running", kind: "good", live: true, veil };
+  if (state.startsWith("no depth")) return { text: "running, no depth", kind: "", live: true, veil };
   if (state === "opening") return { text: "opening the camera", kind: "", live: false, veil };
   if (state === "finished") return { text: "ended: the recording is over", kind: "bad", live: false, over: true, veil };
   if (state === "stopped") return { text: "ended: the stream was stopped", kind: "bad", live: false, over: true, veil };

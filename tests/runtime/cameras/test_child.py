@@ -33,7 +33,8 @@ def child(path: Path, body: str, patience: Patience = QUICK) -> ChildCamera:
     path.write_text(
         "import ctypes, os, signal, time\n"
         "import numpy as np\n"
-        "from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout, Frame\n"
+        "from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraTimeout\n"
+        "from mutualformer.runtime.frame import Frame\n"
         "class Source(BaseCamera):\n"
         "    n = -1\n"
         "    def read(self, timeout=1.0):\n"

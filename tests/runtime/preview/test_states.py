@@ -366,6 +366,7 @@ def test_without_depth_the_page_says_so(browser: Browser, tmp_path: Path, stages
     stages.append(Stage(tmp_path, [scripted(blind)]))
     browser.open(stages[0].url)
     browser.until("return Number(document.body.dataset.frames) > 3")
+    browser.until("return document.getElementById('state').textContent === 'running, no depth'")
     assert text(browser, "second-name") == "Depth: none measured"
     assert text(browser, "seen") == "object, no depth there"
     assert browser.run("return document.getElementById('scale').hidden")
