@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.cameras.folders.tum import is_tum
 from mutualformer.runtime.data.frames import is_data
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.pictures import walk
@@ -100,7 +101,7 @@ def _has_picture(folder: Path) -> bool:
 
 # In this order: the first that fits decides.
 FOLDERS: list[tuple[Callable[[Path], bool], str]] = [
-    (lambda folder: (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file(), "tum"),
+    (is_tum, "tum"),
     (lambda folder: (folder / "metadata.yaml").is_file(), "rosbag"),
     (_has_mcap, "recording"),
     (lambda folder: bool(bag_files(folder)), "rosbag"),

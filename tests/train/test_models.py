@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train import registry
 from mutualformer.train.backbone import PretrainedUnavailable, create_backbone
 from mutualformer.train.fusion import FUSIONS, create_fusion
@@ -66,7 +67,7 @@ def test_two_cda_blocks_per_detector_and_one_per_reidentifier():
         found = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
         assert len(found) == expected
         assert found[0].attributes.alpha == 0.6
-    block = create_fusion("cross_attention+cda", 16, 2)
+    block = create_fusion("cross_attention+cda", 16, CdaAttributes(2))
     assert block.attn.cda.attributes.init == "cross"
 
 

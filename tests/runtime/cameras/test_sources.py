@@ -11,7 +11,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import CameraError
-from mutualformer.runtime.cameras.folders.tum import associate
+from mutualformer.runtime.cameras.folders.tum_lists import associate
 
 
 def write_tum(folder: Path, colour: list[float], depth: list[float], units: int = 5000) -> None:
@@ -136,6 +136,9 @@ def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() ->
         ("synthetic://?colour=red", "no option 'colour'; it accepts: fps"),
         ("synthetic://?seed=x", "is not a whole number"),
         ("synthetic://?size=big", "is not WIDTHxHEIGHT"),
+        ("synthetic://?size=64²x48", "is not WIDTHxHEIGHT"),
+        ("synthetic://?size=0x48", "is not WIDTHxHEIGHT"),
+        ("synthetic://?size=99999x99999", "is not WIDTHxHEIGHT"),
         ("tum:/nonexistent", "rgb.txt is missing"),
         ("pairs:/only-one", "expected two folders"),
     ],
