@@ -48,9 +48,9 @@ def python() -> Finding:
 
 
 def gpu() -> Finding:
-    found = compute_capabilities()
-    if found:
-        return Finding("gpu", "ok", f"compute capability {', '.join(found)}")
+    capabilities = compute_capabilities()
+    if capabilities:
+        return Finding("gpu", "ok", f"compute capability {', '.join(capabilities)}")
     return Finding(
         "gpu",
         "missing",
