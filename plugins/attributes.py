@@ -21,6 +21,10 @@ MIN_HEAD_DIM = 4
 MAX_HEAD_DIM = 128
 MAX_ITERATIONS = 16
 
+BY_HEAD_FROM = 450
+"""Tokens from which a CPU takes one head after the other: both affinities of a head stay in its cache, where those of
+all heads together would not. Chosen by measurement on two cores (plugins/README.md has the numbers)."""
+
 
 @dataclass(frozen=True)
 class CdaAttributes:
@@ -68,3 +72,7 @@ class CdaAttributes:
     def as_dict(self) -> dict[str, int | float | str]:
         """Attribute name → value, in the order of the ONNX node."""
         return asdict(self)
+
+
+DEFAULTS = CdaAttributes(num_heads=1)
+"""What every other attribute is where nobody says."""

@@ -1,43 +1,55 @@
 """Find, check and register the compiled plugin: the one loader that building and running both use.
 
-A library is only mapped into the process after its bytes match the hash recorded beside it when it was built, so a
-truncated or altered file is an error message and never a crash. Standard library only; TensorRT is imported lazily.
+A library is read once, its bytes must match the hash recorded beside it when it was built, and those bytes are mapped:
+a truncated or altered file is an error message and never a crash, and one that is replaced meanwhile changes nothing.
+Standard library only; TensorRT is imported lazily.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib
-import json
 import os
 import platform
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.attributes import OP_TYPE, PLUGIN_NAMESPACE, PLUGIN_VERSION
 from mutualformer.plugins.compile.headers import rtx_library
+from mutualformer.plugins.record import Record, record_path
+from mutualformer.plugins.record import read as read_record
 
 LIBRARY = "libmutualformer_plugin.so"
 SHIM = "libtensorrt_rtx.so"
-FLAVORS = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+FLAVORS = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # TensorRT flavour → its Python module
 ENVIRONMENT = "MUTUALFORMER_PLUGIN"
 
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 _REBUILD = "build it again with `make plugin`"
 
-_registered: dict[str, tuple[Path, Any]] = {}  # flavour → (library, registry handle)
-_kept: list[ctypes.CDLL] = []  # libraries that must stay mapped
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered library. ``sha256``: of the bytes that are mapped, whatever the file holds by now; ``mapped``: the
+    path they are mapped from; ``handle``: TensorRT's registry handle."""
+
+    path: Path
+    sha256: str
+    mapped: str
+    handle: Any
+
+
+_registered: dict[str, Registered] = {}  # by flavour
+_mapped: dict[str, tuple[str, ctypes.CDLL]] = {}  # sha256 → the path it is mapped from, which stays mapped
+_kept: list[ctypes.CDLL] = []  # other libraries that must stay mapped
 
 
 class PluginError(RuntimeError):
     """The plugin cannot be used; the message says what is wrong, with which file, and what to do."""
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def find() -> Path:
@@ -56,46 +68,84 @@ def find() -> Path:
     raise PluginError(f"the plugin library was not found (looked for {looked}); build it with `make plugin`")
 
 
-def check(path: Path) -> dict[str, Any]:
-    """The record of a sound library of this machine and version. Raises PluginError; never maps a file unchecked."""
-    sidecar = path.with_name(path.name + ".json")
+def read(path: Path) -> tuple[bytes, Record]:
+    """The bytes of a sound library of this machine and version, and its record.
+
+    The file is read once: what is mapped later are these bytes, whatever becomes of the file meanwhile.
+    Raises PluginError.
+    """
+    sidecar = record_path(path)
     try:
-        record = json.loads(sidecar.read_text())
-        expected, version = str(record["sha256"]), str(record["plugin_version"])
+        record = read_record(sidecar)
     except FileNotFoundError:
         raise PluginError(
             f"{path} has no record {sidecar.name} beside it, so it cannot be checked; {_REBUILD}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PluginError(f"{sidecar} cannot be read ({error}), expected a JSON record; {_REBUILD}") from None
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PluginError(f"{path} cannot be read ({error.strerror}); {_REBUILD}") from None
-    if len(content) < 64 or content[:4] != b"\x7fELF":
-        raise PluginError(f"{path} is not a shared library ({len(content)} bytes, no ELF header); {_REBUILD}")
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise PluginError(
-            f"{path} is damaged or was replaced: its sha256 is {found[:12]}…, expected {expected[:12]}… "
-            f"({sidecar.name}); {_REBUILD}"
-        )
+    except (OSError, ValueError) as error:
+        raise PluginError(f"{sidecar} cannot be read ({error}), expected a sealed JSON record; {_REBUILD}") from None
+    content = _read_elf(path)
+    _expect_digest(path, content, record.sha256)
     machine, wanted = struct.unpack_from("<H", content, 18)[0], _ELF_MACHINES.get(platform.machine())
     if machine != wanted:
         raise PluginError(
             f"{path} is built for another processor (ELF machine {machine}, expected {wanted} for "
             f"{platform.machine()}); {_REBUILD} on this machine"
         )
-    if version != PLUGIN_VERSION:
-        raise PluginError(f"{path} is plugin version {version}, expected {PLUGIN_VERSION}; {_REBUILD}")
-    return dict(record)
+    if record.plugin_version != PLUGIN_VERSION:
+        raise PluginError(f"{path} is plugin version {record.plugin_version}, expected {PLUGIN_VERSION}; {_REBUILD}")
+    return content, record
 
 
-def _exported_info(path: Path) -> str:
+def check(path: Path) -> Record:
+    """The record of a sound library of this machine and version. Raises PluginError; maps nothing."""
+    return read(path)[1]
+
+
+def _read_elf(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PluginError(f"{path} cannot be read ({error.strerror}); {_REBUILD}") from None
+    if len(content) < 64 or content[:4] != b"\x7fELF":
+        raise PluginError(f"{path} is not a shared library ({len(content)} bytes, no ELF header); {_REBUILD}")
+    return content
+
+
+def _expect_digest(path: Path, content: bytes, expected: str) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected:
+        raise PluginError(
+            f"{path} is damaged or was replaced: its sha256 is {digest[:12]}…, expected {expected[:12]}… "
+            f"({LIBRARY}.json); {_REBUILD}"
+        )
+
+
+def _in_memory(name: str, content: bytes) -> str:
+    """A path under which the loader maps exactly ``content``: a sealed file in memory, open as long as the process."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _map(path: Path, content: bytes, mode: int = ctypes.DEFAULT_MODE) -> str:
+    """Map ``content``, which ``path`` held; returns the path it is mapped from. The same bytes are mapped once."""
+    digest = hashlib.sha256(content).hexdigest()
+    if digest not in _mapped:
+        try:
+            name = _in_memory(path.name, content)
+            _mapped[digest] = (name, ctypes.CDLL(name, mode=mode))
+        except OSError as error:
+            raise PluginError(f"{path} cannot be loaded ({error}); {_REBUILD}") from None
+    return _mapped[digest][0]
+
+
+def _exported_info(path: Path, mapped: str) -> str:
     """What the library itself says it is, e.g. "CrossDiffusionAttention version 1; sm_75, …"."""
     try:
-        library = ctypes.CDLL(str(path))
-        function = library.mutualformer_plugin_info
+        function = ctypes.CDLL(mapped).mutualformer_plugin_info
     except (OSError, AttributeError) as error:
         raise PluginError(f"{path} cannot be loaded ({error}); {_REBUILD}") from None
     function.restype = ctypes.c_char_p
@@ -105,29 +155,30 @@ def _exported_info(path: Path) -> str:
     return text
 
 
-def _preload_rtx(plugin: Path) -> None:
+def _preload_rtx(plugin: Path, record: Record) -> None:
     """Make the name "libtensorrt_rtx.so" resolvable, which TensorRT-RTX opens when a plugin layer is added.
 
-    Its wheel only has "libtensorrt_rtx.so.1"; without the name the process would be terminated by the library.
+    Its wheel only has "libtensorrt_rtx.so.1"; without the name the process would be terminated by the library. The
+    shim of that name beside the plugin is checked like the plugin, and nothing is searched by name.
     """
-    runtime = rtx_library()
-    if runtime is not None:
-        _kept.append(ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL))
-    try:
-        _kept.append(ctypes.CDLL(SHIM, mode=ctypes.RTLD_GLOBAL))  # a full TensorRT-RTX SDK has the real name
-        return
-    except OSError:
-        pass
     shim = plugin.with_name(SHIM)
+    if not record.shim_sha256:
+        raise PluginError(
+            f"{plugin} was built without {SHIM}, which TensorRT-RTX needs; install tensorrt-rtx-cu13 and {_REBUILD}"
+        )
+    if record.shim_sha256 in _mapped:
+        return
     if not shim.is_file():
         raise PluginError(
             f"{shim} is missing: TensorRT-RTX needs that name beside the plugin; install tensorrt-rtx-cu13 and "
             f"{_REBUILD}"
         )
-    try:
-        _kept.append(ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL))
-    except OSError as error:
-        raise PluginError(f"{shim} cannot be loaded ({error}); {_REBUILD}") from None
+    content = _read_elf(shim)
+    _expect_digest(shim, content, record.shim_sha256)
+    runtime = rtx_library()
+    if runtime is not None:
+        _kept.append(ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL))
+    _map(shim, content, ctypes.RTLD_GLOBAL)
 
 
 def load(flavor: str) -> Path:
@@ -138,33 +189,37 @@ def load(flavor: str) -> Path:
     if flavor not in FLAVORS:
         raise PluginError(f"TensorRT flavour is {flavor!r}, expected one of {', '.join(FLAVORS)}")
     path = find()
-    check(path)
+    content, record = read(path)
     if flavor in _registered:
-        registered = _registered[flavor][0]
-        if registered == path:
+        registered = _registered[flavor]
+        if (registered.path, registered.sha256) == (path, record.sha256):
             return path
-        raise PluginError(f"{registered} is already registered with {flavor}; unload it before loading {path}")
+        raise PluginError(
+            f"{registered.path} ({registered.sha256[:12]}…) is already registered with {flavor}; start a new process "
+            f"to load {path} ({record.sha256[:12]}…)"
+        )
     try:
         trt = importlib.import_module(FLAVORS[flavor])
     except (ImportError, OSError) as error:
         package = "tensorrt-rtx-cu13" if flavor == "rtx" else "tensorrt>=10.3"
         raise PluginError(f"TensorRT flavour {flavor} is not usable here ({error}); pip install {package}") from None
     if flavor == "rtx":
-        _preload_rtx(path)
-    _exported_info(path)
+        _preload_rtx(path, record)
+    mapped = _map(path, content)
+    _exported_info(path, mapped)
     registry = trt.get_plugin_registry()
-    handle = registry.load_library(str(path))
+    handle = registry.load_library(mapped)
     if handle is None or registry.get_creator(OP_TYPE, PLUGIN_VERSION, PLUGIN_NAMESPACE) is None:
         raise PluginError(f"{FLAVORS[flavor]} {trt.__version__} did not accept {path}; {_REBUILD}")
-    _registered[flavor] = (path, handle)
+    _registered[flavor] = Registered(path, record.sha256, mapped, handle)
     return path
 
 
-def unload(flavor: str) -> None:
-    """Undo :func:`load`: no engine or network that uses the plugin may be alive. Does nothing if not loaded."""
-    if flavor in _registered:
-        _, handle = _registered.pop(flavor)
-        importlib.import_module(FLAVORS[flavor]).get_plugin_registry().deregister_library(handle)
+def registered(flavor: str) -> Registered:
+    """The library that :func:`load` registered. Raises PluginError where it did not."""
+    if flavor not in _registered:
+        raise PluginError(f"no plugin is registered with TensorRT flavour {flavor} in this process")
+    return _registered[flavor]
 
 
 def last_error() -> str:
@@ -175,15 +230,26 @@ def last_error() -> str:
     if not _registered:
         return ""
     text = ctypes.create_string_buffer(4096)
-    ctypes.CDLL(str(next(iter(_registered.values()))[0])).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
+    mapped = next(iter(_registered.values())).mapped
+    ctypes.CDLL(mapped).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
     return text.value.decode(errors="replace")
 
 
-def info() -> dict[str, Any]:
-    """For `mutualformer doctor`: where the library is and what it holds, or the sentence that says why not."""
-    try:
-        path = find()
-        record = check(path)
-        return {"path": str(path), "ok": True, **record, "exports": _exported_info(path)}
-    except PluginError as error:
-        return {"ok": False, "error": str(error)}
+def serialized_nodes() -> dict[str, str]:
+    """Node → what the plugin put into the engine for it, e.g. "num_heads=8 … tactic=2/3", since this was last asked.
+
+    For an engine's card: TensorRT-RTX prints neither the tactic nor the metadata of a plugin in its layer list.
+    """
+    if not _registered:
+        return {}
+    function = ctypes.CDLL(next(iter(_registered.values())).mapped).mutualformer_serialized_nodes
+    function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t]
+    size = 4096
+    while True:
+        text = ctypes.create_string_buffer(size)
+        needed = function(text, size)
+        if needed <= size:
+            break
+        size = needed
+    lines = text.value.decode(errors="replace").splitlines()
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)

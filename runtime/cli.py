@@ -65,7 +65,6 @@ EXTRAS = {
     "ray": "ray",
     "huggingface_hub": "hub",
     "shtab": "completion",
-    "rosbags": "ros",
     "rerun": "rerun",
     "foxglove": "foxglove",
     "pyrealsense2": "realsense",

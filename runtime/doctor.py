@@ -1,11 +1,14 @@
-"""Verb ``doctor``: what works on this machine, and the command that repairs what does not."""
+"""Verb ``doctor``: what works on this machine, and for each line that does not, what mends it here.
+
+Exit code 0 where a model file can be run (ONNX Runtime and OpenCV are there); what is only missing is optional.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-if not __package__:
+if not __package__:  # run as a file: the repository root stands in for this folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -17,95 +20,205 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import mutualformer
 from mutualformer.plugins import library
-from mutualformer.runtime import flavor
+from mutualformer.runtime import flavor, zoo
+from mutualformer.runtime.cameras import udev
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.untrusted.printable import printable
+
+CHECKOUT = Path(mutualformer.__file__).resolve().parents[1]
+NVIDIA = "0x10de"
+PCI = Path("/sys/bus/pci/devices")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``state``: ok, missing (optional) or broken (needed). ``repair``: a command, empty where there is none."""
+    """``state``: ok, missing, or broken (there, but of no use). ``repair``: what mends it here; empty where it is ok.
+
+    Where nothing can mend it on this machine, ``repair`` says so and what to use instead. ``needed``: without it no
+    model file runs at all, which is what the exit code tells.
+    """
 
     what: str
     state: str
     detail: str
     repair: str = ""
+    needed: bool = False
 
 
-def _package(module: str, distribution: str, extra: str) -> Finding:
+def install(extra: str) -> str:
+    """The command that adds an extra to this installation: a checkout's or a wheel's."""
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return f"{sys.executable} -m pip install -c constraints.txt -e '.[{extra}]'   (in {CHECKOUT})"
+    return f"{sys.executable} -m pip install 'mutualformer[{extra}]'"
+
+
+def _package(module: str, distribution: str, extra: str = "", why: str = "") -> Finding:
+    what = f"{distribution}{f' ({why})' if why else ''}"
     if importlib.util.find_spec(module) is None:
-        repair = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {distribution}"
-        return Finding(distribution, "missing" if extra else "broken", "not installed", repair)
+        repair = install(extra) if extra else f"{sys.executable} -m pip install {distribution}"
+        return Finding(what, "missing" if extra else "broken", "not installed", repair, needed=not extra)
     try:
-        return Finding(distribution, "ok", importlib.metadata.version(distribution))
+        return Finding(what, "ok", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(distribution, "ok", "installed, version unknown")
+        return Finding(what, "ok", "installed, version unknown")
 
 
 def python() -> Finding:
+    """The interpreter."""
     return Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
+def program() -> Finding:
+    """This program, and whether it runs from a checkout."""
+    where = f"checkout {CHECKOUT}" if (CHECKOUT / "pyproject.toml").is_file() else str(CHECKOUT)
+    return Finding("mutualformer", "ok", f"{mutualformer.__version__}, {where}")
+
+
+def models() -> Finding:
+    """The shipped models: there, and unchanged."""
+    try:
+        entries = zoo.shelf()
+        for entry in entries:
+            zoo.resolve(entry.name)
+    except zoo.ModelNameError as error:
+        repair = f"{sys.executable} -m pip install --force-reinstall --no-deps mutualformer"
+        if (CHECKOUT / ".git").exists():
+            repair = f"git -C {CHECKOUT} checkout -- mutualformer/models"
+        return Finding("shipped models", "broken", str(error), repair, needed=True)
+    if not entries:
+        repair = "give --model FILE where a verb asks for one (`mutualformer fit`, then `mutualformer to_onnx`)"
+        return Finding("shipped models", "missing", "this installation ships none", repair)
+    return Finding("shipped models", "ok", ", ".join(entry.name for entry in entries))
+
+
 def gpu() -> Finding:
+    """An NVIDIA GPU with its driver."""
     capabilities = compute_capabilities()
     if capabilities:
         return Finding("gpu", "ok", f"compute capability {', '.join(capabilities)}")
+    if any(_vendor(device) == NVIDIA for device in sorted(PCI.glob("*"))):
+        repair = "sudo apt-get install nvidia-driver   (or your distribution's package), then restart"
+        return Finding("gpu", "missing", "an NVIDIA card is there, but its driver does not answer", repair)
     return Finding(
         "gpu",
         "missing",
-        "no NVIDIA driver or GPU: ONNX files run on the CPU, engines can be built with TensorRT-RTX but not run",
+        "no NVIDIA GPU: engines can be built with TensorRT-RTX, but not run",
+        "nothing to mend here: use ONNX files on the CPU, run engines on a machine with a GPU",
     )
 
 
+def _vendor(device: Path) -> str:
+    try:
+        return (device / "vendor").read_text().strip()
+    except OSError:
+        return ""
+
+
+def driver_calls() -> Finding:
+    """What an engine's session calls the CUDA driver through; of no use without a GPU."""
+    for module, distribution in (("cuda.bindings", "cuda-bindings"), ("pycuda", "pycuda")):
+        try:
+            present = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            present = False
+        if present:
+            return _package(module, distribution)
+    if not compute_capabilities():
+        return Finding(
+            "cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on"
+        )
+    return Finding("cuda-bindings", "missing", "not installed", f"{sys.executable} -m pip install cuda-bindings")
+
+
 def plugin() -> Finding:
+    """The CDA plugin, which only TensorRT needs."""
     try:
         path = library.find()
         library.check(path)
     except library.PluginError as error:
-        return Finding("plugin", "broken", str(error), "make plugin")
+        if not flavor.installed():
+            return Finding("plugin", "missing", "not built", f"not needed without TensorRT; with it: {install('rtx')}")
+        repair = (
+            "make plugin" if (CHECKOUT / "Makefile").is_file() else f"{sys.executable} -m mutualformer.plugins.build"
+        )
+        return Finding("plugin", "missing" if path is None else "broken", str(error), repair)
     return Finding("plugin", "ok", str(path))
 
 
 def tensorrt() -> Finding:
+    """Either flavour."""
     present = flavor.installed()
     if not present:
-        return Finding("tensorrt", "missing", "neither flavour installed", "pip install 'mutualformer[rtx]'")
+        jetson = Path("/etc/nv_tegra_release").is_file()
+        repair = "sudo apt-get install python3-libnvinfer   (JetPack's own)" if jetson else install("rtx")
+        return Finding("tensorrt", "missing", "neither flavour installed", repair)
     versions = []
     for name in present:
         try:
             versions.append(f"{name} {flavor.import_flavor(name).__version__}")
         except flavor.FlavorError as error:
-            return Finding("tensorrt", "broken", str(error), f"pip install --force-reinstall '{flavor.EXTRAS[name]}'")
+            repair = f"{sys.executable} -m pip install --force-reinstall '{flavor.EXTRAS[name]}'"
+            return Finding("tensorrt", "broken", str(error), repair)
     return Finding("tensorrt", "ok", ", ".join(versions))
 
 
+def cameras() -> Finding:
+    """Plugged-in depth cameras that this user may not open."""
+    locked = udev.locked()
+    if locked:
+        repair = f"mutualformer doctor --udev | sudo tee {udev.RULES_FILE}, then plug the camera in again"
+        return Finding("usb cameras", "broken", f"this user may not open {', '.join(locked)}", repair)
+    return Finding("usb cameras", "ok", "none that this user may not open")
+
+
+def webcams() -> Finding:
+    """Webcams that this user may not open."""
+    devices = sorted(Path("/dev").glob("video*"))
+    closed = [device.name for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    if closed:
+        repair = "sudo usermod -aG video $USER, then log in again"
+        return Finding("webcams", "broken", f"this user may not open {', '.join(closed)}", repair)
+    return Finding("webcams", "ok", ", ".join(device.name for device in devices) or "none plugged in")
+
+
 def samples() -> Finding:
+    """The real RGB-D pair of the tests and the demo."""
     folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
     if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
-        return Finding("real samples", "ok", folder)
+        return Finding("real sample", "ok", folder)
+    if importlib.util.find_spec("skimage") is not None:
+        return Finding("real sample", "ok", "scikit-image fetches it when it is asked for")
     return Finding(
-        "real samples",
+        "real sample",
         "missing",
         "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png",
-        "export MUTUALFORMER_SAMPLES=FOLDER",
+        f"{sys.executable} -m pip install scikit-image pooch   (fetches it), or export MUTUALFORMER_SAMPLES=FOLDER",
     )
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
+    program,
     python,
-    lambda: _package("onnxruntime", "onnxruntime", ""),
-    lambda: _package("cv2", "opencv-python-headless", ""),
-    lambda: _package("torch", "torch", "train"),
-    lambda: _package("onnx_graphsurgeon", "onnx-graphsurgeon", "export"),
-    lambda: _package("triton", "triton", "plugin"),
+    lambda: _package("onnxruntime", "onnxruntime"),
+    lambda: _package("cv2", "opencv-python-headless"),
+    lambda: _package("onnx", "onnx"),
+    models,
+    lambda: _package("torch", "torch", "train", "to train and export"),
+    lambda: _package("onnx_graphsurgeon", "onnx-graphsurgeon", "export", "to export"),
+    lambda: _package("triton", "triton", "plugin", "to build the plugin"),
     tensorrt,
     plugin,
     gpu,
-    lambda: _package("pycuda", "pycuda", "pycuda"),
-    lambda: _package("pyrealsense2", "pyrealsense2", "realsense"),
-    lambda: _package("depthai", "depthai", "oak"),
-    lambda: _package("pyorbbecsdk", "pyorbbecsdk2", "orbbec"),
+    driver_calls,
+    lambda: _package("ray", "ray", "ray", "predict --ray"),
+    lambda: _package("pyrealsense2", "pyrealsense2", "realsense", "RealSense cameras"),
+    lambda: _package("depthai", "depthai", "oak", "OAK cameras"),
+    lambda: _package("pyorbbecsdk", "pyorbbecsdk2", "orbbec", "Orbbec cameras"),
+    cameras,
+    webcams,
     samples,
 )
 
@@ -117,27 +230,41 @@ def examine() -> list[Finding]:
         try:
             findings.append(check())
         except Exception as error:  # the doctor must survive any patient
-            findings.append(Finding(getattr(check, "__name__", "check"), "broken", f"{type(error).__name__}: {error}"))
+            name = getattr(check, "__name__", "check")
+            detail = f"{type(error).__name__}: {error}"
+            findings.append(Finding(name, "broken", detail, "report this with `mutualformer doctor --json`"))
     return findings
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line of this verb."""
+    parser = argparse.ArgumentParser(prog="mutualformer doctor", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="for bug reports")
+    parser.add_argument("--udev", action="store_true", help="print the udev rules for USB depth cameras, then exit")
+    return parser
+
+
 def command(args: argparse.Namespace) -> int:
+    """Print the findings."""
+    if args.udev:
+        print(udev.rules(), end="")
+        return 0
     findings = examine()
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         marks = {"ok": "✓", "missing": "–", "broken": "✗"}
+        width = max(len(finding.what) for finding in findings)
         for finding in findings:
-            print(f"{marks[finding.state]} {finding.what:<24} {finding.detail}")
+            print(f"{marks[finding.state]} {finding.what:<{width}}  {printable(finding.detail)}")
             if finding.repair:
-                print(f"  {'':<24} → {finding.repair}")
-    return 1 if any(finding.state == "broken" for finding in findings) else 0
+                print(f"  {'':<{width}}  → {printable(finding.repair)}")
+    return 1 if any(finding.state == "broken" and finding.needed for finding in findings) else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = argparse.ArgumentParser(prog="mutualformer doctor", description=__doc__)
-    arguments.add_argument("--json", action="store_true", help="for bug reports")
-    return run_verb(arguments, command, argv)
+    """Entry of ``mutualformer doctor``."""
+    return run_verb(parser(), command, argv)
 
 
 if __name__ == "__main__":

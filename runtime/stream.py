@@ -15,6 +15,7 @@ if not __package__:  # run as a file: the repository root stands in for this fol
 import argparse
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,8 @@ from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
 
+NO_MODEL = "none"  # --model none: only the camera
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -41,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
         + ". Options follow a '?', for example synthetic://?seed=1&fps=15. Several sources share model and page.",
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
-    parser.add_argument("--model", metavar="NAME|FILE", help=f"{zoo.HELP}; without it only the camera is shown")
+    parser.add_argument(
+        "--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})"
+    )
     parser.add_argument("--device", default="auto", help="where the model runs (default: auto)")
     parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
     parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
@@ -105,8 +110,10 @@ def command(args: argparse.Namespace) -> int:
     )
     with contextlib.ExitStack() as stack:
         model = None
-        if args.model is not None:
-            model = stack.enter_context(zoo.load(args.model, device=args.device))
+        # A gallery needs a ReID model of its own; the default finds salient objects.
+        chosen = args.model or (NO_MODEL if args.gallery else _default_model())
+        if chosen != NO_MODEL:
+            model = stack.enter_context(zoo.load(chosen, device=args.device))
         summary, number = stream(
             args.sources,
             model,
@@ -117,6 +124,14 @@ def command(args: argparse.Namespace) -> int:
         )
     _finish(summary, args.json)
     return 128 + number if number else 0
+
+
+def _default_model() -> str:
+    """The default model, or none where this installation ships no model: said in one line."""
+    if zoo.shipped(zoo.DEFAULT) is not None:
+        return zoo.DEFAULT
+    logging.getLogger("mutualformer").info("no --model, and none is shipped here: only the camera is shown")
+    return NO_MODEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

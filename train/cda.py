@@ -20,13 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mutualformer.plugins.attributes import CdaAttributes
-
-_DEFAULTS = CdaAttributes(num_heads=1)
-
-# Tokens from which a CPU takes one head after the other: both affinities of a head stay in its cache, where those of
-# all heads together would not. Chosen by measurement on two cores (plugins/README.md has the numbers).
-BY_HEAD_FROM = 450
+from mutualformer.plugins.attributes import BY_HEAD_FROM, DEFAULTS, CdaAttributes
 
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,10 +51,10 @@ def cross_diffusion_attention(
     qkv_r: Tensor,
     qkv_d: Tensor,
     num_heads: int,
-    alpha: float = _DEFAULTS.alpha,
-    iterations: int = _DEFAULTS.iterations,
-    init: str = _DEFAULTS.init,
-    value_pairing: str = _DEFAULTS.value_pairing,
+    alpha: float = DEFAULTS.alpha,
+    iterations: int = DEFAULTS.iterations,
+    init: str = DEFAULTS.init,
+    value_pairing: str = DEFAULTS.value_pairing,
 ) -> tuple[Tensor, Tensor]:
     """CDA in its linear-cost form.
 
@@ -68,8 +62,13 @@ def cross_diffusion_attention(
     ``y_d = [out_d ‖ out_dr]``, (B, N, 2C) each, heads merged. Differentiable.
     Raises ValueError on attributes out of range or shapes that do not fit.
     """
-    attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
+    return diffuse(qkv_r, qkv_d, CdaAttributes(num_heads, alpha, iterations, init, value_pairing))
+
+
+def diffuse(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Tensor, Tensor]:
+    """:func:`cross_diffusion_attention` with its attributes as one object."""
     _check(qkv_r, qkv_d, attributes)
+    num_heads = attributes.num_heads
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
     if qkv_r.device.type == "cpu" and qkv_r.shape[1] >= BY_HEAD_FROM:
         each = [_diffuse_heads(*(x[:, head] for x in heads), attributes) for head in range(num_heads)]
@@ -117,10 +116,10 @@ def cross_diffusion_attention_released(
     qkv_r: Tensor,
     qkv_d: Tensor,
     num_heads: int,
-    alpha: float = _DEFAULTS.alpha,
-    iterations: int = _DEFAULTS.iterations,
-    init: str = _DEFAULTS.init,
-    value_pairing: str = _DEFAULTS.value_pairing,
+    alpha: float = DEFAULTS.alpha,
+    iterations: int = DEFAULTS.iterations,
+    init: str = DEFAULTS.init,
+    value_pairing: str = DEFAULTS.value_pairing,
 ) -> tuple[Tensor, Tensor]:
     """The released N³ formulation, S_m = D^-½ P_mᵀ D^-½ and all, for tests and benchmarks only.
 

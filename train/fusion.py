@@ -11,12 +11,14 @@ differs, so a comparison changes nothing else, not even the initial weights.
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train.cda import merge_heads, split_heads
 from mutualformer.train.mutualformer import MutualFormer
 
@@ -50,17 +52,17 @@ class CrossAttention(nn.Module):
         return y_r, y_d
 
 
-def create_fusion(fusion: str, dim: int, num_heads: int, **options: Any) -> MutualFormer:
+def create_fusion(fusion: str, dim: int, attributes: CdaAttributes, **options: Any) -> MutualFormer:
     """A MutualFormer block whose operator is the one ``fusion`` names; ``options`` go to the block."""
     if fusion not in FUSIONS:
         raise ValueError(f"fusion is {fusion!r}, expected one of {', '.join(FUSIONS)}")
     if fusion == "cross_attention+cda":
-        options["init"] = "cross"
-    block = MutualFormer(dim, num_heads, **options)
+        attributes = replace(attributes, init="cross")
+    block = MutualFormer(dim, **asdict(attributes), **options)
     if fusion == "concat":
         block.attn.cda = ValueConcatenation()
     elif fusion == "cross_attention":
-        block.attn.cda = CrossAttention(num_heads)
+        block.attn.cda = CrossAttention(attributes.num_heads)
     return block
 
 
@@ -70,10 +72,10 @@ class TokenFusion(nn.Module):
     The fused stream starts as x_rd = W [X_r ‖ X_d].
     """
 
-    def __init__(self, fusion: str, dim: int, num_heads: int, **options: Any) -> None:
+    def __init__(self, fusion: str, dim: int, attributes: CdaAttributes) -> None:
         super().__init__()
         self.start = nn.Linear(2 * dim, dim)
-        self.block = create_fusion(fusion, dim, num_heads, **options)
+        self.block = create_fusion(fusion, dim, attributes)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
         height, width = rgb.shape[-2:]

@@ -17,11 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.plugins.kernels import dispatch
-from mutualformer.train.cda import cross_diffusion_attention, merge_heads, split_heads
-
-_DEFAULTS = CdaAttributes(num_heads=1)
+from mutualformer.train.cda import diffuse, merge_heads, split_heads
 
 
 class DropPath(nn.Module):
@@ -58,7 +56,7 @@ class CrossDiffusionAttention(nn.Module):
             from mutualformer.plugins.kernels import pytorch as kernels
 
             return kernels.cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
-        return cross_diffusion_attention(qkv_r, qkv_d, **asdict(self.attributes))
+        return diffuse(qkv_r, qkv_d, self.attributes)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value!r}" for key, value in asdict(self.attributes).items())
@@ -118,10 +116,10 @@ class MutualFormer(nn.Module):
         num_heads: int,
         mlp_ratio: float = 4.0,
         qkv_bias: bool = False,
-        alpha: float = _DEFAULTS.alpha,
-        iterations: int = _DEFAULTS.iterations,
-        init: str = _DEFAULTS.init,
-        value_pairing: str = _DEFAULTS.value_pairing,
+        alpha: float = DEFAULTS.alpha,
+        iterations: int = DEFAULTS.iterations,
+        init: str = DEFAULTS.init,
+        value_pairing: str = DEFAULTS.value_pairing,
         drop: float = 0.0,
         attn_drop: float = 0.0,
         drop_path: float = 0.0,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.plugins.attributes import DEFAULTS
 from mutualformer.train.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ class ModelSpec:
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FUSION = {"fusion": "cda", "iterations": 1, "alpha": 0.6, "value_pairing": "released"}
+_FUSION = {
+    "fusion": "cda",
+    "iterations": DEFAULTS.iterations,
+    "alpha": DEFAULTS.alpha,
+    "value_pairing": DEFAULTS.value_pairing,
+}
 
 
 def _sod(

@@ -21,6 +21,7 @@ from timm.layers import HybridEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_backbone, create_stage
 from mutualformer.train.camera_input import ColourInput
 from mutualformer.train.fusion import create_fusion
@@ -70,9 +71,9 @@ class ReIdentifier(nn.Module):
         stem: str = "",
         pooling: str = "class",
         fusion: str = "cda",
-        iterations: int = 1,
-        alpha: float = 0.6,
-        value_pairing: str = "released",
+        iterations: int = DEFAULTS.iterations,
+        alpha: float = DEFAULTS.alpha,
+        value_pairing: str = DEFAULTS.value_pairing,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -103,16 +104,8 @@ class ReIdentifier(nn.Module):
                 stream.patch_embed = HybridEmbed(stage, self.input_size, patch_size=1, embed_dim=dim)
         self.pooling = pooling
         self.start = nn.Linear(2 * dim, dim)
-        self.block = create_fusion(
-            fusion,
-            dim,
-            num_heads,
-            qkv_bias=True,
-            drop_path=drop_path,
-            iterations=iterations,
-            alpha=alpha,
-            value_pairing=value_pairing,
-        )
+        attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
+        self.block = create_fusion(fusion, dim, attributes, qkv_bias=True, drop_path=drop_path)
         # Pretrained features begin with a silent classifier (TransReID); from nothing they need its gradient at once.
         deviation = 0.001 if pretrained else dim**-0.5
         self.necks = nn.ModuleList([BNNeck(dim, num_classes, deviation) for _ in STREAMS])

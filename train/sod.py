@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_pyramid
 from mutualformer.train.camera_input import ColourInput, DepthInput
 from mutualformer.train.decoder import FeedbackDecoder, conv3x3, conv_bn_relu
@@ -40,9 +41,9 @@ class SalientObjectDetector(nn.Module):
         separable: bool = False,
         first_stride: int = 4,
         fusion: str = "cda",
-        iterations: int = 1,
-        alpha: float = 0.6,
-        value_pairing: str = "released",
+        iterations: int = DEFAULTS.iterations,
+        alpha: float = DEFAULTS.alpha,
+        value_pairing: str = DEFAULTS.value_pairing,
         depth_validity: bool = False,
         pretrained: bool = False,
     ) -> None:
@@ -62,14 +63,14 @@ class SalientObjectDetector(nn.Module):
         self.depth_squeeze = nn.ModuleList(
             [conv_bn_relu(channels, width) for channels, width in zip(depth_channels, widths, strict=True)]
         )
-        mutual = {"iterations": iterations, "alpha": alpha, "value_pairing": value_pairing}
+        attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
         self.fine_fusion = nn.ModuleList(
             [
                 nn.Sequential(conv_bn_relu(2 * decoder_width, decoder_width), conv3x3(decoder_width, separable))
                 for _ in range(2)
             ]
         )
-        self.token_fusion = nn.ModuleList([TokenFusion(fusion, dim, num_heads, **mutual) for _ in range(2)])
+        self.token_fusion = nn.ModuleList([TokenFusion(fusion, dim, attributes) for _ in range(2)])
         self.token_out = nn.ModuleList([conv_bn_relu(dim, decoder_width) for _ in range(2)])
         self.decoder = FeedbackDecoder(decoder_width, separable, first_stride)
 

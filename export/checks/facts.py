@@ -44,7 +44,7 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
         "sm": machine.capability,
         "multiprocessors": driver.attribute(MULTIPROCESSORS),
         "cuda": newest,
-        "plugin_sha256": machine.record["sha256"][:16],
+        "plugin_sha256": machine.record.sha256[:16],
         "architectures": architectures,
         "types": list(machine.dtypes),
         "compute_sanitizer": str(sanitizer.find() or "-"),

@@ -12,8 +12,9 @@ from typing import Any
 from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.driver import LOCAL_BYTES, MAX_SHARED_BYTES, REGISTERS, THREADS, CudaError
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.plugins.compile.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
-from mutualformer.plugins.inspection.cubins import MULTIPROCESSORS, resident_blocks
+from mutualformer.plugins.inspection.cubins import resident_blocks
 
 _DEFAULT_SHARED = 48 * 1024  # bytes a kernel may use without asking
 
@@ -89,7 +90,7 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
             "(make plugin), or run with its PTX alone"
         )
     if machine.stand_in is not None:
-        limit = MULTIPROCESSORS[machine.architecture]
+        limit = TABLE[machine.architecture]
         machine.stand_in.library.test_driver_set_limits(
             limit.warps, limit.blocks, limit.shared, limit.shared_reserved, limit.registers
         )

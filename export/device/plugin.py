@@ -21,14 +21,14 @@ def cubins(target: Target) -> dict[str, bytes]:
 
     arch = int(target.capability.replace(".", ""))
     try:
-        images = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
+        compiled = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
     except (ModuleNotFoundError, RuntimeError) as error:
         raise ExportError(
             f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
             "pip install 'mutualformer[plugin]'"
         ) from error
     with tempfile.TemporaryDirectory(prefix="mutualformer-bundle-") as folder:
-        write_generated(images, Path(folder))
+        write_generated(compiled, Path(folder))
         return {f"source/generated/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
 
 

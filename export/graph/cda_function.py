@@ -18,10 +18,9 @@ from collections.abc import Iterable, Sequence
 import onnx
 import onnx.parser
 
-from mutualformer.plugins.attributes import DOMAIN, OP_TYPE, OPSET_VERSION, CdaAttributes
+from mutualformer.plugins.attributes import BY_HEAD_FROM, DOMAIN, OP_TYPE, OPSET_VERSION, CdaAttributes
 
 ONNX_OPSET = 20
-BY_HEAD_FROM = 450  # tokens
 
 
 def _split(modality: str) -> list[str]:

@@ -1,13 +1,12 @@
 """Ahead-of-time compilation: Triton kernels → PTX → cubins, no GPU and no nvcc needed.
 
-``python -m mutualformer.plugins.compile.aot --out DIR`` writes what the C++ plugin embeds: ``cubins.bin`` (all cubins,
-one after the other), ``cda_generated.h`` (the attribute table and the table of cubins) and ``cubins.json`` (the same
-table for tests and inspection). Results are cached by content, so a second run copies files; the bytes are
-deterministic.
+``python -m mutualformer.plugins.compile.aot --out DIR`` writes what the C++ plugin embeds: ``cubins.bin`` (all
+kernels, one after the other), ``cda_generated.h`` (the attribute table and the table of kernels), ``cubins.json`` and
+``ptx.json`` (the same table for tests and inspection). Results are cached by content, so a second run copies files;
+the bytes are deterministic.
 
-One PTX text serves a family of architectures whose Triton lowering is the same (PTX is forward compatible; sm_86,
-87, 89 and 120 take sm_80's: all use mma.sync); every architecture is assembled by ptxas on its own. sm_90 and older
-are assembled with ptxas ≤ 12.6, so that any CUDA 12.6 driver (JetPack 6.2) loads them.
+One PTX text serves a family of architectures (plugins/architectures.py); every architecture is assembled by ptxas on
+its own. The PTX of sm_80 itself is kept for GPUs that no cubin is made for: their driver compiles it.
 """
 
 from __future__ import annotations
@@ -21,38 +20,26 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version, target_name
-from mutualformer.plugins.kernels.tiles import ARCHITECTURES, VARIANTS, Tile, Variant, tile_for
+from mutualformer.plugins.compile.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
+from mutualformer.plugins.compile.embed import write_generated
+from mutualformer.plugins.compile.images import Compiled, Image
+from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version
+from mutualformer.plugins.files import cache_root, write_bytes
+from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
+from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Tile, Variant, tiles_for
 
-_PTX_FAMILY = {86: 80, 87: 80, 89: 80, 120: 80}
-_REVISION = 4  # raise when this file changes what it produces
+_REVISION = 5  # raise when this file changes what it produces
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
 
 
-@dataclass(frozen=True)
-class Image:
-    """One assembled kernel. ``shared``: dynamic shared memory in bytes; ``parameters``: PTX types in order;
-    ``tensor_memory``: columns of the 512 that an SM of sm_100 and sm_110 has."""
-
-    name: str
-    arch: int
-    block_m: int
-    block_n: int
-    warps: int
-    stages: int
-    shared: int
-    tensor_memory: int
-    parameters: list[str]
-    sha256: str
-
-
-def _ptx(variant: Variant, tile: Tile, capability: int, language: int) -> tuple[str, dict[str, int]]:
-    """PTX of one variant, its entry renamed to the variant's name, and Triton's metadata."""
+def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: int) -> tuple[str, dict[str, int]]:
+    """PTX of one variant in one tile, its kernel renamed to ``entry``, and Triton's metadata."""
     import triton
     from triton._C.libtriton import ir
     from triton.backends.compiler import GPUTarget
@@ -63,7 +50,13 @@ def _ptx(variant: Variant, tile: Tile, capability: int, language: int) -> tuple[
     kernel = getattr(cda, variant.kernel)
     if not isinstance(kernel, triton.JITFunction):
         raise RuntimeError("mutualformer.plugins.kernels.cda was imported with TRITON_INTERPRET=1; unset it to compile")
-    constants = {"UNIT": variant.unit, "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_D": variant.block_d}
+    constants = {
+        "UNIT": variant.unit,
+        "BLOCK_M": tile.block_m,
+        "BLOCK_N": tile.block_n,
+        "BLOCK_D": variant.block_d,
+        "PEELED": tile.peeled,
+    }
     signature = {}
     aligned: dict[tuple[int], list[list[object]]] = {}
     for i, name in enumerate(kernel.arg_names):
@@ -78,7 +71,13 @@ def _ptx(variant: Variant, tile: Tile, capability: int, language: int) -> tuple[
     target = GPUTarget("cuda", capability, 32)
     backend = make_backend(target)
     options = backend.parse_options(
-        {"num_warps": tile.warps, "num_stages": tile.stages, "ptx_version": language, "sanitize_overflow": False}
+        {
+            "num_warps": tile.warps,
+            "num_stages": tile.stages,
+            "maxnreg": tile.registers,
+            "ptx_version": language,
+            "sanitize_overflow": False,
+        }
     )
     context = ir.context()
     ir.load_dialects(context)
@@ -94,7 +93,7 @@ def _ptx(variant: Variant, tile: Tile, capability: int, language: int) -> tuple[
     ptx = backend.make_ptx(llvm_ir, metadata, options, capability)
     if metadata["global_scratch_size"] or metadata["profile_scratch_size"]:
         raise RuntimeError(f"{variant.name}: Triton asks for scratch memory, which the plugin does not provide")
-    return re.sub(rf"\b{variant.kernel}(?=\b|_param_)", variant.name, ptx), metadata
+    return re.sub(rf"\b{variant.kernel}(?=\b|_param_)", entry, ptx), metadata
 
 
 def _parameters(ptx: str) -> list[str]:
@@ -102,44 +101,61 @@ def _parameters(ptx: str) -> list[str]:
     return re.findall(r"\.param \.(\w+)", header)
 
 
+def _retarget(ptx: str, target: str, language: int) -> str:
+    """The PTX for another architecture of the family and another version of the language."""
+    ptx = re.sub(r"^\.version [\d.]+", f".version {'.'.join(str(language))}", ptx, flags=re.MULTILINE)
+    return re.sub(r"^\.target sm_\w+", f".target {target}", ptx, flags=re.MULTILINE)
+
+
 def _assemble(ptx: str, arch: int) -> bytes:
     ptxas, version = find_ptxas(arch)
-    ptx = re.sub(r"^\.version [\d.]+", f".version {'.'.join(str(ptx_version(version)))}", ptx, flags=re.MULTILINE)
-    ptx = re.sub(r"^\.target sm_\w+", f".target {target_name(arch)}", ptx, flags=re.MULTILINE)
+    target = TABLE[arch].target
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
-        source.write_text(ptx)
-        command = [str(ptxas), f"--gpu-name={target_name(arch)}", "kernel.ptx", "-o", "kernel.cubin"]
+        source.write_text(_retarget(ptx, target, ptx_version(version)))
+        command = [str(ptxas), f"--gpu-name={target}", "kernel.ptx", "-o", "kernel.cubin"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if done.returncode:
-            raise RuntimeError(f"{ptxas} failed for {target_name(arch)}: {done.stderr.strip()}")
+            raise RuntimeError(f"{ptxas} failed for {target}: {done.stderr.strip()}")
         return result.read_bytes()
 
 
-def _compile(variant: Variant, tile: Tile, todo: list[tuple[int, str]], cache: str) -> None:
-    """Compile one variant once and assemble it for every (architecture, cache key) in ``todo``."""
-    first = todo[0][0]
-    oldest = min(find_ptxas(arch)[1] for arch, _ in todo)
-    ptx, metadata = _ptx(variant, tile, _PTX_FAMILY.get(first, first), ptx_version(oldest))
-    for arch, key in todo:
-        cubin = _assemble(ptx, arch)
+@dataclass(frozen=True)
+class _Task:
+    """One kernel in one tile for one family of architectures: compiled once, assembled for each of them."""
+
+    variant: Variant
+    tactic: int
+    tile: Tile
+    family: int
+
+
+@dataclass(frozen=True)
+class _Product:
+    """One file to make of a task: a cubin of ``arch``, or (``ptx``) the text that its driver compiles."""
+
+    arch: int
+    ptx: bool
+
+
+def _compile(task: _Task, todo: list[tuple[_Product, str]], cache: str) -> None:
+    """Compile ``task`` once and write every (product, cache key) in ``todo``."""
+    variant, tile = task.variant, task.tile
+    oldest = min(find_ptxas(product.arch)[1] for product, _ in todo)
+    ptx, metadata = _ptx(variant, variant.entry(task.tactic), tile, task.family, ptx_version(oldest))
+    for product, key in todo:
+        if product.ptx:
+            language = ptx_version(find_ptxas(product.arch)[1])
+            content = _retarget(ptx, TABLE[product.arch].target, language).encode() + b"\0"
+        else:
+            content = _assemble(ptx, product.arch)
         image = Image(
-            variant.name, arch, tile.block_m, tile.block_n, tile.warps, tile.stages, metadata["shared"],
-            metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(cubin).hexdigest(),
+            variant.entry(task.tactic), product.arch, tile.block_m, tile.block_n, tile.warps, tile.stages,
+            metadata["shared"], metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(content).hexdigest(),
+            task.tactic,
         )  # fmt: skip
-        write_file(Path(cache, f"{key}.cubin"), cubin)
-        write_file(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one step, and leave it untouched when it already holds ``data``."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+        write_bytes(Path(cache, f"{key}.image"), content)
+        write_bytes(Path(cache, f"{key}.json"), json.dumps(asdict(image)).encode())  # last: its presence means complete
 
 
 def _code(path: Path) -> bytes:
@@ -152,48 +168,69 @@ def _code(path: Path) -> bytes:
 
 
 def default_cache() -> Path:
-    """$XDG_CACHE_HOME/mutualformer/cubins."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mutualformer" / "cubins"
+    """The folder of compiled kernels in the cache."""
+    return cache_root() / "cubins"
+
+
+def _products(
+    architectures: tuple[int, ...], variants: tuple[Variant, ...], ptx: bool
+) -> Iterator[tuple[_Task, _Product]]:
+    """Everything to build: cubins, or the PTX of tactic 1 for the architecture that younger GPUs take it from."""
+    for arch in (PTX_ARCHITECTURE,) if ptx else architectures:
+        for variant in variants:
+            if not variant.runs_on(arch):
+                continue
+            tiles = tiles_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
+            for tactic, tile in enumerate(tiles[:1] if ptx else tiles, 1):
+                yield _Task(variant, tactic, tile, TABLE[arch].family), _Product(arch, ptx)
 
 
 def compile_all(
-    architectures: tuple[int, ...], cache: Path, jobs: int, variants: tuple[Variant, ...] = VARIANTS
-) -> list[tuple[Image, bytes]]:
-    """Every variant for every architecture, from the cache where its inputs have not changed."""
+    architectures: tuple[int, ...],
+    cache: Path,
+    jobs: int,
+    variants: tuple[Variant, ...] = VARIANTS,
+    ptx_variants: tuple[Variant, ...] | None = None,
+) -> Compiled:
+    """Every variant for every architecture, from the cache where its inputs have not changed.
+
+    ``ptx_variants``: those whose PTX is wanted too; None: PTX_VARIANTS where sm_80 is among the architectures.
+    Raises RuntimeError when a compiler is missing or fails.
+    """
     import triton
 
+    if ptx_variants is None:
+        ptx_variants = PTX_VARIANTS if PTX_ARCHITECTURE in architectures else ()
     kernels = _code(Path(__file__).parents[1] / "kernels" / "cda.py")
-    versions = {arch: find_ptxas(arch)[1] for arch in architectures}
-    keys: dict[tuple[int, Variant], str] = {}
-    groups: dict[tuple[Variant, Tile, int], list[tuple[int, str]]] = {}
-    for arch in architectures:
-        for variant in variants:
-            tile = tile_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
-            inputs = repr((_REVISION, triton.__version__, versions[arch], arch, variant, tile)).encode()
-            key = hashlib.sha256(kernels + inputs).hexdigest()
-            keys[arch, variant] = key
-            if not (cache / f"{key}.json").is_file():
-                family = (variant, tile, _PTX_FAMILY.get(arch, arch))
-                groups.setdefault(family, []).append((arch, key))
+    flags = (WRITE_NEXT, WRITE_LSE)
+    keys: list[tuple[_Product, str]] = []
+    groups: dict[_Task, list[tuple[_Product, str]]] = {}
+    wanted = (*_products(architectures, variants, False), *_products(architectures, ptx_variants, True))
+    for task, product in wanted:
+        inputs = repr((_REVISION, triton.__version__, find_ptxas(product.arch)[1], flags, task, product)).encode()
+        key = hashlib.sha256(kernels + inputs).hexdigest()
+        keys.append((product, key))
+        if not (cache / f"{key}.json").is_file():
+            groups.setdefault(task, []).append((product, key))
     if groups:
         os.environ.pop("TRITON_INTERPRET", None)
         os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # paths of this machine do not belong into the cubins
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            tasks = [pool.submit(_compile, v, t, todo, str(cache)) for (v, t, _), todo in groups.items()]
-            for done, task in enumerate(tasks, 1):
-                task.result()
+            tasks = [pool.submit(_compile, task, todo, str(cache)) for task, todo in groups.items()]
+            for done, task_done in enumerate(tasks, 1):
+                task_done.result()
                 if done % 16 == 0 or done == len(tasks):
                     print(f"aot: {done} of {len(tasks)} kernels compiled", file=sys.stderr, flush=True)
-    found = []
-    for arch, variant in keys:
-        stem = cache / keys[arch, variant]
+    compiled = Compiled([], [])
+    for product, key in keys:
+        stem = cache / key
         image = Image(**json.loads(stem.with_suffix(".json").read_text()))
-        cubin = stem.with_suffix(".cubin").read_bytes()
-        if hashlib.sha256(cubin).hexdigest() != image.sha256:
+        content = stem.with_suffix(".image").read_bytes()
+        if hashlib.sha256(content).hexdigest() != image.sha256:
             stem.with_suffix(".json").unlink()
-            raise RuntimeError(f"{stem}.cubin is damaged; it has been marked stale, run the build again")
-        found.append((image, cubin))
-    return found
+            raise RuntimeError(f"{stem}.image is damaged; it has been marked stale, run the build again")
+        (compiled.ptx if product.ptx else compiled.cubins).append((image, content))
+    return compiled
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -210,15 +247,14 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [a for a in architectures if a not in ARCHITECTURES]
     if unknown:
         parser.error(f"architectures {unknown} are not among {list(ARCHITECTURES)}")
-    from mutualformer.plugins.compile.embed import write_generated
-
     try:
-        images = compile_all(architectures, args.cache, args.jobs)
+        compiled = compile_all(architectures, args.cache, args.jobs)
     except RuntimeError as error:
         print(f"aot: {error}", file=sys.stderr)
         return 1
-    write_generated(images, args.out)
-    print(f"aot: {len(images)} cubins for sm_{', sm_'.join(map(str, architectures))} in {args.out}")
+    write_generated(compiled, args.out)
+    names = f"sm_{', sm_'.join(map(str, architectures))}"
+    print(f"aot: {len(compiled.cubins)} cubins for {names} and {len(compiled.ptx)} PTX texts in {args.out}")
     return 0
 
 

@@ -13,21 +13,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mutualformer.plugins import attributes as a
-from mutualformer.plugins.kernels.tiles import BLOCK_D, DTYPES, KERNELS, UNITS, variant_named
-
-if TYPE_CHECKING:
-    from mutualformer.plugins.compile.aot import Image
+from mutualformer.plugins.compile.architectures import PTX_ARCHITECTURE, RUNS_AS
+from mutualformer.plugins.compile.images import Compiled, Image
+from mutualformer.plugins.files import sha256, write_bytes
+from mutualformer.plugins.kernels import schedule
+from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_named
+from mutualformer.plugins.record import Record, record_path, to_json
 
 _ALIGNMENT = 64
 
 
-def _header(rows: list[str], architectures: list[int]) -> str:
+def _header(rows: list[str], architectures: list[int], digest: str) -> str:
     default = a.CdaAttributes(num_heads=1)
     names = [f.name for f in fields(a.CdaAttributes)]
     supported = ", ".join(f"sm_{arch}" for arch in architectures)
+    runs_as = ", ".join(f"{{{arch}, {of}}}" for arch, of in RUNS_AS.items())
 
     def strings(values: Sequence[str]) -> str:
         return "{" + ", ".join(f'"{v}"' for v in values) + "}"
@@ -53,10 +55,14 @@ inline constexpr int32_t kMinHeadDim = {a.MIN_HEAD_DIM};
 inline constexpr int32_t kMaxHeadDim = {a.MAX_HEAD_DIM};
 inline constexpr int32_t kMaxIterations = {a.MAX_ITERATIONS};
 inline constexpr char kArchitectures[] = "{supported}";
-inline constexpr int32_t kBlockD[] = {{{", ".join(map(str, BLOCK_D))}}};
-inline constexpr int32_t kUnits[] = {{{", ".join(map(str, UNITS))}}};
+inline constexpr int32_t kPtxArchitecture = {PTX_ARCHITECTURE};
+inline constexpr int32_t kRunsAs[][2] = {{{runs_as}}};  // architectures that run another's cubins
+inline constexpr int32_t kWriteNext = {schedule.WRITE_NEXT};
+inline constexpr int32_t kWriteLse = {schedule.WRITE_LSE};
+inline constexpr char kKernelsDigest[] = "{digest}";
 
-// name, architecture, kernel, type, block_d, unit, block_m, warps, shared memory, parameters, offset, size
+// name, architecture, is PTX, kernel, type, block_d, unit, tactic, block_m, block_n, warps, shared memory, parameters,
+// offset, size
 inline constexpr KernelImage kImages[] = {{
 {chr(10).join(rows)}
 }};
@@ -65,45 +71,49 @@ inline constexpr KernelImage kImages[] = {{
 """
 
 
-def write_generated(images: Sequence[tuple[Image, bytes]], out: Path) -> None:
-    """Write ``cubins.bin``, ``cda_generated.h`` and ``cubins.json`` into ``out``; unchanged files keep their time."""
-    from mutualformer.plugins.compile.aot import write_file
+def _row(image: Image, ptx: bool, offset: int, size: int) -> str:
+    variant = variant_named(image.name)
+    kernel = ("kRows", "kColumns")[KERNELS.index(variant.kernel)]
+    dtype = ("kHalf", "kFloat", "kBrain")[DTYPES.index(variant.dtype)]
+    return (
+        f'    {{"{image.name}", {image.arch}, {str(ptx).lower()}, Kernel::{kernel}, Type::{dtype}, {variant.block_d}, '
+        f"{variant.unit}, {image.tactic}, {image.block_m}, {image.block_n}, {image.warps}, {image.shared}, "
+        f"{len(image.parameters)}, {offset}, {size}}},"
+    )
 
+
+def write_generated(compiled: Compiled, out: Path) -> None:
+    """Write ``cubins.bin``, ``cda_generated.h``, ``cubins.json`` and ``ptx.json`` into ``out``; unchanged files keep
+    their time. ``cubins.bin`` holds the PTX texts too, behind the cubins."""
     blob = bytearray()
     rows: list[str] = []
-    manifest: list[dict[str, object]] = []
-    for image, cubin in images:
-        blob += b"\0" * (-len(blob) % _ALIGNMENT)
-        variant = variant_named(image.name)
-        kernel = ("kRows", "kColumns")[KERNELS.index(variant.kernel)]
-        dtype = ("kHalf", "kFloat")[DTYPES.index(variant.dtype)]
-        rows.append(
-            f'    {{"{image.name}", {image.arch}, Kernel::{kernel}, Type::{dtype}, '
-            f"{variant.block_d}, {variant.unit}, {image.block_m}, {image.warps}, {image.shared}, "
-            f"{len(image.parameters)}, {len(blob)}, {len(cubin)}}},"
-        )
-        manifest.append({**asdict(image), "offset": len(blob), "size": len(cubin)})
-        blob += cubin
-    architectures = sorted({image.arch for image, _ in images})
-    write_file(out / "cubins.bin", bytes(blob))
-    write_file(out / "cda_generated.h", _header(rows, architectures).encode())
-    write_file(out / "cubins.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    for name, images, ptx in (("cubins.json", compiled.cubins, False), ("ptx.json", compiled.ptx, True)):
+        manifest: list[dict[str, object]] = []
+        for image, content in images:
+            blob += b"\0" * (-len(blob) % _ALIGNMENT)
+            rows.append(_row(image, ptx, len(blob), len(content)))
+            manifest.append({**asdict(image), "offset": len(blob), "size": len(content)})
+            blob += content
+        write_bytes(out / name, (json.dumps(manifest, indent=1) + "\n").encode())
+    architectures = sorted({image.arch for image, _ in compiled.cubins})
+    write_bytes(out / "cubins.bin", bytes(blob))
+    digest = hashlib.sha256(blob).hexdigest()[:12]
+    write_bytes(out / "cda_generated.h", _header(rows, architectures, digest).encode())
 
 
-def write_sidecar(library: Path, manifest: Path) -> Path:
-    """Write ``library``.json: the hash, version and contents that plugins/library.py checks before loading."""
-    images = json.loads(manifest.read_text())
-    record = {
-        "library": library.name,
-        "sha256": hashlib.sha256(library.read_bytes()).hexdigest(),
-        "plugin_version": a.PLUGIN_VERSION,
-        "op_type": a.OP_TYPE,
-        "architectures": sorted({image["arch"] for image in images}),
-        "kernels": len(images),
-    }
-    path = library.with_name(library.name + ".json")
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
+def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
+    """What the built ``library`` is: its hash, version and contents, and the hash of the shim beside it."""
+    cubins, ptx = (json.loads((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
+    return Record(
+        library=library.name,
+        sha256=sha256(library),
+        plugin_version=a.PLUGIN_VERSION,
+        op_type=a.OP_TYPE,
+        architectures=tuple(sorted({image["arch"] for image in cubins})),
+        kernels=len(cubins),
+        ptx=len(ptx),
+        shim_sha256=sha256(shim) if shim else "",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,9 +122,11 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m mutualformer.plugins.compile.embed", description="Record a built plugin library."
     )
     parser.add_argument("library", type=Path)
-    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--generated", type=Path, required=True, help="folder of cubins.json and ptx.json")
+    parser.add_argument("--shim", type=Path, help="the RTX name shim, where one was built")
     args = parser.parse_args(argv)
-    write_sidecar(args.library, args.manifest)
+    record = record_of(args.library, args.generated, args.shim)
+    write_bytes(record_path(args.library), to_json(record))
     return 0
 
 

@@ -12,14 +12,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from mutualformer.plugins.compile.architectures import TABLE
 from mutualformer.plugins.compile.headers import package_folder
-
-_ARCH_SPECIFIC = (90, 100, 110)  # wgmma and tcgen05 need the "a" targets, whose cubins run on that chip only
-
-
-def target_name(arch: int) -> str:
-    """ptxas' name of an architecture."""
-    return f"sm_{arch}a" if arch in _ARCH_SPECIFIC else f"sm_{arch}"
 
 
 @functools.lru_cache
@@ -46,21 +40,22 @@ def find_triton_tool(name: str) -> Path:
 
 def find_ptxas(arch: int) -> tuple[Path, tuple[int, int]]:
     """The assembler for ``arch`` and its version. Raises RuntimeError naming what to install."""
+    limit = TABLE[arch].ptxas
+    if limit is None:
+        path = find_triton_tool("ptxas-blackwell" if TABLE[arch].blackwell else "ptxas")
+        return path, _version(path)
     candidates: list[Path] = []
-    if arch <= 90:
-        if "MUTUALFORMER_PTXAS" in os.environ:
-            candidates.append(Path(os.environ["MUTUALFORMER_PTXAS"]))
-        if folder := package_folder("nvidia.cuda_nvcc"):
-            candidates.append(folder / "bin" / "ptxas")
-        candidates.append(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "ptxas")
-        accepted = [(p, _version(p)) for p in candidates if p.is_file()]
-        for path, version in accepted:
-            if version <= (12, 6):
-                return path, version
-        raise RuntimeError(
-            f"sm_{arch} needs ptxas 12.6 or older (found {[f'{p} {v[0]}.{v[1]}' for p, v in accepted] or 'none'}): "
-            "pip install nvidia-cuda-nvcc-cu12==12.6.85"
-        )
-    # 12.9 knows sm_100 and sm_120 and loads on more drivers than 13.x; only sm_110 (Thor) needs 13.x.
-    path = find_triton_tool("ptxas-blackwell" if arch == 110 else "ptxas")
-    return path, _version(path)
+    if "MUTUALFORMER_PTXAS" in os.environ:
+        candidates.append(Path(os.environ["MUTUALFORMER_PTXAS"]))
+    if folder := package_folder("nvidia.cuda_nvcc"):
+        candidates.append(folder / "bin" / "ptxas")
+    candidates.append(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / "ptxas")
+    versions = [(path, _version(path)) for path in candidates if path.is_file()]
+    for path, version in versions:
+        if version <= limit:
+            return path, version
+    newest = ".".join(map(str, limit))
+    raise RuntimeError(
+        f"sm_{arch} needs ptxas {newest} or older (found {[f'{p} {v[0]}.{v[1]}' for p, v in versions] or 'none'}): "
+        "pip install nvidia-cuda-nvcc-cu12==12.6.85"
+    )

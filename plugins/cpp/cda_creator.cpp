@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
 
 #include "cda_generated.h"
@@ -17,6 +18,13 @@ using nvinfer1::PluginFieldType;
 
 nvinfer1::ILoggerFinder* g_logger_finder = nullptr;
 std::mutex g_last_error_mutex;
+
+std::mutex g_serialized_mutex;
+
+std::map<std::string, std::string>& serialized() {  // by node
+  static std::map<std::string, std::string> nodes;
+  return nodes;
+}
 
 std::string& last_error() {
   static std::string text;
@@ -77,33 +85,90 @@ bool read_choice(PluginField const& field, char const* const (&choices)[kCount],
   return false;
 }
 
-bool read_field(PluginField const& field, Config& config, std::string& error) {
-  Attributes& a = config.attributes;
-  std::string const name = field.name != nullptr ? field.name : "";
-  if (name == "num_heads") return read_integer(field, 1, 65535, a.num_heads, error);
-  if (name == "iterations") return read_integer(field, 1, generated::kMaxIterations, a.iterations, error);
-  if (name == "init") return read_choice(field, generated::kInits, a.init, error);
-  if (name == "value_pairing") return read_choice(field, generated::kValuePairings, a.value_pairing, error);
-  if (name == "head_dim") return read_integer(field, 0, generated::kMaxHeadDim, config.head_dim, error);
-  if (name == "type") {
-    int32_t type = 0;
-    if (!read_integer(field, 0, 1, type, error)) return false;
-    config.type = static_cast<Type>(type);
+bool read_alpha(PluginField const& field, float& value, std::string& error) {
+  double alpha = -1;
+  bool const readable = read_number(field, alpha);
+  if (!readable || !(alpha >= 0.0 && alpha <= 1.0)) {
+    error =
+        "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) + ", expected a number in [0, 1]";
+    return false;
   }
-  if (name == "alpha") {
-    double alpha = -1;
-    bool const readable = read_number(field, alpha);
-    if (!readable || !(alpha >= 0.0 && alpha <= 1.0)) {
-      error =
-          "alpha is " + (readable ? std::to_string(alpha) : std::string("no number")) + ", expected a number in [0, 1]";
-      return false;
-    }
-    a.alpha = static_cast<float>(alpha);
+  value = static_cast<float>(alpha);
+  return true;
+}
+
+// One field of a plugin: how it is called, in which type it is announced, how it is read into a Config.
+struct Field {
+  char const* name;
+  PluginFieldType type;
+  bool (*read)(PluginField const&, Config&, std::string&);
+};
+
+constexpr int32_t kMaxTactic = 16;
+
+// First the operator's attributes, in the order of attributes.py, then what the plugin itself serialises.
+constexpr Field kFields[] = {
+    {"num_heads", PluginFieldType::kINT32,
+     [](PluginField const& f, Config& c, std::string& e) {
+       return read_integer(f, 1, 65535, c.attributes.num_heads, e);
+     }},
+    {"alpha", PluginFieldType::kFLOAT32,
+     [](PluginField const& f, Config& c, std::string& e) { return read_alpha(f, c.attributes.alpha, e); }},
+    {"iterations", PluginFieldType::kINT32,
+     [](PluginField const& f, Config& c, std::string& e) {
+       return read_integer(f, 1, generated::kMaxIterations, c.attributes.iterations, e);
+     }},
+    {"init", PluginFieldType::kCHAR,
+     [](PluginField const& f, Config& c, std::string& e) {
+       return read_choice(f, generated::kInits, c.attributes.init, e);
+     }},
+    {"value_pairing", PluginFieldType::kCHAR,
+     [](PluginField const& f, Config& c, std::string& e) {
+       return read_choice(f, generated::kValuePairings, c.attributes.value_pairing, e);
+     }},
+    {"head_dim", PluginFieldType::kINT32,
+     [](PluginField const& f, Config& c, std::string& e) {
+       return read_integer(f, 0, generated::kMaxHeadDim, c.head_dim, e);
+     }},
+    {"type", PluginFieldType::kINT32,
+     [](PluginField const& f, Config& c, std::string& e) {
+       int32_t type = 0;
+       if (!read_integer(f, 0, static_cast<int32_t>(Type::kBrain), type, e)) return false;
+       c.type = static_cast<Type>(type);
+       return true;
+     }},
+    {"tactic", PluginFieldType::kINT32,
+     [](PluginField const& f, Config& c, std::string& e) { return read_integer(f, 1, kMaxTactic, c.tactic, e); }},
+};
+
+constexpr bool equal(char const* a, char const* b) {
+  while (*a != 0 && *a == *b) ++a, ++b;
+  return *a == *b;
+}
+
+constexpr size_t kAttributes = sizeof(generated::kAttributeNames) / sizeof(generated::kAttributeNames[0]);
+
+constexpr bool starts_with_the_attributes() {
+  for (size_t i = 0; i < kAttributes; ++i) {
+    if (!equal(kFields[i].name, generated::kAttributeNames[i])) return false;
+  }
+  return true;
+}
+static_assert(starts_with_the_attributes(), "kFields must begin with the attributes of plugins/attributes.py");
+
+bool read_field(PluginField const& field, Config& config, std::string& error) {
+  for (Field const& known : kFields) {
+    if (field.name != nullptr && equal(known.name, field.name)) return known.read(field, config, error);
   }
   return true;  // plugin_version, plugin_namespace and the like are TensorRT's business
 }
 
 }  // namespace
+
+void note_serialized(std::string const& node, std::string const& metadata) {
+  std::lock_guard<std::mutex> const lock(g_serialized_mutex);
+  serialized()[node] = metadata;
+}
 
 void log_error(std::string const& message) noexcept {
   try {
@@ -123,13 +188,8 @@ void log_error(std::string const& message) noexcept {
 }
 
 CdaPluginCreator::CdaPluginCreator() {
-  for (char const* name : generated::kAttributeNames) {
-    bool const text = std::strcmp(name, "init") == 0 || std::strcmp(name, "value_pairing") == 0;
-    bool const real = std::strcmp(name, "alpha") == 0;
-    PluginFieldType const type = text   ? PluginFieldType::kCHAR
-                                 : real ? PluginFieldType::kFLOAT32
-                                        : PluginFieldType::kINT32;
-    fields_.emplace_back(name, nullptr, type, text ? 0 : 1);
+  for (size_t i = 0; i < kAttributes; ++i) {
+    fields_.emplace_back(kFields[i].name, nullptr, kFields[i].type, kFields[i].type == PluginFieldType::kCHAR ? 0 : 1);
   }
   collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
 }
@@ -151,8 +211,9 @@ nvinfer1::IPluginV3* CdaPluginCreator::createPlugin(nvinfer1::AsciiChar const* n
       read_field(fields->fields[i], config, error);
     }
     if (error.empty() && config.attributes.num_heads == 0) error = "attribute num_heads is missing";
+    config.node = name != nullptr ? name : "";
     if (error.empty()) return new CdaPlugin(config);
-    log_error(std::string("node '") + (name != nullptr ? name : "") + "': " + error);
+    log_error("node '" + config.node + "': " + error);
   } catch (std::exception const& exception) {
     log_error(exception.what());
   }
@@ -188,4 +249,15 @@ MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
 MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
   std::lock_guard<std::mutex> const lock(mutualformer::g_last_error_mutex);
   std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
+}
+
+// Writes "node<tab>metadata<newline>" for every node serialised since the last call into `text`, cut to `capacity` bytes
+// with its terminating zero; returns the bytes all of it takes. A text that did not fit is kept for another call.
+MUTUALFORMER_EXPORT size_t mutualformer_serialized_nodes(char* text, size_t capacity) {
+  std::lock_guard<std::mutex> const lock(mutualformer::g_serialized_mutex);
+  std::string all;
+  for (auto const& [node, metadata] : mutualformer::serialized()) all += node + "\t" + metadata + "\n";
+  std::snprintf(text, capacity, "%s", all.c_str());
+  if (all.size() < capacity) mutualformer::serialized().clear();
+  return all.size() + 1;
 }

@@ -59,14 +59,13 @@ bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes
   double const weight = lse_weight(shape.tokens);
   double const alpha = static_cast<double>(attributes.alpha);
 
+  bool const rows = launch.kernel == Kernel::kRows;
   pair({{Base::kQkvR, 0}, {Base::kQkvD, 0}, 3});  // Q_r, Q_d
   pair(launch.keys);
   pair(launch.x);
   pair(launch.own);
-  if (launch.kernel == Kernel::kRows) {
-    pair(launch.next);
-    pair(launch.residual);
-  }
+  pair(launch.following);
+  if (!rows) pair(launch.result);
   address({Base::kWorkspace, 0});  // log-sum-exp
   arguments.integer(shape.tokens);
   arguments.integer(attributes.num_heads);
@@ -74,17 +73,11 @@ bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes
   arguments.integer(launch.keys.width);
   arguments.integer(launch.x.width);
   arguments.integer(launch.own.width);
-  if (launch.kernel == Kernel::kRows) {
-    arguments.integer(launch.next.width);
-    arguments.integer(launch.residual.width);
-    arguments.integer(launch.writes);
-    arguments.number(scale_log2);
-    arguments.number(weight);
-    arguments.number(1.0 - alpha);
-  } else {
-    arguments.number(scale_log2);
-    arguments.number(alpha * weight);
-  }
+  arguments.integer(launch.following.width);
+  arguments.integer(rows ? launch.writes : launch.result.width);
+  arguments.number(scale_log2);
+  arguments.number(rows ? weight : alpha * weight);
+  if (!rows) arguments.number(1.0 - alpha);
   arguments.pointer(nullptr);  // Triton's global and profiling scratch, which these kernels do not use
   arguments.pointer(nullptr);
   if (arguments.count() != image.parameters) {
@@ -94,7 +87,7 @@ bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes
   }
   unsigned const blocks = static_cast<unsigned>((shape.tokens + image.block_m - 1) / image.block_m);
   unsigned const matrices = static_cast<unsigned>(shape.batch * attributes.num_heads);
-  unsigned const modalities = launch.kernel == Kernel::kColumns ? 2 : 1;
+  unsigned const modalities = 2;
   unsigned const threads = static_cast<unsigned>(image.warps) * 32;
   CudaDriver const& driver = cuda_driver();
   CuResult const result = driver.cuLaunchKernel(kernel.function, blocks, matrices, modalities, threads, 1, 1,

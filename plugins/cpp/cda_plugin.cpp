@@ -15,6 +15,7 @@ using nvinfer1::PluginField;
 using nvinfer1::PluginFieldType;
 
 constexpr int64_t kMaxGridY = 65535;  // batch · heads is a grid's second axis
+constexpr char kSupportedTypes[] = "supported are FP32, FP16 and BF16";
 
 // Runs `body`, which returns 0 on success and fills `error` otherwise; nothing escapes to TensorRT but the code.
 template <typename Body>
@@ -46,6 +47,28 @@ char const* type_name(DataType type) {
   }
 }
 
+// The kernels' name of a tensor type; false for one they do not have.
+bool kernel_type(DataType type, Type& found) {
+  switch (type) {
+    case DataType::kFLOAT:
+      found = Type::kFloat;
+      return true;
+    case DataType::kHALF:
+      found = Type::kHalf;
+      return true;
+    case DataType::kBF16:
+      found = Type::kBrain;
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_supported(DataType type) {
+  Type unused;
+  return kernel_type(type, unused);
+}
+
 std::string dims_text(nvinfer1::Dims const& dims) {
   std::string text = "(";
   for (int32_t i = 0; i < dims.nbDims; ++i) text += (i ? ", " : "") + std::to_string(dims.d[i]);
@@ -74,6 +97,9 @@ nvinfer1::IPluginV3* CdaPlugin::clone() noexcept {
   CdaPlugin* copy = nullptr;
   guarded("clone", [&](std::string&) {
     copy = new CdaPlugin(config_);
+    copy->kernels_ = kernels_;  // loaded in the current context, which is the copy's too
+    copy->shape_ = shape_;
+    copy->schedule_ = schedule_;
     return true;
   });
   return copy;
@@ -87,8 +113,9 @@ char const* CdaPlugin::getPluginNamespace() const noexcept { return generated::k
 
 // Takes type and head_dim from a tensor's type and packed width 3C, or says why the kernels cannot serve them.
 bool CdaPlugin::adopt(DataType type, int64_t packed_width, std::string& error) {
-  if (type != DataType::kFLOAT && type != DataType::kHALF) {
-    error = std::string("qkv_r and qkv_d are ") + type_name(type) + ", supported are FP32 and FP16";
+  Type known = Type::kFloat;
+  if (!kernel_type(type, known)) {
+    error = std::string("qkv_r and qkv_d are ") + type_name(type) + ", " + kSupportedTypes;
     return false;
   }
   int64_t const three_heads = 3 * static_cast<int64_t>(config_.attributes.num_heads);
@@ -104,7 +131,7 @@ bool CdaPlugin::adopt(DataType type, int64_t packed_width, std::string& error) {
     return false;
   }
   config_.head_dim = static_cast<int32_t>(head_dim);
-  config_.type = type == DataType::kHALF ? Type::kHalf : Type::kFloat;
+  config_.type = known;
   return true;
 }
 
@@ -115,9 +142,9 @@ int32_t CdaPlugin::getOutputDataTypes(DataType* outputs, int32_t nb_outputs, Dat
       error = std::to_string(nb_inputs) + " inputs and " + std::to_string(nb_outputs) + " outputs, expected 2 and 2";
       return false;
     }
-    if (inputs[0] != inputs[1] || (inputs[0] != DataType::kFLOAT && inputs[0] != DataType::kHALF)) {
-      error = std::string("qkv_r is ") + type_name(inputs[0]) + " and qkv_d " + type_name(inputs[1]) +
-              ", supported are FP32 and FP16, the same for both";
+    if (inputs[0] != inputs[1] || !is_supported(inputs[0])) {
+      error = std::string("qkv_r is ") + type_name(inputs[0]) + " and qkv_d " + type_name(inputs[1]) + ", " +
+              kSupportedTypes + ", the same for both";
       return false;
     }
     outputs[0] = outputs[1] = inputs[0];
@@ -153,8 +180,7 @@ bool CdaPlugin::supportsFormatCombination(int32_t position, nvinfer1::DynamicPlu
                                           int32_t nb_inputs, int32_t nb_outputs) noexcept {
   if (nb_inputs != 2 || nb_outputs != 2 || position < 0 || position > 3) return false;
   nvinfer1::PluginTensorDesc const& tensor = tensors[position].desc;
-  bool const known = tensor.type == DataType::kFLOAT || tensor.type == DataType::kHALF;
-  return known && tensor.format == nvinfer1::TensorFormat::kLINEAR && tensor.type == tensors[0].desc.type;
+  return is_supported(tensor.type) && tensor.format == nvinfer1::TensorFormat::kLINEAR && tensor.type == tensors[0].desc.type;
 }
 
 int32_t CdaPlugin::configurePlugin(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
@@ -181,13 +207,53 @@ size_t CdaPlugin::getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inpu
   return bytes;
 }
 
+int32_t CdaPlugin::getNbTactics() noexcept { return count_tactics(config_.type, config_.head_dim); }
+
+int32_t CdaPlugin::getValidTactics(int32_t* tactics, int32_t nb_tactics) noexcept {
+  for (int32_t i = 0; i < nb_tactics; ++i) tactics[i] = i + 1;
+  return 0;
+}
+
+std::string CdaPlugin::attributes_text() const {
+  Attributes const& a = config_.attributes;
+  return "num_heads=" + std::to_string(a.num_heads) + " alpha=" + std::to_string(a.alpha) +
+         " iterations=" + std::to_string(a.iterations) +
+         " init=" + generated::kInits[static_cast<int32_t>(a.init)] +
+         " value_pairing=" + generated::kValuePairings[static_cast<int32_t>(a.value_pairing)];
+}
+
+char const* CdaPlugin::getTimingCacheID() noexcept {
+  int32_t const status = guarded("getTimingCacheID", [&](std::string&) {
+    timing_cache_id_ = attributes_text() + " kernels=" + generated::kKernelsDigest;
+    return true;
+  });
+  return status == 0 ? timing_cache_id_.c_str() : nullptr;
+}
+
+char const* CdaPlugin::getMetadataString() noexcept {
+  int32_t const status = guarded("getMetadataString", [&](std::string&) {
+    metadata_ = attributes_text() + " tactic=" + std::to_string(config_.tactic);
+    if (config_.head_dim != 0) metadata_ += "/" + std::to_string(count_tactics(config_.type, config_.head_dim));
+    for (LoadedKernel const& kernel : kernels_) {
+      if (kernel.image == nullptr) continue;
+      KernelImage const& image = *kernel.image;
+      metadata_ += std::string(" ") + image.name + "=" + std::to_string(image.block_m) + "x" +
+                   std::to_string(image.block_n) + "x" + std::to_string(image.warps) + "warps";
+    }
+    return true;
+  });
+  return status == 0 ? metadata_.c_str() : "";
+}
+
 // ---- Runtime ----
 
 bool CdaPlugin::load_kernels(std::string& error) {
+  std::array<LoadedKernel, 2> kernels;
   for (Kernel const kernel : {Kernel::kRows, Kernel::kColumns}) {
-    LoadedKernel& slot = kernels_[static_cast<size_t>(kernel)];
-    if (!load_kernel(kernel, config_.type, config_.head_dim, slot, error)) return false;
+    LoadedKernel& slot = kernels[static_cast<size_t>(kernel)];
+    if (!load_kernel(kernel, config_.type, config_.head_dim, config_.tactic, slot, error)) return false;
   }
+  kernels_ = kernels;
   return true;
 }
 
@@ -202,40 +268,85 @@ nvinfer1::IPluginV3* CdaPlugin::attachToContext(nvinfer1::IPluginResourceContext
   return nullptr;
 }
 
-int32_t CdaPlugin::onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32_t nb_inputs,
-                                 nvinfer1::PluginTensorDesc const*, int32_t nb_outputs) noexcept {
-  return guarded("onShapeChange", [&](std::string& error) {
-    nvinfer1::Dims const& dims = inputs[0].dims;
-    if (nb_inputs != 2 || nb_outputs != 2 || dims.nbDims != 3 || inputs[1].dims.nbDims != 3 ||
-        !std::equal(dims.d, dims.d + 3, inputs[1].dims.d)) {
-      error = "inputs are " + dims_text(dims) + " and " + dims_text(inputs[1].dims) +
-              ", expected one shape (B, N, 3C) for both";
+int32_t CdaPlugin::setTactic(int32_t tactic) noexcept {
+  return guarded("setTactic", [&](std::string& error) {
+    int32_t const known = config_.head_dim == 0 ? 0 : count_tactics(config_.type, config_.head_dim);
+    if (tactic < 0 || (known != 0 && tactic > known)) {
+      error = "tactic is " + std::to_string(tactic) + ", expected 0 to " + std::to_string(known);
       return false;
     }
-    if (!adopt(inputs[0].type, dims.d[2], error)) return false;
-    if (dims.d[0] * config_.attributes.num_heads > kMaxGridY ||
-        dims.d[1] * dims.d[2] > std::numeric_limits<int32_t>::max()) {
-      error = "input " + dims_text(dims) + " is too large: B · num_heads may be " + std::to_string(kMaxGridY) +
-              " and N · 3C 2^31 - 1 at most";
-      return false;
-    }
-    shape_ = {dims.d[0], dims.d[1], config_.head_dim};
-    schedule_ = make_schedule(config_.attributes, shape_, config_.type);
-    return load_kernels(error);
+    int32_t const before = config_.tactic;
+    config_.tactic = std::max(tactic, 1);  // 0: TensorRT was offered no tactics
+    bool const loaded = kernels_[0].function != nullptr;
+    return !loaded || config_.tactic == before || load_kernels(error);  // otherwise onShapeChange loads
   });
 }
 
-int32_t CdaPlugin::enqueue(nvinfer1::PluginTensorDesc const*, nvinfer1::PluginTensorDesc const*,
+// Whether the schedule and the kernels at hand are those of `inputs`.
+bool CdaPlugin::prepared_for(nvinfer1::PluginTensorDesc const* inputs) const {
+  Type type = Type::kFloat;
+  for (int32_t i = 0; i < 2; ++i) {
+    nvinfer1::Dims const& dims = inputs[i].dims;
+    if (!kernel_type(inputs[i].type, type) || type != config_.type || dims.nbDims != 3 || dims.d[0] != shape_.batch ||
+        dims.d[1] != shape_.tokens || dims.d[2] != 3 * config_.attributes.num_heads * shape_.head_dim) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Schedule and kernels for `inputs`. Asks the driver only where type or head_dim are new to this plugin.
+bool CdaPlugin::prepare(nvinfer1::PluginTensorDesc const* inputs, std::string& error) {
+  nvinfer1::Dims const& dims = inputs[0].dims;
+  if (dims.nbDims != 3 || inputs[1].dims.nbDims != 3 || !std::equal(dims.d, dims.d + 3, inputs[1].dims.d) ||
+      inputs[0].type != inputs[1].type) {
+    error = "inputs are " + dims_text(dims) + " " + type_name(inputs[0].type) + " and " + dims_text(inputs[1].dims) +
+            " " + type_name(inputs[1].type) + ", expected one shape (B, N, 3C) and one type for both";
+    return false;
+  }
+  Config const before = config_;
+  if (!adopt(inputs[0].type, dims.d[2], error)) return false;
+  if (dims.d[0] < 0 || dims.d[1] < 0 || dims.d[0] * config_.attributes.num_heads > kMaxGridY ||
+      dims.d[1] * dims.d[2] > std::numeric_limits<int32_t>::max()) {
+    error = "input " + dims_text(dims) + " is too large: B · num_heads may be " + std::to_string(kMaxGridY) +
+            " and N · 3C 2^31 - 1 at most";
+    config_ = before;
+    return false;
+  }
+  bool const same = config_.type == before.type && config_.head_dim == before.head_dim;
+  if ((kernels_[0].function == nullptr || !same) && !load_kernels(error)) {
+    config_ = before;
+    return false;
+  }
+  shape_ = {dims.d[0], dims.d[1], config_.head_dim};
+  schedule_ = make_schedule(config_.attributes, shape_, config_.type);
+  return true;
+}
+
+int32_t CdaPlugin::onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32_t nb_inputs,
+                                 nvinfer1::PluginTensorDesc const*, int32_t nb_outputs) noexcept {
+  return guarded("onShapeChange", [&](std::string& error) {
+    if (nb_inputs != 2 || nb_outputs != 2) {
+      error = std::to_string(nb_inputs) + " inputs and " + std::to_string(nb_outputs) + " outputs, expected 2 and 2";
+      return false;
+    }
+    kernels_ = {};  // looked up again: the context may be another
+    return prepare(inputs, error);
+  });
+}
+
+int32_t CdaPlugin::enqueue(nvinfer1::PluginTensorDesc const* input_descriptions, nvinfer1::PluginTensorDesc const*,
                            void const* const* inputs, void* const* outputs, void* workspace,
                            cudaStream_t stream) noexcept {
   return guarded("enqueue", [&](std::string& error) {
-    if (kernels_[0].function == nullptr || kernels_[1].function == nullptr) {
+    if (kernels_[0].function == nullptr || shape_.head_dim == 0) {
       error = "called before a successful onShapeChange";
       return false;
     }
+    if (!prepared_for(input_descriptions) && !prepare(input_descriptions, error)) return false;
     if (shape_.batch == 0 || shape_.tokens == 0) return true;
     Buffers const buffers{{inputs[0], inputs[1], outputs[0], outputs[1], workspace}};
-    for (Launch const& launch : schedule_.launches) {
+    for (Launch const& launch : schedule_) {
       LoadedKernel const& kernel = kernels_[static_cast<size_t>(launch.kernel)];
       if (!enqueue_launch(launch, kernel, config_.attributes, shape_, buffers, stream, error)) return false;
     }
@@ -244,7 +355,9 @@ int32_t CdaPlugin::enqueue(nvinfer1::PluginTensorDesc const*, nvinfer1::PluginTe
 }
 
 nvinfer1::PluginFieldCollection const* CdaPlugin::getFieldsToSerialize() noexcept {
+  char const* const metadata = getMetadataString();
   guarded("getFieldsToSerialize", [&](std::string&) {
+    note_serialized(config_.node, metadata);
     Attributes const& a = config_.attributes;
     auto const text = [](char const* name, char const* value) {
       return PluginField(name, value, PluginFieldType::kCHAR,
@@ -259,6 +372,7 @@ nvinfer1::PluginFieldCollection const* CdaPlugin::getFieldsToSerialize() noexcep
         text("value_pairing", generated::kValuePairings[static_cast<int32_t>(a.value_pairing)]),
         PluginField("head_dim", &config_.head_dim, PluginFieldType::kINT32, 1),
         PluginField("type", &config_.type, PluginFieldType::kINT32, 1),
+        PluginField("tactic", &config_.tactic, PluginFieldType::kINT32, 1),
     };
     collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
     return true;

@@ -1,7 +1,7 @@
 // CrossDiffusionAttention as a TensorRT plugin: IPluginV3, TensorRT 10.3 to 11 and TensorRT-RTX.
 //
 // Inputs qkv_r, qkv_d (B, N, 3C); outputs y_r = [out_r ‖ out_rd], y_d = [out_d ‖ out_dr] (B, N, 2C); all four of one
-// type, FP32 or FP16, linear format. What is computed: train/cda.py; in which launches: cda_schedule.h.
+// type, FP32, FP16 or BF16, linear format. What is computed: train/cda.py; in which launches: cda_schedule.h.
 #pragma once
 #include <NvInferRuntime.h>
 
@@ -19,6 +19,8 @@ struct Config {
   Attributes attributes;
   int32_t head_dim = 0;  // 0 until configurePlugin
   Type type = Type::kFloat;
+  int32_t tactic = 1;  // which of the kernels' tiles
+  std::string node;    // what the network calls it; not serialised
 };
 
 class CdaPlugin final : public nvinfer1::IPluginV3,
@@ -50,8 +52,14 @@ class CdaPlugin final : public nvinfer1::IPluginV3,
                           nvinfer1::DynamicPluginTensorDesc const* outputs, int32_t nb_outputs) noexcept override;
   size_t getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
                           nvinfer1::DynamicPluginTensorDesc const* outputs, int32_t nb_outputs) const noexcept override;
+  // Tactics are the tiles of plugins/kernels/tiles.py, numbered from 1; TensorRT times them on the device.
+  int32_t getNbTactics() noexcept override;
+  int32_t getValidTactics(int32_t* tactics, int32_t nb_tactics) noexcept override;
+  char const* getTimingCacheID() noexcept override;
+  char const* getMetadataString() noexcept override;
 
   // Runtime
+  int32_t setTactic(int32_t tactic) noexcept override;
   int32_t onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32_t nb_inputs,
                         nvinfer1::PluginTensorDesc const* outputs, int32_t nb_outputs) noexcept override;
   int32_t enqueue(nvinfer1::PluginTensorDesc const* input_descriptions,
@@ -62,12 +70,16 @@ class CdaPlugin final : public nvinfer1::IPluginV3,
 
  private:
   bool adopt(nvinfer1::DataType type, int64_t packed_width, std::string& error);
+  bool prepare(nvinfer1::PluginTensorDesc const* inputs, std::string& error);
+  bool prepared_for(nvinfer1::PluginTensorDesc const* inputs) const;
   bool load_kernels(std::string& error);
+  std::string attributes_text() const;
 
   Config config_;
   std::array<LoadedKernel, 2> kernels_{};  // by Kernel
   Shape shape_;                            // of the last onShapeChange
-  Schedule schedule_;
+  Schedule schedule_;                      // for that shape
+  std::string metadata_, timing_cache_id_;
   std::vector<nvinfer1::PluginField> fields_;
   nvinfer1::PluginFieldCollection collection_{};
 };
@@ -86,6 +98,9 @@ class CdaPluginCreator final : public nvinfer1::IPluginCreatorV3One {
   std::vector<nvinfer1::PluginField> fields_;
   nvinfer1::PluginFieldCollection collection_{};
 };
+
+// Keeps what was serialised for a node, for whoever writes an engine's card: not every TensorRT prints it.
+void note_serialized(std::string const& node, std::string const& metadata);
 
 // Reports "CrossDiffusionAttention: <message>" to TensorRT's logger, or to stderr where there is none.
 void log_error(std::string const& message) noexcept;

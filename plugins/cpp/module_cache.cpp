@@ -19,6 +19,10 @@ using Key = std::pair<unsigned long long, KernelImage const*>;
 
 std::mutex g_mutex;
 
+char const* type_name(Type type) {
+  return type == Type::kFloat ? "FP32" : type == Type::kHalf ? "FP16" : "BF16";
+}
+
 std::map<Key, CuFunction>& functions() {
   static std::map<Key, CuFunction> map;
   return map;
@@ -26,7 +30,7 @@ std::map<Key, CuFunction>& functions() {
 
 }  // namespace
 
-bool load_kernel(Kernel kernel, Type type, int64_t head_dim, LoadedKernel& loaded, std::string& error) {
+bool load_kernel(Kernel kernel, Type type, int64_t head_dim, int32_t tactic, LoadedKernel& loaded, std::string& error) {
   CudaDriver const& driver = cuda_driver();
   if (!driver.error.empty()) {
     error = driver.error;
@@ -51,10 +55,13 @@ bool load_kernel(Kernel kernel, Type type, int64_t head_dim, LoadedKernel& loade
   unsigned long long id = reinterpret_cast<unsigned long long>(context);
   if (driver.cuCtxGetId != nullptr && !check("cuCtxGetId", driver.cuCtxGetId(context, &id))) return false;
 
-  KernelImage const* const image = find_image(10 * major + minor, kernel, type, head_dim);
+  std::string const gpu = "sm_" + std::to_string(10 * major + minor);
+  KernelImage const* const image = find_image(10 * major + minor, kernel, type, head_dim, tactic);
   if (image == nullptr) {
-    error = "this GPU is sm_" + std::to_string(10 * major + minor) + ", the plugin has kernels for " +
-            generated::kArchitectures + "; rebuild it with that architecture";
+    error = "this GPU is " + gpu + ", the plugin has kernels for " + generated::kArchitectures +
+            " and PTX for younger GPUs (head_dim a multiple of 8), BF16 from sm_" +
+            std::to_string(generated::kPtxArchitecture) + " on; nothing of these fits " + type_name(type) +
+            " with head_dim " + std::to_string(head_dim) + "; rebuild it with that architecture";
     return false;
   }
   std::lock_guard<std::mutex> const lock(g_mutex);
@@ -65,7 +72,10 @@ bool load_kernel(Kernel kernel, Type type, int64_t head_dim, LoadedKernel& loade
   }
   CuModule module = nullptr;
   CuFunction function = nullptr;
-  if (!check("cuModuleLoadData", driver.cuModuleLoadData(&module, mutualformer_cubins + image->offset))) return false;
+  if (!check("cuModuleLoadData", driver.cuModuleLoadData(&module, mutualformer_cubins + image->offset))) {
+    if (image->ptx) error += " while its compiler made code for " + gpu + " of the embedded PTX";
+    return false;
+  }
   bool ready = check("cuModuleGetFunction", driver.cuModuleGetFunction(&function, module, image->name));
   if (ready && image->shared > kDefaultSharedMemory) {
     ready = check("cuFuncSetAttribute",

@@ -15,27 +15,56 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
+from mutualformer.plugins.files import sha256
 from mutualformer.plugins.inspection.cubins import Report, inspect_all
-from mutualformer.plugins.inspection.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds
-from mutualformer.plugins.kernels.tiles import variant_for
-from mutualformer.plugins.library import PluginError, find, sha256
+from mutualformer.plugins.inspection.roofline import (
+    DEVICES,
+    WORKLOADS,
+    Device,
+    Workload,
+    cost,
+    issue_seconds,
+    roofline_seconds,
+    waves,
+)
+from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_for, variant_named
+from mutualformer.plugins.library import PluginError, find
 
 NOTE = "computed from machine code and loop structure, not measured"
 
 
-def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: str) -> dict[str, Any]:
-    """Both launches of the default path of one workload on one device; times in microseconds."""
-    row: dict[str, Any] = {"device": device.name, "workload": work.name, "dtype": dtype, "note": NOTE}
-    total = 0.0
-    for kernel in ("cda_rows", "cda_columns"):
-        name = variant_for(kernel, dtype, work.head_dim).name
-        report = next(r for r in reports if (r.name, r.arch) == (name, device.arch))
-        launch = cost(report, work)
-        seconds = roofline_seconds(launch, device, dtype)
-        total += seconds
-        row[kernel] = {**asdict(launch), "intensity": launch.intensity, "roofline_us": 1e6 * seconds}
-    row["roofline_us"] = 1e6 * total
-    return row
+def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
+    """Both launches of the default path of one workload on one device, one row for each tactic; microseconds.
+
+    ``roofline_us``: a lower bound from published peaks; ``issue_us``: one from the instructions that the compiled loops
+    issue, on the busiest multiprocessor. Neither counts launches or latency.
+    """
+    rows = []
+    names = {kernel: variant_for(kernel, dtype, work.head_dim).name for kernel in KERNELS}
+    tactics = sorted({r.tactic for r in reports if variant_named(r.name).name in names.values()})
+    for tactic in tactics:
+        row: dict[str, Any] = {"device": device.name, "workload": work.name, "dtype": dtype, "tactic": tactic}
+        row |= {"note": NOTE, "roofline_us": 0.0, "issue_us": 0.0}
+        for kernel in KERNELS:
+            entry = variant_for(kernel, dtype, work.head_dim).entry(tactic)
+            report = next((r for r in reports if (r.name, r.arch) == (entry, device.arch)), None)
+            if report is None:
+                break
+            launch = cost(report, work)
+            seconds, issue = roofline_seconds(launch, device, dtype), issue_seconds(launch, device)
+            row["roofline_us"] += 1e6 * seconds
+            row["issue_us"] += 1e6 * issue
+            row[kernel] = {
+                **asdict(launch),
+                "intensity": launch.intensity,
+                "waves": waves(launch, report, device),
+                "busy": min(1.0, launch.programs / device.multiprocessors),
+                "roofline_us": 1e6 * seconds,
+                "issue_us": 1e6 * issue,
+            }
+        else:
+            rows.append(row)
+    return rows
 
 
 def collect(reports: Sequence[Report]) -> dict[str, Any]:
@@ -47,13 +76,16 @@ def collect(reports: Sequence[Report]) -> dict[str, Any]:
         "plugin_sha256": sha256(find()),
         "devices": [asdict(d) for d in DEVICES],
         "workloads": [asdict(w) for w in WORKLOADS],
-        "kernels": [{**asdict(r), "tensor_core_per_tile": r.tensor_core_per_tile, "spills": r.spills} for r in reports],
+        "kernels": [
+            {**asdict(r), "instructions_per_1024": r.instructions_per_1024, "spills": r.spills} for r in reports
+        ],
         "roofline": [
-            estimate(reports, device, work, dtype)
+            row
             for device in DEVICES
             if device.arch in present
             for work in WORKLOADS
-            for dtype in ("fp16", "fp32")
+            for dtype in DTYPES
+            for row in estimate(reports, device, work, dtype)
         ],
     }
 
@@ -65,7 +97,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    kernels = [k for k in document["kernels"] if k["unit"] == 8]
+    kernels = [k for k in document["kernels"] if k["unit"] == 8 and k["tactic"] == 1]
     columns = sorted({k["arch"] for k in kernels})
     lines = sorted({(k["dtype"], k["kernel"], k["block_d"]) for k in kernels})
     figure, (left, right) = plt.subplots(1, 2, figsize=(17, 7), width_ratios=(1.25, 1))
@@ -73,15 +105,16 @@ def draw(document: dict[str, Any], path: Path) -> None:
     for k in kernels:
         i, j = lines.index((k["dtype"], k["kernel"], k["block_d"])), columns.index(k["arch"])
         table[i][j] = k["occupancy"]
-        text = f"{k['registers']} r, {k['blocks']} b" + ("\nspills" if k["spills"] else "")
-        left.text(j, i, text, ha="center", va="center", fontsize=8, color="black")
+        text = f"{k['loop_instructions']:.0f} i, {k['registers']} r, {k['blocks']} b"
+        text += "\nspills" if k["spills"] else ""
+        left.text(j, i, text, ha="center", va="center", fontsize=7, color="black")
     picture = left.imshow(table, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
     left.set_xticks(range(len(columns)), [f"sm_{c}" for c in columns])
     left.set_yticks(range(len(lines)), [f"{t} {k.removeprefix('cda_')} d{d}" for t, k, d in lines])
-    left.set_title("registers per thread (r), blocks per multiprocessor (b)")
+    left.set_title("instructions per tile and warp (i), registers (r), blocks per multiprocessor (b); tactic 1")
     figure.colorbar(picture, ax=left, label="theoretical occupancy")
 
-    rows = [r for r in document["roofline"] if r["dtype"] == "fp16"]
+    rows = [r for r in document["roofline"] if r["dtype"] == "fp16" and r["tactic"] == 1]
     works = [w["name"] for w in document["workloads"]]
     devices = [d["name"] for d in document["devices"] if any(r["device"] == d["name"] for r in rows)]
     height = 0.8 / max(len(works), 1)
@@ -116,9 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw(document, args.out / "kernels.png")
     spilling = [f"{k['name']} sm_{k['arch']}" for k in document["kernels"] if k["spills"]]
     print(f"{len(document['kernels'])} kernels, {len(spilling)} with spills ({NOTE})")
+    print("  device, workload, tactic: programs of cda_rows, waves; µs at the roofline, µs to issue the loops")
     for row in document["roofline"]:
         if row["dtype"] == "fp16":
-            print(f"  {row['device']:<22} {row['workload']:<20} {row['roofline_us']:10.2f} µs at the roofline")
+            first = row["cda_rows"]
+            print(
+                f"  {row['device']:<22} {row['workload']:<20} {row['tactic']}: {first['programs']:5d} "
+                f"{first['waves']:7.2f} {row['roofline_us']:10.2f} {row['issue_us']:10.2f}"
+            )
     print(args.out / "kernels.json", args.out / "kernels.png", sep="\n")
     return 0
 

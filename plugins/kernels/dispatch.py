@@ -40,7 +40,8 @@ def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
         return False
     if torch.is_grad_enabled() and (qkv_r.requires_grad or qkv_d.requires_grad):
         return False
-    return not (torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling())
+    traced = torch.jit.is_tracing() or torch.jit.is_scripting()  # type: ignore[attr-defined, no-untyped-call]
+    return not (traced or torch.compiler.is_compiling())
 
 
 @functools.cache

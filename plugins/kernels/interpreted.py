@@ -14,6 +14,9 @@ import os
 import threading
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 _lock = threading.RLock()  # the interpreter patches Triton's modules while it runs: one launch at a time
 
@@ -39,6 +42,47 @@ def kernels() -> ModuleType:
     return module
 
 
+def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """uint16 bits → float32, exactly."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 → uint16 bits, to nearest even as the hardware rounds."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
+
+
+@contextlib.contextmanager
+def _bfloat16() -> Iterator[None]:
+    """BF16 as it should be: Triton's interpreter multiplies its bits as integers, and cuts where it should round."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
+    cast, dot = builder.cast_impl, builder.create_dot
+
+    def cast_impl(self: Any, src: Any, dst_type: Any) -> Any:
+        types = (src.dtype.scalar, dst_type.scalar)
+        if types == (tl.float32, tl.bfloat16):
+            return handle(_to_bfloat16(src.data), tl.bfloat16)
+        if types == (tl.bfloat16, tl.float32):
+            return handle(_from_bfloat16(src.data), tl.float32)
+        return cast(self, src, dst_type)
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        if a.dtype.scalar == tl.bfloat16:
+            a, b = (handle(_from_bfloat16(x.data), tl.float32) for x in (a, b))
+        return dot(self, a, b, *rest)
+
+    builder.cast_impl, builder.create_dot = cast_impl, create_dot
+    try:
+        yield
+    finally:
+        builder.cast_impl, builder.create_dot = cast, dot
+
+
 @contextlib.contextmanager
 def interpreting() -> Iterator[ModuleType]:
     """Context in which the kernels of the yielded module may be launched on CPU tensors."""
@@ -49,7 +93,7 @@ def interpreting() -> Iterator[ModuleType]:
     def call(self: interpreter.InterpretedFunction, *args: object, **kwargs: object) -> object:
         return self.rewrite()(*args, **kwargs)
 
-    with _lock:
+    with _lock, _bfloat16():
         module = kernels()
         modules = (tl, tl.standard)
         saved = [(m, name, f) for m in modules for name, f in list(vars(m).items()) if isinstance(f, JITFunction)]

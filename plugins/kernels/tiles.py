@@ -1,15 +1,19 @@
 """Tile sizes, warps and pipeline stages of the CDA kernels: one table, per architecture, type and head_dim.
 
 ``block_m`` rows of the result are held by one program, which walks over the tokens ``block_n`` at a time.
-head_dim is padded to one of BLOCK_D columns. Standard library only.
+head_dim is padded to one of BLOCK_D columns. Where several tiles are listed the plugin offers them to TensorRT as
+tactics 1, 2, … which it times on the device for the shapes at hand: few tokens want many programs, many tokens
+programs that share what they load. Tactic 1 is what runs where nobody chooses. Standard library only.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 110, 120)
-DTYPES = ("fp16", "fp32")
+from mutualformer.plugins.compile.architectures import ARCHITECTURES, TABLE
+
+DTYPES = ("fp16", "fp32", "bf16")
 KERNELS = ("cda_rows", "cda_columns")
 BLOCK_D = (16, 32, 64, 128)
 UNITS = (8, 1)  # head_dim is a multiple of one of these; 8 keeps rows on 16-byte boundaries
@@ -17,74 +21,94 @@ UNITS = (8, 1)  # head_dim is a multiple of one of these; 8 keeps rows on 16-byt
 
 @dataclass(frozen=True)
 class Tile:
-    """One launch configuration."""
+    """One launch configuration. ``registers``: a limit for the compiler, None for its own choice. ``peeled``: whether
+    only the last tile is masked, in code of its own."""
 
     block_m: int
     block_n: int
     warps: int
     stages: int
+    registers: int | None = None
+    peeled: bool = True
 
 
-# (block_m, block_n, warps, stages) by kernel, type and BLOCK_D. fp16 runs on tensor cores; fp32 is exact (no TF32),
-# so it runs on the ordinary units and wants small tiles: its operands sit in registers.
-_TILES: dict[tuple[str, str, int], Tile] = {
-    ("cda_rows", "fp16", 16): Tile(64, 64, 4, 3),
-    ("cda_rows", "fp16", 32): Tile(64, 64, 4, 3),
-    ("cda_rows", "fp16", 64): Tile(64, 32, 4, 2),
-    ("cda_rows", "fp16", 128): Tile(64, 32, 8, 2),
-    ("cda_columns", "fp16", 16): Tile(64, 64, 4, 3),
-    ("cda_columns", "fp16", 32): Tile(64, 64, 4, 3),
-    ("cda_columns", "fp16", 64): Tile(64, 64, 4, 2),
-    ("cda_columns", "fp16", 128): Tile(64, 64, 8, 2),
-    ("cda_rows", "fp32", 16): Tile(32, 32, 4, 2),
-    ("cda_rows", "fp32", 32): Tile(32, 32, 4, 2),
-    ("cda_rows", "fp32", 64): Tile(32, 32, 8, 2),
-    ("cda_rows", "fp32", 128): Tile(16, 32, 8, 2),
-    ("cda_columns", "fp32", 16): Tile(32, 32, 4, 2),
-    ("cda_columns", "fp32", 32): Tile(32, 32, 4, 2),
-    ("cda_columns", "fp32", 64): Tile(32, 32, 8, 2),
-    ("cda_columns", "fp32", 128): Tile(16, 32, 8, 2),
+_plain = functools.partial(Tile, peeled=False)
+
+
+# By kernel and BLOCK_D, fp16 and bf16, which run on tensor cores. A warp holds 16 rows throughout, so the tactics of
+# one entry differ in how many warps share a tile of keys and values: 4, 2 (twice the programs) or 8.
+_TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
+    ("cda_rows", 16): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
+    ("cda_rows", 32): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
+    ("cda_rows", 64): (Tile(64, 64, 4, 2), Tile(32, 64, 2, 2), Tile(128, 64, 8, 2)),
+    ("cda_rows", 128): (Tile(32, 32, 4, 2),),
+    ("cda_columns", 16): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
+    ("cda_columns", 32): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
+    ("cda_columns", 64): (Tile(64, 64, 4, 2, 168), Tile(32, 64, 2, 2, 168), Tile(128, 64, 8, 2)),
+    ("cda_columns", 128): (Tile(64, 64, 8, 2),),
 }
 
-# Where an architecture needs another tile than the table above.
-_BY_ARCHITECTURE: dict[tuple[int, str, str, int], Tile] = {
-    (90, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),  # 32 x 32 spills 8 bytes on these
-    (100, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
-    (110, "cda_rows", "fp32", 64): Tile(32, 16, 8, 2),
-    (120, "cda_rows", "fp16", 64): Tile(64, 16, 4, 2),  # 64 x 32 spills 24 bytes
-    (120, "cda_rows", "fp32", 128): Tile(16, 16, 8, 2),  # 16 x 32 spills 32 bytes
+# fp32 is exact (no TF32), so it runs on the ordinary units and wants small tiles: its operands sit in registers. Its
+# tiles are not peeled: masks are 1 to 2 % of its instructions, a second tile's code costs 130 registers and spills.
+_FP32: dict[tuple[str, int], Tile] = {
+    ("cda_rows", 16): _plain(32, 32, 4, 2),
+    ("cda_rows", 32): _plain(32, 32, 4, 2),
+    ("cda_rows", 64): _plain(32, 32, 8, 2),
+    ("cda_rows", 128): _plain(16, 16, 8, 2),
+    ("cda_columns", 16): _plain(32, 32, 4, 2),
+    ("cda_columns", 32): _plain(32, 32, 4, 2),
+    ("cda_columns", 64): _plain(32, 32, 8, 2),
+    ("cda_columns", 128): _plain(16, 32, 8, 2),
+}
+
+# Where an architecture needs another tile than the tables above.
+_BY_ARCHITECTURE: dict[tuple[int, str, str, int], tuple[Tile, ...]] = {
+    # wgmma and tcgen05 leave the accumulators of a whole warp group more room than mma.sync does
+    **{(90, "cda_rows", dtype, 128): (Tile(128, 32, 8, 2),) for dtype in ("fp16", "bf16")},
+    **{(arch, "cda_rows", dtype, 128): (Tile(64, 32, 8, 2),) for arch in (100, 110) for dtype in ("fp16", "bf16")},
 }
 
 # sm_75: this Triton has no tensor-core path for it, so fp16 is computed like fp32, in yet smaller tiles.
 _TURING: dict[tuple[str, int], Tile] = {
-    ("cda_rows", 16): Tile(32, 32, 4, 1),
-    ("cda_rows", 32): Tile(32, 32, 8, 1),
-    ("cda_rows", 64): Tile(16, 16, 4, 1),
-    ("cda_rows", 128): Tile(16, 16, 8, 1),
-    ("cda_columns", 16): Tile(32, 32, 4, 1),
-    ("cda_columns", 32): Tile(32, 32, 8, 1),
-    ("cda_columns", 64): Tile(16, 16, 4, 1),
-    ("cda_columns", 128): Tile(16, 16, 8, 1),
+    ("cda_rows", 16): _plain(32, 32, 4, 1),
+    ("cda_rows", 32): _plain(32, 32, 8, 1),
+    ("cda_rows", 64): _plain(16, 16, 4, 1),
+    ("cda_rows", 128): _plain(16, 16, 8, 1),
+    ("cda_columns", 16): _plain(32, 32, 4, 1),
+    ("cda_columns", 32): _plain(32, 32, 8, 1),
+    ("cda_columns", 64): _plain(16, 16, 4, 1),
+    ("cda_columns", 128): _plain(16, 16, 8, 1),
 }
 
-# UNIT = 1 (head_dim not a multiple of 8): every element has its own address, which takes registers.
+# UNIT = 1 (head_dim not a multiple of 8): every element has its own address, which takes registers. The limits are
+# more than ptxas would take for sm_120, where it spills 8 bytes to fit one block more.
 _SCALAR: dict[tuple[str, int], Tile] = {
-    ("fp16", 16): Tile(32, 32, 4, 1),
-    ("fp16", 64): Tile(32, 16, 4, 1),
-    ("fp16", 128): Tile(32, 16, 8, 1),
-    ("fp32", 16): Tile(32, 16, 4, 1),
-    ("fp32", 64): Tile(16, 16, 8, 1),
-    ("fp32", 128): Tile(16, 16, 8, 1),
+    ("tensor core", 16): _plain(32, 32, 4, 1),
+    ("tensor core", 64): _plain(32, 16, 4, 1, registers=200),
+    ("tensor core", 128): _plain(32, 16, 8, 1),
+    ("fp32", 16): _plain(32, 16, 4, 1, registers=112),
+    ("fp32", 64): _plain(16, 16, 8, 1),
+    ("fp32", 128): _plain(16, 16, 8, 1),
 }
+
+# BF16 serves models of the ViT class, whose heads are 64 wide; its other forms do with one tile, to keep the build
+# short.
+_TACTICS = {("bf16", 16): 1, ("bf16", 32): 1}
+
+
+def tiles_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int) -> tuple[Tile, ...]:
+    """The launch configurations of ``kernel`` on sm_``capability``: tactic 1, 2, …"""
+    if capability == 75:
+        return (_TURING[kernel, block_d],)
+    if unit == 1:
+        return (_SCALAR["fp32" if dtype == "fp32" else "tensor core", block_d],)
+    common = (_FP32[kernel, block_d],) if dtype == "fp32" else _TENSOR_CORE[kernel, block_d]
+    return _BY_ARCHITECTURE.get((capability, kernel, dtype, block_d), common)[: _TACTICS.get((dtype, block_d))]
 
 
 def tile_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int) -> Tile:
-    """The launch configuration of ``kernel`` on sm_``capability``."""
-    if capability == 75:
-        return _TURING[kernel, block_d]
-    if unit == 1:
-        return _SCALAR[dtype, block_d]
-    return _BY_ARCHITECTURE.get((capability, kernel, dtype, block_d), _TILES[kernel, dtype, block_d])
+    """Tactic 1: the launch configuration where nobody chooses."""
+    return tiles_for(kernel, capability, dtype, block_d, unit)[0]
 
 
 @dataclass(frozen=True)
@@ -100,16 +124,37 @@ class Variant:
     def name(self) -> str:
         return f"{self.kernel}_{self.dtype}_d{self.block_d}_u{self.unit}"
 
+    def entry(self, tactic: int) -> str:
+        """Entry point of a tactic: its name where it is the first, name_t2, name_t3, … otherwise."""
+        return self.name if tactic == 1 else f"{self.name}_t{tactic}"
 
-# Head dims that are no multiple of 8 are rare: they do without the 32-wide form, to keep the build short.
+    def runs_on(self, capability: int) -> bool:
+        """Whether sm_``capability`` has the type."""
+        return self.dtype != "bf16" or TABLE[capability].bf16
+
+
+# Head dims that are no multiple of 8 are rare: they do without the 32-wide form, and in BF16 without the 64-wide.
 VARIANTS = tuple(
-    Variant(k, t, d, u) for k in KERNELS for t in DTYPES for u in UNITS for d in BLOCK_D if (d, u) != (32, 1)
+    Variant(k, t, d, u)
+    for k in KERNELS
+    for t in DTYPES
+    for u in UNITS
+    for d in BLOCK_D
+    if (d, u) != (32, 1) and (t, d, u) != ("bf16", 64, 1)
 )
+
+# What the embedded PTX covers: GPUs younger than the build are rare too.
+PTX_VARIANTS = tuple(v for v in VARIANTS if v.unit == 8)
+
+
+def variants_of(capability: int) -> tuple[Variant, ...]:
+    """The variants that sm_``capability`` can run."""
+    return tuple(v for v in VARIANTS if v.runs_on(capability))
 
 
 def variant_named(name: str) -> Variant:
-    """The variant whose entry point is ``name``."""
-    return next(v for v in VARIANTS if v.name == name)
+    """The variant whose entry point, of whichever tactic, is ``name``."""
+    return next(v for v in VARIANTS if name == v.name or name.startswith(f"{v.name}_t"))
 
 
 def variant_for(kernel: str, dtype: str, head_dim: int) -> Variant:
@@ -119,3 +164,7 @@ def variant_for(kernel: str, dtype: str, head_dim: int) -> Variant:
     if not fitting:
         raise ValueError(f"head_dim is {head_dim}, expected at most {BLOCK_D[-1]}")
     return min(fitting, key=lambda v: (v.block_d, -v.unit))
+
+
+__all__ = ["ARCHITECTURES", "BLOCK_D", "DTYPES", "KERNELS", "PTX_VARIANTS", "UNITS", "VARIANTS", "Tile", "Variant",
+           "tile_for", "tiles_for", "variant_for", "variant_named", "variants_of"]  # fmt: skip

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 namespace standin {
@@ -28,9 +29,27 @@ void each_entry(unsigned char const* begin, unsigned char const* end, Use&& use)
   }
 }
 
+// PTX says less: how many registers, only the driver's compiler will know.
+Cubin read_ptx(std::string const& text, std::string const& kernel) {
+  Cubin facts;
+  std::size_t const entry = text.find(".entry " + kernel + "(");
+  std::size_t const end = entry == std::string::npos ? entry : text.find('{', entry);
+  if (end == std::string::npos) return facts;
+  std::string const header = text.substr(entry, end - entry);
+  for (std::size_t at = header.find(".param "); at != std::string::npos; at = header.find(".param ", at + 1)) {
+    ++facts.parameters;
+  }
+  std::size_t const threads = header.find(".reqntid ");
+  if (threads != std::string::npos) facts.threads = std::atoi(header.c_str() + threads + 9);
+  return facts;
+}
+
 }  // namespace
 
+bool is_ptx(unsigned char const* image) { return image[0] == '/' || image[0] == '.' || image[0] == '\n'; }
+
 Cubin read_cubin(unsigned char const* image, std::size_t size, std::string const& kernel) {
+  if (size > 1 && is_ptx(image)) return read_ptx(std::string(reinterpret_cast<char const*>(image), size - 1), kernel);
   Cubin facts;
   if (size < 64 || std::memcmp(image, "\177ELF", 4) != 0) return facts;
   std::size_t const table = read<uint64_t>(image + 40), count = read<uint16_t>(image + 60);

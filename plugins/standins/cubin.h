@@ -15,4 +15,7 @@ struct Cubin {
 // Reads the .nv.info sections of an ELF cubin; zeros for what it does not find.
 Cubin read_cubin(unsigned char const* image, std::size_t size, std::string const& kernel);
 
+// PTX is text that begins with a comment or its version; `read_cubin` reads it too, up to its terminating zero.
+bool is_ptx(unsigned char const* image);
+
 }  // namespace standin

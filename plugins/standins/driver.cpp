@@ -1,13 +1,14 @@
 // A CUDA driver for machines without one: the cu* functions the plugin and its sessions call, over host memory.
 //
-// It is stricter than a real driver: images must be cubins for the device it pretends to be and contain the entry
-// asked for, and functions may only be launched in the context they were loaded in. A launch is handed to a
+// It is stricter than a real driver: images must be cubins for the device it pretends to be, or PTX for one that is not
+// younger, and contain the entry asked for, and functions may only be launched in the context they were loaded in. A launch is handed to a
 // callback. `test_driver_fail` makes a named call fail. This file: modules, functions and launches.
 #include "driver.h"
 
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "cubin.h"
@@ -44,6 +45,8 @@ T read(unsigned char const* bytes) {
   std::memcpy(&value, bytes, sizeof value);
   return value;
 }
+
+constexpr char kTarget[] = "\n.target sm_";
 
 }  // namespace
 
@@ -84,6 +87,17 @@ DRIVER_CALL cuModuleLoadData(void** module, void const* image) {
   if (int const refused = refuse_in_capture()) return refused;
   auto const* bytes = static_cast<unsigned char const*>(image);
   if (int const unusable = usable_context()) return unusable;
+  if (is_ptx(bytes)) {
+    char const* const text = static_cast<char const*>(image);
+    char const* const target = std::strstr(text, kTarget);
+    std::lock_guard<std::mutex> lock(g_mutex);
+    if (target == nullptr) return kInvalidPtx;
+    if (std::atoi(target + std::strlen(kTarget)) > g_capability) return kNoBinaryForGpu;
+    g_modules.push_back(std::make_unique<Module>(Module{current_context(), bytes, std::strlen(text) + 1}));
+    *module = g_modules.back().get();
+    g_live.insert(*module);
+    return kSuccess;
+  }
   if (std::memcmp(bytes, "\177ELF", 4) != 0 || read<uint16_t>(bytes + 18) != 190) return kInvalidImage;  // EM_CUDA
   // The architecture is in e_flags: the lowest byte up to CUDA 12, the second one since.
   uint32_t const flags = read<uint32_t>(bytes + 48);
@@ -109,8 +123,10 @@ DRIVER_CALL cuModuleGetFunction(void** function, void* module, char const* name)
   std::lock_guard<std::mutex> lock(g_mutex);
   if (g_live.count(module) == 0) return kInvalidHandle;
   auto const* found = static_cast<Module const*>(module);
-  std::string const section = std::string(".text.") + name;
-  if (memmem(found->image, found->size, section.c_str(), section.size() + 1) == nullptr) return kNotFound;
+  // ".text.NAME" of a cubin ends in a zero, ".entry NAME" of PTX in a bracket.
+  bool const ptx = is_ptx(found->image);
+  std::string const entry = ptx ? std::string(".entry ") + name + "(" : std::string(".text.") + name;
+  if (memmem(found->image, found->size, entry.c_str(), entry.size() + (ptx ? 0 : 1)) == nullptr) return kNotFound;
   g_functions.push_back(std::make_unique<Function>(Function{found->context, name, found}));
   *function = g_functions.back().get();
   g_live.insert(*function);
@@ -209,6 +225,7 @@ DRIVER_CALL cuGetErrorName(int result, char const** name) {
                                                    {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
                                                    {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
                                                    {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                   {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
                                                    {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"},
                                                    {kIllegalState, "CUDA_ERROR_ILLEGAL_STATE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},

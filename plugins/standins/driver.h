@@ -21,6 +21,7 @@ enum Result : int {
   kInvalidImage = 200,
   kInvalidContext = 201,
   kNoBinaryForGpu = 209,
+  kInvalidPtx = 218,
   kInvalidHandle = 400,
   kIllegalState = 401,
   kNotFound = 500,

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "cda_schedule.h"
+
 // TensorRT-RTX's plugin registry. Its interface is TensorRT's without the four methods that were deprecated in 10.0,
 // so the TensorRT headers this is compiled with have getCreator in another place; `creator` checks what it gets.
 // (Not in the anonymous namespace: the compiler would know that nothing here implements it.)
@@ -218,6 +220,18 @@ HARNESS IPluginV3* harness_clone(IPluginV3* plugin) { return plugin->clone(); }
 HARNESS IPluginV3* harness_attach(IPluginV3* plugin) { return runtime(plugin)->attachToContext(nullptr); }
 HARNESS void harness_destroy(IPluginV3* plugin) { delete plugin; }
 
+HARNESS int harness_tactics(IPluginV3* plugin, int* tactics, int capacity) {
+  int32_t const count = build(plugin)->getNbTactics();
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  if (build(plugin)->getValidTactics(values.data(), count) != 0) return -1;
+  for (int i = 0; i < count && i < capacity; ++i) tactics[i] = values[static_cast<size_t>(i)];
+  return count;
+}
+
+HARNESS int harness_set_tactic(IPluginV3* plugin, int tactic) { return runtime(plugin)->setTactic(tactic); }
+HARNESS char const* harness_metadata(IPluginV3* plugin) { return build(plugin)->getMetadataString(); }
+HARNESS char const* harness_timing_cache_id(IPluginV3* plugin) { return build(plugin)->getTimingCacheID(); }
+
 HARNESS int harness_shape(IPluginV3* plugin, int type, int64_t batch, int64_t tokens, int64_t width) {
   nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width), describe(type, batch, tokens, width)};
   nvinfer1::PluginTensorDesc const out[2] = {describe(type, batch, tokens, width / 3 * 2),
@@ -225,12 +239,38 @@ HARNESS int harness_shape(IPluginV3* plugin, int type, int64_t batch, int64_t to
   return runtime(plugin)->onShapeChange(in, 2, out, 2);
 }
 
-HARNESS int harness_enqueue(IPluginV3* plugin, void const* qkv_r, void const* qkv_d, void* y_r, void* y_d,
-                            void* workspace, void* stream) {
-  nvinfer1::PluginTensorDesc const unused[2] = {};
+// As TensorRT calls it: with descriptions of the tensors, which need not be those of the last harness_shape.
+HARNESS int harness_enqueue(IPluginV3* plugin, int type, int64_t batch, int64_t tokens, int64_t width,
+                            void const* qkv_r, void const* qkv_d, void* y_r, void* y_d, void* workspace, void* stream) {
+  nvinfer1::PluginTensorDesc const in[2] = {describe(type, batch, tokens, width), describe(type, batch, tokens, width)};
+  nvinfer1::PluginTensorDesc const out[2] = {describe(type, batch, tokens, width / 3 * 2),
+                                             describe(type, batch, tokens, width / 3 * 2)};
   void const* const inputs[2] = {qkv_r, qkv_d};
   void* const outputs[2] = {y_r, y_d};
-  return runtime(plugin)->enqueue(unused, unused, inputs, outputs, workspace, static_cast<cudaStream_t>(stream));
+  return runtime(plugin)->enqueue(in, out, inputs, outputs, workspace, static_cast<cudaStream_t>(stream));
+}
+
+// cda_schedule.cpp's answer, as numbers: per launch kernel and writes, then for keys, x, own, following and result base
+// and byte offset of r and of d, and the width: 2 + 5 · 5. Returns the number of launches.
+HARNESS int harness_schedule(int heads, int iterations, int cross, int figure, int type, int64_t batch, int64_t tokens,
+                             int64_t head_dim, int64_t* numbers, size_t* workspace_bytes) {
+  using namespace mutualformer;
+  Attributes const attributes{heads, 0.6F, iterations, cross ? Init::kCross : Init::kIdentity,
+                              figure ? ValuePairing::kFigure : ValuePairing::kReleased};
+  Schedule const schedule = make_schedule(attributes, {batch, tokens, head_dim}, static_cast<Type>(type));
+  for (Launch const& launch : schedule) {
+    *numbers++ = static_cast<int64_t>(launch.kernel);
+    *numbers++ = launch.writes;
+    for (Pair const& pair : {launch.keys, launch.x, launch.own, launch.following, launch.result}) {
+      for (Address const& address : {pair.r, pair.d}) {
+        *numbers++ = static_cast<int64_t>(address.base);
+        *numbers++ = static_cast<int64_t>(address.bytes);
+      }
+      *numbers++ = pair.width;
+    }
+  }
+  *workspace_bytes = schedule.workspace_bytes;
+  return schedule.count;
 }
 
 }  // extern "C"

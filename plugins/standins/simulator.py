@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.compile.architectures import RUNS_AS
 from mutualformer.plugins.kernels.interpreted import interpreting
+from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import variant_named
 from mutualformer.plugins.standins.buffers import Buffer, Memory
 
@@ -32,7 +35,7 @@ _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.POINTER(ctypes.c_void_p),
     ctypes.c_void_p,
 )
-_PTX_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
+_PTX_TYPES: dict[str, Any] = {"u64": ctypes.c_uint64, "u32": ctypes.c_int32, "f32": ctypes.c_float}
 
 
 Intercept = Callable[[str, list[str], list[Any]], "list[Any] | None"]
@@ -50,7 +53,9 @@ class Driver:
         self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
         self.library.test_driver_extent.restype = ctypes.c_size_t
-        self.images = {(i["name"], i["arch"]): i for i in json.loads((folder / "generated/cubins.json").read_text())}
+        read = [json.loads((folder / "generated" / name).read_text()) for name in ("cubins.json", "ptx.json")]
+        self.images: dict[tuple[str, int], dict[str, Any]] = {(i["name"], i["arch"]): i for i in read[0]}
+        self.ptx: dict[str, dict[str, Any]] = {i["name"]: i for i in read[1]}
         self._callback = _LAUNCH(self._launch)
         self.only_allocations = False
         self.intercept: Intercept | None = None
@@ -83,8 +88,14 @@ class Driver:
             return 719  # CUDA_ERROR_LAUNCH_FAILED
         return 0
 
+    def _image(self, name: str) -> dict[str, Any]:
+        """What was loaded for this device: its cubin, or the PTX that its driver compiled."""
+        cubin = self.images.get((name, RUNS_AS.get(self.capability, self.capability)))
+        wants_ptx = os.environ.get("MUTUALFORMER_KERNELS") == "ptx"
+        return self.ptx[name] if cubin is None or wants_ptx else cubin
+
     def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
-        image, variant = self.images[name, self.capability], variant_named(name)
+        image, variant = self._image(name), variant_named(name)
         assert block == 32 * image["warps"], (
             f"{name} launched with {block} threads, compiled for {image['warps']} warps"
         )
@@ -93,7 +104,7 @@ class Driver:
             _PTX_TYPES[kind].from_address(arguments[i]).value for i, kind in enumerate(image["parameters"])
         ]  # read with the types in the PTX, not with what the plugin believes
         assert values[-2:] == [0, 0], "Triton's scratch pointers should be null"
-        element = {"fp16": torch.float16, "fp32": torch.float32}[variant.dtype]
+        element = next(dtype for dtype, known in SUPPORTED.items() if known == variant.dtype)
         with interpreting() as kernels:
             kernel = getattr(kernels, variant.kernel)
             names = [n for n in kernel.arg_names if not n.isupper()]
@@ -142,6 +153,9 @@ class Harness:
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
+        for name in ("metadata", "timing_cache_id"):
+            getattr(self.library, f"harness_{name}").restype = ctypes.c_char_p
+        self._shapes: dict[int, tuple[int, tuple[int, int, int]]] = {}
         self.plugin = str(plugin).encode()
         if direct and self.library.harness_open(self.plugin) != 0:
             raise RuntimeError(f"{plugin} cannot be opened as a plugin library: {self.log().strip()}")
@@ -190,6 +204,7 @@ class Harness:
         return self._shaped("workspace", plugin, dtype, shape)
 
     def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        self._shapes[plugin] = (dtype, shape)
         return self._shaped("shape", plugin, dtype, shape)
 
     def deserialize(self, plugin: int) -> int | None:
@@ -205,9 +220,29 @@ class Harness:
         for plugin in plugins:
             self.library.harness_destroy(ctypes.c_void_p(plugin))
 
-    def enqueue(self, plugin: int, *addresses: int) -> int:
-        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream."""
-        return int(self.library.harness_enqueue(*[ctypes.c_void_p(a) for a in (plugin, *addresses)]))
+    def enqueue(self, plugin: int, *addresses: int, described: tuple[int, tuple[int, int, int]] | None = None) -> int:
+        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream. ``described``: type and shape (B, N, 3C) that
+        TensorRT's descriptions name, those of the last :meth:`shape` by default."""
+        dtype, shape = described or self._shapes.get(plugin, (0, (0, 0, 0)))
+        arguments = [dtype, *(ctypes.c_int64(s) for s in shape), *(ctypes.c_void_p(a) for a in addresses)]
+        return int(self.library.harness_enqueue(ctypes.c_void_p(plugin), *arguments))
+
+    def tactics(self, plugin: int) -> list[int]:
+        """What the builder would time."""
+        values = (ctypes.c_int * 16)()
+        count = int(self.library.harness_tactics(ctypes.c_void_p(plugin), values, 16))
+        assert 0 <= count <= 16
+        return list(values[:count])
+
+    def set_tactic(self, plugin: int, tactic: int) -> int:
+        return int(self.library.harness_set_tactic(ctypes.c_void_p(plugin), tactic))
+
+    def metadata(self, plugin: int) -> str:
+        """What the builder prints of the plugin in its layer list."""
+        return str(self.library.harness_metadata(ctypes.c_void_p(plugin)).decode())
+
+    def timing_cache_id(self, plugin: int) -> str:
+        return str(self.library.harness_timing_cache_id(ctypes.c_void_p(plugin)).decode())
 
 
 class Engine:
@@ -220,7 +255,9 @@ class Engine:
         shape: tuple[int, int, int],
         dtype: torch.dtype,
         allocate: Callable[[int], Memory] = Buffer,
+        tactic: int = 0,
     ) -> None:
+        """``tactic``: what TensorRT chose when it built; 0 where it was offered none."""
         self.allocate = allocate
         self.harness, self.attributes, self.dtype, self.kind = harness, attributes, dtype, TYPES[dtype]
         built_plugin = harness.create(dict(attributes.as_dict()))
@@ -237,6 +274,7 @@ class Engine:
         assert attached, harness.log()
         harness.destroy(copy)
         self.plugin = attached
+        assert harness.set_tactic(attached, tactic) == 0, harness.log()
         self.reshape(shape)
 
     def reshape(self, shape: tuple[int, int, int]) -> None:

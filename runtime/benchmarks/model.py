@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
@@ -100,7 +101,8 @@ def speed(ratio: float) -> str:
 
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    result = measure(args.model, args.rounds, args.device)
+    models = [zoo.resolve(model) for model in args.model or [zoo.DEFAULT]]
+    result = measure(models, args.rounds, args.device)
     write_json(args.out / "model.json", result)
     print(f"{result['conditions']['processor']}, {result['conditions']['cores']} cores, median of {args.rounds}")
     for row in result["rows"]:
@@ -115,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
     arguments = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
     arguments.add_argument(
-        "--model", type=Path, action="append", required=True, help=".onnx (anybody's) or .engine; repeatable"
+        "--model", action="append", help=f"{zoo.HELP}; .onnx may be anybody's; repeatable (default: {zoo.DEFAULT})"
     )
     arguments.add_argument("--out", type=Path, default=Path("out/bench"))
     arguments.add_argument("--rounds", type=int, default=50)

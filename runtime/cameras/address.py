@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.cameras.folders.tum import is_tum
 from mutualformer.runtime.data.frames import is_data
+from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.pictures import walk
 from mutualformer.runtime.images.files import COLOUR_SUFFIXES
 from mutualformer.runtime.recording.open_bag import bag_files, suffix
@@ -90,13 +92,20 @@ def _has_mcap(folder: Path) -> bool:
     return any(suffix(path) == ".mcap" for path in bag_files(folder))
 
 
+def _has_picture(folder: Path) -> bool:
+    try:
+        return next(walk(folder), None) is not None
+    except DataError as error:
+        raise CameraError(str(error)) from error
+
+
 # In this order: the first that fits decides.
 FOLDERS: list[tuple[Callable[[Path], bool], str]] = [
-    (lambda folder: (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file(), "tum"),
+    (is_tum, "tum"),
     (lambda folder: (folder / "metadata.yaml").is_file(), "rosbag"),
     (_has_mcap, "recording"),
     (lambda folder: bool(bag_files(folder)), "rosbag"),
-    (lambda folder: next(walk(folder), None) is not None, "dataset"),
+    (_has_picture, "dataset"),
 ]
 FILES: list[tuple[Callable[[Path], bool], str]] = [
     (lambda path: path.suffix.lower() == ".mcap", "recording"),

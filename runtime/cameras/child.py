@@ -50,7 +50,7 @@ class Patience:
     """
 
     start: float = 30.0
-    silence: float = 5.0
+    silence: float = 4.0
     frame: float = 60.0
     bytes_per_s: float = 20e6
 

@@ -16,17 +16,22 @@ USB = Path("/sys/bus/usb/devices")
 
 
 def usb_devices(root: Path = USB) -> list[dict[str, str]]:
-    """``id`` (vendor:product, hex), ``product``, ``serial``, ``speed`` (Mbit/s) of every USB device."""
+    """``id`` (vendor:product, hex), ``product``, ``serial``, ``speed`` (Mbit/s) of every USB device.
+
+    ``node``: its file below /dev/bus/usb, such as ``001/004``; empty where the kernel does not say.
+    """
     devices = []
     for device in sorted(root.glob("*")):
         if not (device / "idVendor").is_file():
             continue
         read = {
             name: (device / name).read_text(errors="replace").strip() if (device / name).is_file() else ""
-            for name in ("idVendor", "idProduct", "product", "serial", "speed")
+            for name in ("idVendor", "idProduct", "product", "serial", "speed", "busnum", "devnum")
         }
         identity = f"{read['idVendor']}:{read['idProduct']}"
-        devices.append({"id": identity, **{key: read[key] for key in ("product", "serial", "speed")}})
+        bus, number = read["busnum"], read["devnum"]
+        node = f"{int(bus):03d}/{int(number):03d}" if bus.isdecimal() and number.isdecimal() else ""
+        devices.append({"id": identity, "node": node, **{key: read[key] for key in ("product", "serial", "speed")}})
     return devices
 
 

@@ -65,12 +65,24 @@ class Pictures:
         return Item(rgb, to_metres(stored, self.rule), None, picture.name, metric)
 
 
+# A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
+MOST_BARREN = 50_000
+
+
 def walk(root: Path) -> Iterator[Path]:
-    """Every picture file below ``root``, folder by folder in natural order; hidden files and folders are left out."""
+    """Every picture file below ``root``, folder by folder in natural order; hidden files and folders are left out.
+
+    Raises DataError where :data:`MOST_BARREN` files and folders in a row hold none.
+    """
+    barren = 0
     for folder, folders, files in os.walk(root):
+        barren += 1 + len(files)
+        if barren > MOST_BARREN:
+            raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
         folders[:] = sorted((name for name in folders if not hidden(Path(name))), key=natural_key)
         for name in sorted(files, key=natural_key):
             if Path(name).suffix.lower() in COLOUR_SUFFIXES and not hidden(Path(name)):
+                barren = 0
                 yield Path(folder, name)
 
 

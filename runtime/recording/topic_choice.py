@@ -19,7 +19,10 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W)."""
+    """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W).
+
+    ``lens``: fx, fy, cx, cy of the CameraInfo beside the topic, None where there is none of that size.
+    """
 
     topic: str
     kind: str
@@ -27,6 +30,7 @@ class Sample:
     frame_id: str = ""
     encoding: str = ""
     reason: str = ""
+    lens: tuple[float, float, float, float] | None = None
 
     @property
     def base(self) -> tuple[str, ...]:
@@ -91,6 +95,11 @@ class _Pair:
                 f"{d.topic} is seen from {d.frame_id!r} and {c.topic} from {c.frame_id!r}, expected depth aligned to "
                 f"colour; record the aligned topic, or take it as it is with ?depth={d.topic}"
             )
+        if c.lens and d.lens and not _same_optics(c.lens, d.lens, c.size):
+            return (
+                f"{d.topic} is seen with other optics (fx {d.lens[0]:.4g}) than {c.topic} (fx {c.lens[0]:.4g}), "
+                f"expected depth aligned to colour; record the aligned topic, or take it as it is with ?depth={d.topic}"
+            )
         one, two = c.camera, d.camera
         if one[: len(two)] != two[: len(one)]:
             return (
@@ -102,6 +111,11 @@ class _Pair:
     @property
     def address(self) -> str:
         return f"?colour={self.colour.topic}&depth={self.depth.topic}"
+
+
+def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int, int]) -> bool:
+    """Whether two calibrations of images of one ``size`` (H, W) differ by less than 1 % of it."""
+    return all(abs(a - b) <= 0.01 * max(size) for a, b in zip(one, two, strict=True))
 
 
 def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:

@@ -193,7 +193,7 @@ from mutualformer.plugins import library
 from mutualformer.runtime import session
 for name in ("torch", "torchvision", "lightning", "timm", "triton", "onnx_graphsurgeon"):
     assert importlib.util.find_spec(name) is None, name
-assert library.check(library.find())["architectures"] == [87]
+assert library.check(library.find()).architectures == (87,)
 assert ".venv" in session.__file__, session.__file__
 result = session.load("models/model.fp32.onnx").run(**np.load({str(tmp_path / "frame.npz")!r}))
 np.save({str(tmp_path / "result.npy")!r}, result["saliency"])

@@ -37,6 +37,8 @@ def driver(_driver: simulator.Driver) -> Iterator[simulator.Driver]:
 @pytest.fixture
 def harness(driver: simulator.Driver, plugin_path: Path) -> Iterator[simulator.Harness]:
     """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
-    found = simulator.Harness(support.built(), plugin_path)
+    from mutualformer.plugins import library
+
+    found = simulator.Harness(support.built(), Path(library.registered("rtx").mapped))
     yield found
     found.release_log()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins import attributes, library
+from mutualformer.plugins import attributes, library, record
+from mutualformer.plugins.files import sha256
 from mutualformer.plugins.library import PluginError
 from tests.plugins import support
 
@@ -25,18 +26,21 @@ def copy(tmp_path: Path, plugin_path: Path) -> Path:
 
 
 def _record(path: Path, **changes: object) -> None:
-    sidecar = path.with_name(path.name + ".json")
-    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **changes}))
+    """Alter the record and seal it again, as its writer would have."""
+    sidecar = record.record_path(path)
+    data = {**json.loads(sidecar.read_text()), **changes}
+    sidecar.write_text(json.dumps({**data, record.SEAL: record.seal(data)}))
 
 
 def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
     assert library.load("rtx") == plugin_path
     assert library.load("rtx") == plugin_path
-    information = library.info()
-    assert information["ok"]
-    assert information["sha256"] == library.sha256(plugin_path)
-    assert information["architectures"] == [75, 80, 86, 87, 89, 90, 100, 110, 120]
-    assert information["exports"].startswith("CrossDiffusionAttention version 1; sm_75, ")
+    said = library.check(plugin_path)
+    assert said.sha256 == sha256(plugin_path) == library.registered("rtx").sha256
+    assert said.architectures == (75, 80, 86, 87, 89, 90, 100, 110, 120)
+    assert said.ptx > 0
+    exports = library._exported_info(plugin_path, library.registered("rtx").mapped)
+    assert exports.startswith("CrossDiffusionAttention version 1; sm_75, ")
 
 
 def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +51,6 @@ def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "__file__", str(tmp_path / "plugins" / "library.py"))
     with pytest.raises(PluginError, match=r"was not found .*make plugin"):
         library.load("rtx")
-    assert "make plugin" in library.info()["error"]
 
 
 def test_damaged_files_are_refused_before_they_are_mapped(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +77,7 @@ def test_another_processor_or_version_is_refused(copy: Path, monkeypatch: pytest
     foreign = bytearray(copy.read_bytes())
     foreign[18:20] = (183 if foreign[18] == 62 else 62).to_bytes(2, "little")
     copy.write_bytes(foreign)
-    _record(copy, plugin_version="1", sha256=library.sha256(copy))
+    _record(copy, plugin_version="1", sha256=sha256(copy))
     with pytest.raises(PluginError, match="is built for another processor"):
         library.load("rtx")
 
@@ -89,11 +92,11 @@ def test_a_record_that_lies_about_the_version_is_found_out(copy: Path, monkeypat
         library.load("rtx")
 
 
-@pytest.mark.parametrize("record", ["", "[1]", "{}", '{"sha256": 1}'])
-def test_bad_records(copy: Path, record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"sha256": 1}', "\xff\xfe"])
+def test_bad_records(copy: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(library.ENVIRONMENT, str(copy))
-    sidecar = copy.with_name(copy.name + ".json")
-    sidecar.write_text(record)
+    sidecar = record.record_path(copy)
+    sidecar.write_bytes(text.encode("latin-1"))
     with pytest.raises(PluginError, match="cannot be read"):
         library.load("rtx")
     sidecar.unlink()
@@ -101,8 +104,101 @@ def test_bad_records(copy: Path, record: str, monkeypatch: pytest.MonkeyPatch) -
         library.load("rtx")
 
 
+def test_every_flipped_bit_of_the_record_is_noticed(copy: Path) -> None:
+    """The record is sealed: no flip may change what it says without being seen (some change its layout only)."""
+    sidecar = record.record_path(copy)
+    good, said = sidecar.read_bytes(), library.check(copy)
+    refused = 0
+    for bit in range(8 * len(good)):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        sidecar.write_bytes(flipped)
+        try:
+            assert record.read(sidecar) == said, f"bit {bit} changed the record unseen"
+        except ValueError:
+            refused += 1
+    assert refused > 7 * len(good)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("kernels", "9"), ("architectures", 87), ("architectures", ["87"]), ("shim_sha256", None)]
+)
+def test_a_sealed_record_of_wrong_types_is_refused(copy: Path, field: str, value: object) -> None:
+    _record(copy, **{field: value})
+    with pytest.raises(PluginError, match=f"cannot be read .*{field} is .*, expected"):
+        library.check(copy)
+
+
+def _in_another_process(code: str, plugin: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from mutualformer.plugins import library\n" + code],
+        capture_output=True,
+        text=True,
+        cwd=support.ROOT,
+        env={**os.environ, library.ENVIRONMENT: str(plugin), **environment},
+    )
+
+
+def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
+    """The file is replaced between the check and the mapping: what was checked is mapped all the same."""
+    shutil.copy(support.built() / library.SHIM, copy.with_name(library.SHIM))
+    code = (
+        "import os\n"
+        "path = library.find()\n"
+        "from mutualformer.plugins.files import sha256\n"
+        "expected = sha256(path)\n"
+        "honest = library._map\n"
+        "def replaced(target, content, *mode):\n"
+        "    target.unlink(); target.write_bytes(b'not a library')\n"
+        "    return honest(target, content, *mode)\n"
+        "library._map = replaced\n"
+        "library.load('rtx')\n"
+        "registered = library.registered('rtx')\n"
+        "assert registered.sha256 == expected\n"
+        "assert sha256(registered.mapped) == expected\n"
+        "assert path.read_bytes() == b'not a library'\n"
+        "try:\n"
+        "    os.pwrite(os.open(registered.mapped, os.O_RDWR), b'x', 0)\n"
+        "except OSError as error:\n"
+        "    print('sealed', error.errno)\n"
+    )
+    done = _in_another_process(code, copy)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sealed")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [("missing", "is missing"), ("replaced", "is damaged or was replaced"), ("unknown", "was built without")],
+)
+def test_the_rtx_shim_is_checked_before_it_is_mapped(damage: str, message: str, copy: Path, tmp_path: Path) -> None:
+    """A library of that name found by the loader's own search is never taken, nor one that the record does not know."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(support.built() / library.SHIM, elsewhere / library.SHIM)
+    if damage == "replaced":  # sound, but another: the harness
+        shutil.copy(support.built() / "libplugin_harness.so", copy.with_name(library.SHIM))
+    elif damage == "unknown":
+        shutil.copy(support.built() / library.SHIM, copy.with_name(library.SHIM))
+        _record(copy, shim_sha256="")
+    code = (
+        "try:\n"
+        "    library.load('rtx')\n"
+        "except library.PluginError as error:\n"
+        "    print(error)\n"
+        "import re\n"
+        "maps = set(re.findall(r'[/:]([^/:\\s]+\\.so[^/\\s]*)', open('/proc/self/maps').read()))\n"
+        "assert 'libtensorrt_rtx.so.1' in maps, maps\n"
+        "assert not maps & {library.SHIM, library.LIBRARY, 'libplugin_harness.so'}, maps\n"
+    )
+    done = _in_another_process(code, copy, LD_LIBRARY_PATH=str(elsewhere))
+    assert done.returncode == 0, done.stderr
+    assert message in done.stdout
+    assert library.SHIM in done.stdout
+
+
 def test_unknown_flavour_and_missing_tensorrt(plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PluginError, match="flavour is 'onnx', expected one of rtx, tensorrt"):
+    with pytest.raises(PluginError, match="flavour is 'onnx', expected one of tensorrt, rtx"):
         library.load("onnx")
     monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if it were not installed
     with pytest.raises(PluginError, match=r"flavour tensorrt is not usable here .*pip install tensorrt>=10\.3"):
@@ -129,7 +225,7 @@ def test_loading_uses_the_standard_library_only(plugin_path: Path) -> None:
         "foreign = ['torch', 'triton', 'numpy', 'mutualformer.train', 'mutualformer.export', 'onnx']\n"
         "sys.modules.update(dict.fromkeys(foreign))\n"
         "from mutualformer.plugins import library\n"
-        "assert library.info()['ok'], library.info()\n"
+        "assert library.check(library.find()).kernels > 0\n"
         "assert 'tensorrt_rtx' not in sys.modules\n"
         "sys.modules.pop('numpy')\n"
         "print(library.load('rtx'))\n"

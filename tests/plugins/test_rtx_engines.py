@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mutualformer.plugins import attributes as a
+from mutualformer.plugins import library
 from tests.plugins.support import ROOT
 
 onnx = pytest.importorskip("onnx")
@@ -67,9 +68,8 @@ def build(content: bytes, tokens: int, width: int) -> tuple[list[Any], Any, str]
     return layers, builder.build_serialized_network(network, config), log.text
 
 
-VARIANTS = list(
-    itertools.product((onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16), (1, 3), a.INITS, a.VALUE_PAIRINGS)
-)
+TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+VARIANTS = list(itertools.product(TYPES, (1, 3), a.INITS, a.VALUE_PAIRINGS))
 
 
 @pytest.mark.usefixtures("plugin_path")
@@ -81,6 +81,11 @@ def test_every_variant_is_a_plugin_layer(elem_type: int, iterations: int, init: 
     assert engine is not None, log
     assert engine.nbytes > 1000
     assert "custom_layer" in log, "the builder's final layer list names no plugin"
+    tactics = 1 if elem_type == onnx.TensorProto.FLOAT or elem_type == onnx.TensorProto.BFLOAT16 else 2
+    said = library.serialized_nodes()["cda"]
+    assert said.startswith(f"num_heads=8 alpha=0.600000 iterations={iterations} init={init}")
+    assert f"value_pairing={value_pairing} tactic=1/{tactics}" in said, "without a GPU nothing is timed: the first"
+    assert library.serialized_nodes() == {}
 
 
 @pytest.mark.usefixtures("plugin_path")
@@ -101,8 +106,6 @@ def test_other_shapes(heads: int, head_dim: int, tokens: int) -> None:
     ],
 )
 def test_what_the_kernels_do_not_serve_is_refused(heads: int, width: int, message: str, capfd: Any) -> None:
-    from mutualformer.plugins import library
-
     _, engine, _ = build(model(a.CdaAttributes(heads), onnx.TensorProto.FLOAT, 100, width), 100, width)
     assert engine is None
     assert message in library.last_error()
@@ -124,7 +127,7 @@ def test_two_engines_and_a_library_unloaded_and_loaded_again() -> None:
         "library.load('rtx')\n"
         "first, second = engine(8, 0.6), engine(4, 0.5)\n"
         "assert first != second\n"
-        "library.unload('rtx')\n"
+        "trt.get_plugin_registry().deregister_library(library._registered.pop('rtx').handle)\n"
         "assert trt.get_plugin_registry().get_creator(a.OP_TYPE, a.PLUGIN_VERSION, '') is None\n"
         "library.load('rtx')\n"
         "engine(8, 0.6)\n"

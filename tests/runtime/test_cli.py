@@ -18,13 +18,12 @@ ROOT = Path(mutualformer.__file__).resolve().parents[1]
 
 # Run first in a fresh interpreter: the packages of every extra cannot be imported.
 BLOCK = """
-import importlib.abc, sys
+import importlib.machinery, sys
 from mutualformer.runtime.cli import EXTRAS, main
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in EXTRAS:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
+find = importlib.machinery.PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name.split(".")[0] in EXTRAS else find(name, path, target)
+importlib.machinery.PathFinder.find_spec = find_spec
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -24,7 +24,8 @@ from mutualformer.runtime.streaming.sinks import Result
 from tests.runtime.fakes import FakeSession, make_frame, write_model
 
 ROOT = Path(__file__).parents[2]
-STREAM = [sys.executable, str(ROOT / "runtime" / "stream.py")]
+# Without a model unless a test names one: what is tested here is everything around it.
+STREAM = [sys.executable, str(ROOT / "runtime" / "stream.py"), "--model", "none"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +65,7 @@ def test_signals_close_everything_in_order(tmp_path: Path, number: signal.Signal
 
 
 def test_a_reader_that_leaves_ends_the_stream_quietly() -> None:
-    shell = f"'{STREAM[0]}' '{STREAM[1]}' 'synthetic://?fps=60&size=64x48' --json | head -3"
+    shell = f"'{STREAM[0]}' '{STREAM[1]}' --model none 'synthetic://?fps=60&size=64x48' --json | head -3"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, timeout=30)
     assert len(done.stdout.splitlines()) == 3
     assert "Traceback" not in done.stderr
@@ -74,7 +75,7 @@ def test_a_reader_that_leaves_ends_the_stream_quietly() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tum:/nonexistent"], "rgb.txt is missing"),
+        (["tum:/nonexistent", "--model", "none"], "rgb.txt is missing"),
         (["synthetic://", "--model", "/nonexistent.onnx"], "no such model file"),
         (["synthetic://", "--frames", "0"], "expected at least 1"),
         ([], "--list shows what is connected"),

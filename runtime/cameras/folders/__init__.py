@@ -1,1 +1,1 @@
-"""Folders of pictures: tum, pairs, dataset; loaders reads their files."""
+"""Folders of pictures: tum (its lists: tum_lists), pairs, dataset; loaders reads their files."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,22 @@ def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
                 searched.discard(message.topic)
         if not searched or seen > SEARCH_BYTES:
             break
-    return [samples[topic] for topic in sorted(samples)], infos
+    return [with_lens(samples[topic], infos) for topic in sorted(samples)], infos
+
+
+def info_topic(sample: Sample) -> str:
+    """Where ROS publishes the calibration of an image topic: beside it."""
+    return "/" + "/".join((*sample.base[:-1], "camera_info"))
+
+
+def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
+    """The sample with the optics of the CameraInfo beside its topic, if that is of its size and eye."""
+    info = infos.get(info_topic(sample))
+    if info is None or (info.lens.height, info.lens.width) != sample.size:
+        return sample
+    if info.frame_id.strip("/") not in ("", sample.eye):
+        return sample
+    return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
 
 
 def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
@@ -108,7 +123,7 @@ def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
 def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
     """(calibration of the colour topic, a note or ""): the CameraInfo beside it, of its eye and size."""
     colour = choice.colour
-    beside = "/" + "/".join((*colour.base[:-1], "camera_info"))
+    beside = info_topic(colour)
     fitting = [topic for topic, info in infos.items() if info.frame_id.strip("/") == colour.eye and colour.eye]
     if beside in infos:
         topic = beside

@@ -14,7 +14,7 @@ from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.standins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
 
-FP32, FP16, BF16 = 0, 1, 7
+FP32, FP16, INT8, BF16 = 0, 1, 2, 7
 SHAPE = (2, 33, 3 * 2 * 8)
 
 
@@ -30,17 +30,18 @@ def _align(size: int) -> int:
     return -(-size // 256) * 256
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("iterations", "init", "value_pairing", "pairs"),
     [
         (1, "identity", "released", 0),
         (1, "cross", "released", 1),
         (1, "identity", "figure", 1),
-        (1, "cross", "figure", 2),
+        (1, "cross", "figure", 1),
         (2, "identity", "released", 2),
         (3, "identity", "released", 4),
-        (3, "cross", "figure", 4),
+        (3, "cross", "figure", 5),
+        (16, "cross", "released", 31),
     ],
 )
 def test_workspace_is_what_the_readme_says(
@@ -50,7 +51,7 @@ def test_workspace_is_what_the_readme_says(
     attributes = CdaAttributes(heads, 0.6, iterations, init, value_pairing)
     engine = Engine(harness, attributes, (batch, tokens, 3 * heads * head_dim), dtype)
     lse = 2 * batch * heads * tokens * 4
-    tensor = batch * tokens * heads * head_dim * (2 if dtype == torch.float16 else 4)
+    tensor = batch * tokens * heads * head_dim * (4 if dtype == torch.float32 else 2)
     assert engine.workspace_bytes == (lse if pairs == 0 else _align(lse) + pairs * 2 * _align(tensor))
     engine.close()
 
@@ -68,7 +69,7 @@ def test_default_path_is_two_launches_and_only_the_log_sum_exp(driver: Driver, h
     engine = Engine(harness, CdaAttributes(2), SHAPE, torch.float16)
     _run(engine)
     assert [name for name, _, _ in driver.launches] == ["cda_rows_fp16_d16_u8", "cda_columns_fp16_d16_u8"]
-    assert [grid for _, grid, _ in driver.launches] == [(1, 4, 1), (1, 4, 2)]
+    assert [grid for _, grid, _ in driver.launches] == [(1, 4, 2), (1, 4, 2)]
     assert engine.workspace_bytes == 2 * 2 * 2 * 33 * 4
     engine.close()
 
@@ -133,7 +134,7 @@ def test_bad_attributes_are_refused_with_a_sentence(
 @pytest.mark.parametrize(
     ("dtype", "shape", "message"),
     [
-        (BF16, (1, 7, 48), "qkv_r is BF16 and qkv_d BF16, supported are FP32 and FP16"),
+        (INT8, (1, 7, 48), "qkv_r is INT8 and qkv_d INT8, supported are FP32, FP16 and BF16"),
         (FP32, (1, 7, 50), "packed qkv width is 50, expected a positive multiple of 3 · num_heads = 6"),
         (FP32, (1, 7, 18), "head_dim is 3, supported are 4 to 128"),
         (FP16, (1, 7, 6 * 129), "head_dim is 129, supported are 4 to 128"),
@@ -167,6 +168,160 @@ def test_unknown_architecture_is_refused_when_attaching(driver: Driver, harness:
     assert harness.attach(plugin) is None
     assert "this GPU is sm_72, the plugin has kernels for sm_75, sm_80" in harness.log()
     harness.destroy(plugin)
+
+
+def test_turing_has_no_bf16(driver: Driver, harness: Harness) -> None:
+    plugin = harness.create({"num_heads": 2})
+    assert plugin
+    assert harness.configure(plugin, BF16, SHAPE) == 0, "the builder may run elsewhere"
+    driver.library.test_driver_set_capability(75)
+    driver.library.test_driver_set_context(75)
+    assert harness.attach(plugin) is None
+    assert "this GPU is sm_75" in (log := harness.log())
+    assert "BF16 from sm_80 on; nothing of these fits BF16 with head_dim 8" in log
+    harness.destroy(plugin)
+
+
+@pytest.mark.parametrize("capability", [103, 88, 130])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16])
+def test_a_younger_gpu_compiles_the_embedded_ptx(
+    capability: int, dtype: torch.dtype, driver: Driver, harness: Harness
+) -> None:
+    driver.reset(capability=capability, context=2000 + capability)
+    engine = Engine(harness, CdaAttributes(2, iterations=2), SHAPE, dtype, tactic=1)
+    _run(engine)
+    assert all(name in driver.ptx for name, _, _ in driver.launches)
+    engine.close()
+
+
+def test_ptx_can_be_tried_where_there_are_cubins(
+    driver: Driver, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MUTUALFORMER_KERNELS=ptx, through the C library's environment: what os.environ writes."""
+    monkeypatch.setenv("MUTUALFORMER_KERNELS", "ptx")
+    driver.reset(capability=90, context=2900)
+    engine = Engine(harness, CdaAttributes(2), SHAPE, torch.float16)
+    _run(engine)
+    assert all(driver.ptx[name]["warps"] for name, _, _ in driver.launches)
+    engine.close()
+    plugin = harness.create({"num_heads": 1})
+    assert plugin
+    assert harness.configure(plugin, FP16, (1, 5, 3 * 20)) == 0
+    assert harness.attach(plugin) is None, "PTX covers head_dims that are multiples of 8"
+    assert "PTX for younger GPUs (head_dim a multiple of 8)" in harness.log()
+    harness.destroy(plugin)
+
+
+def test_ptx_that_the_driver_refuses_is_an_error(driver: Driver, harness: Harness) -> None:
+    plugin = harness.create({"num_heads": 1})
+    assert plugin
+    assert harness.configure(plugin, FP16, (1, 7, 3 * 64)) == 0
+    driver.reset(capability=103, context=2999)
+    driver.fail("cuModuleLoadData", 218)
+    assert harness.attach(plugin) is None
+    assert "cuModuleLoadData failed: CUDA_ERROR_INVALID_PTX (218) while its compiler made code for sm_103" in (
+        harness.log()
+    )
+    harness.destroy(plugin)
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "dtype", "count"),
+    [
+        (8, FP16, 2),
+        (32, FP16, 2),
+        (64, FP16, 3),
+        (128, FP16, 1),
+        (64, BF16, 3),
+        (8, BF16, 1),
+        (64, FP32, 1),
+        (20, FP16, 1),
+    ],
+)
+def test_tactics_are_the_tiles(head_dim: int, dtype: int, count: int, harness: Harness) -> None:
+    plugin = harness.create({"num_heads": 2})
+    assert plugin
+    assert harness.configure(plugin, dtype, (1, 7, 6 * head_dim)) == 0
+    assert harness.tactics(plugin) == list(range(1, count + 1))
+    assert f"tactic=1/{count}" in harness.metadata(plugin)
+    for tactic in (-1, count + 1):
+        assert harness.set_tactic(plugin, tactic) != 0
+        assert f"setTactic: tactic is {tactic}, expected 0 to {count}" in harness.log()
+    harness.destroy(plugin)
+
+
+def test_the_chosen_tactic_runs_is_named_and_survives_serialisation(driver: Driver, harness: Harness) -> None:
+    shape = (1, 70, 3 * 2 * 64)
+    for tactic in (3, 2, 1):
+        engine = Engine(harness, CdaAttributes(2), shape, torch.float16)
+        assert harness.set_tactic(engine.plugin, tactic) == 0  # after attachToContext and onShapeChange
+        _run(engine)
+        entry = "cda_rows_fp16_d64_u8" + (f"_t{tactic}" if tactic > 1 else "")
+        assert driver.launches[-2][0] == entry
+        assert f"tactic={tactic}/3" in (metadata := harness.metadata(engine.plugin))
+        assert f"{entry}={(64, 32, 128)[tactic - 1]}x64x{(4, 2, 8)[tactic - 1]}warps" in metadata
+        again = harness.deserialize(engine.plugin)
+        assert again
+        assert f"tactic={tactic}/3" in harness.metadata(again)
+        harness.destroy(again)
+        engine.close()
+
+
+def test_an_architecture_with_fewer_tiles_takes_the_nearest(driver: Driver, harness: Harness) -> None:
+    """An engine for several architectures is built with one tactic, and sm_75 has one tile."""
+    driver.reset(capability=75, context=2075)
+    engine = Engine(harness, CdaAttributes(2), SHAPE, torch.float16, tactic=2)
+    _run(engine)
+    assert [name for name, _, _ in driver.launches] == ["cda_rows_fp16_d16_u8", "cda_columns_fp16_d16_u8"]
+    engine.close()
+
+
+def test_the_timing_cache_tells_variants_and_kernels_apart(harness: Harness) -> None:
+    ids = set()
+    for attributes in (
+        CdaAttributes(2),
+        CdaAttributes(4),
+        CdaAttributes(2, iterations=2),
+        CdaAttributes(2, init="cross"),
+    ):
+        plugin = harness.create(dict(attributes.as_dict()))
+        assert plugin
+        ids.add(harness.timing_cache_id(plugin))
+        harness.destroy(plugin)
+    assert len(ids) == 4
+    assert all(re.search(r"kernels=[0-9a-f]{12}$", text) for text in ids)
+
+
+def test_enqueue_believes_its_descriptions(driver: Driver, harness: Harness) -> None:
+    """A shape and a type other than those of the last onShapeChange: what is described is what is computed."""
+    engine = Engine(harness, CdaAttributes(2, iterations=2), (4, 33, 48), torch.float16)
+    _run(engine)
+    for shape, dtype in (((2, 70, 48), torch.float16), ((1, 20, 96), torch.float16), ((1, 20, 48), torch.float32)):
+        fresh = Engine(harness, CdaAttributes(2, iterations=2), shape, dtype)
+        qkv = [random_qkv(shape, dtype, seed) for seed in (3, 4)]
+        for buffer, values in zip(fresh.inputs, qkv, strict=True):
+            buffer.write(values)
+        addresses = [b.address for b in (*fresh.inputs, *fresh.outputs, fresh.scratch)]
+        assert harness.enqueue(engine.plugin, *addresses, 7, described=(fresh.kind, shape)) == 0, harness.log()
+        fresh.assert_nothing_else_written(*qkv)
+        assert_two_times(fresh.result(), *qkv, fresh.attributes)
+        fresh.close()
+    assert harness.enqueue(engine.plugin, 0, 0, 0, 0, 0, 0, described=(FP16, (1, 7, 50))) != 0
+    assert "enqueue: packed qkv width is 50" in harness.log()
+    engine.close()
+
+
+def test_a_clone_keeps_what_was_prepared(driver: Driver, harness: Harness) -> None:
+    engine = Engine(harness, CdaAttributes(2), SHAPE, torch.float32)
+    copy = harness.clone(engine.plugin)
+    assert copy
+    modules = driver.calls("cuModuleLoadData")
+    original, engine.plugin = engine.plugin, copy
+    harness._shapes[copy] = (FP32, SHAPE)
+    _run(engine)
+    assert driver.calls("cuModuleLoadData") == modules
+    harness.destroy(original)
+    engine.close()
 
 
 @pytest.mark.parametrize("capability", [75, 80, 86, 87, 89, 90, 100, 110, 120, 121])
@@ -224,7 +379,7 @@ def test_a_failing_launch_is_an_error_naming_it(skip: int, driver: Driver, harne
 def test_enqueue_before_a_shape_is_an_error(harness: Harness) -> None:
     plugin = harness.create({"num_heads": 2})
     assert plugin
-    assert harness.enqueue(plugin, 0, 0, 0, 0, 0, 0) != 0
+    assert harness.enqueue(plugin, 0, 0, 0, 0, 0, 0, described=(FP32, SHAPE)) != 0
     assert "enqueue: called before a successful onShapeChange" in harness.log()
     harness.destroy(plugin)
 

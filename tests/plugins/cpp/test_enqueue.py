@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
-from mutualformer.plugins.kernels.tiles import tile_for, variant_for
+from mutualformer.plugins.kernels.pytorch import SUPPORTED
+from mutualformer.plugins.kernels.tiles import tiles_for, variant_for
 from mutualformer.plugins.standins.simulator import Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
 
@@ -23,7 +24,8 @@ AXES: dict[str, tuple[object, ...]] = {
     "iterations": (1, 2, 3),
     "init": INITS,
     "value_pairing": VALUE_PAIRINGS,
-    "dtype": (torch.float16, torch.float32),
+    "dtype": (torch.float16, torch.float32, torch.bfloat16),
+    "tactic": (0, 2, 3),
 }
 _AFFORDABLE = 600  # the interpreter needs about 3 ms for each tile
 
@@ -40,6 +42,13 @@ class Case:
     init: str
     value_pairing: str
     dtype: torch.dtype
+    tactic: int
+
+    @property
+    def tactics(self) -> int:
+        """How many the builder is offered for this type and head_dim."""
+        variant = variant_for("cda_rows", SUPPORTED[self.dtype], self.head_dim)
+        return len(tiles_for("cda_rows", 87, variant.dtype, variant.block_d, variant.unit))
 
     @property
     def attributes(self) -> CdaAttributes:
@@ -51,22 +60,21 @@ class Case:
 
     def work(self) -> int:
         """What a run in the interpreter costs, in tiles of P computed; starting a program counts as four."""
-        dtype = "fp16" if self.dtype == torch.float16 else "fp32"
+        dtype = SUPPORTED[self.dtype]
         total = 0
         for kernel, launches in (
             ("cda_rows", self.iterations + (self.init == "cross")),
             ("cda_columns", self.iterations),
         ):
             variant = variant_for(kernel, dtype, self.head_dim)
-            tile = tile_for(kernel, 87, dtype, variant.block_d, variant.unit)
+            tile = tiles_for(kernel, 87, dtype, variant.block_d, variant.unit)[max(self.tactic, 1) - 1]
             total += 2 * launches * -(-self.tokens // tile.block_m) * (4 + -(-self.tokens // tile.block_n))
         return total * self.batch * self.heads
 
     def __str__(self) -> str:
-        kind = "fp16" if self.dtype == torch.float16 else "fp32"
         return (
             f"B{self.batch}-N{self.tokens}-H{self.heads}-D{self.head_dim}-T{self.iterations}-{self.init}-"
-            f"{self.value_pairing}-{kind}"
+            f"{self.value_pairing}-{SUPPORTED[self.dtype]}-tactic{self.tactic}"
         )
 
 
@@ -94,6 +102,7 @@ def _covering(cases: list[Case]) -> list[Case]:
 def _cases() -> list[Any]:
     """The affordable covering set, and behind the marker ``full`` one over cases twenty times as large."""
     everything = [Case(*values) for values in itertools.product(*AXES.values())]  # type: ignore[arg-type]
+    everything = [case for case in everything if case.tactic <= case.tactics]
     affordable = _covering([c for c in everything if c.work() < _AFFORDABLE])
     large = _covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
     return affordable + [pytest.param(case, marks=pytest.mark.full) for case in large if case not in affordable]
@@ -101,7 +110,7 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize("case", _cases(), ids=str)
 def test_enqueue_equals_the_reference(case: Case, driver: Driver, harness: Harness) -> None:
-    engine = Engine(harness, case.attributes, case.shape, case.dtype)
+    engine = Engine(harness, case.attributes, case.shape, case.dtype, tactic=case.tactic)
     qkv_r, qkv_d = (random_qkv(case.shape, case.dtype, seed) for seed in (1, 2))
     modules, contexts = driver.calls("cuModuleLoadData"), driver.calls("cuCtxGetCurrent")
     assert engine.run(qkv_r, qkv_d) == 0, harness.log() + "".join(driver.errors)
@@ -110,4 +119,5 @@ def test_enqueue_equals_the_reference(case: Case, driver: Driver, harness: Harne
     assert_two_times(engine.result(), qkv_r, qkv_d, case.attributes)
     assert len(driver.launches) == 2 * case.iterations + (case.init == "cross")
     assert {stream for _, _, stream in driver.launches} == {7}
+    assert all(name.endswith(f"_t{case.tactic}") == (case.tactic > 1) for name, _, _ in driver.launches)
     engine.close()

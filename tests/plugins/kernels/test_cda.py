@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,15 @@ from hypothesis import strategies as st
 
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels.pytorch import cross_diffusion_attention
-from mutualformer.plugins.kernels.tiles import ARCHITECTURES, KERNELS, VARIANTS, tile_for, variant_for, variant_named
+from mutualformer.plugins.kernels.tiles import (
+    ARCHITECTURES,
+    DTYPES,
+    KERNELS,
+    VARIANTS,
+    tiles_for,
+    variant_for,
+    variant_named,
+)
 from mutualformer.train.cda import cross_diffusion_attention_released
 from tests.plugins.support import assert_two_times, random_qkv
 
@@ -24,7 +34,8 @@ from tests.plugins.support import assert_two_times, random_qkv
     iterations=st.integers(1, 3),
     init=st.sampled_from(INITS),
     value_pairing=st.sampled_from(VALUE_PAIRINGS),
-    dtype=st.sampled_from([torch.float16, torch.float32]),
+    dtype=st.sampled_from([torch.float16, torch.float32, torch.bfloat16]),
+    tactic=st.integers(1, 3),
     seed=st.integers(0, 2**31),
 )
 def test_any_shape_and_any_attributes(
@@ -37,12 +48,12 @@ def test_any_shape_and_any_attributes(
     init: str,
     value_pairing: str,
     dtype: torch.dtype,
+    tactic: int,
     seed: int,
 ) -> None:
     attributes = CdaAttributes(heads, alpha, iterations, init, value_pairing)
     qkv_r, qkv_d = (random_qkv((batch, tokens, 3 * heads * head_dim), dtype, seed + i) for i in range(2))
-    result = cross_diffusion_attention(qkv_r, qkv_d, **attributes.as_dict())  # type: ignore[arg-type]
-    assert_two_times(result, qkv_r, qkv_d, attributes)
+    assert_two_times(cross_diffusion_attention(qkv_r, qkv_d, attributes, tactic), qkv_r, qkv_d, attributes)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])
@@ -53,13 +64,17 @@ def test_kernels_equal_the_released_formulation(iterations: int, init: str, valu
     qkv_r, qkv_d = (random_qkv((2, 45, 3 * 3 * 8), torch.float32, seed) for seed in (3, 4))
     options = (3, 0.6, iterations, init, value_pairing)
     exact = cross_diffusion_attention_released(qkv_r.double(), qkv_d.double(), *options)
-    for ours, theirs in zip(cross_diffusion_attention(qkv_r, qkv_d, *options), exact, strict=True):
+    for ours, theirs in zip(cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(*options)), exact, strict=True):
         assert (ours.double() - theirs).abs().max() < 2e-6
 
 
 @pytest.mark.parametrize(
     ("dtype", "scale"),
-    [(torch.float16, 0.0), (torch.float16, 8.0), (torch.float16, 30.0), (torch.float32, 0.0), (torch.float32, 8.0)],
+    [
+        *((torch.float16, scale) for scale in (0.0, 8.0, 30.0)),
+        *((torch.float32, scale) for scale in (0.0, 8.0)),
+        *((torch.bfloat16, scale) for scale in (0.0, 8.0)),
+    ],
 )
 def test_flat_and_peaked_attention(dtype: torch.dtype, scale: float) -> None:
     """Scores from all equal to hundreds, where exp alone would overflow and softmax rows are nearly one-hot."""
@@ -67,7 +82,7 @@ def test_flat_and_peaked_attention(dtype: torch.dtype, scale: float) -> None:
     qkv_r, qkv_d = (random_qkv((1, 70, 3 * 2 * 16), dtype, seed) for seed in (5, 6))
     for qkv in (qkv_r, qkv_d):
         qkv[..., : 2 * 2 * 16] *= scale
-    result = cross_diffusion_attention(qkv_r, qkv_d, **attributes.as_dict())  # type: ignore[arg-type]
+    result = cross_diffusion_attention(qkv_r, qkv_d, attributes)
     assert_two_times(result, qkv_r, qkv_d, attributes)
 
 
@@ -76,7 +91,7 @@ def test_nan_stays_in_its_batch_and_head() -> None:
     """A NaN in one head of one image must not leak into others."""
     qkv_r, qkv_d = (random_qkv((2, 40, 3 * 2 * 8), torch.float32, seed) for seed in (7, 8))
     qkv_r[1, 5, 3] = float("nan")  # image 1, head 0
-    y_r, y_d = cross_diffusion_attention(qkv_r, qkv_d, 2)
+    y_r, y_d = cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(2))
     for y in (y_r, y_d):
         heads = y.view(2, 40, 2, 2, 8)  # image, token, part, head, dim
         assert torch.isfinite(heads[0]).all()
@@ -88,8 +103,8 @@ def test_nan_stays_in_its_batch_and_head() -> None:
     ("shapes", "dtypes", "message"),
     [
         (((1, 5, 48), (1, 6, 48)), (torch.float32, torch.float32), "expected one shape"),
-        (((1, 5, 48), (1, 5, 48)), (torch.float32, torch.float16), "one type, float16 or float32"),
-        (((1, 5, 48), (1, 5, 48)), (torch.float64, torch.float64), "one type, float16 or float32"),
+        (((1, 5, 48), (1, 5, 48)), (torch.float32, torch.float16), "one type, float16, float32 or bfloat16"),
+        (((1, 5, 48), (1, 5, 48)), (torch.float64, torch.float64), "one type, float16, float32 or bfloat16"),
         (((1, 5, 50), (1, 5, 50)), (torch.float32, torch.float32), "packed qkv width is 50"),
         (((1, 5, 774), (1, 5, 774)), (torch.float32, torch.float32), "head_dim is 129, expected at most 128"),
     ],
@@ -99,27 +114,30 @@ def test_what_the_kernels_do_not_serve_is_refused(
 ) -> None:
     qkv_r, qkv_d = (torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
     with pytest.raises(ValueError, match=message):
-        cross_diffusion_attention(qkv_r, qkv_d, 2)
+        cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(2))
 
 
 def test_every_head_dim_has_a_variant_and_every_variant_a_tile() -> None:
-    for kernel in KERNELS:
+    for kernel, dtype in itertools.product(KERNELS, DTYPES):
         for head_dim in range(4, 129):
-            variant = variant_for(kernel, "fp16", head_dim)
+            variant = variant_for(kernel, dtype, head_dim)
             assert head_dim <= variant.block_d
             assert head_dim % variant.unit == 0
-            assert variant_named(variant.name) == variant
+            assert variant_named(variant.entry(1)) == variant_named(variant.entry(3)) == variant
     for variant in VARIANTS:
         for arch in ARCHITECTURES:
-            tile = tile_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
-            for size in (tile.block_m, tile.block_n):
+            tiles = tiles_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
+            for size in (size for tile in tiles for size in (tile.block_m, tile.block_n)):
                 assert size >= 16, "tl.dot needs 16"
                 assert size & (size - 1) == 0, "Triton tiles are powers of two"
+            other = "cda_columns" if variant.kernel == "cda_rows" else "cda_rows"
+            partner = tiles_for(other, arch, variant.dtype, variant.block_d, variant.unit)
+            assert len(partner) == len(tiles), "a tactic names a tile of each kernel"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("head_dim", [4, 8, 16, 32, 64, 128])
 @pytest.mark.parametrize(("iterations", "init", "value_pairing"), [(1, "identity", "released"), (3, "cross", "figure")])
 def test_jitted_kernels_on_a_gpu(
@@ -127,5 +145,5 @@ def test_jitted_kernels_on_a_gpu(
 ) -> None:
     attributes = CdaAttributes(8, 0.6, iterations, init, value_pairing)
     qkv = [random_qkv((2, 484, 3 * 8 * head_dim), dtype, seed) for seed in (1, 2)]
-    result = cross_diffusion_attention(*[x.cuda() for x in qkv], **attributes.as_dict())  # type: ignore[arg-type, misc]
+    result = cross_diffusion_attention(qkv[0].cuda(), qkv[1].cuda(), attributes)
     assert_two_times((result[0].cpu(), result[1].cpu()), *qkv, attributes)

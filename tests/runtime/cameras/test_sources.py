@@ -11,7 +11,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import CameraError
-from mutualformer.runtime.cameras.folders.tum import associate
+from mutualformer.runtime.cameras.folders.tum_lists import associate
 
 
 def write_tum(folder: Path, colour: list[float], depth: list[float], units: int = 5000) -> None:

@@ -193,6 +193,8 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
         sys.executable,
         "runtime/stream.py",
         "synthetic://?fps=30&size=320x240",
+        "--model",
+        "none",
         "--record",
         str(tmp_path),
         "--json",
@@ -250,7 +252,7 @@ sys.path.insert(0, {root!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
 from mutualformer.runtime.stream import main
-sys.exit(main(["synthetic://?fps=0&frames=60&size=320x240", "--record", {out!r}, "--json"]))
+sys.exit(main(["synthetic://?fps=0&frames=60&size=320x240", "--model", "none", "--record", {out!r}, "--json"]))
 """
 
 

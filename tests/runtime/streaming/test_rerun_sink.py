@@ -39,14 +39,14 @@ def test_a_stream_goes_into_a_rerun_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(INSTALLED, reason="rerun-sdk is installed")
 def test_without_rerun_the_verb_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["synthetic://", "--rerun", "--frames", "1"]) == 1
+    assert main(["synthetic://", "--model", "none", "--rerun", "--frames", "1"]) == 1
     assert "pip install 'mutualformer[rerun]'" in capsys.readouterr().err
 
 
 @needs_rerun
 def test_two_cameras_share_one_file(tmp_path: Path) -> None:
     file = tmp_path / "two.rrd"
-    assert main([FIVE, FIVE + "&seed=2", "--rerun", str(file), "--quiet"]) == 0
+    assert main([FIVE, FIVE + "&seed=2", "--model", "none", "--rerun", str(file), "--quiet"]) == 0
     data = file.read_bytes()
     assert b"camera1/camera/colour" in data
     assert b"camera2/camera/colour" in data
@@ -98,7 +98,7 @@ def test_a_viewer_without_a_screen_is_an_error_before_the_camera_opens(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    assert main([FIVE, "--rerun"]) == 1
+    assert main([FIVE, "--model", "none", "--rerun"]) == 1
     assert "no screen" in capsys.readouterr().err
     assert opened == []
 
@@ -109,19 +109,19 @@ def test_a_taken_port_and_a_silent_viewer_are_errors(capsys: pytest.CaptureFixtu
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert main([FIVE, "--rerun", f"0.0.0.0:{port}"]) == 1
+        assert main([FIVE, "--model", "none", "--rerun", f"0.0.0.0:{port}"]) == 1
         assert "cannot be served" in capsys.readouterr().err
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
-    assert main([FIVE, "--rerun", f"rerun+http://127.0.0.1:{port}/proxy"]) == 1
+    assert main([FIVE, "--model", "none", "--rerun", f"rerun+http://127.0.0.1:{port}/proxy"]) == 1
     assert "nobody answers" in capsys.readouterr().err
 
 
 @needs_rerun
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert main([FIVE, "--rerun", str(tmp_path / "file" / "x.rrd")]) == 1
+    assert main([FIVE, "--model", "none", "--rerun", str(tmp_path / "file" / "x.rrd")]) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.folders.tum import associate, time_unit
+from mutualformer.runtime.cameras.folders.tum_lists import associate, time_unit
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
 COUNT = 5
@@ -212,6 +212,34 @@ def test_equal_times_pair_in_order_in_little_time(count: int) -> None:
 def test_lists_as_other_systems_write_them(tmp_path: Path, change: Callable[[str], bytes]) -> None:
     folder = tum(tmp_path)
     (folder / "rgb.txt").write_bytes(change((folder / "rgb.txt").read_text()))
+    assert_right(play(folder)[0])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_list_of_associations_does_for_both_lists(tmp_path: Path, swapped: bool) -> None:
+    folder = tum(tmp_path)
+    stamp = 1305031102
+    halves = [
+        [f"{stamp + n / 30:.6f} rgb/{n}.png", f"{stamp + n / 30 + 0.004:.6f} depth/{n}.png"] for n in range(COUNT)
+    ]
+    lines = [" ".join(reversed(half) if swapped else half) for half in halves]
+    (folder / "associations.txt").write_text("# pairs\n" + "\n".join(reversed(lines)))
+    for name in ("rgb.txt", "depth.txt"):
+        (folder / name).unlink()
+    frames, warnings = play(folder)
+    assert_right(frames)
+    assert frames[0].skew == pytest.approx(-0.004, abs=1e-5)
+    assert warnings == []
+    (folder / "associations.txt").write_text("1.0 rgb/0.png 1.0\n")
+    with pytest.raises(CameraError, match="line 1: expected 'timestamp colour timestamp depth'"):
+        play(folder)
+
+
+def test_a_hash_inside_a_name_is_no_comment(tmp_path: Path) -> None:
+    folder = tum(tmp_path)
+    (folder / "rgb" / "0.png").rename(folder / "rgb" / "a#0.png")
+    text = (folder / "rgb.txt").read_text().replace("rgb/0.png", "rgb/a#0.png  # the first")
+    (folder / "rgb.txt").write_text(text)
     assert_right(play(folder)[0])
 
 

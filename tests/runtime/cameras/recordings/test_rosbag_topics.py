@@ -90,6 +90,19 @@ def test_depth_of_another_eye_or_camera_is_not_taken_for_aligned(tmp_path: Path)
         play(other)
 
 
+def test_depth_through_another_lens_is_not_aligned_even_where_the_frame_id_is_one(tmp_path: Path) -> None:
+    depth = "/camera/depth/image_rect_raw"
+    lenses = [info("/camera/color/camera_info", (24, 32), 29), info("/camera/depth/camera_info", (24, 32), 18)]
+    with pytest.raises(CameraError, match=r"other optics \(fx 18\) than .* \(fx 29\)"):
+        play(write_bag(tmp_path / "x.mcap", [*lenses, *pair(0, depth=depth)]))
+    frames, _ = play(tmp_path / "x.mcap", f"?depth={depth}")
+    assert len(frames) == 1
+    same = [lenses[0], info("/camera/depth/camera_info", (24, 32), 29)]
+    frames, warnings = play(write_bag(tmp_path / "y.mcap", [*same, *pair(0, depth=depth)]))
+    assert len(frames) == 1
+    assert warnings == []
+
+
 @pytest.mark.parametrize("extra", ["/boson/image_raw", "/ai/labels/image", "/zz/other/image"])
 def test_a_thermal_or_label_image_beside_is_not_the_depth(tmp_path: Path, extra: str) -> None:
     rows = []
