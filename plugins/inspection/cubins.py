@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.compile.architectures import TABLE
+from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
