@@ -95,8 +95,8 @@ def test_standard_error_is_of_the_mean_over_images():
 
 @pytest.fixture(scope="module")
 def onnx_precisions(nano: ModelFiles, tmp_path_factory):
+    from mutualformer.export.graph.onnx_file import read_onnx
     from mutualformer.export.precision.convert import convert, save_checked
-    from mutualformer.export.to_trt import read_onnx
 
     files = {"fp32": nano.onnx}
     for precision in ("fp16", "int8"):
@@ -178,7 +178,7 @@ def test_standard_error_of_reid_is_over_identities():
 
 @pytest.fixture(scope="module")
 def reid_files(tmp_path_factory):
-    from mutualformer.export.to_onnx import export_onnx
+    from mutualformer.export.graph.from_checkpoint import export_onnx
 
     folder = tmp_path_factory.mktemp("reid")
     torch.manual_seed(0)
