@@ -148,7 +148,7 @@ class Survey:
 
     def _units(self) -> Iterable[Remark]:
         grows = self.polarity == "near_bright" and "16 bit" in self.kinds
-        if self.range_m is None or grows or (self.rule.units_per_metre and self.told):
+        if self.range_m is None or grows or (self.rule.units_per_metre and self.stated):
             return
         odd = implausible(*self.range_m)
         if self.eights == self.integers > 0 and not self.rule.rotate:
