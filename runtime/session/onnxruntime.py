@@ -93,12 +93,12 @@ class OnnxSession(Session):
             ("input", self._session.get_inputs(), self.contract.inputs),
             ("output", self._session.get_outputs(), self.contract.outputs),
         ):
-            found = {node.name: node for node in nodes}
+            nodes_by_name = {node.name: node for node in nodes}
             for spec in specs:
-                node = found.get(spec.name)
+                node = nodes_by_name.get(spec.name)
                 if node is None:
                     raise ModelFileError(
-                        f"{self.path}: graph {kind}s are {', '.join(found)}, but its metadata says "
+                        f"{self.path}: graph {kind}s are {', '.join(nodes_by_name)}, but its metadata says "
                         f"{self.contract.model} with {kind} {spec.name!r}"
                     )
                 shape = tuple(n if isinstance(n, int) else -1 for n in node.shape)

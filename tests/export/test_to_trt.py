@@ -210,9 +210,8 @@ def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
     model, contract = read_onnx(nano.onnx)
     library.load("rtx")
     handle = library._registered.pop("rtx").handle
-    trt.get_plugin_registry().deregister_library(
-        handle
-    )  # the parser now falls back to the function that the file carries
+    # Without it the parser falls back to the function that the file carries.
+    trt.get_plugin_registry().deregister_library(handle)
     try:
         with pytest.raises(ExportError, match="function was expanded instead of our plugin"):
             build(trt, model, contract, BuildOptions("rtx"))
