@@ -53,7 +53,7 @@ class Survey:
     """Counts over frames. ``rule``: how depth would be read; ``told``: whether the user said so (unit, polarity)."""
 
     rule: DepthRule = field(default_factory=DepthRule)
-    told: bool = False
+    stated: bool = False
     kinds: Counter[str] = field(default_factory=Counter)
     evidence: Evidence = field(default_factory=Evidence)
     distances: list[tuple[float, float, float]] = field(default_factory=list)
@@ -134,12 +134,12 @@ class Survey:
 
     def remarks(self) -> list[Remark]:
         """What does not fit the way in which the set would be read."""
-        found = [*self._bits(), *self._units(), *self._polarity(), *self._holes()]
+        sentences = [*self._bits(), *self._units(), *self._polarity(), *self._holes()]
         upside_down = sum(border > BORDER_SHARE for border in self.borders)
         if upside_down >= 2 and upside_down >= MOST * len(self.borders):
             what = f"masks look upside down (the border of {upside_down} of {len(self.borders)} pictures is object)"
-            found.append(Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted"))
-        return found
+            sentences.append(Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted"))
+        return sentences
 
     def _bits(self) -> Iterable[Remark]:
         if len(self.kinds) > 1:
@@ -148,7 +148,7 @@ class Survey:
 
     def _units(self) -> Iterable[Remark]:
         grows = self.polarity == "near_bright" and "16 bit" in self.kinds
-        if self.range_m is None or grows or (self.rule.units_per_metre and self.told):
+        if self.range_m is None or grows or (self.rule.units_per_metre and self.stated):
             return
         odd = implausible(*self.range_m)
         if self.eights == self.integers > 0 and not self.rule.rotate:
@@ -163,7 +163,7 @@ class Survey:
 
     def _polarity(self) -> Iterable[Remark]:
         said, why = self.polarity, str(self.evidence)
-        if self.told or len(self.kinds) > 1:
+        if self.stated or len(self.kinds) > 1:
             return
         if "16 bit" in self.kinds or "32 bit" in self.kinds:
             if said == "near_bright":

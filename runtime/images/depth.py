@@ -126,10 +126,10 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
         raise ImageError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
     with foreign("OpenEXR", ImageError, name, "expected a whole EXR file"):
         channels = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).channels()
-        found = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
-        if found is None:
+        channel = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
+        if channel is None:
             raise ImageError(f"{name}: has the channels {', '.join(channels)}, expected {' or '.join(DEPTH_CHANNELS)}")
-        return np.asarray(found.pixels)
+        return np.asarray(channel.pixels)
 
 
 def hole_code(stored: NDArray[Any]) -> int | None:

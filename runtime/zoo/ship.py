@@ -95,6 +95,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import WITHOUT_DEPTH, BaseCamera, CameraError
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.data.frames import open_frames
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.frame import Frame

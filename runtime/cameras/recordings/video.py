@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import WITHOUT_DEPTH, BaseCamera, CameraError
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth import DepthRule, to_metres
 
