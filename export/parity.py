@@ -108,6 +108,7 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
     arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
@@ -127,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     reference = zoo.resolve(args.reference)
     if args.sweep:
         return _sweep(args, reference)
@@ -140,8 +142,8 @@ def command(args: argparse.Namespace) -> int:
         f"{result.tensor['mean_abs']:.2e}); report: {page}"
     )
     if result.emulated:
-        found = result.emulated.tensor
-        print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
+        emulated = result.emulated.tensor
+        print(f"in true half precision: max abs {emulated['max_abs']:.2e}, mean abs {emulated['mean_abs']:.2e}")
     return 1 if result.problems else 0
 
 
@@ -160,6 +162,7 @@ def _sweep(args: argparse.Namespace, reference: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -85,8 +85,8 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
 def _sod_scores(maps: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
     from mutualformer.train.evaluation.sod import sod_metrics
 
-    found = sod_metrics(zip(maps, masks, strict=True))
-    return {key: float(found[key]) for key in ("mae", "s_measure")}
+    metrics = sod_metrics(zip(maps, masks, strict=True))
+    return {key: float(metrics[key]) for key in ("mae", "s_measure")}
 
 
 def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str]) -> Trial:
