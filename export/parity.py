@@ -2,7 +2,6 @@
 
     mutualformer parity REFERENCE CANDIDATE --data DATA --out DIR
     mutualformer parity REFERENCE --sweep --calibration DATA --data DATA --out DIR          cost of INT8 layer by layer
-    mutualformer parity REFERENCE --calibrations --calibration DATA --data DATA --out DIR   calibration methods compared
 
 REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``; the studies take one fp32
 ``.onnx`` or a checkpoint.
@@ -17,8 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import onnx
 
@@ -31,7 +29,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
@@ -68,28 +66,13 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
     if reference.contract.task == "reid":
         if len(data) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(data)}: identities must not mix")
-        source: Any = open_data(data[0], "reid", reference.contract.input_size)
-        result = compare_reid(reference, candidate, source)
+        result = compare_reid(reference, candidate, open_identities(data[0], reference.contract.input_size))
     else:
-        frames = Concatenated(data, reference)
-        result = compare_sod(reference, candidate, progress(frames, "parity"), show)
+        frames = open_all(data, reference.contract.input_size)
+        items = (frames[index] for index in progress(range(len(frames)), "parity"))
+        result = compare_sod(reference, candidate, items, show)
     result.data = ", ".join(data)
     return result
-
-
-class Concatenated:
-    """The frames of several DATA one after another, each made only when it is asked for."""
-
-    def __init__(self, data: Sequence[str], session: Session) -> None:
-        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __iter__(self) -> Iterator[Any]:
-        for part in self._parts:
-            for index in range(len(part)):
-                yield part[index]
 
 
 def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:
@@ -125,6 +108,7 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
     arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
@@ -136,24 +120,21 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--emulate-half", action="store_true", help="judge an .onnx file in true float16 arithmetic as well"
     )
-    study = arguments.add_mutually_exclusive_group()
-    study.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
-    study.add_argument("--calibrations", action="store_true", help="compare the calibration methods")
-    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep, --calibrations")
+    arguments.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
+    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep")
     arguments.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="scales of --sweep")
-    arguments.add_argument("--frames", type=int, help="frames of DATA the studies judge on (sweep 8, calibrations 64)")
+    arguments.add_argument("--frames", type=int, default=8, help="frames of DATA that --sweep judges on (default 8)")
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
-    args.reference = zoo.resolve(args.reference)
-    if args.sweep or args.calibrations:
-        from mutualformer.export.studies import study
-
-        return study.command(args)
+    """Run the verb; returns the exit code."""
+    reference = zoo.resolve(args.reference)
+    if args.sweep:
+        return _sweep(args, reference)
     if args.candidate is None:
-        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
-    result = compare(args.reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
+        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep)")
+    result = compare(reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "
@@ -161,12 +142,27 @@ def command(args: argparse.Namespace) -> int:
         f"{result.tensor['mean_abs']:.2e}); report: {page}"
     )
     if result.emulated:
-        found = result.emulated.tensor
-        print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
+        emulated = result.emulated.tensor
+        print(f"in true half precision: max abs {emulated['max_abs']:.2e}, mean abs {emulated['mean_abs']:.2e}")
     return 1 if result.problems else 0
 
 
+def _sweep(args: argparse.Namespace, reference: Path) -> int:
+    """Always 0: the sweep judges layers, not the model."""
+    from mutualformer.export.studies import sweep
+    from mutualformer.export.studies.study import study
+
+    if args.candidate is not None:
+        raise ExportError(f"--sweep takes one model file; {args.candidate} is a second one")
+    rows = study(reference, args.calibration, args.data, args.method, args.out, args.frames)["layers"]
+    print(f"{len(rows)} layers quantised alone, the costliest of them (squared error, % of the answer's):")
+    print("\n".join(f"  {100 * row['noise']:8.4f}  {row['node']:<24} {sweep.label(row)}" for row in rows[:8]))
+    print(f"{args.out / 'sweep.html'}, sweep.json, sweep.csv, sweep.png")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -72,10 +72,10 @@ def diffuse(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Te
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
     if qkv_r.device.type == "cpu" and qkv_r.shape[1] >= BY_HEAD_FROM:
         each = [_diffuse_heads(*(x[:, head] for x in heads), attributes) for head in range(num_heads)]
-        found = [torch.stack(parts, dim=1) for parts in zip(*each, strict=True)]
+        outputs = [torch.stack(parts, dim=1) for parts in zip(*each, strict=True)]
     else:
-        found = list(_diffuse_heads(*heads, attributes))
-    own_r, out_rd, own_d, out_dr = map(merge_heads, found)
+        outputs = list(_diffuse_heads(*heads, attributes))
+    own_r, out_rd, own_d, out_dr = map(merge_heads, outputs)
     return torch.cat([own_r, out_rd], dim=-1), torch.cat([own_d, out_dr], dim=-1)
 
 

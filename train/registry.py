@@ -182,9 +182,9 @@ def build(name: str, **overrides: Any) -> nn.Module:
     for key in common & set(overrides):
         overrides[key] = tuple(overrides[key])
     architecture = {**base.architecture, **{k: v for k, v in overrides.items() if k in base.architecture}}
-    made = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
+    chosen = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
-    model = task.build(made, pretrained)
-    model.spec = made
+    model = task.build(chosen, pretrained)
+    model.spec = chosen
     model.overrides = json.loads(json.dumps({key: _plain(value) for key, value in overrides.items()}))
     return model

@@ -31,7 +31,7 @@ def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Pari
     for index in progress(range(len(data)), "parity"):
         item = data[index]
         inputs = prepare(reference.contract, item.rgb, item.nir)
-        r, c = (session.run(**inputs)["feature"][0] for session in (reference, candidate))
+        r, c = (session.run_unchecked(**inputs)["feature"][0] for session in (reference, candidate))
         for kept, output in zip(features, (r, c), strict=True):
             kept.append(output)
     if not features[0]:
@@ -42,6 +42,6 @@ def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Pari
     for r, c in zip(*stacked, strict=True):
         tensors.add(r - mean, c - mean)
     labels = (data.identities, data.cameras, data.query, data.gallery)
-    found = [reid_metrics(np.nan_to_num(kept), *labels) for kept in stacked]
-    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in found]
+    both = [reid_metrics(np.nan_to_num(kept), *labels) for kept in stacked]
+    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     return judge(reference, candidate, tensors, scores, {"map": ("map_points", 100.0)}, len(features[0]))

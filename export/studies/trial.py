@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
-from mutualformer.export.compare.tensors import TensorComparison, TensorDifference
+from mutualformer.export.compare.tensors import TensorDifference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
+from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.polarity import spread_over
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.session.onnxruntime import session_options
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
@@ -33,7 +33,7 @@ class Outcome:
     @property
     def noise(self) -> float:
         """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
-        return 0.0 if self.tensor.snr_db is None else 10 ** (-self.tensor.snr_db / 10)
+        return noise(self.tensor)
 
     def as_row(self) -> dict[str, float | None]:
         """For tables: mean_abs, max_abs, snr_db and one ``delta_…`` per metric."""
@@ -45,14 +45,11 @@ class Outcome:
         }
 
 
-class Trial:
-    """Frames with the outputs of ``model``, the FP32 graph, on them; ``answers`` holds those."""
+class Trial(Judge):
+    """A :class:`Judge` that knows the truth as well: outcomes then tell task metrics."""
 
     def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed]) -> None:
-        if not feeds:
-            raise ExportError("the data holds no frame to judge on")
-        self.feeds, self._output = feeds, contract.outputs[0].name
-        self.answers = self.outputs(model)
+        super().__init__(model, contract, feeds)
         self._score: Score | None = None
         self.reference: dict[str, float] = {}
 
@@ -60,27 +57,11 @@ class Trial:
         """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
         self._score, self.reference = score, score(self.answers)
 
-    def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
-        """The answer to every frame, without the batch axis.
-
-        Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
-        those round between layers where an engine's do not.
-        """
-        options = session_options()
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
-
     def judge(self, model: onnx.ModelProto) -> Outcome:
         """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
-        found, tensors = self.outputs(model), TensorComparison()
-        for reference, candidate in zip(self.answers, found, strict=True):
-            tensors.add(reference, candidate)
-        difference = tensors.result()
-        if not difference.finite:
-            raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
-        scores = self._score(found) if self._score else {}
-        return Outcome(difference, {key: scores[key] - value for key, value in self.reference.items()})
+        outputs = self.outputs(model)
+        scores = self._score(outputs) if self._score else {}
+        return Outcome(self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()})
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:
@@ -90,12 +71,8 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     """
     if contract.task == "reid":
         return _reid_trial(model, contract, data)
-    items = []
-    parts = [open_data(source, "sod", contract.input_size) for source in data]
-    places = [(part, index) for part in parts for index in range(len(part))]
-    for place in np.unique(np.linspace(0, len(places) - 1, min(frames, len(places))).round().astype(int)):
-        part, index = places[place]
-        items.append(part[index])
+    joined = open_all(data, contract.input_size)
+    items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
     masks = [
         report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
@@ -108,8 +85,8 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
 def _sod_scores(maps: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
     from mutualformer.train.evaluation.sod import sod_metrics
 
-    found = sod_metrics(zip(maps, masks, strict=True))
-    return {key: float(found[key]) for key in ("mae", "s_measure")}
+    metrics = sod_metrics(zip(maps, masks, strict=True))
+    return {key: float(metrics[key]) for key in ("mae", "s_measure")}
 
 
 def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str]) -> Trial:
@@ -117,7 +94,7 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
 
     if len(data) != 1:
         raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
-    opened: Any = open_data(data[0], "reid", contract.input_size)
+    opened: Any = open_identities(data[0], contract.input_size)
     items = [opened[index] for index in range(len(opened))]
     labels = (opened.identities, opened.cameras, opened.query, opened.gallery)
 

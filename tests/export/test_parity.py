@@ -14,10 +14,10 @@ from onnx import helper, numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import camera_nodes
-from mutualformer.export.to_onnx import export_onnx
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.train import checkpoint
 from tests.conftest import ModelFiles
 
@@ -86,8 +86,8 @@ def caught(nano: ModelFiles, candidate: Path, tmp_path: Path, capsys: pytest.Cap
 def swap_modalities(model: onnx.ModelProto) -> None:
     """Colour goes where depth belongs and the other way round."""
     names = camera_nodes(model)
-    made = {name for node in model.graph.node if node.name in names for name in node.output}
-    first = [node for node in model.graph.node if node.op_type == "Conv" and node.input[0] in made]
+    built = {name for node in model.graph.node if node.name in names for name in node.output}
+    first = [node for node in model.graph.node if node.op_type == "Conv" and node.input[0] in built]
     camera = sorted({node.input[0] for node in first})
     assert len(camera) == 2, camera
     for node in first:

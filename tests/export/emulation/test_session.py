@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.emulation.session import EmulatedSession, Interpreter
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import to_fp16
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from tests.conftest import ModelFiles
 
@@ -35,9 +35,9 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def test_saliency_is_that_of_onnx_runtime(nano: ModelFiles) -> None:
     session = OnnxSession(nano.onnx, "cpu")
     inputs = {name: value.numpy() for name, value in example_inputs(session.contract, 2, seed=3).items()}
-    expected, found = (s.run(**inputs)["saliency"] for s in (session, EmulatedSession(nano.onnx)))
+    expected, actual = (s.run(**inputs)["saliency"] for s in (session, EmulatedSession(nano.onnx)))
     assert expected.std() > 1e-4
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_sums_in_float32_stores_in_float16() -> None:

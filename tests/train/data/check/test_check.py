@@ -24,15 +24,15 @@ def folder(clean, tmp_path):
     return shutil.copytree(clean, tmp_path / "set")
 
 
-def kinds(found, level="fix"):
-    return {finding["kind"] for finding in found["findings"] if finding["level"] == level}
+def kinds(actual, level="fix"):
+    return {finding["kind"] for finding in actual["findings"] if finding["level"] == level}
 
 
 def test_a_clean_set_passes(clean, capsys):
     assert datasets.main(["check", str(clean), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (facts,) = found["folders"].values()
-    assert found["findings"] == []
+    actual = json.loads(capsys.readouterr().out)
+    (facts,) = actual["folders"].values()
+    assert actual["findings"] == []
     assert (facts["pairs"], facts["masks"], facts["depth_bits"]) == (14, 14, {"8": 14})
     assert facts["polarity"] == "near_bright"
     assert facts["sizes"] == {"different": 1, "most": ["64×48"]}
@@ -68,9 +68,9 @@ def test_planted_faults_are_found(folder, kind, level, capsys):
         assert datasets.main(["check", str(folder)]) == 1
         assert "holds no dataset" in capsys.readouterr().out
         return
-    found = datasets.check([folder])
-    assert kind in kinds(found, level)
-    assert found["ok"] == (level == "look")
+    actual = datasets.check([folder])
+    assert kind in kinds(actual, level)
+    assert actual["ok"] == (level == "look")
     assert datasets.main(["check", str(folder)]) == int(level == "fix")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{level}: ")]
     assert any(str(folder) in line or kind in line for line in lines)
@@ -92,9 +92,9 @@ def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_p
     assert kinds(datasets.check([train, test])) == {"duplicate"}
     picture = cv2.imread(str(train / "RGB" / "0005.jpg"))
     cv2.imwrite(str(test / "RGB" / "0001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    found = datasets.check([train, test])
-    assert kinds(found) == {"near-duplicate"}
-    assert "0005.jpg ≈ 0001.jpg" in found["findings"][0]["what"]
+    actual = datasets.check([train, test])
+    assert kinds(actual) == {"near-duplicate"}
+    assert "0005.jpg ≈ 0001.jpg" in actual["findings"][0]["what"]
 
 
 def test_bad_input_is_a_finding(tmp_path, capsys):
@@ -110,8 +110,8 @@ def test_bad_input_is_a_finding(tmp_path, capsys):
         for part, suffix in PARTS:
             (tmp_path / "odd" / part / f"{index}.{suffix}").write_bytes(rng.bytes(int(rng.integers(0, 300))))
     os.symlink(tmp_path / "nowhere", tmp_path / "odd" / "RGB" / "gone.png")
-    found = datasets.check([tmp_path / "odd"])
-    assert "unreadable" in kinds(found)
+    actual = datasets.check([tmp_path / "odd"])
+    assert "unreadable" in kinds(actual)
 
 
 def write_reid(root, entries):
@@ -151,3 +151,62 @@ def test_the_list(capsys):
     assert "nju2k" in printed
     assert "1485" in printed
     assert "rgbd:ROOT/NAME" in printed
+
+
+def test_masks_of_0_and_1_are_not_called_empty(folder):
+    for path in (folder / "GT").iterdir():
+        rewrite(path, lambda image: image // 255)
+    found = datasets.check([folder])
+    assert kinds(found, "look") == set()
+    (facts,) = found["folders"].values()
+    assert facts["mask_values"] == {"0, 1": 14}
+    rewrite(folder / "GT" / "0004.png", np.zeros_like)
+    assert kinds(datasets.check([folder]), "look") == {"empty"}
+
+
+def test_exif_turns_are_counted(folder):
+    tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
+    for index in (1, 5):
+        path = folder / "RGB" / f"{index:04d}.jpg"
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + data[2:])
+    found = datasets.check([folder])
+    (facts,) = found["folders"].values()
+    assert facts["exif_turns"] == {"3": 2}
+    (finding,) = (finding for finding in found["findings"] if finding["kind"] == "exif")
+    assert finding["count"] == 2
+    assert "read as stored" in finding["what"]
+
+
+PLAUSIBILITY = {
+    "unit": lambda image: np.asarray(np.maximum(image, 1), np.uint16) * 400,
+    "inverted": None,
+    "hole": lambda image: np.where(
+        np.indices(image.shape)[0] < 20, 65535, 1500 + np.asarray(255 - image, np.uint16) * 4
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLAUSIBILITY)
+def test_what_a_set_says_about_itself_is_a_finding(folder, kind):
+    change = PLAUSIBILITY[kind]
+    part = "GT" if change is None else "depth"
+    for path in (folder / part).iterdir():
+        rewrite(path, (lambda image: 255 - image) if change is None else lambda image: change(255 - image).astype("u2"))
+    assert kind in kinds(datasets.check([folder]), "look")
+
+
+def test_a_set_without_depth_is_a_set(folder, capsys):
+    shutil.rmtree(folder / "depth")
+    assert datasets.main(["check", str(folder)]) == 0
+    assert "no depth folder" in capsys.readouterr().out
+
+
+def test_query_may_be_part_of_the_gallery(tmp_path):
+    root = write_reid(tmp_path / "set", GOOD)
+    for path in (root / "query").iterdir():
+        shutil.copy(path, root / "bounding_box_test" / path.name)
+    (root / "query" / "._0003_c1_0.png").write_bytes(b"\0\5\x16\7")
+    found = datasets.check([root])
+    assert found["ok"]
+    assert not kinds(found)
