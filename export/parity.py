@@ -16,8 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import onnx
 
@@ -30,7 +29,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
@@ -67,28 +66,13 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
     if reference.contract.task == "reid":
         if len(data) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(data)}: identities must not mix")
-        source: Any = open_data(data[0], "reid", reference.contract.input_size)
-        result = compare_reid(reference, candidate, source)
+        result = compare_reid(reference, candidate, open_identities(data[0], reference.contract.input_size))
     else:
-        frames = Concatenated(data, reference)
-        result = compare_sod(reference, candidate, progress(frames, "parity"), show)
+        frames = open_all(data, reference.contract.input_size)
+        items = (frames[index] for index in progress(range(len(frames)), "parity"))
+        result = compare_sod(reference, candidate, items, show)
     result.data = ", ".join(data)
     return result
-
-
-class Concatenated:
-    """The frames of several DATA one after another, each made only when it is asked for."""
-
-    def __init__(self, data: Sequence[str], session: Session) -> None:
-        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __iter__(self) -> Iterator[Any]:
-        for part in self._parts:
-            for index in range(len(part)):
-                yield part[index]
 
 
 def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:

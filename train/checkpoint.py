@@ -80,7 +80,7 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
     """Write the card of checkpoint ``path``, sealed: a value altered by one bit shows."""
     text = json.dumps(sealed({**card, "schema_version": SCHEMA_VERSION}), indent=2, ensure_ascii=False) + "\n"
-    write_bytes(card_path(path), text.encode())
+    write_bytes(card_path(path), text.encode(errors="backslashreplace"))
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

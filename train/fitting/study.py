@@ -232,8 +232,8 @@ def study(
     stem = config.out / ("ablation" if len(arms) > 1 else "seeds")
     table = markdown(result, task)
     write_json(stem.with_suffix(".json"), result)
-    write_bytes(stem.with_suffix(".csv"), comma_separated(result, task).encode())
-    write_bytes(stem.with_suffix(".md"), table.encode())
+    write_bytes(stem.with_suffix(".csv"), comma_separated(result, task).encode(errors="backslashreplace"))
+    write_bytes(stem.with_suffix(".md"), table.encode(errors="backslashreplace"))
     values = {
         fusion: {name: [metrics[name] for metrics in arm["runs"].values()] for name in task.names}
         for fusion, arm in result["arms"].items()
