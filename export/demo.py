@@ -175,6 +175,7 @@ def compiled(demo: Demo) -> bool:
 
 
 def compile_engine(demo: Demo) -> EngineCard:
+    """Build the engine; returns its card. Raises ExportError."""
     options = BuildOptions("rtx")
     return to_engine(demo.onnx, demo.engine, options, rebuild_command(demo.onnx, demo.engine, options))
 
@@ -210,6 +211,7 @@ def show_pair(demo: Demo, session: Session, item: Item) -> float:
 
 
 def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
+    """The three files, one row each: size, time, how they compare."""
     card = engine_card.read(demo.engine)
     metrics = checkpoint.read_card(demo.weights).get("metrics", {})
     scores = f"S {metrics['s_measure']:.3f}  MAE {metrics['mae']:.3f}" if "mae" in metrics else "not evaluated"

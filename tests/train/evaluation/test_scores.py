@@ -35,7 +35,7 @@ class Broken(Session):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", ["sod", "reid"])
 def test_nan_and_infinity_stop_the_evaluation(task, value):
-    with pytest.raises(ScoreError, match="synthetic:4.*NaN or infinity.*the model is broken"):
+    with pytest.raises(ScoreError, match=r"synthetic:4.*NaN or infinity.*the model is broken"):
         evaluate(Broken(task, value), "synthetic:4?seed=3")
 
 
