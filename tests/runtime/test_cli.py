@@ -40,19 +40,7 @@ def run_without_extras(*arguments: str, **environment: str) -> subprocess.Comple
     )
 
 
-# Verbs whose modules still import PyTorch or the exporter's packages at their top.
-EAGER = ("demo",)
-
-
-@pytest.mark.parametrize(
-    "verb",
-    [
-        pytest.param(verb, marks=pytest.mark.xfail(strict=True, reason="imports an extra at its top"))
-        if verb in EAGER
-        else verb
-        for verb in cli.VERBS
-    ],
-)
+@pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_explains_itself_with_the_base_dependencies_only(verb: str) -> None:
     run = run_without_extras("help", verb)
     assert run.returncode == 0, run.stderr
