@@ -264,12 +264,14 @@ def run(out: Path) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer demo", description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), lambda args: run(args.out), argv)
 
 
