@@ -28,12 +28,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export import parity, to_trt
+from mutualformer.export import parity
 from mutualformer.export.compare import report
 from mutualformer.export.compare.result import Parity
 from mutualformer.export.engine.builder import BuildOptions
+from mutualformer.export.engine.compile import rebuild_command, to_engine
 from mutualformer.export.errors import ExportError
-from mutualformer.export.to_onnx import export_onnx
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
@@ -155,7 +157,7 @@ def train(demo: Demo) -> None:
 def exported(demo: Demo) -> bool:
     """The ONNX file comes from this checkpoint."""
     try:
-        _, contract = to_trt.read_onnx(demo.onnx)
+        _, contract = read_onnx(demo.onnx)
     except (ExportError, ModelFileError):
         return False
     return contract.weights_sha256 == sha256(demo.weights)
@@ -174,7 +176,7 @@ def compiled(demo: Demo) -> bool:
 
 def compile_engine(demo: Demo) -> EngineCard:
     options = BuildOptions("rtx")
-    return to_trt.to_engine(demo.onnx, demo.engine, options, to_trt.rebuild_command(demo.onnx, demo.engine, options))
+    return to_engine(demo.onnx, demo.engine, options, rebuild_command(demo.onnx, demo.engine, options))
 
 
 def real_pair() -> tuple[Item, str]:

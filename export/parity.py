@@ -2,7 +2,6 @@
 
     mutualformer parity REFERENCE CANDIDATE --data DATA --out DIR
     mutualformer parity REFERENCE --sweep --calibration DATA --data DATA --out DIR          cost of INT8 layer by layer
-    mutualformer parity REFERENCE --calibrations --calibration DATA --data DATA --out DIR   calibration methods compared
 
 REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``.engine``; the studies take one fp32
 ``.onnx`` or a checkpoint.
@@ -136,24 +135,20 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--emulate-half", action="store_true", help="judge an .onnx file in true float16 arithmetic as well"
     )
-    study = arguments.add_mutually_exclusive_group()
-    study.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
-    study.add_argument("--calibrations", action="store_true", help="compare the calibration methods")
-    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep, --calibrations")
+    arguments.add_argument("--sweep", action="store_true", help="quantise every layer alone: which cost how much")
+    arguments.add_argument("--calibration", metavar="DATA", help="frames for the scales of --sweep")
     arguments.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="scales of --sweep")
-    arguments.add_argument("--frames", type=int, help="frames of DATA the studies judge on (sweep 8, calibrations 64)")
+    arguments.add_argument("--frames", type=int, default=8, help="frames of DATA that --sweep judges on (default 8)")
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
-    args.reference = zoo.resolve(args.reference)
-    if args.sweep or args.calibrations:
-        from mutualformer.export.studies import study
-
-        return study.command(args)
+    reference = zoo.resolve(args.reference)
+    if args.sweep:
+        return _sweep(args, reference)
     if args.candidate is None:
-        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep, --calibrations)")
-    result = compare(args.reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
+        raise ExportError("parity compares two model files; CANDIDATE is missing (or --sweep)")
+    result = compare(reference, zoo.resolve(args.candidate), args.data, args.show, args.emulate_half)
     page = write_reports(result, args.out)
     print(
         f"{'parity holds' if not result.problems else 'PARITY VIOLATED: ' + '; '.join(result.problems)} "
@@ -164,6 +159,20 @@ def command(args: argparse.Namespace) -> int:
         found = result.emulated.tensor
         print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
     return 1 if result.problems else 0
+
+
+def _sweep(args: argparse.Namespace, reference: Path) -> int:
+    """Always 0: the sweep judges layers, not the model."""
+    from mutualformer.export.studies import sweep
+    from mutualformer.export.studies.study import study
+
+    if args.candidate is not None:
+        raise ExportError(f"--sweep takes one model file; {args.candidate} is a second one")
+    rows = study(reference, args.calibration, args.data, args.method, args.out, args.frames)["layers"]
+    print(f"{len(rows)} layers quantised alone, the costliest of them (squared error, % of the answer's):")
+    print("\n".join(f"  {100 * row['noise']:8.4f}  {row['node']:<24} {sweep.label(row)}" for row in rows[:8]))
+    print(f"{args.out / 'sweep.html'}, sweep.json, sweep.csv, sweep.png")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _tool(name: str) -> str:
     """Path of a program, preferring the one installed beside this Python."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
+    program = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if program is None:
         raise FileNotFoundError(f"{name} was not found beside {sys.executable} or on PATH: pip install {name}")
-    return found
+    return program
 
 
 def build(folder: Path, targets: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Path:

@@ -26,6 +26,7 @@ BENCHES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in BENCHES.items())
     if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in BENCHES:

@@ -11,7 +11,7 @@ def compute_capabilities() -> list[str]:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return []
-    count, found = ctypes.c_int(0), []
+    count, capabilities = ctypes.c_int(0), []
     if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return []
     major, minor = ctypes.c_int(0), ctypes.c_int(0)
@@ -19,5 +19,5 @@ def compute_capabilities() -> list[str]:
         # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR / MINOR = 75 / 76 (cuda.h)
         if cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device) == 0:
             if cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device) == 0:
-                found.append(f"{major.value}.{minor.value}")
-    return found
+                capabilities.append(f"{major.value}.{minor.value}")
+    return capabilities

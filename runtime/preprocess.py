@@ -1,14 +1,13 @@
 """From a camera frame to the graph's inputs and back: resizing and checking only, the one definition of it.
 
 Normalisation, hole handling and depth encoding live inside the graph (the model itself), so this is all that a
-program around the model has to do.
+program around the model has to do. OpenCV is imported where it resizes: an engine session needs none.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
         raise InputError(f"colour image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
     if image.shape[:2] == size:
         return image
+    import cv2
+
     shrinking = image.shape[0] * image.shape[1] > size[0] * size[1]
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
@@ -36,11 +37,15 @@ def resize_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[n
         raise InputError(f"depth map is {depth.dtype} {depth.shape}, expected float32 metres (H, W)")
     if depth.shape == size:
         return depth
+    import cv2
+
     return np.asarray(cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.float32)
 
 
 def restore(saliency: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """(h, w) map in [0, 1] → (height, width) of the camera's frame, bilinear."""
+    import cv2
+
     return np.asarray(cv2.resize(saliency, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 

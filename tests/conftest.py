@@ -27,7 +27,7 @@ class ModelFiles:
 def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     """``sod-nano`` at 64 × 96, 100 steps from scratch: no good, but its activations are those of a trained network."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from mutualformer.export.to_onnx import export_onnx
+    from mutualformer.export.graph.from_checkpoint import export_onnx
     from mutualformer.train import checkpoint
     from mutualformer.train.fitting.config import FitConfig
     from mutualformer.train.fitting.recipes import recipe

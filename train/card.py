@@ -47,6 +47,6 @@ def over_seeds(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], names
 
     spread: dict[str, Any] = {"seeds": list(seeds)}
     for name in names:
-        values = [float(found[name]) for found in metrics]
+        values = [float(one[name]) for one in metrics]
         spread[name] = {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None}
     return spread

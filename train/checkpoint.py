@@ -39,10 +39,10 @@ def git_revision() -> str:
     root = Path(__file__).resolve().parent.parent
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        described = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return found.stdout.strip() if found.returncode == 0 and found.stdout.strip() else "unknown"
+    return described.stdout.strip() if described.returncode == 0 and described.stdout.strip() else "unknown"
 
 
 def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
@@ -50,19 +50,19 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the suffix is {path.suffix!r}, expected a name ending in .safetensors")
-    made: registry.ModelSpec = model.spec
+    spec: registry.ModelSpec = model.spec
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(path) as beside:
-        save_file(tensors, beside, metadata={"model": made.name})
+        save_file(tensors, beside, metadata={"model": spec.name})
     full = {
         "schema_version": SCHEMA_VERSION,
-        "model": made.name,
+        "model": spec.name,
         "overrides": model.overrides,
-        "architecture": dict(made.architecture),
-        "task": made.task,
-        "input_size": list(made.input_size),
-        "depth_range_m": list(made.depth_range_m),
-        "labels": list(made.labels),
+        "architecture": dict(spec.architecture),
+        "task": spec.task,
+        "input_size": list(spec.input_size),
+        "depth_range_m": list(spec.depth_range_m),
+        "labels": list(spec.labels),
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "weights_sha256": sha256(path),
         "git_revision": git_revision(),

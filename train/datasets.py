@@ -31,11 +31,11 @@ def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
     if not folder.is_dir():
         return [], [Finding(MUST, "folder", f"{folder}: no such folder", "give a folder that exists")]
     try:
-        found = [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
+        folders = [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
     except OSError as error:
         return [], [Finding(MUST, "folder", f"{folder}: cannot be read ({error.strerror})", "check its permissions")]
-    if found:
-        return found, []
+    if folders:
+        return folders, []
     remedy = "expected RGB/ depth/ GT/, or bounding_box_train/ query/ bounding_box_test/"
     return [], [Finding(MUST, "folder", f"{folder}: holds no dataset", remedy)]
 
@@ -46,53 +46,56 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
     findings: list[Finding] = []
     frames, views = [], []
     for folder in folders:
-        found, problems = find_sets(folder)
+        places, problems = find_sets(folder)
         findings += problems
-        for place in found:
+        for place in places:
             label = str(place)
             if is_rgbd(place):
-                facts[label], told, prints = check_rgbd(place, label)
+                facts[label], findings_here, prints = check_rgbd(place, label)
                 frames += prints
             else:
-                facts[label], told, prints = check_reid(place, label)
+                facts[label], findings_here, prints = check_reid(place, label)
                 views += prints
-            findings += told
+            findings += findings_here
     # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
     findings += [*duplicates(frames), *duplicates(views, near=False, shared=query_in_gallery)]
     return as_json(facts, sorted(findings, key=lambda finding: finding.level != MUST))
 
 
-def _said(found: dict[str, Any]) -> str:
+def _said(report: dict[str, Any]) -> str:
     lines = []
-    for place, facts in found["folders"].items():
-        told = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
-        lines.append(f"{place}: {told}")
-    lines += [Finding(**finding).line() for finding in found["findings"]]
+    for place, facts in report["folders"].items():
+        facts_text = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
+        lines.append(f"{place}: {facts_text}")
+    lines += [Finding(**finding).line() for finding in report["findings"]]
     return "\n".join(
-        [*lines, "nothing must be fixed" if found["ok"] else "the lines that start with fix: must be fixed"]
+        [*lines, "nothing must be fixed" if report["ok"] else "the lines that start with fix: must be fixed"]
     )
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
-    verbs = made.add_subparsers(dest="what", required=True)
+    """Arguments of the verb."""
+    arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
+    verbs = arguments.add_subparsers(dest="what", required=True)
     checked = verbs.add_parser("check", help="open every file and say what to fix")
     checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
-    return made
+    return arguments
 
 
 def command(arguments: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     if arguments.what == "list":
         print(sets.listing())
         return 0
-    found = check(arguments.folders)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else _said(found))
-    return 0 if found["ok"] else 1
+    report = check(arguments.folders)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _said(report))
+    return 0 if report["ok"] else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.card import TITLES
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.tasks import TITLES
 from mutualformer.train import registry
 
 

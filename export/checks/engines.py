@@ -21,7 +21,6 @@ from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
 from mutualformer.runtime import flavor
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.session import engine_card
 
 _FRAMES_PER_MINUTE = 30 * 60  # what synthetic:// gives
 _CALIBRATION = "synthetic:32?seed=2026"
@@ -50,6 +49,8 @@ def _build(model: Path, engine: Path, precision: str, kind: str) -> tuple[str, d
     if precision == "int8":
         arguments += ["--calibration", _CALIBRATION]
     _verb(*arguments, "--batch", "1", "1", "1")
+    from mutualformer.runtime.session import engine_card
+
     card = engine_card.read(engine)
     write_json(engine.with_suffix(".layers.json"), list(card.layers))
     nodes = ", ".join(f"{count} {name}" for name, count in card.heavy_nodes.items())
@@ -62,6 +63,8 @@ def _build(model: Path, engine: Path, precision: str, kind: str) -> tuple[str, d
 
 def _inspect(engine: Path) -> tuple[str, dict[str, Any]]:
     """TensorRT's own inspector, which wants a GPU."""
+    from mutualformer.runtime.session import engine_card
+
     trt = flavor.import_flavor(engine_card.read(engine).flavor)
     loaded = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:

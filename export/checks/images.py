@@ -12,7 +12,7 @@ from typing import Any
 from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.driver import LOCAL_BYTES, MAX_SHARED_BYTES, REGISTERS, THREADS, CudaError
 from mutualformer.export.checks.rig.machine import Machine
-from mutualformer.plugins.compile.architectures import TABLE
+from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.inspection.cubins import resident_blocks
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mutualformer.export.checks import engines
+from mutualformer.export.checks import engines, portable
 from mutualformer.export.checks.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.export.checks.rig import faults
 from mutualformer.export.checks.rig.machine import Machine
@@ -41,7 +41,7 @@ CHECKS = (
     Check("machine", "facts"),
     Check("cubins", "images"),
     Check("numerics", "numerics", minutes=20),
-    Check("portable", "portable", environment=(("MUTUALFORMER_KERNELS", "ptx"),)),
+    Check("portable", "portable", environment=tuple(portable.ENVIRONMENT.items())),
     Check("concurrency", "concurrency"),
     Check("graph", "graphs"),
     Check("pytorch", "jit"),

@@ -36,12 +36,3 @@ def bars_and_line(
     panel.grid(True, alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
     return pixels(figure)
-
-
-def bar_panels(charts: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Image:
-    """One panel of horizontal bars per (title, bars); RGB uint8."""
-    height = 0.4 * max(len(bars) for _, bars in charts) + 1.2
-    figure, axes = panels(len(charts), PANEL_WIDTH * len(charts), height)
-    for panel, (title, bars) in zip(axes, charts, strict=True):
-        _bars(panel, bars, title, 3)
-    return pixels(figure)

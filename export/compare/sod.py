@@ -44,7 +44,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     shown: list[Frame] = []
     for item in frames:
         inputs = prepare(reference.contract, item.rgb, item.depth)
-        r, c = (session.run(**inputs)["saliency"][0] for session in (reference, candidate))
+        r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
         worst = tensors.add(r, c)
         mask = item.mask
         if mask is None:

@@ -16,6 +16,7 @@ from mutualformer.export.graph.cda_function import is_cda, strip_function
 from mutualformer.plugins import library
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.engine_card import MAX_BATCH
 
 log = logging.getLogger("mutualformer")
 
@@ -35,6 +36,11 @@ class BuildOptions:
     workspace_mib: int = 0
     capabilities: tuple[str, ...] = ()
     timing_cache: bytes | None = None
+
+    def __post_init__(self) -> None:
+        low, best, high = self.profile
+        if not 1 <= low <= best <= high <= MAX_BATCH:
+            raise ExportError(f"--batch is {low} {best} {high}, expected 1 ≤ MIN ≤ OPT ≤ MAX ≤ {MAX_BATCH}")
 
 
 @dataclass(frozen=True)

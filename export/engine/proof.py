@@ -12,8 +12,8 @@ import onnx
 
 from mutualformer.export.engine.layer_list import Layer
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.node_types import HEAVY_OPS
 
-HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 KINDS = ("Float", "Half", "Int8")
 _GENERATED_KINDS = {"kgen", "Myelin", "runtime_fusion"}
 _TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorProto.FLOAT16): "Half"}

@@ -1,8 +1,7 @@
-"""Activation ranges of a full-precision graph on calibration frames: one histogram per tensor, four ways to read it.
+"""Activation ranges of a full-precision graph on calibration frames: one histogram per tensor, three ways to read it.
 
 minmax      the largest value ever seen: nothing is clipped, one outlier coarsens all the rest
 percentile  all but the largest 1e-5 of the values
-entropy     the clipping that changes the distribution least (Kullback-Leibler, as TensorRT's own calibrator did)
 mse         the clipping whose squared error, rounding and clipping together, is smallest
 """
 
@@ -27,7 +26,7 @@ MIN_FRAMES = 16
 PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outliers and leaves the object
 LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
 BINS = 8192
-_ENTROPY_BINS = 2048
+_BLACK, _DEPTHLESS = 0.25, 0.5  # largest shares of frames without a picture, without depth
 
 Feed = dict[str, NDArray[Any]]
 
@@ -82,44 +81,47 @@ def _mse(histogram: Histogram) -> float:
     return float(min(limits, key=cost))
 
 
-def _entropy(histogram: Histogram) -> float:
-    """Of the limits at whole bins, the one where 128 levels diverge least from the distribution they stand for."""
-    counts = histogram.counts.reshape(_ENTROPY_BINS, -1).sum(axis=1).astype(np.float64)
-    last = int(np.nonzero(counts)[0][-1]) + 1
-    best, found = np.inf, last
-    for end in range(min(LEVELS + 1, last), last + 1, 8):
-        inside = counts[:end]
-        wanted = inside.copy()
-        wanted[-1] += counts[end:].sum()
-        level = np.arange(end) * (LEVELS + 1) // end
-        present = inside > 0
-        total = np.bincount(level, inside, LEVELS + 1)
-        share = total / np.maximum(np.bincount(level, present, LEVELS + 1), 1)
-        given = np.where(present, share[level], 0.0)
-        both = (wanted > 0) & (given > 0)
-        p, q = wanted[both] / wanted.sum(), given[both] / given.sum()
-        divergence = float((p * np.log(p / q)).sum())
-        if divergence < best:
-            best, found = divergence, end
-    return min(found * histogram.top / _ENTROPY_BINS, histogram.largest)
-
-
 METHODS: dict[str, Callable[[Histogram], float]] = {
     "minmax": _minmax,
     "percentile": _percentile,
-    "entropy": _entropy,
     "mse": _mse,
 }
 DEFAULT_METHOD = "mse"  # docs/quantization.md has the measurements
 
 
+def check_frames(feeds: Sequence[Feed]) -> None:
+    """Raise ExportError when the frames cannot tell how large activations become.
+
+    A camera with its cap on, or one whose depth is all holes, makes small activations; scales made of them clip
+    everything that a real frame brings. Some such frames do no harm beside others.
+    """
+    for name in feeds[0] if feeds else ():
+        empty = sum(map(_is_blank, (feed[name] for feed in feeds)))
+        share = _DEPTHLESS if feeds[0][name].dtype == np.float32 else _BLACK
+        if empty > share * len(feeds):
+            what = "measures no depth anywhere" if share == _DEPTHLESS else "shows nothing: black, or one colour"
+            raise ExportError(
+                f"calibration: input {name!r} {what} in {empty} of {len(feeds)} frames, expected at most "
+                f"{share:.0%}; give frames of what the model will see (--calibration DATA+DATA joins several)"
+            )
+
+
+def _is_blank(values: NDArray[Any]) -> bool:
+    """A picture in which nothing stands out of the noise of a dark sensor; a depth map of holes."""
+    if values.dtype == np.float32:
+        return not (values > 0).any()
+    return float(values.std()) < (8.0 if values.mean() < 16 else 2.0)
+
+
 def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str]) -> dict[str, Histogram]:
     """Histograms of the values ``names`` over all ``feeds`` (graph inputs frame by frame).
 
-    Raises ExportError for fewer than 16 frames, for values that are not finite and for those that are always zero.
+    Raises ExportError for fewer than 16 frames, for frames with nothing in them (:func:`check_frames`), and for values
+    that are not finite.
     """
     if len(feeds) < MIN_FRAMES:
         raise ExportError(f"calibration has {len(feeds)} frames, expected at least {MIN_FRAMES}")
+    check_frames(feeds)
     wanted = sorted(set(names))
     histograms = {name: Histogram() for name in wanted}
     session = _session_with_outputs(model, wanted)

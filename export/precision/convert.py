@@ -1,34 +1,70 @@
-"""FP32 ONNX → the same model in another precision, contract updated: what ``to_onnx`` and ``to_trt`` both call."""
+"""FP32 ONNX → the same model in another precision, contract updated; and a checkpoint → a file in any precision."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
+from mutualformer.export.compare.frames import calibration_frames
 from mutualformer.export.errors import ExportError
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, Feed
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.onnx_file import read_onnx
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
-from mutualformer.export.precision.quantize import Quantizer, depth_readers
+from mutualformer.export.precision.placement import DEFAULT, Placement
+from mutualformer.export.precision.quantize import Quantizer
+from mutualformer.export.precision.ranking import costliest, read_worst
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger("mutualformer")
+
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
 RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
 
 
-def calibration_feeds(data: str, contract: Contract, limit: int = DEFAULT_FRAMES) -> list[Feed]:
-    """The first ``limit`` frames of DATA as graph inputs. Raises DataError."""
-    from mutualformer.runtime.data.spec import open_data
+@dataclasses.dataclass(frozen=True)
+class OnnxModel:
+    """A written file. ``worst``: largest difference of its FP32 graph from PyTorch; ``cda_nodes``: how many."""
 
-    frames = open_data(data, contract.task, contract.input_size)
-    items = (frames[index] for index in progress(range(min(limit, len(frames))), "calibration frames"))
-    return [prepare(contract, item[0], item[1]) for item in items]
+    path: Path
+    contract: Contract
+    worst: float
+    cda_nodes: int
+
+
+def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES) -> tuple[list[Feed], str]:
+    """At most ``limit`` frames of DATA, evenly picked, as graph inputs, and what they are; None = the default ones.
+
+    Raises DataError, and ExportError for frames that show nothing.
+    """
+    frames: Any
+    if data is None:
+        frames = calibration_frames(contract)
+        text, items = frames.text, progress(frames, "calibration frames")
+        log.info("calibrating on %s; --calibration DATA names others", text)
+    else:
+        frames = open_data(data, contract.task, contract.input_size)
+        picked = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
+        text, items = data, (frames[index] for index in progress(picked, "calibration frames"))
+    feeds = [prepare(contract, item[0], item[1]) for item in items]
+    check_frames(feeds)
+    return feeds, text
 
 
 def convert(
@@ -40,11 +76,14 @@ def convert(
     keep: Iterable[str] = (),
     keep_worst: int = 0,
     sweep: Path | None = None,
+    placement: Placement = DEFAULT,
 ) -> tuple[onnx.ModelProto, Contract]:
     """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
 
+    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``compare/frames.py`` picks them.
     ``keep``: nodes left one precision higher. ``keep_worst``: INT8 only, so many further ones, the costliest alone, as
     the file ``sweep`` of ``parity --sweep`` ranks them or, without it, as a sweep over calibration frames does.
+    ``placement``: INT8 only.
     """
     if contract.precision != "fp32":
         raise ExportError(f"the graph is {contract.precision}; only an fp32 file can be converted to {precision}")
@@ -56,24 +95,24 @@ def convert(
     if precision == "fp16":
         done = to_fp16(model, keep)
     else:
-        if calibration is None:
-            raise ExportError("precision int8 needs --calibration DATA (a folder or synthetic:N)")
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
-        kept = set(keep)
-        check_keep(model, kept)  # before minutes of calibration
-        feeds = calibration_feeds(calibration, contract)
+        asked = set(keep)
+        check_keep(model, asked)  # before minutes of calibration
+        feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if keep_worst:
-            kept.update(_worst(quantizer, contract, feeds, method, keep_worst, sweep))
-        done = quantizer.to_int8(method, kept)
-        kept.update(depth_readers(model))
+            asked.update(_worst(quantizer, contract, feeds, method, keep_worst, sweep))
+        done = quantizer.to_int8(method, asked, placement)
+        kept = quantizer.kept(method, placement, asked)
         card["calibration"] = {
-            "data": calibration,
+            "data": text,
             "method": method,
             "frames": len(feeds),
             "kept_fp16": sorted(kept),
+            "kept_because": dict(sorted(Counter(kept.values()).items())),
             "kept_worst": keep_worst,
+            **dataclasses.asdict(placement),
         }
     after = dataclasses.replace(contract, precision=precision, card=card)
     onnx.helper.set_model_props(done, after.to_props())
@@ -83,13 +122,48 @@ def convert(
 def _worst(
     quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], method: str, count: int, sweep: Path | None
 ) -> list[str]:
-    from mutualformer.export.studies import sweep as sweeps
-    from mutualformer.export.studies.trial import Trial
-
     if sweep is not None:
-        return sweeps.read_worst(sweep, count, contract.weights_sha256)
-    trial = Trial(quantizer.model, contract, feeds[:RANKING_FRAMES])
-    return sweeps.worst(sweeps.layer_costs(quantizer, trial, method), count)
+        return read_worst(sweep, count, contract.weights_sha256)
+    return costliest(quantizer, contract, feeds[:RANKING_FRAMES], method, count)
+
+
+def check_calibration(calibration: str | None, contract: Contract) -> None:
+    """Raise DataError for DATA that cannot be opened: now, and not after the model has been traced."""
+    if calibration is not None:
+        open_data(calibration, contract.task, contract.input_size)
+
+
+def export_checkpoint(
+    model: nn.Module,
+    out: Path,
+    precision: str = "fp32",
+    calibration: str | None = None,
+    method: str = DEFAULT_METHOD,
+    keep: Iterable[str] = (),
+    keep_worst: int = 0,
+    sweep: Path | None = None,
+    placement: Placement = DEFAULT,
+) -> OnnxModel:
+    """Write ``out``, the ONNX file of a model that ``train.checkpoint.load`` made, in ``precision``.
+
+    Arguments as :func:`convert`'s. Raises ExportError, DataError; ``out`` then keeps what it held.
+    """
+    from mutualformer.export.graph.from_checkpoint import export_onnx
+    from mutualformer.train.session import contract_of
+
+    if precision == "int8":
+        check_calibration(calibration, contract_of(model))
+    if precision == "fp32" and not keep_worst:
+        contract, worst = export_onnx(model, out)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
+            full = Path(folder) / "fp32.onnx"
+            contract, worst = export_onnx(model, full)
+            proto, _ = read_onnx(full)
+        proto, contract = convert(proto, contract, precision, calibration, method, keep, keep_worst, sweep, placement)
+        save_checked(proto, out)
+    written, _ = read_onnx(out)
+    return OnnxModel(out, contract, worst, sum(map(is_cda, written.graph.node)))
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

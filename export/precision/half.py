@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from mutualformer.export.engine.proof import HEAVY_OPS
 from mutualformer.export.graph.cda_function import attach_function, is_cda, strip_function
+from mutualformer.export.graph.node_types import HEAVY_OPS
 from mutualformer.export.graph.tidy import sort, tidy
 
 ISLAND_OPS = ("LayerNormalization", "Softmax")

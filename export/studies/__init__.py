@@ -1,1 +1,1 @@
-"""Studies of quantisation, layer by layer: study, trial, sweep, calibrations."""
+"""Studies of quantisation, layer by layer: study, trial, sweep."""

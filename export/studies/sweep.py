@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mutualformer.export.compare import charts, report
-from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.quantize import Quantizer
+from mutualformer.export.precision.ranking import SCHEMA_VERSION, worst
 from mutualformer.export.studies.trial import Trial
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.session import existing_file
 
-SCHEMA_VERSION = 1
 KEPT = (0, 1, 2, 4, 8, 16, 32)  # how many of the worst layers the second table leaves in FP16
 SHOWN = 30
 
@@ -38,11 +35,6 @@ def layer_costs(quantizer: Quantizer, trial: Trial, method: str) -> list[dict[st
     return sorted(rows, key=lambda row: -row["noise"])
 
 
-def worst(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
-    """Names of the ``count`` costliest layers."""
-    return [str(row["node"]) for row in sorted(rows, key=lambda row: -row["noise"])[:count]]
-
-
 def kept_curve(quantizer: Quantizer, trial: Trial, method: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """All layers in INT8 but the worst k, which stay in FP16: one row per k."""
     counts = [count for count in KEPT if count < len(rows)]
@@ -50,18 +42,6 @@ def kept_curve(quantizer: Quantizer, trial: Trial, method: str, rows: Sequence[d
         {"kept": count, **trial.judge(quantizer.to_int8(method, worst(rows, count))).as_row()}
         for count in progress(counts, "keeping the worst")
     ]
-
-
-def read_worst(path: Path, count: int, weights_sha256: str) -> list[str]:
-    """The ``count`` costliest layers that ``sweep.json`` names. Raises ExportError when it is another model's."""
-    try:
-        found = json.loads(existing_file(path, "sweep").read_text())
-        rows, version, owner = found["layers"], found["schema_version"], found["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: not a sweep.json of `parity --sweep` ({error})") from error
-    if version != SCHEMA_VERSION or owner != weights_sha256:
-        raise ExportError(f"{path}: the sweep is of other weights or another version; run parity --sweep again")
-    return worst(rows, count)
 
 
 def run(quantizer: Quantizer, trial: Trial, method: str, about: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
-from mutualformer.export.compare.tensors import TensorComparison, TensorDifference
+from mutualformer.export.compare.tensors import TensorDifference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
+from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.session.onnxruntime import session_options
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
@@ -33,7 +32,7 @@ class Outcome:
     @property
     def noise(self) -> float:
         """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
-        return 0.0 if self.tensor.snr_db is None else 10 ** (-self.tensor.snr_db / 10)
+        return noise(self.tensor)
 
     def as_row(self) -> dict[str, float | None]:
         """For tables: mean_abs, max_abs, snr_db and one ``delta_…`` per metric."""
@@ -45,14 +44,11 @@ class Outcome:
         }
 
 
-class Trial:
-    """Frames with the outputs of ``model``, the FP32 graph, on them; ``answers`` holds those."""
+class Trial(Judge):
+    """A :class:`Judge` that knows the truth as well: outcomes then tell task metrics."""
 
     def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed]) -> None:
-        if not feeds:
-            raise ExportError("the data holds no frame to judge on")
-        self.feeds, self._output = feeds, contract.outputs[0].name
-        self.answers = self.outputs(model)
+        super().__init__(model, contract, feeds)
         self._score: Score | None = None
         self.reference: dict[str, float] = {}
 
@@ -60,27 +56,11 @@ class Trial:
         """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
         self._score, self.reference = score, score(self.answers)
 
-    def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
-        """The answer to every frame, without the batch axis.
-
-        Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
-        those round between layers where an engine's do not.
-        """
-        options = session_options()
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
-
     def judge(self, model: onnx.ModelProto) -> Outcome:
         """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
-        found, tensors = self.outputs(model), TensorComparison()
-        for reference, candidate in zip(self.answers, found, strict=True):
-            tensors.add(reference, candidate)
-        difference = tensors.result()
-        if not difference.finite:
-            raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
-        scores = self._score(found) if self._score else {}
-        return Outcome(difference, {key: scores[key] - value for key, value in self.reference.items()})
+        outputs = self.outputs(model)
+        scores = self._score(outputs) if self._score else {}
+        return Outcome(self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()})
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:

@@ -1,1 +1,1 @@
-"""Kernels to cubins to the plugin: ptxas, aot, embed; headers is what CMake asks."""
+"""Kernels to cubins to the plugin: ptxas, images, aot, embed; headers is what CMake asks."""

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from mutualformer.plugins.compile.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
+from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile.embed import write_generated
 from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version

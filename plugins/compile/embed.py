@@ -15,7 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from mutualformer.plugins import attributes as a
-from mutualformer.plugins.compile.architectures import PTX_ARCHITECTURE, RUNS_AS
+from mutualformer.plugins.architectures import PTX_ARCHITECTURE, RUNS_AS
 from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.files import sha256, write_bytes
 from mutualformer.plugins.kernels import schedule

@@ -24,15 +24,15 @@ def rtx_library() -> Path | None:
     """libtensorrt_rtx.so.N of the tensorrt_rtx wheel, None if it is not installed."""
     for name in ("tensorrt_rtx_libs", "tensorrt_rtx"):
         folder = package_folder(name)
-        found = sorted(folder.glob("libtensorrt_rtx.so.*")) if folder else []
-        if found:
-            return found[0]
+        libraries = sorted(folder.glob("libtensorrt_rtx.so.*")) if folder else []
+        if libraries:
+            return libraries[0]
     return None
 
 
 def include_folders() -> list[tuple[str, Path]]:
     """(key, folder) for every wheel that carries TensorRT's or CUDA's headers."""
-    found: list[tuple[str, Path]] = []
+    folders: list[tuple[str, Path]] = []
     cuda = ("cuda_runtime_api.h", "crt/host_defines.h")  # some runtime wheels lack crt/, which the first includes
     for key, package, inside, headers in (
         ("tensorrt", "kernel_lens", "include/tensorrt", ("NvInferRuntime.h",)),
@@ -42,8 +42,8 @@ def include_folders() -> list[tuple[str, Path]]:
     ):
         folder = package_folder(package)
         if folder is not None and all((folder / inside / header).is_file() for header in headers):
-            found.append((key, folder / inside))
-    return found
+            folders.append((key, folder / inside))
+    return folders
 
 
 if __name__ == "__main__":

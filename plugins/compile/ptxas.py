@@ -12,7 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from mutualformer.plugins.compile.architectures import TABLE
+from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.headers import package_folder
 
 

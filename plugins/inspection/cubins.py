@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.compile.architectures import TABLE
+from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
@@ -130,12 +130,12 @@ def inspect(image: dict[str, Any], cubin: bytes) -> Report:
         path.write_bytes(cubin)
         usage = subprocess.run([find_triton_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True)
         code = subprocess.run([find_triton_tool("nvdisasm"), "-c", path], capture_output=True, text=True)
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
-    if found is None or code.returncode:
+    usage_line = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
+    if usage_line is None or code.returncode:
         raise RuntimeError(
             f"{image['name']} for sm_{image['arch']} cannot be read: {usage.stderr} {code.stderr}".strip()
         )
-    registers, stack = int(found[1]), int(found[2])
+    registers, stack = int(usage_line[1]), int(usage_line[2])
     variant = variant_named(image["name"])
     instructions, loop_tensor_core = _per_tile(code.stdout, image, variant.kernel, variant.block_d)
     blocks = resident_blocks(image["arch"], registers, image["warps"], image["shared"], image["tensor_memory"])

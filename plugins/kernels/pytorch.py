@@ -12,8 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.attributes import CdaAttributes
-from mutualformer.plugins.compile.architectures import TABLE
 from mutualformer.plugins.kernels import schedule
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.tiles import DTYPES, tiles_for, variant_for

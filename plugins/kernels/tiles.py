@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from mutualformer.plugins.compile.architectures import ARCHITECTURES, TABLE
+from mutualformer.plugins.architectures import ARCHITECTURES, TABLE
 
 DTYPES = ("fp16", "fp32", "bf16")
 KERNELS = ("cda_rows", "cda_columns")

@@ -27,7 +27,7 @@ struct Failure {
   int result;
   int skip;
 };
-// Limits of one multiprocessor, for the occupancy question (plugins/compile/architectures.py has the table).
+// Limits of one multiprocessor, for the occupancy question (plugins/architectures.py has the table).
 struct Limits {
   int warps, blocks, shared, shared_reserved, registers;
 };

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.attributes import CdaAttributes
-from mutualformer.plugins.compile.architectures import RUNS_AS
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import variant_named

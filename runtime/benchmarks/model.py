@@ -29,14 +29,14 @@ _RANDOM = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float
 def frame(session: Session, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     """A seeded random frame of the model's own input shapes, batch 1."""
     random = np.random.default_rng(seed)
-    made: dict[str, np.ndarray[Any, Any]] = {}
+    inputs: dict[str, np.ndarray[Any, Any]] = {}
     for spec in session.contract.inputs:
         shape = (1, *spec.shape[1:])
         if spec.dtype == "uint8":
-            made[spec.name] = random.integers(0, 256, shape, np.uint8)
+            inputs[spec.name] = random.integers(0, 256, shape, np.uint8)
         else:
-            made[spec.name] = random.uniform(0.5, 5.0, shape).astype(np.float32)
-    return made
+            inputs[spec.name] = random.uniform(0.5, 5.0, shape).astype(np.float32)
+    return inputs
 
 
 def is_ours(path: Path) -> bool:
@@ -100,6 +100,7 @@ def speed(ratio: float) -> str:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     models = [zoo.resolve(model) for model in args.model or [zoo.DEFAULT]]
     result = measure(models, args.rounds, args.device)
     write_json(args.out / "model.json", result)
@@ -113,6 +114,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     arguments = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
     arguments.add_argument(
         "--model", action="append", help=f"{zoo.HELP}; .onnx may be anybody's; repeatable (default: {zoo.DEFAULT})"

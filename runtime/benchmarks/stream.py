@@ -221,6 +221,7 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json and stream.png here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")

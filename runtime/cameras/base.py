@@ -17,6 +17,10 @@ MOST_WARNINGS = 100
 NAMED_FRAMES = 3
 
 
+# What a source of colour alone says, once.
+WITHOUT_DEPTH = "has no depth: the model works from colour alone, and no distance can be told"
+
+
 class CameraError(RuntimeError):
     """The source cannot be used at all: wrong address, missing extra, unreadable file. Trying again will not help."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.images.files import MAX_PIXELS
 
 T = TypeVar("T")
 
+SIZE = re.compile(r"(?P<width>[0-9]{1,5})x(?P<height>[0-9]{1,5})", re.IGNORECASE)
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -45,7 +48,8 @@ def _noun(kind: type) -> str:
 
 def size(text: str, source: str) -> tuple[int, int]:
     """``640x480`` → (height, width) = (480, 640). Raises CameraError."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
+    match = SIZE.fullmatch(text)
+    width, height = (int(match["width"]), int(match["height"])) if match else (0, 0)
+    if not 0 < width * height <= MAX_PIXELS:
         raise CameraError(f"size={text!r} of {source!r} is not WIDTHxHEIGHT, for example 640x480")
-    return int(height), int(width)
+    return height, width

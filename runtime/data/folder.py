@@ -169,7 +169,8 @@ class RgbdFolder:
 
     def _survey(self) -> Survey:
         """Frames spread over the set; one that cannot be read is left to whoever asks for it."""
-        survey = Survey(self.options.rule, told=self.options.polarity not in ("", "auto"))
+        stated = self.options.polarity not in ("", "auto") or self.options.scale is not None
+        survey = Survey(self.options.rule, stated)
         most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
         for index in spread_over(len(self.names), most):
             name = self.names[index]

@@ -119,7 +119,7 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
         wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig").removeprefix("\ufeff")  # some programs write it twice
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text ({error}), expected one frame's name a line") from error
 

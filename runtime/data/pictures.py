@@ -26,12 +26,13 @@ class Picture:
 class Pictures:
     """Frames of ``pictures``. A lone photograph is turned upright by its EXIF tag; a pair is read as stored.
 
-    ``has_depth``: whether every one of them has a depth map.
+    ``has_depth``: whether every one of them has a depth map. ``root``: the folder they lie in, where there is one.
     """
 
-    def __init__(self, pictures: Sequence[Picture], rule: DepthRule = DEFAULT_RULE) -> None:
+    def __init__(self, pictures: Sequence[Picture], rule: DepthRule = DEFAULT_RULE, root: Path | None = None) -> None:
         if not pictures:
             raise DataError("no picture is named, expected at least one")
+        self.root = root
         self.pictures, self.rule = list(pictures), rule
         self.has_depth = all(picture.depth is not None for picture in pictures)
 
@@ -99,5 +100,6 @@ def tree(root: Path) -> Pictures:
         [
             Picture(name if seen[name] == 1 else path.relative_to(root).as_posix(), path)
             for name, path in zip(names, paths, strict=True)
-        ]
+        ],
+        root=root,
     )

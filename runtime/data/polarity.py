@@ -91,12 +91,12 @@ class Evidence:
         return {1: "near_bright", -1: "near_dark"}[said.pop()] if len(said) == 1 else ""
 
     def __str__(self) -> str:
-        told = [
+        words = [
             f"{max(votes)} of {sum(votes)} frames by {what} say near is {'bright' if votes[0] >= votes[1] else 'dark'}"
             for what, votes in (("masks", self.masks), ("rows", self.rows))
             if sum(votes)
         ]
-        return ", ".join(told) or "no frame tells"
+        return ", ".join(words) or "no frame tells"
 
 
 def spread_over(count: int, most: int = FRAMES) -> list[int]:

@@ -62,10 +62,10 @@ def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
     arrays = render(source) if cache else None
 
     def sample(index: int) -> ReidItem:
-        found = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
+        values = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
         identity, camera, view = (int(value) for value in located[index])
         return ReidItem(
-            np.array(found["rgb"]), np.array(found["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
+            np.array(values["rgb"]), np.array(values["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
         )
 
     query = np.flatnonzero(located[:, 2] == 0)

@@ -115,16 +115,16 @@ SPLIT_WORDS = {"train": ("train", "training", "tr"), "test": ("test", "testing",
 
 def members(body: str, split: str) -> list[str]:
     """``nju2k+nlpr`` or a group's name → names of known sets. Raises DataError listing them."""
-    found: list[str] = []
+    names: list[str] = []
     for word in body.split("+"):
         name = word.strip().lower()
         if name in GROUPS:
-            found += GROUPS[name][split]
+            names += GROUPS[name][split]
         elif name in SETS:
-            found.append(name)
+            names.append(name)
         else:
             raise DataError(f"set {word!r} is unknown, expected one of {', '.join([*SETS, *GROUPS])}")
-    return found
+    return names
 
 
 def _words(part: str) -> list[str]:
@@ -175,13 +175,13 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
 
 def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
     """Folders below ``root``, itself included, that hold a dataset of ``task``."""
-    found = is_rgbd if task == "sod" else is_reid
+    is_set = is_rgbd if task == "sod" else is_reid
     listed: list[Path] = []
     level = [root]
     for _ in range(depth + 1):
         below: list[Path] = []
         for folder in level:
-            if found(folder):
+            if is_set(folder):
                 listed.append(folder)
             else:
                 below += sorted(path for path in folder.iterdir() if path.is_dir() and not hidden(path))

@@ -103,30 +103,30 @@ def parts(text: str) -> list[str]:
             runs[-1].append(word)
         else:
             runs.append([word])
-    found: list[str] = []
+    singles: list[str] = []
     for first, *names in runs:
         if not names:
-            found.append(first)
+            singles.append(first)
             continue
         last, mark, query = names[-1].partition("?")  # options after the last name count for all of them
         root = first.rpartition("/")[0]
-        found += [f"{single}{mark}{query}" for single in (first, *(f"{root}/{n}" for n in (*names[:-1], last)))]
-    return found
+        singles += [f"{single}{mark}{query}" for single in (first, *(f"{root}/{n}" for n in (*names[:-1], last)))]
+    return singles
 
 
 def expand(text: str, split: str = "test") -> list[str]:
     """As :func:`parts`, with groups of standard sets (rgbd:ROOT/standard) as one DATA a set: a table's rows."""
-    found: list[str] = []
+    specs: list[str] = []
     for part in parts(text):
         kind, body, options = parse(part)
         if kind not in ("rgbd", "reid"):
-            found.append(part)
+            specs.append(part)
             continue
         root, _, name = body.rpartition("/")
         mark, query = ("?", part.partition("?")[2]) if options else ("", "")
         known = sets.members(name, options.get("split", split))
-        found += [f"{kind}:{root}/{member}{mark}{query}" for member in known]
-    return found
+        specs += [f"{kind}:{root}/{member}{mark}{query}" for member in known]
+    return specs
 
 
 def standard_set(text: str) -> sets.StandardSet | None:

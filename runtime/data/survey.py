@@ -21,10 +21,11 @@ from mutualformer.runtime.images.depth import DepthRule, hole_code, to_metres
 
 FRAMES = 32  # looked at when a set is opened
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.
-NEAREST_M, MEDIAN_M, FARTHEST_M = 0.25, (0.45, 6.0), 15.0
-USUAL_UNITS = "5000 (TUM), 10000 (0.1 mm), 100 (cm), 256 (KITTI), 1 (m)"
+NEAREST_M, MEDIAN_M, FARTHEST_M = 0.25, (0.75, 6.0), 15.0
+USUAL_UNITS = "5000 (TUM), 10000 (0.1 mm), 100 (cm), 256 (KITTI), 1 (m); SUN RGB-D: ?rotate=3"
 TOP_SHARE, TOP_GAP = 0.001, 0.02  # of a frame's pixels at a code that is no measurement; how far it is above the rest
-MOST = 0.8  # of the frames that must agree
+MOST, SOME = 0.8, 0.3  # of the frames that must agree; that must show a known code to read it as holes in all
+ROTATED_SHARE = 0.9  # of a frame's values that are multiples of 8 where bits were rotated by 3
 MUST, SHOULD = "fix", "look"
 
 
@@ -52,7 +53,7 @@ class Survey:
     """Counts over frames. ``rule``: how depth would be read; ``told``: whether the user said so (unit, polarity)."""
 
     rule: DepthRule = field(default_factory=DepthRule)
-    told: bool = False
+    stated: bool = False
     kinds: Counter[str] = field(default_factory=Counter)
     evidence: Evidence = field(default_factory=Evidence)
     distances: list[tuple[float, float, float]] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Survey:
     tops: Counter[int] = field(default_factory=Counter)
     integers: int = 0
     eights: int = 0
+    blank: int = 0
     borders: list[float] = field(default_factory=list)
     mask_values: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +82,9 @@ class Survey:
             self._count_codes(stored)
             code = hole_code(stored)
             measured &= stored != code if code is not None else True
-            self.eights += int((stored.astype(np.int64)[measured] % 8 == 0).all()) if measured.any() else 0
+            if measured.any():
+                self.eights += int(np.mean(stored.astype(np.int64)[measured] % 8 == 0) >= ROTATED_SHARE)
+        self.blank += not measured.any()
         if stored.dtype != np.uint8 and measured.any() and not self.rule.relative:
             metres = to_metres(stored, self.rule)
             metres = metres[metres > 0][:: max(1, stored.size // 20_000)]
@@ -104,7 +108,12 @@ class Survey:
 
     @property
     def hole(self) -> int | None:
-        """A largest value that most maps share, apart from everything they measured: no measurement."""
+        """No measurement: a known code that is a spike in many maps, or a largest value that most maps share, apart
+        from everything they measured."""
+        if self.codes:
+            code, count = self.codes.most_common(1)[0]
+            if count >= 3 and count >= SOME * self.integers:
+                return code
         if not self.tops:
             return None
         value, count = self.tops.most_common(1)[0]
@@ -125,12 +134,12 @@ class Survey:
 
     def remarks(self) -> list[Remark]:
         """What does not fit the way in which the set would be read."""
-        found = [*self._bits(), *self._units(), *self._polarity(), *self._holes()]
+        sentences = [*self._bits(), *self._units(), *self._polarity(), *self._holes()]
         upside_down = sum(border > BORDER_SHARE for border in self.borders)
         if upside_down >= 2 and upside_down >= MOST * len(self.borders):
             what = f"masks look upside down (the border of {upside_down} of {len(self.borders)} pictures is object)"
-            found.append(Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted"))
-        return found
+            sentences.append(Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted"))
+        return sentences
 
     def _bits(self) -> Iterable[Remark]:
         if len(self.kinds) > 1:
@@ -139,11 +148,11 @@ class Survey:
 
     def _units(self) -> Iterable[Remark]:
         grows = self.polarity == "near_bright" and "16 bit" in self.kinds
-        if self.range_m is None or grows:
+        if self.range_m is None or grows or (self.rule.units_per_metre and self.stated):
             return
         odd = implausible(*self.range_m)
         if self.eights == self.integers > 0 and not self.rule.rotate:
-            restored = "every 16-bit depth value is a multiple of 8"
+            restored = "16-bit depth values are multiples of 8"
             yield Remark(SHOULD, "unit", restored, "as in SUN RGB-D, whose bits are rotated? then append ?rotate=3")
         elif odd:
             unit = "metres" if "float" in self.kinds else "millimetres"
@@ -154,7 +163,7 @@ class Survey:
 
     def _polarity(self) -> Iterable[Remark]:
         said, why = self.polarity, str(self.evidence)
-        if self.told or len(self.kinds) > 1:
+        if self.stated or len(self.kinds) > 1:
             return
         if "16 bit" in self.kinds or "32 bit" in self.kinds:
             if said == "near_bright":
@@ -171,8 +180,14 @@ class Survey:
             yield Remark(SHOULD, "polarity", f"near is dark ({why})", "append ?polarity=near_dark to DATA")
 
     def _holes(self) -> Iterable[Remark]:
+        maps = sum(self.kinds.values())
+        if self.blank > maps // 2:
+            what = f"{self.blank} of {maps} depth maps hold no measurement"
+            yield Remark(SHOULD, "blank", what, "is it the right folder?")
+        if self.rule.relative or (self.polarity == "near_bright" and "16 bit" in self.kinds):
+            return  # values without a unit have no top code
         codes = Counter(self.codes)
-        if self.hole is not None:
+        if self.hole is not None and self.hole in self.tops:
             codes[self.hole] += self.tops[self.hole]
         for code, count in sorted(codes.items()):
             what = f"{code} stands for no measurement in {count} of {self.integers} depth maps"

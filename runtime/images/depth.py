@@ -36,7 +36,8 @@ DEPTH_CHANNELS = ("Z", "Y", "D", "depth", "R", "V")  # of an EXR file, the first
 # Largest values of integers of 10 … 16 bits: what sensors and simulators write where they saw nothing.
 HOLE_CODES = (1023, 2047, 4095, 8191, 16383, 32767, 65534)
 SPIKE_SHARE = 0.005  # of the pixels that a code must have at least,
-SPIKE_FACTOR = 20.0  # and how many times as many as the values around it
+SPIKE_FACTOR = 4.0  # and how many times as many as any value within
+SPIKE_REACH = 0.05  # this share of it: a sensor's own quantisation makes many spikes side by side
 LOW_CODES = 8  # values next to 0 of an 8-bit map that are unused where 0 is a hole
 
 
@@ -125,17 +126,17 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
         raise ImageError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
     with foreign("OpenEXR", ImageError, name, "expected a whole EXR file"):
         channels = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).channels()
-        found = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
-        if found is None:
+        channel = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
+        if channel is None:
             raise ImageError(f"{name}: has the channels {', '.join(channels)}, expected {' or '.join(DEPTH_CHANNELS)}")
-        return np.asarray(found.pixels)
+        return np.asarray(channel.pixels)
 
 
 def hole_code(stored: NDArray[Any]) -> int | None:
     """The value of an integer depth map (H, W) that stands for "no measurement" besides 0, or None.
 
-    65535 always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 20 times as many as the values
-    around it have); any other largest value that as many pixels share, twice the next lower one and above 10000.
+    65535 always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as many as any value
+    within 5 % of it has); any other largest value that as many pixels share, twice the next lower one and above 10000.
     """
     if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1 or not stored.size:
         return None
@@ -148,8 +149,10 @@ def hole_code(stored: NDArray[Any]) -> int | None:
             break
         share = int(np.count_nonzero(stored == code))
         if share >= least:
-            around = int(np.count_nonzero((stored > code - 9) & (stored < code + 9))) - share
-            if share >= SPIKE_FACTOR * around / 16:
+            reach = round(SPIKE_REACH * code)
+            near = stored[(stored >= code - reach) & (stored <= code + reach) & (stored != code)].astype(np.int64)
+            most = int(np.bincount(near - (code - reach)).max()) if near.size else 0
+            if share >= SPIKE_FACTOR * most:
                 return code
     if top > 10000 and int(np.count_nonzero(stored == top)) >= least:
         below = stored[stored < top]
@@ -197,6 +200,8 @@ def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[n
         np.maximum(metres, 0, out=metres)
     if hole is not None:
         metres[stored == hole] = 0
+    if hole and stored.dtype == np.uint16:  # a hole whatever else is one, unless the rule says that there is none
+        metres[stored == 65535] = 0
     return np.asarray(metres)
 
 

@@ -52,16 +52,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def header(data: bytes | memoryview, name: str) -> Header:
     """What an image declares, within :data:`MAX_PIXELS`. ``name`` names it in the ImageError."""
     try:
-        found = read_header(data)
+        size = read_header(data)
     except HeaderError as error:
         raise ImageError(f"{name}: cannot be decoded ({len(data)} bytes): {error}") from error
-    if not found.pixels:
-        raise ImageError(f"{name}: declares {found.width}×{found.height} pixels, expected an image")
-    if found.pixels > MAX_PIXELS:
+    if not size.pixels:
+        raise ImageError(f"{name}: declares {size.width}×{size.height} pixels, expected an image")
+    if size.pixels > MAX_PIXELS:
         raise ImageError(
-            f"{name}: declares {found.width}×{found.height} pixels, expected at most {MAX_PIXELS // 1_000_000} million"
+            f"{name}: declares {size.width}×{size.height} pixels, expected at most {MAX_PIXELS // 1_000_000} million"
         )
-    return found
+    return size
 
 
 def decode(data: bytes | memoryview, name: str, mode: str) -> NDArray[Any]:

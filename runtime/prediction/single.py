@@ -36,10 +36,8 @@ def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: f
 def from_saliency(
     session: Session, item: Item, saliency: NDArray[np.float32], has_depth: bool, threshold: float
 ) -> Prediction:
-    """The model's map (h, w) → a prediction at the picture's own size. Raises InputError where it is not finite."""
+    """The model's map (h, w) → a prediction at the picture's own size."""
     mask = rendering.soft_mask(np.asarray(saliency, np.float32), item.rgb.shape[:2])
-    if not np.isfinite(mask).all():
-        raise InputError(f"{session.contract.model} answers {item.name} with NaN or infinity: the model file is broken")
     depth = item.depth if has_depth else None
     return Prediction(item.rgb, mask, depth, item.name, session.contract.model, item.metric, threshold)
 

@@ -121,19 +121,19 @@ def album(sources: Sequence[str], depth: str | None = None, rule: DepthRule = DE
             singles.append(Picture(path.stem, path))
         else:
             parts.append(_frames(source))
+    if len(sources) > 1:
+        parts = [Part(part.frames, _prefix(number, part), part.has_depth) for number, part in enumerate(parts)]
     if singles:
         parts.insert(0, _singles(singles, rule))
-    if len(parts) > 1:
-        parts = [
-            Part(part.frames, "" if number == 0 and singles else f"{_label(number, part)}/", part.has_depth)
-            for number, part in enumerate(parts)
-        ]
     return Album(parts)
 
 
-def _label(number: int, part: Part) -> str:
+def _prefix(number: int, part: Part) -> str:
+    """What keeps the names of one of several sources apart: a folder of its own, or a number for a single frame."""
+    if len(part.frames) == 1:
+        return f"{number:02d}-"
     root = getattr(part.frames, "root", None)
-    return f"{number:02d}-{Path(root).name}" if root is not None else f"{number:02d}"
+    return f"{number:02d}-{Path(root).name}/" if root is not None else f"{number:02d}/"
 
 
 def _frames(source: str) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mutualformer.runtime.prediction import files, sheet
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.preprocess import InputError, prepare
-from mutualformer.runtime.session import Session
+from mutualformer.runtime.session import ModelOutputError, Session
 
 # What one broken picture may raise; anything else, a full disk above all, ends the run.
 BROKEN = (DataError, ImageError, CameraError, InputError, cv2.error, MemoryError)
@@ -127,13 +127,30 @@ def _predict(
             outcomes[index].error = f"{item.name}: {error}"
     if not prepared:
         return
-    names = list(next(iter(prepared.values())))
-    maps = model.run({name: np.concatenate([inputs[name] for inputs in prepared.values()]) for name in names})
     folder = plan.folder(model.label, models)
-    for index, saliency in zip(prepared, maps, strict=True):
+    for index, saliency in _maps(model, prepared):
         outcome = outcomes[index]
+        if isinstance(saliency, ModelOutputError):
+            outcome.error = f"{outcome.name}: {saliency}"
+            continue
         result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold)
         files.write(result, folder, plan.what)
         outcome.rows.append({**row(result), "model": model.label})
         if index in plan.tiles:
             shown[index].append(result)
+
+
+def _maps(
+    model: Model, prepared: Mapping[int, dict[str, NDArray[Any]]]
+) -> Iterator[tuple[int, NDArray[np.float32] | ModelOutputError]]:
+    """Frame → saliency (h, w), or why the model has no finite answer to it, in one call if it goes well."""
+    names = list(next(iter(prepared.values())))
+    try:
+        maps = model.run({name: np.concatenate([inputs[name] for inputs in prepared.values()]) for name in names})
+        yield from zip(prepared, maps, strict=True)
+    except ModelOutputError as error:
+        if len(prepared) == 1:
+            yield next(iter(prepared)), error
+            return
+        for index, inputs in prepared.items():
+            yield from _maps(model, {index: inputs})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sized
 from typing import Any, Protocol, TypeVar
 
@@ -42,3 +45,23 @@ def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]
         for item in items:
             yield item
             shown.update()
+
+
+@contextlib.contextmanager
+def working(label: str) -> Iterator[None]:
+    """For one long step that cannot count: after two seconds say what is being done, at the end how long it took."""
+    began, shown = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        shown.set()
+        print(f"{label} …", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(SILENT_S, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if shown.is_set():
+            print(f"{label}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

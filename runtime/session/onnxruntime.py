@@ -78,13 +78,14 @@ class OnnxSession(Session):
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = file.sha256
-        if self.contract.precision == "int8" and self.device == "cpu":
-            _say_slow()
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", threads: int = 0) -> OnnxSession:
-        """As the constructor: what ``runtime.session.load`` calls for every backend."""
-        return cls(path, device, threads)
+        """For ``runtime.session.load``: as the constructor, and say it when another file would be the faster one."""
+        session = cls(path, device, threads)
+        if session.contract.precision == "int8" and session.device == "cpu":
+            _say_slow()
+        return session
 
     def _check_graph(self) -> None:
         """The graph's own inputs and outputs must be those that its metadata promises."""
@@ -92,12 +93,12 @@ class OnnxSession(Session):
             ("input", self._session.get_inputs(), self.contract.inputs),
             ("output", self._session.get_outputs(), self.contract.outputs),
         ):
-            found = {node.name: node for node in nodes}
+            nodes_by_name = {node.name: node for node in nodes}
             for spec in specs:
-                node = found.get(spec.name)
+                node = nodes_by_name.get(spec.name)
                 if node is None:
                     raise ModelFileError(
-                        f"{self.path}: graph {kind}s are {', '.join(found)}, but its metadata says "
+                        f"{self.path}: graph {kind}s are {', '.join(nodes_by_name)}, but its metadata says "
                         f"{self.contract.model} with {kind} {spec.name!r}"
                     )
                 shape = tuple(n if isinstance(n, int) else -1 for n in node.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -27,6 +28,11 @@ log = logging.getLogger("mutualformer")
 
 _WARM = 1.10  # a call at most so much slower than the one before it is warm
 _MOST_WARM_UP_CALLS = 20
+
+
+def _graphs_wanted() -> bool:
+    """MUTUALFORMER_CUDA_GRAPHS=off: launch kernels one by one, to measure what graphs are worth."""
+    return os.environ.get("MUTUALFORMER_CUDA_GRAPHS", "on") != "off"
 
 
 class EngineSession(Session):
@@ -92,7 +98,7 @@ class EngineSession(Session):
             )
         bindings = [self._binding(self._engine.get_tensor_name(i)) for i in range(self._engine.num_io_tensors)]
         self._config = self._runtime_config()
-        graphs = self._config is None  # TensorRT-RTX records its own
+        graphs = self._config is None and _graphs_wanted()  # TensorRT-RTX records its own
         for _ in range(self.in_flight):
             self._slots.append(Slot(self._driver, self._new_context, bindings, card.profile[2], graphs))
         self._free = deque(self._slots)
@@ -113,7 +119,8 @@ class EngineSession(Session):
         if not hasattr(trt, "CudaGraphStrategy"):
             return None
         config = self._engine.create_runtime_config()
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        strategy = trt.CudaGraphStrategy
+        config.cuda_graph_strategy = strategy.WHOLE_GRAPH_CAPTURE if _graphs_wanted() else strategy.DISABLED
         if hasattr(trt, "DynamicShapesKernelSpecializationStrategy"):
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             config.dynamic_shapes_kernel_specialization_strategy = eager

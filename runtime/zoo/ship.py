@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.card import TITLES, markdown
+from mutualformer.runtime.card import markdown
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.files import replacing, sha256, write_bytes, write_json
+from mutualformer.runtime.tasks import TITLES
 from mutualformer.runtime.zoo.index import INDEX, SCHEMA, ShippedModel, own_shelf, read_index
 
 
@@ -94,6 +95,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

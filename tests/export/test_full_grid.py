@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from mutualformer.export import parity, to_trt
+from mutualformer.export import parity
 from mutualformer.export.engine.builder import BuildOptions
+from mutualformer.export.engine.compile import to_engine
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
-from mutualformer.export.to_onnx import contract_of, export_onnx
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
 from mutualformer.train import checkpoint, registry
+from mutualformer.train.session import contract_of
 
 MODELS = ("sod-nano", "sod-r50", "reid-tiny", "reid-vit-b16")
 CALIBRATION = {"sod": "synthetic:16?seed=9", "reid": "synthetic:4?seed=9"}
@@ -74,14 +77,14 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_precision(full: Path, precision: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    file, (model, contract) = full, to_trt.read_onnx(full)
+    file, (model, contract) = full, read_onnx(full)
     if precision != "fp32":
         file = tmp_path / f"{precision}.onnx"
         save_checked(convert(model, contract, precision, CALIBRATION[contract.task])[0], file)
     result = parity.compare(full.with_name("model.safetensors"), file, [DATA[contract.task]], 0)
     began = time.monotonic()
     engine = tmp_path / "model.engine"
-    to_trt.to_engine(file, engine, BuildOptions("rtx"), "")
+    to_engine(file, engine, BuildOptions("rtx"), "")
     seconds = time.monotonic() - began
     card = engine_card.read(engine)
     share = file.stat().st_size / full.stat().st_size

@@ -14,10 +14,10 @@ from onnx import helper, numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import camera_nodes
-from mutualformer.export.to_onnx import export_onnx
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.train import checkpoint
 from tests.conftest import ModelFiles
 

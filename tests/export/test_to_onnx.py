@@ -13,11 +13,15 @@ import torch
 from mutualformer.export import to_onnx
 from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.errors import ExportError
-from mutualformer.export.graph import trace
+from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.precision.calibration import METHODS
+from mutualformer.export.precision.placement import PLACEMENTS
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.contract import Contract
 from mutualformer.train.checkpoint import load
+from mutualformer.train.session import contract_of
 from tests.conftest import NANO_SIZE, ModelFiles
 
 
@@ -47,7 +51,7 @@ def test_nothing_is_transposed_around_the_node(nano: ModelFiles) -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_plain_onnx_runtime_agrees_with_pytorch(nano: ModelFiles, batch: int) -> None:
     model = load(nano.checkpoint)
-    inputs = trace.example_inputs(to_onnx.contract_of(model), batch, seed=5)
+    inputs = trace.example_inputs(contract_of(model), batch, seed=5)
     session = ort.InferenceSession(str(nano.onnx), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
@@ -62,9 +66,9 @@ def test_a_graph_that_differs_is_refused_and_not_written(
     honest = CdaAttributes.as_dict
     monkeypatch.setattr(CdaAttributes, "as_dict", lambda self: {**honest(self), "alpha": 0.0})
     model = load(nano.checkpoint)
-    monkeypatch.setattr(to_onnx, "BUDGETS", {"sod": {"fp32": Budget(max_abs=1e-7)}})
+    monkeypatch.setattr(from_checkpoint, "BUDGETS", {"sod": {"fp32": Budget(max_abs=1e-7)}})
     with pytest.raises(ExportError, match="differs from PyTorch by"):
-        to_onnx.export_onnx(model, tmp_path / "model.onnx")
+        export_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,9 +79,27 @@ def test_command_line_errors_are_one_sentence(tmp_path: Path, capsys: pytest.Cap
         ([str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "x.onnx")], "no such file"),
         ([str(empty), "-o", str(tmp_path / "x.onnx")], "empty"),
         ([str(empty), "-o", str(tmp_path / "x.pb")], "expected .onnx"),
+        ([str(empty), "-o", str(tmp_path / "x.onnx"), "--calibration", "synthetic:16"], "only int8"),
     ):
         assert to_onnx.main(arguments) == 1
         message = capsys.readouterr().err
         assert says in message
         assert message.count("\n") == 1
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_calibration_data_is_missed_before_anything_is_traced(
+    nano: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(from_checkpoint, "to_proto", lambda *_: pytest.fail("traced first"))
+    arguments = [str(nano.checkpoint), "-o", str(tmp_path / "x.onnx"), "--precision", "int8", "--calibration"]
+    assert to_onnx.main([*arguments, str(tmp_path / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_on_the_command_line_are_those_of_the_functions() -> None:
+    """The verb repeats them so that --help needs none of the packages behind them."""
+    choices = {action.dest: action.choices for action in to_onnx.parser()._actions}
+    assert choices["method"] == tuple(METHODS)
+    assert {name: choices[name] for name in PLACEMENTS} == PLACEMENTS

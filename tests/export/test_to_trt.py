@@ -6,13 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from mutualformer.export import to_trt
-from mutualformer.export.engine.builder import BuildOptions, build
+from mutualformer.export.engine.builder import BuildOptions, _config, build
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import session
 from mutualformer.runtime.gpu import compute_capabilities
@@ -25,7 +28,7 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 @pytest.fixture(scope="module")
 def engine(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("engine") / "model.engine"
-    assert to_trt.main([str(nano.onnx), "-o", str(out), "--flavor", "rtx"]) == 0
+    assert to_trt.main([str(nano.onnx), "-o", str(out), "--flavor", "rtx", "--precision", "fp32"]) == 0
     return out
 
 
@@ -38,7 +41,10 @@ def test_every_cda_became_a_plugin_layer(nano: ModelFiles, engine: Path) -> None
     assert "Half" not in card.actual_precision
     assert card.heavy_nodes["unnamed"] == 0
     assert card.heavy_nodes["Float"] > 100
-    assert card.profile == (1, 1, 8)
+    assert card.profile == (1, 1, 1)
+    assert card.tf32 is False
+    assert 100 < card.kernels < len(card.layers)
+    assert card.layers_from == "builder log"
     assert card.contract.model == "sod-nano"
     engine_card.verify_file(engine, card)
     engine_card.verify_plugin(engine, card, library.find())
@@ -142,13 +148,15 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(
     for source, says in (
         (tmp_path / "in" / "none.onnx", "no such ONNX file"),
         (empty, "empty"),
-        (cut, "not a readable ONNX file"),
-        (text, "not a readable ONNX file"),
+        (cut, "not an ONNX file or truncated"),
+        (text, "not an ONNX file or truncated"),
         (foreign, "not a model exported by this project"),
     ):
         _refused([str(source), "--flavor", "rtx"], out, says, capsys)
     _refused([str(nano.onnx), "--flavor", "rtx", "--batch", "4", "2", "8"], out, "expected 1 ≤ MIN ≤ OPT ≤ MAX", capsys)
-    _refused([str(nano.onnx), "--flavor", "rtx", "--precision", "int8"], out, "needs --calibration", capsys)
+    int8 = [str(nano.onnx), "--flavor", "rtx", "--precision", "int8", "--calibration"]
+    _refused([*int8, "nowhere"], out, "nowhere", capsys)
+    _refused([str(nano.onnx), "--flavor", "rtx", "--precision", "fp32", *int8[-1:], "x"], out, "has no use", capsys)
     _refused([str(nano.onnx), "--flavor", "rtx", "--target", "orin-nano"], out, "--flavor tensorrt", capsys)
 
 
@@ -188,22 +196,65 @@ def test_classic_flavor_without_gpu_refuses(
 def test_named_targets_reach_the_builder(nano: ModelFiles, tmp_path: Path) -> None:
     out = tmp_path / "t.engine"
     arguments = [str(nano.onnx), "-o", str(out), "--flavor", "rtx", "--target", "rtx40", "--batch", "1", "2", "4"]
-    assert to_trt.main(arguments) == 0
+    assert to_trt.main([*arguments, "--precision", "fp32", "--tf32"]) == 0
     card = engine_card.read(out)
     assert card.targets == ("8.9",)
-    assert card.rebuild == ("mutualformer to_trt model.onnx -o t.engine --flavor rtx --batch 1 2 4 --target rtx40")
+    assert card.tf32 is True
+    assert card.rebuild == "mutualformer to_trt model.onnx -o t.engine --flavor rtx --batch 1 2 4 --tf32 --target rtx40"
     assert card.profile == (1, 2, 4)
 
 
 def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
     import tensorrt_rtx as trt
 
-    model, contract = to_trt.read_onnx(nano.onnx)
+    model, contract = read_onnx(nano.onnx)
     library.load("rtx")
     handle = library._registered.pop("rtx").handle
-    trt.get_plugin_registry().deregister_library(handle)  # the parser now falls back to the function that the file carries
+    # Without it the parser falls back to the function that the file carries.
+    trt.get_plugin_registry().deregister_library(handle)
     try:
         with pytest.raises(ExportError, match="function was expanded instead of our plugin"):
             build(trt, model, contract, BuildOptions("rtx"))
     finally:
         library.load("rtx")
+
+
+def test_rtx_takes_half_precision_by_default_and_warns_of_int8(
+    nano: ModelFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, int8 = tmp_path / "half.engine", tmp_path / "int8.engine"
+    assert to_trt.main([str(nano.onnx), "-o", str(out), "--flavor", "rtx"]) == 0
+    half = engine_card.read(out)
+    assert (half.requested_precision, half.contract.precision) == ("fp16", "fp16")
+    assert half.heavy_nodes.get("Float", 0) == 0
+    assert "half.fp16.onnx" in half.rebuild
+    assert "int8" not in caplog.text
+    arguments = [str(nano.onnx), "-o", str(int8), "--flavor", "rtx", "--precision", "int8"]
+    assert to_trt.main([*arguments, "--calibration", "synthetic:16?seed=9"]) == 0
+    card = engine_card.read(int8)
+    assert f"int8 on TensorRT-RTX: {card.kernels} kernels a frame" in caplog.text
+    assert card.kernels > half.kernels
+
+
+def test_weights_that_are_not_finite_are_refused(
+    nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(nano.onnx)
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    values = numpy_helper.to_array(weight).copy()
+    values[0] = np.nan
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    (tmp_path / "in").mkdir()
+    onnx.save(model, tmp_path / "in" / "nan.onnx")
+    arguments = [str(tmp_path / "in" / "nan.onnx"), "--flavor", "rtx", "--precision", "fp32"]
+    _refused(arguments, tmp_path / "x.engine", f"of weight '{weight.name}' are NaN or infinite", capsys)
+
+
+def test_full_precision_forbids_tf32(nano: ModelFiles) -> None:
+    import tensorrt_rtx as trt
+
+    _, contract = read_onnx(nano.onnx)
+    for allowed in (False, True):
+        builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+        config = _config(trt, builder, contract, BuildOptions("rtx", tf32=allowed))
+        assert config.get_flag(trt.BuilderFlag.TF32) is allowed

@@ -41,7 +41,7 @@ def run_without_extras(*arguments: str, **environment: str) -> subprocess.Comple
 
 
 # Verbs whose modules still import PyTorch or the exporter's packages at their top.
-EAGER = ("to_onnx", "demo")
+EAGER = ("demo",)
 
 
 @pytest.mark.parametrize(

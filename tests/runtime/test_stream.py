@@ -196,8 +196,8 @@ def test_the_reporter_tells_each_change_once(capsys: pytest.CaptureFixture[str])
         reporter._changes({**snapshot, "state": state})
     reporter._changes({**snapshot, "sinks": {"recorder": {"error": "", "problem": "disk full"}}})
     assert [event["state"] for event in events] == ["running", "two left out", frozen, "running", "disk full"]
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["warning: two left out", f"source: {frozen}", "recorder: disk full"]
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == ["warning: two left out", f"source: {frozen}", "recorder: disk full"]
 
 
 def test_a_real_model_file_streams_with_page_and_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,9 +243,9 @@ def test_a_gallery_names_whom_the_camera_sees(tmp_path: Path) -> None:
     gallery = Gallery.build(tmp_path / "g", session)
     assert gallery.features.shape == (4, 6)
     uri = f"pairs:{tmp_path}/g/rgb,{tmp_path}/g/nir?nir=1"
-    found = [r.match for r in Pipeline(lambda: cameras.open(uri), session, match=gallery.match).results()]
-    assert [match[0] for match in found if match] == ["anna", "anna", "ben", "ben"]
-    assert all(match and match[1] > 0.99 for match in found)
+    actual = [r.match for r in Pipeline(lambda: cameras.open(uri), session, match=gallery.match).results()]
+    assert [match[0] for match in actual if match] == ["anna", "anna", "ben", "ben"]
+    assert all(match and match[1] > 0.99 for match in actual)
     with pytest.raises(GalleryError, match="is sod"):
         Gallery.build(tmp_path / "g", FakeSession())
     with pytest.raises(GalleryError, match="expected the folders rgb and nir"):

@@ -22,11 +22,11 @@ def write_rgbd(
     for name in folders:
         (root / name).mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        made = scene(seed * 1000 + index, size)
-        inverse = 1 / made.true_depth
+        built = scene(seed * 1000 + index, size)
+        inverse = 1 / built.true_depth
         share = (inverse - inverse.min()) / np.ptp(inverse)
         grey = (255 * (share if polarity == "near_bright" else 1 - share) + 0.5).astype(np.uint8)
-        rgb = cv2.cvtColor(made.rgb, cv2.COLOR_RGB2BGR)
-        for folder, image, suffix in zip(folders, (rgb, grey, made.mask), ("jpg", "png", "png"), strict=True):
+        rgb = cv2.cvtColor(built.rgb, cv2.COLOR_RGB2BGR)
+        for folder, image, suffix in zip(folders, (rgb, grey, built.mask), ("jpg", "png", "png"), strict=True):
             cv2.imwrite(str(root / folder / f"{index:04d}.{suffix}"), image)
     return root

@@ -23,9 +23,9 @@ def encode(depth, near=0.3, far=10.0):
 def test_colour():
     image = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
     expected = (image.numpy() / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
-    found = ColourInput()(image)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    actual = ColourInput()(image)
+    assert actual.dtype == torch.float32
+    np.testing.assert_allclose(actual.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -34,15 +34,15 @@ def test_depth_is_standardised_inverse_depth(seed, holes, height, width):
     rng = np.random.default_rng(seed)
     depth = rng.uniform(0.1, 12, (2, height, width)) * (rng.random((2, height, width)) >= holes)
     depth[:, 0, 0] = 1.0
-    found = DepthInput((0.3, 10.0))(torch.from_numpy(depth.astype(np.float32))).numpy()
-    assert found.shape == (2, 3, height, width)
-    for one, want in zip(found, depth, strict=True):
+    actual = DepthInput((0.3, 10.0))(torch.from_numpy(depth.astype(np.float32))).numpy()
+    assert actual.shape == (2, 3, height, width)
+    for one, want in zip(actual, depth, strict=True):
         np.testing.assert_allclose(one, np.broadcast_to(encode(want), one.shape), atol=2e-4)
 
 
 def test_holes_are_zero_and_nothing_but_holes_is_not_nan():
-    found = DepthInput((0.3, 10.0))(torch.zeros(1, 8, 8))
-    assert torch.equal(found, torch.zeros(1, 3, 8, 8))
+    actual = DepthInput((0.3, 10.0))(torch.zeros(1, 8, 8))
+    assert torch.equal(actual, torch.zeros(1, 3, 8, 8))
     depth = torch.full((1, 8, 8), 2.0)
     depth[0, :4] = 0
     depth[0, 7, 7] = 1.0

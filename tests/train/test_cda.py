@@ -21,20 +21,20 @@ def packed(tokens, heads, head_dim, batch=1, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).unbind(0)
 
 
-def relative(found, expected):
-    return float(np.abs(found.double().numpy() - expected).max() / np.abs(expected).max())
+def relative(actual, expected):
+    return float(np.abs(actual.double().numpy() - expected).max() / np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("tokens", "heads", "head_dim"), SHAPES)
 def test_agrees_with_numpy(tokens, heads, head_dim):
     r, d = packed(tokens, heads, head_dim)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads)
-    for found, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
-        assert np.abs(found.numpy() - want).max() < 1e-12
-    for found, want in zip(cross_diffusion_attention(r.float(), d.float(), heads), expected, strict=True):
-        assert found.dtype == torch.float32
+    for actual, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
+        assert np.abs(actual.numpy() - want).max() < 1e-12
+    for actual, want in zip(cross_diffusion_attention(r.float(), d.float(), heads), expected, strict=True):
+        assert actual.dtype == torch.float32
         # The inputs are rounded too; what is measured is the error of doing it in float32 altogether.
-        assert relative(found, want) < 2e-6
+        assert relative(actual, want) < 2e-6
 
 
 @pytest.mark.parametrize("value_pairing", ["released", "figure"])
@@ -49,8 +49,8 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
     options = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
     expected = numpy_reference.cda(r.numpy(), d.numpy(), 3, **options)
     for form in (cross_diffusion_attention, cross_diffusion_attention_released):
-        for found, want in zip(form(r, d, 3, **options), expected, strict=True):
-            assert np.abs(found.numpy() - want).max() < 1e-12
+        for actual, want in zip(form(r, d, 3, **options), expected, strict=True):
+            assert np.abs(actual.numpy() - want).max() < 1e-12
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,9 +65,9 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
 def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations):
     r, d = packed(tokens, heads, head_dim, batch)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads, alpha, iterations)
-    for found, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
-        assert found.shape == (batch, tokens, 2 * heads * head_dim)
-        assert np.abs(found.numpy() - want).max() < 1e-11
+    for actual, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
+        assert actual.shape == (batch, tokens, 2 * heads * head_dim)
+        assert np.abs(actual.numpy() - want).max() < 1e-11
 
 
 @pytest.mark.parametrize("init", ["identity", "cross"])
@@ -83,8 +83,8 @@ def test_gradients(by_head, iterations, init, monkeypatch):
 
 def test_a_peaked_softmax_stays_finite():
     r, d = packed(16, 2, 4, dtype=torch.float32)
-    for found in cross_diffusion_attention(1e4 * r, -1e4 * d, 2):
-        assert torch.isfinite(found).all()
+    for actual in cross_diffusion_attention(1e4 * r, -1e4 * d, 2):
+        assert torch.isfinite(actual).all()
 
 
 def test_alpha_one_is_pure_diffusion_and_alpha_zero_none():

@@ -52,7 +52,7 @@ def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, ca
     out = tmp_path / "out"
     arguments = [str(nano.checkpoint), "--data", str(folder), "--out", str(out), "--maps", "--json"]
     assert evaluate.main(arguments) == 0
-    (found,) = json.loads(capsys.readouterr().out)["results"].values()
+    (actual,) = json.loads(capsys.readouterr().out)["results"].values()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metrics = [py_sod_metrics.Smeasure(), py_sod_metrics.Fmeasure(), py_sod_metrics.Emeasure()]
@@ -66,8 +66,8 @@ def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, ca
     s, f, e, mae = (metric.get_results() for metric in metrics)
     direct = {"s_measure": s["sm"], "max_f": f["fm"]["curve"].max(), "max_e": e["em"]["curve"].max(), "mae": mae["mae"]}
     for name, value in direct.items():
-        assert found[name] == pytest.approx(float(value), abs=1e-6), name
-    assert found["images"] == 6
+        assert actual[name] == pytest.approx(float(value), abs=1e-6), name
+    assert actual["images"] == 6
     assert (out / "table.md").read_text().startswith("| data | images | S ↑ | max F ↑ | max E ↑ | MAE ↓ |")
     for picture in ("precision_recall.png", "set/examples.png"):
         assert (out / picture).read_bytes()[:4] == b"\x89PNG"
@@ -95,8 +95,8 @@ def test_standard_error_is_of_the_mean_over_images():
 
 @pytest.fixture(scope="module")
 def onnx_precisions(nano: ModelFiles, tmp_path_factory):
+    from mutualformer.export.graph.onnx_file import read_onnx
     from mutualformer.export.precision.convert import convert, save_checked
-    from mutualformer.export.to_trt import read_onnx
 
     files = {"fp32": nano.onnx}
     for precision in ("fp16", "int8"):
@@ -110,9 +110,9 @@ def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
     reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
-    found = run.evaluate(session, DATA)
+    actual = run.evaluate(session, DATA)
     for name in ("s_measure", "max_f", "max_e", "mae"):
-        assert found[name] == pytest.approx(reference[name], abs=tolerance), name
+        assert actual[name] == pytest.approx(reference[name], abs=tolerance), name
 
 
 def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
@@ -126,9 +126,9 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
     monkeypatch.setattr(session, "load", lambda path, **_: opened.append(path) or stand)
     assert evaluate.main([str(tmp_path / "model.engine"), "--data", DATA, "--out", str(tmp_path)]) == 0
     assert [Path(path).name for path in opened] == ["model.engine"]
-    (found,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
+    (actual,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
     direct = run.evaluate(stand, DATA)
-    assert found == direct
+    assert actual == direct
 
 
 def reid_labels(rng, count=60, people=7, cameras=3):
@@ -142,7 +142,7 @@ def test_map_and_cmc_agree_with_torchmetrics(seed):
     features = rng.normal(size=(60, 16)) + 1.5 * np.eye(16)[identities]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     query, gallery = np.arange(20), np.arange(20, 60)
-    found = reid_metrics(features, identities, cameras, query, gallery)
+    actual = reid_metrics(features, identities, cameras, query, gallery)
 
     asked, similarity, right = [], [], []
     for row in query:
@@ -158,9 +158,9 @@ def test_map_and_cmc_agree_with_torchmetrics(seed):
     metrics |= {f"r{k}": RetrievalHitRate(empty_target_action="skip", top_k=k) for k in (1, 5, 10)}
     for name, metric in metrics.items():
         metric.update(*arguments, indexes=torch.tensor(np.array(asked)))
-        assert found[name] == pytest.approx(float(metric.compute()), abs=1e-6), name
+        assert actual[name] == pytest.approx(float(metric.compute()), abs=1e-6), name
     answered = {row for row, answer in zip(asked, right, strict=True) if answer}
-    assert found["queries"] == len(answered)
+    assert actual["queries"] == len(answered)
 
 
 def test_standard_error_of_reid_is_over_identities():
@@ -168,17 +168,17 @@ def test_standard_error_of_reid_is_over_identities():
     identities, cameras = np.arange(60) % 7, np.arange(60) % 3
     features = rng.normal(size=(60, 4))
     rows = np.arange(60)
-    found = reid_metrics(features, identities, cameras, rows, rows)
+    actual = reid_metrics(features, identities, cameras, rows, rows)
     each = [
         reid_metrics(features, identities, cameras, np.flatnonzero(identities == one), rows)["map"]
         for one in np.unique(identities)
     ]
-    assert found["standard_error"]["map"] == pytest.approx(np.std(each, ddof=1) / np.sqrt(len(each)), abs=1e-12)
+    assert actual["standard_error"]["map"] == pytest.approx(np.std(each, ddof=1) / np.sqrt(len(each)), abs=1e-12)
 
 
 @pytest.fixture(scope="module")
 def reid_files(tmp_path_factory):
-    from mutualformer.export.to_onnx import export_onnx
+    from mutualformer.export.graph.from_checkpoint import export_onnx
 
     folder = tmp_path_factory.mktemp("reid")
     torch.manual_seed(0)
@@ -188,7 +188,7 @@ def reid_files(tmp_path_factory):
 
 
 def test_reid_formats_agree(reid_files, tmp_path, capsys):
-    found = []
+    actual = []
     for path in reid_files:
         arguments = [
             str(path),
@@ -200,10 +200,10 @@ def test_reid_formats_agree(reid_files, tmp_path, capsys):
             str(tmp_path / path.suffix),
         ]
         assert evaluate.main(arguments) == 0
-        found += json.loads(capsys.readouterr().out)["results"].values()
+        actual += json.loads(capsys.readouterr().out)["results"].values()
         assert np.load(next((tmp_path / path.suffix).rglob("features.npz")))["features"].shape == (60, 72)
     for name in ("map", "r1", "r5", "r10"):
-        assert found[0][name] == pytest.approx(found[1][name], abs=1e-6), name
+        assert actual[0][name] == pytest.approx(actual[1][name], abs=1e-6), name
 
 
 def test_the_papers_row_stands_under_a_standard_set():
@@ -226,8 +226,8 @@ def test_probe_reports_what_each_modality_is_worth(nano: ModelFiles, tmp_path, c
     assert all(how in printed for how in spoilt)
     single = [str(nano.checkpoint), "--data", DATA, "--corrupt", "depth=zero", "--json"]
     assert evaluate.main(single) == 0
-    (found,) = json.loads(capsys.readouterr().out)["results"].values()
-    assert found == spoilt["depth=zero"]
+    (actual,) = json.loads(capsys.readouterr().out)["results"].values()
+    assert actual == spoilt["depth=zero"]
 
 
 def test_shuffling_gives_every_frame_another_ones_depth():

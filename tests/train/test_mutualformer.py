@@ -62,8 +62,8 @@ def test_agrees_with_an_independent_block(dim, heads, tokens, qkv_bias):
     x, x_rd = torch.randn(2, tokens, 2 * dim), torch.randn(2, tokens, dim)
     expected = reference_block(block.state_dict(), x.double().numpy(), x_rd.double().numpy(), heads, 0.6)
     with torch.no_grad():
-        found = block(x, x_rd).double().numpy()
-    assert np.abs(found - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+        actual = block(x, x_rd).double().numpy()
+    assert np.abs(actual - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
 
 
 def test_state_dict_has_the_released_names_and_size():
@@ -92,10 +92,10 @@ def test_modalities_are_not_interchangeable_and_both_reach_the_output():
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     torch.manual_seed(0)
     drop = DropPath(0.25).train()
-    found = drop(torch.ones(4000, 3))
-    assert found.unique().tolist() == pytest.approx([0.0, 4 / 3])
-    assert (found.amin(1) == found.amax(1)).all()
-    assert float(found.mean()) == pytest.approx(1.0, abs=0.05)
+    actual = drop(torch.ones(4000, 3))
+    assert actual.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert (actual.amin(1) == actual.amax(1)).all()
+    assert float(actual.mean()) == pytest.approx(1.0, abs=0.05)
     assert torch.equal(drop.eval()(torch.ones(3, 2)), torch.ones(3, 2))
     with pytest.raises(ValueError, match="drop_path is 1"):
         DropPath(1.0)

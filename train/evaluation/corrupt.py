@@ -33,14 +33,14 @@ HOLES_SHARE, HOLES_CELLS = 0.43, 20  # of the pixels; patches across the picture
 def parse(text: str, task: str) -> dict[str, str]:
     """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. Raises DataError."""
     modalities = TASKS[task].modalities
-    found: dict[str, str] = {}
+    choices: dict[str, str] = {}
     for pair in text.split(","):
         modality, _, way = pair.strip().partition("=")
-        if modality not in modalities or way not in WAYS[modality] or modality in found:
+        if modality not in modalities or way not in WAYS[modality] or modality in choices:
             known = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
             raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {known}")
-        found[modality] = way
-    return found
+        choices[modality] = way
+    return choices
 
 
 def _other_frame(count: int, seed: int) -> NDArray[np.int64]:

@@ -18,10 +18,10 @@ from mutualformer.runtime.reporting import charts
 CELL = 160  # pixels
 
 
-def precision_recall(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def precision_recall(curves: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """One curve per entry of ``found``: name → {"precision", "recall"} over thresholds."""
     figure, (axes,) = charts.panels(1, 5, 4)
-    for name, values in found.items():
+    for name, values in curves.items():
         axes.plot(values["recall"], values["precision"], label=f"{name}  max F {values['max_f']:.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)

@@ -34,8 +34,8 @@ def reid_metrics(
     A query without an answer from another camera is skipped, as the protocol has it. ``standard_error`` is over
     identities (queries of one identity share their answers); left out for one identity.
     """
-    found = np.asarray(features, np.float64)
-    if not np.isfinite(found).all():
+    vectors = np.asarray(features, np.float64)
+    if not np.isfinite(vectors).all():
         raise ScoreError("features hold NaN or infinity: the model is broken; compare it with `mutualformer parity`")
     precisions, first_hits, asked = [], [], []
     for row in query:
@@ -44,7 +44,7 @@ def reid_metrics(
         right = identities[rows] == identities[row]
         if not right.any():
             continue
-        distance = ((found[rows] - found[row]) ** 2).sum(axis=1)
+        distance = ((vectors[rows] - vectors[row]) ** 2).sum(axis=1)
         right = right[np.argsort(distance, kind="stable")]
         places = np.flatnonzero(right)
         precisions.append(float((np.arange(1, len(places) + 1) / (places + 1)).mean()))

@@ -60,6 +60,6 @@ def comma_separated(result: Mapping[str, Any], task: Task) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["fusion", "seed", *task.names, "params"])
     for fusion, arm in result["arms"].items():
-        for seed, found in arm["runs"].items():
-            writer.writerow([fusion, seed, *(f"{found[name]:.6f}" for name in task.names), arm["params"]])
+        for seed, metrics in arm["runs"].items():
+            writer.writerow([fusion, seed, *(f"{metrics[name]:.6f}" for name in task.names), arm["params"]])
     return text.getvalue()

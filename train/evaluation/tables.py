@@ -19,10 +19,10 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
     """DATA → metrics as rows; under a standard set the paper's own row, where its numbers are known."""
     columns, counted = TASKS[task].headings, TASKS[task].counted
     rows, notes, papers = [], [], False
-    for data, found in results.items():
+    for data, metrics in results.items():
         known = standard_set(data)
-        count = found[counted]
-        rows.append([short(data), count, *(number(found[name]) for name in columns)])
+        count = metrics[counted]
+        rows.append([short(data), count, *(number(metrics[name]) for name in columns)])
         if known is None:
             continue
         if known.paper:
@@ -42,6 +42,6 @@ def probe_table(clean: Mapping[str, Any], spoilt: Mapping[str, Mapping[str, Any]
     """What each corruption costs: the metric under it, and in brackets its change."""
     columns = TASKS[task].headings
     rows = [["as they are", *(number(clean[name]) for name in columns)]]
-    for how, found in spoilt.items():
-        rows.append([how, *(f"{number(found[name])} ({found[name] - clean[name]:+.3f})" for name in columns)])
+    for how, metrics in spoilt.items():
+        rows.append([how, *(f"{number(metrics[name])} ({metrics[name] - clean[name]:+.3f})" for name in columns)])
     return markdown(["modalities", *columns.values()], rows, numbers=True)

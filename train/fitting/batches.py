@@ -48,14 +48,14 @@ class SodBatches:
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
         size = (side, max(32, round(side * self.aspect / 32) * 32))
-        made = []
+        samples = []
         for slot in slots:
             rng = np.random.default_rng([self.seed, 2, step, slot])
-            made.append(augment(self.frames[self.index(step, slot)], size, self.augmentation, rng))
+            samples.append(augment(self.frames[self.index(step, slot)], size, self.augmentation, rng))
         return {
-            "rgb": np.stack([item.rgb for item in made]),
-            "depth": np.stack([item.depth for item in made]),
-            "mask": np.stack([item.mask for item in made if item.mask is not None]),
+            "rgb": np.stack([item.rgb for item in samples]),
+            "depth": np.stack([item.depth for item in samples]),
+            "mask": np.stack([item.mask for item in samples if item.mask is not None]),
         }
 
 
@@ -83,8 +83,8 @@ class _Stream(IterableDataset[dict[str, torch.Tensor]]):
             step, position = divmod(part, self.accumulate)
             first = (position * self.world + self.rank) * self.micro
             side = self.schedule.side(min(self.schedule.progress(step), 1.0), step)
-            made = self.source.make(step, range(first, first + self.micro), side)
-            yield {name: torch.from_numpy(value) for name, value in made.items()}
+            batch = self.source.make(step, range(first, first + self.micro), side)
+            yield {name: torch.from_numpy(value) for name, value in batch.items()}
             part += workers
 
 

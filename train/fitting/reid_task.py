@@ -43,8 +43,8 @@ def contrastive(features: Tensor, labels: Tensor) -> Tensor:
     if not bool(partners.any()):
         raise ValueError("no two samples of the batch show one identity, expected pairs to contrast")
     logits = (unit @ unit.T / TEMPERATURE).masked_fill(itself, -torch.inf)
-    found = torch.log_softmax(logits, dim=1).masked_fill(~partner, 0.0).sum(dim=1)
-    return -(found / partners.clamp(min=1))[partners > 0].mean()
+    likelihood = torch.log_softmax(logits, dim=1).masked_fill(~partner, 0.0).sum(dim=1)
+    return -(likelihood / partners.clamp(min=1))[partners > 0].mean()
 
 
 class ReidTask(TrainingTask):
@@ -59,10 +59,10 @@ class ReidTask(TrainingTask):
         everyone = gather(label)
         triplet = torch.stack([soft_margin_triplet(gather(f.float()), everyone) for f in output.features])
         weight = min(1.0, progress / ramp) if (ramp := self.recipe.triplet_ramp) else 1.0
-        found = {"identity": identity.mean(), "triplet": triplet.mean()}
-        loss = found["identity"] + weight * found["triplet"]
+        terms = {"identity": identity.mean(), "triplet": triplet.mean()}
+        loss = terms["identity"] + weight * terms["triplet"]
         if self.recipe.contrast:
             each = [contrastive(gather(f.float()), everyone) for f in output.normed]
-            found["contrast"] = torch.stack(each).mean()
-            loss = loss + self.recipe.contrast * found["contrast"]
-        return {"loss": loss, **found}
+            terms["contrast"] = torch.stack(each).mean()
+            loss = loss + self.recipe.contrast * terms["contrast"]
+        return {"loss": loss, **terms}

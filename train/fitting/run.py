@@ -14,6 +14,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -139,10 +140,16 @@ class _Progress(TQDMProgressBar):
     """Lightning's bar on standard error: standard output is for the result."""
 
     def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.fp = sys.stderr
-        bar.sp = bar.status_printer(sys.stderr)
-        return bar
+        return Tqdm(
+            desc=self.train_description,
+            position=2 * self.process_position,
+            disable=self.is_disabled,
+            leave=True,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+        )
 
 
 def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:

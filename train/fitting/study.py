@@ -141,22 +141,22 @@ def without_other(run: Run, task: str) -> dict[str, Any]:
 def collect(runs: Sequence[Run], task: str, latency: bool, probe: bool = False) -> dict[str, Any]:
     """Everything the table is made of, in JSON types; writes the spread over seeds into every run's card."""
     names = list(TASKS[task].names)
-    found = {run: metrics_of(run) for run in runs}
+    metrics = {run: metrics_of(run) for run in runs}
     bare = {run: without_other(run, task) for run in runs} if probe else {}
-    found = {run: metrics_of(run) for run in runs} if probe else found
+    metrics = {run: metrics_of(run) for run in runs} if probe else metrics
     arms: dict[str, Any] = {}
     for fusion in dict.fromkeys(run.fusion for run in runs):
         ours = [run for run in runs if run.fusion == fusion]
-        spread = card.over_seeds([found[run] for run in ours], [run.seed for run in ours], names)
+        spread = card.over_seeds([metrics[run] for run in ours], [run.seed for run in ours], names)
         for run in ours:
-            card.change(run.weights, metrics={**found[run], "over_seeds": spread})
+            card.change(run.weights, metrics={**metrics[run], "over_seeds": spread})
         arms[fusion] = {
             "params": checkpoint.read_card(ours[0].weights)["params"],
             "metrics": {name: spread[name] for name in names},
-            "runs": {str(run.seed): {name: found[run][name] for name in names} for run in ours},
+            "runs": {str(run.seed): {name: metrics[run][name] for name in names} for run in ours},
         }
         if probe:
-            gains = [{name: found[run][name] - bare[run][name] for name in names} for run in ours]
+            gains = [{name: metrics[run][name] - bare[run][name] for name in names} for run in ours]
             gained = card.over_seeds(gains, [run.seed for run in ours], names)
             arms[fusion][f"gain_of_{TASKS[task].modalities[1]}"] = {name: gained[name] for name in names}
     first = next(iter(arms))

@@ -106,9 +106,9 @@ class TrainingTask(lightning.LightningModule):
         return None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        found = self.losses(batch)
-        self.log_dict(found, prog_bar=True, batch_size=len(batch["rgb"]))
-        return found["loss"]
+        losses = self.losses(batch)
+        self.log_dict(losses, prog_bar=True, batch_size=len(batch["rgb"]))
+        return losses["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
         self._follow()

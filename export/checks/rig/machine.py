@@ -17,11 +17,11 @@ from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
 from mutualformer.export.checks.rig.driver import LIBRARY, CudaDriver, CudaError
 from mutualformer.plugins import library
+from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.standins.simulator import Driver as StandInDriver
 from mutualformer.plugins.standins.simulator import Harness
 
 EMULATED_CAPABILITY = 87  # the stand-in pretends to be an Orin
-_STAND_IN_IDS = {121: 120}  # capabilities that run another one's cubins
 
 
 class Machine:
@@ -67,11 +67,11 @@ class Machine:
 
     @property
     def architecture(self) -> int:
-        return _STAND_IN_IDS.get(self.capability, self.capability)
+        return RUNS_AS.get(self.capability, self.capability)
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        names = {str(image["name"]).split("_")[2] for image in self.images}
+        names = {str(image["name"]).split("_")[2] for image in self.native_images() or self.images}
         return tuple(sorted(names & {"fp16", "bf16", "fp32"}))
 
     @property

@@ -56,11 +56,14 @@ class DeviceBuffer:
 class Node:
     """A node in an execution context, with its buffers; open it with :func:`opened`."""
 
-    def __init__(self, machine: Machine, case: Case) -> None:
+    def __init__(self, machine: Machine, case: Case, tactic: int = 0) -> None:
+        """``tactic``: which of the plugin's tiles, as TensorRT would have chosen; 0 for its default."""
         self.machine, self.case = machine, case
         self.buffers: list[DeviceBuffer] = []
         self.stream = machine.driver.create_stream()
-        self.engine = Engine(machine.harness, case.attributes, case.shape, case.torch_dtype, self._allocate)
+        self.engine = Engine(
+            machine.harness, case.attributes, case.shape, case.torch_dtype, allocate=self._allocate, tactic=tactic
+        )
 
     def _allocate(self, size: int) -> DeviceBuffer:
         self.buffers.append(DeviceBuffer(self.machine.driver, size))
@@ -110,10 +113,10 @@ class Node:
 
 
 @contextlib.contextmanager
-def opened(machine: Machine, case: Case) -> Iterator[Node]:
+def opened(machine: Machine, case: Case, tactic: int = 0) -> Iterator[Node]:
     """A node on the current context. Raises CheckFailed where the plugin refuses or the driver fails."""
     try:
-        node = Node(machine, case)
+        node = Node(machine, case, tactic)
     except (AssertionError, CudaError) as error:
         raise CheckFailed(f"{case}: the plugin cannot be prepared: {error}") from error
     try:

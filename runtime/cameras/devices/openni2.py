@@ -74,7 +74,7 @@ def open_source(target: str, given: Mapping[str, Any]) -> OpenNI2Camera:
     options = opts.parse(Options, given, name)
     if not available():
         raise CameraError(f"{name}: this OpenCV was built without OpenNI2; build it with -DWITH_OPENNI2=ON")
-    if target and not target.isdigit():
+    if target and not (target.isascii() and target.isdigit() and len(target) < 4):
         raise CameraError(f"{name}: expected the index of the camera, for example openni2://0")
     capture = cv2.VideoCapture(int(target or 0), cv2.CAP_OPENNI2)
     if not capture.isOpened():

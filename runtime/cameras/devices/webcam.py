@@ -13,9 +13,7 @@ import cv2
 import numpy as np
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.address import is_webcam
-from mutualformer.runtime.cameras.base import CameraError, CameraLost, DeviceCamera
-from mutualformer.runtime.cameras.folders.dataset import WITHOUT_DEPTH
+from mutualformer.runtime.cameras.base import WITHOUT_DEPTH, CameraError, CameraLost, DeviceCamera
 from mutualformer.runtime.frame import Frame
 
 DEVICES = Path("/dev")
@@ -76,6 +74,4 @@ class WebcamCamera(DeviceCamera):
 
 def open_source(target: str, given: Mapping[str, Any]) -> WebcamCamera:
     """``target``: the camera's number or its path below /dev."""
-    if not is_webcam(target):
-        raise CameraError(f"webcam:{target}: expected a number or a path such as /dev/video0")
     return WebcamCamera(target, opts.parse(Options, given, f"webcam:{target}"))

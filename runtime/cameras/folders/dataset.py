@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.base import WITHOUT_DEPTH, BaseCamera, CameraError
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.data.frames import open_frames
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.frame import Frame
-
-WITHOUT_DEPTH = "has no depth: the model works from colour alone, and no distance can be told"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mutualformer.runtime.cameras.folders.loaders import (
     note_orientation,
     same_size,
 )
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, Listing
 

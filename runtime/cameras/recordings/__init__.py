@@ -1,4 +1,4 @@
 """Recordings: recording (ours), rosbag, video, realsense_file (plays realsense_player in a child process).
 
-pairing puts colour and depth together by time, pacing plays at the recorded speed.
+pairing puts colour and depth together by time.
 """

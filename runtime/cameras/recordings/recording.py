@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.frame import Frame, metres
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError
-from mutualformer.runtime.cameras.folders.dataset import WITHOUT_DEPTH
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.base import WITHOUT_DEPTH, BaseCamera, CameraError
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth import DepthRule, to_metres
 

@@ -98,11 +98,11 @@ def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
     """The scene of ``seed`` at ``size`` (height, width). The same seed gives the same scene, bit for bit."""
     with np.errstate(all="ignore"):  # rays parallel to a face divide by zero: infinities compare as they should
         for attempt in range(8):
-            made = _attempt(np.random.default_rng([GENERATOR_VERSION, seed, attempt]), size)
-            covered = float((made.mask > 0).mean())
+            candidate = _attempt(np.random.default_rng([GENERATOR_VERSION, seed, attempt]), size)
+            covered = float((candidate.mask > 0).mean())
             if 0.02 < covered < 0.7:
-                return made
-        return made
+                return candidate
+        return candidate
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ class SyntheticScenes:
         return scene(self.seed * 100_000_000 + index, self.size)
 
     def __getitem__(self, index: int) -> Item:
-        made = self.scene(index)
-        return Item(made.rgb, made.depth, made.mask, self.name(index))
+        rendered = self.scene(index)
+        return Item(rendered.rgb, rendered.depth, rendered.mask, self.name(index))
 
     def name(self, index: int) -> str:
         return f"seed{self.seed}-{index:05d}"
@@ -204,9 +204,9 @@ class SyntheticScenes:
         return {"rgb": ("u1", (*self.size, 3)), "depth": ("u2", self.size), "mask": ("u1", self.size)}
 
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
-        made = self.scene(index)
-        millimetres = np.minimum(np.round(made.depth * 1000), 65535).astype(np.uint16)
-        return {"rgb": made.rgb, "depth": millimetres, "mask": made.mask}
+        rendered = self.scene(index)
+        millimetres = np.minimum(np.round(rendered.depth * 1000), 65535).astype(np.uint16)
+        return {"rgb": rendered.rgb, "depth": millimetres, "mask": rendered.mask}
 
 
 class CachedScenes:

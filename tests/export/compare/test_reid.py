@@ -10,8 +10,9 @@ import torch
 
 from mutualformer.export import parity, to_trt
 from mutualformer.export.emulation.session import EmulatedSession
+from mutualformer.export.graph.from_checkpoint import export_onnx
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
-from mutualformer.export.to_onnx import export_onnx
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
@@ -29,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     checkpoint.save(folder / "model.safetensors", registry.build("reid-tiny"), {})
     made = {"torch": folder / "model.safetensors", "fp32": folder / "fp32.onnx"}
     export_onnx(checkpoint.load(made["torch"]), made["fp32"])
-    model, contract = to_trt.read_onnx(made["fp32"])
+    model, contract = read_onnx(made["fp32"])
     for precision in ("fp16", "int8"):
         made[precision] = folder / f"{precision}.onnx"
         save_checked(convert(model, contract, precision, CALIBRATION)[0], made[precision])

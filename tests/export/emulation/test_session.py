@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.emulation.session import EmulatedSession, Interpreter
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import to_fp16
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from tests.conftest import ModelFiles
 

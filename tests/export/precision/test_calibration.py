@@ -52,7 +52,6 @@ def test_limits_of_known_distributions() -> None:
     assert METHODS["minmax"](outlier) == 300.0
     assert METHODS["mse"](uniform) == pytest.approx(2.0, rel=0.02)
     assert METHODS["percentile"](uniform) == pytest.approx(2.0, rel=0.001)
-    assert METHODS["entropy"](outlier) < 30  # the least it tries is 128 of its 2048 bins
     ramp = histogram(np.arange(1, 1_000_001) / 1e6)
     assert METHODS["percentile"](ramp) == pytest.approx(PERCENTILE / 100, abs=2 / BINS)
 

@@ -13,11 +13,20 @@ from onnx import TensorProto, numpy_helper
 from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.precision.calibration import Feed
+from mutualformer.export.graph.onnx_file import read_onnx
+from mutualformer.export.precision.calibration import Feed, check_frames
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import answer_nodes, camera_nodes, to_fp16, typed_without_function
-from mutualformer.export.precision.quantize import Quantizer, depth_readers, place, to_int8
-from mutualformer.export.to_trt import read_onnx
+from mutualformer.export.precision.placement import (
+    Placement,
+    depth_readers,
+    depthwise_nodes,
+    lone_additions,
+    makers,
+    quantizable,
+    quantized_inputs,
+)
+from mutualformer.export.precision.quantize import Quantizer, place, to_int8
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.onnxruntime import OnnxSession
@@ -44,6 +53,11 @@ def full(nano: ModelFiles) -> tuple[onnx.ModelProto, Contract]:
 @pytest.fixture(scope="module")
 def half(full: tuple[onnx.ModelProto, Contract]) -> onnx.ModelProto:
     return to_fp16(full[0])
+
+
+@pytest.fixture(scope="module")
+def quantizer(full: tuple[onnx.ModelProto, Contract]) -> Quantizer:
+    return Quantizer.measure(full[0], feeds(full[1], 16))
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +149,21 @@ def test_int8_is_symmetric_per_channel_and_explicit(int8: onnx.ModelProto) -> No
     assert counts["Q"] > 20
     assert counts["weights"] > 20
     kinds = list(heavy_node_types(int8).values())
-    assert kinds.count("Int8") > 0.7 * len(kinds)
+    assert kinds.count("Int8") > 0.55 * len(kinds)  # a third of the convolutions are depthwise
     assert "Float" not in kinds
+
+
+def test_depthwise_convolutions_are_half_unless_asked(
+    full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto, quantizer: Quantizer
+) -> None:
+    names = depthwise_nodes(full[0])
+    assert len(names) > 20
+    kinds = heavy_node_types(int8)
+    assert {kinds[name] for name in names} == {"Half"}
+    kinds = heavy_node_types(quantizer.to_int8(placement=Placement(depthwise="int8")))
+    assert sum(kinds[name] == "Int8" for name in names) >= len(names) - 1  # one may read the depth sensor
+    reasons = quantizer.kept("mse")
+    assert set(reasons.values()) == {"depthwise", "reads the depth sensor"}
 
 
 def test_no_qdq_around_cda_or_before_layernorm(int8: onnx.ModelProto) -> None:
@@ -171,12 +198,122 @@ def test_only_the_depth_branch_reads_its_input_in_half(
     assert kinds[first.name] == "Int8"
 
 
-def test_residual_adds_are_quantised(int8: onnx.ModelProto) -> None:
-    makers = {name: node.op_type for node in int8.graph.node for name in node.output}
-    assert any(
-        node.op_type == "Add" and [makers.get(name) for name in node.input] == ["DequantizeLinear"] * 2
-        for node in int8.graph.node
+def test_residual_adds_are_quantised_on_the_skip_branch_only(int8: onnx.ModelProto) -> None:
+    """TensorRT adds inside a convolution's kernel, unless a Q/DQ pair stands between the two."""
+    makers = {name: node for node in int8.graph.node for name in node.output}
+
+    def before_the_pair(name: str) -> str:
+        """What writes a value that arrives through Q/DQ; empty for one that does not."""
+        if name not in makers or makers[name].op_type != "DequantizeLinear":
+            return ""
+        return makers[makers[makers[name].input[0]].input[0]].op_type
+
+    adds = [n for n in int8.graph.node if n.op_type == "Add" and any(before_the_pair(name) for name in n.input)]
+    assert len(adds) > 5
+    fused = 0
+    for node in adds:
+        assert "Conv" not in [before_the_pair(name) for name in node.input], node.name
+        fused += "Conv" in [makers[name].op_type for name in node.input]
+    assert fused > 3
+
+
+def test_two_convolutions_that_meet_are_added_in_half_precision() -> None:
+    """A residual block that changes its width: neither branch may be kept from its convolution."""
+    graph = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 20]>
+        block (float[1, 8, 4, 4] x, float[8, 8, 1, 1] v, float[8, 8, 1, 1] w) => (float[1, 8, 4, 4] y)
+        {
+            [stem] s = Conv (x, v)
+            [left] a = Conv (s, w)
+            [right] b = Conv (s, v)
+            [both] c = Add (a, b)
+            [one] d = Add (c, s)
+            [last] e = Conv (d, w)
+            [answer] y = Relu (e)
+        }"""
     )
+    for name in "vw":
+        graph.graph.initializer.append(numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32), name))
+    del graph.graph.input[1:]
+    names = quantizable(graph)
+    assert "both" not in names
+    made_by = makers(graph.graph)
+    nodes = {node.name: node for node in graph.graph.node}
+    assert quantized_inputs(nodes["one"], made_by) == [0]
+    assert lone_additions(graph, {"stem"}) == ["one"]
+
+
+@pytest.mark.parametrize("placement", [Placement(scales="fp32"), Placement(weights="qdq"), Placement("fp32", "qdq")])
+def test_other_placements_say_the_same(
+    full: tuple[onnx.ModelProto, Contract], quantizer: Quantizer, tmp_path: Path, placement: Placement
+) -> None:
+    contract, frames = full[1], feeds(full[1], 3, seed=9)
+    usual, other = quantizer.to_int8(), quantizer.to_int8(placement=placement)
+    assert heavy_node_types(other) == heavy_node_types(usual)
+    values = {tensor.name: tensor for tensor in other.graph.initializer}
+    kinds = types(other)
+    wanted = TensorProto.FLOAT if placement.scales == "fp32" else TensorProto.FLOAT16
+    weights = {"dq": 0, "qdq": 0}
+    for node in other.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert values[node.input[1]].data_type == wanted
+        if node.op_type == "QuantizeLinear":
+            weights["qdq"] += node.input[0] in values
+        if node.op_type == "DequantizeLinear":
+            weights["dq"] += node.input[0] in values
+        if node.op_type in ("LayerNormalization", "Softmax"):
+            assert kinds[node.input[0]] == TensorProto.FLOAT
+        if is_cda(node):
+            assert {kinds[name] for name in node.input} == {TensorProto.FLOAT16}
+    assert weights["qdq" if placement.weights == "dq" else "dq"] == 0
+    expected, first, second = (outputs(model, contract, tmp_path, frames) for model in (full[0], usual, other))
+    assert np.abs(second - expected).mean() < 1.5 * np.abs(first - expected).mean()
+    if placement.scales == "fp16":  # the same numbers, written down in another way
+        assert np.abs(second - first).max() < 1e-2
+
+
+def test_placements_are_checked() -> None:
+    with pytest.raises(ExportError, match="scales is 'bf16', expected fp16 or fp32"):
+        Placement(scales="bf16")
+
+
+def test_layers_that_read_too_small_values_stay_in_half(quantizer: Quantizer, caplog: pytest.LogCaptureFixture) -> None:
+    name = quantizer.nodes[10]
+    node = next(node for node in quantizer.model.graph.node if node.name == name)
+    quiet = Quantizer(quantizer.model, quantizer.nodes, quantizer.histograms)
+    quiet.ranges("mse")[node.input[0]] = 1e-4
+    kinds = heavy_node_types(quiet.to_int8())
+    assert kinds[name] == "Half"
+    assert "read too small values" in caplog.text
+    assert heavy_node_types(quiet.to_int8(placement=Placement(scales="fp32")))[name] == "Int8"
+
+
+def blank(contract: Contract, count: int, **change: object) -> list[Feed]:
+    made = feeds(contract, 16)
+    for feed in made[:count]:
+        for key, value in change.items():
+            feed[key] = np.full_like(feed[key], value)
+    return made
+
+
+def test_calibration_on_black_or_depthless_frames_is_refused(full: tuple[onnx.ModelProto, Contract]) -> None:
+    contract = full[1]
+    check_frames(blank(contract, 0))
+    check_frames(blank(contract, 4, rgb=0))
+    check_frames(blank(contract, 8, depth=0))
+    noisy = blank(contract, 16, rgb=0)
+    random = np.random.default_rng(0)
+    for feed in noisy:  # a cap on the lens of a noisy sensor
+        feed["rgb"] = random.integers(0, 8, feed["rgb"].shape, np.uint8)
+    for frames, says in (
+        (blank(contract, 16, rgb=0), "'rgb' shows nothing"),
+        (blank(contract, 5, rgb=127), "'rgb' shows nothing.* in 5 of 16"),
+        (noisy, "'rgb' shows nothing"),
+        (blank(contract, 16, depth=0), "'depth' measures no depth"),
+        (blank(contract, 9, depth=0), "'depth' measures no depth anywhere in 9 of 16"),
+    ):
+        with pytest.raises(ExportError, match=says):
+            to_int8(full[0], frames)
 
 
 def test_int8_follows_full_precision(
@@ -191,7 +328,7 @@ def test_int8_follows_full_precision(
 def test_files_shrink(full: tuple[onnx.ModelProto, Contract], half: onnx.ModelProto, int8: onnx.ModelProto) -> None:
     size = full[0].ByteSize()
     assert half.ByteSize() <= 0.52 * size
-    assert int8.ByteSize() <= 0.30 * size
+    assert int8.ByteSize() <= 0.32 * size  # depthwise convolutions in half precision
 
 
 def test_int8_is_deterministic(full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto) -> None:
@@ -232,8 +369,7 @@ def test_dead_or_missing_scales_are_refused(
         place(typed_without_function(model), [node.name], {} if limit is None else {node.input[0]: limit})
 
 
-def test_one_layer_alone_leaves_all_others_in_full_precision(full: tuple[onnx.ModelProto, Contract]) -> None:
-    quantizer = Quantizer.measure(full[0], feeds(full[1], 16))
+def test_one_layer_alone_leaves_all_others_in_full_precision(quantizer: Quantizer) -> None:
     kinds = heavy_node_types(quantizer.place([quantizer.nodes[3]]))
     assert {name for name, kind in kinds.items() if kind == "Int8"} == {quantizer.nodes[3]}
     assert set(kinds.values()) == {"Int8", "Float"}
@@ -245,7 +381,5 @@ def test_convert_updates_the_contract(full: tuple[onnx.ModelProto, Contract]) ->
     assert after.precision == "fp16"
     assert Contract.from_props({p.key: p.value for p in done.metadata_props}) == after
     assert len(done.functions) == 1
-    with pytest.raises(ExportError, match="needs --calibration"):
-        convert(model, contract, "int8")
     with pytest.raises(ExportError, match="only an fp32 file"):
         convert(done, after, "fp16")

@@ -6,7 +6,6 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -14,11 +13,13 @@ from onnx import numpy_helper
 from mutualformer.export import parity
 from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import calibration_feeds, convert
-from mutualformer.export.precision.quantize import Quantizer, depth_readers
+from mutualformer.export.precision.placement import depth_readers, depthwise_nodes
+from mutualformer.export.precision.quantize import Quantizer
+from mutualformer.export.precision.ranking import read_worst
 from mutualformer.export.studies import sweep
 from mutualformer.export.studies.trial import Trial, open_trial
-from mutualformer.export.to_trt import read_onnx
 from mutualformer.runtime.contract import Contract
 from tests.conftest import ModelFiles
 
@@ -61,7 +62,7 @@ def fragile(nano: ModelFiles) -> tuple[Quantizer, Trial, Contract, str]:
     """A quantizer of a few layers only, so that this takes seconds."""
     model, contract = read_onnx(nano.onnx)
     name = make_fragile(model)
-    full = Quantizer.measure(model, calibration_feeds(CALIBRATION, contract))
+    full = Quantizer.measure(model, calibration_feeds(CALIBRATION, contract)[0])
     nodes = tuple(sorted({name, *full.nodes[:: len(full.nodes) // LAYERS]}, key=full.nodes.index))
     return Quantizer(model, nodes, full.histograms), open_trial(model, contract, DATA, 4), contract, name
 
@@ -83,42 +84,28 @@ def test_the_fragile_layer_is_the_worst_and_keeping_it_helps(
     assert len(rows) == len(quantizer.nodes)
     assert (tmp_path / "sweep.png").read_bytes()[:4] == b"\x89PNG"
     assert name in (tmp_path / "sweep.html").read_text()
-    assert sweep.read_worst(tmp_path / "sweep.json", 1, contract.weights_sha256) == [name]
+    assert read_worst(tmp_path / "sweep.json", 1, contract.weights_sha256) == [name]
     with pytest.raises(ExportError, match="of other weights"):
-        sweep.read_worst(tmp_path / "sweep.json", 1, "0" * 64)
+        read_worst(tmp_path / "sweep.json", 1, "0" * 64)
     (tmp_path / "sweep.json").write_text("[]")
     with pytest.raises(ExportError, match=r"not a sweep\.json"):
-        sweep.read_worst(tmp_path / "sweep.json", 1, contract.weights_sha256)
+        read_worst(tmp_path / "sweep.json", 1, contract.weights_sha256)
 
 
 def test_kept_layers_are_half_and_told_in_the_card(nano: ModelFiles, tmp_path: Path) -> None:
     model, contract = read_onnx(nano.onnx)
-    stem = depth_readers(model)
-    first, second = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in stem][:2]
+    half = {*depth_readers(model), *depthwise_nodes(model)}
+    first, second = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in half][:2]
     layers = [{"node": first, "noise": 2.0}, {"node": second, "noise": 1.0}]
     ranked = {"schema_version": 1, "weights_sha256": contract.weights_sha256, "layers": layers}
     (tmp_path / "sweep.json").write_text(json.dumps(ranked))
     done, after = convert(model, contract, "int8", CALIBRATION, keep_worst=1, sweep=tmp_path / "sweep.json")
     kinds = heavy_node_types(done)
     assert (kinds[first], kinds[second]) == ("Half", "Int8")
-    assert after.card["calibration"]["kept_fp16"] == sorted([first, *stem])
+    assert after.card["calibration"]["kept_fp16"] == sorted([first, *half])
     assert after.card["calibration"]["method"] == "mse"
     with pytest.raises(ExportError, match="keep-worst leaves INT8 layers in FP16"):
         convert(model, contract, "fp16", keep_worst=1)
-
-
-def test_calibrations_command(nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(nano.onnx), "--calibrations", "--data", DATA[0], "--out", str(tmp_path)]
-    assert parity.main(arguments) == 1
-    assert "needs --calibration DATA" in capsys.readouterr().err
-    assert parity.main([*arguments, "--calibration", CALIBRATION]) == 0
-    rows = json.loads((tmp_path / "calibrations.json").read_text())["methods"]
-    assert {row["method"] for row in rows} == {"minmax", "percentile", "entropy", "mse"}
-    assert [row["noise"] for row in rows] == sorted(row["noise"] for row in rows)
-    assert len({row["mean_abs"] for row in rows}) == 4
-    assert all(np.isfinite(row["delta_mae"]) for row in rows)
-    assert (tmp_path / "calibrations.png").read_bytes()[:4] == b"\x89PNG"
-    assert "data:image/png;base64," in (tmp_path / "calibrations.html").read_text()
 
 
 def test_studies_take_one_full_precision_file(nano: ModelFiles, tmp_path: Path) -> None:

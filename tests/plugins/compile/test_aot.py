@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile import aot, ptxas
-from mutualformer.plugins.compile.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.inspection import roofline
 from mutualformer.plugins.inspection.cubins import Report, inspect, resident_blocks
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, Variant, tiles_for, variant_named, variants_of

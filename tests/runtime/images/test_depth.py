@@ -72,10 +72,10 @@ UNITS = {"tum": 5000.0, "tenth of a millimetre": 10000.0, "centimetres": 100.0, 
 @pytest.mark.parametrize("unit", UNITS)
 def test_units(unit: str) -> None:
     stored = np.minimum(np.rint(METRES * UNITS[unit]), 65000).astype(np.uint16)
-    found = to_metres(stored, DepthRule(units_per_metre=UNITS[unit]))
-    np.testing.assert_allclose(found, stored / UNITS[unit], rtol=1e-6)
+    actual = to_metres(stored, DepthRule(units_per_metre=UNITS[unit]))
+    np.testing.assert_allclose(actual, stored / UNITS[unit], rtol=1e-6)
     in_floats = to_metres(stored.astype(np.float32), DepthRule(units_per_metre=UNITS[unit]))
-    np.testing.assert_array_equal(in_floats, found)
+    np.testing.assert_array_equal(in_floats, actual)
 
 
 def test_bits_rotated_as_in_sun_rgbd() -> None:

@@ -48,16 +48,16 @@ def png_of(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"])
 def test_the_declared_size_is_the_decoded_one(suffix: str) -> None:
-    found = read_header(encoded(suffix))
-    assert (found.height, found.width) == PICTURE.shape[:2]
+    actual = read_header(encoded(suffix))
+    assert (actual.height, actual.width) == PICTURE.shape[:2]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 3)])
 def test_odd_sizes_in_every_format(size: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
-        found = read_header(encoded(suffix, image))
-        assert (found.height, found.width) == size, suffix
+        actual = read_header(encoded(suffix, image))
+        assert (actual.height, actual.width) == size, suffix
     lossless = encoded(".webp", image, cv2.IMWRITE_WEBP_QUALITY, 101)
     assert (read_header(lossless).height, read_header(lossless).width) == size
 
@@ -113,8 +113,8 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xca\xfd\xbe\xdd.png"
     with open(path, "wb") as file:
         file.write(encoded(".png"))
-    (found,) = list_images(tmp_path).files.values()
-    np.testing.assert_array_equal(read_colour(found), PICTURE[..., ::-1])
+    (actual,) = list_images(tmp_path).files.values()
+    np.testing.assert_array_equal(read_colour(actual), PICTURE[..., ::-1])
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])

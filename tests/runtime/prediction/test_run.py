@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import predict as verb
-from mutualformer.runtime.prediction import batch, journal, run, sheet
+from mutualformer.runtime.prediction import batch, journal, run, sheet, sources, work
 from mutualformer.runtime.prediction.batch import Request, RequestError
 from mutualformer.runtime.prediction.run import Spread, in_order
-from tests.runtime.fakes import write_model
+from mutualformer.runtime.session import ModelOutputError
+from tests.runtime.fakes import FakeSession, write_model
 from tests.runtime.prediction.conftest import write_pictures
 
 
@@ -79,6 +81,26 @@ def test_a_data_set_folder_with_broken_pictures(red: Path, tmp_path: Path, capsy
     assert [row["name"] for row in table] == [str(number) for number in range(9)]
     assert [row["name"] for row in table if row["error"]] == ["3", "5"]
     assert all(float(row["distance_m"]) > 0 for row in table if not row["error"])
+
+
+def test_an_answer_that_is_no_number_is_that_picture_s_fault(tmp_path: Path) -> None:
+    class Overflowing(FakeSession):
+        """Overflows on bright pictures, as a half-precision model may."""
+
+        def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+            if (inputs["rgb"] == 255).all(axis=(1, 2, 3)).any():
+                raise ModelOutputError("fake (fp16) answered with NaN")
+            return super().run(**inputs)
+
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 255 if number == 2 else 90, np.uint8))
+    pictures = sources.album([str(tmp_path)])
+    group = [(index, pictures.name(index), partial(pictures.read, index)) for index in range(4)]
+    model = work.Model("fake", Overflowing())  # type: ignore[arg-type]
+    outcomes = work.process(group, [model], work.Plan(tmp_path / "out", ("mask",)))
+    assert [bool(outcome.error) for outcome in outcomes] == [False, False, True, False]
+    assert "answered with NaN" in outcomes[2].error
+    assert len(list((tmp_path / "out/mask").iterdir())) == 3
 
 
 def test_every_picture_broken_is_no_answer_and_no_sheet(red: Path, tmp_path: Path) -> None:

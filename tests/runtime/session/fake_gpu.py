@@ -409,7 +409,7 @@ class Trt:
                 return None if trt.refuse == "engine" else Engine()
 
         if rtx:
-            self.CudaGraphStrategy = types.SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
+            self.CudaGraphStrategy = types.SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph", DISABLED="none")
             self.DynamicShapesKernelSpecializationStrategy = types.SimpleNamespace(EAGER="eager")
         self.Logger, self.Runtime, self.TensorIOMode = Logger, Runtime, TensorIOMode
         self.nptype = np.dtype

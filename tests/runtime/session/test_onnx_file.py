@@ -31,8 +31,8 @@ def model(*nodes: onnx.NodeProto, **graph: list[object]) -> onnx.ModelProto:
     """y = x + w, with ``nodes`` instead of the constant where there are any."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
     add = helper.make_node("Add", ["x", "w"], ["y"])
-    made = helper.make_graph([*nodes, add], "g", [x], [y], **graph)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    built = helper.make_graph([*nodes, add], "g", [x], [y], **graph)
+    return helper.make_model(built, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 def as_initializer(location: str) -> onnx.ModelProto:
@@ -50,11 +50,11 @@ def as_sparse_values(location: str) -> onnx.ModelProto:
 
 
 def as_sparse_indices(location: str) -> onnx.ModelProto:
-    made = as_sparse_values(location)
-    sparse = made.graph.sparse_initializer[0]
+    built = as_sparse_values(location)
+    sparse = built.graph.sparse_initializer[0]
     sparse.indices.CopyFrom(sparse.values)
     sparse.values.CopyFrom(numpy_helper.from_array(np.ones(4, np.float32), "w"))
-    return made
+    return built
 
 
 def as_sparse_attribute(location: str) -> onnx.ModelProto:
@@ -76,31 +76,31 @@ def as_list_attribute(location: str) -> onnx.ModelProto:
 
 def in_a_subgraph(location: str) -> onnx.ModelProto:
     inner = model(initializer=[external("w", location)]).graph
-    made = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
-    made.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
-    return made
+    built = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
+    built.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
+    return built
 
 
 def in_a_function(location: str) -> onnx.ModelProto:
-    made = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
+    built = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
     constant = helper.make_node("Constant", [], ["w"], value=external("v", location))
-    made.functions.append(
+    built.functions.append(
         helper.make_function("d", "F", [], ["w"], [constant], opset_imports=[helper.make_opsetid("", 20)])
     )
-    return made
+    return built
 
 
 def in_training_info(location: str) -> onnx.ModelProto:
-    made = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
-    made.training_info.add().initialization.initializer.append(external("w", location))
-    return made
+    built = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
+    built.training_info.add().initialization.initializer.append(external("w", location))
+    return built
 
 
 def said_and_unsaid(location: str) -> onnx.ModelProto:
     """The entries without the flag that says they count."""
-    made = as_initializer(location)
-    made.graph.initializer[0].data_location = TensorProto.DEFAULT
-    return made
+    built = as_initializer(location)
+    built.graph.initializer[0].data_location = TensorProto.DEFAULT
+    return built
 
 
 HIDING = [
@@ -144,8 +144,8 @@ def test_values_in_other_files_are_refused(
 
 
 def test_what_is_hashed_is_what_was_read(tmp_path: Path) -> None:
-    made = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
-    data = made.SerializeToString()
+    built = model(initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
+    data = built.SerializeToString()
     (tmp_path / "m.onnx").write_bytes(data)
     file = read_onnx_file(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").write_bytes(b"replaced meanwhile")

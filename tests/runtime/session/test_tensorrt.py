@@ -129,6 +129,18 @@ def test_classic_tensorrt_replays_a_cuda_graph_from_the_third_call_on(engine: Pa
         assert gpu.calls.count("destroy exec") == 2
 
 
+def test_graphs_can_be_switched_off(engine: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUTUALFORMER_CUDA_GRAPHS", "off")
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE)) as session:
+        for seed in range(6):
+            session.run(**frame(seed))
+    assert "capture" not in gpu.calls
+    trt = Trt(gpu, SIZE, rtx=True)
+    with opened(engine, over_bindings(gpu), trt):
+        assert {config.pop("cuda_graph_strategy") for config in trt.configs} == {"none"}
+        trt.configs.clear()
+
+
 def test_pycuda_has_no_graphs_and_rtx_records_its_own(engine: Path, gpu: Gpu) -> None:
     for driver, rtx in ((over_pycuda(gpu), False), (over_bindings(gpu), True)):
         with opened(engine, driver, Trt(gpu, SIZE, rtx=rtx)) as session:

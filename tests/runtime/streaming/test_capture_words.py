@@ -14,7 +14,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError, CameraTimeout
-from mutualformer.runtime.cameras.recordings.pacing import Pace
+from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import better_units, plausible, shallow

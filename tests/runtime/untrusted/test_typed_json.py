@@ -106,8 +106,8 @@ def test_no_value_gets_past_its_type(value: Any) -> None:
         (lambda f: f.wholes("v", None, -5, 5), tuple),
     ):
         try:
-            found = get(fields(v=value))
+            actual = get(fields(v=value))
         except WrongFile:
             continue
-        assert type(found) is kind
-        json.dumps(found, allow_nan=False)
+        assert type(actual) is kind
+        json.dumps(actual, allow_nan=False)

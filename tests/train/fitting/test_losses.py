@@ -13,8 +13,8 @@ from mutualformer.train.fitting.reid_task import TEMPERATURE, contrastive, soft_
 
 def test_position_weight_is_one_plus_five_times_the_local_difference():
     mask = (torch.rand(2, 40, 30) > 0.5).double()
-    found = position_weight(mask, kernel=7).numpy()
-    for one, m in zip(found, mask.numpy(), strict=True):
+    actual = position_weight(mask, kernel=7).numpy()
+    for one, m in zip(actual, mask.numpy(), strict=True):
         expected = 1 + 5 * np.abs(uniform_filter(m, 7, mode="constant") - m)
         np.testing.assert_allclose(one, expected, atol=1e-12)
     with pytest.raises(ValueError, match="expected an odd"):

@@ -82,9 +82,9 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path, task, pauses):
     expected, out = train_here(tmp_path / "whole", task, **STEPS), tmp_path / "run"
     for number, pause in enumerate(pauses):
         kill_when_paused(out, task=task, pause=pause, resume=number > 0, **STEPS)
-    found = train_here(out, task, resume=True, **STEPS)
-    assert found.keys() == expected.keys()
-    different = [name for name, value in expected.items() if not torch.equal(value, found[name])]
+    actual = train_here(out, task, resume=True, **STEPS)
+    assert actual.keys() == expected.keys()
+    different = [name for name, value in expected.items() if not torch.equal(value, actual[name])]
     assert different == []
 
 
@@ -122,9 +122,9 @@ def test_a_batch_in_parts_agrees_with_a_whole_one(tmp_path, monkeypatch):
     build = registry.build
 
     def frozen(name: str, **overrides: Any) -> torch.nn.Module:
-        made = build(name, **overrides)
-        model = timm.layers.freeze_batch_norm_2d(made)
-        model.spec, model.overrides = made.spec, made.overrides
+        built = build(name, **overrides)
+        model = timm.layers.freeze_batch_norm_2d(built)
+        model.spec, model.overrides = built.spec, built.overrides
         return model
 
     monkeypatch.setattr(registry, "build", frozen)

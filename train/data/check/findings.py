@@ -65,7 +65,7 @@ def fingerprint(path: Path, place: str, image: NDArray[np.uint8]) -> Fingerprint
 
 def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
     """Pairs whose hashes share one of five bands: with at most four bits changed one band is untouched."""
-    told: set[tuple[int, int]] = set()
+    yielded: set[tuple[int, int]] = set()
     for band in range(NEAR_BITS + 1):
         low = 64 * band // (NEAR_BITS + 1)
         width = 64 * (band + 1) // (NEAR_BITS + 1) - low
@@ -75,8 +75,8 @@ def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
         for bucket in buckets.values():
             for position, first in enumerate(bucket[:400]):  # a bucket of flat pictures is no reason to take hours
                 for second in bucket[position + 1 : 400]:
-                    if (first, second) not in told:
-                        told.add((first, second))
+                    if (first, second) not in yielded:
+                        yielded.add((first, second))
                         yield first, second
 
 
@@ -99,7 +99,7 @@ def duplicates(
         if a.content != b.content and (a.bits ^ b.bits).bit_count() <= NEAR_BITS:
             if float(np.abs(a.small - b.small).mean()) <= NEAR_GREY:
                 alike.setdefault((a.place, b.place), []).append(f"{a.name} ≈ {b.name}")
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for kind, pairs in (("duplicate", equal), ("near-duplicate", alike)):
         for (here, there), names in pairs.items():
             if shared(here, there):
@@ -107,8 +107,8 @@ def duplicates(
             where = f"in {here}" if here == there else f"in {here} and {there}"
             level = SHOULD if here == there else MUST
             remedy = "remove one of each pair" if here == there else "a split must not hold what another one has"
-            found += grouped(level, kind, names, f"{kind} pictures {where}", remedy)
-    return found
+            findings += grouped(level, kind, names, f"{kind} pictures {where}", remedy)
+    return findings
 
 
 def as_json(facts: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:

@@ -81,10 +81,10 @@ def _spectra(root: Path, everything: list[tuple[str, Entry]], findings: list[Fin
 
 def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:
     """What breaks training or the query/gallery protocol."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     who = {part: {identity for _, identity, _ in entries} for part, entries in parts.items()}
     both = sorted(who.get("train", set()) & (who.get("query", set()) | who.get("gallery", set())))
-    found += grouped(
+    findings += grouped(
         MUST, "leak", [f"identity {i}" for i in both], "is in training and in test", "move it to one of them"
     )
     answers: dict[int, set[int]] = {}
@@ -93,12 +93,14 @@ def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:
     if "query" in parts and "gallery" in parts:
         lost = [str(p) for p, identity, camera in parts["query"] if not answers.get(identity, set()) - {camera}]
         level = MUST if len(lost) == len(parts["query"]) else SHOULD
-        found += grouped(level, "answer", lost, "no answer from another camera", "it is not counted in mAP; remove it")
+        findings += grouped(
+            level, "answer", lost, "no answer from another camera", "it is not counted in mAP; remove it"
+        )
     seen: dict[int, set[int]] = {}
     for _, identity, camera in parts.get("train", []):
         seen.setdefault(identity, set()).add(camera)
     single = [f"identity {identity}" for identity, cameras in sorted(seen.items()) if len(cameras) == 1]
-    found += grouped(
+    findings += grouped(
         SHOULD, "cameras", single, "is seen by one camera in training", "it teaches nothing across cameras"
     )
-    return found
+    return findings

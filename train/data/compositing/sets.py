@@ -45,15 +45,15 @@ class PhotoRoot:
             assert item.mask is not None
             depth = plausible_depth(item.rgb, item.mask, np.random.default_rng([SEED, 1, index]))
             deep.append(item._replace(depth=depth))
-        made = []
+        sets = []
         for index in range(composites):
             rng = np.random.default_rng([SEED, 2, index])
             if index % 2 and sensor is not None:
                 scene = into_sensor_frame(source, sensor, (320, 320), rng)
             else:
                 scene = on_a_table(source, (320, 320), rng)
-            made.append(Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}"))
-        return {"photographs": FixedFrames(bare), "with_depth": FixedFrames(deep), "composites": FixedFrames(made)}
+            sets.append(Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}"))
+        return {"photographs": FixedFrames(bare), "with_depth": FixedFrames(deep), "composites": FixedFrames(sets)}
 
 
 class FixedFrames:

@@ -110,7 +110,7 @@ def test_the_oak_graph_uses_only_what_depthai_has_and_aligns_before_it_pairs(on_
     from mutualformer.runtime.cameras.devices import oak
 
     # Device nodes cannot be made without a device; these refuse every name and signature the real ones do not have.
-    made: dict[str, list[Any]] = {}
+    built: dict[str, list[Any]] = {}
 
     def create(kind: type) -> Any:
         node = create_autospec(kind, instance=True)
@@ -118,18 +118,18 @@ def test_the_oak_graph_uses_only_what_depthai_has_and_aligns_before_it_pairs(on_
             node.build.return_value = node
         if kind is dai.node.Sync:
             node.inputs = {name: create_autospec(dai.Node.Input, instance=True) for name in ("rgb", "depth")}
-        made.setdefault(kind.__name__, []).append(node)
+        built.setdefault(kind.__name__, []).append(node)
         return node
 
     out = oak.build(SimpleNamespace(create=create), oak.Options(fps=15.0), (400, 640), on_rvc4)
-    (sync,), (stereo,), cameras_made = made["Sync"], made["StereoDepth"], made["Camera"]
+    (sync,), (stereo,), cameras_made = built["Sync"], built["StereoDepth"], built["Camera"]
     assert out is sync.out
     assert len(cameras_made) == 3
     colour = cameras_made[0].requestOutput.return_value
     targets = [call.args[0] for call in colour.link.call_args_list]
     assert sync.inputs["rgb"] in targets
     if on_rvc4:
-        (align,) = made["ImageAlign"]
+        (align,) = built["ImageAlign"]
         assert align.inputAlignTo in targets
         stereo.depth.link.assert_called_once_with(align.input)
         align.outputAligned.link.assert_called_once_with(sync.inputs["depth"])
@@ -289,14 +289,14 @@ def test_openni2_without_support_says_how_to_get_it() -> None:
 
 
 def test_a_replugged_device_comes_back_through_the_pipeline() -> None:
-    made: list[FakeCapture] = []
+    built: list[FakeCapture] = []
 
     def opener() -> openni2.OpenNI2Camera:
-        made.append(FakeCapture(5))
-        return openni2.OpenNI2Camera(made[-1], "openni2://0", openni2.Options())
+        built.append(FakeCapture(5))
+        return openni2.OpenNI2Camera(built[-1], "openni2://0", openni2.Options())
 
     pipeline = Pipeline(opener, frames=12, retry=Retry(first_s=0.01))
     summary = pipeline.run()
     assert summary["processed"] == 12
     assert summary["reconnects"] >= 2
-    assert all(capture.released for capture in made)
+    assert all(capture.released for capture in built)

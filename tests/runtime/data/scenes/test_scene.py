@@ -37,15 +37,15 @@ def test_a_seed_is_a_scene():
 def test_types_ranges_and_that_there_is_something_to_find():
     shares, holes = [], []
     for seed in range(24):
-        made = scene(seed, SIZE)
-        assert (made.rgb.dtype, made.rgb.shape) == (np.uint8, (*SIZE, 3))
-        assert (made.depth.dtype, made.depth.shape) == (np.float32, SIZE)
-        assert set(np.unique(made.mask)) == {0, 255}
-        assert np.isfinite(made.depth).all()
-        assert (made.depth >= 0).all()
-        assert (made.true_depth > 0.05).all()
-        shares.append((made.mask > 0).mean())
-        holes.append((made.depth == 0).mean())
+        built = scene(seed, SIZE)
+        assert (built.rgb.dtype, built.rgb.shape) == (np.uint8, (*SIZE, 3))
+        assert (built.depth.dtype, built.depth.shape) == (np.float32, SIZE)
+        assert set(np.unique(built.mask)) == {0, 255}
+        assert np.isfinite(built.depth).all()
+        assert (built.depth >= 0).all()
+        assert (built.true_depth > 0.05).all()
+        shares.append((built.mask > 0).mean())
+        holes.append((built.depth == 0).mean())
     assert 0.02 < min(shares) < 0.1 < max(shares) < 0.7
     assert 0.01 < np.mean(holes) < 0.3
 
@@ -53,11 +53,11 @@ def test_types_ranges_and_that_there_is_something_to_find():
 def test_measured_depth_is_true_depth_with_noise_that_grows_with_distance():
     near, far = [], []
     for seed in range(40):
-        made = scene(seed, SIZE)
-        valid = made.depth > 0
-        error = np.abs(made.depth - made.true_depth) / made.true_depth
+        built = scene(seed, SIZE)
+        valid = built.depth > 0
+        error = np.abs(built.depth - built.true_depth) / built.true_depth
         assert np.median(error[valid]) < 0.05
-        relative = made.true_depth / np.median(made.true_depth)
+        relative = built.true_depth / np.median(built.true_depth)
         near.append(np.median(error[valid & (relative < 0.8)]))
         far.append(np.median(error[valid & (relative > 1.5)]) if (valid & (relative > 1.5)).any() else np.nan)
     assert np.nanmean(far) > 1.2 * np.nanmean(near)
@@ -66,14 +66,14 @@ def test_measured_depth_is_true_depth_with_noise_that_grows_with_distance():
 def test_salient_objects_stand_in_front_and_brightness_does_not_tell():
     ahead, brighter = 0, 0
     for seed in range(40):
-        made = scene(seed, SIZE)
-        inside = made.mask > 0
+        built = scene(seed, SIZE)
+        inside = built.mask > 0
         rows = np.flatnonzero(inside.any(axis=1))
         band = np.zeros_like(inside)
         band[rows[0] : (rows[0] + rows[-1]) // 2] = True  # above the floor it stands on
         if (band & inside).any() and (band & ~inside).any():
-            ahead += np.median(made.true_depth[band & inside]) < np.median(made.true_depth[band & ~inside])
-        brighter += made.rgb[inside].mean() > made.rgb[~inside].mean()
+            ahead += np.median(built.true_depth[band & inside]) < np.median(built.true_depth[band & ~inside])
+        brighter += built.rgb[inside].mean() > built.rgb[~inside].mean()
     assert ahead >= 36
     assert 8 <= brighter <= 32
 
@@ -110,8 +110,8 @@ def test_data_never_imports_torch():
         "import mutualformer.train.evaluation.sod\n"
         "print(open_data('synthetic:1', size=(32, 32))[0].rgb.shape)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.stdout.strip() == "(32, 32, 3)", found.stderr
+    actual = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert actual.stdout.strip() == "(32, 32, 3)", actual.stderr
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_camera_windows_contain_what_is_drawn():
 def test_rotations_are_rotations():
     rng = np.random.default_rng(1)
     for direction in [*rng.normal(size=(20, 3)), (0, 1, 0), (0, -2, 0), (0, 0, 3)]:
-        found = along(np.array(direction, np.float32))
-        np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-5)
-        assert np.linalg.det(found) == pytest.approx(1, abs=1e-5)
-        np.testing.assert_allclose(found[:, 2], np.array(direction) / np.linalg.norm(direction), atol=1e-5)
+        actual = along(np.array(direction, np.float32))
+        np.testing.assert_allclose(actual.T @ actual, np.eye(3), atol=1e-5)
+        assert np.linalg.det(actual) == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(actual[:, 2], np.array(direction) / np.linalg.norm(direction), atol=1e-5)
 
 
 def test_identities_are_seeded_and_nir_is_grey():

@@ -24,15 +24,15 @@ def folder(clean, tmp_path):
     return shutil.copytree(clean, tmp_path / "set")
 
 
-def kinds(found, level="fix"):
-    return {finding["kind"] for finding in found["findings"] if finding["level"] == level}
+def kinds(actual, level="fix"):
+    return {finding["kind"] for finding in actual["findings"] if finding["level"] == level}
 
 
 def test_a_clean_set_passes(clean, capsys):
     assert datasets.main(["check", str(clean), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (facts,) = found["folders"].values()
-    assert found["findings"] == []
+    actual = json.loads(capsys.readouterr().out)
+    (facts,) = actual["folders"].values()
+    assert actual["findings"] == []
     assert (facts["pairs"], facts["masks"], facts["depth_bits"]) == (14, 14, {"8": 14})
     assert facts["polarity"] == "near_bright"
     assert facts["sizes"] == {"different": 1, "most": ["64×48"]}
@@ -68,9 +68,9 @@ def test_planted_faults_are_found(folder, kind, level, capsys):
         assert datasets.main(["check", str(folder)]) == 1
         assert "holds no dataset" in capsys.readouterr().out
         return
-    found = datasets.check([folder])
-    assert kind in kinds(found, level)
-    assert found["ok"] == (level == "look")
+    actual = datasets.check([folder])
+    assert kind in kinds(actual, level)
+    assert actual["ok"] == (level == "look")
     assert datasets.main(["check", str(folder)]) == int(level == "fix")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{level}: ")]
     assert any(str(folder) in line or kind in line for line in lines)
@@ -92,9 +92,9 @@ def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_p
     assert kinds(datasets.check([train, test])) == {"duplicate"}
     picture = cv2.imread(str(train / "RGB" / "0005.jpg"))
     cv2.imwrite(str(test / "RGB" / "0001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    found = datasets.check([train, test])
-    assert kinds(found) == {"near-duplicate"}
-    assert "0005.jpg ≈ 0001.jpg" in found["findings"][0]["what"]
+    actual = datasets.check([train, test])
+    assert kinds(actual) == {"near-duplicate"}
+    assert "0005.jpg ≈ 0001.jpg" in actual["findings"][0]["what"]
 
 
 def test_bad_input_is_a_finding(tmp_path, capsys):
@@ -110,8 +110,8 @@ def test_bad_input_is_a_finding(tmp_path, capsys):
         for part, suffix in PARTS:
             (tmp_path / "odd" / part / f"{index}.{suffix}").write_bytes(rng.bytes(int(rng.integers(0, 300))))
     os.symlink(tmp_path / "nowhere", tmp_path / "odd" / "RGB" / "gone.png")
-    found = datasets.check([tmp_path / "odd"])
-    assert "unreadable" in kinds(found)
+    actual = datasets.check([tmp_path / "odd"])
+    assert "unreadable" in kinds(actual)
 
 
 def write_reid(root, entries):

@@ -1,0 +1,24 @@
+"""A photograph in, its salient object out, on a transparent background.
+
+python examples/cut_out.py photo.jpg cut-out.png [--depth depth.png] [--model sod-lite]
+"""
+
+import argparse
+from pathlib import Path
+
+import mutualformer
+from mutualformer.runtime.images.rendering import png
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("photo")
+parser.add_argument("out", type=Path)
+parser.add_argument("--depth", help="its depth map: 16-bit millimetres or float metres")
+parser.add_argument("--model", default="sod-lite")
+args = parser.parse_args()
+
+with mutualformer.load(args.model) as model:
+    result = mutualformer.predict(model, args.photo, args.depth)
+
+args.out.write_bytes(png(result.cutout()))
+distance = f", {result.distance_m:.2f} m away" if result.distance_m is not None else ""
+print(f"{args.out}: {100 * result.salient.area:.0f} % of the picture{distance}")

@@ -1,0 +1,26 @@
+"""How far away is what stands out? One line a frame, from any source that `mutualformer stream --list` shows.
+
+python examples/live_distance.py realsense:// [--model sod-lite] [--frames 100]
+"""
+
+import argparse
+
+import mutualformer
+from mutualformer.runtime import cameras
+from mutualformer.runtime.images.salient import salient_object
+from mutualformer.runtime.streaming.pipeline import Pipeline
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("source", nargs="?", default="synthetic://")
+parser.add_argument("--model", default="sod-lite")
+parser.add_argument("--frames", type=int, help="stop after so many")
+args = parser.parse_args()
+
+with mutualformer.load(args.model) as model:
+    # The pipeline keeps capturing while the model works and always takes the newest frame of a live camera.
+    pipeline = Pipeline(lambda: cameras.open(args.source), model, frames=args.frames)
+    for result in pipeline.results():
+        thing = salient_object(result.outputs["saliency"], result.frame.depth)
+        where = "nothing stands out" if thing.box is None else f"box {', '.join(f'{edge:.2f}' for edge in thing.box)}"
+        how_far = "" if thing.distance_m is None else f", {thing.distance_m:.2f} m"
+        print(f"frame {result.number}: {where}{how_far}")

@@ -1,0 +1,145 @@
+"""Which frames a verb takes when nobody names any: real ones where this machine has them, and rendered ones.
+
+MUTUALFORMER_DATA names a folder with ``duts_tr``, ``duts_te`` (photographs and masks) and ``sensor_frames`` (frames of
+depth sensors). What is taken is returned as text, so that the caller can say it aloud and write it down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.data.item import DataError, Frames
+from mutualformer.runtime.data.spec import open_data
+
+ENVIRONMENT = "MUTUALFORMER_DATA"
+CALIBRATION_SEED, PARITY_SEED = 9, 500_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """``count`` of ``frames``, evenly picked; ``about``: what they are, for people."""
+
+    about: str
+    frames: Any
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.frames))
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in np.linspace(0, len(self.frames) - 1, len(self)).round().astype(int):
+            yield self.frames[int(index)]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Parts one after another; ``text``: what they are together."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{len(part)} {part.about}" for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self.parts:
+            yield from part
+
+
+@dataclass(frozen=True)
+class Made:
+    """Frames made one at a time by ``make(index)``."""
+
+    make: Callable[[int], Any]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make(index)
+
+
+def _root() -> Path | None:
+    folder = os.environ.get(ENVIRONMENT, "")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Part]:
+    """Objects of photographs in frames of a depth sensor, real holes and all; none where either is missing."""
+    try:
+        from mutualformer.train.data.compositing.photographs import Photographs
+        from mutualformer.train.data.compositing.scenes import into_sensor_frame
+        from mutualformer.train.data.compositing.sensor import SensorFrames
+
+        source, sensor = Photographs(root / photographs), SensorFrames(root / "sensor_frames")
+    except (DataError, ModuleNotFoundError):
+        return []
+
+    def make(index: int) -> Any:
+        from mutualformer.runtime.data.item import Item
+
+        scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
+        return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
+
+    return [Part("composites of photographs and sensor frames", Made(make, count), count)]
+
+
+def _photographs(root: Path, name: str, count: int) -> list[Part]:
+    try:
+        from mutualformer.train.data.compositing.photographs import Photographs
+
+        return [Part(f"photographs of {name} without depth", Photographs(root / name), count)]
+    except (DataError, ModuleNotFoundError):
+        return []
+
+
+def _optional(about: str, data: str, count: int) -> list[Part]:
+    try:
+        frames: Frames = open_data(data, "sod")
+    except DataError:
+        return []
+    return [Part(about, frames, count)]
+
+
+def _rendered(contract: Contract, count: int, seed: int) -> Part:
+    data = f"synthetic:{count}?seed={seed}"
+    return Part(f"rendered ({data})", open_data(data, contract.task, contract.input_size), count)
+
+
+def calibration_frames(contract: Contract) -> Selection:
+    """64 frames for INT8 scales: composites, sensor frames, photographs and rendered scenes; ReID: rendered alone."""
+    parts: list[Part] = []
+    root = _root()
+    if contract.task == "sod" and root is not None:
+        parts += _composites(root, "duts_tr", 24, CALIBRATION_SEED)
+        parts += _optional("sensor frames", str(root / "sensor_frames"), 16)
+        parts += _photographs(root, "duts_tr", 12)
+    rendered = _rendered(contract, max(12, 64 - sum(map(len, parts))), CALIBRATION_SEED)
+    return Selection((*parts, rendered))
+
+
+def parity_frames(contract: Contract) -> Selection:
+    """Frames to compare two models on: the real pair first, photographs, sensor frames and composites, then rendered.
+
+    Not those that :func:`calibration_frames` takes its photographs from. ReID is judged on one set of identities.
+    """
+    if contract.task == "reid":
+        return Selection((_rendered(contract, 24, PARITY_SEED),))
+    parts = _optional("real pair (sample:motorcycle)", "sample:motorcycle", 1)
+    root = _root()
+    if root is not None:
+        parts += _photographs(root, "duts_te", 100)
+        parts += _optional("sensor frames", str(root / "sensor_frames"), 50)
+        parts += _composites(root, "duts_te", 24, PARITY_SEED)
+    return Selection((*parts, _rendered(contract, 24, PARITY_SEED)))

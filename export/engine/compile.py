@@ -1,0 +1,122 @@
+"""ONNX file → engine file and its card, plugin use and precision proven; both files appear or neither does."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from mutualformer.export.engine.builder import BuildOptions, BuildResult, build
+from mutualformer.export.engine.layer_list import kernel_count, precision_counts
+from mutualformer.export.engine.proof import heavy_node_types, node_counts, precision_problems
+from mutualformer.export.engine.targets import RTX_DEFAULT
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
+from mutualformer.plugins import library
+from mutualformer.runtime import flavor as flavors
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import replacing, sha256, write_bytes
+from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.reporting.progress import working
+from mutualformer.runtime.session.engine_card import EngineCard, card_path
+
+log = logging.getLogger("mutualformer")
+
+
+def host_capability(flavor: str) -> str:
+    """Compute capability of the building GPU, empty when there is none. Classic TensorRT refuses without one."""
+    gpus = compute_capabilities()
+    if flavor == "tensorrt" and not gpus:
+        raise ExportError(
+            "flavor tensorrt builds on the device it is for, and there is no NVIDIA GPU or driver here; "
+            "use --flavor rtx on this machine, or run this command on the device"
+        )
+    return gpus[0] if gpus else ""
+
+
+def prove(model: onnx.ModelProto, contract: Contract, result: BuildResult, tf32: bool = False) -> int:
+    """Number of plugin layers in the built engine. Raises ExportError unless plugin use and precision are as asked."""
+    expected = sum(is_cda(node) for node in model.graph.node)
+    if not result.layers:
+        raise ExportError("the builder printed no final layer list, so plugin use and precision cannot be proven")
+    plugins = sum(layer.is_plugin for layer in result.layers)
+    if plugins != expected:
+        raise ExportError(f"the engine has {plugins} plugin layers, expected one for each of the {expected} CDA nodes")
+    problems = precision_problems(contract.precision, heavy_node_types(model), result.layers, tf32)
+    if problems:
+        raise ExportError(f"the engine is not {contract.precision} as asked: {'; '.join(problems[:3])}")
+    return plugins
+
+
+def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, cache: Path | None = None) -> EngineCard:
+    """Build ``out`` and ``out.json`` from ``onnx_file``. ``rebuild``: the command that does it again, for the card.
+
+    ``cache``: classic TensorRT's timing cache, written when the engine is. Raises ExportError, PluginError,
+    FlavorError; nothing is written then.
+    """
+    file, contract = open_onnx(onnx_file)
+    model = file.model
+    refuse_damaged_weights(onnx_file, model)
+    capability = host_capability(options.flavor)
+    nodes = sum(is_cda(node) for node in model.graph.node)
+    trt = flavors.import_flavor(options.flavor)
+    plugin = library.load(options.flavor) if nodes else None
+    with working(f"building the engine with {flavors.MODULES[options.flavor]}"):
+        result = build(trt, model, contract, options)
+    plugin_layers = prove(model, contract, result, options.tf32)
+    card = EngineCard(
+        contract=contract,
+        flavor=options.flavor,
+        builder_version=result.version,
+        onnx_sha256=file.sha256,
+        plugin_sha256=sha256(plugin) if plugin else "",
+        engine_sha256=hashlib.sha256(result.engine).hexdigest(),
+        requested_precision=contract.precision,
+        actual_precision=precision_counts(result.layers),
+        heavy_nodes=node_counts(heavy_node_types(model), result.layers),
+        profile=options.profile,
+        cda_nodes=nodes,
+        plugin_layers=plugin_layers,
+        targets=options.capabilities or (RTX_DEFAULT if options.flavor == "rtx" else (capability,)),
+        built_on=capability,
+        rebuild=rebuild,
+        layers=tuple(layer.as_dict() for layer in result.layers),
+        layers_from=result.layers_from,
+        kernels=kernel_count(result.layers),
+        tf32=options.tf32,
+    )
+    with replacing(out) as engine, replacing(card_path(out)) as card_file:
+        engine.write_bytes(result.engine)
+        card.write_to(card_file)
+    if cache is not None and result.timing_cache is not None:
+        write_bytes(cache, result.timing_cache)
+    return card
+
+
+def warn_of_slow_int8(card: EngineCard) -> None:
+    """One line where INT8 costs speed instead of buying it: on TensorRT-RTX, whatever the placement of Q/DQ."""
+    if card.flavor == "rtx" and card.requested_precision == "int8":
+        log.warning(
+            "int8 on TensorRT-RTX: %d kernels a frame; it computes every INT8 convolution into FP32 and requantises in "
+            "a kernel of its own, so that fp16 has far fewer (a build of the fp16 file shows its number) and is the "
+            "faster one. int8 pays with --flavor tensorrt",
+            card.kernels,
+        )
+
+
+def rebuild_command(onnx_file: Path, out: Path, options: BuildOptions, targets: Sequence[str] = ()) -> str:
+    """What to type to get this engine again, wherever the wheel is installed: a device has no ``export/to_trt.py``."""
+    words = ["mutualformer", "to_trt", onnx_file.name, "-o", out.name, "--flavor", options.flavor]
+    words += ["--batch", *(str(n) for n in options.profile)]
+    if options.tf32:
+        words += ["--tf32"]
+    if options.workspace_mib:
+        words += ["--workspace", str(options.workspace_mib)]
+    for target in targets:
+        words += ["--target", target]
+    return shlex.join(words)

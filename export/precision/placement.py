@@ -1,0 +1,157 @@
+"""Where INT8 goes and where it does not: one named rule for every reason a node stays in half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.precision.half import answer_nodes, camera_nodes
+
+WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
+PLACEMENTS = {"scales": ("fp16", "fp32"), "weights": ("dq", "qdq"), "depthwise": ("fp16", "int8")}
+_FUSED_OPS = ("Relu", "Clip", "Add", "HardSwish", "HardSigmoid", "LeakyRelu")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What may differ from one TensorRT to the next. Raises ExportError for a value that is not offered.
+
+    ``scales``: "fp16", or "fp32" for versions that miscompile half-precision scales (TensorRT issue 4832, Orin).
+    ``weights``: "dq" stores INT8 and a DequantizeLinear; "qdq" stores floating point and a QuantizeLinear before it,
+    for versions that refuse the former. ``depthwise``: the precision of depthwise convolutions, "fp16" or "int8"; they
+    reuse no value that INT8 could deliver faster (TensorRT issue 4529), and lose most by it (docs/quantization.md).
+    """
+
+    scales: str = "fp16"
+    weights: str = "dq"
+    depthwise: str = "fp16"
+
+    def __post_init__(self) -> None:
+        for name, choices in PLACEMENTS.items():
+            if getattr(self, name) not in choices:
+                raise ExportError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(choices)}")
+
+
+DEFAULT = Placement()
+
+
+def makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """Value → the node that writes it."""
+    return {name: node for node in graph.node for name in node.output}
+
+
+def _is_weighted(node: onnx.NodeProto) -> bool:
+    return node.op_type in WEIGHTED_OPS
+
+
+def quantized_inputs(node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]) -> list[int]:
+    """Which inputs of a quantised node get a Q/DQ pair.
+
+    Of an addition those that no convolution writes: TensorRT adds the other branch inside the convolution's kernel,
+    which a Q/DQ pair between the two forbids. None, hence no INT8, where both come from convolutions.
+    """
+    if node.op_type != "Add":
+        return [0, 1]
+    return [i for i, name in enumerate(node.input[:2]) if name not in made_by or not _is_weighted(made_by[name])]
+
+
+def quantizable(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that INT8 may take.
+
+    Convolutions and products with constant weights, and additions of two feature maps (rank 4, neither constant, not
+    both straight from a convolution); none that reads what a CDA node writes. Nor the bias-free qkv product of a plain
+    attention (its reader is a Reshape): TensorRT-RTX 1.7 pulls it into its attention fusion and computes it in FP16
+    whatever the Q/DQ around it say (``export/engine/proof.py`` finds that), so the graph says FP16 too.
+    """
+    graph, made_by = model.graph, makers(model.graph)
+    constants = {tensor.name for tensor in graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in inferred.graph.value_info}
+    from_cda = {name for node in graph.node if is_cda(node) for name in node.output}
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    skipped = camera_nodes(model) | answer_nodes(model)
+    names = []
+    for node in graph.node:
+        if node.name in skipped or from_cda.intersection(node.input):
+            continue
+        if node.op_type == "MatMul" and readers.get(node.output[0]) == {"Reshape"}:
+            continue
+        weights = [name in constants for name in node.input[:2]]
+        weighted = _is_weighted(node) and weights == [False, True]
+        residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
+        if weighted or (residual and quantized_inputs(node, made_by)):
+            names.append(node.name)
+    return names
+
+
+# -- reasons to stay in half precision
+
+
+def depth_readers(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that read a measured input: they stay in FP16.
+
+    Colour arrives as bytes, and eight bits lose nothing of it. Depth is a measurement of 16 bits; in 127 levels over ±4
+    deviations the relief between an object and the wall behind it is gone before the first layer has seen it. Of all
+    layers of ``sod-nano`` this one alone cost most of the budget (docs/quantization.md), and it is a small one.
+    """
+    measured = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    camera, names = camera_nodes(model), []
+    for node in model.graph.node:
+        if measured.intersection(node.input):
+            if node.name in camera:
+                measured.update(node.output)
+            elif _is_weighted(node):
+                names.append(node.name)
+    return names
+
+
+def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions of which every output channel reads one input channel."""
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    names = []
+    for node in model.graph.node:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        if node.op_type == "Conv" and groups > 1 and node.input[1] in weights and weights[node.input[1]][1] == 1:
+            names.append(node.name)
+    return names
+
+
+def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
+    """Names of the residual additions behind a convolution of ``kept``: with nothing in INT8 to be fused into, a Q/DQ
+    pair on their other branch would only round it."""
+    made_by = makers(model.graph)
+    names = []
+    for node in model.graph.node:
+        sides = [made_by[name] for name in node.input[:2] if name in made_by]
+        if node.op_type == "Add" and any(_is_weighted(side) and side.name in kept for side in sides):
+            names.append(node.name)
+    return names
+
+
+def quiet_readers(model: onnx.ModelProto, ranges: Mapping[str, float], least: float) -> list[str]:
+    """Names of the nodes that read an activation whose calibrated range is below ``least``: no scale can hold it."""
+    quiet = {name for name, limit in ranges.items() if limit < least}
+    return [node.name for node in model.graph.node if quiet.intersection(node.input[:2])]
+
+
+def around_scales(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
+    """Names of the nodes that stay FP32 with scales in FP32: Q/DQ, what is quantised, and what TensorRT fuses to it.
+
+    A cast between a convolution and the Relu or addition behind it would keep them apart.
+    """
+    kept = {n.name for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")} | set(chosen)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    full = {name for node in model.graph.node if node.name in kept for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in _FUSED_OPS and all(name in full or name in constants for name in node.input if name):
+            kept.add(node.name)
+        if node.name in kept:
+            full.update(node.output)
+    return [node.name for node in model.graph.node if node.name in kept]

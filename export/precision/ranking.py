@@ -1,0 +1,90 @@
+"""Which layers does INT8 hurt most? Each quantised alone, judged by what it does to the model's answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mutualformer.export.compare.tensors import TensorComparison, TensorDifference
+from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.calibration import Feed
+from mutualformer.export.precision.quantize import Quantizer
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session import existing_file
+from mutualformer.runtime.session.onnxruntime import session_options
+
+SCHEMA_VERSION = 1  # of sweep.json
+
+
+class Judge:
+    """Many variants of one graph on the same frames: ``answers`` are those of ``model``, the FP32 graph.
+
+    Raises ExportError where there is no frame.
+    """
+
+    def __init__(self, model: onnx.ModelProto, contract: Contract, feeds: Sequence[Feed]) -> None:
+        if not feeds:
+            raise ExportError("the data holds no frame to judge on")
+        self.feeds, self._output = feeds, contract.outputs[0].name
+        self.answers = self.outputs(model)
+
+    def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
+        """The answer to every frame, without the batch axis.
+
+        Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
+        those round between layers where an engine's do not.
+        """
+        options = session_options()
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
+
+    def difference(self, outputs: Sequence[NDArray[Any]]) -> TensorDifference:
+        """How far ``outputs`` are from the answers. Raises ExportError for NaN or infinity in either."""
+        tensors = TensorComparison()
+        for reference, candidate in zip(self.answers, outputs, strict=True):
+            tensors.add(reference, candidate)
+        difference = tensors.result()
+        if not difference.finite:
+            raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
+        return difference
+
+
+def noise(difference: TensorDifference) -> float:
+    """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
+    return 0.0 if difference.snr_db is None else 10 ** (-difference.snr_db / 10)
+
+
+def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], method: str, count: int) -> list[str]:
+    """Names of the ``count`` layers that cost most when quantised alone, measured on ``feeds``."""
+    judge = Judge(quantizer.model, contract, feeds)
+    costs = {
+        name: noise(judge.difference(judge.outputs(quantizer.place([name], method))))
+        for name in progress(quantizer.nodes, "ranking layers")
+    }
+    return sorted(costs, key=lambda name: -costs[name])[:count]
+
+
+def worst(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
+    """Names of the ``count`` costliest of a sweep's rows."""
+    return [str(row["node"]) for row in sorted(rows, key=lambda row: -row["noise"])[:count]]
+
+
+def read_worst(path: Path, count: int, weights_sha256: str) -> list[str]:
+    """The ``count`` costliest layers that ``sweep.json`` names. Raises ExportError when it is another model's."""
+    try:
+        ranking = json.loads(existing_file(path, "sweep").read_text())
+        rows, version, owner = ranking["layers"], ranking["schema_version"], ranking["weights_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: not a sweep.json of `parity --sweep` ({error})") from error
+    if version != SCHEMA_VERSION or owner != weights_sha256:
+        raise ExportError(f"{path}: the sweep is of other weights or another version; run parity --sweep again")
+    return worst(rows, count)

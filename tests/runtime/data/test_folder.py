@@ -1,0 +1,319 @@
+"""Folders as people have them: units, holes, polarity, masks, names, no depth. Right, or said aloud."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mutualformer.runtime.data.folder import RgbdFolder
+from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.data.scenes.scene import scene
+from mutualformer.runtime.data.spec import open_data
+
+COUNT, SIZE = 12, (48, 64)
+SCENES = [scene(900 + index, SIZE) for index in range(COUNT)]
+Change = Callable[[Any], NDArray[Any]]
+
+
+def millimetres(made: Any) -> NDArray[Any]:
+    return np.asarray(np.minimum(np.rint(made.depth * 1000), 65000), np.uint16)
+
+
+def inverse8(made: Any) -> NDArray[Any]:
+    share = (1 / made.true_depth - 0.2) / 1.8
+    return np.asarray(np.clip(share * 250 + 3, 3, 253), np.uint8)
+
+
+def write(root: Path, depth: Change | None = millimetres, mask: Change | None = lambda made: made.mask) -> Path:
+    """A folder of the scenes; ``depth``, ``mask``: what its files hold, None = no such folder."""
+    for name, values, suffix in (("RGB", lambda made: made.rgb, "png"), ("depth", depth, "png"), ("GT", mask, "png")):
+        if values is None:
+            continue
+        (root / name).mkdir(parents=True)
+        for index, made in enumerate(SCENES):
+            assert cv2.imwrite(str(root / name / f"{index:04d}.{suffix}"), values(made))
+    return root
+
+
+def depths(data: str) -> NDArray[np.float32]:
+    frames = open_data(data)
+    return np.stack([frames[index].depth for index in range(len(frames))])
+
+
+EXPECTED = np.stack([millimetres(made).astype(np.float32) * np.float32(0.001) for made in SCENES])
+
+
+def rotated(made: Any) -> NDArray[Any]:
+    return np.asarray((millimetres(made) << 3) | (millimetres(made) >> 13), np.uint16)
+
+
+def in_units(units: float) -> Change:
+    return lambda made: np.asarray(np.minimum(np.rint(made.depth * units), 65000), np.uint16)
+
+
+UNITS: dict[str, tuple[Change, str]] = {
+    "tum": (in_units(5000), "scale=5000"),
+    "centimetres": (in_units(100), "scale=100"),
+    "kitti": (in_units(256), "scale=256"),
+    "tenths of millimetres": (in_units(10000), "scale=10000"),
+    "sun rgb-d": (rotated, "rotate=3"),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_is_taken_from_the_option_and_missed_aloud_without_it(
+    tmp_path: Path, unit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    values, option = UNITS[unit]
+    root = write(tmp_path / "set", values)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(root))
+    assert "append ?" in caplog.text
+    assert str(root) in caplog.text
+    caplog.clear()
+    found = depths(f"{root}?{option}")
+    assert not caplog.records
+    fits = EXPECTED < 6.4  # what 16 bits of the smallest unit hold
+    np.testing.assert_allclose(found[fits], EXPECTED[fits], atol=0.006)
+
+
+def test_millimetres_and_real_sensors_are_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        np.testing.assert_array_equal(depths(str(write(tmp_path / "set"))), EXPECTED)
+        root = os.environ.get("MUTUALFORMER_DATA")
+        if root and (Path(root) / "sensor_frames").is_dir():
+            frames = RgbdFolder(Path(root) / "sensor_frames")
+            assert frames[0].mask is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("code", [65535, 2047, 4095, 8191, 19999])
+def test_holes_by_another_code_are_holes(tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture) -> None:
+    def coded(made: Any) -> NDArray[Any]:
+        depth = np.minimum(millimetres(made), 15000)
+        depth[5:25, 8:40] = 0
+        return np.where(depth == 0, code, depth).astype(np.uint16)
+
+    holed = np.minimum(EXPECTED, np.float32(15))
+    holed[:, 5:25, 8:40] = 0
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        found = depths(str(write(tmp_path / "set", coded)))
+    np.testing.assert_allclose(found, np.where(np.abs(holed - code / 1000) < 1e-6, 0, holed), rtol=1e-6)
+    assert f"{code} stands for no measurement in 12 of 12" in caplog.text
+    np.testing.assert_allclose(depths(f"{tmp_path / 'set'}?hole=0")[:, 10, 20], code / 1000, rtol=1e-6)
+    assert (depths(f"{tmp_path / 'set'}?hole={code}")[:, 10, 20] == 0).all()
+
+
+def test_polarity_that_contradicts_the_default_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dark = write(tmp_path / "dark", lambda made: 255 - inverse8(made))
+    bright = write(tmp_path / "bright", inverse8)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        expected = depths(str(bright))
+        assert not caplog.records
+        depths(str(dark))
+    assert "near is dark" in caplog.text
+    assert "append ?polarity=near_dark" in caplog.text
+    caplog.clear()
+    np.testing.assert_allclose(depths(f"{dark}?polarity=near_dark"), expected, rtol=1e-5)
+    assert not caplog.records
+
+
+def test_0_stays_a_hole_where_near_is_dark(tmp_path: Path) -> None:
+    def holed(made: Any) -> NDArray[Any]:
+        depth = 255 - inverse8(made)
+        depth[:10] = 0
+        return np.asarray(depth, np.uint8)
+
+    found = depths(f"{write(tmp_path / 'set', holed)}?polarity=near_dark")
+    assert not found[:, :10].any()
+    assert (found[:, 10:] > 0).all()
+
+
+def test_polarity_of_16_bit_maps_is_honoured_or_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wide = write(tmp_path / "wide", lambda made: inverse8(made).astype(np.uint16) * 257)
+    narrow = depths(str(write(tmp_path / "narrow", inverse8)))
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        depths(str(wide))
+    assert "16-bit depth grows towards the camera" in caplog.text
+    for polarity in ("near_bright", "auto"):
+        np.testing.assert_allclose(depths(f"{wide}?polarity={polarity}"), narrow, rtol=1e-5)
+        assert not open_data(f"{wide}?polarity={polarity}")[0].metric
+    with pytest.raises(DataError, match="give one of them"):
+        open_data(f"{wide}?polarity=near_dark&scale=5000")
+
+
+MASKS: dict[str, Change] = {
+    "0 and 1": lambda made: np.asarray(made.mask > 0, np.uint8),
+    "0 and 100": lambda made: np.asarray(made.mask > 0, np.uint8) * 100,
+    "16 bit": lambda made: np.asarray(made.mask > 0, np.uint16) * 255,
+    "16 bit full": lambda made: np.asarray(made.mask > 0, np.uint16) * 65535,
+    "254 and 255": lambda made: 254 + np.asarray(made.mask > 0, np.uint8),
+    "alpha": lambda made: np.dstack([np.zeros((*SIZE, 3), np.uint8), made.mask]),
+    "palette red": lambda made: np.dstack([np.zeros((*SIZE, 2), np.uint8), made.mask // 2]),
+    "grey": lambda made: np.where(made.mask > 0, 230, 20).astype(np.uint8) + np.eye(*SIZE, dtype=np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_any_two_values_are_a_mask(tmp_path: Path, kind: str) -> None:
+    frames = open_data(str(write(tmp_path / "set", mask=MASKS[kind])))
+    for index, made in enumerate(SCENES):
+        np.testing.assert_array_equal(frames[index].mask, made.mask)
+
+
+def test_inverted_masks_are_said_and_turned_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write(tmp_path / "set", mask=lambda made: 255 - made.mask)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(root))
+    assert "masks look upside down" in caplog.text
+    frames = open_data(f"{root}?masks=inverted")
+    np.testing.assert_array_equal(frames[3].mask, SCENES[3].mask)
+
+
+def test_labels_are_no_mask(tmp_path: Path) -> None:
+    labels = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 4
+    frames = open_data(str(write(tmp_path / "set", mask=lambda made: labels.astype(np.uint8))))
+    with pytest.raises(DataError, match=r"0000\.png: holds the labels 0, 1, 2, 3, expected a mask of two values"):
+        frames[0]
+
+
+@pytest.mark.parametrize(
+    ("rgb", "mask"),
+    [
+        ("RGB", "GT"),
+        ("DUTS-TR-Image", "DUTS-TR-Mask"),
+        ("images", "ground_truth_mask"),
+        ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
+        ("imgs", "gt"),
+    ],
+)
+def test_rgb_sets_have_no_depth(tmp_path: Path, rgb: str, mask: str) -> None:
+    root = write(tmp_path / "set", depth=None)
+    (root / "RGB").rename(root / "first")
+    (root / "first").rename(root / rgb)
+    (root / "GT").rename(root / "second")
+    (root / "second").rename(root / mask)
+    for path in (root / rgb).iterdir():
+        image = cv2.imread(str(path))
+        path.unlink()
+        suffix = {0: ".webp", 1: ".tiff", 2: ".jpg"}[int(path.stem) % 3]
+        cv2.imwrite(str(path.with_suffix(suffix)), image)
+    frames = open_data(str(root))
+    assert len(frames) == COUNT
+    assert not frames.has_depth
+    item = frames[2]
+    assert not item.depth.any()
+    assert item.depth.shape == SIZE
+    np.testing.assert_array_equal(item.mask, SCENES[2].mask)
+    joined = open_data(f"{root}+synthetic:2")
+    assert joined.has_depth
+    assert len(joined) == COUNT + 2
+
+
+def test_frames_of_a_sensor_have_no_masks(tmp_path: Path) -> None:
+    frames = RgbdFolder(write(tmp_path / "set", mask=None))
+    assert frames.has_depth
+    assert frames[0].mask is None
+    assert [path.parent.name for path in frames.files(1)] == ["RGB", "depth"]
+    assert frames.name(1) == "0001"
+    shutil.rmtree(tmp_path / "set" / "depth")
+    with pytest.raises(DataError, match=r"expected folders RGB/ and depth/ or GT/"):
+        RgbdFolder(tmp_path / "set")
+
+
+def test_a_broken_file_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    root = write(tmp_path / "set")
+    (root / "depth" / "0003.png").write_bytes(b"no picture")
+    (root / "GT" / "0004.png").write_bytes(b"")
+    frames = open_data(str(root))
+    frames[0]
+    for index, name in ((3, r"depth/0003\.png"), (4, r"GT/0004\.png")):
+        with pytest.raises(DataError, match=name):
+            frames[index]
+    with pytest.raises(IndexError):
+        frames[-1]
+
+
+LISTS = {
+    "frame.{}": "frame.0\nframe.1\n",
+    "img {}": "img 0.jpg\nimg 1.jpg\n",
+    "{:04d}": "\ufeff0000\r\n0001\r\n",
+    "a{}": "a0.jpg,a0.png,a0.png\na1.jpg,a1.png,a1.png\n",
+    "b{}": "RGB\\b0.jpg depth\\b0.png\nRGB\\b1.jpg depth\\b1.png\n",
+    "c{}": '# first\n"c0"\n\nc1.jpg\tc1.png\n',
+    "ü{}": "u\u03080\nu\u03081\n",  # the list spells the letter in two signs
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("stem", LISTS)
+def test_lists_of_names_as_people_write_them(tmp_path: Path, stem: str, encoding: str) -> None:
+    root = write(tmp_path / "set")
+    for name in ("RGB", "depth", "GT"):
+        for index in range(COUNT):
+            (root / name / f"{index:04d}.png").rename(root / name / f"{stem.format(index)}.png")
+    (root / "test.txt").write_bytes(LISTS[stem].encode(encoding))
+    frames = open_data(str(root))
+    assert len(frames) == 2
+    np.testing.assert_array_equal(frames[1].mask, SCENES[1].mask)
+
+
+def test_natural_order_and_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write(tmp_path / "set")
+    for name, ending in (("RGB", ""), ("depth", "_depth_bin"), ("GT", "_GT")):
+        for index in range(COUNT):
+            (root / name / f"{index:04d}.png").rename(root / name / f"f{index}{ending}.png")
+    (root / "RGB" / "f99.jp2").write_bytes(b"x")
+    (root / "RGB" / "._f0.png").write_bytes(b"\0\5\x16\7")
+    (root / "RGB" / "Thumbs.db").write_bytes(b"x")
+    shutil.copy(root / "depth" / "f0_depth_bin.png", root / "depth" / "f50_depth_bin.png")
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        frames = open_data(str(root))
+    assert [frames[index].name for index in range(COUNT)] == [f"f{index}" for index in range(COUNT)]
+    assert "1 .jp2 files are left out" in caplog.text
+    assert "f50_depth_bin.png: left out, there is no colour picture" in caplog.text
+
+
+@pytest.mark.parametrize("odd", ["a+b", "what?", "one,two", "set?x=1"])
+def test_odd_folder_names_take_options_too(tmp_path: Path, odd: str) -> None:
+    root = write(tmp_path / odd)
+    assert len(open_data(str(root))) == COUNT
+    np.testing.assert_array_equal(depths(f"{root}?scale=1000"), EXPECTED)
+    assert len(open_data(f"{root}+synthetic:3?seed=1")) == COUNT + 3
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("scale=0.001", "not metres per unit"),
+        ("scale=nan", "not metres per unit"),
+        ("scale=x", "expected a number"),
+        ("hole=1.5", "expected a whole number"),
+        ("rotate=16", "expected 0 … 15"),
+        ("masks=black", "expected inverted"),
+        ("polarity=up", "expected one of near_bright"),
+        ("unit=mm", r"unknown option unit \(there are: hole, masks, polarity, rotate, scale, split\)"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(tmp_path: Path, option: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_data(f"{write(tmp_path / 'set')}?{option}")
+
+
+def test_a_turn_by_exif_is_explained_where_sizes_differ(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", mask=lambda made: np.ascontiguousarray(made.mask.T))
+    jpeg = cv2.imencode(".jpg", SCENES[0].rgb)[1].tobytes()
+    tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    (root / "RGB" / "0000.png").unlink()
+    (root / "RGB" / "0000.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + jpeg[2:])
+    with pytest.raises(DataError, match="carries EXIF orientation 6: files are read as stored"):
+        open_data(str(root))[0]
