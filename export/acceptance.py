@@ -21,6 +21,7 @@ from mutualformer.runtime.cli import run_verb
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     from mutualformer.export.checks.names import CHECKS, FAULTS
 
     table = "\n".join(f"  {name:<12}  {what}" for name, what in CHECKS.items())
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     from mutualformer.export.checks import pack, report
 
     if args.pack is not None:
@@ -53,6 +55,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -26,6 +26,7 @@ from mutualformer.runtime.files import sha256
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer bundle", description=__doc__.splitlines()[0])
     arguments.add_argument("source", type=Path, help="model.onnx, FP32 if several precisions are wanted")
     kind = arguments.add_mutually_exclusive_group(required=True)
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     if args.triton:
         from mutualformer.export.device.repository import write_repository
 
@@ -47,20 +49,21 @@ def command(args: argparse.Namespace) -> int:
         members = write_repository(args.source, args.output, args.engine)
         what = "Triton model repository"
     else:
-        from mutualformer.export.device.contents import made_precisions, write_bundle
+        from mutualformer.export.device.contents import held_precisions, write_bundle
 
         if args.engine:
             raise ExportError("--engine is for --triton; a device builds its own engine")
         target = TARGETS[args.target]
         members = write_bundle(args.source, target, args.output, args.precision, args.calibration)
-        made = ", ".join(made_precisions(list(members)))
-        what = f"{made} for {target.device}, sm_{target.capability.replace('.', '')} kernels"
+        precisions = ", ".join(held_precisions(list(members)))
+        what = f"{precisions} for {target.device}, sm_{target.capability.replace('.', '')} kernels"
     size = args.output.stat().st_size / 1e6
     print(f"{args.output}: {what}, {len(members)} files, {size:.1f} MB, sha256 {sha256(args.output)[:16]}…")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -16,8 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import onnx
 
@@ -30,7 +29,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
@@ -67,28 +66,13 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
     if reference.contract.task == "reid":
         if len(data) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(data)}: identities must not mix")
-        source: Any = open_data(data[0], "reid", reference.contract.input_size)
-        result = compare_reid(reference, candidate, source)
+        result = compare_reid(reference, candidate, open_identities(data[0], reference.contract.input_size))
     else:
-        frames = Concatenated(data, reference)
-        result = compare_sod(reference, candidate, progress(frames, "parity"), show)
+        frames = open_all(data, reference.contract.input_size)
+        items = (frames[index] for index in progress(range(len(frames)), "parity"))
+        result = compare_sod(reference, candidate, items, show)
     result.data = ", ".join(data)
     return result
-
-
-class Concatenated:
-    """The frames of several DATA one after another, each made only when it is asked for."""
-
-    def __init__(self, data: Sequence[str], session: Session) -> None:
-        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __iter__(self) -> Iterator[Any]:
-        for part in self._parts:
-            for index in range(len(part)):
-                yield part[index]
 
 
 def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:
@@ -124,6 +108,7 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
     arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
@@ -143,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     reference = zoo.resolve(args.reference)
     if args.sweep:
         return _sweep(args, reference)
@@ -156,8 +142,8 @@ def command(args: argparse.Namespace) -> int:
         f"{result.tensor['mean_abs']:.2e}); report: {page}"
     )
     if result.emulated:
-        found = result.emulated.tensor
-        print(f"in true half precision: max abs {found['max_abs']:.2e}, mean abs {found['mean_abs']:.2e}")
+        emulated = result.emulated.tensor
+        print(f"in true half precision: max abs {emulated['max_abs']:.2e}, mean abs {emulated['mean_abs']:.2e}")
     return 1 if result.problems else 0
 
 
@@ -176,6 +162,7 @@ def _sweep(args: argparse.Namespace, reference: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

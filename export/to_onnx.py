@@ -22,6 +22,7 @@ METHODS = ("minmax", "percentile", "mse")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer to_onnx", description=__doc__.splitlines()[0])
     arguments.add_argument("checkpoint", type=Path, help="model.safetensors with its model.json beside it")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write")
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     from mutualformer.export.precision.convert import export_checkpoint
     from mutualformer.export.precision.placement import Placement
     from mutualformer.train.checkpoint import load
@@ -76,6 +78,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

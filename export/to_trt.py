@@ -27,6 +27,7 @@ from mutualformer.runtime.contract import PRECISIONS
 
 
 def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer to_trt", description=__doc__.splitlines()[0])
     arguments.add_argument("source", type=Path, help="model.onnx, or model.safetensors with its card")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .engine file to write")
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     if args.output.suffix != ".engine":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .engine")
     flavor = flavors.resolve(args.flavor)
@@ -83,6 +85,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     return run_verb(parser(), command, argv)
 
 

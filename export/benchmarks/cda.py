@@ -66,21 +66,21 @@ def contenders(tokens: int, head_dim: int, threads: int, names: Sequence[str] | 
     }
     split = [split_heads(x, HEADS) for x in (qkv_r, qkv_d)]
     wanted = [name for name in FLOPS if tokens <= RELEASED_LIMIT or not name.startswith("released")]
-    made: dict[str, Call] = {}
+    calls: dict[str, Call] = {}
     for name in names or wanted:
         if name == "ours, ONNX Runtime":
-            made[name] = partial(_ort(cda_graph(CdaAttributes(HEADS), head_dim), threads).run, None, feed)
+            calls[name] = partial(_ort(cda_graph(CdaAttributes(HEADS), head_dim), threads).run, None, feed)
         elif name == "released, ONNX Runtime":
-            made[name] = partial(_ort(released_graph(HEADS, head_dim), threads).run, None, feed)
+            calls[name] = partial(_ort(released_graph(HEADS, head_dim), threads).run, None, feed)
         elif name == "two attentions, ONNX Runtime":
-            made[name] = partial(_ort(two_attentions_graph(HEADS, head_dim), threads).run, None, parts)
+            calls[name] = partial(_ort(two_attentions_graph(HEADS, head_dim), threads).run, None, parts)
         elif name == "ours, PyTorch":
-            made[name] = lambda: cross_diffusion_attention(qkv_r, qkv_d, HEADS)
+            calls[name] = lambda: cross_diffusion_attention(qkv_r, qkv_d, HEADS)
         elif name == "released, PyTorch":
-            made[name] = lambda: cross_diffusion_attention_released(qkv_r, qkv_d, HEADS)
+            calls[name] = lambda: cross_diffusion_attention_released(qkv_r, qkv_d, HEADS)
         elif name == "two attentions, PyTorch":
-            made[name] = lambda: [F.scaled_dot_product_attention(*qkv) for qkv in split]
-    return made
+            calls[name] = lambda: [F.scaled_dot_product_attention(*qkv) for qkv in split]
+    return calls
 
 
 def check_agreement(tokens: int, head_dim: int, threads: int) -> float:
@@ -146,15 +146,15 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """
     ours, released, floor = (f"{name}, ONNX Runtime" for name in ("ours", "released", "two attentions"))
     times = {(row["head_dim"], row["tokens"], row["name"]): row["p50_ms"] for row in rows}
-    found = []
+    faster = []
     for head_dim, n in sorted({key[:2] for key in times}):
         time = times[head_dim, n, ours]
         row = {"head_dim": head_dim, "tokens": n, "ours_to_two_attentions": time / times[head_dim, n, floor]}
         if (head_dim, n, released) in times:
             row["released_to_ours"] = times[head_dim, n, released] / time
             row["flop_ratio"] = FLOPS[released](n, head_dim) / FLOPS[ours](n, head_dim)
-        found.append(row)
-    return found
+        faster.append(row)
+    return faster
 
 
 def measure(
@@ -227,6 +227,7 @@ def chart(path: Path, result: dict[str, Any]) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
     result = measure(args.tokens, args.head_dims, args.threads, args.seconds, not args.no_memory)
     for row in result["rows"]:
         if row["peak_memory_mib"] is not None and not np.isfinite(row["peak_memory_mib"]):
@@ -247,6 +248,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
     arguments = argparse.ArgumentParser(prog="mutualformer bench cda", description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--out", type=Path, default=Path("out/bench"))
     arguments.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))

@@ -37,8 +37,8 @@ def _run(command: list[str], what: str) -> None:
         return
     lines = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("=========") and ("rror" in line or "azard" in line)]
-    found = "found something" if done.returncode == _FOUND else f"ended with exit code {done.returncode}"
-    raise CheckFailed(f"{what} {found}: {' '.join((errors or lines[-1:] or ['no message'])[0].split())}")
+    verdict = "found something" if done.returncode == _FOUND else f"ended with exit code {done.returncode}"
+    raise CheckFailed(f"{what} {verdict}: {' '.join((errors or lines[-1:] or ['no message'])[0].split())}")
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:

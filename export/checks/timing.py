@@ -21,6 +21,7 @@ from mutualformer.export.checks.rig.driver import KernelNode
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
 from mutualformer.plugins.inspection import cubins, roofline
+from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 
 ARITHMETIC = 2.5
 """Products of one CDA over those of one attention, per modality: five against two."""
@@ -165,9 +166,7 @@ def _roofline_us(machine: Machine, case: Case, kernels: list[str]) -> float | No
 
 
 def _kernel_names(case: Case) -> list[str]:
-    from mutualformer.plugins.kernels.tiles import variant_for
-
-    return [variant_for(kernel, case.dtype, case.head_dim).name for kernel in ("cda_rows", "cda_columns")]
+    return [variant_for(kernel, case.dtype, case.head_dim).name for kernel in KERNELS]
 
 
 def measure(machine: Machine, case: Case) -> Row:

@@ -42,6 +42,6 @@ def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Pari
     for r, c in zip(*stacked, strict=True):
         tensors.add(r - mean, c - mean)
     labels = (data.identities, data.cameras, data.query, data.gallery)
-    found = [reid_metrics(np.nan_to_num(kept), *labels) for kept in stacked]
-    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in found]
+    both = [reid_metrics(np.nan_to_num(kept), *labels) for kept in stacked]
+    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     return judge(reference, candidate, tensors, scores, {"map": ("map_points", 100.0)}, len(features[0]))

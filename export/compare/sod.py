@@ -58,8 +58,8 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         del shown[show:]
     if not maps[0]:
         raise ExportError("the data holds no frame to compare")
-    found = [sod_metrics(pairs) for pairs in maps]
-    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in found]
+    both = [sod_metrics(pairs) for pairs in maps]
+    scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     bounded = {"mae": ("mae", 1.0), "s_measure": ("s_measure", 1.0)}
     result = judge(reference, candidate, tensors, scores, bounded, len(maps[0]))
     result.pictures = [(frame_strip(frame), frame_caption(frame)) for frame in shown]
@@ -76,4 +76,5 @@ def frame_strip(frame: Frame) -> NDArray[np.uint8]:
 
 
 def frame_caption(frame: Frame) -> str:
+    """What stands under one frame's pictures."""
     return f"{frame.name}: largest difference {frame.worst:.2e} (last picture is stretched to it)"

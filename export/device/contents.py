@@ -18,7 +18,7 @@ from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import sha256
 
 
-def made_precisions(files: Sequence[str]) -> list[str]:
+def held_precisions(files: Sequence[str]) -> list[str]:
     """The precisions that a bundle of these paths holds a model of."""
     return [p for p in PRECISIONS if f"models/model.{p}.onnx" in files]
 
@@ -33,17 +33,17 @@ def write_bundle(
     if not out.name.endswith(".tar.gz"):
         raise ExportError(f"{out}: the output's name must end in .tar.gz")
     contract, files = models(onnx_file, precisions, calibration)
-    made = made_precisions(list(files))
+    kept = held_precisions(list(files))
     wheel, content = build_wheel()
     files |= {f"wheels/{wheel}": content, **cubins(target), **plugin_sources(), **requirements(), **licences()}
-    files |= scripts(target, contract.model, made)
+    files |= scripts(target, contract.model, kept)
     facts = {
         "target": target.name,
         "device": target.device,
         "compute_capability": target.capability,
         "flavors": target.flavors,
         "model": contract.model,
-        "precisions": made,
+        "precisions": kept,
         "onnx_sha256": sha256(onnx_file),
         "git_revision": contract.git_revision,
         "wheel": wheel,

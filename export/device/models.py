@@ -52,7 +52,7 @@ def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
         for kind, dtype in (("fp32", "Float"), ("fp16", "Half"), ("int8", "Int8"))
     }
     row: dict[str, Any] = {
-        "convolutions_products_and_cda": {kind: len(found) for kind, found in names.items()},
+        "convolutions_products_and_cda": {kind: len(nodes) for kind, nodes in names.items()},
         "cda": {node.name: kinds[node.name] for node in model.graph.node if is_cda(node)},
     }
     if contract.precision == "int8":
@@ -71,13 +71,13 @@ def models(source: Path, asked: Sequence[str], calibration: str | None) -> tuple
     files: dict[str, bytes] = {}
     rows: dict[str, Any] = {}
     for precision in wanted_precisions(contract, asked, calibration):
-        made, after = model, contract
+        graph, after = model, contract
         if precision != contract.precision:
-            made, after = convert(model, contract, precision, calibration)
-        onnx.checker.check_model(made)
-        files[f"models/model.{precision}.onnx"] = made.SerializeToString(deterministic=True)
+            graph, after = convert(model, contract, precision, calibration)
+        onnx.checker.check_model(graph)
+        files[f"models/model.{precision}.onnx"] = graph.SerializeToString(deterministic=True)
         files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
-        rows[precision] = report(made, after)
+        rows[precision] = report(graph, after)
     # One page for all precisions; where the INT8 scales come from is in the card of that one.
     files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}).encode()
     files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})

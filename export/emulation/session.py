@@ -62,7 +62,7 @@ class Interpreter:
         names = set(wanted or self.outputs)
         left = Counter(name for node in self.graph.node for name in node.input)
         values: dict[str, Tensor] = dict(feeds)
-        found = {name: values[name] for name in names & set(values)}
+        answers = {name: values[name] for name in names & set(values)}
         with torch.inference_mode():
             for node, attributes in zip(self.graph.node, self._attributes, strict=True):
                 inputs = [self._value(values, name) if name else None for name in node.input]
@@ -77,10 +77,10 @@ class Interpreter:
                     if left[name]:
                         values[name] = value
                     if name in names:
-                        found[name] = value
-                if len(found) == len(names):
+                        answers[name] = value
+                if len(answers) == len(names):
                     break
-        return found
+        return answers
 
     def _value(self, values: dict[str, Tensor], name: str) -> Tensor:
         return values[name] if name in values else self.constants[name]
@@ -140,8 +140,8 @@ class EmulatedSession(Session):
         self._interpreter = Interpreter(model)
 
     def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        found = self._interpreter.run({name: torch.from_numpy(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in found.items()}
+        outputs = self._interpreter.run({name: torch.from_numpy(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
 
     def describe(self) -> dict[str, Any]:
         return {

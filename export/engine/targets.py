@@ -41,7 +41,7 @@ RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0+")
 
 def capabilities(names: list[str], flavor: str) -> tuple[str, ...]:
     """Compute capabilities of named targets for a flavour; empty list → the flavour's default, as it is recorded."""
-    found = []
+    values = []
     for name in names:
         target = TARGETS.get(name)
         if target is None:
@@ -51,5 +51,5 @@ def capabilities(names: list[str], flavor: str) -> tuple[str, ...]:
                 f"target {name} ({target.device}, compute capability {target.capability}) is not served by flavor "
                 f"{flavor}; build on the device with --flavor {target.flavors[0]}"
             )
-        found.append(target.capability)
-    return tuple(dict.fromkeys(found))
+        values.append(target.capability)
+    return tuple(dict.fromkeys(values))

@@ -1,1 +1,1 @@
-"""The ONNX graph: trace, tidy, cda_function."""
+"""The ONNX graph: trace, from_checkpoint, onnx_file, tidy, cda_function, node_types."""

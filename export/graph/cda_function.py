@@ -69,8 +69,8 @@ class _Core:
         return name
 
     def product(self, a: str, b: str, scale: str = "", name: str = "") -> str:
-        found = self.call("MatMul", a, b, name="" if scale else name)
-        return self.call("Mul", found, scale, name=name) if scale else found
+        unscaled = self.call("MatMul", a, b, name="" if scale else name)
+        return self.call("Mul", unscaled, scale, name=name) if scale else unscaled
 
     def swapped(self, x: str) -> str:
         return self.call(f"Transpose <{self.swap}>", x)
@@ -234,6 +234,7 @@ def node_attributes(node: onnx.NodeProto) -> CdaAttributes:
 
 
 def is_cda(node: onnx.NodeProto) -> bool:
+    """The node is our Cross-Diffusion Attention."""
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 
@@ -241,8 +242,8 @@ def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int
     """Largest N of the nodes' inputs (B, N, 3C), None where one is not known before it runs."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
-    found = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
-    sizes = [shape[1].dim_value for shape in found]
+    qkv_shapes = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
+    sizes = [shape[1].dim_value for shape in qkv_shapes]
     return max(sizes) if len(sizes) == len(nodes) and min(sizes) > 0 else None
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import queue
-import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -21,25 +18,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 import mutualformer
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.cameras.child_pipe import receive
 from mutualformer.runtime.frame import Frame, Intrinsics
-from mutualformer.runtime.images.files import MAX_PIXELS
 
-MODULE = "mutualformer.runtime.cameras.child"
+MODULE = "mutualformer.runtime.cameras.child_process"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
-BEAT_SECONDS = 0.5
-ALARM_SECONDS = 20
-MOST_MEMORY = 8 << 30
-MOST_HEADER = 1 << 20
-# tag, bytes of JSON; then the arrays the JSON names
-LEAD = struct.Struct("<4sI")
-ARRAYS: dict[str, tuple[type[np.generic], int]] = {"rgb": (np.uint8, 3), "depth": (np.float32, 1), "nir": (np.uint8, 3)}
 
 
 @dataclass(frozen=True)
@@ -184,138 +171,3 @@ class ChildCamera(BaseCamera):
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-# The pipe.
-
-
-def send(stream: IO[bytes], tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """One message; ``arrays`` named as in :data:`ARRAYS`."""
-    shapes = {name: array.shape for name, array in arrays.items()}
-    head = json.dumps({**facts, "shapes": shapes}).encode()
-    stream.write(LEAD.pack(tag.encode(), len(head)) + head)
-    for array in arrays.values():
-        stream.write(np.ascontiguousarray(array).data.cast("B"))
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[str, dict[str, Any]] | None:
-    """The next message with its arrays among the facts; None at the end. Raises ValueError where it makes no sense."""
-    lead = _exactly(stream, LEAD.size)
-    if lead is None:
-        return None
-    tag, length = LEAD.unpack(lead)
-    head = _exactly(stream, length) if length <= MOST_HEADER else None
-    if head is None:
-        raise ValueError("broke off in the middle")
-    facts: dict[str, Any] = json.loads(head)
-    for name, shape in facts.pop("shapes").items():
-        dtype, channels = ARRAYS[name]
-        if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
-            raise ValueError(f"sent {name} of {shape}")
-        array = np.empty(shape, dtype)
-        if not _fill(stream, array.data.cast("B")):
-            raise ValueError("broke off in the middle of a frame")
-        facts[name] = array
-    return tag.decode(), facts
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes | None:
-    data = stream.read(size)
-    return data if len(data) == size else None
-
-
-def _fill(stream: IO[bytes], target: memoryview) -> bool:
-    at = 0
-    while at < len(target):
-        count = stream.readinto(target[at:])  # type: ignore[attr-defined]
-        if not count:
-            return False
-        at += count
-    return True
-
-
-# The child.
-
-
-def main(module: str, target: str, options: str) -> int:
-    """Open the source and play it to standard output, which then belongs to nobody else."""
-    import importlib
-
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the SDK prints goes to standard error
-    _limit_memory()
-    lock = threading.Lock()
-
-    def say(tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
-        with lock:
-            send(pipe, tag, facts, arrays or {})
-
-    source = importlib.import_module(f"mutualformer.runtime.cameras.{module}")
-    threading.Thread(target=_watch_parent, daemon=True).start()
-    threading.Thread(target=_beat, args=(say, lock), daemon=True).start()
-    camera: Camera | None = None
-    try:
-        say("here", {})
-        camera = source.open_source(target, json.loads(options))
-        say("open", {"name": camera.name, "live": camera.live, **_attributes(camera)})
-        _play(camera, say)
-    except CameraError as error:
-        say("fail", {"error": type(error).__name__, "text": str(error)})
-    except BrokenPipeError:
-        pass
-    finally:
-        if camera is not None:
-            camera.close()
-    return 0
-
-
-def _play(camera: Camera, say: Any) -> None:
-    while True:
-        try:
-            frame = camera.read(0.5)
-        except CameraTimeout:
-            continue
-        if frame is None:
-            say("done", _attributes(camera))
-            return
-        arrays = {"rgb": frame.rgb, "depth": frame.depth, **({"nir": frame.nir} if frame.nir is not None else {})}
-        times = {"timestamp": frame.timestamp, "depth_timestamp": frame.depth_timestamp}
-        facts = {**times, "sequence": frame.sequence, "busy_s": camera.busy_s, **_attributes(camera)}
-        say("pics", facts, arrays)
-
-
-def _attributes(camera: Camera) -> dict[str, Any]:
-    lens = camera.intrinsics.to_json() if camera.intrinsics is not None else None
-    return {"intrinsics": lens, "depth_scale": camera.depth_scale, "warnings": list(camera.warnings)}
-
-
-def _beat(say: Any, lock: threading.Lock) -> None:
-    """The heart: winds up the alarm, and says so unless a frame is on its way, which says the same."""
-    while True:
-        signal.alarm(ALARM_SECONDS)
-        if not lock.locked():
-            with contextlib.suppress(OSError):
-                say("beat", {})
-        time.sleep(BEAT_SECONDS)
-
-
-def _watch_parent() -> None:
-    """The parent closes our standard input when it is done with us, or dies."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 1):
-            pass
-    os._exit(0)
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MOST_MEMORY if most == resource.RLIM_INFINITY else min(MOST_MEMORY, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

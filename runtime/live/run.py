@@ -18,8 +18,9 @@ from mutualformer.runtime.live.outlets import Outlets, connect
 from mutualformer.runtime.live.sources import SharedSession, Source, StreamError
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
+from mutualformer.runtime.streaming.flight import Session
 from mutualformer.runtime.streaming.gallery import Gallery
-from mutualformer.runtime.streaming.pipeline import Pipeline, Session
+from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.stdout import json_stream
 from mutualformer.runtime.untrusted.printable import printable
 

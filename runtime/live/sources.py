@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.streaming.pipeline import Pipeline, Session
+from mutualformer.runtime.streaming.flight import Session
+from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 
 

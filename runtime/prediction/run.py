@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.sources import Album, Moment
 from mutualformer.runtime.prediction.work import Model, Outcome, Plan, Reader, process
+from mutualformer.runtime.reporting.progress import bar
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures named one by one; the rest are in predictions.csv
@@ -67,9 +67,7 @@ class Report:
 
     def __init__(self, total: int | None, says_depth: bool = True) -> None:
         self.summary, self._says_depth = Summary(), says_depth
-        # A file of log lines wants one now and then, a terminal a lively bar.
-        interval = 0.2 if sys.stderr.isatty() else 10.0
-        self._bar = tqdm(total=total, desc="predict", unit="picture", delay=2, dynamic_ncols=True, mininterval=interval)
+        self._bar = bar(total, "predict", "picture")
         self._log = logging.getLogger("mutualformer")
 
     def add(self, error: str, has_depth: bool) -> None:

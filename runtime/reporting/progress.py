@@ -24,8 +24,8 @@ class SizedIterable(Sized, Protocol[T_co]):
         """Walk it."""
 
 
-def bar(total: int, label: str, unit: str = "") -> tqdm[Any]:
-    """A bar to be moved by hand (``update``) and closed, or used as a context."""
+def bar(total: int | None, label: str, unit: str = "") -> tqdm[Any]:
+    """A bar to be moved by hand (``update``) and closed, or used as a context; ``total`` None: nobody knows."""
     live = sys.stderr.isatty()
     return tqdm(
         total=total,

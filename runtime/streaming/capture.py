@@ -123,6 +123,11 @@ class Capture:
             self._launch()
 
     @property
+    def live(self) -> bool:
+        """Whether frames that come too fast replace each other; False for files, and before the camera is open."""
+        return self.camera is not None and self.camera.live
+
+    @property
     def finished(self) -> bool:
         """No further frame will come."""
         return self.mailbox.finished if self.mailbox is not None else bool(self.error)

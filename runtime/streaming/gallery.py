@@ -18,7 +18,7 @@ from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.cameras.folders.loaders import list_folder, load_colour
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.streaming.pipeline import Session
+from mutualformer.runtime.streaming.flight import Session
 
 log = logging.getLogger("mutualformer")
 

@@ -8,30 +8,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
+from mutualformer.runtime.streaming.flight import Flight, Session
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
 
 Match = Callable[[NDArray[np.float32]], tuple[str, float]]
-
-
-class Session(Protocol):
-    """The part of ``mutualformer.runtime.session.Session`` used here."""
-
-    @property
-    def contract(self) -> Contract: ...
-
-    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
 
 
 class Pipeline:
@@ -55,6 +46,7 @@ class Pipeline:
         self.capture = Capture(opener, retry, limits)
         self.session, self.sinks, self.match = session, list(sinks), match
         self.telemetry = Telemetry()
+        self._flight = Flight(session) if session is not None else None
         self._frames = frames
         self._stop = threading.Event()
         self._done = False
@@ -73,19 +65,52 @@ class Pipeline:
         self.capture.start()
         try:
             self._await_camera()
-            while not self._stop.is_set() and (self._frames is None or self.telemetry.frames < self._frames):
-                item = self.capture.get(0.1)
-                if item is not None:
-                    yield self._process(item)
-                elif self.capture.finished:
-                    break
+            yield from self._overlapped(self._flight) if self._flight is not None else self._without_model()
             if self.capture.error:
                 raise CameraError(self.capture.error)
         finally:
             self._done = True
+            if self._flight is not None:
+                self._flight.abandon()
             self.capture.stop()
             for sink in self.sinks:
                 sink.stop()
+
+    def _wanted(self, started: int = 0) -> bool:
+        """Whether another frame is to be taken, ``started`` being on their way."""
+        enough = self._frames is not None and self.telemetry.frames + started >= self._frames
+        return not (enough or self._stop.is_set())
+
+    def _without_model(self) -> Iterator[Result]:
+        while self._wanted():
+            item = self.capture.get(0.1)
+            if item is not None:
+                now = time.monotonic()
+                yield self._result(item, {}, now, now, now)
+            elif self.capture.finished:
+                return
+
+    def _overlapped(self, flight: Flight) -> Iterator[Result]:
+        """Keep ``flight.depth`` frames on their way where frames come fast enough; one at a time: the plain loop."""
+        while flight or self._wanted():
+            item = None
+            if len(flight) < flight.depth and self._wanted(len(flight)):
+                if flight and self.capture.live:
+                    flight.hold(self._stop)
+                item = self.capture.get(0.0 if flight else 0.1)
+            if item is not None:
+                taken = time.monotonic()
+                assert self.session is not None
+                frame = item.frame
+                flight.submit(item, taken, preprocess.prepare(self.session.contract, frame.rgb, self._second(frame)))
+                if len(flight) < flight.depth:
+                    continue
+            if flight:
+                started, raw, inferred = flight.collect()
+                outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
+                yield self._result(started.item, outputs, started.taken, started.prepared, inferred)
+            elif self.capture.finished:
+                return
 
     def _await_camera(self) -> None:
         """Until the first attempt to open ended, then start the sinks, which need the camera's calibration."""
@@ -97,16 +122,9 @@ class Pipeline:
             for sink in self.sinks:
                 sink.start(self.capture.camera)
 
-    def _process(self, item: Captured) -> Result:
-        taken = time.monotonic()
-        outputs: dict[str, NDArray[np.float32]] = {}
-        prepared = inferred = taken
-        if self.session is not None:
-            inputs = preprocess.prepare(self.session.contract, item.frame.rgb, self._second(item.frame))
-            prepared = time.monotonic()
-            raw = self.session.run(**inputs)
-            inferred = time.monotonic()
-            outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
+    def _result(
+        self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken: float, prepared: float, inferred: float
+    ) -> Result:
         match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
         done = time.monotonic()
         stages = {

@@ -44,12 +44,12 @@ def index_reachable() -> bool:
 
 def header_folders() -> dict[str, str]:
     """Folders of TensorRT's and CUDA's headers, which a device has from JetPack."""
-    found = {key: folder for key, folder in reversed(include_folders()) if key == "tensorrt" or _complete(folder)}
+    actual = {key: folder for key, folder in reversed(include_folders()) if key == "tensorrt" or _complete(folder)}
     if _complete(Path("/usr/local/cuda/include")):
-        found["cuda"] = Path("/usr/local/cuda/include")
-    if set(found) != {"tensorrt", "cuda"}:
-        pytest.skip(f"TensorRT and CUDA headers are needed, found {sorted(found)}")
-    return {"TENSORRT_INCLUDE": str(found["tensorrt"]), "CUDA_INCLUDE": str(found["cuda"])}
+        actual["cuda"] = Path("/usr/local/cuda/include")
+    if set(actual) != {"tensorrt", "cuda"}:
+        pytest.skip(f"TensorRT and CUDA headers are needed, found {sorted(actual)}")
+    return {"TENSORRT_INCLUDE": str(actual["tensorrt"]), "CUDA_INCLUDE": str(actual["cuda"])}
 
 
 def _complete(folder: Path) -> bool:

@@ -86,8 +86,8 @@ def caught(nano: ModelFiles, candidate: Path, tmp_path: Path, capsys: pytest.Cap
 def swap_modalities(model: onnx.ModelProto) -> None:
     """Colour goes where depth belongs and the other way round."""
     names = camera_nodes(model)
-    made = {name for node in model.graph.node if node.name in names for name in node.output}
-    first = [node for node in model.graph.node if node.op_type == "Conv" and node.input[0] in made]
+    built = {name for node in model.graph.node if node.name in names for name in node.output}
+    first = [node for node in model.graph.node if node.op_type == "Conv" and node.input[0] in built]
     camera = sorted({node.input[0] for node in first})
     assert len(camera) == 2, camera
     for node in first:

@@ -53,11 +53,11 @@ def test_plain_onnx_runtime_agrees_with_pytorch(nano: ModelFiles, batch: int) ->
     model = load(nano.checkpoint)
     inputs = trace.example_inputs(contract_of(model), batch, seed=5)
     session = ort.InferenceSession(str(nano.onnx), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    (actual,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
         expected = model(*inputs.values()).numpy()
     assert expected.std() > 1e-4, "a constant map would agree with anything"
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 def test_a_graph_that_differs_is_refused_and_not_written(

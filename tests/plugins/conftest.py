@@ -39,6 +39,6 @@ def harness(driver: simulator.Driver, plugin_path: Path) -> Iterator[simulator.H
     """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
     from mutualformer.plugins import library
 
-    found = simulator.Harness(support.built(), Path(library.registered("rtx").mapped))
-    yield found
-    found.release_log()
+    actual = simulator.Harness(support.built(), Path(library.registered("rtx").mapped))
+    yield actual
+    actual.release_log()

@@ -64,9 +64,9 @@ def test_both_modalities_matter_and_holes_do_not_break():
 
 def test_two_cda_blocks_per_detector_and_one_per_reidentifier():
     for name, expected in (("sod-nano", 2), ("sod-lite", 2), ("reid-tiny", 1)):
-        found = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
-        assert len(found) == expected
-        assert found[0].attributes.alpha == 0.6
+        actual = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
+        assert len(actual) == expected
+        assert actual[0].attributes.alpha == 0.6
     block = create_fusion("cross_attention+cda", 16, CdaAttributes(2))
     assert block.attn.cda.attributes.init == "cross"
 

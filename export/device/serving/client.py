@@ -38,6 +38,7 @@ def ask(server: str, model: str, inputs: dict[str, np.ndarray], output: str) -> 
 
 
 def main() -> int:
+    """Parse and run; returns the exit code."""
     contract = Contract.from_json(json.loads((HERE / "contract.json").read_text()))
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("photo", type=Path)

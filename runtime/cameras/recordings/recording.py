@@ -20,23 +20,26 @@ from numpy.typing import NDArray
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
 from mutualformer.runtime.cameras.pacing import Pace
+from mutualformer.runtime.cameras.recordings.parts import (
+    FrameError,
+    Part,
+    frame_fields,
+    frame_info,
+    look_into,
+    mcap_files,
+)
 from mutualformer.runtime.frame import Frame, metres
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.byte_reader import BytesError
-from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
+from mutualformer.runtime.recording.info import InfoError
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
-from mutualformer.runtime.recording.open_bag import bag_files, suffix
-from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
-from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
+from mutualformer.runtime.recording.ros_messages import MessageReader
+from mutualformer.runtime.untrusted.typed_json import Fields
 
 # Messages of frames that are not whole yet; a file sorted by topic keeps many of them open.
 MOST_WAITING_BYTES = 512 << 20
 LONGEST_STAMP = 1e15
-
-
-class FrameError(ValueError):
-    """A frame of the recording cannot be used: one clause."""
 
 
 @dataclass(frozen=True)
@@ -48,66 +51,6 @@ class Options:
 
     rate: float = 0.0
     depth_scale: float = 0.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file. ``info``: what it says about itself, None where lost. ``topics``: all of it."""
-
-    path: Path
-    info: RecordingInfo | None
-    ours: bool
-    topics: list[str]
-    problem: str = ""
-    damage: str = ""
-
-    @property
-    def has_frames(self) -> bool:
-        return topics.FRAME in self.topics
-
-
-def look_into(path: Path) -> Part:
-    """What a file is, by its metadata, its topics and its first frame. Raises CameraError where it is no MCAP file."""
-    try:
-        reader = McapReader(path)
-    except (McapFileError, OSError) as error:
-        raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
-    try:
-        described = [values for name, values in reader.metadata if name == NAME]
-        infos, problem = [], ""
-        for values in described:
-            try:
-                infos.append(RecordingInfo.from_metadata(values, f"{path}, metadata"))
-            except InfoError as error:
-                problem = str(error)
-        first = next(reader.messages({topics.FRAME}), None)
-        if first is not None:
-            with contextlib.suppress(FrameError, InfoError, BytesError):
-                infos = [info for info in [frame_info(frame_fields(first.data))] if info is not None] or infos
-        known, damage = reader.topics(), reader.damage[0] if reader.damage else ""
-        if not reader.channels and not described:
-            why = reader.damage[0] if reader.damage else "nothing whole is in it"
-            raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
-    finally:
-        reader.close()
-    if len({info.depth_scale for info in infos}) > 1:
-        infos, problem = [], "it holds descriptions of several recordings with different units of depth"
-    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in known, known, problem, damage)
-
-
-def frame_fields(data: memoryview) -> Fields:
-    """The JSON of a frame message. Raises FrameError."""
-    try:
-        text = read_text(data)
-    except BytesError as error:
-        raise FrameError(str(error)) from error
-    return Fields(parse_json(text, "frame", FrameError), "frame", FrameError)
-
-
-def frame_info(facts: Fields) -> RecordingInfo | None:
-    """What a frame's JSON says about its recording; None in recordings of earlier versions. Raises InfoError."""
-    about = facts.get("about")
-    return RecordingInfo.from_metadata(Fields(about, "frame, about", InfoError).data, "frame") if about else None
 
 
 class RecordingCamera(BaseCamera):
@@ -238,11 +181,6 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
     if message.encoding not in encodings:
         raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
     return pix.unpack(message)
-
-
-def mcap_files(path: Path) -> list[Path]:
-    """The parts of a recording as people count; one file is its own only part."""
-    return [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
 
 
 def open_source(target: str, given: Mapping[str, Any]) -> Camera:

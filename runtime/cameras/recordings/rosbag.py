@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,16 @@ from numpy.typing import NDArray
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.recordings.pairing import Pairer
-from mutualformer.runtime.frame import Frame, Intrinsics
-from mutualformer.runtime.images import files
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.open_bag import open_bag
-from mutualformer.runtime.recording.topic_choice import Choice, Sample, TopicError, choose
+from mutualformer.runtime.recording.topic_choice import Choice, TopicError, choose
+from mutualformer.runtime.recording.topic_samples import IMAGE_TYPES, calibration, sample_topics
 
-IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 ROS_SCALE = 0.001
-# How much of a bag is searched for the first image of every topic.
-SEARCH_BYTES = 256 << 20
-SEARCH_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -60,84 +56,6 @@ def metres_per_unit(options: Options, name: str) -> float | None:
             f"{value:g} units a metre are scale={value:g}"
         )
     return value
-
-
-def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
-    """The first readable image of every image topic, and the first calibration of every CameraInfo topic."""
-    searched = {topic for topic, kind in bag.topics.items() if kind in (*IMAGE_TYPES, ros.INFO_TYPE)}
-    samples: dict[str, Sample] = {}
-    infos: dict[str, ros.CameraInfo] = {}
-    attempts = dict.fromkeys(searched, 0)
-    seen = 0
-    for message in bag.messages(searched):
-        seen += len(message.data)
-        if message.topic in searched:
-            attempts[message.topic] += 1
-            try:
-                content = ros.read(message.kind, message.data, message.encoding == "ros1")
-                if isinstance(content, ros.CameraInfo):
-                    infos[message.topic] = content
-                else:
-                    samples[message.topic] = _sample(message.topic, content)
-            except (BytesError, pix.PixelError, files.ImageError) as error:
-                samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
-            readable = message.topic in infos or samples[message.topic].kind
-            if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
-                searched.discard(message.topic)
-        if not searched or seen > SEARCH_BYTES:
-            break
-    return [with_lens(samples[topic], infos) for topic in sorted(samples)], infos
-
-
-def info_topic(sample: Sample) -> str:
-    """Where ROS publishes the calibration of an image topic: beside it."""
-    return "/" + "/".join((*sample.base[:-1], "camera_info"))
-
-
-def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
-    """The sample with the optics of the CameraInfo beside its topic, if that is of its size and eye."""
-    info = infos.get(info_topic(sample))
-    if info is None or (info.lens.height, info.lens.width) != sample.size:
-        return sample
-    if info.frame_id.strip("/") not in ("", sample.eye):
-        return sample
-    return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
-
-
-def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
-    kind, reason = pix.kind_of(message)
-    if isinstance(message, ros.Image):
-        size, encoding = (message.height, message.width), message.encoding
-        if kind and 0 in size:
-            raise pix.PixelError(f"an image of {message.width}×{message.height} pixels")
-    else:
-        encoding = message.format.partition(";")[0].strip()
-        lead = pix.DEPTH_HEADER.size if kind == "depth" and "compressedDepth" in message.format else 0
-        size = (0, 0)
-        if kind:
-            head = files.header(message.data[lead:], topic)
-            size = (head.height, head.width)
-    return Sample(topic, kind, size, message.frame_id, encoding, reason)
-
-
-def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
-    """(calibration of the colour topic, a note or ""): the CameraInfo beside it, of its eye and size."""
-    colour = choice.colour
-    beside = info_topic(colour)
-    fitting = [topic for topic, info in infos.items() if info.frame_id.strip("/") == colour.eye and colour.eye]
-    if beside in infos:
-        topic = beside
-    elif len(fitting) == 1:
-        topic = fitting[0]
-    else:
-        return None, ""
-    info = infos[topic]
-    if (info.lens.height, info.lens.width) != colour.size:
-        size = f"{info.lens.width}×{info.lens.height}"
-        return None, f"{topic} is of {size} images and {colour.topic} {colour.size[1]}×{colour.size[0]}: not used"
-    if colour.eye and info.frame_id.strip("/") not in ("", colour.eye):
-        return None, f"{topic} is of {info.frame_id!r} and {colour.topic} of {colour.frame_id!r}: not used"
-    return info.lens, ""
 
 
 class BagCamera(BaseCamera):

@@ -28,13 +28,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reid")
     torch.manual_seed(0)
     checkpoint.save(folder / "model.safetensors", registry.build("reid-tiny"), {})
-    made = {"torch": folder / "model.safetensors", "fp32": folder / "fp32.onnx"}
-    export_onnx(checkpoint.load(made["torch"]), made["fp32"])
-    model, contract = read_onnx(made["fp32"])
+    built = {"torch": folder / "model.safetensors", "fp32": folder / "fp32.onnx"}
+    export_onnx(checkpoint.load(built["torch"]), built["fp32"])
+    model, contract = read_onnx(built["fp32"])
     for precision in ("fp16", "int8"):
-        made[precision] = folder / f"{precision}.onnx"
-        save_checked(convert(model, contract, precision, CALIBRATION)[0], made[precision])
-    return made
+        built[precision] = folder / f"{precision}.onnx"
+        save_checked(convert(model, contract, precision, CALIBRATION)[0], built[precision])
+    return built
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

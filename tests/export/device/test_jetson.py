@@ -79,8 +79,8 @@ def _resolve(folder: Path, glibc: int, requirements: list[str], *options: str) -
     done = subprocess.run([*command, *options, *requirements], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-1500:]
     assert not (folder / "never").exists()
-    found = json.loads(report.read_text())["install"]
-    return {row["metadata"]["name"].lower(): row["download_info"]["url"].rsplit("/", 1)[1] for row in found}
+    actual = json.loads(report.read_text())["install"]
+    return {row["metadata"]["name"].lower(): row["download_info"]["url"].rsplit("/", 1)[1] for row in actual}
 
 
 def _pinned(name: str) -> list[str]:

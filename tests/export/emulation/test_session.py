@@ -35,9 +35,9 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def test_saliency_is_that_of_onnx_runtime(nano: ModelFiles) -> None:
     session = OnnxSession(nano.onnx, "cpu")
     inputs = {name: value.numpy() for name, value in example_inputs(session.contract, 2, seed=3).items()}
-    expected, found = (s.run(**inputs)["saliency"] for s in (session, EmulatedSession(nano.onnx)))
+    expected, actual = (s.run(**inputs)["saliency"] for s in (session, EmulatedSession(nano.onnx)))
     assert expected.std() > 1e-4
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_sums_in_float32_stores_in_float16() -> None:

@@ -36,10 +36,10 @@ def errors(attributes: CdaAttributes, batch: int, tokens: int, head_dim: int, dt
     width = 3 * attributes.num_heads * head_dim
     pair = torch.randn(2, batch, tokens, width, generator=generator).to(dtype)
     kind = onnx.TensorProto.FLOAT if dtype == torch.float32 else onnx.TensorProto.FLOAT16
-    found = run(cda_graph(attributes, head_dim, kind), *pair.numpy())
+    actual = run(cda_graph(attributes, head_dim, kind), *pair.numpy())
     exact = cross_diffusion_attention(*pair.double(), **attributes.as_dict())
     same = cross_diffusion_attention(*pair, **attributes.as_dict())
-    ours = max(float((torch.from_numpy(f).double() - e).abs().max()) for f, e in zip(found, exact, strict=True))
+    ours = max(float((torch.from_numpy(f).double() - e).abs().max()) for f, e in zip(actual, exact, strict=True))
     theirs = max(float((s.double() - e).abs().max()) for s, e in zip(same, exact, strict=True))
     return ours, theirs
 
@@ -111,10 +111,10 @@ def test_alpha_and_heads_come_from_the_node() -> None:
         if attribute.name == "num_heads":
             attribute.i = 4
     pair = torch.randn(2, 1, 9, 48)
-    found = run(model, *pair.numpy())
+    actual = run(model, *pair.numpy())
     expected = cross_diffusion_attention(*pair, 4, 0.25)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    np.testing.assert_allclose(actual[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-5)
 
 
 def test_node_attributes_round_trip() -> None:

@@ -18,10 +18,10 @@ SAMPLES = {
 
 
 def histogram(values: np.ndarray, parts: int = 1) -> Histogram:
-    made = Histogram()
+    built = Histogram()
     for part in np.array_split(values.astype(np.float32), parts):
-        made.add(part)
-    return made
+        built.add(part)
+    return built
 
 
 def squared_error(values: np.ndarray, limit: float) -> float:
@@ -32,18 +32,18 @@ def squared_error(values: np.ndarray, limit: float) -> float:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_growing_in_parts_loses_nothing(name: str) -> None:
     values = np.sort(np.abs(SAMPLES[name]))  # the largest last: the range has to grow on the way
-    made = histogram(values, parts=9)
-    assert made.counts.sum() == np.count_nonzero(values.astype(np.float32))
-    assert made.largest == np.float32(values.max()) <= made.top
+    built = histogram(values, parts=9)
+    assert built.counts.sum() == np.count_nonzero(values.astype(np.float32))
+    assert built.largest == np.float32(values.max()) <= built.top
     for share in (0.3, 0.9):
-        edge = round(share * BINS) * made.top / BINS
-        assert abs(int(made.counts[: round(share * BINS)].sum()) - int(((values > 0) & (values < edge)).sum())) <= 4
+        edge = round(share * BINS) * built.top / BINS
+        assert abs(int(built.counts[: round(share * BINS)].sum()) - int(((values > 0) & (values < edge)).sum())) <= 4
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_mse_is_the_best_of_all_methods_on_the_values_themselves(name: str) -> None:
-    values, made = SAMPLES[name], histogram(SAMPLES[name])
-    errors = {method: squared_error(values, pick(made)) for method, pick in METHODS.items()}
+    values, built = SAMPLES[name], histogram(SAMPLES[name])
+    errors = {method: squared_error(values, pick(built)) for method, pick in METHODS.items()}
     assert errors["mse"] <= 1.02 * min(errors.values()), errors
 
 

@@ -36,13 +36,13 @@ from tests.conftest import NANO_SIZE, ModelFiles
 def feeds(contract: Contract, count: int, seed: int = 0) -> list[Feed]:
     """Smooth random frames with holes."""
     random = np.random.default_rng(seed)
-    made = []
+    built = []
     for _ in range(count):
         rgb = cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), NANO_SIZE[::-1])
         depth = cv2.resize(random.uniform(0.5, 5, (6, 8)).astype(np.float32), NANO_SIZE[::-1])
         depth[random.random(depth.shape) < 0.05] = 0
-        made.append(prepare(contract, rgb, depth))
-    return made
+        built.append(prepare(contract, rgb, depth))
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -289,11 +289,11 @@ def test_layers_that_read_too_small_values_stay_in_half(quantizer: Quantizer, ca
 
 
 def blank(contract: Contract, count: int, **change: object) -> list[Feed]:
-    made = feeds(contract, 16)
-    for feed in made[:count]:
+    built = feeds(contract, 16)
+    for feed in built[:count]:
         for key, value in change.items():
             feed[key] = np.full_like(feed[key], value)
-    return made
+    return built
 
 
 def test_calibration_on_black_or_depthless_frames_is_refused(full: tuple[onnx.ModelProto, Contract]) -> None:
@@ -321,8 +321,8 @@ def test_int8_follows_full_precision(
 ) -> None:
     model, contract = full
     frames = feeds(contract, 3, seed=9)
-    expected, found = (outputs(m, contract, tmp_path, frames).ravel() for m in (model, int8))
-    assert np.corrcoef(expected, found)[0, 1] > 0.9
+    expected, actual = (outputs(m, contract, tmp_path, frames).ravel() for m in (model, int8))
+    assert np.corrcoef(expected, actual)[0, 1] > 0.9
 
 
 def test_files_shrink(full: tuple[onnx.ModelProto, Contract], half: onnx.ModelProto, int8: onnx.ModelProto) -> None:

@@ -34,15 +34,15 @@ def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> l
 
 
 def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, Any]]) -> None:
-    found = {(i["name"], i["arch"]) for i in manifest}
+    actual = {(i["name"], i["arch"]) for i in manifest}
     expected = {
         (variant.entry(tactic + 1), arch)
         for arch in ARCHITECTURES
         for variant in variants_of(arch)
         for tactic in range(len(tiles_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)))
     }
-    assert found == expected
-    assert len(manifest) == len(found)
+    assert actual == expected
+    assert len(manifest) == len(actual)
 
 
 def test_ptx_of_the_common_variants_is_text_for_the_oldest_tensor_cores() -> None:

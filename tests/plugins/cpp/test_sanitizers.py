@@ -16,10 +16,10 @@ def _runtime(name: str) -> str | None:
     """Path of the compiler's sanitizer runtime, None where it has none."""
     compiler = os.environ.get("CXX", "c++")
     try:
-        found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        actual = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    path = Path(found.stdout.strip())
+    path = Path(actual.stdout.strip())
     return str(path) if path.is_absolute() and path.exists() else None
 
 

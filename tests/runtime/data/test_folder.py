@@ -24,23 +24,23 @@ SCENES = [scene(900 + index, SIZE) for index in range(COUNT)]
 Change = Callable[[Any], NDArray[Any]]
 
 
-def millimetres(made: Any) -> NDArray[Any]:
-    return np.asarray(np.minimum(np.rint(made.depth * 1000), 65000), np.uint16)
+def millimetres(built: Any) -> NDArray[Any]:
+    return np.asarray(np.minimum(np.rint(built.depth * 1000), 65000), np.uint16)
 
 
-def inverse8(made: Any) -> NDArray[Any]:
-    share = (1 / made.true_depth - 0.2) / 1.8
+def inverse8(built: Any) -> NDArray[Any]:
+    share = (1 / built.true_depth - 0.2) / 1.8
     return np.asarray(np.clip(share * 250 + 3, 3, 253), np.uint8)
 
 
-def write(root: Path, depth: Change | None = millimetres, mask: Change | None = lambda made: made.mask) -> Path:
+def write(root: Path, depth: Change | None = millimetres, mask: Change | None = lambda built: built.mask) -> Path:
     """A folder of the scenes; ``depth``, ``mask``: what its files hold, None = no such folder."""
-    for name, values, suffix in (("RGB", lambda made: made.rgb, "png"), ("depth", depth, "png"), ("GT", mask, "png")):
+    for name, values, suffix in (("RGB", lambda built: built.rgb, "png"), ("depth", depth, "png"), ("GT", mask, "png")):
         if values is None:
             continue
         (root / name).mkdir(parents=True)
-        for index, made in enumerate(SCENES):
-            assert cv2.imwrite(str(root / name / f"{index:04d}.{suffix}"), values(made))
+        for index, built in enumerate(SCENES):
+            assert cv2.imwrite(str(root / name / f"{index:04d}.{suffix}"), values(built))
     return root
 
 
@@ -49,15 +49,15 @@ def depths(data: str) -> NDArray[np.float32]:
     return np.stack([frames[index].depth for index in range(len(frames))])
 
 
-EXPECTED = np.stack([millimetres(made).astype(np.float32) * np.float32(0.001) for made in SCENES])
+EXPECTED = np.stack([millimetres(built).astype(np.float32) * np.float32(0.001) for built in SCENES])
 
 
-def rotated(made: Any) -> NDArray[Any]:
-    return np.asarray((millimetres(made) << 3) | (millimetres(made) >> 13), np.uint16)
+def rotated(built: Any) -> NDArray[Any]:
+    return np.asarray((millimetres(built) << 3) | (millimetres(built) >> 13), np.uint16)
 
 
 def in_units(units: float) -> Change:
-    return lambda made: np.asarray(np.minimum(np.rint(made.depth * units), 65000), np.uint16)
+    return lambda built: np.asarray(np.minimum(np.rint(built.depth * units), 65000), np.uint16)
 
 
 UNITS: dict[str, tuple[Change, str]] = {
@@ -80,10 +80,10 @@ def test_a_unit_is_taken_from_the_option_and_missed_aloud_without_it(
     assert "append ?" in caplog.text
     assert str(root) in caplog.text
     caplog.clear()
-    found = depths(f"{root}?{option}")
+    actual = depths(f"{root}?{option}")
     assert not caplog.records
     fits = EXPECTED < 6.4  # what 16 bits of the smallest unit hold
-    np.testing.assert_allclose(found[fits], EXPECTED[fits], atol=0.006)
+    np.testing.assert_allclose(actual[fits], EXPECTED[fits], atol=0.006)
 
 
 def test_millimetres_and_real_sensors_are_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -98,23 +98,23 @@ def test_millimetres_and_real_sensors_are_no_news(tmp_path: Path, caplog: pytest
 
 @pytest.mark.parametrize("code", [65535, 2047, 4095, 8191, 19999])
 def test_holes_by_another_code_are_holes(tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture) -> None:
-    def coded(made: Any) -> NDArray[Any]:
-        depth = np.minimum(millimetres(made), 15000)
+    def coded(built: Any) -> NDArray[Any]:
+        depth = np.minimum(millimetres(built), 15000)
         depth[5:25, 8:40] = 0
         return np.where(depth == 0, code, depth).astype(np.uint16)
 
     holed = np.minimum(EXPECTED, np.float32(15))
     holed[:, 5:25, 8:40] = 0
     with caplog.at_level(logging.WARNING, "mutualformer"):
-        found = depths(str(write(tmp_path / "set", coded)))
-    np.testing.assert_allclose(found, np.where(np.abs(holed - code / 1000) < 1e-6, 0, holed), rtol=1e-6)
+        actual = depths(str(write(tmp_path / "set", coded)))
+    np.testing.assert_allclose(actual, np.where(np.abs(holed - code / 1000) < 1e-6, 0, holed), rtol=1e-6)
     assert f"{code} stands for no measurement in 12 of 12" in caplog.text
     np.testing.assert_allclose(depths(f"{tmp_path / 'set'}?hole=0")[:, 10, 20], code / 1000, rtol=1e-6)
     assert (depths(f"{tmp_path / 'set'}?hole={code}")[:, 10, 20] == 0).all()
 
 
 def test_polarity_that_contradicts_the_default_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dark = write(tmp_path / "dark", lambda made: 255 - inverse8(made))
+    dark = write(tmp_path / "dark", lambda built: 255 - inverse8(built))
     bright = write(tmp_path / "bright", inverse8)
     with caplog.at_level(logging.WARNING, "mutualformer"):
         expected = depths(str(bright))
@@ -128,18 +128,18 @@ def test_polarity_that_contradicts_the_default_is_said(tmp_path: Path, caplog: p
 
 
 def test_0_stays_a_hole_where_near_is_dark(tmp_path: Path) -> None:
-    def holed(made: Any) -> NDArray[Any]:
-        depth = 255 - inverse8(made)
+    def holed(built: Any) -> NDArray[Any]:
+        depth = 255 - inverse8(built)
         depth[:10] = 0
         return np.asarray(depth, np.uint8)
 
-    found = depths(f"{write(tmp_path / 'set', holed)}?polarity=near_dark")
-    assert not found[:, :10].any()
-    assert (found[:, 10:] > 0).all()
+    actual = depths(f"{write(tmp_path / 'set', holed)}?polarity=near_dark")
+    assert not actual[:, :10].any()
+    assert (actual[:, 10:] > 0).all()
 
 
 def test_polarity_of_16_bit_maps_is_honoured_or_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    wide = write(tmp_path / "wide", lambda made: inverse8(made).astype(np.uint16) * 257)
+    wide = write(tmp_path / "wide", lambda built: inverse8(built).astype(np.uint16) * 257)
     narrow = depths(str(write(tmp_path / "narrow", inverse8)))
     with caplog.at_level(logging.WARNING, "mutualformer"):
         depths(str(wide))
@@ -152,26 +152,26 @@ def test_polarity_of_16_bit_maps_is_honoured_or_said(tmp_path: Path, caplog: pyt
 
 
 MASKS: dict[str, Change] = {
-    "0 and 1": lambda made: np.asarray(made.mask > 0, np.uint8),
-    "0 and 100": lambda made: np.asarray(made.mask > 0, np.uint8) * 100,
-    "16 bit": lambda made: np.asarray(made.mask > 0, np.uint16) * 255,
-    "16 bit full": lambda made: np.asarray(made.mask > 0, np.uint16) * 65535,
-    "254 and 255": lambda made: 254 + np.asarray(made.mask > 0, np.uint8),
-    "alpha": lambda made: np.dstack([np.zeros((*SIZE, 3), np.uint8), made.mask]),
-    "palette red": lambda made: np.dstack([np.zeros((*SIZE, 2), np.uint8), made.mask // 2]),
-    "grey": lambda made: np.where(made.mask > 0, 230, 20).astype(np.uint8) + np.eye(*SIZE, dtype=np.uint8),
+    "0 and 1": lambda scene: np.asarray(scene.mask > 0, np.uint8),
+    "0 and 100": lambda scene: np.asarray(scene.mask > 0, np.uint8) * 100,
+    "16 bit": lambda scene: np.asarray(scene.mask > 0, np.uint16) * 255,
+    "16 bit full": lambda scene: np.asarray(scene.mask > 0, np.uint16) * 65535,
+    "254 and 255": lambda scene: 254 + np.asarray(scene.mask > 0, np.uint8),
+    "alpha": lambda scene: np.dstack([np.zeros((*SIZE, 3), np.uint8), scene.mask]),
+    "palette red": lambda scene: np.dstack([np.zeros((*SIZE, 2), np.uint8), scene.mask // 2]),
+    "grey": lambda scene: np.where(scene.mask > 0, 230, 20).astype(np.uint8) + np.eye(*SIZE, dtype=np.uint8),
 }
 
 
 @pytest.mark.parametrize("kind", MASKS)
 def test_any_two_values_are_a_mask(tmp_path: Path, kind: str) -> None:
     frames = open_data(str(write(tmp_path / "set", mask=MASKS[kind])))
-    for index, made in enumerate(SCENES):
-        np.testing.assert_array_equal(frames[index].mask, made.mask)
+    for index, built in enumerate(SCENES):
+        np.testing.assert_array_equal(frames[index].mask, built.mask)
 
 
 def test_inverted_masks_are_said_and_turned_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    root = write(tmp_path / "set", mask=lambda made: 255 - made.mask)
+    root = write(tmp_path / "set", mask=lambda built: 255 - built.mask)
     with caplog.at_level(logging.WARNING, "mutualformer"):
         open_data(str(root))
     assert "masks look upside down" in caplog.text
@@ -181,7 +181,7 @@ def test_inverted_masks_are_said_and_turned_over(tmp_path: Path, caplog: pytest.
 
 def test_labels_are_no_mask(tmp_path: Path) -> None:
     labels = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 4
-    frames = open_data(str(write(tmp_path / "set", mask=lambda made: labels.astype(np.uint8))))
+    frames = open_data(str(write(tmp_path / "set", mask=lambda built: labels.astype(np.uint8))))
     with pytest.raises(DataError, match=r"0000\.png: holds the labels 0, 1, 2, 3, expected a mask of two values"):
         frames[0]
 
@@ -310,7 +310,7 @@ def test_options_that_cannot_be_honoured_are_refused(tmp_path: Path, option: str
 
 
 def test_a_turn_by_exif_is_explained_where_sizes_differ(tmp_path: Path) -> None:
-    root = write(tmp_path / "set", mask=lambda made: np.ascontiguousarray(made.mask.T))
+    root = write(tmp_path / "set", mask=lambda built: np.ascontiguousarray(built.mask.T))
     jpeg = cv2.imencode(".jpg", SCENES[0].rgb)[1].tobytes()
     tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     (root / "RGB" / "0000.png").unlink()

@@ -65,5 +65,5 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_weights(tmp_path, number
     assert "go on with --resume" in errors
     assert not (out / "model.safetensors").exists()
     fit(tiny("sod", out, steps=6, resume=True))
-    expected, found = load_file(whole / "model.safetensors"), load_file(out / "model.safetensors")
-    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    expected, actual = load_file(whole / "model.safetensors"), load_file(out / "model.safetensors")
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())

@@ -1,0 +1,91 @@
+"""Frames between submission and answer: two at a time where the backend overlaps, one otherwise.
+
+With two in flight the next frame is resized and copied while the GPU works on the one before it, and that one's answer
+is handed out while the GPU has gone on. A live camera's frame must not grow old in the queue for it: it is taken from
+the mailbox as late as its preparation allows, when what is left of the running call is about as long as that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.streaming.capture import Captured
+
+Arrays = dict[str, NDArray[Any]]
+_NEW = 0.2  # weight of the newest time in the running means
+_EARLY = 0.8  # never hold a frame back for longer than this part of a usual call: calls may have become shorter
+
+
+class Session(Protocol):
+    """The part of ``mutualformer.runtime.session.Session`` used here; ``in_flight`` above 1: submit and collect too."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the model takes and answers."""
+
+    def run(self, **inputs: NDArray[Any]) -> Arrays:
+        """One call."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A frame on its way: when it was taken and when its inputs were ready, seconds of ``time.monotonic``."""
+
+    item: Captured
+    taken: float
+    prepared: float
+
+
+class Flight:
+    """Calls of one session, in order."""
+
+    def __init__(self, session: Session) -> None:
+        self._session: Any = session
+        self.depth = int(getattr(session, "in_flight", 1))
+        self._flying: deque[Started] = deque()
+        self._answers: deque[Arrays] = deque()  # of a session that computes at once
+        self._prepare_s = self._call_s = self._free_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._flying)
+
+    def submit(self, item: Captured, taken: float, inputs: Arrays) -> None:
+        """Start one frame. Raises what the session raises; the frame is then not in flight."""
+        started = Started(item, taken, time.monotonic())
+        self._prepare_s += _NEW * (started.prepared - taken - self._prepare_s)
+        if self.depth > 1:
+            self._session.submit(**inputs)
+        else:
+            self._answers.append(self._session.run(**inputs))
+        self._flying.append(started)
+
+    def collect(self) -> tuple[Started, Arrays, float]:
+        """The oldest frame, its outputs, and when they were there. Raises what the session raises."""
+        started = self._flying.popleft()
+        outputs = self._session.collect() if self.depth > 1 else self._answers.popleft()
+        now = time.monotonic()
+        self._call_s += _NEW * (now - max(started.prepared, self._free_at) - self._call_s)
+        self._free_at = now
+        return started, outputs, now
+
+    def hold(self, stop: threading.Event) -> None:
+        """Wait until the next frame of a live camera should be taken, so that it is the newest when its turn comes."""
+        if self._flying:
+            began = max(self._flying[0].prepared, self._free_at)
+            wait = began + _EARLY * self._call_s - self._prepare_s - time.monotonic()
+            if wait > 0:
+                stop.wait(wait)
+
+    def abandon(self) -> None:
+        """Collect and drop what is in flight, so that the session can be used again."""
+        while self._flying:
+            with contextlib.suppress(Exception):
+                self.collect()
