@@ -183,6 +183,7 @@ def compiled(demo: Demo) -> bool:
 
 
 def compile_engine(demo: Demo) -> EngineCard:
+    """Build the engine; returns its card. Raises ExportError."""
     options = BuildOptions("rtx")
     return to_engine(demo.onnx, demo.engine, options, rebuild_command(demo.onnx, demo.engine, options))
 
@@ -218,6 +219,7 @@ def show_pair(demo: Demo, session: Session, item: Item) -> float:
 
 
 def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
+    """The three files, one row each: size, time, how they compare."""
     card = engine_card.read(demo.engine)
     from mutualformer.train import checkpoint
 
