@@ -1,3 +1,1 @@
-"""Numbers of fewer bits, written into the graph: convert, half, placement,
-quantize, calibration, ranking.
-"""
+"""Numbers of fewer bits, written into the graph: convert, half, placement, quantize, calibration, ranking."""
