@@ -70,6 +70,8 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "shtab": "completion",
     "rerun": "rerun",
+    "imagehash": "train",
+    "OpenEXR": "exr",
     "foxglove": "foxglove",
     "pyrealsense2": "realsense",
     "depthai": "oak",

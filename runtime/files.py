@@ -16,7 +16,8 @@ __all__ = ["cache_root", "replacing", "sha256", "write_bytes", "write_csv", "wri
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write indented JSON. Raises ValueError for NaN and infinity, which JSON cannot say, and OSError."""
-    write_bytes(path, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))  # paths that are not UTF-8 become JSON's own escapes
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:

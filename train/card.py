@@ -30,7 +30,7 @@ def limits(task: str, data: str) -> str:
 def write_markdown(weights: Path) -> Path:
     """Write ``X.md`` beside ``X.safetensors`` from its card; returns the path."""
     path = weights.with_suffix(".md")
-    write_bytes(path, markdown(read_card(weights)).encode())
+    write_bytes(path, markdown(read_card(weights)).encode(errors="backslashreplace"))
     return path
 
 

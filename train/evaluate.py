@@ -58,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
     table = result.table()
     if args.out:
         write_json(args.out / "metrics.json", result.as_dict())
-        write_bytes(args.out / "table.md", table.encode())
+        write_bytes(args.out / "table.md", table.encode(errors="backslashreplace"))
     print(json.dumps(result.as_dict(), indent=2) + "\n" if args.json else table, end="")
     return 0
 

@@ -17,6 +17,7 @@ from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 from mutualformer.train.cda import cross_diffusion_attention
 
 _FEW_OUTPUTS = 1000
@@ -102,9 +103,15 @@ def _runs(machine: Machine) -> list[tuple[Case, int]]:
     """(case, tactic): the covering array with the default tiles, then every tactic of the models' head dims."""
     runs = [(case, 0) for case in machine.amount.cases(machine.dtypes)]
     tokens = 45 if machine.emulated else 400
-    tactics = sorted({int(image.get("tactic", 1)) for image in machine.native_images()})
-    shapes = [(tokens, 8, 1), (tokens, 64, 1)]
-    return runs + [(Case(*shape, dtype=dtype), t) for shape in shapes for dtype in machine.dtypes for t in tactics]
+    for case in (Case(tokens, head_dim, 1, dtype=dtype) for head_dim in (8, 64) for dtype in machine.dtypes):
+        runs += [(case, tactic) for tactic in range(1, _tactics(machine, case) + 1)]
+    return runs
+
+
+def _tactics(machine: Machine, case: Case) -> int:
+    """How many tiles the plugin offers TensorRT for a type and head_dim."""
+    served = tuple(variant_for(kernel, case.dtype, case.head_dim).name for kernel in KERNELS)
+    return max((int(image["tactic"]) for image in machine.images if image["name"].startswith(served)), default=1)
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:

@@ -21,6 +21,7 @@ from mutualformer.export.checks.rig.driver import KernelNode
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
 from mutualformer.plugins.inspection import cubins, roofline
+from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 
 ARITHMETIC = 2.5
 """Products of one CDA over those of one attention, per modality: five against two."""
@@ -125,7 +126,7 @@ def _attention_us(machine: Machine, case: Case) -> float | None:
     shape = (case.batch, case.heads, case.tokens, case.head_dim)
     q, k, v = (torch.randn(shape, device="cuda", dtype=case.torch_dtype) for _ in range(3))
     attend = torch.nn.functional.scaled_dot_product_attention
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
             attend(q, k, v)
@@ -136,13 +137,13 @@ def _attention_us(machine: Machine, case: Case) -> float | None:
             attend(q, k, v)
     times = []
     for _ in range(machine.amount.rounds + _WARM_UP):
-        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         first.record()
         graph.replay()
         last.record()
         last.synchronize()
         times.append(first.elapsed_time(last))
-    return statistics.median(times[_WARM_UP:]) * 1e3 / machine.amount.per_graph
+    return float(statistics.median(times[_WARM_UP:])) * 1e3 / machine.amount.per_graph
 
 
 def _device(machine: Machine) -> roofline.Device | None:
@@ -165,9 +166,7 @@ def _roofline_us(machine: Machine, case: Case, kernels: list[str]) -> float | No
 
 
 def _kernel_names(case: Case) -> list[str]:
-    from mutualformer.plugins.kernels.tiles import variant_for
-
-    return [variant_for(kernel, case.dtype, case.head_dim).name for kernel in ("cda_rows", "cda_columns")]
+    return [variant_for(kernel, case.dtype, case.head_dim).name for kernel in KERNELS]
 
 
 def measure(machine: Machine, case: Case) -> Row:

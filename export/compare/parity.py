@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mutualformer.export.compare.frames import parity_data, parity_frames
 from mutualformer.export.compare.reid import compare_reid
@@ -14,7 +13,7 @@ from mutualformer.export.engine.proof import heavy_node_types, precision_problem
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.runtime import zoo
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 
@@ -55,26 +54,16 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
         wanted = data or [parity_data(contract)]
         if len(wanted) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(wanted)}: identities must not mix")
-        source: Any = open_data(wanted[0], "reid", contract.input_size)
-        result = compare_reid(reference, candidate, source)
+        result = compare_reid(reference, candidate, open_identities(wanted[0], contract.input_size))
         result.data = wanted[0]
         return result
-    frames: Any = Concatenated(data, reference) if data else parity_frames(contract)
-    result = compare_sod(reference, candidate, progress(frames, "parity"), show)
-    result.data = ", ".join(data) if data else frames.text
+    if data:
+        frames = open_all(data, contract.input_size)
+        items = (frames[index] for index in progress(range(len(frames)), "parity"))
+        result = compare_sod(reference, candidate, items, show)
+        result.data = ", ".join(data)
+        return result
+    selection = parity_frames(contract)
+    result = compare_sod(reference, candidate, progress(selection, "parity"), show)
+    result.data = selection.text
     return result
-
-
-class Concatenated:
-    """The frames of several DATA one after another, each made only when it is asked for."""
-
-    def __init__(self, data: Sequence[str], session: Session) -> None:
-        self._parts = [open_data(source, session.contract.task, session.contract.input_size) for source in data]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __iter__(self) -> Iterator[Any]:
-        for part in self._parts:
-            for index in range(len(part)):
-                yield part[index]

@@ -16,7 +16,8 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.polarity import spread_over
+from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.preprocess import prepare
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
@@ -70,12 +71,8 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     """
     if contract.task == "reid":
         return _reid_trial(model, contract, data)
-    items = []
-    parts = [open_data(source, "sod", contract.input_size) for source in data]
-    places = [(part, index) for part in parts for index in range(len(part))]
-    for place in np.unique(np.linspace(0, len(places) - 1, min(frames, len(places))).round().astype(int)):
-        part, index = places[place]
-        items.append(part[index])
+    joined = open_all(data, contract.input_size)
+    items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
     masks = [
         report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
@@ -97,7 +94,7 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
 
     if len(data) != 1:
         raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
-    opened: Any = open_data(data[0], "reid", contract.input_size)
+    opened: Any = open_identities(data[0], contract.input_size)
     items = [opened[index] for index in range(len(opened))]
     labels = (opened.identities, opened.cameras, opened.query, opened.gallery)
 

@@ -14,6 +14,7 @@ from mutualformer.runtime.data.item import Item
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.reporting import charts
+from mutualformer.runtime.untrusted.printable import printable
 
 CELL = 160  # pixels
 
@@ -22,7 +23,7 @@ def precision_recall(curves: Mapping[str, Mapping[str, Any]], path: Path) -> Non
     """One curve per entry of ``found``: name → {"precision", "recall"} over thresholds."""
     figure, (axes,) = charts.panels(1, 5, 4)
     for name, values in curves.items():
-        axes.plot(values["recall"], values["precision"], label=f"{name}  max F {values['max_f']:.3f}")
+        axes.plot(values["recall"], values["precision"], label=f"{printable(name)}  max F {values['max_f']:.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")

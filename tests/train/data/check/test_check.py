@@ -151,3 +151,60 @@ def test_the_list(capsys):
     assert "nju2k" in printed
     assert "1485" in printed
     assert "rgbd:ROOT/NAME" in printed
+
+
+def test_masks_of_0_and_1_are_not_called_empty(folder):
+    for path in (folder / "GT").iterdir():
+        rewrite(path, lambda image: image // 255)
+    found = datasets.check([folder])
+    assert kinds(found, "look") == set()
+    (facts,) = found["folders"].values()
+    assert facts["mask_values"] == {"0, 1": 14}
+    rewrite(folder / "GT" / "0004.png", np.zeros_like)
+    assert kinds(datasets.check([folder]), "look") == {"empty"}
+
+
+def test_exif_turns_are_counted(folder):
+    tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
+    for index in (1, 5):
+        path = folder / "RGB" / f"{index:04d}.jpg"
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + data[2:])
+    found = datasets.check([folder])
+    (facts,) = found["folders"].values()
+    assert facts["exif_turns"] == {"3": 2}
+    (finding,) = (finding for finding in found["findings"] if finding["kind"] == "exif")
+    assert finding["count"] == 2
+    assert "read as stored" in finding["what"]
+
+
+PLAUSIBILITY = {
+    "unit": lambda image: np.asarray(np.maximum(image, 1), np.uint16) * 400,
+    "inverted": None,
+    "hole": lambda image: np.where(np.indices(image.shape)[0] < 20, 65535, 1500 + image.astype(np.uint16) * 4),
+}
+
+
+@pytest.mark.parametrize("kind", PLAUSIBILITY)
+def test_what_a_set_says_about_itself_is_a_finding(folder, kind):
+    change = PLAUSIBILITY[kind]
+    part = "GT" if change is None else "depth"
+    for path in (folder / part).iterdir():
+        rewrite(path, (lambda image: 255 - image) if change is None else lambda image: change(255 - image).astype("u2"))
+    assert kind in kinds(datasets.check([folder]), "look")
+
+
+def test_a_set_without_depth_is_a_set(folder, capsys):
+    shutil.rmtree(folder / "depth")
+    assert datasets.main(["check", str(folder)]) == 0
+    assert "no depth folder" in capsys.readouterr().out
+
+
+def test_query_may_be_part_of_the_gallery(tmp_path):
+    root = write_reid(tmp_path / "set", GOOD)
+    for path in (root / "query").iterdir():
+        shutil.copy(path, root / "bounding_box_test" / path.name)
+    (root / "query" / "._0003_c1_0.png").write_bytes(b"\0\5\x16\7")
+    found = datasets.check([root])
+    assert found["ok"]
+    assert not kinds(found)
