@@ -18,7 +18,6 @@ from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
 from mutualformer.export.checks.rig.driver import LIBRARY, CudaDriver, CudaError
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
-from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.standins.simulator import Driver as StandInDriver
 from mutualformer.plugins.standins.simulator import Harness
 
