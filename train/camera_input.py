@@ -26,6 +26,9 @@ MAX_DEVIATIONS = 4.0
 class ColourInput(nn.Module):
     """(B, H, W, 3) uint8 RGB → (B, 3, H, W) float32, standardised with ImageNet's mean and deviation."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", 255.0 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -52,6 +55,8 @@ class DepthInput(nn.Module):
     Three equal channels; with ``validity`` the third is 1 where a measurement is and −1 in holes, which the other two
     cannot tell from the mean.
     """
+
+    unit: Tensor
 
     def __init__(self, depth_range_m: tuple[float, float], validity: bool = False) -> None:
         super().__init__()

@@ -71,16 +71,16 @@ def diffuse(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Te
     num_heads = attributes.num_heads
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
     if qkv_r.device.type == "cpu" and qkv_r.shape[1] >= BY_HEAD_FROM:
-        each = [_diffuse_heads(*(x[:, head] for x in heads), attributes) for head in range(num_heads)]
+        each = [_diffuse_heads(attributes, *(x[:, head] for x in heads)) for head in range(num_heads)]
         outputs = [torch.stack(parts, dim=1) for parts in zip(*each, strict=True)]
     else:
-        outputs = list(_diffuse_heads(*heads, attributes))
+        outputs = list(_diffuse_heads(attributes, *heads))
     own_r, out_rd, own_d, out_dr = map(merge_heads, outputs)
     return torch.cat([own_r, out_rd], dim=-1), torch.cat([own_d, out_dr], dim=-1)
 
 
 def _diffuse_heads(
-    q_r: Tensor, k_r: Tensor, v_r: Tensor, q_d: Tensor, k_d: Tensor, v_d: Tensor, attributes: CdaAttributes
+    attributes: CdaAttributes, q_r: Tensor, k_r: Tensor, v_r: Tensor, q_d: Tensor, k_d: Tensor, v_d: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """out_r, out_rd, out_d, out_dr of queries, keys and values (…, N, head_dim) each."""
     iterations, alpha, scale = attributes.iterations, attributes.alpha, q_r.shape[-1] ** -0.5

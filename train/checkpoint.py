@@ -50,7 +50,7 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the suffix is {path.suffix!r}, expected a name ending in .safetensors")
-    spec: registry.ModelSpec = model.spec
+    spec = registry.spec_of(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(path) as beside:
         save_file(tensors, beside, metadata={"model": spec.name})
@@ -170,7 +170,7 @@ def _check_shapes(path: Path, card: Mapping[str, Any], tensors: Mapping[str, tor
                 f"{path}: tensor {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)} for "
                 f"{card['model']} with overrides {card['overrides']}"
             )
-    _check_architecture(path, card, model.spec)
+    _check_architecture(path, card, registry.spec_of(model))
 
 
 def _overrides(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +191,6 @@ def load(path: str | Path) -> nn.Module:
     model = registry.build(card["model"], **_overrides(card))
     model.load_state_dict(tensors)
     model.eval()
-    model.card = card
+    model.card = card  # type: ignore[assignment]
     model.weights_sha256 = card["weights_sha256"]
     return model

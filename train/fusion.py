@@ -60,9 +60,9 @@ def create_fusion(fusion: str, dim: int, attributes: CdaAttributes, **options: A
         attributes = replace(attributes, init="cross")
     block = MutualFormer(dim, **asdict(attributes), **options)
     if fusion == "concat":
-        block.attn.cda = ValueConcatenation()
+        block.attn.cda = ValueConcatenation()  # type: ignore[assignment]  # same call, another operator
     elif fusion == "cross_attention":
-        block.attn.cda = CrossAttention(attributes.num_heads)
+        block.attn.cda = CrossAttention(attributes.num_heads)  # type: ignore[assignment]
     return block
 
 

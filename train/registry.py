@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mutualformer.plugins.attributes import DEFAULTS
 from mutualformer.train.tasks import TASKS
@@ -162,6 +162,11 @@ def _check_override(name: str, key: str, value: Any, base: ModelSpec) -> None:
             raise refuse("the name of a model that timm has itself")
 
 
+def spec_of(model: nn.Module) -> ModelSpec:
+    """What ``model``, made by :func:`build`, was built from."""
+    return cast(ModelSpec, model.spec)
+
+
 def build(name: str, **overrides: Any) -> nn.Module:
     """Build ``name``, untrained unless ``pretrained=True`` (then with timm's ImageNet backbones).
 
@@ -185,6 +190,6 @@ def build(name: str, **overrides: Any) -> nn.Module:
     chosen = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
     model = task.build(chosen, pretrained)
-    model.spec = chosen
+    model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
     model.overrides = json.loads(json.dumps({key: _plain(value) for key, value in overrides.items()}))
     return model

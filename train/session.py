@@ -13,6 +13,7 @@ from torch import nn
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import ModelFileError, Session, existing_file
 from mutualformer.train.checkpoint import load
+from mutualformer.train.registry import spec_of
 
 
 def contract_of(model: nn.Module) -> Contract:
@@ -34,11 +35,11 @@ class ModuleSession(Session):
     """``model``: built by :mod:`mutualformer.train.registry`; it is put into eval mode and runs where it lies."""
 
     def __init__(self, model: nn.Module) -> None:
-        spec = model.spec
+        spec = spec_of(model)
         self._model = model.eval()
         self.device = next(model.parameters()).device.type
         self.contract = Contract(
-            spec.task, spec.name, tuple(spec.input_size), depth_range_m=tuple(spec.depth_range_m), labels=spec.labels
+            spec.task, spec.name, spec.input_size, depth_range_m=spec.depth_range_m, labels=spec.labels
         )
 
     def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -47,7 +47,7 @@ def _module(machine: Machine) -> float:
         difference = float((block(x, x_rd) - expected).abs().max())
     if not difference <= _MODULE_TOLERANCE:
         raise CheckFailed(f"a MutualFormer on the kernels is {difference:.2e} off, allowed {_MODULE_TOLERANCE:.0e}")
-    return difference
+    return float(difference)
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:

@@ -76,4 +76,5 @@ def frame_strip(frame: Frame) -> NDArray[np.uint8]:
 
 
 def frame_caption(frame: Frame) -> str:
+    """What stands under one frame's pictures."""
     return f"{frame.name}: largest difference {frame.worst:.2e} (last picture is stretched to it)"

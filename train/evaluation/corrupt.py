@@ -115,7 +115,7 @@ class CorruptFrames:
         return self.frames[int(self.other[index])] if self.other is not None else None
 
 
-def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, NDArray[Any]]:
+def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, Any]:
     changed = {}
     for modality, way in how.items():
         ours = getattr(item, modality)

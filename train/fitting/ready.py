@@ -113,7 +113,7 @@ def check_masks(frames: Frames, data: str) -> None:
         )
 
 
-def file_list(frames: Frames) -> str:
+def file_list(frames: object) -> str:
     """sha256 over names and sizes of the files that ``frames`` reads; "" where it reads none (rendered scenes)."""
     digest, count = hashlib.sha256(), 0
     for path in _files(frames):

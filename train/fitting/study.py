@@ -114,9 +114,10 @@ def latencies(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         if run.fusion in calls:
             continue
         model = checkpoint.load(run.weights)
-        height, width = model.spec.input_size
+        spec = registry.spec_of(model)
+        height, width = spec.input_size
         rgb = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-        metres = TASKS[model.spec.task].inputs[1].dtype == "float32"
+        metres = TASKS[spec.task].inputs[1].dtype == "float32"
         other = torch.rand(1, height, width) * 4 + 0.5 if metres else rgb.flip(1)
         calls[run.fusion] = lambda model=model, rgb=rgb, other=other: model(rgb, other)
     with torch.inference_mode():

@@ -26,8 +26,9 @@ from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.sod import sod_metrics
-from mutualformer.train.fitting.pointwise import use_convolutions
+from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.task import TrainingTask
+from mutualformer.train.registry import spec_of
 
 SHOWN = 4  # frames of every set whose maps become pictures
 BEST = "best.safetensors"
@@ -95,7 +96,7 @@ def averaged(task: TrainingTask) -> nn.Module:
 @torch.inference_mode()
 def scored(model: nn.Module, frames: Frames) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
     """Metrics of ``model`` on ``frames`` and rows (H, 3·W, 3) of picture, truth and map of the first few."""
-    spec = model.spec
+    spec = spec_of(model)
     contract = Contract(spec.task, spec.name, spec.input_size, depth_range_m=spec.depth_range_m, labels=spec.labels)
     device = next(model.parameters()).device
     rows: list[NDArray[np.uint8]] = []

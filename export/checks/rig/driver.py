@@ -40,7 +40,7 @@ class KernelNode(ctypes.Structure):
     ]
 
 
-def _pointer(value: int) -> ctypes.c_void_p:
+def _pointer(value: int | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(value)
 
 

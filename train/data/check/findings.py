@@ -25,7 +25,7 @@ class Finding(NamedTuple):
     kind: str
     what: str
     remedy: str
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count
 
     def line(self) -> str:
         return f"{self.level}: {self.what}: {self.remedy}"

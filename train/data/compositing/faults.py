@@ -20,7 +20,7 @@ def spoil(depth: Map, other: Map, rng: Rng) -> Map:
     if kind < 0.4:
         return other.copy()
     if kind < 0.5:
-        move = np.float32([[1, 0, rng.normal(0, 0.12) * columns], [0, 1, rng.normal(0, 0.12) * rows]])
+        move = np.asarray([[1, 0, rng.normal(0, 0.12) * columns], [0, 1, rng.normal(0, 0.12) * rows]], np.float32)
         return np.asarray(cv2.warpAffine(depth, move, (columns, rows), flags=cv2.INTER_NEAREST), np.float32)
     if kind < 0.6:
         return np.ascontiguousarray(depth[:, ::-1])

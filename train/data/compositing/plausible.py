@@ -118,7 +118,7 @@ def sensed(u: Map, rng: Rng) -> Map:
     kind = rng.random()
     if kind < 0.45:  # computed from a stereo pair or a light field: smooth, soft edges, a little beside the picture
         soft = cv2.GaussianBlur(u, (0, 0), float(rng.uniform(0.4, 2.5)) * columns / 256)
-        move = np.float32([[1, 0, rng.normal(0, 0.008) * columns], [0, 1, rng.normal(0, 0.004) * rows]])
+        move = np.asarray([[1, 0, rng.normal(0, 0.008) * columns], [0, 1, rng.normal(0, 0.004) * rows]], np.float32)
         soft = cv2.warpAffine(soft, move, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
         low, high = float(soft.min()), float(soft.max())
         soft = np.round((soft - low) / max(high - low, 1e-3) * 255) / 255 * (high - low) + low

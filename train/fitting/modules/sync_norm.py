@@ -33,8 +33,11 @@ def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) 
         count = x.numel() // x.shape[1] * world
         with torch.no_grad():
             module.num_batches_tracked.add_(1)
-            module.running_mean.lerp_(mean, module.momentum)
-            module.running_var.lerp_(variance * (count / max(count - 1, 1)), module.momentum)
+            momentum = module.momentum
+            if momentum is None:  # a plain mean over the batches
+                momentum = 1.0 / int(module.num_batches_tracked)  # type: ignore[arg-type]
+            module.running_mean.lerp_(mean, momentum)
+            module.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)
     scale = torch.rsqrt(variance + module.eps)
     x = x * scale.view(shape)
     return x * module.weight.view(shape) + module.bias.view(shape) if module.affine else x
