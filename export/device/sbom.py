@@ -74,7 +74,7 @@ def bill_of_materials(title: str, table: list[Package]) -> bytes:
             )
         )
     bom.register_dependency(ours, bom.components)
-    return (JsonV1Dot5(bom).output_as_string(indent=1) + "\n").encode()
+    return f"{JsonV1Dot5(bom).output_as_string(indent=1)}\n".encode()
 
 
 def requirements() -> dict[str, bytes]:
