@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export import parity
 from mutualformer.export.compare import report
+from mutualformer.export.compare.page import write_reports
+from mutualformer.export.compare.parity import compare_sessions
 from mutualformer.export.compare.result import Parity
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import rebuild_command, to_engine
@@ -256,8 +257,8 @@ def run(out: Path) -> int:
         onnx_ms = show_pair(demo, candidate, item)
         pytorch_ms = median_ms(reference, prepare(reference.contract, item.rgb, item.depth), runs=5)
         threads = int(candidate.describe().get("threads", 0))
-        result = parity.compare_sessions(reference, candidate, [name, HELD_OUT])
-    page = parity.write_reports(result, out)
+        result = compare_sessions(reference, candidate, [name, HELD_OUT])
+    page = write_reports(result, out)
     print(f"[compare] {time.monotonic() - began:.0f} s\n")
     print(closing_table(demo, result, pytorch_ms, onnx_ms, threads))
     print("\nparity holds" if not result.problems else f"\nPARITY VIOLATED: {'; '.join(result.problems)}")

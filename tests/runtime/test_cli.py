@@ -163,6 +163,7 @@ def test_completion_knows_verbs_and_their_options() -> None:
     script = completion.script("bash")
     assert "--depth-scale" in script
     assert "to_trt" in script
+    assert "--rounds" in script, "of bench model"
     assert completion.script("zsh").startswith("#compdef mutualformer")
 
 
