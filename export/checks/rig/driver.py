@@ -227,7 +227,7 @@ class CudaDriver:
         nodes = (ctypes.c_void_p * count.value)()
         self.call("cuGraphGetNodes", _pointer(graph), nodes, ctypes.byref(count))
         kernels = []
-        for node in nodes:
+        for node in (int(handle or 0) for handle in nodes):
             kind = ctypes.c_int(-1)
             self.call("cuGraphNodeGetType", _pointer(node), ctypes.byref(kind))
             if kind.value == KERNEL_NODE:
