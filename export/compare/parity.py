@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.export.compare.frames import parity_data, parity_frames
 from mutualformer.export.compare.reid import compare_reid
 from mutualformer.export.compare.result import Parity
 from mutualformer.export.compare.sod import compare_sod
+from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.engine.proof import heavy_node_types, precision_problems
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import read_onnx

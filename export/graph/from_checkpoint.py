@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import nn
 
-from mutualformer.export.compare.budgets import BUDGETS
+from mutualformer.export.criteria.budgets import BUDGETS
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function
 from mutualformer.export.graph.tidy import tidy

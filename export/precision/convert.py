@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from mutualformer.export.compare.frames import calibration_frames
+from mutualformer.export.criteria.frames import calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx

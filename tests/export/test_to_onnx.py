@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mutualformer.export import to_onnx
-from mutualformer.export.compare.budgets import Budget
+from mutualformer.export.criteria.budgets import Budget
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
