@@ -27,7 +27,7 @@ from mutualformer.runtime.cli import run_verb
 
 
 def parser() -> argparse.ArgumentParser:
-    """Arguments of the verb."""
+    """The command line."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
     arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
+    """Compare, write both reports, print the verdict; 1 when a budget is violated."""
     reference = zoo.resolve(args.reference)
     if args.sweep:
         return _sweep(args, reference)
@@ -88,7 +88,7 @@ def _sweep(args: argparse.Namespace, reference: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
+    """Parse and run; the exit code."""
     return run_verb(parser(), command, argv)
 
 

@@ -6,9 +6,9 @@ import importlib.metadata
 from typing import Any
 
 from mutualformer.export.checks import sanitizer
-from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.driver import MULTIPROCESSORS
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.measure import conditions

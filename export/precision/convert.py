@@ -80,7 +80,7 @@ def convert(
 ) -> tuple[onnx.ModelProto, Contract]:
     """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
 
-    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``compare/frames.py`` picks them.
+    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them.
     ``keep``: nodes left one precision higher. ``keep_worst``: INT8 only, so many further ones, the costliest alone, as
     the file ``sweep`` of ``parity --sweep`` ranks them or, without it, as a sweep over calibration frames does.
     ``placement``: INT8 only.
