@@ -67,7 +67,7 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     nodes = sum(is_cda(node) for node in model.graph.node)
     trt = flavors.import_flavor(options.flavor)
     plugin = library.load(options.flavor) if nodes else None
-    with working(f"building the engine with {flavors.MODULES[options.flavor]}"):
+    with working(f"building the engine with {library.FLAVORS[options.flavor]}"):
         result = build(trt, model, contract, options)
     plugin_layers = prove(model, contract, result, options.tf32)
     card = EngineCard(
