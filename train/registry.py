@@ -99,8 +99,9 @@ _SPECS = {
             first_stride=8,
             validity=True,
         ),
-        _sod("sod-r18", rgb="resnet18", depth="resnet18", width=64, heads=8, separable=False),
-        _sod("sod-r50", rgb="resnet50", depth="resnet50", width=64, heads=8, separable=False),
+        # Four heads of 16: TensorRT fuses plain attention for 16 … 256 channels a head only.
+        _sod("sod-r18", rgb="resnet18", depth="resnet18", width=64, heads=4, separable=False),
+        _sod("sod-r50", rgb="resnet50", depth="resnet50", width=64, heads=4, separable=False),
         _reid("reid-tiny", size=64, patch=8, depth=0, dim=96, heads=3, stem=_STEM, pooling="mean"),
         _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12, stem="", pooling="class"),
     )

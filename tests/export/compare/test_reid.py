@@ -42,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_engine_has_cda_as_plugin(files: dict[str, Path], tmp_path: Path, precision: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     out = tmp_path / "model.engine"
-    assert to_trt.main([str(files[precision]), "-o", str(out), "--flavor", "rtx"]) == 0
+    assert to_trt.main([str(files[precision]), "-o", str(out), "--flavor", "rtx", "--precision", precision]) == 0
     card = engine_card.read(out)
     assert card.cda_nodes == card.plugin_layers == 1
     assert card.requested_precision == precision
