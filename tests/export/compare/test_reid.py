@@ -78,4 +78,4 @@ def test_features_are_of_unit_length(files: dict[str, Path]) -> None:
 def test_reports(files: dict[str, Path], tmp_path: Path) -> None:
     arguments = [str(files["torch"]), str(files["fp32"]), "--data", DATA, "--out", str(tmp_path)]
     assert parity.main(arguments) == 0
-    assert "map" in (tmp_path / "report.html").read_text()
+    assert "mAP" in (tmp_path / "report.html").read_text()
