@@ -28,13 +28,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export import parity
 from mutualformer.export.compare import report
+from mutualformer.export.compare.page import write_reports
+from mutualformer.export.compare.parity import compare_sessions
 from mutualformer.export.compare.result import Parity
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import rebuild_command, to_engine
 from mutualformer.export.errors import ExportError
-from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
@@ -51,7 +51,6 @@ from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
-from mutualformer.train import checkpoint
 
 MODEL, RECIPE = zoo.DEFAULT, "finetune"
 FOLDER_FRAMES = 40
@@ -137,6 +136,8 @@ def make_folder(demo: Demo) -> None:
 def trained(demo: Demo) -> bool:
     """A checkpoint of this recipe and data is there."""
     try:
+        from mutualformer.train import checkpoint  # with PyTorch, which `demo --help` does without
+
         card = checkpoint.read_card(demo.weights)
     except ValueError:
         return False
@@ -152,6 +153,14 @@ def train(demo: Demo) -> None:
     done = subprocess.run([sys.executable, str(program), *arguments], check=False)
     if done.returncode:
         raise ExportError(f"training ended with exit code {done.returncode}; its message is above")
+
+
+def _export(demo: Demo) -> None:
+    """Checkpoint → ONNX."""
+    from mutualformer.export.graph.from_checkpoint import export_onnx
+    from mutualformer.train import checkpoint
+
+    export_onnx(checkpoint.load(demo.weights), demo.onnx)
 
 
 def exported(demo: Demo) -> bool:
@@ -175,6 +184,7 @@ def compiled(demo: Demo) -> bool:
 
 
 def compile_engine(demo: Demo) -> EngineCard:
+    """Build the engine; returns its card. Raises ExportError."""
     options = BuildOptions("rtx")
     return to_engine(demo.onnx, demo.engine, options, rebuild_command(demo.onnx, demo.engine, options))
 
@@ -210,7 +220,10 @@ def show_pair(demo: Demo, session: Session, item: Item) -> float:
 
 
 def closing_table(demo: Demo, result: Parity, pytorch_ms: float, onnx_ms: float, threads: int) -> str:
+    """The three files, one row each: size, time, how they compare."""
     card = engine_card.read(demo.engine)
+    from mutualformer.train import checkpoint
+
     metrics = checkpoint.read_card(demo.weights).get("metrics", {})
     scores = f"S {metrics['s_measure']:.3f}  MAE {metrics['mae']:.3f}" if "mae" in metrics else "not evaluated"
     agreement = f"{result.tensor['max_abs']:.1e} from PyTorch"
@@ -237,15 +250,15 @@ def run(out: Path) -> int:
     demo.step("predict", lambda: predicted(demo), lambda: predict_pair(demo, item))
     demo.step("folder", lambda: folder_there(demo), lambda: make_folder(demo))
     demo.step("fine-tune", lambda: trained(demo), lambda: train(demo))
-    demo.step("export", lambda: exported(demo), lambda: export_onnx(checkpoint.load(demo.weights), demo.onnx))
+    demo.step("export", lambda: exported(demo), lambda: _export(demo))
     demo.step("compile", lambda: compiled(demo), lambda: compile_engine(demo))
     began = time.monotonic()
     with zoo.load(demo.weights) as reference, zoo.load(demo.onnx) as candidate:
         onnx_ms = show_pair(demo, candidate, item)
         pytorch_ms = median_ms(reference, prepare(reference.contract, item.rgb, item.depth), runs=5)
         threads = int(candidate.describe().get("threads", 0))
-        result = parity.compare_sessions(reference, candidate, [name, HELD_OUT])
-    page = parity.write_reports(result, out)
+        result = compare_sessions(reference, candidate, [name, HELD_OUT])
+    page = write_reports(result, out)
     print(f"[compare] {time.monotonic() - began:.0f} s\n")
     print(closing_table(demo, result, pytorch_ms, onnx_ms, threads))
     print("\nparity holds" if not result.problems else f"\nPARITY VIOLATED: {'; '.join(result.problems)}")

@@ -60,12 +60,17 @@ def find() -> Path:
             return path.resolve()
         raise PluginError(f"{ENVIRONMENT} names {path}, which is not a file; point it at {LIBRARY} or unset it")
     package = Path(__file__).resolve().parent
-    candidates = [package.parent / "build" / "plugins" / LIBRARY, package / LIBRARY]
+    candidates = [package / LIBRARY]
+    if (package.parent / "CMakeLists.txt").is_file():  # a checkout; an installed wheel has none
+        candidates.insert(0, package.parent / "build" / "plugins" / LIBRARY)
     for path in candidates:
         if path.is_file():
             return path
     looked = " and ".join(str(path) for path in candidates)
-    raise PluginError(f"the plugin library was not found (looked for {looked}); build it with `make plugin`")
+    raise PluginError(
+        f"the plugin library was not found (looked for {looked}); build it with `make plugin` (or python -m "
+        f"mutualformer.plugins.build) in a checkout, and let {ENVIRONMENT} name it where it lies elsewhere"
+    )
 
 
 def read(path: Path) -> tuple[bytes, Record]:

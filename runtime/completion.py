@@ -16,6 +16,7 @@ import argparse
 import importlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from mutualformer.runtime.cli import VERBS, missing, run_verb
 
@@ -30,17 +31,27 @@ def whole_parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="mutualformer")
     verbs = whole.add_subparsers(dest="verb")
     for name, verb in VERBS.items():
-        try:
-            build = getattr(importlib.import_module(verb.module), "parser", None)
-            parents = [build()] if build is not None else []
-        except ModuleNotFoundError as error:
-            logging.getLogger("mutualformer").warning(
-                "%s completes without options: %s", name, missing(error.name or "")
-            )
-            parents = []
-        # The parent's own --help meets the one that add_parser makes: "resolve" lets the later one win.
-        verbs.add_parser(name, help=verb.about, parents=parents, conflict_handler="resolve")
+        added = _add(verbs, name, verb.module, verb.about)
+        benches = getattr(sys.modules.get(verb.module), "BENCHES", {})
+        if benches:
+            kinds = added.add_subparsers(dest="kind")
+            for kind, (module, about) in benches.items():
+                _add(kinds, kind, module, about)
     return whole
+
+
+def _add(verbs: Any, name: str, module: str, about: str) -> argparse.ArgumentParser:
+    """Add what ``module`` has a parser for to sub-commands."""
+    try:
+        build = getattr(importlib.import_module(module), "parser", None)
+        parents = [build()] if build is not None else []
+    except ModuleNotFoundError as error:
+        reason = missing(error.name or str(error))
+        logging.getLogger("mutualformer").warning("%s completes without options: %s", name, reason)
+        parents = []
+    # The parent's own --help meets the one that add_parser makes: "resolve" lets the later one win.
+    added: argparse.ArgumentParser = verbs.add_parser(name, help=about, parents=parents, conflict_handler="resolve")
+    return added
 
 
 def script(shell: str) -> str:

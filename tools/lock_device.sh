@@ -15,8 +15,9 @@ lock() { # output, Python, processor, then what to lock
 lock py310.txt 3.10 aarch64 --extra device pyproject.toml # JetPack 6
 lock py311.txt 3.11 x86_64 --extra device pyproject.toml  # pyrealsense2 has no wheel for aarch64 and this Python
 lock py312.txt 3.12 aarch64 --extra device pyproject.toml # JetPack 7
-RTX="$(sed -n 's/^rtx = \["tensorrt-rtx-cu13==\(.*\)"\]$/\1/p' pyproject.toml)"
-# Without the package of that name itself, a source package that only requires these two.
-printf 'tensorrt-rtx-cu13-bindings==%s\ntensorrt-rtx-cu13-libs==%s\n' "$RTX" "$RTX" >"$FOLDER/rtx.in"
+# TensorRT-RTX's Python module is a source package; what builds it is pinned too.
+printf 'setuptools>=77\nwheel\n' >"$FOLDER/build.in"
+sed -n 's/^rtx = \["\(tensorrt-rtx-cu13==.*\)"\]$/\1/p' pyproject.toml >"$FOLDER/rtx.in"
+lock build.txt 3.10 x86_64 "$FOLDER/build.in"
 lock rtx.txt 3.10 x86_64 "$FOLDER/rtx.in"
-rm "$FOLDER/rtx.in"
+rm "$FOLDER/build.in" "$FOLDER/rtx.in"

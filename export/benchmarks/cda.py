@@ -247,13 +247,18 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
+    parser = argparse.ArgumentParser(prog="mutualformer bench cda", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out/bench"))
+    parser.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))
+    parser.add_argument("--head-dims", type=int, nargs="+", default=list(HEAD_DIMS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=10.0, help="time for one pair of N and head_dim")
+    parser.add_argument("--no-memory", action="store_true", help="skip the peak memory runs, one process each")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
-    arguments = argparse.ArgumentParser(prog="mutualformer bench cda", description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--out", type=Path, default=Path("out/bench"))
-    arguments.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))
-    arguments.add_argument("--head-dims", type=int, nargs="+", default=list(HEAD_DIMS))
-    arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--seconds", type=float, default=10.0, help="time for one pair of N and head_dim")
-    arguments.add_argument("--no-memory", action="store_true", help="skip the peak memory runs, one process each")
-    return run_verb(arguments, command, argv)
+    return run_verb(parser(), command, argv)

@@ -44,10 +44,10 @@ def _module(machine: Machine) -> float:
             attributes = block.attn.cda.attributes
             reason = dispatch.refusal(qkv.device, qkv.dtype, qkv.shape[-1], attributes) or "nothing asked for them"
             raise CheckFailed(f"a MutualFormer in inference does not use the kernels: {reason}")
-        difference = (block(x, x_rd) - expected).abs().max().item()
+        difference = float((block(x, x_rd) - expected).abs().max())
     if not difference <= _MODULE_TOLERANCE:
         raise CheckFailed(f"a MutualFormer on the kernels is {difference:.2e} off, allowed {_MODULE_TOLERANCE:.0e}")
-    return difference
+    return float(difference)
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:

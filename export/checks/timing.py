@@ -126,7 +126,7 @@ def _attention_us(machine: Machine, case: Case) -> float | None:
     shape = (case.batch, case.heads, case.tokens, case.head_dim)
     q, k, v = (torch.randn(shape, device="cuda", dtype=case.torch_dtype) for _ in range(3))
     attend = torch.nn.functional.scaled_dot_product_attention
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
             attend(q, k, v)
@@ -137,13 +137,13 @@ def _attention_us(machine: Machine, case: Case) -> float | None:
             attend(q, k, v)
     times = []
     for _ in range(machine.amount.rounds + _WARM_UP):
-        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         first.record()
         graph.replay()
         last.record()
         last.synchronize()
         times.append(first.elapsed_time(last))
-    return statistics.median(times[_WARM_UP:]) * 1e3 / machine.amount.per_graph
+    return float(statistics.median(times[_WARM_UP:])) * 1e3 / machine.amount.per_graph
 
 
 def _device(machine: Machine) -> roofline.Device | None:

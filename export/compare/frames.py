@@ -129,13 +129,16 @@ def calibration_frames(contract: Contract) -> Selection:
     return Selection((*parts, rendered))
 
 
-def parity_frames(contract: Contract) -> Selection:
-    """Frames to compare two models on: the real pair first, photographs, sensor frames and composites, then rendered.
+def parity_data(contract: Contract) -> str:
+    """DATA of the rendered frames to compare on; ReID is judged on one set of identities, so these are all it gets."""
+    return f"synthetic:24?seed={PARITY_SEED}"
 
-    Not those that :func:`calibration_frames` takes its photographs from. ReID is judged on one set of identities.
+
+def parity_frames(contract: Contract) -> Selection:
+    """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, composites, then rendered.
+
+    Not those that :func:`calibration_frames` takes its photographs from.
     """
-    if contract.task == "reid":
-        return Selection((_rendered(contract, 24, PARITY_SEED),))
     parts = _optional("real pair (sample:motorcycle)", "sample:motorcycle", 1)
     root = _root()
     if root is not None:

@@ -1,4 +1,4 @@
-"""The parity report as one self-contained HTML page: tables, and the frames with both maps and their difference."""
+"""Parts of self-contained HTML pages: verdict, bars, tables, frames in pictures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ Image = NDArray[np.uint8]
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1120px;padding:0 1rem;color:#1c2128;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}h3{font-size:.95rem;font-weight:500;margin:.2rem 0}
+table{border-collapse:collapse;width:100%}p,td{overflow-wrap:anywhere}.scroll{overflow-x:auto}
 th,td{text-align:left;padding:.35rem .7rem;border-bottom:1px solid #d8dee4;vertical-align:top}
 th{font-weight:600;background:#f6f8fa}td.n{font-variant-numeric:tabular-nums}
-.ok{color:#1a7f37;font-weight:600}.bad{color:#b42318;font-weight:600}
+.ok{color:#1a7f37;font-weight:600}.bad{color:#b42318;font-weight:600}.ok,.bad{font-size:1.25rem}
 figure{margin:1rem 0}figure img{max-width:100%;border-radius:6px}figcaption{color:#57606a;font-size:.85rem}
 code{background:#f6f8fa;padding:.1rem .3rem;border-radius:4px;word-break:break-all}
+.bar{margin:.6rem 0;max-width:640px}.bar i{display:block;height:.7rem;background:#2f6fb7;min-width:2px}
+.bar.over i{background:#b42318}.track{background:#eaeef2;border-radius:4px;position:relative;overflow:hidden}
+.bar span{display:flex;justify-content:space-between;gap:1rem;font-variant-numeric:tabular-nums;font-size:.9rem}
+.limit{position:absolute;left:80%;top:0;bottom:0;border-left:2px solid #1c2128}
+.frame{margin:1.2rem 0}.frame>div{display:grid;gap:6px;grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}
+.frame figure{margin:0}.frame img{width:100%}
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}th,code{background:#161b22}
-th,td{border-color:#30363d}.ok{color:#3fb950}.bad{color:#f85149}figcaption{color:#8d96a0}}
+th,td{border-color:#30363d}.ok{color:#3fb950}.bad{color:#f85149}figcaption{color:#8d96a0}
+.track{background:#30363d}.limit{border-color:#e6edf3}}
 """
 
 
@@ -75,7 +83,23 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
     """HTML table; numbers are formatted, text is escaped."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in header)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def bar(label: str, value: float, limit: float, share: float) -> str:
+    """A bar of ``share`` of the limit, whose mark is at four fifths of the width; red beyond it."""
+    over, width = not share <= 1, 80 * min(share, 1.25) if share == share else 100
+    numbers = f"{value:.4g} of {limit:g}" if share == share else f"{value} of {limit:g}"
+    return (
+        f'<div class="bar{" over" if over else ""}"><span><b>{html.escape(label)}</b>{numbers}</span>'
+        f'<div class="track"><i style="width:{width:.1f}%"></i><div class="limit"></div></div></div>'
+    )
+
+
+def row(name: str, pictures: list[tuple[str, Image]], height: int = 220) -> str:
+    """A frame: its pictures side by side under their heads, below each other on a narrow screen."""
+    cells = "".join(figure(strip([picture], height), head) for head, picture in pictures)
+    return f'<div class="frame"><h3>{html.escape(name)}</h3><div>{cells}</div></div>'
 
 
 def figure(image: Image, caption: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,35 @@ from numpy.typing import NDArray
 from mutualformer.export.compare.budgets import BUDGETS, Budget
 from mutualformer.export.compare.tensors import TensorComparison, violations
 from mutualformer.export.errors import ExportError
+from mutualformer.runtime.measure import conditions
 from mutualformer.runtime.session import Session
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame of the report: what it is, and pictures under their heads, in order."""
+
+    name: str
+    pictures: list[tuple[str, NDArray[np.uint8]]]
+
+
+def host() -> dict[str, Any]:
+    """When and where a comparison was made."""
+    about = conditions()
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": platform.machine(),
+        **{key: about[key] for key in ("processor", "cores", "python", "numpy")},
+    }
 
 
 @dataclass
 class Parity:
     """Outcome of one comparison; ``problems`` empty = parity holds.
 
+    ``measured``: the value for each bound of ``budget``. ``shown``: frames in pictures.
     ``emulated``: the same candidate in the interpreter, every operator rounding to the graph's own type.
     """
 
@@ -34,8 +55,9 @@ class Parity:
     task: dict[str, Any]
     budget: Budget
     problems: list[str]
-    pictures: list[tuple[NDArray[np.uint8], str]] = field(default_factory=list)  # (picture, caption)
-    pictures_title: str = ""
+    measured: dict[str, float] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    host: dict[str, Any] = field(default_factory=lambda: host())
     emulated: Parity | None = None
 
     def add_emulated(self, emulated: Parity) -> None:
@@ -64,7 +86,8 @@ class Parity:
                 "task": self.emulated.task,
                 "problems": self.emulated.problems,
             },
-            "host": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
+            "measured": self.measured,
+            "host": self.host,
         }
 
 
@@ -97,6 +120,7 @@ def judge(
         task=task,
         budget=budget,
         problems=violations(budget, tensor, deltas),
+        measured={"max_abs": tensor.max_abs, "mean_abs": tensor.mean_abs, "cosine": tensor.cosine, **deltas},
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
-from mutualformer.export.compare.result import Parity, check_same_model, judge
+from mutualformer.export.compare.result import Parity, Shown, check_same_model, judge
 from mutualformer.export.compare.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
@@ -23,12 +23,17 @@ TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
 
 @dataclass
 class Frame:
-    """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres."""
+    """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres.
+
+    ``truth``: uint8 (h, w), None where there is none. ``real``: the pair of ``sample:``, which is shown always.
+    """
 
     name: str
     worst: float
+    real: bool
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
+    truth: NDArray[np.uint8] | None
     reference: NDArray[np.float32]
     candidate: NDArray[np.float32]
 
@@ -46,15 +51,15 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         inputs = prepare(reference.contract, item.rgb, item.depth)
         r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
         worst = tensors.add(r, c)
-        mask = item.mask
-        if mask is None:
-            mask = np.where(r >= 0.5, 255, 0).astype(np.uint8)
-        elif mask.shape != r.shape:
-            mask = report.resize_mask(mask, r.shape)
+        truth = item.mask
+        if truth is not None and truth.shape != r.shape:
+            truth = report.resize_mask(truth, r.shape)
+        mask = np.where(r >= 0.5, 255, 0).astype(np.uint8) if truth is None else truth
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((np.nan_to_num(output), mask))
-        shown.append(Frame(item.name, worst, inputs["rgb"][0], inputs["depth"][0], r, c))
-        shown.sort(key=lambda frame: -frame.worst)
+        real = item.name.rpartition("/")[2].startswith("motorcycle")
+        shown.append(Frame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
+        shown.sort(key=lambda frame: (not frame.real, -frame.worst))
         del shown[show:]
     if not maps[0]:
         raise ExportError("the data holds no frame to compare")
@@ -62,18 +67,26 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     bounded = {"mae": ("mae", 1.0), "s_measure": ("s_measure", 1.0)}
     result = judge(reference, candidate, tensors, scores, bounded, len(maps[0]))
-    result.pictures = [(frame_strip(frame), frame_caption(frame)) for frame in shown]
-    result.pictures_title = "Frames that differ most: colour, depth, reference, candidate, difference"
+    shown.sort(key=lambda frame: (not frame.real, frame.worst))  # the real pair first, the worst last
+    result.shown = [Shown(caption(frame), pictures(frame)) for frame in shown]
     return result
 
 
-def frame_strip(frame: Frame) -> NDArray[np.uint8]:
-    """Colour, depth, reference map, candidate map, difference stretched to its own maximum."""
+def pictures(frame: Frame) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Colour, depth, ground truth, both maps, and their difference stretched to its own maximum, under their heads."""
     difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
-    stretched = difference / max(float(difference.max()), 1e-9)
-    maps = [report.grey(image) for image in (frame.reference, frame.candidate, stretched)]
-    return report.strip([frame.rgb, depth_colours(frame.depth), *maps])
+    truth = [] if frame.truth is None else [("ground truth", report.grey(frame.truth / 255))]
+    return [
+        ("colour", frame.rgb),
+        ("depth, near is red", depth_colours(frame.depth)),
+        *truth,
+        ("reference", report.grey(frame.reference)),
+        ("candidate", report.grey(frame.candidate)),
+        ("difference, stretched", report.grey(difference / max(float(difference.max()), 1e-9))),
+    ]
 
 
-def frame_caption(frame: Frame) -> str:
-    return f"{frame.name}: largest difference {frame.worst:.2e} (last picture is stretched to it)"
+def caption(frame: Frame) -> str:
+    """Which frame, how far apart the maps are, and that there is no ground truth where there is none."""
+    bare = "" if frame.truth is not None else "; no ground truth"
+    return f"{frame.name}: largest difference {frame.worst:.2e}{bare}"

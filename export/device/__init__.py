@@ -1,1 +1,1 @@
-"""What a device is given: models, wheel, scripts, archive."""
+"""What a device is given: contents, models, plugin, wheel, scripts, sbom, repository, archive."""

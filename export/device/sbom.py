@@ -11,7 +11,7 @@ from mutualformer.export.device.scripts import resource
 from mutualformer.export.errors import ExportError
 
 PYTHONS = ("py310", "py311", "py312")
-_RTX = "rtx"
+_ONLY_RTX = ("build", "rtx")  # flavour rtx, and what builds its source package
 _PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _NAMESPACE = uuid.UUID("6f1f6c0e-6f8b-5d4b-9a52-6f3a4c1f9f10")  # of serial numbers: the same content, the same number
@@ -74,13 +74,13 @@ def bill_of_materials(title: str, table: list[Package]) -> bytes:
             )
         )
     bom.register_dependency(ours, bom.components)
-    return (JsonV1Dot5(bom).output_as_string(indent=1) + "\n").encode()
+    return f"{JsonV1Dot5(bom).output_as_string(indent=1)}\n".encode()
 
 
 def requirements() -> dict[str, bytes]:
     """``requirements/…``: the lists for each Python and for flavour rtx, and a bill of materials beside each."""
     files: dict[str, bytes] = {}
-    for name in (*PYTHONS, _RTX):
+    for name in (*PYTHONS, *_ONLY_RTX):
         lock = resource("requirements", f"{name}.txt")
         files[f"requirements/{name}.txt"] = lock
         files[f"requirements/{name}.cdx.json"] = bill_of_materials(name, packages(lock.decode()))

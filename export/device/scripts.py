@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from importlib import resources
 
 from mutualformer.export.engine.targets import Target
+from mutualformer.runtime.cameras import udev
 
 PACKAGE = "mutualformer.export.device"
-_STATIC = ("build.sh", "run.sh", "mutualformer.service", "Dockerfile", "70-mutualformer-cameras.rules")
+_STATIC = ("build.sh", "run.sh", "mutualformer.service", "Dockerfile")
 _README = "README.txt"
 
 
@@ -60,4 +61,5 @@ def scripts(target: Target, model: str, precisions: Sequence[str]) -> dict[str, 
     for word, value in words.items():
         readme = readme.replace(f"@{word}@", value)
     files = {name: resource("scripts", name) for name in _STATIC}
+    files["70-mutualformer-cameras.rules"] = udev.rules().encode()
     return {**files, "target.env": target_env(target, precisions), _README: readme.encode()}

@@ -21,6 +21,8 @@ OPERATORS: dict[str, Operator] = {}
 
 
 def operator(*names: str) -> Callable[[Operator], Operator]:
+    """Register a function as what computes the ONNX operators ``names``."""
+
     def register(function: Operator) -> Operator:
         OPERATORS.update(dict.fromkeys(names, function))
         return function

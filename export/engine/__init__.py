@@ -1,1 +1,1 @@
-"""TensorRT engines: targets, builder, layer_list, proof."""
+"""TensorRT engines: targets, source, builder, layer_list, proof, compile."""

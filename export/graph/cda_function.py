@@ -234,6 +234,7 @@ def node_attributes(node: onnx.NodeProto) -> CdaAttributes:
 
 
 def is_cda(node: onnx.NodeProto) -> bool:
+    """The node is our Cross-Diffusion Attention."""
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 

@@ -1,1 +1,1 @@
-"""Numbers of fewer bits, written into the graph: convert, half, quantize, calibration."""
+"""Numbers of fewer bits, written into the graph: convert, half, placement, quantize, calibration, ranking."""

@@ -82,6 +82,7 @@ def chart(result: dict[str, Any]) -> report.Image:
 
 
 def write_page(path: Path, result: dict[str, Any], picture: report.Image) -> None:
+    """The sweep as one HTML page: every layer alone, and what keeping the worst in FP16 buys."""
     layers = [key for key in result["layers"][0] if key != "weights"]
     rows = [[label(row), *(row[key] for key in layers)] for row in result["layers"]]
     kept = list(result["kept"][0])

@@ -251,8 +251,8 @@ MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
   std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
 }
 
-// Writes "node<tab>metadata<newline>" for every node serialised since the last call into `text`, cut to `capacity` bytes
-// with its terminating zero; returns the bytes all of it takes. A text that did not fit is kept for another call.
+// Writes "node<tab>metadata<newline>" for every node serialised since the last call into `text`, cut to `capacity`
+// bytes with its terminating zero; returns the bytes all of it takes. A text that did not fit is kept for another call.
 MUTUALFORMER_EXPORT size_t mutualformer_serialized_nodes(char* text, size_t capacity) {
   std::lock_guard<std::mutex> const lock(mutualformer::g_serialized_mutex);
   std::string all;

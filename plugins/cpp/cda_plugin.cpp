@@ -180,7 +180,8 @@ bool CdaPlugin::supportsFormatCombination(int32_t position, nvinfer1::DynamicPlu
                                           int32_t nb_inputs, int32_t nb_outputs) noexcept {
   if (nb_inputs != 2 || nb_outputs != 2 || position < 0 || position > 3) return false;
   nvinfer1::PluginTensorDesc const& tensor = tensors[position].desc;
-  return is_supported(tensor.type) && tensor.format == nvinfer1::TensorFormat::kLINEAR && tensor.type == tensors[0].desc.type;
+  return is_supported(tensor.type) && tensor.format == nvinfer1::TensorFormat::kLINEAR &&
+         tensor.type == tensors[0].desc.type;
 }
 
 int32_t CdaPlugin::configurePlugin(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nb_inputs,
@@ -217,8 +218,7 @@ int32_t CdaPlugin::getValidTactics(int32_t* tactics, int32_t nb_tactics) noexcep
 std::string CdaPlugin::attributes_text() const {
   Attributes const& a = config_.attributes;
   return "num_heads=" + std::to_string(a.num_heads) + " alpha=" + std::to_string(a.alpha) +
-         " iterations=" + std::to_string(a.iterations) +
-         " init=" + generated::kInits[static_cast<int32_t>(a.init)] +
+         " iterations=" + std::to_string(a.iterations) + " init=" + generated::kInits[static_cast<int32_t>(a.init)] +
          " value_pairing=" + generated::kValuePairings[static_cast<int32_t>(a.value_pairing)];
 }
 

@@ -19,9 +19,7 @@ using Key = std::pair<unsigned long long, KernelImage const*>;
 
 std::mutex g_mutex;
 
-char const* type_name(Type type) {
-  return type == Type::kFloat ? "FP32" : type == Type::kHalf ? "FP16" : "BF16";
-}
+char const* type_name(Type type) { return type == Type::kFloat ? "FP32" : type == Type::kHalf ? "FP16" : "BF16"; }
 
 std::map<Key, CuFunction>& functions() {
   static std::map<Key, CuFunction> map;

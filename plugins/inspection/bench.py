@@ -133,11 +133,16 @@ def draw(document: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write kernels.json and kernels.png."""
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
     parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json and kernels.png")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write kernels.json and kernels.png."""
+    args = parser().parse_args(argv)
     try:
         print("reading the cubins (about a minute the first time)", file=sys.stderr, flush=True)
         document = collect(inspect_all())

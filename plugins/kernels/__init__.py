@@ -1,1 +1,5 @@
-"""CDA as Triton kernels, one source for three ways to run it: tiles, cda, pytorch, interpreted."""
+"""CDA as Triton kernels, one source for three ways to run it.
+
+In reading order: cda, tiles, schedule, pytorch (runs it on tensors), dispatch (when PyTorch does), interpreted (on a
+CPU).
+"""

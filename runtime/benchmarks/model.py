@@ -113,13 +113,18 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    arguments = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
-    arguments.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
+    parser = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
+    parser.add_argument(
         "--model", action="append", help=f"{zoo.HELP}; .onnx may be anybody's; repeatable (default: {zoo.DEFAULT})"
     )
-    arguments.add_argument("--out", type=Path, default=Path("out/bench"))
-    arguments.add_argument("--rounds", type=int, default=50)
-    arguments.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return run_verb(arguments, command, argv)
+    parser.add_argument("--out", type=Path, default=Path("out/bench"))
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
+    return run_verb(parser(), command, argv)

@@ -262,14 +262,19 @@ def _command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
     parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json and stream.png here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
     parser.add_argument("--fps", type=float, default=30.0, help="of the camera (default: 30)")
-    return run_verb(parser, _command, argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; returns the exit code."""
+    return run_verb(parser(), _command, argv)
 
 
 if __name__ == "__main__":

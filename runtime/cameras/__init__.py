@@ -1,8 +1,9 @@
 """RGB-D sources behind one protocol: ``open("realsense://")``, ``open("tum:FOLDER")``, ``open("recording.db3")`` …
 
 One file per source, imported when it is asked for, so that no SDK is needed but the one in use: devices (plugged in),
-folders, recordings, synthetic. In reading order: base (what a source is), address (what a text means), options; listing
-shows what is connected; child runs a source in a process of its own (child_process) and hears from it (child_pipe).
+folders, recordings, synthetic and moving_room. In reading order: base (what a source is), address (what a text
+means), options, pacing (files at their own speed); listing shows what is connected, udev what may not be opened;
+child runs a source in a process of its own (child_process) and hears from it (child_pipe).
 """
 
 from __future__ import annotations

@@ -68,11 +68,13 @@ class Pictures:
 
 # A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
 MOST_BARREN = 50_000
+PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Every picture file below ``root``, folder by folder in natural order; hidden files and folders are left out.
+    """Every picture file below ``root``, folder by folder in natural order.
 
+    Left out: hidden files and folders, and what an earlier ``predict`` wrote (``predict photos --out photos/out``).
     Raises DataError where :data:`MOST_BARREN` files and folders in a row hold none.
     """
     barren = 0
@@ -80,6 +82,9 @@ def walk(root: Path) -> Iterator[Path]:
         barren += 1 + len(files)
         if barren > MOST_BARREN:
             raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
+        if PREDICTED in folders and Path(folder) != root:
+            folders.clear()
+            continue
         folders[:] = sorted((name for name in folders if not hidden(Path(name))), key=natural_key)
         for name in sorted(files, key=natural_key):
             if Path(name).suffix.lower() in COLOUR_SUFFIXES and not hidden(Path(name)):

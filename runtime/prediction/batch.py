@@ -57,6 +57,12 @@ class Request:
         for name, value, least in (("workers", self.workers, 0), ("batch", self.batch, 0)):
             if value < least:
                 raise RequestError(f"--{name} is {value}, expected {least} or more")
+        for source in self.sources:
+            if Path(source).is_dir() and Path(source).resolve() == self.out.resolve():
+                raise RequestError(
+                    f"--out {self.out} is SOURCE itself: its mask/ would be read as ground truth, its pictures as "
+                    "input; name another folder"
+                )
         if self.frames is not None and self.frames < 1:
             raise RequestError(f"--frames is {self.frames}, expected at least 1")
 

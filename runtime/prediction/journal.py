@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mutualformer.runtime.data.pictures import PREDICTED
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.prediction.work import Outcome
 
 SHARD = 64  # frames
-FOLDER = ".predict"
+FOLDER = PREDICTED
 OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl|tile-[0-9]{6,}\.jpg")
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.prediction import sheet
-from mutualformer.runtime.prediction.journal import SHARD, Journal, digest, shards
+from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.sources import Album, Moment
 from mutualformer.runtime.prediction.work import Model, Outcome, Plan, Reader, process
 from mutualformer.runtime.reporting.progress import bar
@@ -202,6 +202,7 @@ def predict_moments(
         return process(group, models, Plan(plan.out, plan.what, plan.threshold, wanted))
 
     table = plan.out / "predictions.csv"
+    (plan.out / FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as output
     try:
         with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS, restval="")

@@ -41,6 +41,7 @@ LEAD = 9
 
 
 def encode(record: McapRecord) -> bytes:
+    """One record as the bytes that the file holds."""
     builder = RecordBuilder()
     record.write(builder)
     return bytes(builder.end())

@@ -47,6 +47,8 @@ class Channel:
 
 @dataclass(frozen=True)
 class McapMessage:
+    """One message: its channel, number in it, time in ns and bytes."""
+
     channel: Channel
     sequence: int
     log_time: int

@@ -74,6 +74,8 @@ class CompressedImage:
 
 @dataclass(frozen=True)
 class CameraInfo:
+    """sensor_msgs/CameraInfo: time in seconds, frame and lens."""
+
     stamp: float
     frame_id: str
     lens: Intrinsics
@@ -206,4 +208,5 @@ def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[byt
 
 
 def write_text(value: str) -> list[bytes | memoryview]:
+    """std_msgs/String as CDR."""
     return Writer().text(value).done()

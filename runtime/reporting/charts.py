@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,22 @@ from mutualformer.runtime.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def available() -> bool:
+    """Whether matplotlib is there; if not, says once that pictures are left out and what brings them."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return True
+    global _said
+    if not _said:
+        _said = True
+        logging.getLogger("mutualformer").warning(
+            "charts are left out: matplotlib is missing; pip install 'mutualformer[train]', or matplotlib alone"
+        )
+    return False
+
+
+_said = False
 
 
 def panels(columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:

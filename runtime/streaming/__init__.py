@@ -1,1 +1,5 @@
-"""Camera to sinks: pipeline, capture, health, telemetry, sinks, recorder, rerun_sink, console, gallery."""
+"""Camera to sinks.
+
+In reading order: pipeline, capture, flight, health, telemetry, sinks, recorder, rerun_sink, foxglove_sink, console,
+stdout, gallery.
+"""

@@ -1,1 +1,1 @@
-"""What strangers' files and names must pass: typed_json, finite, printable, foreign."""
+"""What strangers' files and names must pass: typed_json, finite, printable, foreign, seal."""

@@ -21,14 +21,19 @@ from mutualformer.runtime.zoo.index import INDEX, SCHEMA, ShippedModel, own_shel
 
 
 def scores_of(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The card's metrics by set: ``{"duts_te": {"s_measure": 0.91, …}}``."""
+    """The card's metrics by set: ``{"duts_te": {"s_measure": 0.91, …}}``.
+
+    A card holds them flat with ``data`` beside (one set), or set by set, alone or under ``sets``.
+    """
     metrics = card.get("metrics") or {}
-    sets = metrics.get("sets") or ({str(metrics.get("data", "unknown")): metrics} if metrics else {})
-    return {
+    flat = any(key in TITLES for key in metrics)
+    sets = {str(metrics.get("data", "unknown")): metrics} if flat else metrics.get("sets") or metrics
+    scores = {
         name: {key: float(value) for key, value in values.items() if key in TITLES}
         for name, values in sets.items()
         if isinstance(values, Mapping)
     }
+    return {name: values for name, values in scores.items() if values}
 
 
 def _terms(card: Mapping[str, Any]) -> str:

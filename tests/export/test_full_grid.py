@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutualformer.export import parity
+from mutualformer.export.compare.parity import compare
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import to_engine
 from mutualformer.export.graph.from_checkpoint import export_onnx
@@ -81,7 +81,7 @@ def test_precision(full: Path, precision: str, tmp_path: Path) -> None:
     if precision != "fp32":
         file = tmp_path / f"{precision}.onnx"
         save_checked(convert(model, contract, precision, CALIBRATION[contract.task])[0], file)
-    result = parity.compare(full.with_name("model.safetensors"), file, [DATA[contract.task]], 0)
+    result = compare(full.with_name("model.safetensors"), file, [DATA[contract.task]], 0)
     began = time.monotonic()
     engine = tmp_path / "model.engine"
     to_engine(file, engine, BuildOptions("rtx"), "")

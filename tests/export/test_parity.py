@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from mutualformer.export import parity
 from mutualformer.export.compare.budgets import Budget
+from mutualformer.export.compare.parity import compare
 from mutualformer.export.compare.tensors import TensorComparison, violations
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -39,7 +40,7 @@ def precisions(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_precision_keeps_its_budget(nano: ModelFiles, precisions: dict[str, Path], precision: str) -> None:
-    result = parity.compare(nano.checkpoint, precisions[precision], ["synthetic:24?seed=3"])
+    result = compare(nano.checkpoint, precisions[precision], ["synthetic:24?seed=3"])
     assert result.problems == []
     assert result.precision == precision
     assert result.frames == 24
@@ -54,13 +55,19 @@ def test_reports_are_whole_and_self_contained(nano: ModelFiles, tmp_path: Path) 
     assert data["reference"]["backend"].startswith("torch")
     assert len(data["candidate"]["sha256"]) == 64
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count('<div class="frame">') == 6
+    assert page.count("data:image/png;base64,") == 6 * 6
+    assert page.index("Parity holds") < page.index('class="bar"') < page.index('<div class="frame">')
+    for head in ("colour", "depth, near is red", "ground truth", "reference", "candidate", "difference, stretched"):
+        assert page.count(f"<figcaption>{head}</figcaption>") == 6
+    assert data["host"]["date"] in page
+    assert data["host"]["processor"] in page
     assert "http://" not in page
     assert "https://" not in page
 
 
 def test_real_pair(nano: ModelFiles, samples: Path) -> None:
-    result = parity.compare(nano.checkpoint, nano.onnx, ["sample:motorcycle"])
+    result = compare(nano.checkpoint, nano.onnx, ["sample:motorcycle"])
     assert result.problems == []
     assert result.frames == 1
 

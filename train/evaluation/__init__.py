@@ -1,1 +1,1 @@
-"""Task metrics of any model: sod, reid, corrupt, tables, pictures."""
+"""Task metrics of any model: run, sod, saliency_scores, reid, corrupt, tables, pictures, spread."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.spec import expand, short
+from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.tables import probe_table, results_table
@@ -97,7 +98,7 @@ def evaluate_all(
         if probe:
             ways = TASKS[session.contract.task].probes
             result.probe[one] = {how: evaluate(session, one, corruption=how) for how in ways}
-    if out is not None and curves:
+    if out is not None and curves and charts.available():
         from mutualformer.train.evaluation.pictures import precision_recall
 
         precision_recall(curves, out / "precision_recall.png")

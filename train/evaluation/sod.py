@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.tasks import SOD
@@ -120,6 +121,6 @@ def score(
             yield grey, item.mask
 
     metrics = sod_metrics(pairs(), curves=curves)
-    if out is not None:
+    if out is not None and charts.available():
         qualitative_grid(shown, out / "examples.png")
     return metrics

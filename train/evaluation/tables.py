@@ -12,6 +12,7 @@ from mutualformer.runtime.tasks import TASKS
 
 
 def number(value: Any, digits: int = 3) -> str:
+    """A cell: ``digits`` decimals, a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 

@@ -1,4 +1,6 @@
 """How a model is fitted, in reading order.
 
-recipes, config, schedule, batches, augment, reid_batches, task, reid_task, losses, sync_norm, pointwise.
+options and config (what was asked for), recipes, augment, start and ready (data, first weights), schedule, batches,
+task and reid_task (a training step), losses, teacher, modules, validation, interruption, run (all of it), study (many
+runs).
 """

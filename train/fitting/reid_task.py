@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mutualformer.train.fitting.sync_norm import gather
+from mutualformer.train.fitting.modules.sync_norm import gather
 from mutualformer.train.fitting.task import TrainingTask
 
 SMOOTHING = 0.1

@@ -23,15 +23,15 @@ from mutualformer.runtime.data.spec import number, open_data, parse
 from mutualformer.train import card, checkpoint, registry
 from mutualformer.train.data.compositing.sets import PhotoRoot
 from mutualformer.train.fitting import config as plan
-from mutualformer.train.fitting.batches import BatchSource, loader
+from mutualformer.train.fitting.batches.photo import PhotoBatches
+from mutualformer.train.fitting.batches.sod import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
-from mutualformer.train.fitting.photo_batches import PhotoBatches
-from mutualformer.train.fitting.pointwise import use_products
+from mutualformer.train.fitting.modules.pointwise import use_products
+from mutualformer.train.fitting.modules.sync_norm import synchronise
 from mutualformer.train.fitting.ready import check_masks, file_list, split_off
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.start import begin_with, open_teacher
-from mutualformer.train.fitting.sync_norm import synchronise
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
 from mutualformer.train.session import ModuleSession
@@ -287,15 +287,13 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
 
 def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> None:
     """Score the model and write it with its card; where it was validated on the way, the best weights are kept."""
-    if data.sets:
-        facts["kept"] = _best_or_last(config, model)
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets else {}
     spec = registry.spec_of(model)
     task = TASKS[spec.task]
     session = ModuleSession(model)
     if config.validate:
         samples = task.open(config.validate, spec.input_size, True, "test")
-        metrics = {"data": config.validate, **task.score(session, samples, title=config.validate)}
+        metrics |= {"data": config.validate, **task.score(session, samples, title=config.validate)}
     elif data.held_out is not None:
         title = f"{len(data.held_out)} frames held out of {config.data}"
         metrics = {"data": title, **task.score(session, data.held_out, title=title)}
@@ -304,11 +302,16 @@ def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, An
     card.write_markdown(path)
 
 
-def _best_or_last(config: FitConfig, model: nn.Module) -> str:
-    """Put the best validated weights into ``model`` where the last ones are not; returns which it is, for the card."""
+def _take_best(config: FitConfig, model: nn.Module, facts: dict[str, Any]) -> dict[str, Any]:
+    """Put the best validated weights into ``model`` (those of the last step as often as not).
+
+    Returns their metrics by set, for the card; ``facts`` gets which step they are of.
+    """
     best, step = best_so_far(config.out)
-    if step in (-1, config.recipe.steps):
-        return "the last weights"
+    if step < 0:
+        return {}
     kept = checkpoint.load(config.out / BEST)
     model.load_state_dict(kept.state_dict())
-    return f"the best of its validations: step {step}, mean S-measure {best:.4f}"
+    facts["kept"] = f"the best of its validations: step {step}, mean S-measure {best:.4f}"
+    card_of_best: dict[str, Any] = kept.card  # type: ignore[assignment]  # put there by checkpoint.load
+    return {"sets": card_of_best["metrics"]}

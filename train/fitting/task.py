@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mutualformer.train.fitting.losses import deep_supervision_loss
-from mutualformer.train.fitting.pointwise import use_convolutions
+from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 

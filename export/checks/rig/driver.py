@@ -40,7 +40,7 @@ class KernelNode(ctypes.Structure):
     ]
 
 
-def _pointer(value: int) -> ctypes.c_void_p:
+def _pointer(value: int | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(value)
 
 
@@ -227,7 +227,7 @@ class CudaDriver:
         nodes = (ctypes.c_void_p * count.value)()
         self.call("cuGraphGetNodes", _pointer(graph), nodes, ctypes.byref(count))
         kernels = []
-        for node in nodes:
+        for node in (int(handle or 0) for handle in nodes):
             kind = ctypes.c_int(-1)
             self.call("cuGraphNodeGetType", _pointer(node), ctypes.byref(kind))
             if kind.value == KERNEL_NODE:

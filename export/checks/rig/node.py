@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 
@@ -80,14 +81,16 @@ class Node:
     def poison(self) -> None:
         """NaN into outputs and workspace."""
         for buffer in (*self.engine.outputs, self.engine.scratch):
-            buffer.poison()
+            cast(DeviceBuffer, buffer).poison()  # what _allocate made
 
     def enqueue(self, stream: int | None = None) -> None:
         """Queue the node on a stream, its own by default. Raises CheckFailed with the plugin's own words."""
         if self.engine.enqueue(self.stream if stream is None else stream) != 0:
             raise CheckFailed(f"{self.case}: enqueue failed: {self.log()}")
 
-    def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int | None = None) -> tuple[torch.Tensor, ...]:
+    def run(
+        self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy in, enqueue, wait; y_r and y_d on the CPU."""
         self.engine.write(qkv_r, qkv_d)
         self.enqueue(stream)

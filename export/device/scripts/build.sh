@@ -42,8 +42,11 @@ mutualformer() { .venv/bin/python -m mutualformer.runtime.cli "$@"; }
 if [ ! -f .venv/.ready ] || ! cmp -s .venv/.ready SHA256SUMS; then
   WHEEL="$(echo wheels/mutualformer-*.whl)"
   "$PYTHON" -m venv --clear ${SITE:+"$SITE"} .venv || fail "no virtual environment: sudo apt-get install python3-venv"
-  install --no-deps --only-binary :all: --require-hashes -r "$LOCK" ${RTX_LOCK:+-r "$RTX_LOCK"} ||
-    fail "the packages cannot be installed"
+  install --no-deps --only-binary :all: --require-hashes -r "$LOCK" || fail "the packages cannot be installed"
+  if [ -n "$RTX_LOCK" ]; then # its Python module is a source package
+    install --no-deps --only-binary :all: --require-hashes -r requirements/build.txt || fail "setuptools is missing"
+    install --no-deps --no-build-isolation --require-hashes -r "$RTX_LOCK" || fail "TensorRT-RTX cannot be installed"
+  fi
   install --no-deps --no-index "$WHEEL" || fail "$WHEEL cannot be installed"
   if [ -n "${EXTRAS:-}" ]; then
     say "EXTRAS=$EXTRAS comes from the package index, neither pinned nor hashed"

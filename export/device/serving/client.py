@@ -34,7 +34,7 @@ def ask(server: str, model: str, inputs: dict[str, np.ndarray], output: str) -> 
     answer = client.infer(model, tensors, outputs=[grpc.InferRequestedOutput(output)]).as_numpy(output)
     if answer is None:
         raise RuntimeError(f"the server's answer has no {output}")
-    return answer
+    return np.asarray(answer)
 
 
 def main() -> int:

@@ -25,6 +25,8 @@ SYNC_SECONDS = 0.017
 
 @dataclass(frozen=True)
 class Options:
+    """What the source's address may say; the module says in which words."""
+
     size: str = "640x400"
     fps: float = 30.0
     subpixel: bool = True

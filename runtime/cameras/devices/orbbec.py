@@ -21,6 +21,8 @@ from mutualformer.runtime.frame import Frame, Intrinsics
 
 @dataclass(frozen=True)
 class Options:
+    """What the source's address may say; the module says in which words."""
+
     size: str = "640x480"
     fps: int = 30
 
@@ -96,6 +98,7 @@ class OrbbecCamera(DeviceCamera):
 
 
 def serials(context: Any) -> list[str]:
+    """Serial numbers of the connected cameras; ``context``: the SDK's."""
     devices = context.query_devices()
     return [devices.get_device_serial_number_by_index(index) for index in range(devices.get_count())]
 

@@ -23,6 +23,8 @@ from mutualformer.runtime.frame import Frame, Intrinsics, metres
 
 @dataclass(frozen=True)
 class Options:
+    """What the source's address may say; the module says in which words."""
+
     size: str = "640x480"
     fps: int = 30
     spatial: bool = False

@@ -20,6 +20,7 @@ EYE = np.eye(3, dtype=np.float32)
 
 
 def vector(*values: float) -> Array:
+    """float32 array of the values."""
     return np.array(values, np.float32)
 
 
@@ -38,6 +39,7 @@ def polyline(points: Sequence[Array], radius: float, material: int) -> list[Soli
 
 
 def block(kind: int, centre: Array, half: Array, material: int, rotation: Array = EYE) -> Solid:
+    """A solid of ``kind`` with half sizes in metres, turned by ``rotation`` (3, 3)."""
     return Solid(kind, centre, half, rotation, material)
 
 

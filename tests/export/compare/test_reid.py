@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mutualformer.export import parity, to_trt
+from mutualformer.export.compare.parity import compare
 from mutualformer.export.emulation.session import EmulatedSession
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -49,7 +50,7 @@ def test_engine_has_cda_as_plugin(files: dict[str, Path], tmp_path: Path, precis
 
 @pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.999999), ("fp16", 0.999), ("int8", 0.95)])
 def test_features_agree(files: dict[str, Path], precision: str, cosine: float) -> None:
-    result = parity.compare(files["torch"], files[precision], [DATA])
+    result = compare(files["torch"], files[precision], [DATA])
     assert result.tensor["cosine"] > cosine
     assert result.tensor["finite"]
     assert set(result.as_dict()["budget"]) == ({"max_abs"} if precision == "fp32" else {"cosine", "map_points"})

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from mutualformer.export import parity
+from mutualformer.export.compare.parity import compare
 from mutualformer.export.emulation.session import EmulatedSession, Interpreter
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -90,9 +91,9 @@ def test_parity_reports_both_arithmetics(nano: ModelFiles, tmp_path: Path, capsy
     arguments = [str(nano.checkpoint), str(tmp_path / "half.onnx"), "--data", "synthetic:3?seed=3"]
     assert parity.main([*arguments, "--emulate-half", "--out", str(tmp_path)]) == 0
     assert "in true half precision: max abs" in capsys.readouterr().out
-    result = parity.compare(nano.checkpoint, tmp_path / "half.onnx", ["synthetic:3?seed=3"], 0, emulate_half=True)
+    result = compare(nano.checkpoint, tmp_path / "half.onnx", ["synthetic:3?seed=3"], 0, emulate_half=True)
     assert result.emulated is not None
     assert 0 < result.emulated.tensor["mean_abs"] <= 0.002
     assert result.as_dict()["emulated"]["backend"].startswith("emulated")
     with pytest.raises(ExportError, match=r"interprets \.onnx files only"):
-        parity.compare(nano.checkpoint, nano.checkpoint, ["synthetic:1?seed=3"], 0, emulate_half=True)
+        compare(nano.checkpoint, nano.checkpoint, ["synthetic:1?seed=3"], 0, emulate_half=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -173,6 +174,38 @@ def test_resuming_does_changed_pictures_again_and_nothing_else(
     assert cv2.imread(str(tmp_path / "out/mask/2.png"), -1).shape == (40, 61)
     assert predict(tmp_path / "out", red, tmp_path / "in", "--resume", "--threshold", "0.7") == 0
     assert "predicted 5 pictures" in capsys.readouterr().out, "another threshold is another run"
+
+
+def test_an_output_folder_among_the_pictures_is_not_read_again(red: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path, 3)
+    for _ in range(2):
+        assert predict(tmp_path / "out", red, tmp_path) == 0
+        assert [row["name"] for row in rows(tmp_path / "out")] == ["0", "1", "2"]
+
+
+def test_the_source_itself_is_no_output_folder(red: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path, 2, depth=True)
+    assert predict(tmp_path, red, tmp_path) == 1
+    assert "is SOURCE itself" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["RGB", "depth"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (20, 9000), (333, 251)])
+def test_pictures_of_any_shape(red: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    cv2.imwrite(str(tmp_path / "odd.png"), np.full((*size, 3), 200, np.uint8))
+    assert predict(tmp_path / "out", red, tmp_path / "odd.png", "--what", "all") == 0
+    assert cv2.imread(str(tmp_path / "out/mask/odd.png"), -1).shape == size
+
+
+def test_names_that_are_not_utf_8_or_hold_escapes(red: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", 1)
+    data = (tmp_path / "in/0.png").read_bytes()
+    for name in (b"\xca\xfd.png", "grün ü.png".encode(), b"a\x1b[2J.png", b"sp ace,comma.png"):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(data)
+    assert predict(tmp_path / "out", red, tmp_path / "in", "--what", "mask,json") == 0
+    written = {os.fsencode(path.name) for path in (tmp_path / "out/mask").iterdir()}
+    assert written == {b"0.png", b"\xca\xfd.png", "grün ü.png".encode(), b"a_[2J.png", b"sp ace,comma.png"}
+    assert (tmp_path / "out/predictions.csv").read_bytes().count(b"\n") == 6
 
 
 def test_a_line_cut_short_in_the_journal_is_done_again(red: Path, tmp_path: Path) -> None:

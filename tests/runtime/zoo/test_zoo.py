@@ -114,6 +114,10 @@ def test_scores_come_from_the_card() -> None:
     assert ship.scores_of(flat) == {"duts_te": {"s_measure": 0.9}}
     sets = {"metrics": {"sets": {"a": {"mae": 0.1}, "b": {"max_f": 0.8, "note": "x"}}}}
     assert ship.scores_of(sets) == {"a": {"mae": 0.1}, "b": {"max_f": 0.8}}
+    direct = {"metrics": {"photographs": {"mae": 0.1, "standard_error": {"mae": 0.01}, "images": 9}, "note": "x"}}
+    assert ship.scores_of(direct) == {"photographs": {"mae": 0.1}}
+    errors = {"metrics": {"data": "x", "mae": 0.1, "standard_error": {"mae": 0.01}}}
+    assert ship.scores_of(errors) == {"x": {"mae": 0.1}}
     assert ship.scores_of({}) == {}
 
 

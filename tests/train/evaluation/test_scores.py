@@ -7,6 +7,7 @@ import pytest
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.base import ModelOutputError
 from mutualformer.train.evaluation.run import evaluate
 from mutualformer.train.evaluation.sod import ScoreError, sod_metrics, to_grey
 
@@ -35,8 +36,10 @@ class Broken(Session):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", ["sod", "reid"])
 def test_nan_and_infinity_stop_the_evaluation(task, value):
-    with pytest.raises(ScoreError, match="synthetic:4.*NaN or infinity.*the model is broken"):
+    with pytest.raises(ModelOutputError, match=r"broken \(fp32\) answered with (NaN|infinity)"):
         evaluate(Broken(task, value), "synthetic:4?seed=3")
+    with pytest.raises(ScoreError, match="holds NaN or infinity in 1 of 4 pixels"):  # whoever hands in a map
+        to_grey(np.array([[0.0, 0.5], [1.0, value]]))
 
 
 def test_finite_answers_are_scored():

@@ -13,8 +13,8 @@ from mutualformer.train import registry
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.sensor import SensorFrames
 from mutualformer.train.data.compositing.sets import FixedFrames
+from mutualformer.train.fitting.batches.photo import Mixture, PhotoBatches
 from mutualformer.train.fitting.losses import deep_supervision_loss
-from mutualformer.train.fitting.photo_batches import Mixture, PhotoBatches
 from mutualformer.train.fitting.task import freeze
 from mutualformer.train.fitting.validation import Validation
 from tests.train.data.compositing.test_scenes import root  # noqa: F401 (a fixture)

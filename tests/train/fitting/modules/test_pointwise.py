@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mutualformer.train import registry
-from mutualformer.train.fitting.pointwise import PointwiseProduct, use_convolutions, use_products
+from mutualformer.train.fitting.modules.pointwise import PointwiseProduct, use_convolutions, use_products
 
 
 def test_same_outputs_and_gradients() -> None:

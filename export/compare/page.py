@@ -1,0 +1,87 @@
+"""The parity report: the verdict, one bar per budget, what was compared, and frames, the real pair first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mutualformer.export.compare import report
+from mutualformer.export.compare.result import Parity
+from mutualformer.runtime.files import write_json
+
+WORDS = {
+    "max_abs": "largest difference of any output value",
+    "mean_abs": "mean difference of all output values",
+    "cosine": "cosine of the outputs",
+    "snr_db": "signal to noise, dB",
+    "finite": "all values finite",
+    "values": "values compared",
+    "mae": "MAE",
+    "s_measure": "S-measure",
+    "max_f": "max F",
+    "max_e": "max E",
+    "map": "mAP",
+    "r1": "rank 1",
+    "r5": "rank 5",
+    "r10": "rank 10",
+    "map_points": "change of mAP, points",
+}
+_CHANGES = {"mae": "change of MAE", "s_measure": "change of S-measure"}
+
+
+def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:
+    """Write both reports into ``out``; returns the path of the HTML page."""
+    write_json(out / json_name, result.as_dict())
+    page = out / html_name
+    report.write_page(page, "Parity: is it still the model you trained?", sections(result))
+    return page
+
+
+def sections(result: Parity) -> list[tuple[str, str]]:
+    """The report's parts as (heading, HTML), the answer first."""
+    files = [
+        [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
+        for role, d in (("reference", result.reference), ("candidate", result.candidate))
+    ]
+    twin = result.emulated
+    extra = ["in true half precision"] if twin else []
+    tensor = [
+        [WORDS.get(key, key), value, *([twin.tensor[key]] if twin else [])] for key, value in result.tensor.items()
+    ]
+    task = [
+        [
+            WORDS.get(key, key),
+            row["reference"],
+            row["candidate"],
+            row["delta"],
+            *([twin.task[key]["delta"]] if twin else []),
+        ]
+        for key, row in result.task.items()
+    ]
+    host = result.host
+    when = (
+        f"{result.candidate['file']}, {result.precision}, against {result.reference['file']} on {result.frames} "
+        f"frames: {result.data}. {host['date']}, {host['processor']}, {host['cores']} cores, Python {host['python']}."
+    )
+    parts = [
+        ("", report.verdict(result.problems) + f"<p>{report.escape(when)}</p>"),
+        ("Budgets: value against limit", bars(result)),
+        ("Frames" if result.shown else "", "".join(report.row(frame.name, frame.pictures) for frame in result.shown)),
+        ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
+        ("Task", report.table(["metric", "reference", "candidate", "|Δ|", *(f"|Δ| {e}" for e in extra)], task)),
+        ("Output tensor", report.table(["measure", "value", *extra], tensor)),
+    ]
+    return [part for part in parts if part[1]]
+
+
+def bars(result: Parity) -> str:
+    """One bar per budget: full at the limit. A cosine's is its distance from 1."""
+    drawn = []
+    for key, limit in result.budget.as_dict().items():
+        value = result.measured.get(key)
+        if value is None:
+            continue
+        if key == "cosine":
+            drawn.append(report.bar(f"{WORDS[key]} (at least)", value, limit, (1 - value) / (1 - limit)))
+        else:
+            drawn.append(report.bar(_CHANGES.get(key, WORDS.get(key, key)), value, limit, value / limit))
+    return "".join(drawn)

@@ -1,0 +1,69 @@
+"""Is the candidate still the model that was trained? Two model files on the same frames, judged by the budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mutualformer.export.compare.frames import parity_data, parity_frames
+from mutualformer.export.compare.reid import compare_reid
+from mutualformer.export.compare.result import Parity
+from mutualformer.export.compare.sod import compare_sod
+from mutualformer.export.engine.proof import heavy_node_types, precision_problems
+from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import read_onnx
+from mutualformer.runtime import zoo
+from mutualformer.runtime.data.spec import open_all, open_identities
+from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session import Session
+
+
+def compare(
+    reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6, emulate_half: bool = False
+) -> Parity:
+    """Open both files and the data, and compare. Raises on unreadable files or data.
+
+    ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
+    ``show``: so many frames in pictures. ``emulate_half``: compare a second time with the candidate in
+    ``export/emulation``, which rounds to float16 where the graph says so; ONNX Runtime on a CPU does not everywhere.
+    """
+    with zoo.load(reference) as left:
+        with zoo.load(candidate) as right:
+            result = compare_sessions(left, right, data, show)
+        if emulate_half:
+            from mutualformer.export.emulation.session import EmulatedSession
+
+            if candidate.suffix != ".onnx":
+                raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
+            result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
+    result.problems[:0] = graph_problems(candidate, result.precision)
+    return result
+
+
+def graph_problems(candidate: Path, precision: str) -> list[str]:
+    """An ONNX file whose graph is not of the precision that its metadata claims; engines prove theirs when built."""
+    if candidate.suffix != ".onnx":
+        return []
+    return precision_problems(precision, heavy_node_types(read_onnx(candidate)[0]), [])
+
+
+def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:
+    """As :func:`compare`, with both files open already."""
+    contract = reference.contract
+    if contract.task == "reid":
+        wanted = data or [parity_data(contract)]
+        if len(wanted) != 1:
+            raise ExportError(f"ReID is compared on one DATA at a time, found {len(wanted)}: identities must not mix")
+        result = compare_reid(reference, candidate, open_identities(wanted[0], contract.input_size))
+        result.data = wanted[0]
+        return result
+    if data:
+        frames = open_all(data, contract.input_size)
+        items = (frames[index] for index in progress(range(len(frames)), "parity"))
+        result = compare_sod(reference, candidate, items, show)
+        result.data = ", ".join(data)
+        return result
+    selection = parity_frames(contract)
+    result = compare_sod(reference, candidate, progress(selection, "parity"), show)
+    result.data = selection.text
+    return result

@@ -1,0 +1,67 @@
+"""A whole run on photographs: validated on the way, the best weights kept, files and seeds in the card."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mutualformer.train import checkpoint, fit
+from mutualformer.train.fitting import validation
+from mutualformer.train.fitting.validation import BEST
+from tests.train.scenes import write_rgbd
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, folders in (("duts_tr", ("RGB", "x", "GT")), ("duts_te", ("RGB", "x", "GT"))):
+        write_rgbd(tmp_path / "photo" / name, count=3, folders=folders, size=(96, 128))
+    return tmp_path / "photo"
+
+
+def test_the_best_validation_is_what_is_kept(root, tmp_path, monkeypatch, capsys):
+    scores = iter([0.6, 0.7, 0.5])
+    whole = validation.Validation.validate
+
+    def scored(model, frames):
+        rows = [np.zeros((8, 24, 3), np.uint8)]
+        return {"s_measure": current[0], "max_f": 0.1, "max_e": 0.1, "mae": 0.5, "images": len(frames)}, rows
+
+    current = [0.0]
+
+    def validate(self, model, step, board=None):
+        current[0] = next(scores)
+        return whole(self, model, step, board)
+
+    monkeypatch.setattr(validation, "scored", scored)
+    monkeypatch.setattr(validation.Validation, "validate", validate)
+    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "photo", "--no-pretrained"]
+    words += ["--out", str(tmp_path / "out"), "--steps", "3", "--batch", "2", "--minutes", "0", "--workers", "0"]
+    words += ["--set", "input_size=[32,32]", "--validate-every", "1"]
+    assert fit.main(words) == 0
+    card = checkpoint.read_card(tmp_path / "out" / "model.safetensors")
+    assert card["data"]["kept"] == "the best of its validations: step 2, mean S-measure 0.7000"
+    assert card["data"]["samples"] == 3
+    assert len(card["data"]["files_sha256"]) == 64
+    assert card["metrics"]["sets"]["photographs"]["s_measure"] == 0.7
+    best = checkpoint.load(tmp_path / "out" / BEST).state_dict()
+    kept = checkpoint.load(tmp_path / "out" / "model.safetensors").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in best.items())
+    lines = (tmp_path / "out" / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    assert json.loads(capsys.readouterr().out)["metrics"]["sets"]
+
+
+def test_photo_is_for_training_only(root, tmp_path, capsys):
+    words = ["sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
+    for data, message in (
+        (f"photo:{root}?rendered=x", "the number of rendered scenes is 'x'"),
+        (f"photo:{root}?seed=3", "unknown option seed"),
+        (f"synthetic:4+photo:{root}", "photo: is for `fit` by itself"),
+    ):
+        assert fit.main([*words, "--data", data, "--validate", "none"]) == 1
+        assert message in capsys.readouterr().err

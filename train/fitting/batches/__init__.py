@@ -1,0 +1,1 @@
+"""What a training step is given: sod (and what all share), photo, reid."""
