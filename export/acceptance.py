@@ -45,7 +45,8 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from mutualformer.export.checks import pack, report
+    from mutualformer.export.checks import report
+    from mutualformer.export.device import pack
 
     if args.pack is not None:
         size = pack.pack(args.pack, args.model)

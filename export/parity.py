@@ -27,6 +27,7 @@ from mutualformer.runtime.cli import run_verb
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
     arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
     arguments.add_argument("candidate", nargs="?", help="the model to be judged; its precision picks the budget")
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
+    """Compare, write both reports, print the verdict; 1 when a budget is violated."""
     reference = zoo.resolve(args.reference)
     if args.sweep:
         return _sweep(args, reference)
@@ -86,6 +88,7 @@ def _sweep(args: argparse.Namespace, reference: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; the exit code."""
     return run_verb(parser(), command, argv)
 
 

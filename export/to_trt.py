@@ -18,9 +18,10 @@ from collections.abc import Sequence
 
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import rebuild_command, to_engine, warn_of_slow_int8
-from mutualformer.export.engine.source import onnx_source
 from mutualformer.export.engine.targets import TARGETS, capabilities
 from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.source import onnx_source
+from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PRECISIONS
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--calibration", metavar="DATA", help="int8: frames for the scales (default: real ones where there are any)"
     )
-    arguments.add_argument("--flavor", choices=("auto", *flavors.MODULES), default="auto")
+    arguments.add_argument("--flavor", choices=("auto", *library.FLAVORS), default="auto")
     arguments.add_argument(
         "--batch",
         type=int,

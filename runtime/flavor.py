@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
+from mutualformer.plugins.library import FLAVORS
+
 EXTRAS = {"tensorrt": "mutualformer[tensorrt]", "rtx": "mutualformer[rtx]"}
 
 
@@ -16,7 +17,7 @@ class FlavorError(RuntimeError):
 
 def installed() -> list[str]:
     """Flavours whose Python package is present, classic TensorRT first."""
-    return [flavor for flavor, module in MODULES.items() if importlib.util.find_spec(module) is not None]
+    return [flavor for flavor, module in FLAVORS.items() if importlib.util.find_spec(module) is not None]
 
 
 def resolve(flavor: str) -> str:
@@ -29,14 +30,14 @@ def resolve(flavor: str) -> str:
                 f"or '{EXTRAS['tensorrt']}' (Jetson: comes with JetPack)"
             )
         return present[0]
-    if flavor not in MODULES:
-        raise FlavorError(f"flavor is {flavor!r}, expected auto, {' or '.join(MODULES)}")
+    if flavor not in FLAVORS:
+        raise FlavorError(f"flavor is {flavor!r}, expected auto, {' or '.join(FLAVORS)}")
     return flavor
 
 
 def import_flavor(flavor: str) -> ModuleType:
     """The Python module of a flavour. Raises FlavorError with what to install."""
-    name = MODULES[resolve(flavor)]
+    name = FLAVORS[resolve(flavor)]
     try:
         return importlib.import_module(name)
     except ImportError as error:

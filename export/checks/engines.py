@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.checks.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
+from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.runtime import flavor
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import write_json

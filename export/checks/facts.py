@@ -6,9 +6,10 @@ import importlib.metadata
 from typing import Any
 
 from mutualformer.export.checks import sanitizer
-from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.driver import MULTIPROCESSORS
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed
+from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.measure import conditions
 
@@ -24,7 +25,7 @@ def versions() -> dict[str, str]:
             table[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             table[name] = "-"
-    for name in flavor.MODULES:
+    for name in library.FLAVORS:
         try:
             table[f"TensorRT ({name})"] = str(flavor.import_flavor(name).__version__)
         except flavor.FlavorError:

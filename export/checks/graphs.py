@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import torch
 
-from mutualformer.export.checks.cases import Case
 from mutualformer.export.checks.numerics import check_node
-from mutualformer.export.checks.outcome import CheckFailed
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import CudaError
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
+from mutualformer.export.checks.rig.outcome import CheckFailed
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ import contextlib
 
 import torch
 
-from mutualformer.export.checks.cases import Case
 from mutualformer.export.checks.numerics import two_times
-from mutualformer.export.checks.outcome import CheckFailed
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.kernels import dispatch
 from mutualformer.train.mutualformer import MutualFormer
 

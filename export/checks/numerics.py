@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from mutualformer.export.checks.cases import Case
-from mutualformer.export.checks.outcome import CheckFailed
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
+from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 from mutualformer.train.cda import cross_diffusion_attention

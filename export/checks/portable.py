@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 
-from mutualformer.export.checks.cases import Case
 from mutualformer.export.checks.numerics import run_case
-from mutualformer.export.checks.outcome import CheckFailed, CheckSkipped
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 
 ENVIRONMENT = {"MUTUALFORMER_KERNELS": "ptx"}
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mutualformer.export.checks import runner
-from mutualformer.export.checks.outcome import FAIL, PASS, SKIP, Outcome
+from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.gpu import compute_capabilities

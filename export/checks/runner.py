@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mutualformer.export.checks import engines, portable
-from mutualformer.export.checks.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.export.checks.rig import faults
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 
 _PACKAGE = "mutualformer.export.checks"
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mutualformer.export.checks.outcome import CheckFailed, CheckSkipped
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins.compile.headers import package_folder
 
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.export.checks.outcome import CheckFailed, CheckSkipped
 from mutualformer.export.checks.rig.engine import SIZE, VERSION, Record, StandInTensorRT
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.preprocess import InputError

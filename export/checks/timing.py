@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import torch
 
-from mutualformer.export.checks.cases import Case
 from mutualformer.export.checks.graphs import captured
-from mutualformer.export.checks.outcome import CheckFailed
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import KernelNode
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
+from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.inspection import cubins, roofline
 from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 

@@ -1,1 +1,1 @@
-"""Two model files on the same frames: budgets, tensors, sod, reid, result, report, charts."""
+"""Two model files on the same frames: parity, sod, reid, result, report, charts, page."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.export.compare.frames import parity_data, parity_frames
 from mutualformer.export.compare.reid import compare_reid
 from mutualformer.export.compare.result import Parity
 from mutualformer.export.compare.sod import compare_sod
-from mutualformer.export.engine.proof import heavy_node_types, precision_problems
+from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.runtime import zoo
 from mutualformer.runtime.data.spec import open_all, open_identities
@@ -36,15 +36,9 @@ def compare(
             if candidate.suffix != ".onnx":
                 raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
             result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
-    result.problems[:0] = graph_problems(candidate, result.precision)
+    if candidate.suffix == ".onnx":  # engines prove theirs when built
+        result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx(candidate)[0]))
     return result
-
-
-def graph_problems(candidate: Path, precision: str) -> list[str]:
-    """An ONNX file whose graph is not of the precision that its metadata claims; engines prove theirs when built."""
-    if candidate.suffix != ".onnx":
-        return []
-    return precision_problems(precision, heavy_node_types(read_onnx(candidate)[0]), [])
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:

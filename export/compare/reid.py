@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mutualformer.export.compare.result import Parity, check_same_model, judge
-from mutualformer.export.compare.tensors import TensorComparison
+from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.preprocess import prepare

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.compare.budgets import BUDGETS, Budget
-from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.criteria.budgets import BUDGETS, Budget
+from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.measure import conditions
 from mutualformer.runtime.session import Session
@@ -101,7 +101,7 @@ def judge(
 ) -> Parity:
     """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
 
-    ``bounded``: metric → (its name in :class:`mutualformer.export.compare.budgets.Budget`, factor to that name's unit).
+    ``bounded``: metric → (its name in ``criteria.budgets.Budget``, factor to that name's unit).
     """
     tensor, precision = tensors.result(), candidate.contract.precision
     task = {

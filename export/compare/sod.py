@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
 from mutualformer.export.compare.result import Parity, Shown, check_same_model, judge
-from mutualformer.export.compare.tensors import TensorComparison
+from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.preprocess import prepare

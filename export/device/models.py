@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx
 
-from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert
 from mutualformer.export.precision.half import ISLAND_OPS, answer_nodes, camera_nodes

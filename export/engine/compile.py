@@ -12,10 +12,11 @@ import onnx
 
 from mutualformer.export.engine.builder import BuildOptions, BuildResult, build
 from mutualformer.export.engine.layer_list import kernel_count, precision_counts
-from mutualformer.export.engine.proof import heavy_node_types, node_counts, precision_problems
+from mutualformer.export.engine.proof import node_counts, precision_problems
 from mutualformer.export.engine.targets import RTX_DEFAULT
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
@@ -66,7 +67,7 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     nodes = sum(is_cda(node) for node in model.graph.node)
     trt = flavors.import_flavor(options.flavor)
     plugin = library.load(options.flavor) if nodes else None
-    with working(f"building the engine with {flavors.MODULES[options.flavor]}"):
+    with working(f"building the engine with {library.FLAVORS[options.flavor]}"):
         result = build(trt, model, contract, options)
     plugin_layers = prove(model, contract, result, options.tf32)
     card = EngineCard(

@@ -8,36 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import onnx
-
 from mutualformer.export.engine.layer_list import Layer
-from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.graph.node_types import HEAVY_OPS
+from mutualformer.export.graph.node_types import KIND_OF, KINDS, graph_problems
 
-KINDS = ("Float", "Half", "Int8")
 _GENERATED_KINDS = {"kgen", "Myelin", "runtime_fusion"}
-_TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorProto.FLOAT16): "Half"}
-
-
-def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
-    """Name of every convolution, matrix product and CDA node → "Float", "Half" or "Int8" as the graph has it.
-
-    Int8 = its data input comes from a DequantizeLinear.
-    """
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=False)
-    values = list(inferred.graph.value_info) + list(inferred.graph.input) + list(inferred.graph.output)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
-    kinds.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
-    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    result = {}
-    for node in model.graph.node:
-        if node.op_type not in HEAVY_OPS and not is_cda(node):
-            continue
-        if node.input[0] in dequantized and node.input[1] in dequantized:
-            result[node.name] = "Int8"
-        else:
-            result[node.name] = _TYPES.get(kinds.get(node.input[0], kinds.get(node.output[0], 0)), "unknown")
-    return result
 
 
 def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer], tf32: bool = False) -> list[str]:
@@ -45,13 +19,7 @@ def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer
 
     ``layers`` of the built engine; none = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
     """
-    problems = []
-    counts = {kind: sum(1 for value in nodes.values() if value == kind) for kind in ("Float", "Half", "Int8")}
-    wanted = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}[requested]
-    if not counts[wanted]:
-        problems.append(f"the graph has no {wanted} convolution or matrix product (found {counts})")
-    if requested == "fp32" and (counts["Half"] or counts["Int8"]):
-        problems.append(f"fp32 was asked for, but the graph has {counts['Half']} Half and {counts['Int8']} Int8 nodes")
+    problems, wanted = graph_problems(requested, nodes), KIND_OF[requested]
     if layers:
         problems += _unproven(nodes, layers) or _fallen_back(nodes, layers)
         problems += [] if tf32 else _tf32(layers)

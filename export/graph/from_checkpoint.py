@@ -10,7 +10,6 @@ import onnx
 import torch
 from torch import nn
 
-from mutualformer.export.compare.budgets import BUDGETS
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function
 from mutualformer.export.graph.tidy import tidy
@@ -19,6 +18,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.onnxruntime import OnnxSession
+from mutualformer.runtime.tasks import TASKS
 from mutualformer.train.session import contract_of
 
 
@@ -61,7 +61,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
         onnx.save(proto, beside)
         with working("comparing the graph with PyTorch"):
             worst = worst_difference(model, beside, contract)
-        limit = BUDGETS[contract.task]["fp32"].max_abs
+        limit = TASKS[contract.task].budgets["fp32"].max_abs
         assert limit is not None
         if not worst <= limit:
             raise ExportError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from mutualformer.export.compare.frames import calibration_frames
+from mutualformer.export.criteria.frames import calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -80,7 +80,7 @@ def convert(
 ) -> tuple[onnx.ModelProto, Contract]:
     """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
 
-    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``compare/frames.py`` picks them.
+    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them.
     ``keep``: nodes left one precision higher. ``keep_worst``: INT8 only, so many further ones, the costliest alone, as
     the file ``sweep`` of ``parity --sweep`` ranks them or, without it, as a sweep over calibration frames does.
     ``placement``: INT8 only.

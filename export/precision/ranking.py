@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mutualformer.export.compare.tensors import TensorComparison, TensorDifference
+from mutualformer.export.criteria.tensors import TensorComparison, TensorDifference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.quantize import Quantizer

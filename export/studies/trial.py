@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
-from mutualformer.export.compare.tensors import TensorDifference
+from mutualformer.export.criteria.tensors import TensorDifference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.ranking import Judge, noise

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
-from mutualformer.plugins.files import sha256
+from mutualformer.plugins.files import replacing, sha256, write_bytes
 from mutualformer.plugins.inspection.cubins import Report, inspect_all
 from mutualformer.plugins.inspection.roofline import (
     DEVICES,
@@ -92,15 +92,13 @@ def collect(reports: Sequence[Report]) -> dict[str, Any]:
 
 def draw(document: dict[str, Any], path: Path) -> None:
     """Registers and occupancy per architecture, and the roofline time per device, as one picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     kernels = [k for k in document["kernels"] if k["unit"] == 8 and k["tactic"] == 1]
     columns = sorted({k["arch"] for k in kernels})
     lines = sorted({(k["dtype"], k["kernel"], k["block_d"]) for k in kernels})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(17, 7), width_ratios=(1.25, 1))
+    figure = Figure(figsize=(17, 7))
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     table = [[0.0] * len(columns) for _ in lines]
     for k in kernels:
         i, j = lines.index((k["dtype"], k["kernel"], k["block_d"])), columns.index(k["arch"])
@@ -129,8 +127,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
     right.legend()
     figure.suptitle(f"CrossDiffusionAttention kernels: {document['note']}")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=110)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -150,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
         return 1
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "kernels.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_bytes(args.out / "kernels.json", (json.dumps(document, indent=1) + "\n").encode())
     draw(document, args.out / "kernels.png")
     spilling = [f"{k['name']} sm_{k['arch']}" for k in document["kernels"] if k["spills"]]
     print(f"{len(document['kernels'])} kernels, {len(spilling)} with spills ({NOTE})")

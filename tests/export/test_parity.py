@@ -12,9 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from mutualformer.export import parity
-from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.compare.parity import compare
-from mutualformer.export.compare.tensors import TensorComparison, violations
+from mutualformer.export.criteria.budgets import Budget
+from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked

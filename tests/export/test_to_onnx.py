@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from mutualformer.export import to_onnx
-from mutualformer.export.compare.budgets import Budget
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
@@ -20,6 +20,7 @@ from mutualformer.export.precision.calibration import METHODS
 from mutualformer.export.precision.placement import PLACEMENTS
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.tasks import Budget
 from mutualformer.train.checkpoint import load
 from mutualformer.train.session import contract_of
 from tests.conftest import NANO_SIZE, ModelFiles
@@ -66,7 +67,8 @@ def test_a_graph_that_differs_is_refused_and_not_written(
     honest = CdaAttributes.as_dict
     monkeypatch.setattr(CdaAttributes, "as_dict", lambda self: {**honest(self), "alpha": 0.0})
     model = load(nano.checkpoint)
-    monkeypatch.setattr(from_checkpoint, "BUDGETS", {"sod": {"fp32": Budget(max_abs=1e-7)}})
+    tight = SimpleNamespace(budgets={"fp32": Budget(max_abs=1e-7)})
+    monkeypatch.setattr(from_checkpoint, "TASKS", {"sod": tight})
     with pytest.raises(ExportError, match="differs from PyTorch by"):
         export_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ CARD = {
 }
 
 
-def test_limits_come_before_scores_and_scores_before_the_recipe():
+def test_limits_come_before_scores_and_scores_before_the_recipe() -> None:
     text = markdown(CARD)
     places = [text.index(f"## {title}") for title in ("Limits", "How to run", "Metrics", "Training data", "Recipe")]
     assert places == sorted(places)
@@ -32,7 +32,7 @@ def test_limits_come_before_scores_and_scores_before_the_recipe():
     assert 'mutualformer.load("sod-lite")' in text
 
 
-def test_every_set_is_a_row_with_its_error():
+def test_every_set_is_a_row_with_its_error() -> None:
     lines = markdown(CARD).splitlines()
     row = next(line for line in lines if line.startswith("| photographs | 0.860"))
     assert "(±0.004)" in row
@@ -41,7 +41,7 @@ def test_every_set_is_a_row_with_its_error():
     assert "ONNX Runtime, 320²." in lines
 
 
-def test_an_empty_card_says_what_it_does_not_know():
+def test_an_empty_card_says_what_it_does_not_know() -> None:
     text = markdown({"model": "reid-tiny", "task": "reid"})
     assert "Not stated." in text
     assert "Not evaluated." in text

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def study(tmp_path_factory):
     return config
 
 
-def test_the_table_is_made_of_the_runs(study):
+def test_the_table_is_made_of_the_runs(study) -> None:
     result = json.loads((study.out / "ablation.json").read_text())
     assert tuple(result["arms"]) == FUSIONS
     assert result["seeds"] == [0, 3]
@@ -49,7 +50,7 @@ def test_the_table_is_made_of_the_runs(study):
     assert result["arms"]["cda"]["minus_concat"]["mae"]["mean"] == pytest.approx(statistics.fmean(gap), abs=1e-12)
 
 
-def test_arms_differ_in_the_operator_alone(study):
+def test_arms_differ_in_the_operator_alone(study) -> None:
     """The same seed draws the same first weights; after a step the arms have gone different ways."""
     starts, ends = [], []
     for fusion in FUSIONS:
@@ -61,7 +62,7 @@ def test_arms_differ_in_the_operator_alone(study):
     assert any(not torch.equal(value, ends[2][name]) for name, value in ends[0].items())
 
 
-def test_files_for_people_and_programs(study):
+def test_files_for_people_and_programs(study) -> None:
     rows = list(csv.DictReader((study.out / "ablation.csv").open()))
     assert len(rows) == 2 * len(FUSIONS)
     text = (study.out / "ablation.md").read_text()
@@ -72,7 +73,9 @@ def test_files_for_people_and_programs(study):
     assert "over training seeds 0, 3" in page
 
 
-def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(study, monkeypatch, capsys):
+def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(
+    study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     trained = []
     monkeypatch.setattr(studies, "fit", lambda config: trained.append(config.out.name))
     before = (study.out / "ablation.csv").read_bytes()
@@ -88,13 +91,15 @@ def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(stud
     assert "7 of 8 runs are finished" in capsys.readouterr().err
 
 
-def test_budget_by_the_clock_is_off_and_said(study, monkeypatch, capsys):
+def test_budget_by_the_clock_is_off_and_said(
+    study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     timed = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, minutes=5.0))
     studies.study(timed, (0, 3))
     assert "time budget of 5 min is off: runs are compared at equal steps (1)" in capsys.readouterr().err
 
 
-def test_what_cannot_be_compared_is_refused(study, tmp_path, monkeypatch):
+def test_what_cannot_be_compared_is_refused(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(message, numbers=(0, 3), fusions=None, **changes):
         with pytest.raises(FitError, match=message):
             studies.study(dataclasses.replace(study, **changes), studies.seeds_of(numbers), fusions)
@@ -109,7 +114,7 @@ def test_what_cannot_be_compared_is_refused(study, tmp_path, monkeypatch):
     refused("under torchrun into OUT/FUSION-seedS")
 
 
-def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path):
+def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path: Path) -> None:
     config = tiny("reid", tmp_path, steps=1, validate=HELD_OUT["reid"])
     studies.study(config, studies.seeds_of([2]), ["cda"])
     result = json.loads((tmp_path / "seeds.json").read_text())
@@ -119,7 +124,9 @@ def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path):
     assert "standard error over identities" in (tmp_path / "cda-seed0" / "model.md").read_text()
 
 
-def test_the_verb_continues_and_tells_what_depth_contributes(study, capsys, monkeypatch):
+def test_the_verb_continues_and_tells_what_depth_contributes(
+    study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The finished runs of the study, asked for from the command line."""
     monkeypatch.setattr(studies, "fit", lambda config: pytest.fail(f"trained {config.out}"))
     monkeypatch.setattr(ablation, "configured", lambda *_: study)

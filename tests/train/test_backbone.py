@@ -21,7 +21,7 @@ def weights():
     return state
 
 
-def test_a_photograph_of_a_cat_is_a_cat(weights):
+def test_a_photograph_of_a_cat_is_a_cat(weights) -> None:
     data = pytest.importorskip("skimage.data", reason="scikit-image ships the photograph")
     model = timm.create_model(LITE0)
     model.load_state_dict(weights)
@@ -35,7 +35,7 @@ def test_a_photograph_of_a_cat_is_a_cat(weights):
     assert int(likely.argmax()) in CATS
 
 
-def test_the_detector_starts_from_these_weights(weights, caplog):
+def test_the_detector_starts_from_these_weights(weights, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="mutualformer"):
         pyramid, channels = create_pyramid(LITE0, pretrained=True)
     assert channels == [24, 40, 112, 320]
@@ -46,7 +46,7 @@ def test_the_detector_starts_from_these_weights(weights, caplog):
     assert any(torch.equal(state[deepest], value) for value in weights.values() if value.shape == state[deepest].shape)
 
 
-def test_tensors_out_of_order_are_refused(weights):
+def test_tensors_out_of_order_are_refused(weights) -> None:
     names = list(timm.create_model(LITE0).state_dict())
     with pytest.raises(ValueError, match="expected the"):
         lite0_names(dict(list(weights.items())[:-1]), names)
@@ -55,7 +55,7 @@ def test_tensors_out_of_order_are_refused(weights):
         lite0_names(theirs, ["conv_stem.weight", "classifier.weight"])
 
 
-def test_without_package_and_hub_a_sentence_says_what_to_do(monkeypatch):
+def test_without_package_and_hub_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone, "lite0_weights", lambda: None)
 
     def unreachable(name, pretrained=False, **options):

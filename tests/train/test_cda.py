@@ -26,7 +26,7 @@ def relative(actual, expected):
 
 
 @pytest.mark.parametrize(("tokens", "heads", "head_dim"), SHAPES)
-def test_agrees_with_numpy(tokens, heads, head_dim):
+def test_agrees_with_numpy(tokens, heads, head_dim) -> None:
     r, d = packed(tokens, heads, head_dim)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads)
     for actual, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
@@ -42,8 +42,8 @@ def test_agrees_with_numpy(tokens, heads, head_dim):
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 @BY_HEAD
 def test_every_variant_agrees_with_numpy_and_with_the_released_form(
-    by_head, iterations, init, value_pairing, monkeypatch
-):
+    by_head, iterations: int, init: str, value_pairing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = packed(33, 3, 6, batch=2, seed=iterations)
     options = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
@@ -62,7 +62,7 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
     alpha=st.floats(0, 1),
     iterations=st.integers(1, 4),
 )
-def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations):
+def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations) -> None:
     r, d = packed(tokens, heads, head_dim, batch)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads, alpha, iterations)
     for actual, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
@@ -73,7 +73,7 @@ def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations):
 @pytest.mark.parametrize("init", ["identity", "cross"])
 @pytest.mark.parametrize("iterations", [1, 2])
 @BY_HEAD
-def test_gradients(by_head, iterations, init, monkeypatch):
+def test_gradients(by_head, iterations: int, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = (x.clone().requires_grad_() for x in packed(5, 2, 4))
     assert torch.autograd.gradcheck(
@@ -81,13 +81,13 @@ def test_gradients(by_head, iterations, init, monkeypatch):
     )
 
 
-def test_a_peaked_softmax_stays_finite():
+def test_a_peaked_softmax_stays_finite() -> None:
     r, d = packed(16, 2, 4, dtype=torch.float32)
     for actual in cross_diffusion_attention(1e4 * r, -1e4 * d, 2):
         assert torch.isfinite(actual).all()
 
 
-def test_alpha_one_is_pure_diffusion_and_alpha_zero_none():
+def test_alpha_one_is_pure_diffusion_and_alpha_zero_none() -> None:
     r, d = packed(9, 1, 4)
     (q_r, k_r, v_r), (q_d, k_d, v_d) = r[0].chunk(3, dim=-1), d[0].chunk(3, dim=-1)
     p_r, p_d = torch.softmax(q_r @ k_r.T / 2, -1), torch.softmax(q_d @ k_d.T / 2, -1)
@@ -110,7 +110,7 @@ def test_alpha_one_is_pure_diffusion_and_alpha_zero_none():
         (lambda r, d: (r, d, 2, 0.6, 1, "zero"), "init is 'zero'"),
     ],
 )
-def test_refuses_what_does_not_fit(change, message):
+def test_refuses_what_does_not_fit(change, message) -> None:
     r, d = packed(6, 2, 4, dtype=torch.float32)
     with pytest.raises(ValueError, match=message):
         cross_diffusion_attention(*change(r, d))

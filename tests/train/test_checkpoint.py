@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def copy(saved, tmp_path):
     return tmp_path / "model.safetensors"
 
 
-def test_round_trip(saved):
+def test_round_trip(saved) -> None:
     path, model = saved
     loaded = checkpoint.load(path)
     assert not loaded.training
@@ -48,7 +49,7 @@ def test_round_trip(saved):
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.json", "model.safetensors"]
 
 
-def test_files_are_readable_by_others(saved):
+def test_files_are_readable_by_others(saved) -> None:
     assert saved[0].stat().st_mode & 0o444 == 0o444
 
 
@@ -57,7 +58,7 @@ def edit(path, **changes):
     checkpoint.card_path(path).write_text(json.dumps(sealed({**card, **changes})))
 
 
-def test_a_model_that_changed_since_is_refused(copy):
+def test_a_model_that_changed_since_is_refused(copy) -> None:
     architecture = json.loads(checkpoint.card_path(copy).read_text())["architecture"]
     edit(copy, architecture={**architecture, "num_heads": architecture["num_heads"] * 2})
     with pytest.raises(CheckpointError, match="trained with num_heads = "):
@@ -81,7 +82,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("message", DAMAGE)
-def test_damage_is_told_in_one_sentence(copy, message):
+def test_damage_is_told_in_one_sentence(copy, message) -> None:
     DAMAGE[message](copy)
     with pytest.raises(CheckpointError, match=message) as error:
         checkpoint.load(copy)
@@ -89,14 +90,14 @@ def test_damage_is_told_in_one_sentence(copy, message):
     assert str(copy.parent) in str(error.value)
 
 
-def test_nan_weights_are_refused(tmp_path):
+def test_nan_weights_are_refused(tmp_path: Path) -> None:
     model = registry.build("sod-nano")
     torch.nn.init.constant_(model.token_fusion[0].start.bias, float("nan"))
     with pytest.raises(CheckpointError, match=r"tensor token_fusion\.0\.start\.bias holds NaN"):
         checkpoint.load(checkpoint.save(tmp_path / "x.safetensors", model, {}))
 
 
-def test_a_failed_write_leaves_the_old_file(copy, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(copy, monkeypatch: pytest.MonkeyPatch) -> None:
     before = copy.read_bytes()
 
     def full_disk(*_, **__):
@@ -109,6 +110,6 @@ def test_a_failed_write_leaves_the_old_file(copy, monkeypatch):
     assert sorted(p.name for p in copy.parent.iterdir()) == ["model.json", "model.safetensors"]
 
 
-def test_never_another_suffix(tmp_path):
+def test_never_another_suffix(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"ending in \.safetensors"):
         checkpoint.save(tmp_path / "model.pt", registry.build("sod-nano"), {})

@@ -46,7 +46,9 @@ class Stand(Session):
         return {}
 
 
-def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, capsys):
+def test_agrees_with_pysodmetrics_called_directly(
+    nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On files of their own size, not the model's: the maps that evaluate wrote, scored by PySODMetrics itself."""
     folder = write_rgbd(tmp_path / "set", count=6, size=(50, 70))
     out = tmp_path / "out"
@@ -73,7 +75,7 @@ def test_agrees_with_pysodmetrics_called_directly(nano: ModelFiles, tmp_path, ca
         assert (out / picture).read_bytes()[:4] == b"\x89PNG"
 
 
-def test_maps_are_written_on_request_only(nano: ModelFiles, tmp_path, capsys):
+def test_maps_are_written_on_request_only(nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(nano.checkpoint), "--data", "synthetic:2?seed=3"]
     assert evaluate.main([*arguments, "--out", str(tmp_path)]) == 0
     assert not list(tmp_path.rglob("maps"))
@@ -81,7 +83,7 @@ def test_maps_are_written_on_request_only(nano: ModelFiles, tmp_path, capsys):
     assert "--maps needs --out" in capsys.readouterr().err
 
 
-def test_standard_error_is_of_the_mean_over_images():
+def test_standard_error_is_of_the_mean_over_images() -> None:
     rng = np.random.default_rng(0)
     pairs = [(rng.random((20, 30)), np.where(rng.random((20, 30)) > 0.7, 255, 0).astype(np.uint8)) for _ in range(5)]
     each = [sod_metrics([pair]) for pair in pairs]
@@ -106,7 +108,7 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
-def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
+def test_formats_agree(nano: ModelFiles, onnx_precisions, precision: str, tolerance: float) -> None:
     reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
@@ -115,7 +117,7 @@ def test_formats_agree(nano: ModelFiles, onnx_precisions, precision, tolerance):
         assert actual[name] == pytest.approx(reference[name], abs=tolerance), name
 
 
-def test_an_engine_goes_through_the_runtime_too(monkeypatch, tmp_path):
+def test_an_engine_goes_through_the_runtime_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No GPU here: what matters is that the engine's session answers for it and nothing else differs."""
     from mutualformer.runtime import session
 
@@ -136,7 +138,7 @@ def reid_labels(rng, count=60, people=7, cameras=3):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_map_and_cmc_agree_with_torchmetrics(seed):
+def test_map_and_cmc_agree_with_torchmetrics(seed) -> None:
     rng = np.random.default_rng(seed)
     identities, cameras = reid_labels(rng)
     features = rng.normal(size=(60, 16)) + 1.5 * np.eye(16)[identities]
@@ -163,7 +165,7 @@ def test_map_and_cmc_agree_with_torchmetrics(seed):
     assert actual["queries"] == len(answered)
 
 
-def test_standard_error_of_reid_is_over_identities():
+def test_standard_error_of_reid_is_over_identities() -> None:
     rng = np.random.default_rng(1)
     identities, cameras = np.arange(60) % 7, np.arange(60) % 3
     features = rng.normal(size=(60, 4))
@@ -187,7 +189,7 @@ def reid_files(tmp_path_factory):
     return weights, folder / "m.onnx"
 
 
-def test_reid_formats_agree(reid_files, tmp_path, capsys):
+def test_reid_formats_agree(reid_files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     actual = []
     for path in reid_files:
         arguments = [
@@ -206,7 +208,7 @@ def test_reid_formats_agree(reid_files, tmp_path, capsys):
         assert actual[0][name] == pytest.approx(actual[1][name], abs=1e-6), name
 
 
-def test_the_papers_row_stands_under_a_standard_set():
+def test_the_papers_row_stands_under_a_standard_set() -> None:
     ours = {"s_measure": 0.5, "max_f": 0.4, "max_e": 0.6, "mae": 0.1, "images": 500}
     text = results_table({"rgbd:/r/nju2k": ours, "rgbd:/r/sip": {**ours, "images": 900}, "/x/y": ours}, "sod")
     lines = text.splitlines()
@@ -218,7 +220,9 @@ def test_the_papers_row_stands_under_a_standard_set():
     assert "rgbn300: the paper's numbers are not in" in results_table({"reid:/r/rgbn300": reid}, "reid")
 
 
-def test_probe_reports_what_each_modality_is_worth(nano: ModelFiles, tmp_path, capsys):
+def test_probe_reports_what_each_modality_is_worth(
+    nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate.main([str(nano.checkpoint), "--data", DATA, "--probe", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     (spoilt,) = json.loads((tmp_path / "metrics.json").read_text())["probe"].values()
@@ -230,7 +234,7 @@ def test_probe_reports_what_each_modality_is_worth(nano: ModelFiles, tmp_path, c
     assert actual == spoilt["depth=zero"]
 
 
-def test_shuffling_gives_every_frame_another_ones_depth():
+def test_shuffling_gives_every_frame_another_ones_depth() -> None:
     frames = open_data("synthetic:7?seed=1", size=(32, 32))
     spoilt = corrupt.CorruptFrames(frames, {"depth": "shuffle"})
     plain = [frames[i].depth for i in range(7)]
@@ -243,7 +247,7 @@ def test_shuffling_gives_every_frame_another_ones_depth():
     assert set(np.unique(zeroed.rgb)) == {128}
 
 
-def test_holes_units_and_grey_spoil_one_thing_each():
+def test_holes_units_and_grey_spoil_one_thing_each() -> None:
     frame = open_data("synthetic:1?seed=1", size=(64, 96))[0]
 
     def spoilt(**how):
@@ -273,7 +277,7 @@ class _One:
         return self.item
 
 
-def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
+def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
     data = open_data("synthetic:6?seed=3", "reid", (32, 32))
     spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
     sources = [next(j for j in range(72) if np.array_equal(spoilt[i].nir, data[j].nir)) for i in range(len(data))]
@@ -295,7 +299,7 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer():
 
 
 @pytest.mark.parametrize("text", ["depth", "depth=half", "nir=zero", "depth=zero,depth=zero", ""])
-def test_unknown_corruptions_are_refused(text):
+def test_unknown_corruptions_are_refused(text: str) -> None:
     with pytest.raises(DataError, match="expected each once at most of rgb=shuffle"):
         corrupt.parse(text, "sod")
     with pytest.raises(DataError, match="expected at least two"):

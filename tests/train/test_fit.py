@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("task", ["sod", "reid"])
-def test_a_seed_is_a_model(tmp_path, task):
+def test_a_seed_is_a_model(tmp_path: Path, task: str) -> None:
     cv2.setNumThreads(2)  # threads that a forked worker must not wait for
     cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)
     first = run.fit(tiny(task, tmp_path / "a", steps=2))
@@ -36,7 +37,7 @@ def test_a_seed_is_a_model(tmp_path, task):
     assert not same(first, other)
 
 
-def test_a_run_is_resumed_only_as_it_was_begun(tmp_path):
+def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
     config = tiny("sod", tmp_path, steps=2, save_every=1)
     run.fit(config)
     changed = dataclasses.replace(config, resume=True, seed=4, recipe=dataclasses.replace(config.recipe, batch=4))
@@ -50,7 +51,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(tmp_path):
 
 
 @pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])
-def test_the_card_is_complete_and_readable(tmp_path, task, over):
+def test_the_card_is_complete_and_readable(tmp_path: Path, task: str, over: str) -> None:
     path = run.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
     card = checkpoint.read_card(path)
     assert card["data"]["train"] == DATA[task]
@@ -69,7 +70,7 @@ def test_the_card_is_complete_and_readable(tmp_path, task, over):
 
 
 @pytest.mark.slow
-def test_the_f3net_recipe_runs_on_sod_r18(tmp_path):
+def test_the_f3net_recipe_runs_on_sod_r18(tmp_path: Path) -> None:
     """As it is but for steps, batch and sizes: SGD, two rates, rising sizes, mixed precision, all augmentation."""
     full = recipe("f3net")
     assert full.optimizer == "sgd"
@@ -86,7 +87,9 @@ def test_the_f3net_recipe_runs_on_sod_r18(tmp_path):
     assert {group["momentum"] for group in state["param_groups"]} == {0.9}
 
 
-def test_pretrained_that_cannot_be_had_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_pretrained_that_cannot_be_had_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import timm
 
     def unreachable(*_, **options):
@@ -103,7 +106,7 @@ def test_pretrained_that_cannot_be_had_is_one_sentence(tmp_path, monkeypatch, ca
     assert "train from scratch with pretrained=False" in message
 
 
-def test_the_command_line_writes_what_it_says(tmp_path, capsys):
+def test_the_command_line_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["sod-nano", "--data", DATA["sod"], "--out", str(tmp_path), "--steps", "1", "--batch", "2"]
     arguments += ["--minutes", "0", "--set", "input_size=[32,32]", "--workers", "0", "--validate", HELD_OUT["sod"]]
     assert fit.main(arguments) == 0

@@ -23,7 +23,7 @@ def reid_input(batch=4, size=64):
     return tuple(torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for _ in range(2))
 
 
-def test_the_list_is_complete_and_sizes_are_as_promised():
+def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
     assert registry.list_models() == ["sod-nano", "sod-lite", "sod-r18", "sod-r50", "reid-tiny", "reid-vit-b16"]
     count = {}
     with torch.device("meta"):
@@ -37,7 +37,7 @@ def test_the_list_is_complete_and_sizes_are_as_promised():
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_sod_shapes_range_and_gradients(fusion):
+def test_sod_shapes_range_and_gradients(fusion) -> None:
     model = registry.build("sod-nano", input_size=(64, 96), fusion=fusion)
     assert model.spec.input_size == (64, 96)
     rgb, depth = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8), torch.rand(2, 64, 96)
@@ -52,7 +52,7 @@ def test_sod_shapes_range_and_gradients(fusion):
     assert 0 <= saliency.min() <= saliency.max() <= 1
 
 
-def test_both_modalities_matter_and_holes_do_not_break():
+def test_both_modalities_matter_and_holes_do_not_break() -> None:
     model = registry.build("sod-nano", input_size=(64, 64)).eval()
     rgb, depth = sod_input()
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_both_modalities_matter_and_holes_do_not_break():
         assert torch.isfinite(model(rgb, torch.zeros_like(depth))).all()
 
 
-def test_two_cda_blocks_per_detector_and_one_per_reidentifier():
+def test_two_cda_blocks_per_detector_and_one_per_reidentifier() -> None:
     for name, expected in (("sod-nano", 2), ("sod-lite", 2), ("reid-tiny", 1)):
         actual = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
         assert len(actual) == expected
@@ -71,7 +71,7 @@ def test_two_cda_blocks_per_detector_and_one_per_reidentifier():
     assert block.attn.cda.attributes.init == "cross"
 
 
-def test_fusion_arms_share_their_initial_weights():
+def test_fusion_arms_share_their_initial_weights() -> None:
     states = []
     for fusion in FUSIONS:
         torch.manual_seed(3)
@@ -81,7 +81,7 @@ def test_fusion_arms_share_their_initial_weights():
         assert all(torch.equal(state[name], value) for name, value in states[0].items())
 
 
-def test_reid_feature_is_unit_length_and_training_gives_three_streams():
+def test_reid_feature_is_unit_length_and_training_gives_three_streams() -> None:
     model = registry.build("reid-tiny", num_classes=7)
     output = model.train()(*reid_input())
     assert [tuple(x.shape) for x in output.features] == [(4, 96)] * 3
@@ -92,7 +92,7 @@ def test_reid_feature_is_unit_length_and_training_gives_three_streams():
     torch.testing.assert_close(feature.norm(dim=1), torch.ones(4))
 
 
-def test_overrides_are_json_and_rebuild_the_model():
+def test_overrides_are_json_and_rebuild_the_model() -> None:
     model = registry.build("sod-nano", input_size=(64, 64), iterations=2)
     again = registry.build("sod-nano", **json.loads(json.dumps(model.overrides)))
     assert again.spec == model.spec
@@ -110,12 +110,12 @@ def test_overrides_are_json_and_rebuild_the_model():
         ("reid-tiny", {"input_size": (100, 64)}, "multiples of 8"),
     ],
 )
-def test_refuses_what_it_does_not_know(name, overrides, message):
+def test_refuses_what_it_does_not_know(name: str, overrides, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         registry.build(name, **overrides)
 
 
-def test_pretrained_weights_out_of_reach_are_told_in_a_sentence(monkeypatch):
+def test_pretrained_weights_out_of_reach_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_, **__):
         raise OSError("no route to host")
 
@@ -124,7 +124,7 @@ def test_pretrained_weights_out_of_reach_are_told_in_a_sentence(monkeypatch):
         create_backbone("resnet18", pretrained=True)
 
 
-def test_batch_of_three_equals_three_batches_of_one():
+def test_batch_of_three_equals_three_batches_of_one() -> None:
     model = registry.build("sod-nano", input_size=(64, 64)).eval()
     rgb, depth = sod_input(3)
     with torch.no_grad():

@@ -57,7 +57,7 @@ def random_block(dim, heads, seed=0, **options):
 
 @pytest.mark.parametrize(("dim", "heads", "tokens"), [(24, 3, 7), (64, 8, 25), (16, 1, 1)])
 @pytest.mark.parametrize("qkv_bias", [False, True])
-def test_agrees_with_an_independent_block(dim, heads, tokens, qkv_bias):
+def test_agrees_with_an_independent_block(dim: int, heads: int, tokens: int, qkv_bias: bool) -> None:
     block = random_block(dim, heads, qkv_bias=qkv_bias, alpha=0.6)
     x, x_rd = torch.randn(2, tokens, 2 * dim), torch.randn(2, tokens, dim)
     expected = reference_block(block.state_dict(), x.double().numpy(), x_rd.double().numpy(), heads, 0.6)
@@ -66,7 +66,7 @@ def test_agrees_with_an_independent_block(dim, heads, tokens, qkv_bias):
     assert np.abs(actual - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
 
 
-def test_state_dict_has_the_released_names_and_size():
+def test_state_dict_has_the_released_names_and_size() -> None:
     block = MutualFormer(32, 4)
     linear = ("qkv_r", "qkv_d", "qkv")
     expected = {f"attn.{name}.weight" for name in linear}
@@ -78,7 +78,7 @@ def test_state_dict_has_the_released_names_and_size():
     assert sum(p.numel() for p in block.parameters()) == 24 * 32**2 + 17 * 32
 
 
-def test_modalities_are_not_interchangeable_and_both_reach_the_output():
+def test_modalities_are_not_interchangeable_and_both_reach_the_output() -> None:
     block = random_block(16, 2)
     x, x_rd = torch.randn(1, 6, 32, requires_grad=True), torch.randn(1, 6, 16)
     out = block(x, x_rd)
@@ -89,7 +89,7 @@ def test_modalities_are_not_interchangeable_and_both_reach_the_output():
     assert gradient[..., 16:].abs().max() > 0
 
 
-def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     drop = DropPath(0.25).train()
     actual = drop(torch.ones(4000, 3))
@@ -101,7 +101,7 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean():
         DropPath(1.0)
 
 
-def test_refuses_shapes_that_do_not_fit():
+def test_refuses_shapes_that_do_not_fit() -> None:
     block = MutualFormer(16, 2)
     with pytest.raises(ValueError, match=r"expected \(B, N, 32\) and \(B, N, 16\)"):
         block(torch.zeros(1, 4, 16), torch.zeros(1, 4, 16))

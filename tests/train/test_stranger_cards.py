@@ -28,7 +28,7 @@ def with_card(path, **changes):
     return path
 
 
-def test_every_flipped_bit_of_a_card_is_noticed(saved):
+def test_every_flipped_bit_of_a_card_is_noticed(saved) -> None:
     file = checkpoint.card_path(saved)
     whole = file.read_bytes()
     unnoticed = []
@@ -45,7 +45,7 @@ def test_every_flipped_bit_of_a_card_is_noticed(saved):
     assert unnoticed == []
 
 
-def test_cards_of_the_first_schema_are_still_read(saved):
+def test_cards_of_the_first_schema_are_still_read(saved) -> None:
     card = json.loads(checkpoint.card_path(saved).read_text())
     del card["card_sha256"]
     checkpoint.card_path(saved).write_text(json.dumps({**card, "schema_version": 1}))
@@ -70,12 +70,12 @@ HUGE = [
 
 
 @pytest.mark.parametrize(("overrides", "message"), HUGE)
-def test_dimensions_and_backbones_of_a_stranger(saved, overrides, message):
+def test_dimensions_and_backbones_of_a_stranger(saved, overrides, message) -> None:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(with_card(saved, overrides={"input_size": [64, 64], **overrides}))
 
 
-def test_a_huge_model_is_refused_without_its_memory(saved):
+def test_a_huge_model_is_refused_without_its_memory(saved) -> None:
     with_card(saved, overrides={"input_size": [64, 64], "dim": 8192, "decoder_width": 8192})
     program = (
         "import sys, resource; from mutualformer.train import checkpoint\n"
@@ -88,7 +88,7 @@ def test_a_huge_model_is_refused_without_its_memory(saved):
     assert int(run.stdout) < 400_000  # KiB; the model itself would take more than 5 GB
 
 
-def test_pretrained_in_a_card_fetches_nothing(saved, monkeypatch):
+def test_pretrained_in_a_card_fetches_nothing(saved, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     build = timm.create_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mutualformer.export.checks.cases import Case, covering, grid
+from mutualformer.export.checks.rig.cases import Case, covering, grid
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS
 
 

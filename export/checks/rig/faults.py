@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckFailed
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
 from mutualformer.export.checks.rig.driver import LIBRARY, CudaDriver, CudaError
+from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.standins.simulator import Driver as StandInDriver

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mutualformer.export.checks.cases import Case
-from mutualformer.export.checks.outcome import CheckFailed
 from mutualformer.export.checks.rig import faults
+from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import opened
+from mutualformer.export.checks.rig.outcome import CheckFailed
 
 CASES = (
     Case(1, 16, 1),

@@ -13,8 +13,8 @@ import pytest
 
 from mutualformer.export import acceptance
 from mutualformer.export.checks import names, report, runner
-from mutualformer.export.checks.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.checks.rig.faults import FAULTS
+from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.device.wheel import ROOT
 from mutualformer.runtime.gpu import compute_capabilities
 from tests.plugins import support

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.calibration import Feed, check_frames
 from mutualformer.export.precision.convert import convert, save_checked

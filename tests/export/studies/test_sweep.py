@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from mutualformer.export import parity
-from mutualformer.export.engine.proof import heavy_node_types
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import calibration_feeds, convert
 from mutualformer.export.precision.placement import depth_readers, depthwise_nodes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import random
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
+from mutualformer.export.checks.rig.cases import covering
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import tiles_for, variant_for
@@ -78,33 +78,12 @@ class Case:
         )
 
 
-def _pairs(case: Case) -> set[tuple[str, object, str, object]]:
-    values = [(name, getattr(case, name)) for name in AXES]
-    return {(*a, *b) for a, b in itertools.combinations(values, 2)}
-
-
-def _covering(cases: list[Case]) -> list[Case]:
-    """A subset in which every pair of values that occurs together in ``cases`` still does (greedy, seeded)."""
-    generator = random.Random(0)
-    missing = set().union(*map(_pairs, cases))
-    chosen: list[Case] = []
-    while missing:
-        sample = generator.sample(cases, min(200, len(cases)))
-        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + c.work()))
-        if not _pairs(best) & missing:
-            wanted = next(iter(sorted(missing, key=repr)))
-            best = next(c for c in cases if wanted in _pairs(c))
-        chosen.append(best)
-        missing -= _pairs(best)
-    return chosen
-
-
 def _cases() -> list[Any]:
     """The affordable covering set, and behind the marker ``full`` one over cases twenty times as large."""
     everything = [Case(*values) for values in itertools.product(*AXES.values())]  # type: ignore[arg-type]
     everything = [case for case in everything if case.tactic <= case.tactics]
-    affordable = _covering([c for c in everything if c.work() < _AFFORDABLE])
-    large = _covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
+    affordable = covering([c for c in everything if c.work() < _AFFORDABLE])
+    large = covering([c for c in everything if c.work() < 20 * _AFFORDABLE])
     return affordable + [pytest.param(case, marks=pytest.mark.full) for case in large if case not in affordable]
 
 

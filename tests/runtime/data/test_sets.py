@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def small_sets(monkeypatch):
     monkeypatch.setattr(sets, "SETS", few)
 
 
-def test_the_published_counts():
+def test_the_published_counts() -> None:
     counts = {name: dict(known.frames) for name, known in sets.SETS.items() if known.task == "sod"}
     assert counts == {
         "nju2k": {"train": 1485, "test": 500},
@@ -48,7 +49,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize(("name", "spelling"), [(n, s) for n, all_of in SPELLINGS.items() for s in all_of])
-def test_spellings(small_sets, tmp_path, name, spelling):
+def test_spellings(small_sets, tmp_path: Path, name, spelling) -> None:
     write_rgbd(tmp_path / spelling, count=3)
     other = spelling.replace("rain", "est").replace("RAIN", "EST").replace("estingSet", "estSet")
     write_rgbd(tmp_path / other, count=3, seed=50)
@@ -58,13 +59,13 @@ def test_spellings(small_sets, tmp_path, name, spelling):
     assert not np.array_equal(train[0].rgb, test[0].rgb)
 
 
-def test_folder_spellings_of_dut(tmp_path):
+def test_folder_spellings_of_dut(tmp_path: Path) -> None:
     write_rgbd(tmp_path, count=2, folders=("train_images", "train_depth", "train_masks"))
     assert len(RgbdFolder(tmp_path)) == 2
     assert RgbdFolder(tmp_path)[0].mask is not None
 
 
-def test_a_list_of_names_is_honoured(small_sets, tmp_path):
+def test_a_list_of_names_is_honoured(small_sets, tmp_path: Path) -> None:
     write_rgbd(tmp_path / "NJU2K", count=6)
     with pytest.raises(DataError, match=r"holds 6 frames and does not say which are train; put .*train\.txt"):
         open_data(f"rgbd:{tmp_path}/nju2k?polarity=near_bright", split="train")
@@ -82,14 +83,16 @@ def test_a_list_of_names_is_honoured(small_sets, tmp_path):
         open_data(str(tmp_path / "NJU2K"))
 
 
-def test_a_count_that_is_not_the_published_one_is_said(small_sets, tmp_path, caplog):
+def test_a_count_that_is_not_the_published_one_is_said(
+    small_sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_rgbd(tmp_path / "SIP", count=2)
     with caplog.at_level(logging.WARNING, "mutualformer"):
         open_data(f"rgbd:{tmp_path}/sip?polarity=near_bright")
     assert "2 frames, sip's test split has 3" in caplog.text
 
 
-def test_sums(small_sets, tmp_path):
+def test_sums(small_sets, tmp_path: Path) -> None:
     write_rgbd(tmp_path / "NJU2K_TRAIN", count=3)
     write_rgbd(tmp_path / "NLPR_TRAIN", count=3, seed=9)
     frames = open_data(f"rgbd:{tmp_path}/nju2k+nlpr?polarity=near_bright", split="train")
@@ -123,13 +126,13 @@ def test_sums(small_sets, tmp_path):
         ("{}?split=val", "split is 'val'"),
     ],
 )
-def test_refusals(tmp_path, text, message):
+def test_refusals(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(text.format(tmp_path))
 
 
 @pytest.mark.parametrize("polarity", ["near_bright", "near_dark"])
-def test_polarity_from_evidence(tmp_path, polarity):
+def test_polarity_from_evidence(tmp_path: Path, polarity: str) -> None:
     write_rgbd(tmp_path, count=16, polarity=polarity)
     frames = RgbdFolder(tmp_path, "auto")
     assert frames.polarity == polarity
@@ -139,7 +142,7 @@ def test_polarity_from_evidence(tmp_path, polarity):
     assert np.median(frames[0].depth[inside]) < np.median(frames[0].depth[~inside])  # metres: salient is nearer
 
 
-def test_polarity_that_cannot_be_told_is_refused(tmp_path):
+def test_polarity_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
     write_rgbd(tmp_path, count=4)
     for path in (tmp_path / "depth").iterdir():
         cv2.imwrite(str(path), np.full((48, 64), 90, np.uint8))
@@ -147,7 +150,7 @@ def test_polarity_that_cannot_be_told_is_refused(tmp_path):
         RgbdFolder(tmp_path, "auto")
 
 
-def test_witnesses_that_contradict_each_other_settle_nothing():
+def test_witnesses_that_contradict_each_other_settle_nothing() -> None:
     assert Evidence(masks=(30, 1), rows=(28, 2)).polarity == "near_bright"
     assert Evidence(masks=(30, 1), rows=(5, 6)).polarity == "near_bright"
     assert Evidence(masks=(30, 1), rows=(2, 28)).polarity == ""

@@ -35,18 +35,18 @@ class Broken(Session):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", ["sod", "reid"])
-def test_nan_and_infinity_stop_the_evaluation(task, value):
+def test_nan_and_infinity_stop_the_evaluation(task: str, value) -> None:
     with pytest.raises(ModelOutputError, match=r"broken \(fp32\) answered with (NaN|infinity)"):
         evaluate(Broken(task, value), "synthetic:4?seed=3")
     with pytest.raises(ScoreError, match="holds NaN or infinity in 1 of 4 pixels"):  # whoever hands in a map
         to_grey(np.array([[0.0, 0.5], [1.0, value]]))
 
 
-def test_finite_answers_are_scored():
+def test_finite_answers_are_scored() -> None:
     assert evaluate(Broken("sod", 0.25), "synthetic:4?seed=3")["images"] == 4
     assert to_grey(np.array([[0.0, 0.5, 1.0, 2.0, -1.0]])).tolist() == [[0, 128, 255, 255, 0]]
 
 
-def test_a_mask_of_one_pixel_has_no_e_measure():
+def test_a_mask_of_one_pixel_has_no_e_measure() -> None:
     with pytest.raises(ScoreError, match=r"the mask is \(1, 1\), expected at least 2 pixels"):
         sod_metrics([(np.ones((1, 1)), np.full((1, 1), 255, np.uint8))])

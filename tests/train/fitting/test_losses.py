@@ -11,7 +11,7 @@ from mutualformer.train.fitting.losses import SUPERVISION, deep_supervision_loss
 from mutualformer.train.fitting.reid_task import TEMPERATURE, contrastive, soft_margin_triplet
 
 
-def test_position_weight_is_one_plus_five_times_the_local_difference():
+def test_position_weight_is_one_plus_five_times_the_local_difference() -> None:
     mask = (torch.rand(2, 40, 30) > 0.5).double()
     actual = position_weight(mask, kernel=7).numpy()
     for one, m in zip(actual, mask.numpy(), strict=True):
@@ -21,7 +21,7 @@ def test_position_weight_is_one_plus_five_times_the_local_difference():
         position_weight(mask, kernel=8)
 
 
-def test_structure_loss():
+def test_structure_loss() -> None:
     logits, mask = torch.randn(3, 12, 9).double(), (torch.rand(3, 12, 9) > 0.6).double()
     weight = 1 + torch.rand(3, 12, 9).double()
     p, m, w = 1 / (1 + np.exp(-logits.numpy())), mask.numpy(), weight.numpy()
@@ -33,7 +33,7 @@ def test_structure_loss():
     assert float(structure_loss(logits, mask, weight)) == pytest.approx(total / 3, abs=1e-10)
 
 
-def test_deep_supervision_weighs_as_f3net_does_and_a_perfect_answer_costs_nothing():
+def test_deep_supervision_weighs_as_f3net_does_and_a_perfect_answer_costs_nothing() -> None:
     assert SUPERVISION == (1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
     mask = torch.zeros(1, 64, 64)
     mask[:, 16:48, 16:40] = 1
@@ -48,7 +48,7 @@ def test_deep_supervision_weighs_as_f3net_does_and_a_perfect_answer_costs_nothin
         deep_supervision_loss(right[:5], mask)
 
 
-def test_soft_margin_triplet_mines_the_hardest():
+def test_soft_margin_triplet_mines_the_hardest() -> None:
     features, labels = torch.randn(8, 5).double(), torch.tensor([0, 0, 1, 1, 2, 2, 2, 1])
     expected = []
     for i in range(8):
@@ -62,13 +62,13 @@ def test_soft_margin_triplet_mines_the_hardest():
         soft_margin_triplet(features, torch.zeros(8))
 
 
-def test_triplet_gradient_is_finite_for_equal_features():
+def test_triplet_gradient_is_finite_for_equal_features() -> None:
     features = torch.ones(4, 3, requires_grad=True)
     soft_margin_triplet(features, torch.tensor([0, 0, 1, 1])).backward()
     assert torch.isfinite(features.grad).all()
 
 
-def test_contrast_is_the_mean_over_partners_then_over_samples():
+def test_contrast_is_the_mean_over_partners_then_over_samples() -> None:
     features, labels = torch.randn(7, 5).double(), torch.tensor([0, 0, 1, 1, 1, 2, 3])  # two samples without a partner
     unit = features / features.norm(dim=1, keepdim=True)
     expected = []
@@ -82,7 +82,7 @@ def test_contrast_is_the_mean_over_partners_then_over_samples():
         contrastive(features, torch.arange(7))
 
 
-def test_contrast_draws_equal_features_apart():
+def test_contrast_draws_equal_features_apart() -> None:
     features = (torch.ones(8, 3) + 1e-3 * torch.randn(8, 3)).requires_grad_()
     labels = torch.arange(4).repeat_interleave(2)
     optimizer = torch.optim.SGD([features], lr=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def root(tmp_path):
     return tmp_path / "photo"
 
 
-def test_the_best_validation_is_what_is_kept(root, tmp_path, monkeypatch, capsys):
+def test_the_best_validation_is_what_is_kept(
+    root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scores = iter([0.6, 0.7, 0.5])
     whole = validation.Validation.validate
 
@@ -56,7 +59,7 @@ def test_the_best_validation_is_what_is_kept(root, tmp_path, monkeypatch, capsys
     assert json.loads(capsys.readouterr().out)["metrics"]["sets"]
 
 
-def test_photo_is_for_training_only(root, tmp_path, capsys):
+def test_photo_is_for_training_only(root, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
     for data, message in (
         (f"photo:{root}?rendered=x", "the number of rendered scenes is 'x'"),

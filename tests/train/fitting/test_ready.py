@@ -31,7 +31,7 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
     return [*words, "--set", "input_size=[32,32]", "--workers", "0", *more]
 
 
-def test_a_tenth_is_held_out_and_never_trained_on(folder):
+def test_a_tenth_is_held_out_and_never_trained_on(folder) -> None:
     frames = RgbdFolder(folder)
     rest, held = split_off(frames)
     assert (len(rest), len(held)) == (18, 2)
@@ -46,7 +46,7 @@ def test_a_tenth_is_held_out_and_never_trained_on(folder):
     assert file_list(open_data("synthetic:2", size=(32, 32))) == ""
 
 
-def test_what_a_run_is_scored_on(folder, tmp_path):
+def test_what_a_run_is_scored_on(folder, tmp_path: Path) -> None:
     assert validation_of("synthetic:50?seed=3", "sod") == ("synthetic:60?seed=900003", False)
     assert validation_of(str(folder), "sod") == (None, True)
     assert validation_of(f"{folder}+synthetic:5", "sod") == (None, True)
@@ -58,7 +58,7 @@ def test_what_a_run_is_scored_on(folder, tmp_path):
     assert validation_of(str(tmp_path), "reid") == (None, False)
 
 
-def test_the_card_says_what_was_held_out(folder, tmp_path, capsys):
+def test_the_card_says_what_was_held_out(folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit.main(command(folder, tmp_path)) == 0
     printed = capsys.readouterr()
     card = checkpoint.read_card(tmp_path / "model.safetensors")
@@ -71,7 +71,9 @@ def test_the_card_says_what_was_held_out(folder, tmp_path, capsys):
     assert "Tip" not in printed.err
 
 
-def test_fine_tuning_starts_from_another_file(folder, tmp_path, capsys, caplog):
+def test_fine_tuning_starts_from_another_file(
+    folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert fit.main(command(folder, tmp_path / "first", "--validate", "none")) == 0
     start = tmp_path / "first" / "model.safetensors"
     more = ("--validate", "none", "--init", str(start), "--set", "fusion=concat")
@@ -106,7 +108,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("message", FAULTS)
-def test_masks_that_teach_nothing_are_refused_before_the_first_step(folder, tmp_path, message, capsys):
+def test_masks_that_teach_nothing_are_refused_before_the_first_step(
+    folder, tmp_path: Path, message, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = shutil.copytree(folder, tmp_path / "set")
     FAULTS[message](root)
     assert fit.main(command(root, tmp_path / "out", "--validate", "none")) == 1
@@ -118,7 +122,9 @@ def test_masks_that_teach_nothing_are_refused_before_the_first_step(folder, tmp_
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_broken_picture_is_one_sentence_also_from_a_worker(folder, tmp_path, workers, capsys):
+def test_a_broken_picture_is_one_sentence_also_from_a_worker(
+    folder, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = shutil.copytree(folder, tmp_path / "set")
     for path in (root / "RGB").iterdir():
         path.write_bytes(path.read_bytes()[:200])
@@ -138,19 +144,21 @@ def test_a_broken_picture_is_one_sentence_also_from_a_worker(folder, tmp_path, w
         ({"minutes": float("nan")}, "--minutes is nan"),
     ],
 )
-def test_recipes_that_cannot_run_are_refused(tmp_path, changes, message):
+def test_recipes_that_cannot_run_are_refused(tmp_path: Path, changes, message) -> None:
     recipe = Recipe(**{"name": "x", "steps": 1, "batch": 2, "learning_rate": 1e-3, **changes})
     with pytest.raises(FitError, match=message):
         FitConfig("sod-nano", "synthetic:4", tmp_path, recipe)
 
 
 @pytest.mark.parametrize("changes", [{"workers": -1}, {"accumulate": 0}, {"save_every": 0}, {"precision": "8"}])
-def test_runs_that_cannot_be_are_refused(tmp_path, changes):
+def test_runs_that_cannot_be_are_refused(tmp_path: Path, changes) -> None:
     with pytest.raises(FitError, match="expected"):
         tiny("sod", tmp_path, **changes)
 
 
-def test_an_output_that_cannot_be_written_is_one_sentence(folder, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("x")
     assert fit.main(command(folder, tmp_path / "file" / "out")) == 1
     assert "Traceback" not in capsys.readouterr().err

@@ -78,7 +78,7 @@ STEPS = {"steps": 6, "save_every": 2}
         ("reid", ("step:5",)),
     ],
 )
-def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path, task, pauses):
+def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses) -> None:
     expected, out = train_here(tmp_path / "whole", task, **STEPS), tmp_path / "run"
     for number, pause in enumerate(pauses):
         kill_when_paused(out, task=task, pause=pause, resume=number > 0, **STEPS)
@@ -110,14 +110,14 @@ EXACT = {"steps": 10, "precision": "64-true"}
 
 
 @pytest.mark.parametrize("task", ["sod", "reid"])
-def test_two_processes_agree_with_one_after_ten_steps(tmp_path, task):
+def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str) -> None:
     together(2, tmp_path / "two", task=task, **EXACT)
     assert largest_difference(train_here(tmp_path / "one", task, **EXACT), weights(tmp_path / "two")) <= 1e-5
     card = json.loads((tmp_path / "two" / "model.json").read_text())
     assert card["recipe"]["processes"] == 2
 
 
-def test_a_batch_in_parts_agrees_with_a_whole_one(tmp_path, monkeypatch):
+def test_a_batch_in_parts_agrees_with_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norm fixed: it sees the parts, as `--accumulate`'s help says."""
     build = registry.build
 

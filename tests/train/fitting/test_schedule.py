@@ -12,13 +12,13 @@ from mutualformer.train.fitting.schedule import Schedule
 PLAN = Recipe("test", steps=100, batch=4, learning_rate=1.0, stages=((0.0, 64), (0.5, 128)), warmup=0.1, final=0.01)
 
 
-def test_without_a_budget_progress_is_the_share_of_steps():
+def test_without_a_budget_progress_is_the_share_of_steps() -> None:
     schedule = Schedule(PLAN, 320, elapsed=lambda: 1e9)
     assert [schedule.progress(s) for s in (0, 25, 100, 200)] == [0, 0.25, 1, 1]
     assert [schedule.side(p) for p in (0, 0.49, 0.5, 1)] == [64, 64, 128, 128]
 
 
-def test_rate_warms_up_and_anneals():
+def test_rate_warms_up_and_anneals() -> None:
     schedule = Schedule(PLAN, 320)
     assert schedule.rate(0.05) == pytest.approx(0.5)
     assert schedule.rate(0.1) == pytest.approx(1)
@@ -26,7 +26,7 @@ def test_rate_warms_up_and_anneals():
     assert schedule.rate(1.0) == pytest.approx(0.01)
 
 
-def test_the_clock_takes_over_only_when_late_and_always_finishes():
+def test_the_clock_takes_over_only_when_late_and_always_finishes() -> None:
     now = [0.0]
     schedule = Schedule(replace(PLAN, minutes=1.0), 320, elapsed=lambda: now[0])
     # Large pictures are 4 times the work: at half the steps a fifth of the time is due.
@@ -41,7 +41,7 @@ def test_the_clock_takes_over_only_when_late_and_always_finishes():
     assert schedule.progress(50) == 1.0
 
 
-def test_multi_scale_draws_every_size_and_the_same_one_for_a_step():
+def test_multi_scale_draws_every_size_and_the_same_one_for_a_step() -> None:
     schedule = Schedule(recipe("f3net"), 320)
     sides = [schedule.side(0.3, step) for step in range(60)]
     assert set(sides) == {192, 224, 256, 288, 320}
@@ -50,12 +50,12 @@ def test_multi_scale_draws_every_size_and_the_same_one_for_a_step():
 
 
 @pytest.mark.parametrize("stages", [((0.1, 64),), ((0.0, 64), (0.0, 96)), ((0.0, 60),)])
-def test_refuses_malformed_stages(stages):
+def test_refuses_malformed_stages(stages) -> None:
     with pytest.raises(ValueError, match="expected"):
         Schedule(replace(PLAN, stages=stages), 320)
 
 
-def test_every_recipe_is_well_formed_and_unknown_ones_are_refused():
+def test_every_recipe_is_well_formed_and_unknown_ones_are_refused() -> None:
     for known in RECIPES.values():
         schedule = Schedule(known, 320)
         assert schedule.progress(known.steps) == 1.0

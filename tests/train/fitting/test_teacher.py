@@ -22,7 +22,7 @@ def _batch():
     }
 
 
-def test_everything_but_the_colour_stream_is_inherited():
+def test_everything_but_the_colour_stream_is_inherited() -> None:
     torch.manual_seed(0)
     student, teacher = registry.build("sod-nano", **SIZE), registry.build("sod-lite", **SIZE)
     own = inherit(student, teacher)
@@ -32,7 +32,7 @@ def test_everything_but_the_colour_stream_is_inherited():
         assert torch.equal(student.state_dict()[name], teacher.state_dict()[name])
 
 
-def test_the_features_come_nearer_and_the_teacher_stays():
+def test_the_features_come_nearer_and_the_teacher_stays() -> None:
     torch.manual_seed(0)
     student, teacher = registry.build("sod-nano", **SIZE).train(), registry.build("sod-lite", **SIZE)
     inherit(student, teacher)
@@ -52,7 +52,7 @@ def test_the_features_come_nearer_and_the_teacher_stays():
     assert not [name for name in task.state_dict() if "teacher" in name]
 
 
-def test_a_teacher_of_another_width_is_refused():
+def test_a_teacher_of_another_width_is_refused() -> None:
     student, teacher = registry.build("sod-nano", **SIZE), registry.build("sod-r18", **SIZE)
     with pytest.raises(ValueError, match="colour features have"):
         TaughtSodTask(student, recipe("taught"), Schedule(recipe("taught"), 64), teacher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,14 +28,14 @@ from mutualformer.runtime.data.scenes.scene import CachedScenes, SyntheticScenes
 SIZE = (96, 128)
 
 
-def test_a_seed_is_a_scene():
+def test_a_seed_is_a_scene() -> None:
     first, again, other = scene(5, SIZE), scene(5, SIZE), scene(6, SIZE)
     for name in ("rgb", "depth", "mask", "true_depth"):
         assert np.array_equal(getattr(first, name), getattr(again, name))
     assert not np.array_equal(first.rgb, other.rgb)
 
 
-def test_types_ranges_and_that_there_is_something_to_find():
+def test_types_ranges_and_that_there_is_something_to_find() -> None:
     shares, holes = [], []
     for seed in range(24):
         built = scene(seed, SIZE)
@@ -50,7 +51,7 @@ def test_types_ranges_and_that_there_is_something_to_find():
     assert 0.01 < np.mean(holes) < 0.3
 
 
-def test_measured_depth_is_true_depth_with_noise_that_grows_with_distance():
+def test_measured_depth_is_true_depth_with_noise_that_grows_with_distance() -> None:
     near, far = [], []
     for seed in range(40):
         built = scene(seed, SIZE)
@@ -63,7 +64,7 @@ def test_measured_depth_is_true_depth_with_noise_that_grows_with_distance():
     assert np.nanmean(far) > 1.2 * np.nanmean(near)
 
 
-def test_salient_objects_stand_in_front_and_brightness_does_not_tell():
+def test_salient_objects_stand_in_front_and_brightness_does_not_tell() -> None:
     ahead, brighter = 0, 0
     for seed in range(40):
         built = scene(seed, SIZE)
@@ -78,7 +79,7 @@ def test_salient_objects_stand_in_front_and_brightness_does_not_tell():
     assert 8 <= brighter <= 32
 
 
-def test_the_cache_changes_nothing_and_workers_do_not_matter(tmp_path, monkeypatch):
+def test_the_cache_changes_nothing_and_workers_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUTUALFORMER_CACHE", str(tmp_path))
     scenes = SyntheticScenes(17, seed=3, size=(32, 32))
     cached = CachedScenes(scenes, workers=2)
@@ -96,14 +97,14 @@ def test_the_cache_changes_nothing_and_workers_do_not_matter(tmp_path, monkeypat
         cached[17]
 
 
-def test_refuses_nothing_and_a_full_disk(tmp_path, monkeypatch):
+def test_refuses_nothing_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="at least one scene"):
         SyntheticScenes(0)
     with pytest.raises(DataError, match="MiB free, expected"):
         render(SyntheticScenes(10**9, size=(320, 320)), root=tmp_path)
 
 
-def test_data_never_imports_torch():
+def test_data_never_imports_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from mutualformer.runtime.data.spec import open_data\n"
@@ -118,7 +119,7 @@ def test_data_never_imports_torch():
     ("kind", "half", "expected"),
     [(SPHERE, (1, 1, 2), 3.0), (BOX, (1, 1, 0.5), 4.5), (CYLINDER, (1, 1, 1.5), 3.5), (RING, (1, 1, 1), np.inf)],
 )
-def test_a_ray_through_the_middle_hits_where_it_should(kind, half, expected):
+def test_a_ray_through_the_middle_hits_where_it_should(kind, half, expected) -> None:
     solid = Solid(kind, np.array([0, 0, 5], np.float32), np.array(half, np.float32), np.eye(3, dtype=np.float32), 0)
     solid.hole = 0.5
     with np.errstate(all="ignore"):
@@ -126,7 +127,7 @@ def test_a_ray_through_the_middle_hits_where_it_should(kind, half, expected):
     assert float(t[0]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_ring_is_hit_on_its_rim_and_on_the_inner_wall():
+def test_a_ring_is_hit_on_its_rim_and_on_the_inner_wall() -> None:
     ring = Solid(
         RING, np.array([0, 0, 5], np.float32), np.ones(3, np.float32), np.eye(3, dtype=np.float32), 0, hole=0.5
     )
@@ -137,7 +138,7 @@ def test_a_ring_is_hit_on_its_rim_and_on_the_inner_wall():
     assert t[1] == pytest.approx(0.5 / 0.09, abs=1e-3)  # enters the hole, meets its wall before leaving
 
 
-def test_camera_windows_contain_what_is_drawn():
+def test_camera_windows_contain_what_is_drawn() -> None:
     camera = Camera((60, 80), 70.0, 1.2, 0.3)
     rng = np.random.default_rng(0)
     flat = camera.rays.reshape(3, -1)
@@ -159,7 +160,7 @@ def test_camera_windows_contain_what_is_drawn():
         assert not (hit & ~inside).any()
 
 
-def test_rotations_are_rotations():
+def test_rotations_are_rotations() -> None:
     rng = np.random.default_rng(1)
     for direction in [*rng.normal(size=(20, 3)), (0, 1, 0), (0, -2, 0), (0, 0, 3)]:
         actual = along(np.array(direction, np.float32))
@@ -168,7 +169,7 @@ def test_rotations_are_rotations():
         np.testing.assert_allclose(actual[:, 2], np.array(direction) / np.linalg.norm(direction), atol=1e-5)
 
 
-def test_identities_are_seeded_and_nir_is_grey():
+def test_identities_are_seeded_and_nir_is_grey() -> None:
     rgb, nir = view(1, 0, 0, 0, (64, 64))
     again, _ = view(1, 0, 0, 0, (64, 64))
     assert np.array_equal(rgb, again)

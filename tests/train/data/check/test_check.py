@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ def kinds(actual, level="fix"):
     return {finding["kind"] for finding in actual["findings"] if finding["level"] == level}
 
 
-def test_a_clean_set_passes(clean, capsys):
+def test_a_clean_set_passes(clean, capsys: pytest.CaptureFixture[str]) -> None:
     assert datasets.main(["check", str(clean), "--json"]) == 0
     actual = json.loads(capsys.readouterr().out)
     (facts,) = actual["folders"].values()
@@ -62,7 +63,7 @@ PARTS = (("RGB", "jpg"), ("depth", "png"), ("GT", "png"))
 
 
 @pytest.mark.parametrize(("kind", "level"), [*((k, "fix") for k in FAULTS), *((k, "look") for k in DOUBTS)])
-def test_planted_faults_are_found(folder, kind, level, capsys):
+def test_planted_faults_are_found(folder, kind, level, capsys: pytest.CaptureFixture[str]) -> None:
     (FAULTS if level == "fix" else DOUBTS)[kind](folder)
     if kind == "folder":
         assert datasets.main(["check", str(folder)]) == 1
@@ -76,7 +77,7 @@ def test_planted_faults_are_found(folder, kind, level, capsys):
     assert any(str(folder) in line or kind in line for line in lines)
 
 
-def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder):
+def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder) -> None:
     for path in (folder / "depth").iterdir():
         rewrite(path, lambda image: image.astype(np.uint16) * 20 + 1)
     assert kinds(datasets.check([folder])) == {"polarity"}
@@ -85,7 +86,7 @@ def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder):
     assert datasets.check([folder])["ok"]
 
 
-def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_path):
+def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_path: Path) -> None:
     train, test = shutil.copytree(clean, tmp_path / "train"), write_rgbd(tmp_path / "test", count=3, seed=70)
     assert datasets.check([tmp_path])["ok"]  # two sets below one folder, nothing shared
     shutil.copy(train / "RGB" / "0005.jpg", test / "RGB" / "0001.jpg")
@@ -97,7 +98,7 @@ def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_p
     assert "0005.jpg ≈ 0001.jpg" in actual["findings"][0]["what"]
 
 
-def test_bad_input_is_a_finding(tmp_path, capsys):
+def test_bad_input_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for name in ("empty", "file", "absent"):
@@ -127,7 +128,7 @@ GOOD = [("bounding_box_train", i, c, 0) for i in (1, 2) for c in (1, 2)]
 GOOD += [("query", i, 1, 0) for i in (3, 4)] + [("bounding_box_test", i, c, 1) for i in (3, 4) for c in (1, 2)]
 
 
-def test_reid(tmp_path, capsys):
+def test_reid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_reid(tmp_path / "RGBN300" / "rgbir", GOOD)
     assert datasets.main(["check", str(tmp_path / "RGBN300"), "--json"]) == 0
     (facts,) = json.loads(capsys.readouterr().out)["folders"].values()
@@ -145,7 +146,7 @@ def test_reid(tmp_path, capsys):
     assert kinds(datasets.check([root])) == {"leak", "duplicate", "names"}
 
 
-def test_the_list(capsys):
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert datasets.main(["list"]) == 0
     printed = capsys.readouterr().out
     assert "nju2k" in printed
@@ -153,7 +154,7 @@ def test_the_list(capsys):
     assert "rgbd:ROOT/NAME" in printed
 
 
-def test_masks_of_0_and_1_are_not_called_empty(folder):
+def test_masks_of_0_and_1_are_not_called_empty(folder) -> None:
     for path in (folder / "GT").iterdir():
         rewrite(path, lambda image: image // 255)
     found = datasets.check([folder])
@@ -164,7 +165,7 @@ def test_masks_of_0_and_1_are_not_called_empty(folder):
     assert kinds(datasets.check([folder]), "look") == {"empty"}
 
 
-def test_exif_turns_are_counted(folder):
+def test_exif_turns_are_counted(folder) -> None:
     tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
     for index in (1, 5):
         path = folder / "RGB" / f"{index:04d}.jpg"
@@ -186,7 +187,7 @@ PLAUSIBILITY = {
 
 
 @pytest.mark.parametrize("kind", PLAUSIBILITY)
-def test_what_a_set_says_about_itself_is_a_finding(folder, kind):
+def test_what_a_set_says_about_itself_is_a_finding(folder, kind) -> None:
     change = PLAUSIBILITY[kind]
     part = "GT" if change is None else "depth"
     for path in (folder / part).iterdir():
@@ -194,13 +195,13 @@ def test_what_a_set_says_about_itself_is_a_finding(folder, kind):
     assert kind in kinds(datasets.check([folder]), "look")
 
 
-def test_a_set_without_depth_is_a_set(folder, capsys):
+def test_a_set_without_depth_is_a_set(folder, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / "depth")
     assert datasets.main(["check", str(folder)]) == 0
     assert "no depth folder" in capsys.readouterr().out
 
 
-def test_query_may_be_part_of_the_gallery(tmp_path):
+def test_query_may_be_part_of_the_gallery(tmp_path: Path) -> None:
     root = write_reid(tmp_path / "set", GOOD)
     for path in (root / "query").iterdir():
         shutil.copy(path, root / "bounding_box_test" / path.name)

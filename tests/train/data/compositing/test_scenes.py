@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -61,7 +63,7 @@ def _check(scene):
     assert set(np.unique(scene.certain)) <= {0, 1}
 
 
-def test_a_cutout_is_the_object_and_not_its_background(photographs):
+def test_a_cutout_is_the_object_and_not_its_background(photographs) -> None:
     cutout = photographs.cutout(np.random.default_rng(1))
     assert cutout is not None
     inside = cutout.rgb[cutout.alpha > 0.95].astype(int)
@@ -71,7 +73,7 @@ def test_a_cutout_is_the_object_and_not_its_background(photographs):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_objects_on_a_table_are_salient_and_seen(photographs, seed):
+def test_objects_on_a_table_are_salient_and_seen(photographs, seed) -> None:
     scene = on_a_table(photographs, SIZE, np.random.default_rng(seed))
     _check(scene)
     assert scene.certain.all()
@@ -82,7 +84,7 @@ def test_objects_on_a_table_are_salient_and_seen(photographs, seed):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_what_a_sensor_frame_holds_already_is_not_called_background(root, photographs, seed):
+def test_what_a_sensor_frame_holds_already_is_not_called_background(root, photographs, seed) -> None:
     frames = SensorFrames(root / "sensor", root / "teacher")
     scene = into_sensor_frame(photographs, frames, SIZE, np.random.default_rng(seed))
     _check(scene)
@@ -94,7 +96,7 @@ def test_what_a_sensor_frame_holds_already_is_not_called_background(root, photog
     assert unknown.any() or (scene.mask > 0).mean() > 0.3
 
 
-def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer():
+def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer() -> None:
     alpha = np.ones((30, 20), np.float32)
     cutout = Cutout(np.full((30, 20, 3), 200, np.uint8), alpha)
 
@@ -122,7 +124,7 @@ def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer
 
 @given(st.integers(8, 70), st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
-def test_turning_keeps_the_size_asked_for(side, seed):
+def test_turning_keeps_the_size_asked_for(side, seed) -> None:
     cutout = Cutout(np.full((60, 30, 3), 9, np.uint8), np.ones((60, 30), np.float32))
     small = turned(cutout, side, np.random.default_rng(seed))
     assert small.rgb.shape[:2] == small.alpha.shape
@@ -131,7 +133,7 @@ def test_turning_keeps_the_size_asked_for(side, seed):
 
 @given(st.integers(0, 100_000))
 @settings(max_examples=30, deadline=None)
-def test_plausible_depth_is_finite_and_no_oracle(seed):
+def test_plausible_depth_is_finite_and_no_oracle(seed) -> None:
     rng = np.random.default_rng(seed)
     rgb, mask = rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8), np.zeros(SIZE, np.uint8)
     mask[30:70, 40:90] = 255
@@ -143,7 +145,7 @@ def test_plausible_depth_is_finite_and_no_oracle(seed):
     assert depth.max() < 30
 
 
-def test_salient_is_mostly_but_not_always_nearer():
+def test_salient_is_mostly_but_not_always_nearer() -> None:
     nearer = []
     mask = np.zeros(SIZE, np.uint8)
     mask[30:70, 40:90] = 255
@@ -159,7 +161,7 @@ def test_salient_is_mostly_but_not_always_nearer():
 
 @given(st.integers(0, 100_000))
 @settings(max_examples=40, deadline=None)
-def test_faults_give_maps_of_the_same_size(seed):
+def test_faults_give_maps_of_the_same_size(seed) -> None:
     rng = np.random.default_rng(seed)
     depth, other = (rng.uniform(0.5, 4, SIZE).astype(np.float32) for _ in range(2))
     spoilt = spoil(depth, other, rng)
@@ -171,7 +173,7 @@ def test_faults_give_maps_of_the_same_size(seed):
     assert 0.5 < share < 0.7
 
 
-def test_folders_that_lack_something_are_refused_by_name(root, tmp_path):
+def test_folders_that_lack_something_are_refused_by_name(root, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the folders RGB/ and GT/"):
         Photographs(root / "sensor")
     with pytest.raises(DataError, match="no such folder"):

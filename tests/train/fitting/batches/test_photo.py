@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def batches(root):  # noqa: F811
     return PhotoBatches(Photographs(root / "photos"), sensor, None, batch=8, seed=3)
 
 
-def test_the_same_slot_is_the_same_frame_in_any_order(batches, root):  # noqa: F811
+def test_the_same_slot_is_the_same_frame_in_any_order(batches, root) -> None:  # noqa: F811
     whole = batches.make(5, range(8), 64)
     assert whole["rgb"].shape == (8, 64, 64, 3)
     assert whole["rgb"].dtype == np.uint8
@@ -40,7 +41,7 @@ def test_the_same_slot_is_the_same_frame_in_any_order(batches, root):  # noqa: F
     assert not np.array_equal(other["rgb"], whole["rgb"])
 
 
-def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches):
+def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches) -> None:
     kinds = [batches.kind(np.random.default_rng(i)) for i in range(3000)]
     for kind, share in Mixture().kinds():
         if kind not in ("photograph", "rendered"):
@@ -52,13 +53,13 @@ def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches):
         PhotoBatches(batches.photographs, None, None, 8, 3, Mixture(photograph=0.9))
 
 
-def test_depth_is_missing_spoilt_or_there(batches):
+def test_depth_is_missing_spoilt_or_there(batches) -> None:
     depths = np.concatenate([batches.make(step, range(8), 64)["depth"] for step in range(12)])
     missing = np.array([not depth.any() for depth in depths])
     assert 0.15 < missing.mean() < 0.75
 
 
-def test_what_is_uncertain_costs_nothing():
+def test_what_is_uncertain_costs_nothing() -> None:
     logits = [torch.randn(2, 32, 32) for _ in range(6)]
     mask, certain = torch.zeros(2, 32, 32), torch.ones(2, 32, 32)
     certain[:, :16] = 0
@@ -72,7 +73,7 @@ def test_what_is_uncertain_costs_nothing():
     )
 
 
-def test_frozen_parameters_and_their_norms_stay():
+def test_frozen_parameters_and_their_norms_stay() -> None:
     model = registry.build("sod-lite", input_size=(64, 64))
     norms = freeze(model, ("rgb_backbone.conv_stem", "rgb_backbone.bn1"))
     assert len(norms) == 1
@@ -82,7 +83,7 @@ def test_frozen_parameters_and_their_norms_stay():
         freeze(model, ("absent",))
 
 
-def test_validation_keeps_the_best_and_says_what_it_saw(batches, tmp_path):
+def test_validation_keeps_the_best_and_says_what_it_saw(batches, tmp_path: Path) -> None:
     frames = []
     for index in range(2):
         frames.append(batches.photographs[index])

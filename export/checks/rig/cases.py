@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -65,19 +66,28 @@ def grid(axes: Mapping[str, Sequence[object]]) -> list[Case]:
     return [Case(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]  # type: ignore[arg-type]
 
 
-def _pairs(case: Case) -> set[tuple[str, object, str, object]]:
-    values = [(field.name, getattr(case, field.name)) for field in fields(case)]
+class Costly(Protocol):
+    """A frozen dataclass, one point of a grid; ``work``: what a run costs."""
+
+    def work(self) -> int: ...
+
+
+AnyCase = TypeVar("AnyCase", bound=Costly)
+
+
+def _pairs(case: Costly) -> set[tuple[str, object, str, object]]:
+    values = [(field.name, getattr(case, field.name)) for field in fields(case)]  # type: ignore[arg-type]
     return {(*a, *b) for a, b in itertools.combinations(values, 2)}
 
 
-def covering(cases: list[Case], cost: Callable[[Case], float] = Case.work) -> list[Case]:
+def covering(cases: list[AnyCase]) -> list[AnyCase]:
     """A cheap subset in which every pair of values that occurs together in ``cases`` still does (greedy, seeded)."""
     generator = random.Random(0)
     missing = set().union(*map(_pairs, cases))
-    chosen: list[Case] = []
+    chosen: list[AnyCase] = []
     while missing:
         sample = generator.sample(cases, min(200, len(cases)))
-        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + cost(c)))
+        best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + c.work()))
         if not _pairs(best) & missing:
             wanted = min(missing, key=repr)
             best = next(c for c in cases if wanted in _pairs(c))

@@ -1,0 +1,39 @@
+"""The documents name files that exist and variables that are read; the picture is what its script draws."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("plugins", "runtime", "train", "export", "tests", "tools", "docs", "examples")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "plugins" / "README.md"])
+BUILD = {"MUTUALFORMER_ARCHITECTURES", "MUTUALFORMER_GENERATED", "MUTUALFORMER_SANITIZE"}  # CMake's, not environment
+MACROS = {"MUTUALFORMER_EXPORT", "MUTUALFORMER_CUBINS"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*\w)`", text))
+    missing = [name for name in paths if "NAME" not in name and not (ROOT / name).exists()]
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
+    missing += [link for link in links if not (page.parent / link).exists()]
+    assert not missing, f"{page.name} names {missing}"
+
+
+def test_every_variable_is_in_the_table() -> None:
+    sources = [path for folder in FOLDERS[:5] for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cpp")]
+    read = {name for path in sources for name in re.findall(r"MUTUALFORMER_[A-Z_]+", path.read_text("utf-8"))}
+    table = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"MUTUALFORMER_[A-Z_]+", table))
+    assert read - MACROS - written == set()
+    assert written - BUILD - read == set(), "the table names what nobody reads"
+
+
+def test_the_architecture_picture_is_what_its_script_draws() -> None:
+    picture = runpy.run_path(str(ROOT / "tools" / "architecture.py"))["picture"]
+    assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") == picture()
