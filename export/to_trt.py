@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
     arguments.add_argument(
+        "--depth-means", choices=("plain", "blocks"), default="plain", help="blocks: if parity of the engine fails"
+    )
+    arguments.add_argument(
         "--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch"
     )
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
@@ -68,6 +71,7 @@ def command(args: argparse.Namespace) -> int:
         flavor=flavor,
         profile=tuple(args.batch),
         tf32=args.tf32,
+        depth_means=args.depth_means,
         workspace_mib=args.workspace,
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,

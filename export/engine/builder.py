@@ -13,6 +13,7 @@ import onnx
 from mutualformer.export.engine.layer_list import Layer, inspected_layers, parse_layers
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda, strip_function
+from mutualformer.export.graph.plain_means import plain_means
 from mutualformer.plugins import library
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.gpu import compute_capabilities
@@ -27,12 +28,14 @@ _NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine G
 class BuildOptions:
     """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets.
 
-    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it.
+    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it. ``depth_means``: the means
+    of the depth input as one reduction each, "plain", or in "blocks" as ONNX Runtime needs them.
     """
 
     flavor: str
     profile: tuple[int, int, int] = (1, 1, 1)
     tf32: bool = False
+    depth_means: str = "plain"
     workspace_mib: int = 0
     capabilities: tuple[str, ...] = ()
     timing_cache: bytes | None = None
@@ -93,6 +96,8 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
     parser = trt.OnnxParser(network, logger)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
+    if options.depth_means == "plain":
+        proto, _ = plain_means(proto)
     if hasattr(trt.OnnxParserFlag, "ENABLE_PLUGIN_OVERRIDE"):
         parser.set_flag(trt.OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE)
     else:
