@@ -115,6 +115,8 @@ def markdown(card: Mapping[str, Any]) -> str:
     lines += ["## How to run", "", *_how_to_run(card)]
     metrics = card.get("metrics") or {}
     lines += ["## Metrics", "", *(_by_set(metrics["sets"]) if metrics.get("sets") else _metrics(metrics))]
+    if metrics.get("faults"):
+        lines += ["What faults of a modality cost:", "", *_by_set(metrics["faults"])]
     if metrics.get("conditions"):
         lines += [str(metrics["conditions"]), ""]
     lines += ["## Training data", "", *_table(("", ""), list((card.get("data") or {"": "not recorded"}).items()))]

@@ -87,7 +87,7 @@ RECIPES = {
         ),
         Recipe(
             "taught",
-            steps=2000,
+            steps=1000,
             batch=16,
             learning_rate=3e-3,
             stages=((0.0, 192), (0.6, 256), (0.92, 320)),
