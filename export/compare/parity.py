@@ -11,11 +11,11 @@ from mutualformer.export.compare.sod import compare_sod
 from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
-from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.runtime import zoo
 from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.onnx_file import read_onnx_file
 
 
 def compare(
@@ -37,7 +37,7 @@ def compare(
                 raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
             result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
     if candidate.suffix == ".onnx":  # engines prove theirs when built
-        result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx(candidate)[0]))
+        result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
 
 
