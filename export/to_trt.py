@@ -17,10 +17,9 @@ import argparse
 from collections.abc import Sequence
 
 from mutualformer.export.engine.builder import BuildOptions
-from mutualformer.export.engine.compile import rebuild_command, to_engine, warn_of_slow_int8
+from mutualformer.export.engine.compile import compile_model
 from mutualformer.export.engine.targets import TARGETS, capabilities
 from mutualformer.export.errors import ExportError
-from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.cli import run_verb
@@ -76,9 +75,7 @@ def command(args: argparse.Namespace) -> int:
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    source = onnx_source(args.source, args.output, flavor, args.precision, args.calibration)
-    card = to_engine(source, args.output, options, rebuild_command(source, args.output, options, args.target), cache)
-    warn_of_slow_int8(card)
+    card = compile_model(args.source, args.output, options, args.precision, args.calibration, args.target, cache)
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}{' (tf32)' if card.tf32 else ''}, "
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import shlex
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
+from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.contract import Contract
@@ -96,6 +99,31 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
         card.write_to(card_file)
     if cache is not None and result.timing_cache is not None:
         write_bytes(cache, result.timing_cache)
+    return card
+
+
+def compile_model(
+    source: Path,
+    out: Path,
+    options: BuildOptions,
+    precision: str | None = None,
+    calibration: str | None = None,
+    targets: Sequence[str] = (),
+    cache: Path | None = None,
+) -> EngineCard:
+    """Checkpoint or ONNX file → engine and card, and beside them the ONNX file that had to be made for it.
+
+    ``precision``, ``calibration``: as :func:`onnx_source`'s; ``targets``: names given for ``options.capabilities``.
+    Raises as :func:`to_engine`, and DataError; nothing is written then.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
+        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration)
+        card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
+        if file != source:
+            with replacing(out.with_name(file.name)) as beside:
+                shutil.copyfile(file, beside)
+            log.info("%s: %s, made of %s", out.with_name(file.name), card.contract.precision, source)
+    warn_of_slow_int8(card)
     return card
 
 

@@ -14,15 +14,17 @@ log = logging.getLogger("mutualformer")
 RTX_DEFAULT_PRECISION = "fp16"
 
 
-def onnx_source(source: Path, out: Path, flavor: str, precision: str | None, calibration: str | None) -> Path:
-    """The ONNX file to build ``out`` from, written beside it where it had to be made.
+def onnx_source(
+    source: Path, folder: Path, stem: str, flavor: str, precision: str | None, calibration: str | None
+) -> Path:
+    """The ONNX file to build an engine from: ``source``, or one made of it in ``folder`` and called after ``stem``.
 
     ``precision`` None: that of the file; on TensorRT-RTX FP16 for an FP32 file or a checkpoint, because its GPUs
     compute nothing faster and lose nothing that counts (docs/quantization.md). Raises ExportError, DataError.
     """
     existing_file(source, "ONNX file" if source.suffix == ".onnx" else "checkpoint or ONNX file")
     if source.suffix != ".onnx":
-        return _from_checkpoint(source, out, precision or _default(flavor), calibration)
+        return _from_checkpoint(source, folder / f"{stem}.onnx", precision or _default(flavor), calibration)
     model, contract = read_onnx(source)
     wanted = precision or (_default(flavor) if contract.precision == "fp32" else contract.precision)
     if wanted == contract.precision:
@@ -46,10 +48,9 @@ def onnx_source(source: Path, out: Path, flavor: str, precision: str | None, cal
             f"{error.name!r}); do it where the model was exported, or pip install 'mutualformer[train,export]'"
         ) from error
     converted, _ = convert(model, contract, wanted, calibration)
-    beside = out.with_suffix(f".{wanted}.onnx")
-    save_checked(converted, beside)
-    log.info("%s: %s graph made from %s", beside, wanted, source)
-    return beside
+    made = folder / f"{stem}.{wanted}.onnx"
+    save_checked(converted, made)
+    return made
 
 
 def _default(flavor: str) -> str:
@@ -65,7 +66,4 @@ def _from_checkpoint(source: Path, out: Path, precision: str, calibration: str |
             f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
             "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
         ) from error
-    beside = out.with_suffix(".onnx")
-    written = export_checkpoint(load(source), beside, precision, calibration)
-    log.info("%s: %s, fp32 graph %.1e from PyTorch", beside, precision, written.worst)
-    return beside
+    return export_checkpoint(load(source), out, precision, calibration).path
