@@ -124,7 +124,7 @@ def test_plugin_cross_compiles_for_aarch64(tmp_path: Path, target: str, arch: in
         f"-DMUTUALFORMER_GENERATED={tmp_path / 'source' / 'generated'}",
         f"-DPython_EXECUTABLE={sys.executable}",
     ]
-    for command in (configure, [cmake, "--build", "build", "--target", "mutualformer_plugin"]):
+    for command in (configure, [cmake, "--build", "build", "--target", "plugin_record"]):
         environment = {**clean_environment(), "PYTHONPATH": str(ROOT)}  # on a device: the wheel
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
