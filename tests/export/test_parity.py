@@ -100,6 +100,9 @@ def swap_modalities(model: onnx.ModelProto) -> None:
     for node in first:
         if node.input[0] in camera:
             node.input[0] = camera[1 - camera.index(node.input[0])]
+    ordered = sorted(model.graph.node, key=lambda node: node.name not in names)  # what now comes first goes first
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
 
 
 def transpose_map(model: onnx.ModelProto) -> None:

@@ -182,7 +182,7 @@ def test_bad_plugin_is_explained(
     monkeypatch.setenv("MUTUALFORMER_PLUGIN", str(bad))
     out = tmp_path / "out" / "x.engine"
     out.parent.mkdir()
-    _refused([str(nano.onnx), "--flavor", "rtx"], out, str(bad), capsys)
+    _refused([str(nano.onnx), "--flavor", "rtx", "--precision", "fp32"], out, str(bad), capsys)
 
 
 def test_classic_flavor_without_gpu_refuses(

@@ -41,26 +41,35 @@ def grouped(level: str, kind: str, names: Sequence[str], problem: str, remedy: s
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of one picture: ``content`` of the file's bytes, ``bits`` 64-bit perceptual hash, ``small`` 16 × 16 grey."""
+    """Of one picture: ``content`` of the file's bytes, ``bits`` 64-bit perceptual hash, ``small`` 16 × 16 grey.
+
+    ``bits`` is None where the package imagehash is not installed.
+    """
 
     name: str
     place: str
     content: str
-    bits: int
+    bits: int | None
     small: NDArray[np.float32]
 
 
 def fingerprint(path: Path, place: str, image: NDArray[np.uint8]) -> Fingerprint:
     """``image``: the decoded picture (H, W, 3); ``place``: which split or folder it is of."""
-    import imagehash
-    from PIL import Image
-
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    # imagehash scales with Pillow; handing it a small picture already averaged keeps that quick for large photographs.
-    side = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
-    bits = int(str(imagehash.phash(Image.fromarray(side))), 16)
+    bits = _perceptual_hash(grey)
     small = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
     return Fingerprint(path.name, place, hashlib.sha256(path.read_bytes()).hexdigest(), bits, small)
+
+
+def _perceptual_hash(grey: NDArray[np.uint8]) -> int | None:
+    try:
+        import imagehash
+        from PIL import Image
+    except ImportError:
+        return None
+    # imagehash scales with Pillow; handing it a small picture already averaged keeps that quick for large photographs.
+    side = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
+    return int(str(imagehash.phash(Image.fromarray(side))), 16)
 
 
 def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
@@ -71,7 +80,8 @@ def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
         width = 64 * (band + 1) // (NEAR_BITS + 1) - low
         buckets: dict[int, list[int]] = {}
         for index, one in enumerate(prints):
-            buckets.setdefault(one.bits >> low & ((1 << width) - 1), []).append(index)
+            if one.bits is not None:
+                buckets.setdefault(one.bits >> low & ((1 << width) - 1), []).append(index)
         for bucket in buckets.values():
             for position, first in enumerate(bucket[:400]):  # a bucket of flat pictures is no reason to take hours
                 for second in bucket[position + 1 : 400]:
@@ -96,10 +106,15 @@ def duplicates(
             equal.setdefault((before.place, one.place), []).append(f"{before.name} = {one.name}")
     for i, j in _candidates(prints) if near else ():
         a, b = prints[i], prints[j]
+        assert a.bits is not None, "candidates have hashes"
+        assert b.bits is not None, "candidates have hashes"
         if a.content != b.content and (a.bits ^ b.bits).bit_count() <= NEAR_BITS:
             if float(np.abs(a.small - b.small).mean()) <= NEAR_GREY:
                 alike.setdefault((a.place, b.place), []).append(f"{a.name} ≈ {b.name}")
     findings: list[Finding] = []
+    if near and any(one.bits is None for one in prints):
+        what = "pictures that are nearly equal were not looked for: the Python package imagehash is missing"
+        findings.append(Finding(SHOULD, "near-duplicate", what, "pip install 'mutualformer[train]'", len(prints)))
     for kind, pairs in (("duplicate", equal), ("near-duplicate", alike)):
         for (here, there), names in pairs.items():
             if shared(here, there):
