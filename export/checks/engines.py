@@ -6,6 +6,7 @@ still builds and proves; what has to run on a GPU is skipped.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -110,6 +111,22 @@ def default_model() -> Path | None:
     return next(iter(sorted(folder.glob("sod-lite*.onnx")) or sorted(folder.glob("*.onnx"))), None)
 
 
+def source_of(model: Path, precision: str, chosen: bool) -> Path:
+    """What an engine of ``precision`` is built from: ``model``, or the shipped weights beside a shipped FP16 file.
+
+    ``chosen``: somebody named the model; then it is taken as it is. Raises CheckSkipped where the shipped weights would
+    be needed and cannot be exported here.
+    """
+    weights = model.with_suffix(".safetensors")
+    if chosen or precision == "fp16" or not weights.is_file():
+        return model
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnxscript") is None:
+        raise CheckSkipped(
+            f"{model.name} is FP16; {precision} needs PyTorch to export its weights, or --model FILE (FP32)"
+        )
+    return weights
+
+
 def _ours(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -130,13 +147,14 @@ def outcomes(out: Path, model: Path | None, emulated: bool) -> Iterator[Outcome]
         for precision in PRECISIONS:
             engine = out / f"{kind}-{precision}.engine"
             steps = {
-                "build": lambda: [_build(source, engine, precision, kind)],  # noqa: B023 - called before the next turn
-                "run": lambda: _run_steps(source, engine, amount, emulated),  # noqa: B023
+                # called before the next turn of the loop
+                "build": lambda: [_build(source_of(source, precision, bool(model)), engine, precision, kind)],  # noqa: B023
+                "run": lambda: _run_steps(source_of(source, precision, bool(model)), engine, amount, emulated),  # noqa: B023
             }
             for name, step in steps.items():
                 outcome = _outcome(f"trt-{precision}-{name}", step, emulated)
                 yield outcome
-                if outcome.state == FAIL and name == "build":
+                if outcome.state != PASS and name == "build":
                     break
 
 
