@@ -33,11 +33,16 @@ plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 	@$(BIN)/python export/demo.py --out out/demo
 
+# Two processes: the stand-in driver that the plugin's tests load stays loaded until its process ends.
+DRIVEN := tests/export tests/plugins
+
 test: setup  ## every test; those that need a GPU say so and skip
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q $(DRIVEN)
+	@$(BIN)/python -m pytest -q tests $(DRIVEN:%=--ignore=%)
 
 test-all: setup  ## the long grids too
-	@$(BIN)/python -m pytest -q -m "full or not full"
+	@$(BIN)/python -m pytest -q -m "full or not full" $(DRIVEN)
+	@$(BIN)/python -m pytest -q -m "full or not full" tests $(DRIVEN:%=--ignore=%)
 
 lint: setup
 	@$(BIN)/ruff check .
