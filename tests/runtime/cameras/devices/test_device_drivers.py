@@ -46,8 +46,6 @@ def host_sync() -> Iterator[tuple[Any, Any, Any]]:
     out = sync.out.createOutputQueue(maxSize=8, blocking=False)
     pipeline.start()
     yield inputs, out, pipeline
-    for queue in inputs:  # a Sync node that waits for its inputs does not see the stop
-        queue.close()
     pipeline.stop()
     # depthai's destructor joins the node's thread and now and then never returns: this pipeline is not destroyed.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(pipeline))
