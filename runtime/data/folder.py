@@ -214,8 +214,8 @@ class RgbdFolder:
             remarks = [one for one in remarks if one.kind != "polarity"]  # few frames that fit the default are no news
         for remark in remarks:
             log.warning("%s: %s", self.root, remark)
-        if survey.range_m is not None and not survey.stated and not any(one.kind == "unit" for one in remarks):
-            log.info("%s: depth is read as %s: %s (?scale= if not so)", self.root, survey.unit, survey.range_m)
+        if survey.assumption:
+            log.info("%s: %s (?scale= if not so)", self.root, survey.assumption)
         return rule
 
     def __len__(self) -> int:

@@ -118,7 +118,8 @@ class Survey:
         if stored.dtype == np.uint8:
             measured = self._count_eight_bits(stored, inside)
         else:
-            self.full = max(self.full, full_scale(stored))
+            if stored.dtype.kind in "iu":
+                self.full = max(self.full, full_scale(stored))
             code = self._count_codes(stored, measured)
             measured &= stored != stored.dtype.type(code) if code is not None else True
             if stored.dtype.kind in "iu" and measured.any():
@@ -225,6 +226,14 @@ class Survey:
         if self.rule.units_per_metre:
             return f"units of 1/{self.rule.units_per_metre:g} m"
         return "metres" if "float" in self.kinds else "millimetres"
+
+    @property
+    def assumption(self) -> str:
+        """By which unit distances are read where nobody said it and nothing speaks against it, "" where there are none:
+        some wrong units make plausible rooms, so a person should see them."""
+        if self.range_m is None or self.stated or self.rule.rotate or self.grows or any(one.kind == "unit" for one in self._units()):
+            return ""
+        return f"depth is read as {self.unit}: {self.range_m}"
 
     def remarks(self) -> list[Remark]:
         """What does not fit the way in which the set would be read."""

@@ -52,7 +52,8 @@ class DepthRule:
     ``polarity``: "near_bright" or "near_dark", of maps without a unit: those of 8 bits, and with ``relative`` all (an
     8-bit map stored with more bits, disparities). ``hole``: a value that stands for no measurement besides 0; None
     = look for one (:func:`hole_code`), 0 = none. ``rotate``: bits by which 16-bit values were rotated left, 3 in
-    SUN RGB-D. ``full``: the largest value of maps without a unit, None = each map's own (:func:`full_scale`).
+    SUN RGB-D. ``full``: the largest value of integer maps without a unit, None = each map's own
+    (:func:`full_scale`).
     """
 
     units_per_metre: float | None = None
@@ -195,7 +196,9 @@ def isolated(stored: NDArray[np.uint8], value: int) -> bool:
 
 def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
     """Relative inverse depth of any type → 5 m … 0.5 m, 0 = no measurement."""
-    scale = full_scale(stored) if rule.full is None or stored.dtype == np.uint8 else rule.full
+    scale = full_scale(stored)
+    if rule.full is not None and stored.dtype.kind in "iu" and stored.dtype != np.uint8:
+        scale = max(scale, rule.full)  # as the other maps of the set
     with np.errstate(invalid="ignore"):
         share = np.clip(stored.astype(np.float32) / np.float32(scale), 0, 1)
     if rule.polarity == "near_dark":
