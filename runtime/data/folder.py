@@ -11,6 +11,7 @@ compared with how they are read when the set is opened, and said in one line eac
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections import Counter
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.declared import declared_units
 from mutualformer.runtime.data.item import DataError, Item, reading
 from mutualformer.runtime.data.masks import read_mask
 from mutualformer.runtime.data.names import (
@@ -37,7 +39,14 @@ from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.survey import FRAMES, LEAST, Survey
 from mutualformer.runtime.images.depth import DepthRule, is_relative, read_stored_depth, to_metres
-from mutualformer.runtime.images.files import DEPTH_SUFFIXES, natural_key, orientation, read_colour, turned
+from mutualformer.runtime.images.files import (
+    DEPTH_SUFFIXES,
+    ImageError,
+    natural_key,
+    orientation,
+    read_colour,
+    turned,
+)
 
 POLARITIES = ("near_bright", "near_dark", "auto")
 TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", "")
@@ -131,6 +140,7 @@ class RgbdFolder:
         if self.listed is not None:
             self.names = read_list(self.listed, self.rgb)
         self._all_there()
+        self.rule = self._declared()
         self.survey = self._survey()
         self.rule = self._settled()
 
@@ -169,10 +179,23 @@ class RgbdFolder:
         for sentence in self.left_out:
             logging.getLogger("mutualformer").warning("%s", sentence)
 
+    def _declared(self) -> DepthRule:
+        """The options' rule, with the unit that a text in the folder declares where the user says nothing of it."""
+        rule = self.options.rule
+        if self.depth is None or self.options.scale is not None or rule.relative:
+            return rule
+        first = next(iter(self.depth.values()))
+        declared = declared_units([self.root, first.parent])
+        with contextlib.suppress(ImageError):
+            if declared is not None and read_stored_depth(first).dtype in (np.uint16, np.int32, np.uint32):
+                logging.getLogger("mutualformer").info("%s: depth is read as %s", self.root, declared)
+                return dataclasses.replace(rule, units_per_metre=declared.units_per_metre)
+        return rule
+
     def _survey(self) -> Survey:
         """Frames spread over the set; one that cannot be read is left to whoever asks for it."""
         stated = self.options.polarity not in ("", "auto") or self.options.scale is not None
-        survey = Survey(self.options.rule, stated)
+        survey = Survey(self.rule, stated)
         most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
         for index in spread_over(len(self.names), most):
             name = self.names[index]
@@ -187,7 +210,7 @@ class RgbdFolder:
 
     def _settled(self) -> DepthRule:
         """The rule by which depth is read; what does not fit it is said."""
-        rule, survey, log = self.options.rule, self.survey, logging.getLogger("mutualformer")
+        rule, survey, log = self.rule, self.survey, logging.getLogger("mutualformer")
         if rule.hole is None and survey.hole is not None:
             rule = dataclasses.replace(rule, hole=survey.hole)
         unsettled = "8 bit" in survey.kinds

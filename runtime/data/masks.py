@@ -103,8 +103,8 @@ def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: s
     # The PASCAL VOC way: numbers of classes, and 255 where nobody decided.
     if high >= half and int(values[-2]) <= SMALL and between.size:
         raise DataError(
-            f"{name}: holds {', '.join(map(str, values[:-1][:6]))} and {high}, labels and a mark for what is undecided, expected a mask of two values: "
-            "make the object 255 and the rest 0"
+            f"{name}: holds {', '.join(map(str, values[:-1][:6]))} and {high}, labels and a mark for what is "
+            "undecided, expected a mask of two values: make the object 255 and the rest 0"
         )
 
 
@@ -112,7 +112,7 @@ def _cut(plane: NDArray[Any], high: int, half: int) -> tuple[int, int]:
     """(the value above which a grey mask is object, the value that is its white)."""
     level = int(np.bincount(plane[plane > high // 4].astype(np.int64)).argmax())
     above, beyond = plane > level // 2, float(np.mean(plane > half))
-    near = np.abs(plane.astype(np.int64) - level) <= max(1, level // 8)
+    near = np.abs(plane.astype(np.int64) - level) <= max(1, level // 4)
     if level <= half and beyond < FEW_ABOVE * above.mean() and near.sum() >= ONE_LEVEL * above.sum():
         return level // 2, level  # its white is darker: what lies above it is JPEG's ringing
     return (half, 2 * half + 1) if high > half else (high // 2, high)

@@ -104,8 +104,8 @@ class Pictures:
 
 # What mends it where there is no DATA whose options could.
 REMEDIES = {
-    "unit": "if the unit is another give metres per unit: 0.0002 (TUM), 0.0001, 0.01 (cm), 0.00390625 (KITTI); for maps "
-    "without a unit their polarity",
+    "unit": "if the unit is another give metres per unit: 0.0002 (TUM), 0.0001, 0.01 (cm), 0.00390625 (KITTI); for "
+    "maps without a unit their polarity",
     "polarity": "give the polarity if it is not as it is read: near_bright or near_dark",
     "hole": "read as holes",
 }

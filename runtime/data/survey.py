@@ -19,6 +19,7 @@ from mutualformer.runtime.data.masks import BORDER_SHARE, SHADES_SHARE, Mask
 from mutualformer.runtime.data.polarity import Evidence
 from mutualformer.runtime.images.depth import (
     MILLIMETRES,
+    SPIKE_FACTOR,
     SPIKE_SHARE,
     DepthRule,
     full_scale,
@@ -28,7 +29,7 @@ from mutualformer.runtime.images.depth import (
     isolated,
     to_metres,
 )
-from mutualformer.runtime.images.depth_range import FAR_M, NEAR_M
+from mutualformer.runtime.images.depth_range import FAR_M, NEAR_M, finer_unit
 
 FRAMES = 32  # looked at when a set is opened
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.
@@ -42,6 +43,7 @@ NO_UNIT = "without a unit append ?polarity=near_bright or ?polarity=near_dark"
 # most pictures of a set.
 ROUND_CODES = (*range(1000, 60001, 1000), 9999)
 TOP_SHARE, TOP_GAP = 0.001, 0.02  # of a frame's pixels at a code that is no measurement; how far it is above the rest
+GAP_STEPS = 9  # values below it whose distances tell how coarse the map is
 MOST, SOME = 0.8, 0.3  # of the frames that must agree; that must show a known code to read it as holes in all
 LEAST = 3  # frames that a rule for all is made of
 ROTATED_SHARE = 0.9  # of a frame's values that are multiples of 8 where bits were rotated by 3
@@ -98,6 +100,7 @@ class Survey:
     full: float = 0.0
     fractions: int = 0
     eights: int = 0
+    steps: Counter[int | None] = field(default_factory=Counter)
     blank: int = 0
     borders: list[float] = field(default_factory=list)
     shaded: list[str] = field(default_factory=list)
@@ -120,6 +123,7 @@ class Survey:
         else:
             if stored.dtype.kind in "iu":
                 self.full = max(self.full, full_scale(stored))
+                self.steps[finer_unit(np.where(measured, stored, stored.dtype.type(0)))] += 1
             code = self._count_codes(stored, measured)
             measured &= stored != stored.dtype.type(code) if code is not None else True
             if stored.dtype.kind in "iu" and measured.any():
@@ -165,7 +169,9 @@ class Survey:
         top = values.max() if values.size else 0
         below = values[values < top]
         if below.size and np.count_nonzero(values == top) >= max(4, TOP_SHARE * stored.size):
-            if float(top) - float(below.max()) > TOP_GAP * float(top):
+            gap = float(top) - float(below.max())
+            steps = np.diff(np.unique(below[:: max(1, below.size // 50_000)])[-GAP_STEPS:])
+            if gap > TOP_GAP * float(top) and gap > SPIKE_FACTOR * float(np.median(steps) if steps.size else 0):
                 self.tops[float(top) if floats else int(top)] += 1
                 return None
         if not floats and stored.dtype.itemsize == 2:
@@ -212,8 +218,8 @@ class Survey:
         """Of the typical frame; None for maps without a unit."""
         if not self.distances:
             return None
-        near, median, far, _ = zip(*self.distances, strict=True)
-        return Distances(*(float(np.median(column)) for column in (near, median, far)))
+        near, median, far = (float(np.median(column)) for column in list(zip(*self.distances, strict=True))[:3])
+        return Distances(near, median, far)
 
     @property
     def grows(self) -> bool:
@@ -231,7 +237,8 @@ class Survey:
     def assumption(self) -> str:
         """By which unit distances are read where nobody said it and nothing speaks against it, "" where there are none:
         some wrong units make plausible rooms, so a person should see them."""
-        if self.range_m is None or self.stated or self.rule.rotate or self.grows or any(one.kind == "unit" for one in self._units()):
+        known = self.stated or self.rule.rotate or self.rule.units_per_metre is not None
+        if self.range_m is None or known or self.grows or any(one.kind == "unit" for one in self._units()):
             return ""
         return f"depth is read as {self.unit}: {self.range_m}"
 
@@ -280,8 +287,18 @@ class Survey:
         elif self.kinds["float"] >= LEAST and self.fractions >= MOST * self.kinds["float"]:
             what = f"depth read as metres never exceeds 1 ({self.fractions} of {self.kinds['float']} maps)"
             yield Remark(SHOULD, "unit", what, f"normalised maps have no unit; {NO_UNIT}")
+        elif (unit := self._stepped) is not None:
+            what = f"depth values are multiples of {unit // 1000}"
+            yield Remark(SHOULD, "unit", what, f"whole millimetres in units of 1/{unit} m? then append ?scale={unit}")
         else:
             yield from self._other_units(distances)
+
+    @property
+    def _stepped(self) -> int | None:
+        """Units per metre in which the values of all maps are whole millimetres, where it is not the one in use."""
+        unit, count = self.steps.most_common(1)[0] if self.steps else (None, 0)
+        used = (1000, round(self.rule.units_per_metre or MILLIMETRES))
+        return unit if count == self.maps and unit is not None and unit not in used else None
 
     def _other_units(self, usual: Distances) -> Iterable[Remark]:
         """Frames that are of another unit than the rest."""
@@ -292,7 +309,9 @@ class Survey:
         times = float(np.median([one.median for one in odd])) / float(np.median(fitting))
         if max(times, 1 / times) >= OTHER_UNIT:
             what = f"{named([one.name for one in odd])}: depth read as {self.unit} is {odd[0]}, in most frames {usual}"
-            yield Remark(SHOULD, "unit", what, "are all maps in one unit? give those that are not as a DATA of their own")
+            yield Remark(
+                SHOULD, "unit", what, "are all maps in one unit? give those that are not as a DATA of their own"
+            )
 
     def _polarity(self) -> Iterable[Remark]:
         said, why = self.polarity, str(self.evidence)

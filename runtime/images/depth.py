@@ -5,7 +5,7 @@ stored             meaning
 =================  ==========================================================================================
 16 or 32 bit       units from the camera, 1000 a metre unless :class:`DepthRule` says otherwise; 0 = no measurement
 float              metres (units where the rule gives a scale); 0, negative, NaN and infinity = no measurement
-any, ``relative``  no unit: relative inverse depth, disparity and the like, as below; floats are divided by their largest
+any, ``relative``  no unit: relative inverse depth, disparity and the like, as below; floats by their largest value
 8 bit              no unit: relative inverse depth. Value v becomes pseudo-metres, 1/z = 1/5 + v/255 · (1/0.5 − 1/5),
                    so 0 … 255 span 5 m … 0.5 m. Models standardise inverse depth per image, so 0.5 and 5 m cancel;
                    only the polarity matters. 0 = no measurement where near is dark, and where near is bright if the

@@ -92,10 +92,15 @@ def _eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return np.asarray(image)
     if image.dtype != np.uint16:
         raise ImageError(f"{name}: colour is {image.dtype}, expected 8 or 16 bits a channel")
-    bits = next(bits for bits in COLOUR_BITS if int(image.max()) < 1 << bits)
-    if bits < 16:
+    bits = white_bits(image)
+    if bits < 16 and image.any():
         _say_once(os.path.dirname(name), f"{name}: 16-bit colour that never exceeds {bits} bits, read as {bits} bits")
     return np.asarray(image >> (bits - 8), dtype=np.uint8)
+
+
+def white_bits(image: NDArray[Any]) -> int:
+    """How many bits 16-bit colour uses: the smallest of :data:`COLOUR_BITS` that holds its brightest value."""
+    return next(bits for bits in COLOUR_BITS if int(image.max()) < 1 << bits)
 
 
 _said: set[str] = set()

@@ -27,6 +27,7 @@ GREY = ("mono8", "8UC1")
 # Semi-planar: a plane of luma, then chroma at half its height.
 PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 COLOUR = (*(name for name in LAYOUT if name not in DEPTH), *PLANAR)
+SIXTEEN = tuple(name for name, (kind, _) in LAYOUT.items() if kind == "u2" and name not in DEPTH)
 TO_RGB = {
     "bgr8": cv2.COLOR_BGR2RGB, "8UC3": cv2.COLOR_BGR2RGB, "bgra8": cv2.COLOR_BGRA2RGB, "8UC4": cv2.COLOR_BGRA2RGB,
     "rgba8": cv2.COLOR_RGBA2RGB, "bgr16": cv2.COLOR_BGR2RGB, "16UC3": cv2.COLOR_BGR2RGB, "rgba16": cv2.COLOR_RGBA2RGB,
@@ -65,9 +66,10 @@ def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
     return "", f"its format {message.format!r} is no picture that is read here"
 
 
-def pixels(message: Image | CompressedImage) -> NDArray[Any]:
+def pixels(message: Image | CompressedImage, name: str = "a compressed image", bits: int = 0) -> NDArray[Any]:
     """RGB (H, W, 3) uint8, or depth (H, W): uint16 units, or float32 metres with 0 for no measurement.
 
+    ``bits``: of 16-bit colour, how many earlier images of the stream used; ``name``: of the source, for what is said.
     Raises PixelError.
     """
     kind, reason = kind_of(message)
@@ -75,10 +77,17 @@ def pixels(message: Image | CompressedImage) -> NDArray[Any]:
         raise PixelError(reason)
     try:
         if isinstance(message, Image):
-            return _raw(message)
-        return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
+            return _raw(message, bits)
+        return _packed_depth(message) if kind == "depth" else files.decode(message.data, name, "colour")
     except (files.ImageError, cv2.error) as error:
         raise PixelError(str(error)) from error
+
+
+def colour_bits(message: Image | CompressedImage) -> int:
+    """How many bits of 16-bit colour a raw image uses (:func:`white_bits`); 0 for any other. Raises PixelError."""
+    if not isinstance(message, Image) or message.encoding not in SIXTEEN:
+        return 0
+    return files.white_bits(unpack(message)[..., :3])  # without an alpha plane
 
 
 def unpack(message: Image) -> NDArray[Any]:
@@ -108,7 +117,7 @@ def _check_size(message: Image, row: int, rows: int) -> None:
         )
 
 
-def _raw(message: Image) -> NDArray[Any]:
+def _raw(message: Image, bits: int) -> NDArray[Any]:
     name = message.encoding
     if name in PLANAR:
         rows = message.height * 3 // 2
@@ -126,7 +135,7 @@ def _raw(message: Image) -> NDArray[Any]:
     if name in TO_RGB:
         image = cv2.cvtColor(image, TO_RGB[name])
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = (image >> max(bits, files.white_bits(image)) - 8).astype(np.uint8)
     return np.ascontiguousarray(image, np.uint8)
 
 

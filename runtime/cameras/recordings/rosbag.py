@@ -82,6 +82,7 @@ class BagCamera(BaseCamera):
             self._bag.close()
             raise
         self._pairer: Pairer[Any] = Pairer(options.max_skew)
+        self._bits = 0
         self._frames = self._all()
 
     def _choose(self, options: Options) -> Choice:
@@ -156,7 +157,7 @@ class BagCamera(BaseCamera):
     def _frame(self, colour: Any, depth: Any, number: int) -> Frame | None:
         began = time.perf_counter()
         try:
-            rgb, raw = pix.pixels(colour), pix.pixels(depth)
+            rgb, raw = self._colour(colour), pix.pixels(depth)
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")
             if rgb.shape[:2] != raw.shape:
@@ -167,6 +168,13 @@ class BagCamera(BaseCamera):
         frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
         self.busy_s = time.perf_counter() - began
         return frame
+
+    def _colour(self, message: Any) -> NDArray[Any]:
+        """16-bit colour by the brightest value so far: what 12 bits of a sensor hold is no dark picture."""
+        self._bits = max(self._bits, pix.colour_bits(message))
+        if 8 <= self._bits < 16:
+            self.warn(f"{self.name}: 16-bit colour that never exceeds {self._bits} bits, read as {self._bits} bits")
+        return pix.pixels(message, self.name, self._bits)
 
     def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if raw.dtype == np.float32:

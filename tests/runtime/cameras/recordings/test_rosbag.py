@@ -132,6 +132,24 @@ def test_compressed_topics_and_float_depth(tmp_path: Path) -> None:
         assert np.allclose(one.depth, two.depth, atol=1e-6), "NaN is no measurement, like 0"
 
 
+def test_16_bit_colour_is_as_bright_as_its_own_bits(tmp_path: Path) -> None:
+    for bits, shift in ((12, 4), (10, 2), (16, 8)):
+        bag = Bag(tmp_path / f"bits{bits}.bag", 1)
+        for index in range(4):
+            wide = np.asarray(colour(index), np.uint16) << shift
+            wide[0] = 0 if index == 0 else wide[1]  # a dark first picture decides nothing for those behind it
+            bag.image("/c", wide, "rgb16", START + index / 30)
+            bag.image("/d", depth(index), "16UC1", START + index / 30)
+        bag.writer.close()
+        camera = cameras.open(str(tmp_path / f"bits{bits}.bag"))
+        frames = list(camera)
+        for index, frame in enumerate(frames):
+            np.testing.assert_array_equal(frame.rgb[1:], colour(index)[1:])
+        said = [sentence for sentence in camera.warnings if "bits" in sentence]
+        assert len(said) == (bits < 16)
+        assert all(f"never exceeds {bits} bits" in sentence and "bits" in sentence for sentence in said)
+
+
 def test_a_foreign_mcap_file_is_a_ros_bag_too(tmp_path: Path) -> None:
     bag = Bag(tmp_path / "m", 2, StoragePlugin.MCAP)
     for index in range(3):
