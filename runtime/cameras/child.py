@@ -68,7 +68,8 @@ class ChildCamera(BaseCamera):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,  # Ctrl-C is the parent's to act upon
         )
-        threading.Thread(target=self._listen, name=f"child-{self._process.pid}", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name=f"child-{self._process.pid}", daemon=True)
+        self._listener.start()
         try:
             self._expect("here", self._patience.start)
             size = Path(target).stat().st_size if Path(target).is_file() else 0
@@ -82,7 +83,7 @@ class ChildCamera(BaseCamera):
     def _adopt(self, facts: dict[str, Any]) -> None:
         lens = facts["intrinsics"]
         self.intrinsics = Intrinsics.from_json(lens) if lens is not None else None
-        self.depth_scale = facts["depth_scale"]
+        self.depth_scale, self.assumed_units = facts["depth_scale"], facts["assumed_units"]
         for sentence in facts["warnings"]:
             self.warn(sentence)
 
@@ -171,3 +172,8 @@ class ChildCamera(BaseCamera):
         if process.poll() is None:
             process.kill()
         process.wait()
+        while self._listener.is_alive() and time.monotonic() < deadline + 1.0:
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(timeout=0.02)
+        if process.stdout is not None and not self._listener.is_alive():
+            process.stdout.close()
