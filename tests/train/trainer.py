@@ -25,15 +25,15 @@ def wait_for_the_kill(marker: Path) -> None:
 
 def arrange_pause(where: str, marker: Path) -> None:
     """Make the training stop where it is told to."""
-    import mutualformer.train.fitting.run as fitting
+    from mutualformer.train import checkpoint
     from mutualformer.train.fitting.task import TrainingTask
 
     kind, _, number = where.partition(":")
     if kind == "step":
         after = TrainingTask.on_train_batch_end
 
-        def stepped(self: TrainingTask, *arguments: Any) -> None:
-            after(self, *arguments)
+        def stepped(self: TrainingTask, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+            after(self, outputs, batch, batch_idx)
             if self.global_step == int(number):
                 wait_for_the_kill(marker)
 
@@ -55,7 +55,7 @@ def arrange_pause(where: str, marker: Path) -> None:
 
         torch.save = cut_short
     elif kind == "finishing":
-        fitting.checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
+        checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
     else:
         raise ValueError(where)
 

@@ -183,7 +183,7 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
     return pix.unpack(message)
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> Camera:
+def open_source(target: str, given: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     path = Path(target)
     files = mcap_files(path)

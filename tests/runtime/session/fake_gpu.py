@@ -60,7 +60,8 @@ class Gpu:
     def stack(self) -> list[str]:
         if not hasattr(self._threads, "stack"):
             self._threads.stack = []
-        return self._threads.stack  # type: ignore[no-any-return]
+        stack: list[str] = self._threads.stack
+        return stack
 
     def note(self, call: str) -> None:
         if not self.stack or self.stack[-1] != "primary":
