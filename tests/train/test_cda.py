@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released
-from tests.train import numpy_reference
+from tests.train.support import numpy_reference
 
 BY_HEAD = pytest.mark.parametrize("by_head", [False, True])
 SHAPES = [(1, 1, 4), (7, 3, 5), (7, 8, 64), (121, 8, 8), (121, 3, 16), (577, 1, 64), (577, 3, 8)]

@@ -25,8 +25,8 @@ from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
 from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles
-from tests.train.runs import OVERRIDES
-from tests.train.scenes import write_rgbd
+from tests.train.support.runs import OVERRIDES
+from tests.train.support.scenes import write_rgbd
 
 DATA = "synthetic:10?seed=21"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mutualformer.train.mutualformer import DropPath, MutualFormer
-from tests.train import numpy_reference
+from tests.train.support import numpy_reference
 
 
 def layer_norm(x, weight, bias):

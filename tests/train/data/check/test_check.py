@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mutualformer.train import datasets
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture(scope="module")
