@@ -149,7 +149,7 @@ def export_checkpoint(
     Arguments as :func:`convert`'s. Raises ExportError, DataError; ``out`` then keeps what it held.
     """
     from mutualformer.export.graph.from_checkpoint import export_onnx
-    from mutualformer.train.session import contract_of
+    from mutualformer.train.evaluation.session import contract_of
 
     if precision == "int8":
         check_calibration(calibration, contract_of(model))

@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime as ort
 
 from mutualformer.runtime import zoo
+from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.session import ModelFileError, Session, load
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import open_graph, session_options

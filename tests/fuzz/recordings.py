@@ -240,7 +240,7 @@ def message_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_message(data: bytes, folder: Path) -> None:
-    from mutualformer.runtime.recording import ros_images
+    from mutualformer.runtime.recording.bags import ros_images
 
     kinds = list(ros.READERS)
     content = ros.read(
@@ -252,8 +252,8 @@ def read_message(data: bytes, folder: Path) -> None:
 
 
 def targets() -> list[Target]:
+    from mutualformer.runtime.recording.bags.ros_images import PixelError
     from mutualformer.runtime.recording.byte_reader import BytesError
-    from mutualformer.runtime.recording.ros_images import PixelError
 
     refused = (CameraError,)
     return [

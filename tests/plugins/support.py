@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mutualformer.export.checks.numerics import two_times
+from mutualformer.export.checks.launches.numerics import two_times
 from mutualformer.plugins import build
 from mutualformer.plugins.attributes import CdaAttributes
 
@@ -48,6 +48,6 @@ def assert_two_times(
     qkv_d: torch.Tensor,
     attributes: CdaAttributes,
 ) -> None:
-    """The two-times rule of ``export/checks/numerics.py``: at most twice PyTorch's error in the same precision."""
+    """The two-times rule (``export/checks/launches/numerics.py``): at most twice PyTorch's error, same precision."""
     rule = two_times(ours, qkv_r, qkv_d, attributes)
     assert rule.ratio <= 1, rule.sentence

@@ -18,7 +18,7 @@ from mutualformer.train import ablation, checkpoint, registry
 from mutualformer.train.fitting import study as studies
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fusion import FUSIONS
-from tests.train.runs import HELD_OUT, tiny
+from tests.train.support.runs import HELD_OUT, tiny
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released
-from tests.train import numpy_reference
-from tests.train.numpy_reference import Matrix
+from tests.train.support import numpy_reference
+from tests.train.support.numpy_reference import Matrix
 
 BY_HEAD = pytest.mark.parametrize("by_head", [False, True])
 SHAPES = [(1, 1, 4), (7, 3, 5), (7, 8, 64), (121, 8, 8), (121, 3, 16), (577, 1, 64), (577, 3, 8)]

@@ -31,8 +31,8 @@ from mutualformer.train.evaluation.tables import results_table
 from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles
 from tests.pictures import read_picture
-from tests.train.runs import OVERRIDES
-from tests.train.scenes import write_rgbd
+from tests.train.support.runs import OVERRIDES
+from tests.train.support.scenes import write_rgbd
 
 DATA = "synthetic:10?seed=21"
 

@@ -18,7 +18,7 @@ from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting import run
 from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.recipes import recipe
-from tests.train.runs import DATA, HELD_OUT, tiny
+from tests.train.support.runs import DATA, HELD_OUT, tiny
 
 
 def same(a: Path, b: Path) -> bool:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mutualformer.train.mutualformer import DropPath, MutualFormer
-from tests.train import numpy_reference
-from tests.train.numpy_reference import Matrix
+from tests.train.support import numpy_reference
+from tests.train.support.numpy_reference import Matrix
 
 
 def layer_norm(x: Matrix, weight: Matrix, bias: Matrix) -> Matrix:

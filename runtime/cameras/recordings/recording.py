@@ -29,8 +29,8 @@ from mutualformer.runtime.cameras.recordings.parts import (
     mcap_files,
 )
 from mutualformer.runtime.frame import Frame, metres
-from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.bags import ros_images as pix
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import InfoError
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader

@@ -17,7 +17,7 @@ from mutualformer.export.checks import names, report, runner
 from mutualformer.export.checks.rig.faults import FAULTS
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.device.wheel import ROOT
-from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import compute_capabilities
 from tests.plugins import support
 
 pytestmark = pytest.mark.skipif(bool(compute_capabilities()), reason="a GPU is here: run the command itself")

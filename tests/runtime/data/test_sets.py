@@ -15,7 +15,7 @@ from mutualformer.runtime.data.folder import RgbdFolder
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.polarity import Evidence, lower_bound
 from mutualformer.runtime.data.spec import expand, open_data, parts, short
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture

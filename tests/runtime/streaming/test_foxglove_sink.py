@@ -15,7 +15,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.live.run import StreamError, stream
-from mutualformer.runtime.recording.ros_images import pixels
+from mutualformer.runtime.recording.bags.ros_images import pixels
 from mutualformer.runtime.recording.ros_messages import IMAGE, Image, read
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mutualformer.train.fitting.run import fit
 from tests.train.fitting.test_resume import environment
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from mutualformer.train import fit
 from mutualformer.train.fitting.task import TrainingTask
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 import torch
 
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from mutualformer.runtime.data.item import Frames
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting import validation
 from mutualformer.train.fitting.validation import BEST
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from mutualformer.train import registry
 from mutualformer.train.fitting.run import fit
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 
 
 def command(out: Path, **options: Any) -> list[str]:
-    return ["-m", "tests.train.trainer", json.dumps({"out": str(out), **options})]
+    return ["-m", "tests.train.support.trainer", json.dumps({"out": str(out), **options})]
 
 
 def finish(*words: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mutualformer.runtime.data.item import DataError, Frames
-from mutualformer.train.fitting.augment import Augmentation, augment
+from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.registry import ModelSpec

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mutualformer.train import datasets
 from tests.pictures import Change, read_picture, rewrite_picture
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture(scope="module")

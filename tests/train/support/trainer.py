@@ -1,4 +1,4 @@
-"""``python -m tests.train.trainer '{"task": …}'``: one small training in a process of its own, to be killed or joined.
+"""``python -m tests.train.support.trainer '{"task": …}'``: one small training in a process, to be killed or joined.
 
 ``pause``: where to stop and wait for the kill: "step:N" after step N, "writing:N" in the middle of the N-th checkpoint,
 "finishing" before the model is written.
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 
 def wait_for_the_kill(marker: Path) -> None:

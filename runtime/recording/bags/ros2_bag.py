@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.decompress import DecompressError, allowed, decompress
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 

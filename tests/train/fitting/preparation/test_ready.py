@@ -15,11 +15,11 @@ from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.config import FitConfig, FitError
-from mutualformer.train.fitting.ready import check_masks, file_list, split_off, validation_of
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
 from mutualformer.train.fitting.recipes import Recipe
 from tests.pictures import Change, rewrite_picture
-from tests.train.runs import tiny
-from tests.train.scenes import write_rgbd
+from tests.train.support.runs import tiny
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture(scope="module")

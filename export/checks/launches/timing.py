@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mutualformer.export.checks.graphs import captured
+from mutualformer.export.checks.launches.graphs import captured
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import KernelNode
 from mutualformer.export.checks.rig.machine import Machine

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from mutualformer.runtime.images.files import natural_key
-from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
-from mutualformer.runtime.recording.ros1_bag import Ros1Bag
-from mutualformer.runtime.recording.ros2_bag import McapBag, SqliteBag, ZstdBag
+from mutualformer.runtime.recording.bags.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.bags.ros1_bag import Ros1Bag
+from mutualformer.runtime.recording.bags.ros2_bag import McapBag, SqliteBag, ZstdBag
 
 READERS: dict[str, Callable[[Path], Bag]] = {
     ".bag": Ros1Bag,

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
 
