@@ -14,7 +14,7 @@ from mutualformer.plugins import library
 from tests.plugins.support import ROOT
 
 onnx = pytest.importorskip("onnx")
-trt = pytest.importorskip("tensorrt_rtx")
+trt: Any = pytest.importorskip("tensorrt_rtx")
 
 
 def model(node: a.CdaAttributes, elem_type: int, tokens: int, width: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_a_model_that_changed_since_is_refused(copy: Path) -> None:
         checkpoint.load(copy)
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "no such file": lambda path: path.unlink(),
     "is empty": lambda path: path.write_bytes(b""),
     "cannot be read as safetensors": lambda path: path.write_bytes(path.read_bytes()[:5000]),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.cameras.recordings.parts import (
     FrameError,

@@ -68,7 +68,7 @@ def test_younger_gpus_assemble_the_ptx(arch: int, name: str, tmp_path: Path) -> 
     for image in [t for t in texts if t["name"].endswith("fp16_d64_u8")]:
         source = tmp_path / "kernel.ptx"
         source.write_bytes(blob[image["offset"] : image["offset"] + image["size"] - 1])
-        command = [ptxas.find_triton_tool(name), f"--gpu-name=sm_{arch}", "-v", str(source)]
+        command = [str(ptxas.find_triton_tool(name)), f"--gpu-name=sm_{arch}", "-v", str(source)]
         command += ["-o", str(tmp_path / "kernel.cubin")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -107,7 +107,7 @@ def test_fields_arrive_in_every_form_the_parsers_use(harness: Harness) -> None:
     assert plugin, harness.log()
     names = (ctypes.c_char_p * 16)()
     count = harness.library.harness_field_names(names, 16)
-    assert [names[i].decode() for i in range(count)] == list(asdict(CdaAttributes(1)))
+    assert [names[i] for i in range(count)] == [name.encode() for name in asdict(CdaAttributes(1))]
     harness.destroy(plugin)
 
 

@@ -25,7 +25,7 @@ def write_video(
     path: Path, levels: list[int], depth: list[int] | None = None, size: tuple[int, int] = (64, 48)
 ) -> Path:
     """Grey frames as colour (lossless FFV1), or ``depth``: 16-bit levels."""
-    codec = cv2.VideoWriter_fourcc(*"FFV1")
+    codec = cv2.VideoWriter.fourcc(*"FFV1")
     if depth is None:
         writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 20, size)
     else:

@@ -140,7 +140,7 @@ def test_a_run_cut_short_goes_on_and_computes_nothing_twice(
     computed: list[int] = []
     full = True
 
-    def counted(group: work.Batch, models: Sequence[work.Model], plan: work.Plan) -> list[work.Outcome]:
+    def counted(group: run.Batch, models: Sequence[work.Model], plan: work.Plan) -> list[work.Outcome]:
         computed.extend(index for index, _, _ in group)
         if full and len(computed) == 8:
             raise OSError(28, "No space left on device")
@@ -219,7 +219,7 @@ def test_a_line_cut_short_in_the_journal_is_done_again(red: Path, tmp_path: Path
 
 
 def test_a_video_from_its_first_to_its_last_frame(red: Path, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for level in range(7):
         writer.write(np.full((48, 64, 3), 30 * level, np.uint8))
     writer.release()

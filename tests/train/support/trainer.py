@@ -41,7 +41,7 @@ def arrange_pause(where: str, marker: Path) -> None:
     elif kind == "writing":
         save, count = torch.save, [0]
 
-        def cut_short(value: Any, file: Any, *arguments: Any, **options: Any) -> None:
+        def cut_short(value: object, file: str | Path, *arguments: Any, **options: Any) -> None:
             count[0] += 1
             if count[0] == int(number):
                 import io
@@ -53,7 +53,7 @@ def arrange_pause(where: str, marker: Path) -> None:
                 wait_for_the_kill(marker)
             save(value, file, *arguments, **options)
 
-        torch.save = cut_short
+        torch.save = cut_short  # type: ignore[assignment]
     elif kind == "finishing":
         checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
     else:

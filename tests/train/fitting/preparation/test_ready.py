@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def masks(folder: Path, change: Change) -> None:
         rewrite_picture(path, change)
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[Path], object]] = {
     "there is nothing to learn": lambda root: masks(root, np.zeros_like),
     "are full: there is nothing to learn": lambda root: masks(root, lambda mask: np.full_like(mask, 255)),
     "has no ground truth": lambda root: shutil.rmtree(root / "GT"),
