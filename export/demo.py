@@ -68,18 +68,22 @@ class Demo:
 
     @property
     def frames(self) -> Path:
+        """Folder of the training frames."""
         return self.out / "frames"
 
     @property
     def weights(self) -> Path:
+        """The fine-tuned checkpoint; its card lies beside it."""
         return self.out / "model.safetensors"
 
     @property
     def onnx(self) -> Path:
+        """The exported ONNX file."""
         return self.out / "model.onnx"
 
     @property
     def engine(self) -> Path:
+        """The TensorRT engine; its card lies beside it."""
         return self.out / "model.engine"
 
     def step(self, name: str, fits: Callable[[], bool], make: Callable[[], object]) -> None:

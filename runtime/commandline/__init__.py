@@ -1,1 +1,1 @@
-"""The command line itself: completion."""
+"""The command line itself: arguments (those that several verbs have), completion (of a shell)."""

@@ -77,7 +77,8 @@ class Session(abc.ABC):
     def _run(self, inputs: Arrays) -> Arrays: ...
 
     @abc.abstractmethod
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """Backend and its version, device, precision, file and its sha256, for reports and benchmarks."""
 
     def close(self) -> None:  # noqa: B027 - most backends hold nothing
         """Give back what the session holds; calling it twice is harmless."""

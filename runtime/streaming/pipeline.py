@@ -52,6 +52,7 @@ class Pipeline:
         self._done = False
 
     def stop(self) -> None:
+        """End after the frame in progress; from any thread, and more than once."""
         self._stop.set()
 
     def run(self) -> dict[str, Any]:
@@ -168,6 +169,7 @@ class Pipeline:
 
     @property
     def state(self) -> str:
+        """ "stopped", "finished", or the capture's state in a few words."""
         if self._done and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
         return self.capture.state

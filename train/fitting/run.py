@@ -51,6 +51,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> Processes:
+        """From torchrun's WORLD_SIZE, RANK and LOCAL_WORLD_SIZE; one process without them."""
         names = ("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_WORLD_SIZE", "1")
         return cls(*(int(os.environ.get(name, default)) for name, default in names))
 

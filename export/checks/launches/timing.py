@@ -59,6 +59,7 @@ class Row:
         return None if self.attention is None else self.enqueue / (ARITHMETIC * 2 * self.attention)
 
     def as_dict(self) -> dict[str, float | str | None]:
+        """The row for acceptance.json: microseconds, ratios without a unit, None where nothing was measured."""
         share = None if self.roofline is None else self.roofline / self.enqueue
         return {
             "case": str(self.case),

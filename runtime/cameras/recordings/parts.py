@@ -33,6 +33,7 @@ class Part:
 
     @property
     def has_frames(self) -> bool:
+        """Whether it holds frames as ``--record`` writes them."""
         return topics.FRAME in self.topics
 
 

@@ -160,6 +160,7 @@ class RecordingCamera(BaseCamera):
         return metres(raw, scale)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; after a CameraTimeout (the frame is not due yet) the same frame comes again."""
         began = time.perf_counter()
         frame = self._pending or next(self._frames, None)
         self.busy_s = time.perf_counter() - began
@@ -170,6 +171,7 @@ class RecordingCamera(BaseCamera):
         return frame
 
     def close(self) -> None:
+        """Close the part that is being read."""
         # Ends the generator, which closes its file; one that is running in another thread ends by itself.
         with contextlib.suppress(ValueError):
             self._frames.close()

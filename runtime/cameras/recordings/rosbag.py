@@ -175,9 +175,11 @@ class BagCamera(BaseCamera):
         return self.metres(raw, self.depth_scale or ROS_SCALE)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; reads on without waiting, so ``timeout`` plays no part."""
         return next(self._frames, None)
 
     def close(self) -> None:
+        """Close the bag, and end the generator that reads it."""
         with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
             self._frames.close()
         self._bag.close()

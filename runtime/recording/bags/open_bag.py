@@ -57,11 +57,13 @@ class ManyBags:
         self.closed = all(bag.closed for bag in self._bags)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages, one file after the other; ``damage`` grows by what each of them met."""
         for bag in self._bags:
             yield from bag.messages(topics)
             self.damage += [sentence for sentence in bag.damage if sentence not in self.damage]
 
     def close(self) -> None:
+        """Close all files."""
         for bag in self._bags:
             bag.close()
 

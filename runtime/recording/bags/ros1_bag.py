@@ -61,6 +61,7 @@ class Ros1Bag:
             raise BagError("there is nothing in it")
 
     def close(self) -> None:
+        """As Bag.close."""
         self._file.close()
 
     def _at(self, start: int, size: int) -> bytes:
