@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 
-from mutualformer.runtime.recording.bag import Bag, BagMessage
+from mutualformer.runtime.recording.bags.bag import Bag, BagMessage
 
 CLOCKS = ("", "header", "log")
 LOOKED_AT = 64

@@ -9,7 +9,7 @@ import pytest
 
 from mutualformer.runtime.cameras.base import CameraError
 from tests.runtime.cameras.recordings.test_rosbag_topics import COLOUR, DEPTH, play
-from tests.runtime.recording.bags import START, Row, image, info, rgb, units, write_bag
+from tests.runtime.recording.bags.written import START, Row, image, info, rgb, units, write_bag
 
 
 def rows_at(stamps: list[tuple[float | None, float | None]]) -> tuple[list[Row], list[float]]:

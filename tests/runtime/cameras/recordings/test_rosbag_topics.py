@@ -13,8 +13,8 @@ from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.streaming.pipeline import Pipeline
-from tests.runtime.recording.bags import START, Row, compressed, image, info, raw_image, rgb, units, write_bag
-from tests.runtime.recording.test_rvl import encode
+from tests.runtime.recording.bags.test_rvl import encode
+from tests.runtime.recording.bags.written import START, Row, compressed, image, info, raw_image, rgb, units, write_bag
 
 COLOUR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"
 
@@ -246,9 +246,10 @@ def test_two_cameras_are_two_however_their_names_nest(tmp_path: Path, nested: st
     assert np.array_equal(frames[0].rgb, rgb(9))
 
 
-@pytest.mark.parametrize("eyes", [{"colour_eye": "", "depth_eye": ""}, {"colour_eye": "color", "depth_eye": "infra1"}])
-def test_depth_aligned_to_another_eye_is_refused(tmp_path: Path, eyes: dict[str, str]) -> None:
-    rows = pair(0, depth="/camera/aligned_depth_to_infra1/image_raw", **eyes)
+@pytest.mark.parametrize(("colour_eye", "depth_eye"), [("", ""), ("color", "infra1")])
+def test_depth_aligned_to_another_eye_is_refused(tmp_path: Path, colour_eye: str, depth_eye: str) -> None:
+    aligned = "/camera/aligned_depth_to_infra1/image_raw"
+    rows = pair(0, depth=aligned, colour_eye=colour_eye, depth_eye=depth_eye)
     with pytest.raises(CameraError, match="is aligned to 'infra1' and not to /camera/color/image_raw"):
         play(write_bag(tmp_path / "x.mcap", rows))
     rows = pair(0, "/camera/infra1/image_rect_raw", "/camera/aligned_depth_to_infra1/image_raw")

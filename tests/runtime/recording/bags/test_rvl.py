@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording.rvl import SIZE, RvlError, decode, image_size
+from mutualformer.runtime.recording.bags.rvl import SIZE, RvlError, decode, image_size
 
 MOST = 1 << 20
 

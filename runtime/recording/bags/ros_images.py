@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images import files
-from mutualformer.runtime.recording import rvl
+from mutualformer.runtime.recording.bags import rvl
 from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 
 # numpy type of one value, values a pixel
