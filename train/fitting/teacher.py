@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from mutualformer.train.backbone import LITE0, LITE0_NARROW
 from mutualformer.train.fitting.batches.sod import BatchSource
 from mutualformer.train.fitting.narrow import explained, narrow_backbone, narrow_squeeze
+from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
@@ -36,14 +37,8 @@ def inherit(student: nn.Module, teacher: nn.Module, but: str = "") -> list[str]:
 
     ``but``: beginning of the names of those that stay the student's own, "" for none.
     """
-    theirs, ours = teacher.state_dict(), student.state_dict()
-    fits = {
-        name
-        for name, value in ours.items()
-        if name in theirs and theirs[name].shape == value.shape and not (but and name.startswith(but))
-    }
-    student.load_state_dict({**ours, **{name: theirs[name] for name in fits}})
-    return sorted(set(ours) - fits)
+    theirs = teacher.state_dict()
+    return copy_matching(student, {k: v for k, v in theirs.items() if not (but and k.startswith(but))})
 
 
 def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
