@@ -89,7 +89,7 @@ _SPECS = {
     spec.name: spec
     for spec in (
         # All but its colour stream is sod-lite's, and that stream is sod-lite's narrowed: taught by it
-        # (train/fitting/teacher.py).
+        # (train/fitting/teaching/teacher.py).
         _sod(
             "sod-nano",
             rgb="tf_efficientnet_lite0_narrow",

@@ -174,7 +174,7 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
 def _task(config: FitConfig, model: nn.Module, schedule: Schedule, source: BatchSource) -> TrainingTask:
     if not config.teacher:
         return TASKS[model.spec.task].training_task(model, config.recipe, schedule)
-    from mutualformer.train.fitting.teacher import TaughtSodTask, begin_as
+    from mutualformer.train.fitting.teaching.teacher import TaughtSodTask, begin_as
 
     if model.spec.task != "sod":
         raise FitError(f"--teacher is for detectors, {config.model} is a {model.spec.task} model")

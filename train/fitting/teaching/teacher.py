@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from mutualformer.train.backbone import LITE0, LITE0_NARROW
 from mutualformer.train.fitting.batches.sod import BatchSource
-from mutualformer.train.fitting.narrow import explained, narrow_backbone, narrow_squeeze
 from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
+from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze
 
 MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2

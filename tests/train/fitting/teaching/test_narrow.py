@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mutualformer.runtime import zoo
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.fitting.narrow import explained, fit, narrow_backbone, narrow_squeeze
-from mutualformer.train.fitting.teacher import begin_as
+from mutualformer.train.fitting.teaching.narrow import explained, fit, narrow_backbone, narrow_squeeze
+from mutualformer.train.fitting.teaching.teacher import begin_as
 
 SIZE = {"input_size": (64, 64)}
 
