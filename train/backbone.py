@@ -24,8 +24,8 @@ LITE0 = "tf_efficientnet_lite0"
 # EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (1 to 3 times the input's instead of 6), its
 # last stage left out and the one before it half as deep: an eighth of its parameters, a quarter of its products.
 # Every block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
-# (train/fitting/teaching/narrow.py). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of ReLU6: it
-# melts into the convolution before it in half precision too. One row for each stage, in timm's notation.
+# (train/fitting/teaching/narrow.py). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
+# ReLU6: it melts into the convolution before it in half precision too. One row for each stage, in timm's notation.
 LITE0_NARROW = "tf_efficientnet_lite0_narrow"
 _NARROW_STAGES = [
     ["ds_r1_k3_s1_e1_c16"],
