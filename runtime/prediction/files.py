@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
 
 
@@ -23,14 +24,27 @@ class Answer(Protocol):
     """What is written down: :class:`mutualformer.runtime.prediction.result.Prediction`, as far as files need it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The frame's name; may contain folders."""
+
     @property
-    def mask(self) -> NDArray[np.float32]: ...
-    def binary(self) -> NDArray[np.bool_]: ...
-    def cutout(self) -> NDArray[np.uint8]: ...
-    def overlay(self) -> NDArray[np.uint8]: ...
-    def contour(self) -> NDArray[np.uint8]: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def mask(self) -> NDArray[np.float32]:
+        """(H, W) in [0, 1]."""
+
+    def binary(self) -> NDArray[np.bool_]:
+        """(H, W): what counts as salient."""
+
+    def cutout(self) -> NDArray[np.uint8]:
+        """(H, W, 4) RGBA."""
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB."""
+
+    def contour(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Box, distance and mask in plain JSON types."""
 
 
 def _json(result: Answer) -> bytes:
@@ -94,12 +108,13 @@ def write_fast(path: Path, data: bytes) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        try:
-            beside.write_bytes(data)
-        except FileNotFoundError:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
-        os.replace(beside, path)
+        with naming(path, str(beside)):
+            try:
+                beside.write_bytes(data)
+            except FileNotFoundError:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_bytes(data)
+            os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

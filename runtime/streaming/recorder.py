@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.files import reason
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.frame_messages import frame_messages, info_message
@@ -72,6 +73,7 @@ class Part:
         return self._file.size
 
     def close(self) -> None:
+        """Write the rest and the index, and close the file. Raises OSError."""
         self._file.close()
 
 
@@ -134,12 +136,18 @@ class Recorder:
 
     @property
     def recording(self) -> bool:
+        """Whether it is switched on; the next frame is then recorded."""
         return self._wanted.is_set()
 
     def open(self, camera: Camera) -> None:
+        """As Sink.open; keeps the camera, no file yet: that is made with the first frame."""
         self._camera = camera
 
     def write(self, result: Result) -> None:
+        """Record one result where switched on. A full or broken disk ends the recording, not the stream.
+
+        ``problem`` then says so in a sentence and ``recorded`` counts what is safe on disk.
+        """
         if not self._wanted.is_set():
             self._finish()
             return
@@ -161,7 +169,7 @@ class Recorder:
             if self._part is not None:
                 self.recorded -= self._part.unsaved  # what waited in memory is in no file
             self._finish()
-            self.problem = f"recording to {where} ended: {error.strerror or error}; the stream goes on without it"
+            self.problem = f"recording to {where} ended: {reason(error)}; the stream goes on without it"
 
     def _check_disk(self) -> None:
         """Twice a second: recording the last byte of a disk takes the machine down with it."""
@@ -200,10 +208,11 @@ class Recorder:
         try:
             self._close_part()
         except OSError as error:
-            self.problem = f"recording {self.path}: its index could not be written ({error.strerror}); it still opens"
+            self.problem = f"recording {self.path}: its index could not be written ({reason(error)}); it still opens"
         self._session = None
 
     def close(self) -> None:
+        """Finish the open part."""
         self._finish()
 
     def details(self) -> dict[str, Any]:

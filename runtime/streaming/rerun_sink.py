@@ -28,6 +28,7 @@ from mutualformer.runtime.streaming.sinks import Result
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
+LEAST_ROOM = 64 << 10  # bytes: with less a disk counts as full
 # Log data kept for viewers that come late; the oldest goes first.
 SERVED_MEMORY = "512MiB"
 
@@ -149,6 +150,7 @@ class RerunSink:
         return f"anyone who reaches port {self._target.port} of this machine can watch: rerun's server knows no token"
 
     def open(self, camera: Camera) -> None:
+        """Log the pinhole camera once, where the source knows its calibration."""
         lens = camera.intrinsics
         if lens is not None:
             matrix = np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]])
@@ -156,6 +158,7 @@ class RerunSink:
             self._stream.log(f"{self._prefix}camera", pinhole, static=True)
 
     def write(self, result: Result) -> None:
+        """Log the frame, the model's answer and its latency (ms) under the frame's number and camera time."""
         frame = result.frame
         self._stream.set_time("frame", sequence=frame.sequence)
         self._stream.set_time("camera_clock", duration=frame.timestamp)
@@ -176,17 +179,30 @@ class RerunSink:
         self._stream.log(self._prefix + entity, value)
 
     def close(self) -> None:
-        self._stream.flush()
+        """Flush; the last user of a shared stream finishes it."""
+        self._flush()
         self._users[0] -= 1
         if not self._users[0]:
             self.finish()
 
     def finish(self) -> None:
         """End the recording for all of its sinks. May be called twice."""
-        self._stream.flush()
+        self._flush()
         self._stream.disconnect()
 
+    def _flush(self) -> None:
+        """All that was logged goes out. Raises RerunError: rerun's own writer tells neither the file nor the reason."""
+        try:
+            self._stream.flush()
+        except (OSError, RuntimeError) as error:
+            why = str(error)
+            if self._target.kind == "file":
+                room = shutil.disk_usage(Path(self._target.value).parent).free
+                why = "the disk is full" if room < LEAST_ROOM else why
+            raise RerunError(f"--rerun {self._target.value}: not everything was written ({why})") from error
+
     def details(self) -> dict[str, Any]:
+        """``url``: what a viewer opens; empty where none serves."""
         return {"url": self._url} if self._url else {}
 
 

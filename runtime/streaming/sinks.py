@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.files import reason
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.mailbox import Mailbox
 
@@ -36,11 +37,14 @@ class Sink(Protocol):
 
     name: str
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """Called once, before the first result, when the camera is known."""
 
-    def write(self, result: Result) -> None: ...
+    def write(self, result: Result) -> None:
+        """Take one result. What it raises ends this sink and nothing else."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Called once, after the last result."""
 
 
 class Callback:
@@ -49,12 +53,15 @@ class Callback:
     def __init__(self, function: Any, name: str = "callback") -> None:
         self.name, self._function = name, function
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:
+        """Call the function with ``result``."""
         self._function(result)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As Sink.close; there is nothing to close."""
 
 
 @dataclass
@@ -84,12 +91,14 @@ class SinkRunner:
         self._thread: threading.Thread | None = None
 
     def start(self, camera: Camera) -> None:
+        """Start the sink's thread; from now on :meth:`offer` hands results over."""
         self._lossless = not camera.live and not self._latest
         self._thread = threading.Thread(target=self._run, args=(camera,), name=f"sink-{self.sink.name}", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
+        """Whether it still takes results: not failed, stalled or closed."""
         return self.status.state in ("starting", "running")
 
     def offer(self, result: Result) -> None:
@@ -112,12 +121,12 @@ class SinkRunner:
                     self.sink.write(result)
                     self.status.delivered += 1
         except Exception as error:  # whatever a sink raises must not reach the stream
-            self._end("failed", str(error) or type(error).__name__)
+            self._end("failed", _said(error))
         finally:
             try:
                 self.sink.close()
             except Exception as error:
-                self._end("failed", str(error) or type(error).__name__)
+                self._end("failed", _said(error))
 
     def _end(self, state: str, error: str) -> None:
         self.status.state, self.status.error = state, self.status.error or error
@@ -147,3 +156,10 @@ class SinkRunner:
             "error": self.status.error,
             **(details() if callable(details) else {}),
         }
+
+
+def _said(error: Exception) -> str:
+    """What to tell people about an exception that ended a sink."""
+    if isinstance(error, OSError) and error.errno:
+        return reason(error) if error.filename is None else f"{error.filename}: {reason(error)}"
+    return str(error) or type(error).__name__

@@ -20,8 +20,10 @@ from torch import nn
 
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import number, open_data, parse
-from mutualformer.train import card, checkpoint, registry
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod import BatchSource, loader
@@ -29,12 +31,11 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import use_products
 from mutualformer.train.fitting.modules.sync_norm import synchronise
-from mutualformer.train.fitting.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
 from mutualformer.train.fitting.schedule import Schedule
-from mutualformer.train.fitting.start import begin_with, open_teacher
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
-from mutualformer.train.session import ModuleSession
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
@@ -50,6 +51,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> Processes:
+        """From torchrun's WORLD_SIZE, RANK and LOCAL_WORLD_SIZE; one process without them."""
         names = ("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_WORLD_SIZE", "1")
         return cls(*(int(os.environ.get(name, default)) for name, default in names))
 
@@ -169,18 +171,16 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     return synchronise(model) if world > 1 else model
 
 
-def _task(config: FitConfig, model: nn.Module, schedule: Schedule) -> TrainingTask:
+def _task(config: FitConfig, model: nn.Module, schedule: Schedule, source: BatchSource) -> TrainingTask:
     if not config.teacher:
         return TASKS[model.spec.task].training_task(model, config.recipe, schedule)
-    from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
+    from mutualformer.train.fitting.teaching.teacher import TaughtSodTask, begin_as
 
     if model.spec.task != "sod":
         raise FitError(f"--teacher is for detectors, {config.model} is a {model.spec.task} model")
     teacher = open_teacher(config.teacher)
     if not config.resume:
-        own = inherit(model, teacher)
-        total = len(model.state_dict())
-        log.warning("%s: %d of %d tensors begin as the teacher's", config.model, total - len(own), total)
+        begin_as(model, teacher, source)
     return TaughtSodTask(model, config.recipe, schedule, teacher)
 
 
@@ -226,7 +226,7 @@ def fit(config: FitConfig) -> Path:
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
     schedule = Schedule(config.recipe, shape.input_size[0])
-    task = _task(config, model, schedule)
+    task = _task(config, model, schedule, data.source)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10)]
     if data.sets:

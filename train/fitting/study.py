@@ -17,17 +17,18 @@ from typing import Any
 
 import torch
 
+from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.files import sha256, write_bytes, write_json
-from mutualformer.runtime.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.tasks import TASKS
-from mutualformer.train import card, checkpoint, registry
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.catalogue import card
 from mutualformer.train.evaluation.run import evaluate
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.evaluation.spread import comma_separated, markdown
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.run import fit
 from mutualformer.train.fusion import FUSIONS
-from mutualformer.train.session import ModuleSession
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
+        """The finished model's checkpoint; missing until the run is done."""
         return self.config.out / "model.safetensors"
 
     def finished(self) -> bool:

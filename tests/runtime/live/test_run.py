@@ -48,7 +48,7 @@ def test_one_page_for_several_cameras(capsys: pytest.CaptureFixture[str]) -> Non
         url = process.stderr.readline().split()[1]
         with urlopen(url, timeout=5) as answer:
             assert b'data-cameras="2"' in answer.read()
-        seen = set()
+        seen: set[int] = set()
         with urlopen(url + "events", timeout=5) as answer:
             while len(seen) < 2:
                 line = answer.readline()
@@ -103,7 +103,7 @@ def test_a_given_token_is_never_printed_into_a_log(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_for_and_not_done_is_an_error() -> None:
-    def summary(name: str = "recorder", **sink: Any) -> dict[str, Any]:
+    def summary(name: str = "recorder", **sink: object) -> dict[str, Any]:
         whole = {"state": "closed", "error": "", "dropped": 0, "delivered": 5, "problem": "", **sink}
         return {"sinks": {name: whole}}
 

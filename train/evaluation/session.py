@@ -1,0 +1,86 @@
+"""PyTorch models behind the runtime's Session interface: a module in memory, a checkpoint like any model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.session import ModelFileError, Session, existing_file
+from mutualformer.train.checkpoint import load
+from mutualformer.train.registry import spec_of
+
+
+def contract_of(model: nn.Module) -> Contract:
+    """The contract of a model loaded by :func:`mutualformer.train.checkpoint.load`, card and all."""
+    card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by checkpoint.load
+    return Contract(
+        task=card["task"],
+        model=card["model"],
+        input_size=tuple(card["input_size"]),
+        depth_range_m=tuple(card["depth_range_m"]),
+        labels=tuple(card.get("labels", ())),
+        git_revision=card.get("git_revision", "unknown"),
+        weights_sha256=str(model.weights_sha256),
+        card=card,
+    )
+
+
+class ModuleSession(Session):
+    """``model``: built by :mod:`mutualformer.train.registry`; it is put into eval mode and runs where it lies."""
+
+    def __init__(self, model: nn.Module) -> None:
+        spec = spec_of(model)
+        self._model = model.eval()
+        self.device = next(model.parameters()).device.type
+        self.contract = Contract(
+            spec.task, spec.name, spec.input_size, depth_range_m=spec.depth_range_m, labels=spec.labels
+        )
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        ordered = [torch.from_numpy(inputs[spec.name]).to(self.device) for spec in self.contract.inputs]
+        with torch.inference_mode():
+            answer = self._model(*ordered)
+        return {self.contract.outputs[0].name: np.asarray(answer.float().cpu().numpy(), dtype=np.float32)}
+
+    def describe(self) -> dict[str, Any]:
+        """For reports."""
+        threads = torch.get_num_threads()
+        return {"backend": f"torch {torch.__version__}", "device": self.device, "threads": threads, "precision": "fp32"}
+
+
+class CheckpointSession(ModuleSession):
+    """``X.safetensors`` in PyTorch, full precision: the reference of references.
+
+    Raises CheckpointError, ModelFileError where ``device`` is "cuda" and there is none.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
+        self.path = existing_file(path, "checkpoint")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ModelFileError(f"{path}: device is cuda, but PyTorch sees no GPU; use --device cpu")
+        # "auto" stays on the CPU: as a reference it must give the same answer wherever there happens to be a GPU.
+        model = load(path)
+        super().__init__(model.to("cuda" if device == "cuda" else "cpu"))
+        self.contract = contract_of(model)
+        if threads:
+            torch.set_num_threads(threads)
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> CheckpointSession:
+        """What :func:`mutualformer.runtime.session.load` calls."""
+        return cls(path, device, threads)
+
+    def describe(self) -> dict[str, Any]:
+        """As Session.describe, with the checkpoint's file and sha256."""
+        return {
+            "file": self.path.name,
+            "sha256": self.contract.weights_sha256,
+            **super().describe(),
+            "precision": self.contract.precision,
+        }

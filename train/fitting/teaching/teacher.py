@@ -1,0 +1,109 @@
+"""A detector taught by a larger one of the same plan: its maps beside the true masks, its colour features, its rest.
+
+Two models of the registry that differ in their colour backbone alone (``sod-nano``, ``sod-lite``) have everything
+else in common: depth stream, fusion, decoder. The student starts with the teacher's tensors wherever name and shape
+agree, and with the teacher's colour stream narrowed where it is of the same family (narrow.py). What remains to learn
+is a colour stream that says the same at every stride:
+
+    L = L_mask + w_map · BCE(student, teacher's map) + w_feature · Σ_strides ‖f_s − f_t‖² / Var(f_t)
+
+(Hinton et al. 2015; Romero et al., FitNets, 2015.)
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mutualformer.train.backbone import LITE0, LITE0_NARROW
+from mutualformer.train.fitting.batches.sod import BatchSource
+from mutualformer.train.fitting.preparation.start import copy_matching
+from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.schedule import Schedule
+from mutualformer.train.fitting.task import SodTask
+from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze
+
+MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
+NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
+log = logging.getLogger("mutualformer")
+
+
+def inherit(student: nn.Module, teacher: nn.Module, but: str = "") -> list[str]:
+    """Copy the teacher's tensors into the student where name and shape agree; returns the names that were not there.
+
+    ``but``: beginning of the names of those that stay the student's own, "" for none.
+    """
+    theirs = teacher.state_dict()
+    return copy_matching(student, {k: v for k, v in theirs.items() if not (but and k.startswith(but))})
+
+
+def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
+    """Begin ``student`` as ``teacher`` as far as it goes; one line of the log says how far.
+
+    ``source``: where the pictures come from on which a narrow colour stream is solved for.
+    """
+    backbones = student.spec.architecture["rgb_backbone"], teacher.spec.architecture["rgb_backbone"]
+    # Tensors of another family that happen to have a name and a shape in common mean something else there.
+    own = inherit(student, teacher, but="" if len({*backbones, LITE0, LITE0_NARROW}) == 2 else "rgb_backbone.")
+    total = len(student.state_dict())
+    log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
+    if backbones != (LITE0_NARROW, LITE0):
+        return
+    frames = source.make(0, range(NARROW_PICTURES), NARROW_SIDE)
+    pictures = student.colour_input(torch.from_numpy(frames["rgb"]))
+    maps = narrow_backbone(student.rgb_backbone, teacher.rgb_backbone, pictures)
+    for i, (ours, theirs) in enumerate(maps):
+        if ours.shape != theirs.shape:
+            narrow_squeeze(student.rgb_squeeze[i], teacher.rgb_squeeze[i], (ours, theirs))
+    shares = ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape)
+    log.warning(
+        "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
+        student.spec.name,
+        len(pictures),
+        shares,
+    )
+
+
+class TaughtSodTask(SodTask):
+    """As SodTask with a frozen ``teacher`` (a SalientObjectDetector with as many squeezed channels)."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule, teacher: nn.Module) -> None:
+        super().__init__(model, recipe, schedule)
+        widths = [[layer[0].out_channels for layer in net.rgb_squeeze] for net in (model, teacher)]  # type: ignore[union-attr, index]
+        if widths[0] != widths[1]:
+            raise ValueError(f"teacher's colour features have {widths[1]} channels, the model's {widths[0]}")
+        # Kept out of the module tree: it is no part of the checkpoint, the optimiser or the average.
+        self._teacher = [teacher.eval().requires_grad_(False)]
+        self._features: dict[str, list[Tensor]] = {"student": [], "teacher": []}
+        for name, net in (("student", model), ("teacher", teacher)):
+            for layer in net.rgb_squeeze:  # type: ignore[union-attr]
+                layer.register_forward_hook(self._keep(name))
+
+    def _keep(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self._features[name].append(output)
+
+        return hook
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "loss" and its parts "mask", "map", "feature"."""
+        for features in self._features.values():
+            features.clear()
+        teacher = self._teacher[0]
+        with torch.no_grad():
+            soft = teacher(batch["rgb"], batch["depth"])
+        logits = self.model(batch["rgb"], batch["depth"])
+        mask = self.supervised(logits, batch)
+        close = F.binary_cross_entropy_with_logits(logits[0], soft)
+        feature = torch.stack(
+            [
+                ((ours - theirs) ** 2 / (theirs.var(dim=(0, 2, 3), keepdim=True) + 1e-3)).mean()
+                for ours, theirs in zip(self._features["student"], self._features["teacher"], strict=True)
+            ]
+        ).mean()
+        total = mask + MAP_WEIGHT * close + FEATURE_WEIGHT * feature
+        return {"loss": total, "mask": mask.detach(), "map": close.detach(), "feature": feature.detach()}
