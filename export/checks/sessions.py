@@ -95,9 +95,9 @@ class _Rounds:
         gc.collect()
         if self.record.problems:
             raise CheckFailed(f"wrong order of destruction: {self.record.problems[0]}")
-        left = {kind: count for kind, count in self.record.alive.items() if count}
-        if left:
-            raise CheckFailed(f"after close these still live: {left}")
+        alive = {kind: count for kind, count in self.record.alive.items() if count}
+        if alive:
+            raise CheckFailed(f"after close these still live: {alive}")
 
     def _unchanged(self, before: int, what: str) -> None:
         after = self.machine.driver.current_context()

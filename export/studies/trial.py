@@ -94,9 +94,9 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
 
     if len(data) != 1:
         raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
-    opened: Any = open_identities(data[0], contract.input_size)
-    items = [opened[index] for index in range(len(opened))]
-    labels = (opened.identities, opened.cameras, opened.query, opened.gallery)
+    identities: Any = open_identities(data[0], contract.input_size)
+    items = [identities[index] for index in range(len(identities))]
+    labels = (identities.identities, identities.cameras, identities.query, identities.gallery)
 
     def score(features: Sequence[NDArray[Any]]) -> dict[str, float]:
         return {"map": float(reid_metrics(np.stack(features), *labels)["map"])}

@@ -175,11 +175,11 @@ def inspect_all(folder: Path | None = None) -> list[Report]:
         raise RuntimeError(f"{error.filename} cannot be read; build the plugin with `make plugin`") from None
 
     def one(image: dict[str, Any]) -> Report:
-        known = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
-        if known.is_file():
-            return Report(**json.loads(known.read_text()))
+        cached = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
+        if cached.is_file():
+            return Report(**json.loads(cached.read_text()))
         report = inspect(image, blob[image["offset"] : image["offset"] + image["size"]])
-        write_bytes(known, json.dumps(asdict(report)).encode())
+        write_bytes(cached, json.dumps(asdict(report)).encode())
         return report
 
     with ThreadPoolExecutor() as pool:

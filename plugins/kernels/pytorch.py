@@ -32,7 +32,7 @@ def _capability(x: Tensor) -> int:
     major, minor = torch.cuda.get_device_capability(x.device)
     capability = 10 * int(major) + int(minor)
     # A GPU that the table does not know gets the tiles of the youngest one that is not younger.
-    return max((known for known in TABLE if known <= capability), default=min(TABLE))
+    return max((architecture for architecture in TABLE if architecture <= capability), default=min(TABLE))
 
 
 def cross_diffusion_attention(

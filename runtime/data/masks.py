@@ -64,8 +64,10 @@ def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
     elif len(values) == 2:
         object_ = plane == high
     elif high <= full // 2 and len(values) <= LABELS and high <= LABELS * 2:
-        shown = ", ".join(map(str, values[:6]))
-        raise DataError(f"{name}: holds the labels {shown}, expected a mask of two values; which of them are objects?")
+        examples = ", ".join(map(str, values[:6]))
+        raise DataError(
+            f"{name}: holds the labels {examples}, expected a mask of two values; which of them are objects?"
+        )
     else:
         object_ = plane > (full // 2 if high > full // 2 else high // 2)
         top = full if high > full // 2 else high

@@ -87,8 +87,8 @@ class Evidence:
     @property
     def polarity(self) -> str:
         """ "near_bright", "near_dark", or "" when the votes do not settle it or the witnesses contradict each other."""
-        said = {self._says(self.masks), self._says(self.rows)} - {0}
-        return {1: "near_bright", -1: "near_dark"}[said.pop()] if len(said) == 1 else ""
+        verdicts = {self._says(self.masks), self._says(self.rows)} - {0}
+        return {1: "near_bright", -1: "near_dark"}[verdicts.pop()] if len(verdicts) == 1 else ""
 
     def __str__(self) -> str:
         words = [

@@ -87,12 +87,12 @@ class DepthWatch:
     def __init__(self, near: float = NEAR_M, far: float = FAR_M) -> None:
         self._near, self._far = near, far
         self._odd: list[str] = []
-        self._said = False
+        self._reported = False
         self._plausible = 0
 
     def observe(self, depth: NDArray[np.float32], source: Source) -> None:
         """``depth``: (H, W) metres of the next frame. Costs nothing once decided."""
-        if self._said or self._plausible >= 10 * self.PATIENCE or not depth.any():
+        if self._reported or self._plausible >= 10 * self.PATIENCE or not depth.any():
             return
         assumed = getattr(source, "assumed_units", None)
         clause = plausible(depth, self._near, self._far, MOST if assumed else NEARLY_ALL)
@@ -107,11 +107,11 @@ class DepthWatch:
 
     def end(self, source: Source) -> None:
         """The source has ended: a short one is judged by what there was."""
-        if self._odd and not self._plausible and not self._said:
+        if self._odd and not self._plausible and not self._reported:
             self._say(source)
 
     def _say(self, source: Source) -> None:
-        self._said = True
+        self._reported = True
         source.warnings.append(f"{source.name}: {self._odd[0]}")
 
     @staticmethod

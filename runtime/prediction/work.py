@@ -101,12 +101,12 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
             outcome.name, items[index] = item.name, item
         except BROKEN as error:
             outcome.error = " ".join(str(error).split()) or type(error).__name__
-    shown: dict[int, list[Prediction]] = {index: [] for index in items}
+    predictions: dict[int, list[Prediction]] = {index: [] for index in items}
     for model in models:
-        _predict(model, items, outcomes, plan, shown, len(models))
+        _predict(model, items, outcomes, plan, predictions, len(models))
     for index in plan.tiles & items.keys():
         if not outcomes[index].error:
-            outcomes[index].tile = sheet.strip(items[index].rgb, shown[index])
+            outcomes[index].tile = sheet.strip(items[index].rgb, predictions[index])
     return [outcomes[index] for index, _, _ in batch]
 
 
@@ -115,7 +115,7 @@ def _predict(
     items: Mapping[int, Item],
     outcomes: Mapping[int, Outcome],
     plan: Plan,
-    shown: Mapping[int, list[Prediction]],
+    predictions: Mapping[int, list[Prediction]],
     models: int,
 ) -> None:
     """One model on one batch of frames, and its files."""
@@ -137,7 +137,7 @@ def _predict(
         files.write(result, folder, plan.what)
         outcome.rows.append({**row(result), "model": model.label})
         if index in plan.tiles:
-            shown[index].append(result)
+            predictions[index].append(result)
 
 
 def _maps(

@@ -101,8 +101,8 @@ def score(
     from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid, write_picture
 
     frames = CorruptFrames(data, corruption) if corruption else data
-    wanted = set(grid_indices(len(frames))) if out is not None else set()
-    shown = []
+    grid = set(grid_indices(len(frames))) if out is not None else set()
+    examples = []
 
     def pairs() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         for index, (item, saliency) in enumerate(predict_maps(session, frames)):
@@ -114,13 +114,13 @@ def score(
                 grey = to_grey(saliency)
             except ScoreError as error:
                 raise ScoreError(f"{title}, frame {item.name}: {error}") from None
-            if index in wanted:
-                shown.append((item, grey))
+            if index in grid:
+                examples.append((item, grey))
             if out is not None and maps:
                 write_picture(out / "maps" / f"{item.name}.png", grey)
             yield grey, item.mask
 
     metrics = sod_metrics(pairs(), curves=curves)
     if out is not None and charts.available():
-        qualitative_grid(shown, out / "examples.png")
+        qualitative_grid(examples, out / "examples.png")
     return metrics

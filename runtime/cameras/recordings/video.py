@@ -72,9 +72,9 @@ class _Reader:
         """Whether the frames as stored are grey levels of 16 bits; others must go through the decoder's conversion."""
         probe = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
         probe.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        done, image = probe.read()
+        ok, image = probe.read()
         probe.release()
-        return bool(done) and image.dtype == np.uint16
+        return bool(ok) and image.dtype == np.uint16
 
     def _plain_name(self, path: Path) -> str:
         """A name that OpenCV can be given: one that is not UTF-8 ends the process there."""
@@ -89,8 +89,8 @@ class _Reader:
 
     def read(self) -> NDArray[Any] | None:
         """The next frame: RGB (H, W, 3), or grey (H, W) as stored; None at the end."""
-        done, image = self._capture.read()
-        if not done or image is None:
+        ok, image = self._capture.read()
+        if not ok or image is None:
             return None
         if not self._exact:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
@@ -184,9 +184,9 @@ class VideoCamera(BaseCamera):
             self._depth.close()
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> VideoCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> VideoCamera:
     """``target``: the colour video, or colour and depth separated by a comma."""
     first, comma, second = target.rpartition(",")
     whole = not comma or Path(target).is_file()
     colour, depth = (Path(target), None) if whole else (Path(first), Path(second))
-    return VideoCamera(colour, depth, opts.parse(Options, given, f"video:{target}"))
+    return VideoCamera(colour, depth, opts.parse(Options, query, f"video:{target}"))

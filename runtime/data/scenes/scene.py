@@ -49,10 +49,10 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> tupl
     low = high = None
     nearest = 0.0
     for label in range(1, count + 1):
-        thing = compound(rng, palette)
+        parts = compound(rng, palette)
         angle = float(rng.normal(0, 0.7)) + (np.pi if rng.random() < 0.5 else 0.0)
-        thing = place(thing, 1.0, angle, vector(0, 0, 0), label)
-        low, high = extent(thing)
+        parts = place(parts, 1.0, angle, vector(0, 0, 0), label)
+        low, high = extent(parts)
         size = high - low
         share = float(rng.uniform(0.3, 1.0)) / (1, 1.35, 1.8)[count - 1]  # of the picture's width
         largest = max(float(size[0]), float(size[1]))
@@ -62,10 +62,10 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> tupl
             x = float(rng.normal(0, 0.12)) * (1 - share) * view * distance
         else:  # beside the others: bring it to a like distance by scaling it
             wanted = nearest * float(rng.uniform(0.85, 1.3))
-            thing = place(thing, wanted / distance, 0.0, vector(0, 0, 0), label)
+            parts = place(parts, wanted / distance, 0.0, vector(0, 0, 0), label)
             distance = wanted
             x = float(rng.uniform(-0.42, 0.42)) * view * distance
-        solids += place(thing, 1.0, 0.0, vector(x, 0, distance), label)
+        solids += place(parts, 1.0, 0.0, vector(x, 0, distance), label)
     _, high = extent(solids)
     return solids, float(high[2])
 
