@@ -22,7 +22,7 @@ TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
 
 
 @dataclass
-class Frame:
+class ComparedFrame:
     """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres.
 
     ``truth``: uint8 (h, w), None where there is none. ``real``: the pair of ``sample:``, which is shown always.
@@ -46,7 +46,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     check_same_model(reference, candidate)
     tensors = TensorComparison()
     maps: tuple[list[Any], list[Any]] = ([], [])
-    shown: list[Frame] = []
+    shown: list[ComparedFrame] = []
     for item in frames:
         inputs = prepare(reference.contract, item.rgb, item.depth)
         r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
@@ -58,7 +58,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((np.nan_to_num(output), mask))
         real = item.name.rpartition("/")[2].startswith("motorcycle")
-        shown.append(Frame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
+        shown.append(ComparedFrame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
         shown.sort(key=lambda frame: (not frame.real, -frame.worst))
         del shown[show:]
     if not maps[0]:
@@ -72,7 +72,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     return result
 
 
-def pictures(frame: Frame) -> list[tuple[str, NDArray[np.uint8]]]:
+def pictures(frame: ComparedFrame) -> list[tuple[str, NDArray[np.uint8]]]:
     """Colour, depth, ground truth, both maps, and their difference stretched to its own maximum, under their heads."""
     difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
     truth = [] if frame.truth is None else [("ground truth", report.grey(frame.truth / 255))]
@@ -86,7 +86,7 @@ def pictures(frame: Frame) -> list[tuple[str, NDArray[np.uint8]]]:
     ]
 
 
-def caption(frame: Frame) -> str:
+def caption(frame: ComparedFrame) -> str:
     """Which frame, how far apart the maps are, and that there is no ground truth where there is none."""
     bare = "" if frame.truth is not None else "; no ground truth"
     return f"{frame.name}: largest difference {frame.worst:.2e}{bare}"

@@ -24,7 +24,7 @@ Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """``tensor``: outputs against those of the reference graph; ``change``: task metrics, variant − reference."""
 
     tensor: TensorDifference
@@ -57,11 +57,13 @@ class Trial(Judge):
         """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
         self._score, self.reference = score, score(self.answers)
 
-    def judge(self, model: onnx.ModelProto) -> Outcome:
+    def judge(self, model: onnx.ModelProto) -> TrialOutcome:
         """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
         outputs = self.outputs(model)
         scores = self._score(outputs) if self._score else {}
-        return Outcome(self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()})
+        return TrialOutcome(
+            self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()}
+        )
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
 from mutualformer.plugins.files import replacing, sha256, write_bytes
-from mutualformer.plugins.inspection.cubins import Report, inspect_all
+from mutualformer.plugins.inspection.cubins import KernelReport, inspect_all
 from mutualformer.plugins.inspection.roofline import (
     DEVICES,
     WORKLOADS,
@@ -33,7 +33,7 @@ from mutualformer.plugins.library import PluginError, find
 NOTE = "computed from machine code and loop structure, not measured"
 
 
-def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
+def estimate(reports: Sequence[KernelReport], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
     """Both launches of the default path of one workload on one device, one row for each tactic; microseconds.
 
     ``roofline_us``: a lower bound from published peaks; ``issue_us``: one from the instructions that the compiled loops
@@ -67,7 +67,7 @@ def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: s
     return rows
 
 
-def collect(reports: Sequence[Report]) -> dict[str, Any]:
+def collect(reports: Sequence[KernelReport]) -> dict[str, Any]:
     """The JSON document."""
     present = {r.arch for r in reports}
     return {

@@ -58,7 +58,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class FrameOutcome:
     """One frame done. ``rows``: what each model said, for predictions.csv. ``error``: why there is no answer.
 
     ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
@@ -86,13 +86,13 @@ def row(result: Prediction) -> dict[str, Any]:
     }
 
 
-def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[Outcome]:
+def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
     """Read, predict and write the frames of one batch: (index, name, reader) each. One Outcome a frame, in order.
 
     A frame that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the
     output cannot be written.
     """
-    outcomes = {index: Outcome(index, name) for index, name, _ in batch}
+    outcomes = {index: FrameOutcome(index, name) for index, name, _ in batch}
     items: dict[int, Item] = {}
     for index, _, read in batch:
         outcome = outcomes[index]
@@ -113,7 +113,7 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
 def _predict(
     model: Model,
     items: Mapping[int, Item],
-    outcomes: Mapping[int, Outcome],
+    outcomes: Mapping[int, FrameOutcome],
     plan: Plan,
     predictions: Mapping[int, list[Prediction]],
     models: int,

@@ -37,7 +37,7 @@ class McapFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Channel:
+class McapChannel:
     """One topic of the file. ``kind``: the message's type; ``encoding``: ``cdr`` (ROS 2), ``ros1``, ``json`` …"""
 
     topic: str
@@ -49,7 +49,7 @@ class Channel:
 class McapMessage:
     """One message: its channel, number in it, time in ns and bytes."""
 
-    channel: Channel
+    channel: McapChannel
     sequence: int
     log_time: int
     data: memoryview
@@ -64,7 +64,7 @@ class McapReader:
         self.profile = ""
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._schemas: dict[int, str] = {}
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, McapChannel] = {}
         self._places: list[tuple[int, int, int]] = []
         self._file = path.open("rb")
         try:
@@ -125,7 +125,7 @@ class McapReader:
                 self._schemas[number] = name
             else:
                 number, schema = fields.take("H", 2)
-                self.channels[number] = Channel(fields.text(), self._schemas.get(schema, ""), fields.text())
+                self.channels[number] = McapChannel(fields.text(), self._schemas.get(schema, ""), fields.text())
         except BytesError as error:
             self._note(f"a damaged topic record ({error})")
 

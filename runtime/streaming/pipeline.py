@@ -18,7 +18,7 @@ from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
-from mutualformer.runtime.streaming.flight import Flight, Session
+from mutualformer.runtime.streaming.flight import Flight, Runner
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
 
@@ -35,7 +35,7 @@ class Pipeline:
     def __init__(
         self,
         opener: Opener,
-        session: Session | None = None,
+        session: Runner | None = None,
         sinks: Sequence[SinkRunner] = (),
         *,
         frames: int | None = None,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.scenes.materials import Colour, Palette, shade
 from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
-from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
+from mutualformer.runtime.data.scenes.primitives import BOX, Array, GeometryBuffer, Pinhole, Solid, yaw
 from mutualformer.runtime.data.scenes.sensor import expose
 
 VERSION = 4
@@ -100,7 +100,7 @@ def view(
     middle = float(high[1]) / 2
     height = middle + distance * rise
     focal = size[1] / 0.7
-    eye = Camera(size, focal, height, float(np.arctan2(height - middle, distance)))
+    eye = Pinhole(size, focal, height, float(np.arctan2(height - middle, distance)))
 
     around = Palette.draw(rng)
     street = _street(rng, around, distance)

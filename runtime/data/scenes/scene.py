@@ -19,7 +19,7 @@ from mutualformer.runtime.data.scenes import rooms
 from mutualformer.runtime.data.scenes.cache import render
 from mutualformer.runtime.data.scenes.materials import Palette, light_direction, shade
 from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
-from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
+from mutualformer.runtime.data.scenes.primitives import Array, GeometryBuffer, Pinhole, Solid, intersect
 from mutualformer.runtime.data.scenes.sensor import expose, measure
 
 GENERATOR_VERSION = 2  # counts changes that make another picture from the same seed
@@ -110,12 +110,12 @@ class Stage:
     """A room with its objects, before anything is drawn. ``camera`` sees it; ``objects`` are the salient ones."""
 
     palette: Palette
-    camera: Camera
+    camera: Pinhole
     objects: list[Solid]
     scenery: list[Solid]
     light_seed: int
 
-    def draw(self, camera: Camera, objects: bool = True) -> GeometryBuffer:
+    def draw(self, camera: Pinhole, objects: bool = True) -> GeometryBuffer:
         """What ``camera`` sees of it, front to back; ``objects``: the salient ones too."""
         buffer = GeometryBuffer(camera)
         for solid in sorted(self.scenery + (self.objects if objects else []), key=lambda s: float(s.centre[2])):
@@ -141,7 +141,7 @@ def set_up(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
     # Aim near the objects' middle from a little to well above it.
     height = float(middle[1] + middle[2] * rng.uniform(0.02, 0.55))
     pitch = float(np.arctan2(height - middle[1], middle[2]) + rng.normal(0, 0.05))
-    camera = Camera(size, float(focal), height, pitch)
+    camera = Pinhole(size, float(focal), height, pitch)
     free = float(high[1] - low[1] + 0.3) * float(rng.uniform(0.25, 2.0))  # empty floor behind the objects
     wall = back + free + float(rng.uniform(0.15, 1.6))
     half_width = wall * view / 2

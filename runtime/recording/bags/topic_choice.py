@@ -18,7 +18,7 @@ class TopicError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sample:
+class TopicSample:
     """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W).
 
     ``lens``: fx, fy, cx, cy of the CameraInfo beside the topic, None where there is none of that size.
@@ -58,15 +58,15 @@ class Sample:
 class Choice:
     """``notes``: what people should be told about it, one sentence each."""
 
-    colour: Sample
-    depth: Sample
+    colour: TopicSample
+    depth: TopicSample
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Pair:
-    colour: Sample
-    depth: Sample
+    colour: TopicSample
+    depth: TopicSample
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
     return all(abs(a - b) <= 0.01 * max(size) for a, b in zip(one, two, strict=True))
 
 
-def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
+def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
     """The pair to play. ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError."""
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates(samples, topics, "depth", depth)
@@ -139,7 +139,7 @@ def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: st
     return Choice(pair.colour, pair.depth, _notes(pair, len(colours) * len(depths), depth == pair.depth.topic))
 
 
-def _candidates(samples: list[Sample], topics: list[str], kind: str, wish: str) -> list[Sample]:
+def _candidates(samples: list[TopicSample], topics: list[str], kind: str, wish: str) -> list[TopicSample]:
     kinds = ("colour", "grey") if kind == "colour" else ("depth",)
     fitting = [sample for sample in samples if sample.kind in kinds and (not wish or sample.topic == wish)]
     if not fitting:
