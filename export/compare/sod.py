@@ -14,6 +14,7 @@ from mutualformer.export.compare.result import Parity, Shown, check_same_model, 
 from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation.sod import sod_metrics
@@ -41,7 +42,7 @@ class ComparedFrame:
 def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], show: int = 6) -> Parity:
     """Run both on the same prepared inputs and compare saliency maps; ``frames`` have rgb, depth, mask, name.
 
-    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
+    Frames without a mask take the reference's own map, binarised at THRESHOLD, as ground truth.
     """
     check_same_model(reference, candidate)
     tensors = TensorComparison()
@@ -54,7 +55,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         truth = item.mask
         if truth is not None and truth.shape != r.shape:
             truth = report.resize_mask(truth, r.shape)
-        mask = np.where(r >= 0.5, 255, 0).astype(np.uint8) if truth is None else truth
+        mask = np.where(r >= THRESHOLD, 255, 0).astype(np.uint8) if truth is None else truth
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((np.nan_to_num(output), mask))
         real = item.name.rpartition("/")[2].startswith("motorcycle")

@@ -18,6 +18,7 @@ from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.spec import open_all, open_identities
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
@@ -77,7 +78,7 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
     masks = [
-        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
+        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= THRESHOLD), contract.input_size)
         for item, answer in zip(items, trial.answers, strict=True)
     ]
     trial.score_with(lambda maps: _sod_scores(maps, masks))

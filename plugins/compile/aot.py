@@ -32,7 +32,7 @@ from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version
 from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
-from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Tile, Variant, tiles_for
+from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, VECTOR_UNIT, Tile, Variant, tiles_for
 
 _REVISION = 5  # raise when this file changes what it produces
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
@@ -64,7 +64,7 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
             signature[name] = "constexpr"
         elif name.endswith("_ptr"):
             signature[name] = "*fp32" if name == "lse_ptr" else f"*{variant.dtype}"
-            if variant.unit == 8:
+            if variant.unit == VECTOR_UNIT:
                 aligned[(i,)] = [["tt.divisibility", 16]]
         else:
             signature[name] = "fp32" if name in _FLOATS else "i32"

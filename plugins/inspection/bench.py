@@ -27,7 +27,7 @@ from mutualformer.plugins.inspection.roofline import (
     roofline_seconds,
     waves,
 )
-from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_for, variant_named
+from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, VECTOR_UNIT, variant_for, variant_named
 from mutualformer.plugins.library import PluginError, find
 
 NOTE = "computed from machine code and loop structure, not measured"
@@ -94,7 +94,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     """Registers and occupancy per architecture, and the roofline time per device, as one picture."""
     from matplotlib.figure import Figure
 
-    kernels = [k for k in document["kernels"] if k["unit"] == 8 and k["tactic"] == 1]
+    kernels = [k for k in document["kernels"] if k["unit"] == VECTOR_UNIT and k["tactic"] == 1]
     columns = sorted({k["arch"] for k in kernels})
     lines = sorted({(k["dtype"], k["kernel"], k["block_d"]) for k in kernels})
     figure = Figure(figsize=(17, 7))

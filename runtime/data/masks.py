@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.images.files import decode, read_bytes
 
+MIDDLE = 127  # of 255: above it a pixel is object
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 LABELS = 16  # at most so many small values are labels and not shades of grey
 BORDER_SHARE = 0.8  # of the frame's border that is object in a mask that is upside down

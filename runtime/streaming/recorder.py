@@ -23,6 +23,7 @@ from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.streaming.sinks import Result
 
 FLUSH_SECONDS = 0.5
+DISK_LOOK_SECONDS = 0.5
 
 
 class PartWriter:
@@ -173,7 +174,7 @@ class Recorder:
     def _check_disk(self) -> None:
         """Twice a second: recording the last byte of a disk takes the machine down with it."""
         now = time.monotonic()
-        if now - self._checked < 0.5:
+        if now - self._checked < DISK_LOOK_SECONDS:
             return
         self._checked = now
         self._folder.mkdir(parents=True, exist_ok=True)

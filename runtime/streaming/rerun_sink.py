@@ -25,6 +25,7 @@ import rerun as rr
 
 from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.addresses import LARGEST_PORT
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
@@ -64,7 +65,7 @@ def target(text: str) -> RerunTarget:
     if text == "serve":
         return RerunTarget("serve")
     served = re.fullmatch(r"(.*):([0-9]{1,5})", text, re.ASCII)
-    if served and int(served[2]) <= 65535 and "/" not in served[1]:
+    if served and int(served[2]) <= LARGEST_PORT and "/" not in served[1]:
         if served[1].strip("[]") not in ("0.0.0.0", "::"):
             raise RerunError(
                 f"--rerun {text}: rerun's server always listens on every address and knows no token; write "

@@ -11,6 +11,7 @@ import numpy as np
 
 STAGES = ("capture", "wait", "pre", "infer", "post", "total")
 WINDOW = 300
+LIVE_SECONDS = 5.0  # over which the live rate is taken
 # Whole-run histogram: 10 µs to 1000 s, each bucket 2 % wide, so a percentile is right to 1 %.
 _LOW, _WIDTH = 1e-5, math.log(1.02)
 _BUCKETS = int(math.log(1e8) / _WIDTH) + 2
@@ -79,7 +80,7 @@ class Telemetry:
     def live(self, now: float) -> dict[str, Any]:
         """Over the last few seconds: ``fps``, ``latency_ms`` per stage, ``skew_ms`` (median)."""
         with self._lock:
-            ends = [end for end in self._ends if now - end <= 5.0]
+            ends = [end for end in self._ends if now - end <= LIVE_SECONDS]
             recent = {stage: list(values) for stage, values in self._recent.items()}
             skews = list(self._skews)
         # Measured up to now, so that the rate falls when frames stop coming.

@@ -38,6 +38,8 @@ class Mixture:
         return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
 
 
+SURELY_NOT, SURELY = 60, 150  # of 255: between them the teacher's word is worth nothing
+
 # Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
 APPEARANCE = Augmentation(
     crop=0.35, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
@@ -92,9 +94,8 @@ class PhotoBatches:
     def _taught(self, size: tuple[int, int], rng: Rng) -> Composite:
         assert self.sensor is not None
         frame = self.sensor.window(size, rng, smallest=0.6)
-        # Between "surely not" and "surely" the teacher's word is worth nothing.
-        certain = (frame.salient < 60) | (frame.salient > 150)
-        mask = np.where(frame.salient > 150, 255, 0).astype(np.uint8)
+        certain = (frame.salient < SURELY_NOT) | (frame.salient > SURELY)
+        mask = np.where(frame.salient > SURELY, 255, 0).astype(np.uint8)
         return Composite(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
 
     def frame(self, step: int, slot: int, size: tuple[int, int]) -> Composite:
