@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ class Driver:
         """Bytes from ``address`` to the end of the allocation it lies in, 0 outside of all."""
         return int(self.library.test_driver_extent(ctypes.c_void_p(address)))
 
-    def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
+    def _launch(
+        self, name: bytes, grid: Sequence[int], block: int, shared: int, arguments: Sequence[int], stream: int | None
+    ) -> int:
         try:
             self._interpret(name.decode(), (grid[0], grid[1], grid[2]), block, shared, arguments, stream or 0)
         except Exception:
@@ -97,7 +99,9 @@ class Driver:
         wants_ptx = os.environ.get("MUTUALFORMER_KERNELS") == "ptx"
         return self.ptx[name] if cubin is None or wants_ptx else cubin
 
-    def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
+    def _interpret(
+        self, name: str, grid: tuple[int, int, int], block: int, shared: int, arguments: Sequence[int], stream: int
+    ) -> None:
         image, variant = self._image(name), variant_named(name)
         assert block == 32 * image["warps"], (
             f"{name} launched with {block} threads, compiled for {image['warps']} warps"

@@ -37,6 +37,11 @@ def random_qkv(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, scale
     return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
+def random_pair(shape: tuple[int, int, int], dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """qkv_r of ``seed`` and qkv_d of the seed after it."""
+    return random_qkv(shape, dtype, seed), random_qkv(shape, dtype, seed + 1)
+
+
 def assert_two_times(
     ours: tuple[torch.Tensor, torch.Tensor],
     qkv_r: torch.Tensor,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +88,7 @@ def _timed(machine: Machine, executable: int, stream: int) -> Timed:
 
 
 @contextlib.contextmanager
-def _recorded(node: Node, queue: Callable[[int], None], times: int):  # type: ignore[no-untyped-def]
+def _recorded(node: Node, queue: Callable[[int], None], times: int) -> Iterator[Timed]:
     """A timed graph of ``times`` calls of ``queue(stream)``."""
     driver = node.machine.driver
     driver.begin_capture(node.stream)
@@ -105,7 +105,7 @@ def _recorded(node: Node, queue: Callable[[int], None], times: int):  # type: ig
 
 
 @contextlib.contextmanager
-def _empty_kernel(machine: Machine):  # type: ignore[no-untyped-def]
+def _empty_kernel(machine: Machine) -> Iterator[KernelNode | None]:
     """A launch of a kernel that does nothing; None on the stand-in, which runs our kernels only."""
     if machine.emulated:
         yield None

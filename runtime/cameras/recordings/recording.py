@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.cameras.recordings.parts import (
     FrameError,
@@ -185,7 +185,7 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
     return pix.unpack(message)
 
 
-def open_source(target: str, query: Mapping[str, Any]) -> Camera:
+def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     path = Path(target)
     files = mcap_files(path)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ CAUGHT = [(fault.caught_by, name) for name, fault in FAULTS.items()]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plugin() -> Path:
+def plugin() -> Iterator[Path]:
     """The built plugin, where the checks' processes find it."""
     pytest.importorskip("triton", reason="Triton is not installed: no kernels can be compiled or interpreted")
     folder = support.built()

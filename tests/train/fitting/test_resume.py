@@ -78,7 +78,7 @@ STEPS = {"steps": 6, "save_every": 2}
         ("reid", ("step:5",)),
     ],
 )
-def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses) -> None:
+def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses: tuple[str, ...]) -> None:
     expected, out = train_here(tmp_path / "whole", task, **STEPS), tmp_path / "run"
     for number, pause in enumerate(pauses):
         kill_when_paused(out, task=task, pause=pause, resume=number > 0, **STEPS)
