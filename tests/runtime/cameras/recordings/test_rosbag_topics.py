@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.runtime.recording.bags.test_rvl import encode
@@ -24,7 +24,7 @@ def pair(index: int, colour: str = COLOUR, depth: str = DEPTH, seed: int = 0, **
     return [one, image(depth, units(seed + index), "16UC1", index, eyes.get("depth_eye", "eye"))]
 
 
-def play(path: Path, options: str = "") -> tuple[list[Any], list[str]]:
+def play(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
     """Frames, and all that people are told, through the capture that adds its own."""
     pipeline = Pipeline(lambda: cameras.open(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
