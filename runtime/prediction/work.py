@@ -87,7 +87,7 @@ def row(result: Prediction) -> dict[str, Any]:
 
 
 def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
-    """Read, predict and write the frames of one batch: (index, name, reader) each. One Outcome a frame, in order.
+    """Read, predict and write the frames of one batch: (index, name, reader) each. One FrameOutcome each, in order.
 
     A frame that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the
     output cannot be written.
