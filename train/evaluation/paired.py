@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS, LEVEL, SEED = 4000, 0.95, 5
+LEAST = 0.001  # of a difference in a metric of [0, 1]: what is smaller matters to nobody
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Paired:
     by_seed: tuple[float, ...]
 
     def sign(self) -> int:
-        """1 or -1 where the interval leaves 0 out and all seeds say so; 0: cannot be told."""
+        """±1 where the mean is LEAST at least, the interval leaves 0 out and all seeds agree; 0: cannot be told."""
         for sign in (1, -1):
-            if min(sign * value for value in (self.low, self.high, *self.by_seed)) > 0:
+            if sign * self.mean >= LEAST and min(sign * value for value in (self.low, self.high, *self.by_seed)) > 0:
                 return sign
         return 0
 

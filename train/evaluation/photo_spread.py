@@ -7,15 +7,15 @@ from typing import Any
 
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import SOD
-from mutualformer.train.evaluation.paired import LEVEL, Paired
+from mutualformer.train.evaluation.paired import LEAST, LEVEL, Paired
 from mutualformer.train.evaluation.spread import both
 
 SHOWN = ("s_measure", "max_f", "mae")
 BARE, DRAWN = "photographs", "with_depth"  # the same photographs: without depth, with a drawn one
 TITLES = {
     BARE: "photographs, no depth",
-    DRAWN: "the same, drawn depth",
-    "composites": "composites, their depth",
+    DRAWN: "photographs, drawn depth",
+    "composites": "composites in sensor frames",
 }
 
 
@@ -94,7 +94,9 @@ def markdown(result: Mapping[str, Any], picture: str) -> str:
     sides = ", then ".join(f"{side} px" for _, side in recipe["stages"])
     arms, seeds = result["arms"], ", ".join(map(str, result["seeds"]))
     seconds = [one for arm in arms.values() for one in arm["training_seconds"]]
-    took = f"Training took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes a run, " if seconds else "Trained "
+    took = (
+        f"Training took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes a run, " if seconds else "Trained "
+    )
     counts = {key: value[SOD.counted] for key, value in next(iter(arms.values()))["conditions"].items()}
     equal = (
         "All arms of a seed began with the same weights and were given the same batch at every step (checked)."
@@ -103,16 +105,16 @@ def markdown(result: Mapping[str, Any], picture: str) -> str:
     )
     started = "ImageNet weights in the colour stream" if result["overrides"].get("pretrained") else "no pretraining"
     lines = [
-        f"## {plan['model']} on photographs: {len(arms)} fusions",
+        f"## {plan['model']} on photographs: {len(arms)} fusion{'s' if len(arms) > 1 else ''}",
         "",
         f"{recipe['steps']} steps of {recipe['batch']} a run ({sides}), recipe {recipe['name']}, {started}; seeds "
         f"{seeds}; the weights of the last step, nothing chosen. {equal} {took}"
         f"{result['jobs']} at a time ({conditions['processor']}, {conditions['cores']} cores).",
         "",
         f"Scored at {' × '.join(map(str, result['input_size']))} on "
-        + ", ".join(f"{counts[key]} {title(key)}" for key in _sets(next(iter(arms.values()))))
-        + ": photographs that `fit` does not validate on and nobody trains on, and objects of them in real sensor "
-        "frames (the frames, not the objects, are in the training set). Mean ± standard deviation over seeds; "
+        + ", ".join(f"{title(key)} ({counts[key]})" for key in _sets(next(iter(arms.values()))))
+        + ". The photographs are none that `fit` trains or validates on; the composites are objects of them in real "
+        "sensor frames (the frames, not the objects, are in the training set). Mean ± standard deviation over seeds; "
         f"differences are paired, with their {LEVEL:.0%} bootstrap interval over frames and the mean of every seed.",
         "",
         _scores(result),
@@ -121,7 +123,7 @@ def markdown(result: Mapping[str, Any], picture: str) -> str:
         "",
         _depth(result),
         "",
-        "Told apart is what its interval leaves 0 out of and every seed agrees on:",
+        f"Told apart: a difference of {LEAST} at least, whose interval leaves 0 out and on which all seeds agree.",
         "",
         *verdicts(result),
         "",

@@ -54,7 +54,7 @@ def fingerprint(model: nn.Module) -> str:
 def checksum(batch: dict[str, Tensor], start: int = 0) -> int:
     """crc32 over the arrays of ``batch``, by name."""
     for _, value in sorted(batch.items()):
-        start = zlib.crc32(value.detach().cpu().contiguous().numpy(), start)
+        start = zlib.crc32(value.detach().cpu().contiguous().numpy().data, start)
     return start
 
 
