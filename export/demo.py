@@ -43,7 +43,6 @@ from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import sha256, write_bytes
-from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.prediction.single import predict
@@ -51,6 +50,7 @@ from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
+from mutualformer.runtime.session.gpu import compute_capabilities
 
 MODEL, RECIPE = zoo.DEFAULT, "finetune"
 FOLDER_FRAMES = 40
@@ -68,18 +68,22 @@ class Demo:
 
     @property
     def frames(self) -> Path:
+        """Folder of the training frames."""
         return self.out / "frames"
 
     @property
     def weights(self) -> Path:
+        """The fine-tuned checkpoint; its card lies beside it."""
         return self.out / "model.safetensors"
 
     @property
     def onnx(self) -> Path:
+        """The exported ONNX file."""
         return self.out / "model.onnx"
 
     @property
     def engine(self) -> Path:
+        """The TensorRT engine; its card lies beside it."""
         return self.out / "model.engine"
 
     def step(self, name: str, fits: Callable[[], bool], make: Callable[[], object]) -> None:

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from mutualformer.export.precision.convert import export_checkpoint
+    from mutualformer.export.precision.convert import Choices, export_checkpoint
     from mutualformer.export.precision.placement import Placement
     from mutualformer.train.checkpoint import load
 
@@ -63,11 +63,13 @@ def command(args: argparse.Namespace) -> int:
         args.output,
         args.precision,
         args.calibration,
-        args.method,
-        args.keep or (),
-        args.keep_worst,
-        args.sweep,
-        Placement(args.scales, args.weights, args.depthwise),
+        Choices(
+            keep=tuple(args.keep or ()),
+            method=args.method,
+            keep_worst=args.keep_worst,
+            sweep=args.sweep,
+            placement=Placement(args.scales, args.weights, args.depthwise),
+        ),
     )
     contract, size = written.contract, args.output.stat().st_size / 1e6
     print(

@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "use a model": {
         "predict": Verb("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
         "stream": Verb("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
-        "models": Verb("mutualformer.train.models", "shipped and registered models, sizes, scores"),
+        "models": Verb("mutualformer.train.catalogue.models", "shipped and registered models, sizes, scores"),
         "evaluate": Verb("mutualformer.train.evaluate", "task metrics of any model on any data"),
     },
     "make one": {
@@ -47,7 +47,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "look around": {
         "bench": Verb("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
         "doctor": Verb("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
-        "completion": Verb("mutualformer.runtime.completion", "tab completion for bash, zsh or tcsh"),
+        "completion": Verb("mutualformer.runtime.commandline.completion", "tab completion for bash, zsh or tcsh"),
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}

@@ -25,7 +25,7 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor, zoo
 from mutualformer.runtime.cameras import udev
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.untrusted.printable import printable
 
 CHECKOUT = Path(mutualformer.__file__).resolve().parents[1]

@@ -23,6 +23,7 @@ class Intrinsics:
     coefficients: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """The fields by name, plain JSON types."""
         return asdict(self)
 
     @classmethod

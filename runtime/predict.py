@@ -20,6 +20,7 @@ import cv2
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.arguments import add_device, add_gallery
 from mutualformer.runtime.images.depth import POLARITIES, DepthRule
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import batch, files
@@ -73,10 +74,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the binary mask (default: %(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="known identities (rgb/ and nir/), for ReID models")
-    parser.add_argument(
-        "--device", default="auto", help="where the model runs: auto, cpu or cuda (default: %(default)s)"
-    )
+    add_gallery(parser)
+    add_device(parser)
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="threads (default: all this process may use)"
     )

@@ -25,6 +25,7 @@ import cv2
 from mutualformer.runtime import cameras, zoo
 from mutualformer.runtime.cameras import listing
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.arguments import add_device, add_gallery
 from mutualformer.runtime.live.run import Outlets, StreamError, stream
 from mutualformer.runtime.streaming.console import print_json
 from mutualformer.runtime.untrusted.printable import printable
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})"
     )
-    parser.add_argument("--device", default="auto", help="where the model runs (default: auto)")
+    add_device(parser)
     parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
     parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
     parser.add_argument("--foxglove", metavar="HOST:PORT", help="stream live to Foxglove, for example 127.0.0.1:8765")
@@ -69,13 +70,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
     parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
-    parser.add_argument(
-        "--gallery",
-        type=Path,
-        metavar="DIR",
-        help="known identities for a reid model: "
-        "rgb/ and nir/ with equal file names, IDENTITY_NUMBER.png (car_red_0.png is car_red)",
-    )
+    add_gallery(parser)
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
     parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")

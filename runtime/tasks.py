@@ -81,6 +81,7 @@ class Task:
 
     @property
     def modalities(self) -> tuple[str, str]:
+        """Names of the two inputs, the colour image first."""
         return self.inputs[0].name, self.inputs[1].name
 
     @property

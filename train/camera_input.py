@@ -35,6 +35,7 @@ class ColourInput(nn.Module):
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """``image`` (B, H, W, 3) uint8 RGB → (B, 3, H, W), in the type of the module's buffers."""
         # Cast first: TensorRT transposes floats, not bytes.
         return (image.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) * self.scale
 
@@ -68,6 +69,11 @@ class DepthInput(nn.Module):
         self.register_buffer("unit", torch.ones(()), persistent=False)  # tells the precision of what follows
 
     def forward(self, depth: Tensor) -> Tensor:
+        """``depth`` (B, H, W) float32 metres → (B, 3, H, W), in the type of the module's buffers.
+
+        Inverse depth, clipped to near and far, standardised over the valid pixels of each image with a floor on
+        the deviation, and clipped to MAX_DEVIATIONS of it.
+        """
         valid = (depth > 0.0).to(depth.dtype)  # statistics in the measurements' own fp32, whatever follows
         inverse = 1.0 / depth.clamp(self.near, self.far)  # holes clip to near: finite, then masked out
         # Means rather than sums: no large numbers, and an image of holes divides 0 by the guard instead of by 0.

@@ -37,6 +37,7 @@ class CrossFeatureModule(nn.Module):
         self.below_mix, self.below_out = conv3x3(width, separable), conv3x3(width, separable)
 
     def forward(self, left: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        """``left`` (B, C, 2h, 2w), ``below`` (B, C, h, w) → both refined, (B, C, 2h, 2w) each."""
         below = F.interpolate(below, size=left.shape[-2:], mode="bilinear", align_corners=False)
         left, below = self.left_in(left), self.below_in(below)
         common = self.left_gate(left) * self.below_gate(below)
@@ -54,6 +55,7 @@ class CascadePass(nn.Module):
         self.steps = nn.ModuleList([CrossFeatureModule(width, separable) for _ in range(steps)])  # strides 16, 8, 4
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Levels at strides 4, 8, 16, 32 → (levels with the refined ones in place, finest map)."""
         refined, below = list(levels), levels[3]
         for i, step in zip((2, 1, 0), self.steps, strict=False):
             refined[i], below = step(levels[i], below)
@@ -78,6 +80,11 @@ class FeedbackDecoder(nn.Module):
         self.heads = nn.ModuleList([nn.Conv2d(width, 1, 3, padding=1) for _ in range(6)])
 
     def forward(self, levels: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Levels at strides 4, 8, 16, 32 and ``size`` (H, W) of the answer → list of logits.
+
+        In training all that the class names, the first (B, H, W), the others (B, H/4, W/4); otherwise the first
+        alone.
+        """
         levels, rough = self.first(levels)
         # Average pooling rather than resampling: every position of the fed-back map has its say at stride 32.
         for i in range(self.finest, 4):

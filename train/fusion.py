@@ -29,6 +29,7 @@ class ValueConcatenation(nn.Module):
     """``qkv_r``, ``qkv_d`` (B, N, 3C) → [V_r ‖ V_d], [V_d ‖ V_r], (B, N, 2C) each."""
 
     def forward(self, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
+        """No attention at all: [V_r ‖ V_d] and [V_d ‖ V_r]."""
         v_r, v_d = qkv_r.chunk(3, dim=-1)[2], qkv_d.chunk(3, dim=-1)[2]
         return torch.cat([v_r, v_d], dim=-1), torch.cat([v_d, v_r], dim=-1)
 
@@ -41,6 +42,7 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention of each modality ‖ its queries on the other's keys and values."""
         q_r, k_r, v_r = split_heads(qkv_r, self.num_heads)
         q_d, k_d, v_d = split_heads(qkv_d, self.num_heads)
 
@@ -78,6 +80,7 @@ class TokenFusion(nn.Module):
         self.block = create_fusion(fusion, dim, attributes)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
+        """``rgb``, ``depth`` (B, C, h, w) → the fused map (B, C, h, w)."""
         height, width = rgb.shape[-2:]
         both = torch.cat([rgb, depth], dim=1).flatten(2).transpose(1, 2)
         fused = self.block(both, self.start(both))

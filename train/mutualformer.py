@@ -59,6 +59,7 @@ class CrossDiffusionAttention(nn.Module):
         return diffuse(qkv_r, qkv_d, self.attributes)
 
     def extra_repr(self) -> str:
+        """The attributes, for ``print(model)``."""
         return ", ".join(f"{key}={value!r}" for key, value in asdict(self.attributes).items())
 
 
@@ -135,6 +136,7 @@ class MutualFormer(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
 
     def forward(self, x: Tensor, x_rd: Tensor) -> Tensor:
+        """``x`` (B, N, 2C), ``x_rd`` (B, N, C) → (B, N, C). Raises ValueError where shapes do not fit."""
         if x.shape[-1] != 2 * self.dim or x_rd.shape != (*x.shape[:-1], self.dim):
             raise ValueError(
                 f"x is {tuple(x.shape)} and x_rd {tuple(x_rd.shape)}, "

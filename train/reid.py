@@ -111,6 +111,7 @@ class ReIdentifier(nn.Module):
         self.necks = nn.ModuleList([BNNeck(dim, num_classes, deviation) for _ in STREAMS])
 
     def forward(self, rgb: Tensor, nir: Tensor) -> Tensor | ReidOutput:
+        """``rgb``, ``nir`` uint8 (B, H, W, 3) → unit-length (B, 3C) float32; ReidOutput in training."""
         x_r = self.rgb_backbone.forward_features(self.colour_input(rgb))
         x_d = self.nir_backbone.forward_features(self.colour_input(nir))
         both = torch.cat([x_r, x_d], dim=-1)

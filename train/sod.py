@@ -75,6 +75,10 @@ class SalientObjectDetector(nn.Module):
         self.decoder = FeedbackDecoder(decoder_width, separable, first_stride)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor | list[Tensor]:
+        """``rgb`` uint8 (B, H, W, 3), ``depth`` float32 metres (B, H, W) → (B, H, W) in [0, 1].
+
+        In training the logits of FeedbackDecoder before the sigmoid.
+        """
         size = (depth.shape[1], depth.shape[2])
         rgb_maps = self.rgb_backbone(self.colour_input(rgb))
         depth_maps = self.depth_backbone(self.depth_input(depth))

@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 from mutualformer.export.benchmarks.graphs import cda_graph, released_graph, two_attentions_graph
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.files import write_csv, write_json
-from mutualformer.runtime.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session.onnxruntime import session_options
 from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released, split_heads

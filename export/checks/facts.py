@@ -11,7 +11,7 @@ from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor
-from mutualformer.runtime.measure import conditions
+from mutualformer.runtime.benchmarks.measure import conditions
 
 _PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
 _OLDEST_DRIVER = (12, 0)  # cuCtxGetId, cuGraphKernelNodeGetParams_v2

@@ -10,7 +10,7 @@ from mutualformer.export.checks import runner
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import compute_capabilities
 
 SCHEMA_VERSION = 1
 REPORT = "acceptance.json"

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mutualformer.export.checks import engines, portable
+from mutualformer.export.checks import engines
+from mutualformer.export.checks.launches import portable
 from mutualformer.export.checks.rig import faults
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
@@ -40,13 +41,13 @@ class Check:
 CHECKS = (
     Check("machine", "facts"),
     Check("cubins", "images"),
-    Check("numerics", "numerics", minutes=20),
-    Check("portable", "portable", environment=tuple(portable.ENVIRONMENT.items())),
-    Check("concurrency", "concurrency"),
-    Check("graph", "graphs"),
-    Check("pytorch", "jit"),
+    Check("numerics", "launches.numerics", minutes=20),
+    Check("portable", "launches.portable", environment=tuple(portable.ENVIRONMENT.items())),
+    Check("concurrency", "launches.concurrency"),
+    Check("graph", "launches.graphs"),
+    Check("pytorch", "launches.jit"),
     Check("session", "sessions"),
-    Check("timing", "timing"),
+    Check("timing", "launches.timing"),
     Check("sanitizer", "sanitizer", minutes=45),
 )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mutualformer.export.criteria.budgets import BUDGETS, Budget
 from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.measure import conditions
+from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.session import Session
 
 SCHEMA_VERSION = 1

@@ -46,6 +46,7 @@ class Selection:
 
     @property
     def text(self) -> str:
+        """What the parts are and how many frames each gives, for people and model cards."""
         return ", ".join(f"{len(part)} {part.about}" for part in self.parts)
 
     def __len__(self) -> int:

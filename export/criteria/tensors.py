@@ -27,6 +27,7 @@ class TensorDifference:
     values: int
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields by name, plain JSON types."""
         return asdict(self)
 
 
@@ -58,6 +59,7 @@ class TensorComparison:
         return worst
 
     def result(self) -> TensorDifference:
+        """The difference over all frames so far; cosine is 1 where both are all zeros, 0 where one is."""
         norms = math.sqrt(self._rr * self._cc)
         return TensorDifference(
             max_abs=self._max,

@@ -144,6 +144,7 @@ class EmulatedSession(Session):
         return {name: value.numpy() for name, value in outputs.items()}
 
     def describe(self) -> dict[str, Any]:
+        """As Session.describe; the backend says that every operator rounds to the graph's type."""
         return {
             "file": self.path.name,
             "sha256": sha256(self.path),

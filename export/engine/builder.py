@@ -16,8 +16,8 @@ from mutualformer.export.graph.cda_function import is_cda, strip_function
 from mutualformer.export.graph.plain_means import plain_means
 from mutualformer.plugins import library
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.session.engine_card import MAX_BATCH
+from mutualformer.runtime.session.gpu import compute_capabilities
 
 log = logging.getLogger("mutualformer")
 

@@ -25,9 +25,9 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256, write_bytes
-from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
+from mutualformer.runtime.session.gpu import compute_capabilities
 
 log = logging.getLogger("mutualformer")
 

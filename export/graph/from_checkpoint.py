@@ -19,7 +19,7 @@ from mutualformer.runtime.files import replacing
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.tasks import TASKS
-from mutualformer.train.session import contract_of
+from mutualformer.train.evaluation.session import contract_of
 
 
 def to_proto(model: nn.Module, contract: Contract) -> onnx.ModelProto:

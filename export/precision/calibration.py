@@ -55,6 +55,7 @@ class Histogram:
 
     @property
     def centres(self) -> NDArray[np.float64]:
+        """(BINS,) float64: the middle of each bin."""
         return np.asarray((np.arange(BINS) + 0.5) * (self.top / BINS), np.float64)
 
 

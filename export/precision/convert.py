@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,25 @@ log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
 RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What can be chosen about a conversion; all but ``keep`` are for INT8.
+
+    ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: so many
+    further nodes stay in FP16, the costliest alone, as the file ``sweep`` of ``parity --sweep`` ranks them or, without
+    it, as a sweep over calibration frames does. ``placement``: where Q/DQ pairs stand.
+    """
+
+    keep: tuple[str, ...] = ()
+    method: str = DEFAULT_METHOD
+    keep_worst: int = 0
+    sweep: Path | None = None
+    placement: Placement = DEFAULT
+
+
+DEFAULT_CHOICES = Choices()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,37 +91,31 @@ def convert(
     contract: Contract,
     precision: str,
     calibration: str | None = None,
-    method: str = DEFAULT_METHOD,
-    keep: Iterable[str] = (),
-    keep_worst: int = 0,
-    sweep: Path | None = None,
-    placement: Placement = DEFAULT,
+    choices: Choices = DEFAULT_CHOICES,
 ) -> tuple[onnx.ModelProto, Contract]:
     """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
 
     ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them.
-    ``keep``: nodes left one precision higher. ``keep_worst``: INT8 only, so many further ones, the costliest alone, as
-    the file ``sweep`` of ``parity --sweep`` ranks them or, without it, as a sweep over calibration frames does.
-    ``placement``: INT8 only.
     """
     if contract.precision != "fp32":
         raise ExportError(f"the graph is {contract.precision}; only an fp32 file can be converted to {precision}")
-    if keep_worst and precision != "int8":
+    if choices.keep_worst and precision != "int8":
         raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
     if precision == "fp32":
         return model, contract
     card = dict(contract.card)
     if precision == "fp16":
-        done = to_fp16(model, keep)
+        done = to_fp16(model, choices.keep)
     else:
+        method, placement = choices.method, choices.placement
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
-        asked = set(keep)
+        asked = set(choices.keep)
         check_keep(model, asked)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
-        if keep_worst:
-            asked.update(_worst(quantizer, contract, feeds, method, keep_worst, sweep))
+        if choices.keep_worst:
+            asked.update(_worst(quantizer, contract, feeds, choices))
         done = quantizer.to_int8(method, asked, placement)
         kept = quantizer.kept(method, placement, asked)
         card["calibration"] = {
@@ -111,7 +124,7 @@ def convert(
             "frames": len(feeds),
             "kept_fp16": sorted(kept),
             "kept_because": dict(sorted(Counter(kept.values()).items())),
-            "kept_worst": keep_worst,
+            "kept_worst": choices.keep_worst,
             **dataclasses.asdict(placement),
         }
     after = dataclasses.replace(contract, precision=precision, card=card)
@@ -119,12 +132,10 @@ def convert(
     return done, after
 
 
-def _worst(
-    quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], method: str, count: int, sweep: Path | None
-) -> list[str]:
-    if sweep is not None:
-        return read_worst(sweep, count, contract.weights_sha256)
-    return costliest(quantizer, contract, feeds[:RANKING_FRAMES], method, count)
+def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choices: Choices) -> list[str]:
+    if choices.sweep is not None:
+        return read_worst(choices.sweep, choices.keep_worst, contract.weights_sha256)
+    return costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.method, choices.keep_worst)
 
 
 def check_calibration(calibration: str | None, contract: Contract) -> None:
@@ -138,29 +149,25 @@ def export_checkpoint(
     out: Path,
     precision: str = "fp32",
     calibration: str | None = None,
-    method: str = DEFAULT_METHOD,
-    keep: Iterable[str] = (),
-    keep_worst: int = 0,
-    sweep: Path | None = None,
-    placement: Placement = DEFAULT,
+    choices: Choices = DEFAULT_CHOICES,
 ) -> OnnxModel:
     """Write ``out``, the ONNX file of a model that ``train.checkpoint.load`` made, in ``precision``.
 
     Arguments as :func:`convert`'s. Raises ExportError, DataError; ``out`` then keeps what it held.
     """
     from mutualformer.export.graph.from_checkpoint import export_onnx
-    from mutualformer.train.session import contract_of
+    from mutualformer.train.evaluation.session import contract_of
 
     if precision == "int8":
         check_calibration(calibration, contract_of(model))
-    if precision == "fp32" and not keep_worst:
+    if precision == "fp32" and not choices.keep_worst:
         contract, worst = export_onnx(model, out)
     else:
         with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
             full = Path(folder) / "fp32.onnx"
             contract, worst = export_onnx(model, full)
             proto, _ = read_onnx(full)
-        proto, contract = convert(proto, contract, precision, calibration, method, keep, keep_worst, sweep, placement)
+        proto, contract = convert(proto, contract, precision, calibration, choices)
         save_checked(proto, out)
     written, _ = read_onnx(out)
     return OnnxModel(out, contract, worst, sum(map(is_cda, written.graph.node)))

@@ -68,6 +68,7 @@ class Report:
 
     @property
     def spills(self) -> bool:
+        """True where registers went to local memory: a stack frame, or loads and stores of it."""
         return self.stack > 0 or self.local_instructions > 0
 
 

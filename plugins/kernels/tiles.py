@@ -122,6 +122,7 @@ class Variant:
 
     @property
     def name(self) -> str:
+        """``KERNEL_DTYPE_dBLOCK_uUNIT``, e.g. cda_rows_fp16_d64_u8."""
         return f"{self.kernel}_{self.dtype}_d{self.block_d}_u{self.unit}"
 
     def entry(self, tactic: int) -> str:

@@ -15,7 +15,8 @@ class Memory(Protocol):
     """What an engine needs of a buffer, wherever it lies: host memory here, a device's in ``export/checks``."""
 
     @property
-    def address(self) -> int: ...
+    def address(self) -> int:
+        """Address of the first usable byte, a multiple of 256."""
 
     def write(self, tensor: torch.Tensor) -> None:
         """Fill the front of the buffer with a contiguous CPU tensor."""
@@ -39,10 +40,12 @@ class Buffer:
 
     @property
     def inside(self) -> np.ndarray:
+        """The bytes between the guards, uint8 (size,), a view."""
         return self._bytes[self._start : self._start + self.size]
 
     @property
     def address(self) -> int:
+        """Host address of the first usable byte."""
         return int(self._bytes.ctypes.data) + self._start
 
     def write(self, tensor: torch.Tensor) -> None:
@@ -55,6 +58,7 @@ class Buffer:
         return torch.from_numpy(self.inside.copy()).view(dtype).reshape(shape)
 
     def assert_guards_intact(self, name: str) -> None:
+        """Raise AssertionError that names ``name`` where a byte outside has changed."""
         outside = np.concatenate([self._bytes[: self._start], self._bytes[self._start + self.size :]])
         touched = int((outside != GUARD_BYTE).sum())
         assert touched == 0, f"{touched} bytes outside {name} were written"

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Driver:
         self.reset()
 
     def reset(self, capability: int = 87, context: int = 1) -> None:
+        """Forget launches, errors, planted failures; be a device of ``capability`` in ``context`` from now on."""
         self.library.test_driver_reset()
         self.library.test_driver_on_launch(self._callback)
         self.library.test_driver_set_capability(capability)
@@ -71,16 +72,20 @@ class Driver:
         self.errors: list[str] = []
 
     def fail(self, call: str, result: int, skip: int = 0) -> None:
+        """Let the driver call named ``call`` answer ``result`` (a CUresult) after ``skip`` more good answers."""
         self.library.test_driver_fail(call.encode(), result, skip)
 
     def calls(self, call: str) -> int:
+        """How often ``call`` was made since :meth:`reset`."""
         return int(self.library.test_driver_calls(call.encode()))
 
     def extent(self, address: int) -> int:
         """Bytes from ``address`` to the end of the allocation it lies in, 0 outside of all."""
         return int(self.library.test_driver_extent(ctypes.c_void_p(address)))
 
-    def _launch(self, name: bytes, grid, block: int, shared: int, arguments, stream) -> int:  # type: ignore[no-untyped-def]
+    def _launch(
+        self, name: bytes, grid: Sequence[int], block: int, shared: int, arguments: Sequence[int], stream: int | None
+    ) -> int:
         try:
             self._interpret(name.decode(), (grid[0], grid[1], grid[2]), block, shared, arguments, stream or 0)
         except Exception:
@@ -94,7 +99,9 @@ class Driver:
         wants_ptx = os.environ.get("MUTUALFORMER_KERNELS") == "ptx"
         return self.ptx[name] if cubin is None or wants_ptx else cubin
 
-    def _interpret(self, name, grid, block, shared, arguments, stream) -> None:  # type: ignore[no-untyped-def]
+    def _interpret(
+        self, name: str, grid: tuple[int, int, int], block: int, shared: int, arguments: Sequence[int], stream: int
+    ) -> None:
         image, variant = self._image(name), variant_named(name)
         assert block == 32 * image["warps"], (
             f"{name} launched with {block} threads, compiled for {image['warps']} warps"
@@ -162,14 +169,21 @@ class Harness:
         assert self.library.harness_record_log(self.plugin, 1) == 0
 
     def release_log(self) -> None:
+        """Let the library's messages go where they went before this harness took them."""
         assert self.library.harness_record_log(self.plugin, 0) == 0
 
     def log(self) -> str:
+        """The library's messages since the last call, at most 64 KiB of them."""
         text = ctypes.create_string_buffer(1 << 16)
         self.library.harness_take_log(text, len(text))
         return text.value.decode()
 
     def create(self, fields: dict[str, int | float | str | np.ndarray], phase: int = BUILD_PHASE) -> int | None:
+        """A plugin from fields of any type the value has, or None where the creator refuses.
+
+        int becomes an INT32 field, float FLOAT32, str CHAR, an array the type of its elements (int64, float32,
+        int32). ``phase``: BUILD_PHASE or RUNTIME_PHASE.
+        """
         names, types, data, lengths = [], [], [], []
         for name, value in fields.items():
             if isinstance(value, str):
@@ -198,25 +212,32 @@ class Harness:
         return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
 
     def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        """What the builder asks of a plugin for qkv of ``shape`` (B, N, 3C); 0 if every answer is yes."""
         return self._shaped("configure", plugin, dtype, shape)
 
     def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        """Bytes of workspace that the plugin wants for qkv of ``shape`` (B, N, 3C)."""
         return self._shaped("workspace", plugin, dtype, shape)
 
     def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
+        """Tell the plugin the shape of the calls to come, as a new input shape does; 0 is success."""
         self._shapes[plugin] = (dtype, shape)
         return self._shaped("shape", plugin, dtype, shape)
 
     def deserialize(self, plugin: int) -> int | None:
+        """A run-time plugin made of the fields that ``plugin`` serialises, or None."""
         return self.library.harness_deserialize(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
 
     def clone(self, plugin: int) -> int | None:
+        """The plugin's own copy of itself, or None."""
         return self.library.harness_clone(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
 
     def attach(self, plugin: int) -> int | None:
+        """The plugin of one execution context, with resources of its own, or None."""
         return self.library.harness_attach(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
 
     def destroy(self, *plugins: int) -> None:
+        """Release plugins; each may be released once."""
         for plugin in plugins:
             self.library.harness_destroy(ctypes.c_void_p(plugin))
 
@@ -235,6 +256,7 @@ class Harness:
         return list(values[:count])
 
     def set_tactic(self, plugin: int, tactic: int) -> int:
+        """Choose the tactic that runs; 0 is success."""
         return int(self.library.harness_set_tactic(ctypes.c_void_p(plugin), tactic))
 
     def metadata(self, plugin: int) -> str:
@@ -242,6 +264,7 @@ class Harness:
         return str(self.library.harness_metadata(ctypes.c_void_p(plugin)).decode())
 
     def timing_cache_id(self, plugin: int) -> str:
+        """What tells this plugin's timings from another's in a builder's timing cache."""
         return str(self.library.harness_timing_cache_id(ctypes.c_void_p(plugin)).decode())
 
 
@@ -288,10 +311,12 @@ class Engine:
         self.scratch = self.allocate(self.workspace_bytes)
 
     def run(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int = 7) -> int:
+        """Write the inputs, (B, N, 3C) each, and queue the node on ``stream``; 0 is success."""
         self.write(qkv_r, qkv_d)
         return self.enqueue(stream)
 
     def write(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
+        """Copy the inputs, (B, N, 3C) each, into their buffers."""
         for buffer, qkv in zip(self.inputs, (qkv_r, qkv_d), strict=True):
             buffer.write(qkv)
 
@@ -301,10 +326,12 @@ class Engine:
         return self.harness.enqueue(self.plugin, *addresses, stream)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``y_r`` and ``y_d``, (B, N, 2C) each, copied out of their buffers."""
         y_r, y_d = (b.read(self.out_shape, self.dtype) for b in self.outputs)
         return y_r, y_d
 
     def assert_nothing_else_written(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
+        """Raise AssertionError where a guard or an input has changed, or pass."""
         names = ("qkv_r", "qkv_d", "y_r", "y_d", "workspace")
         for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
             buffer.assert_guards_intact(name)
@@ -312,4 +339,5 @@ class Engine:
             assert torch.equal(buffer.read(self.in_shape, self.dtype), qkv), "an input was written"
 
     def close(self) -> None:
+        """Release the plugin; the buffers go with this object."""
         self.harness.destroy(self.plugin)

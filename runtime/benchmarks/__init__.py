@@ -1,1 +1,1 @@
-"""Measurements: model, stream."""
+"""Measurements: measure (how numbers are taken, and under which conditions), model, stream."""

@@ -14,10 +14,11 @@ import numpy as np
 import onnxruntime as ort
 
 from mutualformer.runtime import zoo
+from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.arguments import add_device
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.session import ModelFileError, Session, load
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import open_graph, session_options
@@ -121,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     return parser
 
 

@@ -27,13 +27,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.benchmarks.measure import processor_name
 from mutualformer.runtime.cameras.base import BaseCamera
 from mutualformer.runtime.cameras.synthetic import SCALE, Options, SyntheticCamera
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.frame import Frame
-from mutualformer.runtime.measure import processor_name
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -75,6 +75,7 @@ class ReplayCamera(BaseCamera):
         self._due = time.monotonic()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; never times out: a live one sleeps until its next frame is due."""
         if self._index >= self._left:
             return None
         self._due += self._period
@@ -99,6 +100,7 @@ class WaitingModel:
         self._map = np.exp(-4 * (x * x + y * y)).astype(np.float32)[None]
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """``saliency`` (1, h, w) float32, the same blob whatever the inputs are, after MODEL_SECONDS."""
         time.sleep(MODEL_SECONDS)
         return {"saliency": self._map}
 
@@ -114,10 +116,12 @@ class QueuedModel(WaitingModel):
         self._free_at = 0.0
 
     def submit(self, **inputs: NDArray[Any]) -> None:
+        """Begin a call: it is over MODEL_SECONDS after the one before it."""
         self._free_at = max(self._free_at, time.monotonic()) + MODEL_SECONDS
         self._ready.append(self._free_at)
 
     def collect(self) -> dict[str, NDArray[Any]]:
+        """Wait for the oldest call and return its answer, as :meth:`run` does."""
         time.sleep(max(0.0, self._ready.popleft() - time.monotonic()))
         return {"saliency": self._map}
 

@@ -13,7 +13,7 @@ from mutualformer.runtime.data.frames import is_data
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.pictures import walk
 from mutualformer.runtime.images.files import COLOUR_SUFFIXES
-from mutualformer.runtime.recording.open_bag import bag_files, suffix
+from mutualformer.runtime.recording.bags.open_bag import bag_files, suffix
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mjpeg", ".mjpg")
 

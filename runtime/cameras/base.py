@@ -84,6 +84,7 @@ class BaseCamera:
         self._warned: set[str] = set()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; every source has its own. Raises NotImplementedError here."""
         raise NotImplementedError(f"{type(self).__name__} must implement read")
 
     def close(self) -> None:
@@ -160,6 +161,11 @@ class DeviceCamera(BaseCamera):
         raise NotImplementedError(f"{type(self).__name__} must implement convert")
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read: grabs and converts until a whole frame is there. Never returns None.
+
+        Raises CameraLost where the driver says so, or where time ran out and ``connected`` says that the device
+        is gone.
+        """
         end = time.monotonic() + timeout
         while True:
             try:
@@ -180,6 +186,7 @@ class DeviceCamera(BaseCamera):
                 raise CameraTimeout(f"{self.name}: no new colour and depth within {timeout:g} s")
 
     def close(self) -> None:
+        """Stop the device, once however often this is called."""
         if not self._closed:
             self._closed = True
             self._stop()

@@ -135,6 +135,7 @@ class ChildCamera(BaseCamera):
         )
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; CameraError in bounded time where the child hangs, crashes or dies."""
         if self._over:
             return None
         end = time.monotonic() + timeout

@@ -79,6 +79,7 @@ class SyntheticCamera(BaseCamera):
         return Frame(rgb, metres(units, SCALE), stamp, stamp, index, nir)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; live frames that nobody waited for are skipped, as a camera's are."""
         if self._options.frames and self._next >= self._options.frames:
             return None
         if self.live:

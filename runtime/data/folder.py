@@ -89,6 +89,7 @@ class FolderOptions:
 
     @property
     def rule(self) -> DepthRule:
+        """How a depth map of this folder becomes metres."""
         polarity = "near_dark" if self.polarity == "near_dark" else "near_bright"
         return DepthRule(self.scale, polarity, self.polarity == "near_bright", self.hole, self.rotate)
 
@@ -134,6 +135,7 @@ class RgbdFolder:
 
     @property
     def has_depth(self) -> bool:
+        """Whether there is a folder of depth maps."""
         return self.depth is not None
 
     @property

@@ -34,7 +34,8 @@ class Frames(Protocol):
     """An indexable collection of frames. ``has_depth``: False where no frame has any (RGB sets such as DUTS)."""
 
     @property
-    def has_depth(self) -> bool: ...
+    def has_depth(self) -> bool:
+        """Whether any frame has depth."""
 
     def __len__(self) -> int: ...
 
@@ -49,6 +50,7 @@ class Joined:
 
     @property
     def has_depth(self) -> bool:
+        """Whether any of the sets has depth."""
         return any(frames.has_depth for _, frames in self.datasets)
 
     def __len__(self) -> int:

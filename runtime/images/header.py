@@ -33,6 +33,7 @@ class Header:
 
     @property
     def pixels(self) -> int:
+        """How many pixels it says it has; nothing has been decoded yet."""
         return self.width * self.height
 
 

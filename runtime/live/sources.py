@@ -46,6 +46,7 @@ class SharedSession:
 
     @property
     def contract(self) -> Contract:
+        """The contract of the one model."""
         return self._session.contract
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:

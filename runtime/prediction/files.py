@@ -23,14 +23,27 @@ class Answer(Protocol):
     """What is written down: :class:`mutualformer.runtime.prediction.result.Prediction`, as far as files need it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The frame's name; may contain folders."""
+
     @property
-    def mask(self) -> NDArray[np.float32]: ...
-    def binary(self) -> NDArray[np.bool_]: ...
-    def cutout(self) -> NDArray[np.uint8]: ...
-    def overlay(self) -> NDArray[np.uint8]: ...
-    def contour(self) -> NDArray[np.uint8]: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def mask(self) -> NDArray[np.float32]:
+        """(H, W) in [0, 1]."""
+
+    def binary(self) -> NDArray[np.bool_]:
+        """(H, W): what counts as salient."""
+
+    def cutout(self) -> NDArray[np.uint8]:
+        """(H, W, 4) RGBA."""
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB."""
+
+    def contour(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Box, distance and mask in plain JSON types."""
 
 
 def _json(result: Answer) -> bytes:

@@ -65,9 +65,11 @@ class Channel:
         self._period, self._encoded_at = 1.0 / fps, 0.0
         self._recording_since: float | None = None
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:
+        """Keep ``result`` as the latest; encode and publish its pictures where somebody looks and it is time."""
         self.latest = result
         now = time.monotonic()
         if not self._watched() or now - self._encoded_at < 0.9 * self._period:
@@ -75,7 +77,8 @@ class Channel:
         self._encoded_at = now
         self._publish(self.index, self.pictures(result))
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As Sink.close; there is nothing to close."""
 
     def pictures(self, result: Result) -> Bundle:
         """The frame's views as JPEG, and what is drawn upon them."""

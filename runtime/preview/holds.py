@@ -29,11 +29,13 @@ class Holds:
         return name
 
     def get(self, name: str, camera: int) -> Result | None:
+        """What ``camera`` showed at the moment ``name``; None where that is not kept (any more)."""
         with self._lock:
             self._drop_old()
             return self._kept.get(name, (0.0, {}))[1].get(camera)
 
     def release(self, name: str) -> None:
+        """Forget the moment ``name``; one that is not kept is no error."""
         with self._lock:
             self._kept.pop(name, None)
 

@@ -73,12 +73,15 @@ class Preview:
 
     # As a sink, on the sink's thread: the first camera's.
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """As Sink.open; the server has been running since ``__enter__``."""
 
     def write(self, result: Result) -> None:
+        """Hand ``result`` to the first camera's channel."""
         self.channels[0].write(result)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As Sink.close; the server goes on until ``__exit__``."""
 
     def details(self) -> dict[str, Any]:
         """For the summary; the address without the token, since it ends up in logs."""
@@ -108,6 +111,7 @@ class Preview:
 
     @property
     def port(self) -> int:
+        """The port that is served, also where port 0 was asked for."""
         return self._web.port
 
     def __enter__(self) -> Preview:

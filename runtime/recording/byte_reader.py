@@ -30,6 +30,7 @@ class ByteReader:
         return struct.unpack(f"{self._order}{count}{kind}", self.raw(count * width))
 
     def one(self, kind: str) -> Any:
+        """One value of struct format ``kind``. Raises BytesError where too few bytes are left."""
         return self.take(kind)[0]
 
     def raw(self, size: int) -> memoryview:

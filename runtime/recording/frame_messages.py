@@ -22,15 +22,24 @@ class FrameResult(Protocol):
     """The part of ``streaming.sinks.Result`` used here."""
 
     @property
-    def frame(self) -> Frame: ...
+    def frame(self) -> Frame:
+        """The frame as the camera gave it."""
+
     @property
-    def outputs(self) -> dict[str, NDArray[np.float32]]: ...
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """Tensor name → the model's answer without its batch axis."""
+
     @property
-    def stages(self) -> dict[str, float]: ...
+    def stages(self) -> dict[str, float]:
+        """Stage → seconds."""
+
     @property
-    def dropped(self) -> int: ...
+    def dropped(self) -> int:
+        """Frames lost so far because the model was busy."""
+
     @property
-    def match(self) -> tuple[str, float] | None: ...
+    def match(self) -> tuple[str, float] | None:
+        """(identity, cosine similarity) of a ReID model with a gallery, else None."""
 
 
 def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:

@@ -70,6 +70,7 @@ class McapFile:
         self._stream.write(MAGIC + encode(Header(profile="ros2", library=library)))
 
     def metadata(self, name: str, values: dict[str, str]) -> None:
+        """Write a metadata record now, in front of the chunk that is being filled."""
         data = encode(Metadata(name=name, metadata=values))
         self._metadata.append(MetadataIndex(offset=self._stream.tell(), length=len(data), name=name))
         self._stream.write(data)

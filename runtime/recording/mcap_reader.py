@@ -92,6 +92,7 @@ class McapReader:
         return LEAD.unpack(lead) if len(lead) == LEAD.size else None
 
     def topics(self) -> list[str]:
+        """The topics of all channels met so far, sorted."""
         return sorted({channel.topic for channel in self.channels.values()})
 
     def _note(self, sentence: str) -> None:

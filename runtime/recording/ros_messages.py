@@ -94,6 +94,7 @@ class MessageReader:
         self._ros1 = ros1
 
     def text(self) -> str:
+        """A string: its length, UTF-8 and, in ROS 2, a closing zero byte. Raises BytesError."""
         return self.fields.text(terminated=not self._ros1)
 
     def header(self) -> tuple[float, str]:
@@ -105,6 +106,7 @@ class MessageReader:
         return float(seconds + nanoseconds * 1e-9), self.text()
 
     def image(self) -> Image:
+        """The rest as sensor_msgs/Image; pixels stay a view of the message. Raises BytesError."""
         stamp, frame_id = self.header()
         height, width = self.fields.take("I", 2)
         encoding = self.text()
@@ -112,10 +114,12 @@ class MessageReader:
         return Image(stamp, frame_id, height, width, encoding, big, step, self.fields.blob())
 
     def compressed(self) -> CompressedImage:
+        """The rest as sensor_msgs/CompressedImage; data stay a view of the message. Raises BytesError."""
         stamp, frame_id = self.header()
         return CompressedImage(stamp, frame_id, self.text(), self.fields.blob())
 
     def camera_info(self) -> CameraInfo:
+        """The rest as sensor_msgs/CameraInfo, as far as K. Raises BytesError, also for NaN in it."""
         stamp, frame_id = self.header()
         height, width = self.fields.take("I", 2)
         model = self.text()
@@ -166,10 +170,12 @@ class Writer:
         return self.raw(struct.pack(f"<{len(values)}{kind}", *values))
 
     def text(self, value: str) -> Writer:
+        """Append a string: its length, UTF-8, a zero byte. Returns the writer itself."""
         data = value.encode("utf-8", "replace") + b"\x00"
         return self.add("I", len(data)).raw(data)
 
     def raw(self, data: bytes | memoryview) -> Writer:
+        """Append ``data`` as it is, not copied, not aligned. Returns the writer itself."""
         self._parts.append(data)
         self._size += len(data)
         return self

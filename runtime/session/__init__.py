@@ -4,7 +4,7 @@ session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
 
 In reading order: base (the interface), onnxruntime, onnx_file (what is checked before it sees a file), tensorrt,
-engine_card, buffers (one call in flight), cuda (driver calls), rtx_cache.
+engine_card, buffers (one call in flight), cuda (driver calls), gpu (is there one), rtx_cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = {
     ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
     ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "tensorrt"),
-    ".safetensors": ("mutualformer.train.session", "CheckpointSession", "train"),
+    ".safetensors": ("mutualformer.train.evaluation.session", "CheckpointSession", "train"),
 }
 
 

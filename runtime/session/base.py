@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import InputError, check
 
 Arrays = dict[str, NDArray[Any]]
+Opened = TypeVar("Opened", bound="Session")
 
 
 class ModelFileError(RuntimeError):
@@ -76,12 +77,13 @@ class Session(abc.ABC):
     def _run(self, inputs: Arrays) -> Arrays: ...
 
     @abc.abstractmethod
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """Backend and its version, device, precision, file and its sha256, for reports and benchmarks."""
 
     def close(self) -> None:  # noqa: B027 - most backends hold nothing
         """Give back what the session holds; calling it twice is harmless."""
 
-    def __enter__(self) -> Session:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(self, *exc: object) -> None:

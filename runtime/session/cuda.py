@@ -54,10 +54,12 @@ class Driver(abc.ABC):
             self.pop()
 
     @abc.abstractmethod
-    def push(self) -> None: ...
+    def push(self) -> None:
+        """Make the primary context current on this thread; :meth:`pop` undoes it."""
 
     @abc.abstractmethod
-    def pop(self) -> None: ...
+    def pop(self) -> None:
+        """Make current again what was current before :meth:`push`."""
 
     @abc.abstractmethod
     def address(self, handle: Any) -> int:
@@ -68,20 +70,24 @@ class Driver(abc.ABC):
         """``size`` bytes of device memory; :meth:`free` gives them back."""
 
     @abc.abstractmethod
-    def free(self, memory: Any) -> None: ...
+    def free(self, memory: Any) -> None:
+        """Give device memory back; nothing queued may still use it."""
 
     @abc.abstractmethod
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
         """``size`` bytes of page-locked host memory; :meth:`free_host` gives them back."""
 
     @abc.abstractmethod
-    def free_host(self, memory: NDArray[np.uint8]) -> None: ...
+    def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """Give page-locked memory back; nothing queued may still use it."""
 
     @abc.abstractmethod
-    def create_stream(self) -> Any: ...
+    def create_stream(self) -> Any:
+        """A stream that does not wait for the legacy default stream."""
 
     @abc.abstractmethod
-    def destroy_stream(self, stream: Any) -> None: ...
+    def destroy_stream(self, stream: Any) -> None:
+        """Give a stream back; what is queued on it still runs to its end."""
 
     @abc.abstractmethod
     def synchronize(self, stream: Any) -> None:
@@ -135,43 +141,56 @@ class BindingsDriver(Driver):
         return values[0] if values else None
 
     def push(self) -> None:
+        """As Driver.push. Raises CudaError, as every method here, with the driver's own name for it."""
         self._call("cuCtxPushCurrent", self._primary)
 
     def pop(self) -> None:
+        """As Driver.pop."""
         self._call("cuCtxPopCurrent")
 
     def address(self, handle: Any) -> int:
+        """The handle itself: the package's handles convert to int."""
         return int(handle)
 
     def allocate(self, size: int) -> Any:
+        """As Driver.allocate; the handle is the address."""
         return self._call("cuMemAlloc", size)
 
     def free(self, memory: Any) -> None:
+        """As Driver.free."""
         self._call("cuMemFree", memory)
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """As Driver.allocate_host: a view of the driver's memory, which the array does not own."""
         pointer = int(self._call("cuMemHostAlloc", size, 0))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """As Driver.free_host; the array must not be touched any more."""
         self._call("cuMemFreeHost", memory.ctypes.data)
 
     def create_stream(self) -> Any:
+        """As Driver.create_stream."""
         return self._call("cuStreamCreate", _NON_BLOCKING)
 
     def destroy_stream(self, stream: Any) -> None:
+        """As Driver.destroy_stream."""
         self._call("cuStreamDestroy", stream)
 
     def synchronize(self, stream: Any) -> None:
+        """As Driver.synchronize; also where the failure of earlier work shows."""
         self._call("cuStreamSynchronize", stream)
 
     def copy_in(self, device: Any, host: NDArray[Any], stream: Any) -> None:
+        """As Driver.copy_in."""
         self._call("cuMemcpyHtoDAsync", device, host.ctypes.data, host.nbytes, stream)
 
     def copy_out(self, host: NDArray[Any], device: Any, stream: Any) -> None:
+        """As Driver.copy_out."""
         self._call("cuMemcpyDtoHAsync", host.ctypes.data, device, host.nbytes, stream)
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+        """As Driver.capture, in thread-local mode: other threads may allocate meanwhile."""
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", stream, mode)
         try:
@@ -187,9 +206,11 @@ class BindingsDriver(Driver):
             self._call("cuGraphDestroy", graph)
 
     def launch(self, graph: Any, stream: Any) -> None:
+        """As Driver.launch."""
         self._call("cuGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: Any) -> None:
+        """As Driver.destroy_graph."""
         self._call("cuGraphExecDestroy", graph)
 
 
@@ -209,41 +230,52 @@ class PycudaDriver(Driver):
         self._primary = device.retain_primary_context()
 
     def push(self) -> None:
+        """As Driver.push. What fails raises pycuda's own exceptions, here and below."""
         self._primary.push()
 
     def pop(self) -> None:
+        """As Driver.pop."""
         self._cuda.Context.pop()
 
     def address(self, handle: Any) -> int:
+        """A stream's ``handle``; device allocations convert to int themselves."""
         return int(getattr(handle, "handle", handle))
 
     def allocate(self, size: int) -> Any:
+        """As Driver.allocate; the handle is a DeviceAllocation, which frees itself when dropped."""
         return self._cuda.mem_alloc(size)
 
     def free(self, memory: Any) -> None:
+        """As Driver.free: now, and not when the last reference goes."""
         memory.free()
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """As Driver.allocate_host; the array keeps the allocation alive as its base."""
         return np.asarray(self._cuda.pagelocked_empty((size,), np.uint8))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """As Driver.free_host; where the base has no ``free`` the last reference does it."""
         base = memory.base
         if base is not None and hasattr(base, "free"):
             base.free()
 
     def create_stream(self) -> Any:
+        """As Driver.create_stream."""
         return self._cuda.Stream(_NON_BLOCKING)
 
     def destroy_stream(self, stream: Any) -> None:
         """Its last reference is the caller's, who drops it next, inside the context."""
 
     def synchronize(self, stream: Any) -> None:
+        """As Driver.synchronize."""
         stream.synchronize()
 
     def copy_in(self, device: Any, host: NDArray[Any], stream: Any) -> None:
+        """As Driver.copy_in."""
         self._cuda.memcpy_htod_async(device, host, stream)
 
     def copy_out(self, host: NDArray[Any], device: Any, stream: Any) -> None:
+        """As Driver.copy_out."""
         self._cuda.memcpy_dtoh_async(host, device, stream)
 
 

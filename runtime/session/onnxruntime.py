@@ -116,6 +116,7 @@ class OnnxSession(Session):
         return {name: np.asarray(value) for name, value in zip(self._outputs, results, strict=True)}
 
     def describe(self) -> dict[str, Any]:
+        """As Session.describe; also the execution providers in order, and the threads."""
         return {
             "file": self.path.name,
             "sha256": self._sha256,

@@ -212,6 +212,7 @@ class EngineSession(Session):
         return self._finish(self._start(inputs))
 
     def describe(self) -> dict[str, Any]:
+        """As Session.describe; "cuda" names the package that makes the driver calls."""
         return {
             "file": self.path.name,
             "sha256": self.card.engine_sha256,

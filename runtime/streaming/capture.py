@@ -79,6 +79,7 @@ class Capture:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Start the thread that reads; returns at once."""
         self._launch()
 
     def _launch(self) -> None:

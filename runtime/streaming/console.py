@@ -59,16 +59,19 @@ class JsonLines:
         self._stream, self._stop = stream, stop
         self._which = {} if camera is None else {"camera": camera}
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:
+        """Print one line, flushed. Raises BrokenPipeError, after asking the stream to end."""
         try:
             print_json({**describe(result), **self._which}, self._stream)
         except BrokenPipeError:
             self._stop()
             raise
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As Sink.close; the stream written to stays open."""
 
 
 def print_json(line: dict[str, Any], stream: TextIO) -> None:
@@ -118,6 +121,7 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
+        """Start the thread that watches; returns at once."""
         self._thread.start()
 
     def stop(self) -> None:

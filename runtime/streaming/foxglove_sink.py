@@ -79,9 +79,11 @@ class FoxgloveSink:
         self._camera: Camera | None = None
 
     def open(self, camera: Camera) -> None:
+        """As Sink.open; keeps the camera for its lens and depth scale."""
         self._camera = camera
 
     def write(self, result: Result) -> None:
+        """Send the calibration, where there is one, and every message of the frame."""
         assert self._camera is not None
         if self._channels and not any(channel.has_sinks() for channel in self._channels.values()):
             return
@@ -107,8 +109,10 @@ class FoxgloveSink:
         return self._channels[topic]
 
     def close(self) -> None:
+        """Close the channels; the server belongs to who made it."""
         for channel in self._channels.values():
             channel.close()
 
     def details(self) -> dict[str, Any]:
+        """``url``: what a viewer opens."""
         return {"url": self._url}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class Pipeline:
         self._done = False
 
     def stop(self) -> None:
+        """End after the frame in progress; from any thread, and more than once."""
         self._stop.set()
 
     def run(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class Pipeline:
             pass
         return self.snapshot(whole=True)
 
-    def results(self) -> Iterator[Result]:
+    def results(self) -> Generator[Result, None, None]:
         """Every result, as it is made. Raises CameraError, preprocess.InputError, and what the model raises."""
         self.capture.start()
         try:
@@ -168,6 +169,7 @@ class Pipeline:
 
     @property
     def state(self) -> str:
+        """ "stopped", "finished", or the capture's state in a few words."""
         if self._done and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
         return self.capture.state

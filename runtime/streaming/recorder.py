@@ -72,6 +72,7 @@ class Part:
         return self._file.size
 
     def close(self) -> None:
+        """Write the rest and the index, and close the file. Raises OSError."""
         self._file.close()
 
 
@@ -134,12 +135,18 @@ class Recorder:
 
     @property
     def recording(self) -> bool:
+        """Whether it is switched on; the next frame is then recorded."""
         return self._wanted.is_set()
 
     def open(self, camera: Camera) -> None:
+        """As Sink.open; keeps the camera, no file yet: that is made with the first frame."""
         self._camera = camera
 
     def write(self, result: Result) -> None:
+        """Record one result where switched on. A full or broken disk ends the recording, not the stream.
+
+        ``problem`` then says so in a sentence and ``recorded`` counts what is safe on disk.
+        """
         if not self._wanted.is_set():
             self._finish()
             return
@@ -204,6 +211,7 @@ class Recorder:
         self._session = None
 
     def close(self) -> None:
+        """Finish the open part."""
         self._finish()
 
     def details(self) -> dict[str, Any]:

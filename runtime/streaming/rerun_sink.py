@@ -149,6 +149,7 @@ class RerunSink:
         return f"anyone who reaches port {self._target.port} of this machine can watch: rerun's server knows no token"
 
     def open(self, camera: Camera) -> None:
+        """Log the pinhole camera once, where the source knows its calibration."""
         lens = camera.intrinsics
         if lens is not None:
             matrix = np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]])
@@ -156,6 +157,7 @@ class RerunSink:
             self._stream.log(f"{self._prefix}camera", pinhole, static=True)
 
     def write(self, result: Result) -> None:
+        """Log the frame, the model's answer and its latency (ms) under the frame's number and camera time."""
         frame = result.frame
         self._stream.set_time("frame", sequence=frame.sequence)
         self._stream.set_time("camera_clock", duration=frame.timestamp)
@@ -176,6 +178,7 @@ class RerunSink:
         self._stream.log(self._prefix + entity, value)
 
     def close(self) -> None:
+        """Flush; the last user of a shared stream finishes it."""
         self._stream.flush()
         self._users[0] -= 1
         if not self._users[0]:
@@ -187,6 +190,7 @@ class RerunSink:
         self._stream.disconnect()
 
     def details(self) -> dict[str, Any]:
+        """``url``: what a viewer opens; empty where none serves."""
         return {"url": self._url} if self._url else {}
 
 

@@ -36,11 +36,14 @@ class Sink(Protocol):
 
     name: str
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """Called once, before the first result, when the camera is known."""
 
-    def write(self, result: Result) -> None: ...
+    def write(self, result: Result) -> None:
+        """Take one result. What it raises ends this sink and nothing else."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Called once, after the last result."""
 
 
 class Callback:
@@ -49,12 +52,15 @@ class Callback:
     def __init__(self, function: Any, name: str = "callback") -> None:
         self.name, self._function = name, function
 
-    def open(self, camera: Camera) -> None: ...
+    def open(self, camera: Camera) -> None:
+        """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:
+        """Call the function with ``result``."""
         self._function(result)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As Sink.close; there is nothing to close."""
 
 
 @dataclass
@@ -84,12 +90,14 @@ class SinkRunner:
         self._thread: threading.Thread | None = None
 
     def start(self, camera: Camera) -> None:
+        """Start the sink's thread; from now on :meth:`offer` hands results over."""
         self._lossless = not camera.live and not self._latest
         self._thread = threading.Thread(target=self._run, args=(camera,), name=f"sink-{self.sink.name}", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
+        """Whether it still takes results: not failed, stalled or closed."""
         return self.status.state in ("starting", "running")
 
     def offer(self, result: Result) -> None:

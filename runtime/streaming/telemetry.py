@@ -24,6 +24,7 @@ class Histogram:
         self._buckets = np.zeros(_BUCKETS, np.int64)
 
     def add(self, seconds: float) -> None:
+        """Count one duration; what lies beyond the buckets' ends counts in the outermost."""
         index = int(math.log(max(seconds, _LOW) / _LOW) / _WIDTH)
         self._buckets[min(index, _BUCKETS - 1)] += 1
         self.count += 1

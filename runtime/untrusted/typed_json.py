@@ -104,6 +104,7 @@ class Fields(Mapping[str, Any]):
         return float(self._get(key, default, lambda value: _is_number(value, low, high), _number(low, high)))
 
     def flag(self, key: str, default: bool = _REQUIRED) -> bool:
+        """The JSON boolean at ``key``; anything else raises ``error``."""
         return bool(self._get(key, default, lambda value: isinstance(value, bool), "true or false"))
 
     def wholes(
@@ -120,6 +121,7 @@ class Fields(Mapping[str, Any]):
         return tuple(float(value) for value in values)
 
     def texts(self, key: str, default: tuple[str, ...] = _REQUIRED) -> tuple[str, ...]:
+        """The list of strings at ``key``; anything else raises ``error``."""
         return tuple(self._list(key, None, lambda value: isinstance(value, str), "text", default))
 
     def fields(self, key: str, default: Mapping[str, Any] = _REQUIRED) -> Fields:

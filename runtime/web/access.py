@@ -53,6 +53,7 @@ class Gate:
 
     @property
     def cookie(self) -> str:
+        """The cookie's name, with the port in it: browsers share cookies between the ports of a host."""
         return f"{COOKIE}_{self._port()}"
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -72,27 +72,33 @@ class Door(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio.Protocol's: only now, after TLS, aiohttp's protocol is made."""
         assert isinstance(transport, asyncio.Transport)
         self._transport, self.inner = transport, self._doors.protocol()
         self._doors.by_inner[self.inner] = self
         self.inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio.Protocol's; the door is forgotten and no longer counts."""
         self.request_complete()
         self._doors.forget(self)
         if self.inner is not None:
             self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """As asyncio.Protocol's; ``data`` goes to aiohttp as it is."""
         self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
+        """As asyncio.Protocol's; aiohttp decides whether the transport stays open."""
         return bool(self.inner.eof_received())
 
     def pause_writing(self) -> None:
+        """As asyncio.Protocol's."""
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
+        """As asyncio.Protocol's."""
         self.inner.resume_writing()
 
 
@@ -233,6 +239,7 @@ class RareLines(logging.Filter):
         self._since, self._count = float("-inf"), 0
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten ``record`` in place to one line; False where this minute has had its lines."""
         now = time.monotonic()
         if now - self._since > self._seconds:
             self._since, self._count = now, 0

@@ -42,10 +42,12 @@ class Relay:
         self._web.start()
 
     def stop(self) -> None:
+        """Stop serving; open connections are closed."""
         self._web.stop()
 
     @property
     def port(self) -> int:
+        """The port that is served, also where port 0 was asked for."""
         return self._web.port
 
     @property

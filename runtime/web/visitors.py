@@ -66,6 +66,7 @@ class Guesses:
             self._failures.popitem(last=False)
 
     def right(self, address: str) -> None:
+        """Forget the failures of ``address``: it showed the token."""
         self._failures.pop(address, None)
 
     def _delay(self, count: int) -> float:
@@ -79,6 +80,7 @@ class Sessions:
         self._ends: OrderedDict[str, float] = OrderedDict()
 
     def open(self) -> str:
+        """A new session's random name, valid for SESSION_SECONDS; the oldest gives way to too many."""
         name = secrets.token_urlsafe(24)
         self._ends[name] = time.monotonic() + SESSION_SECONDS
         while len(self._ends) > MOST_SESSIONS:
@@ -86,4 +88,5 @@ class Sessions:
         return name
 
     def valid(self, name: str) -> bool:
+        """Whether ``name`` is a session that has not ended."""
         return self._ends.get(name, 0.0) > time.monotonic()

@@ -57,6 +57,7 @@ class ShippedModel:
 
     @property
     def path(self) -> Path:
+        """The ONNX file."""
         return self.folder / self.file
 
     def to_json(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.pictures import read_picture
 from tests.runtime.fakes import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,8 +49,8 @@ def test_cut_out(model: Path, samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut-out.png"
     said = run("cut_out.py", pair / "rgb.png", out, "--depth", pair / "depth.png", "--model", model)
     assert re.search(r"\d+ % of the picture, \d\.\d\d m away", said)
-    cutout = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
-    assert cutout.shape == (*cv2.imread(str(pair / "rgb.png")).shape[:2], 4)
+    cutout = read_picture(out, cv2.IMREAD_UNCHANGED)
+    assert cutout.shape == (*read_picture(pair / "rgb.png").shape[:2], 4)
 
 
 def test_live_distance(model: Path) -> None:

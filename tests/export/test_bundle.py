@@ -146,8 +146,8 @@ def test_wheel_is_reproducible_and_whole() -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
-    needed = ("export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page/page.html", "plugins/library.py")
-    needed += ("export/device/scripts/build.sh", "export/device/requirements/py310.txt", "train/cda.py")
+    needed = {"export/to_trt.py", "runtime/session/__init__.py", "runtime/preview/page/page.html", "plugins/library.py"}
+    needed |= {"export/device/scripts/build.sh", "export/device/requirements/py310.txt", "train/cda.py"}
     assert {f"mutualformer/{name}" for name in needed} <= set(names)
     assert {n.split("/")[0] for n in names} == {"mutualformer", name.split("-py3")[0] + ".dist-info"}
     assert {n.rsplit("/", 1)[1] for n in names if "/licenses/" in n} == {"LICENSE", "NOTICE"}
@@ -185,7 +185,7 @@ def test_session_runs_where_pytorch_is_not(device: Path, nano: ModelFiles, tmp_p
         "rgb": random.integers(0, 256, (1, 64, 96, 3), np.uint8),
         "depth": random.uniform(0.5, 5, (1, 64, 96)).astype(np.float32),
     }
-    np.savez(tmp_path / "frame.npz", **frame)
+    np.savez(tmp_path / "frame.npz", rgb=frame["rgb"], depth=frame["depth"])
     program = f"""
 import importlib.util, sys
 import numpy as np

@@ -24,7 +24,7 @@ from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.session import contract_of
+from mutualformer.train.evaluation.session import contract_of
 
 MODELS = ("sod-nano", "sod-r50", "reid-tiny", "reid-vit-b16")
 CALIBRATION = {"sod": "synthetic:16?seed=9", "reid": "synthetic:4?seed=9"}
@@ -60,10 +60,10 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("grid")
     torch.manual_seed(0)
     model = registry.build(request.param)
-    task = model.spec.task
+    spec = registry.spec_of(model)
     checkpoint.save(folder / "model.safetensors", model, {})
     loaded = checkpoint.load(folder / "model.safetensors")
-    contract, source = contract_of(loaded), open_data(CALIBRATION[task], task, model.spec.input_size)
+    contract, source = contract_of(loaded), open_data(CALIBRATION[spec.task], spec.task, spec.input_size)
     frames = [prepare(contract, item[0], item[1]) for item in (source[i] for i in range(8))]
     noise = example_inputs(contract, 8, seed=5)  # the export is checked on such inputs: they must not be strangers
     for i in range(8):

@@ -22,7 +22,7 @@ from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.tasks import Budget
 from mutualformer.train.checkpoint import load
-from mutualformer.train.session import contract_of
+from mutualformer.train.evaluation.session import contract_of
 from tests.conftest import NANO_SIZE, ModelFiles
 
 

@@ -18,8 +18,8 @@ from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import session
-from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.session import ModelFileError, engine_card
+from mutualformer.runtime.session.gpu import compute_capabilities
 from tests.conftest import ModelFiles
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")

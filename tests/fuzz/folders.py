@@ -54,7 +54,7 @@ def read_address(data: bytes, folder: Path) -> None:
     # What a mutation happens to name on this machine (``/``) takes as long as that disk is large.
     if uri.partition("?")[0].strip("./") == "":
         return
-    with cameras.open(uri) as camera:  # type: ignore[attr-defined]
+    with cameras.open(uri) as camera:
         if "frames=1" in uri and "fps=0" in uri:
             list(camera)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -43,7 +43,7 @@ WORDS = (
 def play(uri: str, most: int = 200) -> int:
     """Frames of a source, at most so many. Raises CameraError."""
     count = 0
-    with cameras.open(uri) as camera:  # type: ignore[attr-defined]
+    with cameras.open(uri) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32
@@ -100,7 +100,7 @@ def reseal(data: bytes) -> bytes:
     return bytes(out)
 
 
-def play_file(suffix: str) -> object:
+def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
@@ -110,7 +110,7 @@ def play_file(suffix: str) -> object:
 
 
 def play_resealed(data: bytes, folder: Path) -> int:
-    return play_file(".mcap")(reseal(data), folder)  # type: ignore[operator, no-any-return]
+    return play_file(".mcap")(reseal(data), folder)
 
 
 def messages() -> list[tuple[str, str, bytes]]:
@@ -153,12 +153,12 @@ def bag_seeds(folder: Path) -> Sequence[bytes]:
     return [plain, *(repack(plain, name, pack) for name, pack in packers.items())]
 
 
-def repack(plain: bytes, name: str, pack: object) -> bytes:
+def repack(plain: bytes, name: str, pack: Callable[[bytes], bytes]) -> bytes:
     """The only chunk of ``plain``, compressed; no index."""
     length = struct.unpack_from("<Q", plain, at := plain.index(b"\x06", 8) + 1)[0]
     body = plain[at + 8 : at + 8 + length]
     records = body[40:]
-    packed = pack(records)  # type: ignore[operator]
+    packed = pack(records)
     chunk = body[:28] + struct.pack("<I", len(name)) + name.encode() + struct.pack("<Q", len(packed)) + packed
     return plain[: at - 1] + b"\x06" + struct.pack("<Q", len(chunk)) + chunk + b"\x0f" + struct.pack("<QI", 4, 0)
 
@@ -240,7 +240,7 @@ def message_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_message(data: bytes, folder: Path) -> None:
-    from mutualformer.runtime.recording import ros_images
+    from mutualformer.runtime.recording.bags import ros_images
 
     kinds = list(ros.READERS)
     content = ros.read(
@@ -252,16 +252,16 @@ def read_message(data: bytes, folder: Path) -> None:
 
 
 def targets() -> list[Target]:
+    from mutualformer.runtime.recording.bags.ros_images import PixelError
     from mutualformer.runtime.recording.byte_reader import BytesError
-    from mutualformer.runtime.recording.ros_images import PixelError
 
     refused = (CameraError,)
     return [
-        Target("recording", recording_seeds, play_file(".mcap"), refused, WORDS),  # type: ignore[arg-type]
+        Target("recording", recording_seeds, play_file(".mcap"), refused, WORDS),
         Target("recording-inside", recording_seeds, play_resealed, refused, WORDS),
-        Target("mcap-bag", bag_seeds, play_file(".mcap"), refused, WORDS),  # type: ignore[arg-type]
+        Target("mcap-bag", bag_seeds, play_file(".mcap"), refused, WORDS),
         Target("mcap-bag-inside", bag_seeds, play_resealed, refused, WORDS),
-        Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),  # type: ignore[arg-type]
-        Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),  # type: ignore[arg-type]
+        Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),
+        Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),
         Target("message", message_seeds, read_message, (BytesError, PixelError), WORDS),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mutualformer.export.checks.numerics import two_times
+from mutualformer.export.checks.launches.numerics import two_times
 from mutualformer.plugins import build
 from mutualformer.plugins.attributes import CdaAttributes
 
@@ -37,12 +37,17 @@ def random_qkv(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, scale
     return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
+def random_pair(shape: tuple[int, int, int], dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """qkv_r of ``seed`` and qkv_d of the seed after it."""
+    return random_qkv(shape, dtype, seed), random_qkv(shape, dtype, seed + 1)
+
+
 def assert_two_times(
     ours: tuple[torch.Tensor, torch.Tensor],
     qkv_r: torch.Tensor,
     qkv_d: torch.Tensor,
     attributes: CdaAttributes,
 ) -> None:
-    """The two-times rule of ``export/checks/numerics.py``: at most twice PyTorch's error in the same precision."""
+    """The two-times rule (``export/checks/launches/numerics.py``): at most twice PyTorch's error, same precision."""
     rule = two_times(ours, qkv_r, qkv_d, attributes)
     assert rule.ratio <= 1, rule.sentence

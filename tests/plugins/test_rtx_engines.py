@@ -14,20 +14,21 @@ from mutualformer.plugins import library
 from tests.plugins.support import ROOT
 
 onnx = pytest.importorskip("onnx")
-trt = pytest.importorskip("tensorrt_rtx")
+trt: Any = pytest.importorskip("tensorrt_rtx")
 
 
 def model(node: a.CdaAttributes, elem_type: int, tokens: int, width: int) -> bytes:
     """An ONNX file of one CDA node with dynamic batch, as export/to_onnx.py writes it."""
     from onnx import helper
 
+    attributes: dict[str, Any] = node.as_dict()
     cda = helper.make_node(
         a.OP_TYPE,
         ["qkv_r", "qkv_d"],
         ["y_r", "y_d"],
         name="cda",
         domain=a.DOMAIN,
-        **node.as_dict(),
+        **attributes,
         plugin_version=a.PLUGIN_VERSION,
         plugin_namespace=a.PLUGIN_NAMESPACE,
     )

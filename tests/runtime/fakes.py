@@ -9,29 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.frame import Frame, Intrinsics
-from mutualformer.runtime.preprocess import check
+from mutualformer.runtime.session.base import Arrays, Session
 
 
-class FakeSession:
+class FakeSession(Session):
     """Answers after ``delay`` seconds. SOD: saliency = red channel / 255; ReID: the mean colours, unit length."""
+
+    device = "cpu"
 
     def __init__(self, delay: float = 0.0, task: str = "sod", size: tuple[int, int] = (32, 48)) -> None:
         self.contract = Contract(task=task, model="fake", input_size=size)
         self.delay = delay
 
-    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        for spec in self.contract.inputs:
-            check(spec, inputs[spec.name])
+    def _run(self, inputs: Arrays) -> Arrays:
         time.sleep(self.delay)
         if self.contract.task == "sod":
             return {"saliency": inputs["rgb"][..., 0].astype(np.float32) / 255}
         both = np.concatenate([inputs["rgb"].mean((1, 2)), inputs["nir"].mean((1, 2))], axis=1).astype(np.float32)
         return {"feature": both / np.linalg.norm(both, axis=1, keepdims=True)}
+
+    def describe(self) -> dict[str, Any]:
+        return {"backend": "fake"}
 
 
 def make_frame(index: int, shape: tuple[int, int] = (48, 64)) -> Frame:

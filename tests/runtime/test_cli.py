@@ -158,7 +158,7 @@ def test_log_lines_are_sentences_without_control_characters(capsys: pytest.Captu
 
 def test_completion_knows_verbs_and_their_options() -> None:
     pytest.importorskip("shtab", reason="shtab is not installed")
-    from mutualformer.runtime import completion
+    from mutualformer.runtime.commandline import completion
 
     script = completion.script("bash")
     assert "--depth-scale" in script

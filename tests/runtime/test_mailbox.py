@@ -54,7 +54,12 @@ def test_put_gives_up_after_its_timeout_when_full() -> None:
 def test_close_wakes_a_waiting_reader_and_refuses_new_items(lossless: bool) -> None:
     box: Mailbox[int] = Mailbox(lossless=lossless)
     woken: list[float] = []
-    thread = threading.Thread(target=lambda: (box.get(10), woken.append(time.monotonic())))  # type: ignore[func-returns-value]
+
+    def wait() -> None:
+        box.get(10)
+        woken.append(time.monotonic())
+
+    thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.05)
     closed = time.monotonic()

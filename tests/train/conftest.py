@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _quiet_machine(monkeypatch, tmp_path_factory):
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Rendered scenes go to a folder of the test session, and seeds are fixed."""
     root = tmp_path_factory.getbasetemp() / "mutualformer-cache"
     monkeypatch.setenv("MUTUALFORMER_CACHE", str(root))
@@ -18,7 +20,7 @@ def _quiet_machine(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
-def rgbd_folder(tmp_path):
+def rgbd_folder(tmp_path: Path) -> Path:
     """A folder of three frames in the spelling of the public sets: JPEG colour, 8-bit depth, PNG truth."""
     rng = np.random.default_rng(0)
     for name in ("RGB", "depth", "GT"):

@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,22 +16,22 @@ import torch
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.train import ablation, checkpoint, registry
 from mutualformer.train.fitting import study as studies
-from mutualformer.train.fitting.config import FitError
+from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fusion import FUSIONS
-from tests.train.runs import HELD_OUT, tiny
+from tests.train.support.runs import HELD_OUT, tiny
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
     """Four fusions, two seeds, one step."""
     config = tiny("sod", tmp_path_factory.mktemp("ablation"), steps=1, validate=HELD_OUT["sod"])
     studies.study(config, (0, 3), latency=True)
     return config
 
 
-def test_the_table_is_made_of_the_runs(study) -> None:
+def test_the_table_is_made_of_the_runs(study: FitConfig) -> None:
     result = json.loads((study.out / "ablation.json").read_text())
     assert tuple(result["arms"]) == FUSIONS
     assert result["seeds"] == [0, 3]
@@ -50,7 +52,7 @@ def test_the_table_is_made_of_the_runs(study) -> None:
     assert result["arms"]["cda"]["minus_concat"]["mae"]["mean"] == pytest.approx(statistics.fmean(gap), abs=1e-12)
 
 
-def test_arms_differ_in_the_operator_alone(study) -> None:
+def test_arms_differ_in_the_operator_alone(study: FitConfig) -> None:
     """The same seed draws the same first weights; after a step the arms have gone different ways."""
     starts, ends = [], []
     for fusion in FUSIONS:
@@ -62,7 +64,7 @@ def test_arms_differ_in_the_operator_alone(study) -> None:
     assert any(not torch.equal(value, ends[2][name]) for name, value in ends[0].items())
 
 
-def test_files_for_people_and_programs(study) -> None:
+def test_files_for_people_and_programs(study: FitConfig) -> None:
     rows = list(csv.DictReader((study.out / "ablation.csv").open()))
     assert len(rows) == 2 * len(FUSIONS)
     text = (study.out / "ablation.md").read_text()
@@ -74,7 +76,7 @@ def test_files_for_people_and_programs(study) -> None:
 
 
 def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(
-    study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: FitConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = []
     monkeypatch.setattr(studies, "fit", lambda config, _: trained.append(config.out.name))
@@ -92,15 +94,17 @@ def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(
 
 
 def test_budget_by_the_clock_is_off_and_said(
-    study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: FitConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timed = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, minutes=5.0))
     studies.study(timed, (0, 3))
     assert "time budget of 5 min is off: runs are compared at equal steps (1)" in capsys.readouterr().err
 
 
-def test_what_cannot_be_compared_is_refused(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(message, numbers=(0, 3), fusions=None, **changes):
+def test_what_cannot_be_compared_is_refused(study: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(
+        message: str, numbers: Sequence[int] = (0, 3), fusions: Sequence[str] | None = None, **changes: Any
+    ) -> None:
         with pytest.raises(FitError, match=message):
             studies.study(dataclasses.replace(study, **changes), studies.seeds_of(numbers), fusions)
 
@@ -125,7 +129,7 @@ def test_seeds_alone_tell_the_spread_of_one_model_reid(tmp_path: Path) -> None:
 
 
 def test_the_verb_continues_and_tells_what_depth_contributes(
-    study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: FitConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The finished runs of the study, asked for from the command line."""
     monkeypatch.setattr(studies, "fit", lambda config, _: pytest.fail(f"trained {config.out}"))

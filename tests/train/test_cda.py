@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released
-from tests.train import numpy_reference
+from tests.train.support import numpy_reference
+from tests.train.support.numpy_reference import Matrix
 
 BY_HEAD = pytest.mark.parametrize("by_head", [False, True])
 SHAPES = [(1, 1, 4), (7, 3, 5), (7, 8, 64), (121, 8, 8), (121, 3, 16), (577, 1, 64), (577, 3, 8)]
 
 
-def packed(tokens, heads, head_dim, batch=1, seed=0, dtype=torch.float64):
+def packed(
+    tokens: int, heads: int, head_dim: int, batch: int = 1, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed + 1000 * tokens + heads)
     shape = (2, batch, tokens, 3 * heads * head_dim)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).unbind(0)
 
 
-def relative(actual, expected):
+def relative(actual: Tensor, expected: Matrix) -> float:
     return float(np.abs(actual.double().numpy() - expected).max() / np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("tokens", "heads", "head_dim"), SHAPES)
-def test_agrees_with_numpy(tokens, heads, head_dim) -> None:
+def test_agrees_with_numpy(tokens: int, heads: int, head_dim: int) -> None:
     r, d = packed(tokens, heads, head_dim)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads)
     for actual, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
@@ -42,11 +49,11 @@ def test_agrees_with_numpy(tokens, heads, head_dim) -> None:
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 @BY_HEAD
 def test_every_variant_agrees_with_numpy_and_with_the_released_form(
-    by_head, iterations: int, init: str, value_pairing: str, monkeypatch: pytest.MonkeyPatch
+    by_head: bool, iterations: int, init: str, value_pairing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = packed(33, 3, 6, batch=2, seed=iterations)
-    options = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
+    options: dict[str, Any] = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
     expected = numpy_reference.cda(r.numpy(), d.numpy(), 3, **options)
     for form in (cross_diffusion_attention, cross_diffusion_attention_released):
         for actual, want in zip(form(r, d, 3, **options), expected, strict=True):
@@ -62,7 +69,7 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
     alpha=st.floats(0, 1),
     iterations=st.integers(1, 4),
 )
-def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations) -> None:
+def test_any_shape(batch: int, tokens: int, heads: int, head_dim: int, alpha: float, iterations: int) -> None:
     r, d = packed(tokens, heads, head_dim, batch)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads, alpha, iterations)
     for actual, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
@@ -73,7 +80,7 @@ def test_any_shape(batch, tokens, heads, head_dim, alpha, iterations) -> None:
 @pytest.mark.parametrize("init", ["identity", "cross"])
 @pytest.mark.parametrize("iterations", [1, 2])
 @BY_HEAD
-def test_gradients(by_head, iterations: int, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients(by_head: bool, iterations: int, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = (x.clone().requires_grad_() for x in packed(5, 2, 4))
     assert torch.autograd.gradcheck(
@@ -110,7 +117,7 @@ def test_alpha_one_is_pure_diffusion_and_alpha_zero_none() -> None:
         (lambda r, d: (r, d, 2, 0.6, 1, "zero"), "init is 'zero'"),
     ],
 )
-def test_refuses_what_does_not_fit(change, message) -> None:
+def test_refuses_what_does_not_fit(change: Callable[[Tensor, Tensor], tuple[Any, ...]], message: str) -> None:
     r, d = packed(6, 2, 4, dtype=torch.float32)
     with pytest.raises(ValueError, match=message):
         cross_diffusion_attention(*change(r, d))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from mutualformer.runtime.files import sha256
 from mutualformer.runtime.untrusted.seal import sealed
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.checkpoint import CheckpointError
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     torch.manual_seed(1)
     model = registry.build("sod-nano", input_size=(64, 64))
     path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
@@ -23,13 +27,13 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(saved, tmp_path):
+def copy(saved: tuple[Path, nn.Module], tmp_path: Path) -> Path:
     for path in (saved[0], checkpoint.card_path(saved[0])):
         shutil.copy(path, tmp_path)
     return tmp_path / "model.safetensors"
 
 
-def test_round_trip(saved) -> None:
+def test_round_trip(saved: tuple[Path, nn.Module]) -> None:
     path, model = saved
     loaded = checkpoint.load(path)
     assert not loaded.training
@@ -45,27 +49,27 @@ def test_round_trip(saved) -> None:
         ["salient"],
     )
     assert card["params"] == sum(p.numel() for p in model.parameters())
-    assert loaded.weights_sha256 == checkpoint.sha256(path) == card["weights_sha256"]
+    assert loaded.weights_sha256 == sha256(path) == card["weights_sha256"]
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.json", "model.safetensors"]
 
 
-def test_files_are_readable_by_others(saved) -> None:
+def test_files_are_readable_by_others(saved: tuple[Path, nn.Module]) -> None:
     assert saved[0].stat().st_mode & 0o444 == 0o444
 
 
-def edit(path, **changes):
+def edit(path: Path, **changes: Any) -> None:
     card = json.loads(checkpoint.card_path(path).read_text())
     checkpoint.card_path(path).write_text(json.dumps(sealed({**card, **changes})))
 
 
-def test_a_model_that_changed_since_is_refused(copy) -> None:
+def test_a_model_that_changed_since_is_refused(copy: Path) -> None:
     architecture = json.loads(checkpoint.card_path(copy).read_text())["architecture"]
     edit(copy, architecture={**architecture, "num_heads": architecture["num_heads"] * 2})
     with pytest.raises(CheckpointError, match="trained with num_heads = "):
         checkpoint.load(copy)
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "no such file": lambda path: path.unlink(),
     "is empty": lambda path: path.write_bytes(b""),
     "cannot be read as safetensors": lambda path: path.write_bytes(path.read_bytes()[:5000]),
@@ -82,7 +86,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("message", DAMAGE)
-def test_damage_is_told_in_one_sentence(copy, message) -> None:
+def test_damage_is_told_in_one_sentence(copy: Path, message: str) -> None:
     DAMAGE[message](copy)
     with pytest.raises(CheckpointError, match=message) as error:
         checkpoint.load(copy)
@@ -97,10 +101,10 @@ def test_nan_weights_are_refused(tmp_path: Path) -> None:
         checkpoint.load(checkpoint.save(tmp_path / "x.safetensors", model, {}))
 
 
-def test_a_failed_write_leaves_the_old_file(copy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = copy.read_bytes()
 
-    def full_disk(*_, **__):
+    def full_disk(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full_disk)

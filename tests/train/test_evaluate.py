@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import py_sod_metrics
 import pytest
 import torch
+from numpy.typing import NDArray
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
+from torchmetrics.retrieval.base import RetrievalMetric
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.data.item import DataError, Item
+from mutualformer.runtime.data.spec import open_data, open_identities
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.base import Arrays
 from mutualformer.train import checkpoint, evaluate, registry
 from mutualformer.train.evaluation import corrupt, run
 from mutualformer.train.evaluation.reid import reid_metrics
@@ -25,8 +30,9 @@ from mutualformer.train.evaluation.sod import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
 from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles
-from tests.train.runs import OVERRIDES
-from tests.train.scenes import write_rgbd
+from tests.pictures import read_picture
+from tests.train.support.runs import OVERRIDES
+from tests.train.support.scenes import write_rgbd
 
 DATA = "synthetic:10?seed=21"
 
@@ -36,13 +42,13 @@ class Stand(Session):
 
     device = "cpu"
 
-    def __init__(self, contract, answer):
+    def __init__(self, contract: Contract, answer: Callable[..., Arrays]) -> None:
         self.contract, self.answer = contract, answer
 
-    def _run(self, inputs):
+    def _run(self, inputs: Arrays) -> Arrays:
         return self.answer(**inputs)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return {}
 
 
@@ -60,8 +66,8 @@ def test_agrees_with_pysodmetrics_called_directly(
         metrics = [py_sod_metrics.Smeasure(), py_sod_metrics.Fmeasure(), py_sod_metrics.Emeasure()]
         metrics.append(py_sod_metrics.MAE())
     for path in sorted((folder / "GT").iterdir()):
-        predicted = cv2.imread(str(out / "set" / "maps" / path.name), cv2.IMREAD_GRAYSCALE)
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        predicted = read_picture(out / "set" / "maps" / path.name, cv2.IMREAD_GRAYSCALE)
+        mask = read_picture(path, cv2.IMREAD_GRAYSCALE)
         assert predicted.shape == mask.shape == (50, 70)
         for metric in metrics:
             metric.step(pred=predicted, gt=mask)
@@ -96,7 +102,7 @@ def test_standard_error_is_of_the_mean_over_images() -> None:
 
 
 @pytest.fixture(scope="module")
-def onnx_precisions(nano: ModelFiles, tmp_path_factory):
+def onnx_precisions(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from mutualformer.export.graph.onnx_file import read_onnx
     from mutualformer.export.precision.convert import convert, save_checked
 
@@ -108,7 +114,7 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
-def test_formats_agree(nano: ModelFiles, onnx_precisions, precision: str, tolerance: float) -> None:
+def test_formats_agree(nano: ModelFiles, onnx_precisions: dict[str, Path], precision: str, tolerance: float) -> None:
     reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
@@ -123,9 +129,14 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch: pytest.MonkeyPatch,
 
     contract = Contract("sod", "sod-nano", (32, 32))
 
-    opened = []
+    opened: list[str | Path] = []
     stand = Stand(contract, lambda rgb, depth: {"saliency": (rgb.mean(axis=3) / 255).astype(np.float32)})
-    monkeypatch.setattr(session, "load", lambda path, **_: opened.append(path) or stand)
+
+    def load(path: str | Path, **_: object) -> Session:
+        opened.append(path)
+        return stand
+
+    monkeypatch.setattr(session, "load", load)
     assert evaluate.main([str(tmp_path / "model.engine"), "--data", DATA, "--out", str(tmp_path)]) == 0
     assert [Path(path).name for path in opened] == ["model.engine"]
     (actual,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
@@ -133,12 +144,14 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch: pytest.MonkeyPatch,
     assert actual == direct
 
 
-def reid_labels(rng, count=60, people=7, cameras=3):
+def reid_labels(
+    rng: np.random.Generator, count: int = 60, people: int = 7, cameras: int = 3
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return rng.integers(0, people, count), rng.integers(0, cameras, count)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_map_and_cmc_agree_with_torchmetrics(seed) -> None:
+def test_map_and_cmc_agree_with_torchmetrics(seed: int) -> None:
     rng = np.random.default_rng(seed)
     identities, cameras = reid_labels(rng)
     features = rng.normal(size=(60, 16)) + 1.5 * np.eye(16)[identities]
@@ -156,7 +169,7 @@ def test_map_and_cmc_agree_with_torchmetrics(seed) -> None:
             similarity.append(features[row] @ features[column] + 1.5)  # torchmetrics drops scores ≤ 0
             right.append(same)
     arguments = torch.tensor(similarity, dtype=torch.float64), torch.tensor(right)
-    metrics = {"map": RetrievalMAP(empty_target_action="skip")}
+    metrics: dict[str, RetrievalMetric] = {"map": RetrievalMAP(empty_target_action="skip")}
     metrics |= {f"r{k}": RetrievalHitRate(empty_target_action="skip", top_k=k) for k in (1, 5, 10)}
     for name, metric in metrics.items():
         metric.update(*arguments, indexes=torch.tensor(np.array(asked)))
@@ -179,7 +192,7 @@ def test_standard_error_of_reid_is_over_identities() -> None:
 
 
 @pytest.fixture(scope="module")
-def reid_files(tmp_path_factory):
+def reid_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from mutualformer.export.graph.from_checkpoint import export_onnx
 
     folder = tmp_path_factory.mktemp("reid")
@@ -189,7 +202,7 @@ def reid_files(tmp_path_factory):
     return weights, folder / "m.onnx"
 
 
-def test_reid_formats_agree(reid_files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reid_formats_agree(reid_files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     actual = []
     for path in reid_files:
         arguments = [
@@ -250,7 +263,7 @@ def test_shuffling_gives_every_frame_another_ones_depth() -> None:
 def test_holes_units_and_grey_spoil_one_thing_each() -> None:
     frame = open_data("synthetic:1?seed=1", size=(64, 96))[0]
 
-    def spoilt(**how):
+    def spoilt(**how: str) -> Item:
         return corrupt.CorruptFrames(_One(frame), how)[0]
 
     holed = spoilt(depth="holes").depth
@@ -267,18 +280,18 @@ class _One:
 
     has_depth = True
 
-    def __init__(self, item):
+    def __init__(self, item: Item) -> None:
         self.item = item
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Item:
         return self.item
 
 
 def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
-    data = open_data("synthetic:6?seed=3", "reid", (32, 32))
+    data = open_identities("synthetic:6?seed=3", (32, 32))
     spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
     sources = [next(j for j in range(72) if np.array_equal(spoilt[i].nir, data[j].nir)) for i in range(len(data))]
     assert sorted(sources) == list(range(72))
@@ -288,7 +301,7 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
 
     shown = {data[i].nir.tobytes(): data[i].identity for i in range(len(data))}
 
-    def knows_nir(rgb, nir):
+    def knows_nir(rgb: NDArray[np.uint8], nir: NDArray[np.uint8]) -> Arrays:
         return {"feature": np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in nir])}
 
     session = Stand(Contract("reid", "reid-tiny", (32, 32)), knows_nir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -17,10 +18,10 @@ from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting import run
 from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.recipes import recipe
-from tests.train.runs import DATA, HELD_OUT, tiny
+from tests.train.support.runs import DATA, HELD_OUT, tiny
 
 
-def same(a, b):
+def same(a: Path, b: Path) -> bool:
     left, right = load_file(a), load_file(b)
     return all(torch.equal(value, right[name]) for name, value in left.items())
 
@@ -92,7 +93,7 @@ def test_pretrained_that_cannot_be_had_is_one_sentence(
 ) -> None:
     import timm
 
-    def unreachable(*_, **options):
+    def unreachable(*_: object, **options: object) -> NoReturn:
         raise OSError("no route to host") if options.get("pretrained") else AssertionError("built without asking")
 
     build = timm.create_model

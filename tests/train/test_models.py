@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train import registry
@@ -14,13 +16,14 @@ from mutualformer.train.fusion import FUSIONS, create_fusion
 from mutualformer.train.mutualformer import CrossDiffusionAttention
 
 
-def sod_input(batch=2, size=64):
+def sod_input(batch: int = 2, size: int = 64) -> tuple[Tensor, Tensor]:
     rgb = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     return rgb, torch.rand(batch, size, size) * 4
 
 
-def reid_input(batch=4, size=64):
-    return tuple(torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for _ in range(2))
+def reid_input(batch: int = 4, size: int = 64) -> tuple[Tensor, Tensor]:
+    rgb, nir = torch.randint(0, 256, (2, batch, size, size, 3), dtype=torch.uint8)
+    return rgb, nir
 
 
 def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
@@ -37,7 +40,7 @@ def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_sod_shapes_range_and_gradients(fusion) -> None:
+def test_sod_shapes_range_and_gradients(fusion: str) -> None:
     model = registry.build("sod-nano", input_size=(64, 96), fusion=fusion)
     assert model.spec.input_size == (64, 96)
     rgb, depth = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8), torch.rand(2, 64, 96)
@@ -110,13 +113,13 @@ def test_overrides_are_json_and_rebuild_the_model() -> None:
         ("reid-tiny", {"input_size": (100, 64)}, "multiples of 8"),
     ],
 )
-def test_refuses_what_it_does_not_know(name: str, overrides, message: str) -> None:
+def test_refuses_what_it_does_not_know(name: str, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         registry.build(name, **overrides)
 
 
 def test_pretrained_weights_out_of_reach_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_, **__):
+    def unreachable(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr("timm.create_model", unreachable)

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mutualformer.train.mutualformer import DropPath, MutualFormer
-from tests.train import numpy_reference
+from tests.train.support import numpy_reference
+from tests.train.support.numpy_reference import Matrix
 
 
-def layer_norm(x, weight, bias):
+def layer_norm(x: Matrix, weight: Matrix, bias: Matrix) -> Matrix:
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + 1e-5) * weight + bias
 
 
-def gelu(x):
+def gelu(x: Matrix) -> Matrix:
     return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 
-def reference_block(state, x, x_rd, heads, alpha):
+def reference_block(state: Mapping[str, Tensor], x: Matrix, x_rd: Matrix, heads: int, alpha: float) -> Matrix:
     """x (B, N, 2C), x_rd (B, N, C) → (B, N, C), float64."""
     p = {name: value.double().numpy() for name, value in state.items()}
 
-    def linear(name, value):
+    def linear(name: str, value: Matrix) -> Matrix:
         return value @ p[f"{name}.weight"].T + p.get(f"{name}.bias", 0.0)
 
     dim = x_rd.shape[-1]
@@ -47,7 +51,7 @@ def reference_block(state, x, x_rd, heads, alpha):
     return out + linear("mlp.fc2", hidden)
 
 
-def random_block(dim, heads, seed=0, **options):
+def random_block(dim: int, heads: int, seed: int = 0, **options: Any) -> MutualFormer:
     torch.manual_seed(seed)
     block = MutualFormer(dim, heads, **options).eval()
     for parameter in block.parameters():  # norms and biases too: initial ones and zeros would hide a swap

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mutualformer.runtime.untrusted.seal import sealed
 from mutualformer.train import checkpoint, registry
@@ -16,19 +19,19 @@ from tests.train.fitting.test_resume import environment
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(tmp_path: Path) -> Path:
     torch.manual_seed(1)
     model = registry.build("sod-nano", input_size=(64, 64))
     return checkpoint.save(tmp_path / "model.safetensors", model, {"metrics": {"mae": 0.5}})
 
 
-def with_card(path, **changes):
+def with_card(path: Path, **changes: Any) -> Path:
     card = json.loads(checkpoint.card_path(path).read_text())
     checkpoint.card_path(path).write_text(json.dumps(sealed({**card, **changes})))
     return path
 
 
-def test_every_flipped_bit_of_a_card_is_noticed(saved) -> None:
+def test_every_flipped_bit_of_a_card_is_noticed(saved: Path) -> None:
     file = checkpoint.card_path(saved)
     whole = file.read_bytes()
     unnoticed = []
@@ -45,7 +48,7 @@ def test_every_flipped_bit_of_a_card_is_noticed(saved) -> None:
     assert unnoticed == []
 
 
-def test_cards_of_the_first_schema_are_still_read(saved) -> None:
+def test_cards_of_the_first_schema_are_still_read(saved: Path) -> None:
     card = json.loads(checkpoint.card_path(saved).read_text())
     del card["card_sha256"]
     checkpoint.card_path(saved).write_text(json.dumps({**card, "schema_version": 1}))
@@ -70,12 +73,12 @@ HUGE = [
 
 
 @pytest.mark.parametrize(("overrides", "message"), HUGE)
-def test_dimensions_and_backbones_of_a_stranger(saved, overrides, message) -> None:
+def test_dimensions_and_backbones_of_a_stranger(saved: Path, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(with_card(saved, overrides={"input_size": [64, 64], **overrides}))
 
 
-def test_a_huge_model_is_refused_without_its_memory(saved) -> None:
+def test_a_huge_model_is_refused_without_its_memory(saved: Path) -> None:
     with_card(saved, overrides={"input_size": [64, 64], "dim": 8192, "decoder_width": 8192})
     program = (
         "import sys, resource; from mutualformer.train import checkpoint\n"
@@ -88,12 +91,12 @@ def test_a_huge_model_is_refused_without_its_memory(saved) -> None:
     assert int(run.stdout) < 400_000  # KiB; the model itself would take more than 5 GB
 
 
-def test_pretrained_in_a_card_fetches_nothing(saved, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_in_a_card_fetches_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     build = timm.create_model
 
-    def offline(*names, **options):
+    def offline(*names: Any, **options: Any) -> nn.Module:
         assert not options.get("pretrained"), "weights were asked for"
         return build(*names, **options)
 

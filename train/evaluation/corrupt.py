@@ -102,6 +102,7 @@ class CorruptFrames:
 
     @property
     def has_depth(self) -> bool:
+        """False also where depth is what was zeroed."""
         return self.frames.has_depth and self.how.get("depth") != "zero"
 
     def __len__(self) -> int:

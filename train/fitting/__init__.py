@@ -1,6 +1,6 @@
 """How a model is fitted, in reading order.
 
-options and config (what was asked for), recipes, augment, start and ready (data, first weights), schedule, batches,
-task and reid_task (a training step), losses, teacher, modules, validation, interruption, run (all of it), comparison
-and study (many runs).
+options and config (what was asked for), recipes, preparation (data, first weights), schedule, batches, task and
+reid_task (a training step), losses, teacher, modules, validation, interruption, run (all of it), comparison and study
+(many runs).
 """

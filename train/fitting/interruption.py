@@ -47,6 +47,7 @@ class Save(Callback):
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def restore_handlers(self) -> None:
+        """Put back the signal handlers that were there before."""
         while self._before:
             signal.signal(*self._before.popitem())
 
@@ -61,6 +62,10 @@ class Save(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save after every ``every`` steps and when a signal asked; in the latter case stop too.
+
+        A signal waits for the end of an accumulated step, and all processes stop at the same one.
+        """
         step = trainer.global_step
         whole = (batch_idx + 1) % self.accumulate == 0
         # All processes stop at one step, whichever of them was asked.

@@ -95,7 +95,7 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
 def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool = False) -> FitConfig:
     """The run that a command line describes. Raises ValueError."""
     from mutualformer.train.fitting.config import FitConfig
-    from mutualformer.train.fitting.ready import validation_of
+    from mutualformer.train.fitting.preparation.ready import validation_of
 
     chosen = recipe(args.recipe)
     changes = {"steps": args.steps, "minutes": args.minutes, "batch": args.batch}

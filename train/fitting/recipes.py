@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from mutualformer.train.fitting.augment import Augmentation
+from mutualformer.train.data.augment import Augmentation
 
 
 @dataclass(frozen=True)

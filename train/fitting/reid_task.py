@@ -51,6 +51,10 @@ class ReidTask(TrainingTask):
     """``rgb``, ``nir`` uint8 (B, H, W, 3), ``label`` int64 (B,)."""
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "loss" and its parts "identity", "triplet" and, where the recipe has it, "contrast".
+
+        Triplets and contrast are mined over the batches of all processes.
+        """
         output = self.model(batch["rgb"], batch["nir"])
         label = batch["label"]
         identity = torch.stack([F.cross_entropy(s.float(), label, label_smoothing=SMOOTHING) for s in output.scores])

@@ -21,8 +21,10 @@ from torch import nn
 
 from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import number, open_data, parse
-from mutualformer.train import card, checkpoint, registry
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod import BatchSource, loader
@@ -30,12 +32,11 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import use_products
 from mutualformer.train.fitting.modules.sync_norm import synchronise
-from mutualformer.train.fitting.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
 from mutualformer.train.fitting.schedule import Schedule
-from mutualformer.train.fitting.start import begin_with, open_teacher
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
-from mutualformer.train.session import ModuleSession
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
@@ -51,6 +52,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> Processes:
+        """From torchrun's WORLD_SIZE, RANK and LOCAL_WORLD_SIZE; one process without them."""
         names = ("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_WORLD_SIZE", "1")
         return cls(*(int(os.environ.get(name, default)) for name, default in names))
 

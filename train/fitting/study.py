@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
+from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.files import write_bytes, write_json
-from mutualformer.runtime.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.tasks import TASKS
-from mutualformer.train import card, checkpoint, registry
+from mutualformer.train import checkpoint, registry
+from mutualformer.train.catalogue import card
 from mutualformer.train.evaluation.run import evaluate
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.evaluation.spread import comma_separated, markdown
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.comparison.jobs import side_by_side
@@ -31,7 +33,6 @@ from mutualformer.train.fitting.comparison.witness import Witness, check_equal
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.run import fit
 from mutualformer.train.fusion import FUSIONS
-from mutualformer.train.session import ModuleSession
 
 __all__ = ["seeds_of", "study"]
 

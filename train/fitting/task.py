@@ -24,6 +24,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
+        """Move towards ``model``'s state; the decay grows with ``step`` up to :attr:`decay`."""
         decay = min(self.decay, (1 + step) / (10 + step))  # short memory at first: the start is not worth averaging
         ours, theirs = [], []
         for name, value in model.state_dict().items():
@@ -97,6 +98,7 @@ class TrainingTask(lightning.LightningModule):
         return self
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
+        """Set the learning rates of this step; −1, which ends the epoch, when the schedule is over."""
         progress = self.schedule.progress(self.global_step)
         if progress >= 1.0:
             self.trainer.should_stop = True
@@ -106,11 +108,13 @@ class TrainingTask(lightning.LightningModule):
         return None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Log every part of :meth:`losses` and return "loss"."""
         losses = self.losses(batch)
         self.log_dict(losses, prog_bar=True, batch_size=len(batch["rgb"]))
         return losses["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Let the averaged weights follow the step just taken."""
         self._follow()
 
     def _follow(self) -> None:
@@ -120,6 +124,7 @@ class TrainingTask(lightning.LightningModule):
             self.average.update(self.model, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what an exact resume needs: random state, steps seen and averaged weights."""
         self._follow()  # callbacks that save run before on_train_batch_end
         checkpoint["rng"] = torch.get_rng_state()
         checkpoint["stepped"] = self.stepped
@@ -127,6 +132,7 @@ class TrainingTask(lightning.LightningModule):
             checkpoint["average"] = self.average.state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the averaged weights back; the random state is set when training starts."""
         self.stepped = int(checkpoint["stepped"])
         if self.average is not None:
             for name, value in checkpoint["average"].items():
@@ -139,6 +145,7 @@ class TrainingTask(lightning.LightningModule):
         self.on_load_checkpoint(checkpoint)
 
     def on_train_start(self) -> None:
+        """Move the averaged weights to the model's device and set the random state of a resumed run."""
         if self.average is not None:
             ours = self.model.state_dict()  # by now on its device and in the trainer's precision
             self.average.state = {name: value.to(ours[name]) for name, value in self.average.state.items()}
@@ -167,4 +174,5 @@ class SodTask(TrainingTask):
         return deep_supervision_loss(logits, batch["mask"].to(dtype) / 255.0, certain)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "loss" alone: :meth:`supervised` of the model's logits."""
         return {"loss": self.supervised(self.model(batch["rgb"], batch["depth"]), batch)}

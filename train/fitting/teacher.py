@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
@@ -26,10 +27,7 @@ MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 
 def inherit(student: nn.Module, teacher: nn.Module) -> list[str]:
     """Copy the teacher's tensors into the student where name and shape agree; returns the names that were not there."""
-    theirs, ours = teacher.state_dict(), student.state_dict()
-    fits = {name for name, value in ours.items() if name in theirs and theirs[name].shape == value.shape}
-    student.load_state_dict({**ours, **{name: theirs[name] for name in fits}})
-    return sorted(set(ours) - fits)
+    return copy_matching(student, teacher.state_dict())
 
 
 class TaughtSodTask(SodTask):

@@ -47,6 +47,7 @@ class Validation(Callback):
         self.best, self.last_step = best_so_far(out)[0], -1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
+        """Validate every ``every`` steps and after the last, in process 0 alone."""
         step = trainer.global_step
         last = step >= pl_module.recipe.steps
         if step and step != self.last_step and (step % self.every == 0 or last) and trainer.is_global_zero:

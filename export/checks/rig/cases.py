@@ -31,6 +31,7 @@ class Case:
 
     @property
     def attributes(self) -> CdaAttributes:
+        """The node's attributes: this point's, with the one ALPHA of all cases."""
         return CdaAttributes(self.heads, ALPHA, self.iterations, self.init, self.value_pairing)
 
     @property
@@ -40,6 +41,7 @@ class Case:
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """PyTorch's type of the inputs and outputs."""
         return DTYPES[self.dtype]
 
     def inputs(self, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,7 +71,8 @@ def grid(axes: Mapping[str, Sequence[object]]) -> list[Case]:
 class Costly(Protocol):
     """A frozen dataclass, one point of a grid; ``work``: what a run costs."""
 
-    def work(self) -> int: ...
+    def work(self) -> int:
+        """Cost in a unit of the grid's own: only compared with other points of the same grid."""
 
 
 AnyCase = TypeVar("AnyCase", bound=Costly)

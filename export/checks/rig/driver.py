@@ -52,6 +52,7 @@ class CudaDriver:
         self.call("cuInit", 0)
 
     def call(self, name: str, *arguments: Any) -> None:
+        """Call ``name`` of the library; CudaError where it is missing or answers anything but CUDA_SUCCESS."""
         try:
             function = getattr(self.library, name)
         except AttributeError:
@@ -75,14 +76,17 @@ class CudaDriver:
     # ---- The device ----
 
     def device_count(self) -> int:
+        """How many GPUs the driver shows; 0 is no error."""
         return self._int("cuDeviceGetCount")
 
     def device_name(self) -> str:
+        """The name of device 0, at most 127 bytes of it, e.g. "Orin"."""
         text = ctypes.create_string_buffer(128)
         self.call("cuDeviceGetName", text, len(text), 0)
         return text.value.decode(errors="replace")
 
     def attribute(self, number: int) -> int:
+        """The value of CUdevice_attribute ``number`` of device 0."""
         return self._int("cuDeviceGetAttribute", number, 0)
 
     def version(self) -> str:
@@ -91,9 +95,11 @@ class CudaDriver:
         return f"{number // 1000}.{number % 1000 // 10}"
 
     def capability(self) -> int:
+        """Compute capability as one number, e.g. 87 for 8.7."""
         return 10 * self.attribute(MAJOR) + self.attribute(MINOR)
 
     def free_bytes(self) -> int:
+        """Bytes of device memory that are free now; wants a current context."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value
@@ -101,9 +107,11 @@ class CudaDriver:
     # ---- Contexts ----
 
     def retain_primary(self) -> int:
+        """Device 0's primary context, created by the first retain; give it back with release_primary."""
         return self._handle("cuDevicePrimaryCtxRetain", 0)
 
     def release_primary(self) -> None:
+        """Undo one retain; the last one destroys the context and everything allocated in it."""
         self.call("cuDevicePrimaryCtxRelease_v2", 0)
 
     def create_context(self) -> int:
@@ -113,6 +121,7 @@ class CudaDriver:
         return context
 
     def destroy_context(self, context: int) -> None:
+        """Destroy a context that create_context made, current or not, with its memory and modules."""
         self.call("cuCtxDestroy_v2", _pointer(context))
 
     def current_context(self) -> int:
@@ -121,6 +130,7 @@ class CudaDriver:
 
     @contextlib.contextmanager
     def context(self, context: int) -> Iterator[None]:
+        """``context`` is current on this thread inside the ``with``, what was current before outside."""
         self.call("cuCtxPushCurrent_v2", _pointer(context))
         try:
             yield
@@ -128,23 +138,29 @@ class CudaDriver:
             self._handle("cuCtxPopCurrent_v2")
 
     def synchronize(self) -> None:
+        """Wait for all work of the current context; also where an earlier launch's failure shows."""
         self.call("cuCtxSynchronize")
 
     # ---- Memory ----
 
     def allocate(self, size: int) -> int:
+        """Address of ``size`` bytes of device memory, not initialised."""
         return self._handle("cuMemAlloc_v2", ctypes.c_size_t(size))
 
     def free(self, address: int) -> None:
+        """Give back what :meth:`allocate` returned."""
         self.call("cuMemFree_v2", _pointer(address))
 
     def fill(self, address: int, byte: int, size: int) -> None:
+        """Set ``size`` bytes from ``address`` to ``byte`` (0 … 255)."""
         self.call("cuMemsetD8_v2", _pointer(address), ctypes.c_ubyte(byte), ctypes.c_size_t(size))
 
     def copy_in(self, address: int, host: int, size: int) -> None:
+        """Copy ``size`` bytes from host address ``host`` to device ``address``; ``host`` may change then."""
         self.call("cuMemcpyHtoD_v2", _pointer(address), _pointer(host), ctypes.c_size_t(size))
 
     def copy_out(self, host: int, address: int, size: int) -> None:
+        """Copy ``size`` bytes from device ``address`` to host address ``host``. Synchronise who writes it first."""
         self.call("cuMemcpyDtoH_v2", _pointer(host), _pointer(address), ctypes.c_size_t(size))
 
     def copy_inside(self, to: int, source: int, size: int, stream: int) -> None:
@@ -154,18 +170,23 @@ class CudaDriver:
     # ---- Modules and functions ----
 
     def load_module(self, image: bytes) -> int:
+        """Load a cubin or PTX into the current context; returns the module."""
         return self._handle("cuModuleLoadData", image)
 
     def unload_module(self, module: int) -> None:
+        """Unload a module; its functions are invalid from now on."""
         self.call("cuModuleUnload", _pointer(module))
 
     def function(self, module: int, name: str) -> int:
+        """The kernel ``name`` of a module."""
         return self._handle("cuModuleGetFunction", _pointer(module), name.encode())
 
     def function_attribute(self, function: int, number: int) -> int:
+        """The value of CUfunction_attribute ``number``, e.g. REGISTERS per thread."""
         return self._int("cuFuncGetAttribute", number, _pointer(function))
 
     def set_function_attribute(self, function: int, number: int, value: int) -> None:
+        """Set CUfunction_attribute ``number``, e.g. MAX_SHARED_BYTES beyond the default 48 KiB."""
         self.call("cuFuncSetAttribute", _pointer(function), number, value)
 
     def resident_blocks(self, function: int, threads: int, shared: int) -> int:
@@ -183,12 +204,15 @@ class CudaDriver:
     # ---- Streams, events, graphs ----
 
     def create_stream(self) -> int:
+        """A stream of the current context that does not wait for the legacy default stream."""
         return self._handle("cuStreamCreate", _NON_BLOCKING)
 
     def destroy_stream(self, stream: int) -> None:
+        """Destroy a stream; what is queued on it still runs to its end."""
         self.call("cuStreamDestroy_v2", _pointer(stream))
 
     def synchronize_stream(self, stream: int) -> None:
+        """Wait for everything queued on ``stream``."""
         self.call("cuStreamSynchronize", _pointer(stream))
 
     @contextlib.contextmanager
@@ -202,6 +226,7 @@ class CudaDriver:
                 self.call("cuEventDestroy_v2", _pointer(event))
 
     def record(self, event: int, stream: int) -> None:
+        """Queue ``event`` on ``stream``: it is reached when all work before it is done."""
         self.call("cuEventRecord", _pointer(event), _pointer(stream))
 
     def elapsed_ms(self, first: int, last: int) -> float:
@@ -212,6 +237,7 @@ class CudaDriver:
         return value.value
 
     def begin_capture(self, stream: int) -> None:
+        """Record what is queued on ``stream`` instead of running it, until end_capture."""
         self.call("cuStreamBeginCapture_v2", _pointer(stream), _GLOBAL)
 
     def end_capture(self, stream: int) -> int:
@@ -237,12 +263,15 @@ class CudaDriver:
         return kernels
 
     def instantiate(self, graph: int) -> int:
+        """An executable graph, which :meth:`launch_graph` runs as often as wanted."""
         return self._handle("cuGraphInstantiateWithFlags", _pointer(graph), ctypes.c_ulonglong(0))
 
     def launch_graph(self, executable: int, stream: int) -> None:
+        """Queue one run of an instantiated graph."""
         self.call("cuGraphLaunch", _pointer(executable), _pointer(stream))
 
     def destroy_graph(self, graph: int, executable: int = 0) -> None:
+        """Destroy a graph and, where one is given, the executable made of it."""
         if executable:
             self.call("cuGraphExecDestroy", _pointer(executable))
         self.call("cuGraphDestroy", _pointer(graph))

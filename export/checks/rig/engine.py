@@ -30,6 +30,7 @@ class Record:
         self.problems: list[str] = []
 
     def born(self, kind: str) -> None:
+        """Count one more living object of ``kind``."""
         self.alive[kind] += 1
 
     def died(self, kind: str, before: str = "") -> None:
@@ -135,4 +136,5 @@ class StandInTensorRT:
         self._record = record
 
     def Runtime(self, _logger: Any) -> _Runtime:
+        """``trt.Runtime(logger)``; what it deserialises is written into the same record."""
         return _Runtime(self._record)

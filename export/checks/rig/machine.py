@@ -67,10 +67,12 @@ class Machine:
 
     @property
     def architecture(self) -> int:
+        """The architecture whose cubins this GPU runs, e.g. 86 for a GPU of 8.6."""
         return RUNS_AS.get(self.capability, self.capability)
 
     @property
     def dtypes(self) -> tuple[str, ...]:
+        """Types that the native cubins exist for, sorted; those of all cubins where none is native."""
         names = {str(image["name"]).split("_")[2] for image in self.native_images() or self.images}
         return tuple(sorted(names & {"fp16", "bf16", "fp32"}))
 
@@ -84,9 +86,11 @@ class Machine:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def native_images(self) -> list[dict[str, Any]]:
+        """The rows of cubins.json for :attr:`architecture`; empty where this GPU needs the PTX."""
         return [image for image in self.images if image["arch"] == self.architecture]
 
     def cubin(self, image: dict[str, Any]) -> bytes:
+        """The bytes of one row's cubin."""
         return self.blob[image["offset"] : image["offset"] + image["size"]]
 
     def interpreter_error(self) -> str:

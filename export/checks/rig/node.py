@@ -27,22 +27,27 @@ class DeviceBuffer:
 
     @property
     def address(self) -> int:
+        """Device address of the first byte behind the front guard."""
         return self._base + GUARD
 
     def poison(self) -> None:
+        """Fill everything between the guards with bytes that are NaN in every float type."""
         if self.size:
             self._driver.fill(self.address, POISON_BYTE, self.size)
 
     def write(self, tensor: torch.Tensor) -> None:
+        """Copy ``tensor``, any shape and type, to the beginning of the buffer."""
         data = tensor.contiguous()
         self._driver.copy_in(self.address, data.data_ptr(), data.numel() * data.element_size())
 
     def read(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """The beginning of the buffer as a new tensor on the CPU."""
         result = torch.empty(shape, dtype=dtype)
         self._driver.copy_out(result.data_ptr(), self.address, result.numel() * result.element_size())
         return result
 
     def assert_guards_intact(self, name: str) -> None:
+        """Raise AssertionError that names ``name`` where a byte of either guard has changed."""
         guards = torch.empty(2, GUARD, dtype=torch.uint8)
         for row, address in zip(guards, (self._base, self.address + self.size), strict=True):
             self._driver.copy_out(row.data_ptr(), address, GUARD)
@@ -51,6 +56,7 @@ class DeviceBuffer:
             raise AssertionError(f"{touched} bytes outside {name} were written")
 
     def free(self) -> None:
+        """Give the memory back, guards included; wants the context it was allocated in."""
         self._driver.free(self._base)
 
 
@@ -109,6 +115,7 @@ class Node:
         return " ".join((self.machine.harness.log().strip() + " " + self.machine.interpreter_error()).split())
 
     def close(self) -> None:
+        """Destroy the plugin, its buffers and its stream, in that order; wants the machine's context."""
         self.engine.close()
         for buffer in self.buffers:
             buffer.free()

@@ -74,7 +74,7 @@ make_engine() { # precision, then to_trt's options
   WHICH="$1"
   shift
   mutualformer to_trt "models/model.$WHICH.onnx" -o "engines/next/model.$WHICH.engine" --flavor "$FLAVOR" "$@" || return 1
-  if [ -z "$(.venv/bin/python -c 'from mutualformer.runtime.gpu import compute_capabilities as c; print(*c())')" ]; then
+  if [ -z "$(.venv/bin/python -c 'from mutualformer.runtime.session.gpu import compute_capabilities as c; print(*c())')" ]; then
     return 0
   fi
   [ -f "$REFERENCE" ] || REFERENCE="models/model.$WHICH.onnx"

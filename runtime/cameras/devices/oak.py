@@ -36,7 +36,8 @@ class Options:
 class Queue(Protocol):
     """depthai's message queue, as far as it is used: waits at most ``timeout``, None when nothing came."""
 
-    def get(self, timeout: datetime.timedelta) -> Any: ...
+    def get(self, timeout: datetime.timedelta) -> Any:
+        """The next message group, None when none came within ``timeout``; raises the queue's own exception."""
 
 
 def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool) -> Any:
@@ -87,9 +88,11 @@ class OakCamera(DeviceCamera):
         self._queue = queue
 
     def grab(self, timeout: float) -> Any:
+        """As DeviceCamera.grab: a message group with "rgb" and "depth"."""
         return self._queue.get(datetime.timedelta(seconds=timeout))
 
     def convert(self, raw: Any) -> Frame:
+        """As DeviceCamera.convert; times in the device's clock. Raises CameraError where the sizes differ."""
         colour, depth = raw["rgb"], raw["depth"]
         bgr = colour.getCvFrame()
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -50,6 +50,7 @@ class OpenNI2Camera(DeviceCamera):
         return time.time()
 
     def convert(self, raw: float) -> Frame:
+        """``raw``: the time of the grab, which both halves get. Raises CameraLost, CameraError."""
         got_depth, units = self._capture.retrieve(flag=cv2.CAP_OPENNI_DEPTH_MAP)
         got_colour, bgr = self._capture.retrieve(flag=cv2.CAP_OPENNI_BGR_IMAGE)
         if not (got_depth and got_colour):

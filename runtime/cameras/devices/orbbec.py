@@ -30,7 +30,8 @@ class Options:
 class Framesets(Protocol):
     """The SDK's pipeline: None when no frameset came within ``timeout_ms``."""
 
-    def wait_for_frames(self, timeout_ms: int) -> Any: ...
+    def wait_for_frames(self, timeout_ms: int) -> Any:
+        """The next frameset, None when none came within ``timeout_ms`` milliseconds."""
 
 
 def colour_pixels(frame: Any) -> NDArray[np.uint8]:
@@ -70,6 +71,7 @@ class OrbbecCamera(DeviceCamera):
         self._framesets, self._align = framesets, align
 
     def grab(self, timeout: float) -> Any:
+        """As DeviceCamera.grab: a frameset, at times with one half only."""
         return self._framesets.wait_for_frames(max(1, int(1000 * timeout)))
 
     def convert(self, raw: Any) -> Frame | None:

@@ -38,7 +38,8 @@ class Options:
 class Framesets(Protocol):
     """What ``rs.pipeline`` and ``rs.syncer`` have in common."""
 
-    def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]: ...
+    def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]:
+        """(True, frameset), or (False, …) when none came within ``timeout_ms`` milliseconds."""
 
 
 def calibration(profile: Any) -> Intrinsics:
@@ -129,6 +130,7 @@ class RealSenseCamera(DeviceCamera):
         self._seen = (-1, -1)
 
     def grab(self, timeout: float) -> Any:
+        """As DeviceCamera.grab: a frameset, at times with one half only."""
         arrived, frames = self._framesets.try_wait_for_frames(max(1, int(1000 * timeout)))
         return frames if arrived else None
 

@@ -60,12 +60,14 @@ class WebcamCamera(DeviceCamera):
                 self.warn(f"{name}: gives {got[0]}×{got[1]} instead of {options.size}")
 
     def grab(self, timeout: float) -> Any:
+        """The next picture, (H, W, 3) uint8 BGR; OpenCV's own time-out counts. Raises CameraLost."""
         done, image = self._capture.read()
         if not done or image is None:
             raise CameraLost(f"{self.name}: gives no picture any more; is it still plugged in?")
         return image
 
     def convert(self, raw: Any) -> Frame:
+        """Depth is all holes; the time is this machine's, in seconds since 1970."""
         rgb = np.asarray(cv2.cvtColor(raw, cv2.COLOR_BGR2RGB), np.uint8)
         stamp = time.time()
         self._count += 1

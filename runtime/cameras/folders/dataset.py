@@ -50,6 +50,7 @@ class DatasetCamera(BaseCamera):
         return self._next < len(self._frames) or (self._options.loop and self._usable > 0)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; the time of frame i is i / fps. Frames that cannot be read are left out."""
         while self._more():
             stamp = self._next / self._options.fps
             self._pace.wait(stamp, timeout)

@@ -88,6 +88,7 @@ class PairsCamera(BaseCamera):
         return self._next < len(self._pairs)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; the time of pair i is i / fps. Pairs that cannot be read are left out."""
         while self._more():
             first, second = self._pairs[self._next % len(self._pairs)]
             stamp = self._next / self._options.fps

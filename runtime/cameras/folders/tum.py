@@ -109,6 +109,7 @@ class TumCamera(BaseCamera):
         return self._folder / name
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; times are those of the lists. Pairs that cannot be read are left out."""
         while self._next < len(self._pairs):
             (stamp, colour), (depth_stamp, depth) = self._pairs[self._next]
             self._next += 1

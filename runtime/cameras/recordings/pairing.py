@@ -26,10 +26,12 @@ class Pairer(Generic[T]):
         self._depth: deque[tuple[float, T]] = deque()
 
     def colour(self, stamp: float, item: T) -> Iterator[tuple[T, T]]:
+        """Add a colour image; yields the (colour, depth) pairs that are now decided on."""
         self._colour.append((stamp, item))
         yield from self._ready(final=False)
 
     def depth(self, stamp: float, item: T) -> Iterator[tuple[T, T]]:
+        """Add a depth map; yields the (colour, depth) pairs that are now decided on."""
         self._depth.append((stamp, item))
         if len(self._depth) > PATIENCE and not self._colour:
             self._depth.popleft()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
-from mutualformer.runtime.recording.open_bag import bag_files, suffix
 from mutualformer.runtime.recording.ros_messages import read_text
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
@@ -33,6 +33,7 @@ class Part:
 
     @property
     def has_frames(self) -> bool:
+        """Whether it holds frames as ``--record`` writes them."""
         return topics.FRAME in self.topics
 
 

@@ -82,6 +82,7 @@ class Player:
         return frame
 
     def stop(self) -> None:
+        """End playback and close the sensors; frees a playback thread that waits. May be called twice."""
         self._all_started.set()
         self._mailbox.close()  # frees a playback thread that waits for room
         for sensor in self._sensors:
@@ -130,6 +131,7 @@ class PlaybackCamera(BaseCamera):
         self._stop = weakref.finalize(self, self._player.stop)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; times are the recording's, in seconds. None once the last pair was delivered."""
         end = time.monotonic() + timeout
         while not self._ready:
             frame = self._player.get(0.05)
@@ -156,6 +158,7 @@ class PlaybackCamera(BaseCamera):
             self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth in time, left out")
 
     def close(self) -> None:
+        """End playback and close the file."""
         self._stop()
 
 

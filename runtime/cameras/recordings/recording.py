@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
-from mutualformer.runtime.cameras.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.cameras.recordings.parts import (
     FrameError,
@@ -29,8 +29,8 @@ from mutualformer.runtime.cameras.recordings.parts import (
     mcap_files,
 )
 from mutualformer.runtime.frame import Frame, metres
-from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.bags import ros_images as pix
 from mutualformer.runtime.recording.byte_reader import BytesError
 from mutualformer.runtime.recording.info import InfoError
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
@@ -160,6 +160,7 @@ class RecordingCamera(BaseCamera):
         return metres(raw, scale)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; after a CameraTimeout (the frame is not due yet) the same frame comes again."""
         began = time.perf_counter()
         frame = self._pending or next(self._frames, None)
         self.busy_s = time.perf_counter() - began
@@ -170,6 +171,7 @@ class RecordingCamera(BaseCamera):
         return frame
 
     def close(self) -> None:
+        """Close the part that is being read."""
         # Ends the generator, which closes its file; one that is running in another thread ends by itself.
         with contextlib.suppress(ValueError):
             self._frames.close()
@@ -183,7 +185,7 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
     return pix.unpack(message)
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> Camera:
+def open_source(target: str, given: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     path = Path(target)
     files = mcap_files(path)

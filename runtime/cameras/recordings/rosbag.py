@@ -2,7 +2,7 @@
 
 Depth of 16 bits is millimetres by ROS convention, ``depth_scale`` (metres a unit) or ``scale`` (units a metre) say
 otherwise; float depth is metres unless one of them is given. Which topics fit together is decided in
-:mod:`runtime.recording.topic_choice`; ``colour=/topic`` and ``depth=/topic`` name them.
+:mod:`runtime.recording.bags.topic_choice`; ``colour=/topic`` and ``depth=/topic`` name them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.recordings.pairing import Pairer
 from mutualformer.runtime.frame import Frame
-from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
-from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.bags import ros_images as pix
+from mutualformer.runtime.recording.bags.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.bags.open_bag import open_bag
+from mutualformer.runtime.recording.bags.topic_choice import Choice, TopicError, choose
+from mutualformer.runtime.recording.bags.topic_samples import IMAGE_TYPES, calibration, sample_topics
 from mutualformer.runtime.recording.byte_reader import BytesError
-from mutualformer.runtime.recording.open_bag import open_bag
-from mutualformer.runtime.recording.topic_choice import Choice, TopicError, choose
-from mutualformer.runtime.recording.topic_samples import IMAGE_TYPES, calibration, sample_topics
 
 ROS_SCALE = 0.001
 
@@ -175,9 +175,11 @@ class BagCamera(BaseCamera):
         return self.metres(raw, self.depth_scale or ROS_SCALE)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; reads on without waiting, so ``timeout`` plays no part."""
         return next(self._frames, None)
 
     def close(self) -> None:
+        """Close the bag, and end the generator that reads it."""
         with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
             self._frames.close()
         self._bag.close()

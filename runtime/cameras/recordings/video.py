@@ -133,6 +133,7 @@ class VideoCamera(BaseCamera):
             self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
 
     def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; the time of frame i is i / fps. Without a depth video depth is all holes."""
         stamp = self._count / self._fps
         self._pace.wait(stamp, timeout)
         began = time.perf_counter()
@@ -177,6 +178,7 @@ class VideoCamera(BaseCamera):
         raise CameraError(f"{self.name}: depth is {stored.dtype}, expected 8 or 16 bits a pixel")
 
     def close(self) -> None:
+        """Close both files."""
         self._colour.close()
         if self._depth is not None:
             self._depth.close()

@@ -37,16 +37,20 @@ class Rendered(Protocol):
     VERSION: int
 
     @property
-    def arguments(self) -> tuple[int, ...]: ...
+    def arguments(self) -> tuple[int, ...]:
+        """Integers that :meth:`of` takes to make this source again."""
 
     @classmethod
-    def of(cls, *arguments: int) -> Rendered: ...
+    def of(cls, *arguments: int) -> Rendered:
+        """The source that has these :attr:`arguments`."""
 
     def __len__(self) -> int: ...
 
-    def layout(self) -> Mapping[str, tuple[str, tuple[int, ...]]]: ...
+    def layout(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Array name → (NumPy type string, shape of one sample), e.g. "rgb": ("u1", (H, W, 3))."""
 
-    def sample(self, index: int) -> Mapping[str, NDArray[Any]]: ...
+    def sample(self, index: int) -> Mapping[str, NDArray[Any]]:
+        """Render sample ``index``: an array for each name of :meth:`layout`, of that type and shape."""
 
 
 def rebuild(maker: str, arguments: tuple[int, ...]) -> Rendered:

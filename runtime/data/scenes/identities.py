@@ -148,6 +148,7 @@ class SyntheticIdentities:
 
     @property
     def arguments(self) -> tuple[int, ...]:
+        """(count, seed, height, width)."""
         return (self.count, self.seed, *self.size)
 
     def __len__(self) -> int:
@@ -159,8 +160,10 @@ class SyntheticIdentities:
         return identity, *divmod(rest, VIEWS)
 
     def layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """``rgb`` and ``nir``, uint8 (H, W, 3) each."""
         return {"rgb": ("u1", (*self.size, 3)), "nir": ("u1", (*self.size, 3))}
 
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
+        """Render view ``index``; who and which camera it is tells :meth:`locate`."""
         rgb, nir = view(self.seed, *self.locate(index), self.size)
         return {"rgb": rgb, "nir": nir}

@@ -85,6 +85,7 @@ class Palette:
         return cls(tiles)
 
     def add(self, material: Material) -> int:
+        """Keep ``material``; returns the number by which objects name it."""
         self.materials.append(material)
         return len(self.materials) - 1
 
@@ -102,6 +103,7 @@ class Palette:
         return [self.any(rng) if kind == "any" else self.make(rng, kind) for kind in kinds]
 
     def make(self, rng: Rng, kind: str) -> int:
+        """A new material of ``kind`` with random colour, texture and gloss; returns its number."""
         hue, tile, gloss, metal = float(rng.random()), 0, float(rng.uniform(0, 0.3)), 0.0
         saturation, value = float(rng.uniform(0, 1)), float(rng.uniform(0.1, 0.95))
         if kind == "paint":

@@ -185,9 +185,11 @@ class SyntheticScenes:
 
     @property
     def arguments(self) -> tuple[int, ...]:
+        """(count, seed, height, width)."""
         return (self.count, self.seed, *self.size)
 
     def scene(self, index: int) -> Scene:
+        """Render scene ``index``. Raises IndexError outside 0 … count − 1."""
         if not 0 <= index < self.count:
             raise IndexError(index)
         return scene(self.seed * 100_000_000 + index, self.size)
@@ -197,6 +199,7 @@ class SyntheticScenes:
         return Item(rendered.rgb, rendered.depth, rendered.mask, self.name(index))
 
     def name(self, index: int) -> str:
+        """The frame's name, e.g. "seed3-00012"."""
         return f"seed{self.seed}-{index:05d}"
 
     def layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -204,6 +207,7 @@ class SyntheticScenes:
         return {"rgb": ("u1", (*self.size, 3)), "depth": ("u2", self.size), "mask": ("u1", self.size)}
 
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
+        """``rgb`` uint8 (H, W, 3), ``depth`` uint16 (H, W) millimetres, 0 = hole, ``mask`` uint8 (H, W)."""
         rendered = self.scene(index)
         millimetres = np.minimum(np.round(rendered.depth * 1000), 65535).astype(np.uint16)
         return {"rgb": rendered.rgb, "depth": millimetres, "mask": rendered.mask}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mutualformer.export.checks import names, report, runner
 from mutualformer.export.checks.rig.faults import FAULTS
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.device.wheel import ROOT
-from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import compute_capabilities
 from tests.plugins import support
 
 pytestmark = pytest.mark.skipif(bool(compute_capabilities()), reason="a GPU is here: run the command itself")
@@ -24,7 +25,7 @@ CAUGHT = [(fault.caught_by, name) for name, fault in FAULTS.items()]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plugin() -> Path:
+def plugin() -> Iterator[Path]:
     """The built plugin, where the checks' processes find it."""
     pytest.importorskip("triton", reason="Triton is not installed: no kernels can be compiled or interpreted")
     folder = support.built()

@@ -21,6 +21,7 @@ from mutualformer.runtime import session
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare, restore
 from tests.conftest import ModelFiles
+from tests.pictures import read_picture
 
 grpc = pytest.importorskip("grpc", reason="grpc is not installed: pip install 'mutualformer[serving]'")
 protocol = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
@@ -183,7 +184,7 @@ def test_client_against_a_server_that_speaks_the_protocol(repository: Path, nano
         model.run(**prepare(model.contract, rgb, (depth_mm * np.float32(0.001)).astype(np.float32)))["saliency"][0],
         (90, 130),
     )
-    mask = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
+    mask = read_picture(tmp_path / "mask.png", cv2.IMREAD_UNCHANGED)
     assert np.abs(mask / 255 - expected).max() <= 0.5 / 255 + 1e-3
 
 

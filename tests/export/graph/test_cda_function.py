@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from mutualformer.export.benchmarks.graphs import cda_graph
 from mutualformer.export.graph.cda_function import (
-    BY_HEAD_FROM,
     attach_function,
     cda_function,
     is_cda,
     node_attributes,
     strip_function,
 )
-from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
-from mutualformer.train.cda import cross_diffusion_attention
+from mutualformer.plugins.attributes import BY_HEAD_FROM, INITS, VALUE_PAIRINGS, CdaAttributes
+from mutualformer.train.cda import diffuse
 
 
 def run(model: onnx.ModelProto, qkv_r: np.ndarray, qkv_d: np.ndarray) -> list[np.ndarray]:
@@ -30,15 +29,17 @@ def run(model: onnx.ModelProto, qkv_r: np.ndarray, qkv_d: np.ndarray) -> list[np
     return session.run(None, {"qkv_r": qkv_r, "qkv_d": qkv_d})
 
 
-def errors(attributes: CdaAttributes, batch: int, tokens: int, head_dim: int, dtype: torch.dtype, seed: int = 0):
+def errors(
+    attributes: CdaAttributes, batch: int, tokens: int, head_dim: int, dtype: torch.dtype, seed: int = 0
+) -> tuple[float, float]:
     """Largest error of the function and of PyTorch in the same precision, both against float64."""
     generator = torch.Generator().manual_seed(seed)
     width = 3 * attributes.num_heads * head_dim
     pair = torch.randn(2, batch, tokens, width, generator=generator).to(dtype)
     kind = onnx.TensorProto.FLOAT if dtype == torch.float32 else onnx.TensorProto.FLOAT16
     actual = run(cda_graph(attributes, head_dim, kind), *pair.numpy())
-    exact = cross_diffusion_attention(*pair.double(), **attributes.as_dict())
-    same = cross_diffusion_attention(*pair, **attributes.as_dict())
+    exact = diffuse(pair[0].double(), pair[1].double(), attributes)
+    same = diffuse(pair[0], pair[1], attributes)
     ours = max(float((torch.from_numpy(f).double() - e).abs().max()) for f, e in zip(actual, exact, strict=True))
     theirs = max(float((s.double() - e).abs().max()) for s, e in zip(same, exact, strict=True))
     return ours, theirs
@@ -84,7 +85,7 @@ def test_a_graph_of_known_length_holds_one_form() -> None:
     attach_function(model)
     assert not any(node.op_type == "If" for node in model.functions[0].node)
     pair = torch.randn(2, 3, 40, 48)
-    expected = cross_diffusion_attention(*pair, 2)
+    expected = diffuse(pair[0], pair[1], CdaAttributes(2))
     np.testing.assert_allclose(run(model, *pair.numpy())[1], expected[1], atol=1e-5)
 
 
@@ -112,7 +113,7 @@ def test_alpha_and_heads_come_from_the_node() -> None:
             attribute.i = 4
     pair = torch.randn(2, 1, 9, 48)
     actual = run(model, *pair.numpy())
-    expected = cross_diffusion_attention(*pair, 4, 0.25)
+    expected = diffuse(pair[0], pair[1], CdaAttributes(4, 0.25))
     np.testing.assert_allclose(actual[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(actual[1], expected[1], atol=1e-5)
 

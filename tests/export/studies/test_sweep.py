@@ -14,7 +14,7 @@ from mutualformer.export import parity
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.convert import calibration_feeds, convert
+from mutualformer.export.precision.convert import Choices, calibration_feeds, convert
 from mutualformer.export.precision.placement import depth_readers, depthwise_nodes
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import read_worst
@@ -99,13 +99,13 @@ def test_kept_layers_are_half_and_told_in_the_card(nano: ModelFiles, tmp_path: P
     layers = [{"node": first, "noise": 2.0}, {"node": second, "noise": 1.0}]
     ranked = {"schema_version": 1, "weights_sha256": contract.weights_sha256, "layers": layers}
     (tmp_path / "sweep.json").write_text(json.dumps(ranked))
-    done, after = convert(model, contract, "int8", CALIBRATION, keep_worst=1, sweep=tmp_path / "sweep.json")
+    done, after = convert(model, contract, "int8", CALIBRATION, Choices(keep_worst=1, sweep=tmp_path / "sweep.json"))
     kinds = heavy_node_types(done)
     assert (kinds[first], kinds[second]) == ("Half", "Int8")
     assert after.card["calibration"]["kept_fp16"] == sorted([first, *half])
     assert after.card["calibration"]["method"] == "mse"
     with pytest.raises(ExportError, match="keep-worst leaves INT8 layers in FP16"):
-        convert(model, contract, "fp16", keep_worst=1)
+        convert(model, contract, "fp16", choices=Choices(keep_worst=1))
 
 
 def test_studies_take_one_full_precision_file(nano: ModelFiles, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from tests.plugins import support
 
 @pytest.fixture(scope="module")
 def manifest() -> list[dict[str, Any]]:
-    return json.loads((support.built() / "generated" / "cubins.json").read_text())  # type: ignore[no-any-return]
+    entries: list[dict[str, Any]] = json.loads((support.built() / "generated" / "cubins.json").read_text())
+    return entries
 
 
 def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> list[Report]:
@@ -67,7 +68,8 @@ def test_younger_gpus_assemble_the_ptx(arch: int, name: str, tmp_path: Path) -> 
     for image in [t for t in texts if t["name"].endswith("fp16_d64_u8")]:
         source = tmp_path / "kernel.ptx"
         source.write_bytes(blob[image["offset"] : image["offset"] + image["size"] - 1])
-        command = [ptxas.find_triton_tool(name), f"--gpu-name=sm_{arch}", "-v", source, "-o", tmp_path / "kernel.cubin"]
+        command = [str(ptxas.find_triton_tool(name)), f"--gpu-name=sm_{arch}", "-v", str(source)]
+        command += ["-o", str(tmp_path / "kernel.cubin")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "0 bytes spill stores, 0 bytes spill loads" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import threading
 from dataclasses import asdict
@@ -12,14 +13,14 @@ import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.standins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
-from tests.plugins.support import assert_two_times, random_qkv
+from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 FP32, FP16, INT8, BF16 = 0, 1, 2, 7
 SHAPE = (2, 33, 3 * 2 * 8)
 
 
 def _run(engine: Engine, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    qkv = [random_qkv(engine.in_shape, engine.dtype, seed + i) for i in range(2)]
+    qkv = random_pair(engine.in_shape, engine.dtype, seed)
     assert engine.run(*qkv) == 0, engine.harness.log()
     engine.assert_nothing_else_written(*qkv)
     assert_two_times(engine.result(), *qkv, engine.attributes)
@@ -104,9 +105,9 @@ def test_fields_arrive_in_every_form_the_parsers_use(harness: Harness) -> None:
         }
     )
     assert plugin, harness.log()
-    names = (np.ctypeslib.ctypes.c_char_p * 16)()
+    names = (ctypes.c_char_p * 16)()
     count = harness.library.harness_field_names(names, 16)
-    assert [names[i].decode() for i in range(count)] == list(asdict(CdaAttributes(1)))
+    assert [names[i] for i in range(count)] == [name.encode() for name in asdict(CdaAttributes(1))]
     harness.destroy(plugin)
 
 
@@ -298,7 +299,7 @@ def test_enqueue_believes_its_descriptions(driver: Driver, harness: Harness) -> 
     _run(engine)
     for shape, dtype in (((2, 70, 48), torch.float16), ((1, 20, 96), torch.float16), ((1, 20, 48), torch.float32)):
         fresh = Engine(harness, CdaAttributes(2, iterations=2), shape, dtype)
-        qkv = [random_qkv(shape, dtype, seed) for seed in (3, 4)]
+        qkv = random_pair(shape, dtype, 3)
         for buffer, values in zip(fresh.inputs, qkv, strict=True):
             buffer.write(values)
         addresses = [b.address for b in (*fresh.inputs, *fresh.outputs, fresh.scratch)]
@@ -404,7 +405,7 @@ def test_threads_enqueue_at_once(driver: Driver, harness: Harness) -> None:
             driver.library.test_driver_set_context(7000 + index)
             engine = Engine(harness, variants[index], (2, 70, 3 * 2 * 16), torch.float16)
             for round_ in range(3):
-                qkv = [random_qkv(engine.in_shape, torch.float16, 10 * round_ + index + i) for i in range(2)]
+                qkv = random_pair(engine.in_shape, torch.float16, 10 * round_ + index)
                 barrier.wait(60)
                 assert engine.run(*qkv, stream=index + 1) == 0, harness.log()
                 engine.assert_nothing_else_written(*qkv)

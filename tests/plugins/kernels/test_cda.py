@@ -21,7 +21,7 @@ from mutualformer.plugins.kernels.tiles import (
     variant_named,
 )
 from mutualformer.train.cda import cross_diffusion_attention_released
-from tests.plugins.support import assert_two_times, random_qkv
+from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -144,6 +144,6 @@ def test_jitted_kernels_on_a_gpu(
     dtype: torch.dtype, head_dim: int, iterations: int, init: str, value_pairing: str
 ) -> None:
     attributes = CdaAttributes(8, 0.6, iterations, init, value_pairing)
-    qkv = [random_qkv((2, 484, 3 * 8 * head_dim), dtype, seed) for seed in (1, 2)]
+    qkv = random_pair((2, 484, 3 * 8 * head_dim), dtype, 1)
     result = cross_diffusion_attention(qkv[0].cuda(), qkv[1].cuda(), attributes)
     assert_two_times((result[0].cpu(), result[1].cpu()), *qkv, attributes)

@@ -9,7 +9,7 @@ import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels import dispatch
-from mutualformer.runtime.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.train.mutualformer import CrossDiffusionAttention, MutualFormer
 
 pytest.importorskip("triton", reason="Triton is not installed")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,12 @@ QUICK = Patience(start=60.0, silence=2.0, frame=4.0)
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A source module of this test's own, where the child finds it; its path."""
     import mutualformer.runtime.cameras as package
 
     path = Path(package.__path__[0]) / "_child_of_a_test.py"
-    yield path  # type: ignore[misc]
+    yield path
     path.unlink(missing_ok=True)
 
 

@@ -17,6 +17,7 @@ from mutualformer.runtime.cameras.address import split
 from mutualformer.runtime.cameras.base import CameraLost
 from mutualformer.runtime.cameras.devices import webcam
 from mutualformer.runtime.cameras.moving_room import MovingRoom
+from tests.pictures import read_picture
 from tests.runtime.prediction.conftest import write_pictures
 
 
@@ -24,7 +25,7 @@ def write_video(
     path: Path, levels: list[int], depth: list[int] | None = None, size: tuple[int, int] = (64, 48)
 ) -> Path:
     """Grey frames as colour (lossless FFV1), or ``depth``: 16-bit levels."""
-    codec = cv2.VideoWriter_fourcc(*"FFV1")
+    codec = cv2.VideoWriter.fourcc(*"FFV1")
     if depth is None:
         writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 20, size)
     else:
@@ -127,7 +128,7 @@ def test_data_sets_photographs_and_the_sample_are_sources(tmp_path: Path, sample
         assert all(not frame.depth.any() for frame in camera)
         assert sum("has no depth" in sentence for sentence in camera.warnings) == 1
     (frame,) = list(cameras.open("sample:motorcycle"))
-    picture = cv2.imread(str(samples / "motorcycle/rgb.png"))
+    picture = read_picture(samples / "motorcycle/rgb.png")
     assert np.array_equal(frame.rgb[..., ::-1], picture)
     assert len(list(cameras.open("synthetic:2?seed=5"))) == 2
 

@@ -18,6 +18,7 @@ from mutualformer.runtime.data.folder import RgbdFolder
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.scenes.scene import scene
 from mutualformer.runtime.data.spec import open_data
+from tests.pictures import read_picture
 
 COUNT, SIZE = 12, (48, 64)
 SCENES = [scene(900 + index, SIZE) for index in range(COUNT)]
@@ -203,7 +204,7 @@ def test_rgb_sets_have_no_depth(tmp_path: Path, rgb: str, mask: str) -> None:
     (root / "GT").rename(root / "second")
     (root / "second").rename(root / mask)
     for path in (root / rgb).iterdir():
-        image = cv2.imread(str(path))
+        image = read_picture(path)
         path.unlink()
         suffix = {0: ".webp", 1: ".tiff", 2: ".jpg"}[int(path.stem) % 3]
         cv2.imwrite(str(path.with_suffix(suffix)), image)

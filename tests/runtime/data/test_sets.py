@@ -15,11 +15,11 @@ from mutualformer.runtime.data.folder import RgbdFolder
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.polarity import Evidence, lower_bound
 from mutualformer.runtime.data.spec import expand, open_data, parts, short
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture
-def small_sets(monkeypatch):
+def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sets as they are, but a few frames each."""
     import dataclasses
 
@@ -49,12 +49,14 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize(("name", "spelling"), [(n, s) for n, all_of in SPELLINGS.items() for s in all_of])
-def test_spellings(small_sets, tmp_path: Path, name, spelling) -> None:
+def test_spellings(small_sets: None, tmp_path: Path, name: str, spelling: str) -> None:
     write_rgbd(tmp_path / spelling, count=3)
     other = spelling.replace("rain", "est").replace("RAIN", "EST").replace("estingSet", "estSet")
     write_rgbd(tmp_path / other, count=3, seed=50)
     train = open_data(f"rgbd:{tmp_path}/{name}?polarity=near_bright", split="train")
     test = open_data(f"rgbd:{tmp_path}/{name}?polarity=near_bright", split="test")
+    assert isinstance(train, RgbdFolder)
+    assert isinstance(test, RgbdFolder)
     assert (train.root, test.root) == (tmp_path / spelling, tmp_path / other)
     assert not np.array_equal(train[0].rgb, test[0].rgb)
 
@@ -65,7 +67,7 @@ def test_folder_spellings_of_dut(tmp_path: Path) -> None:
     assert RgbdFolder(tmp_path)[0].mask is not None
 
 
-def test_a_list_of_names_is_honoured(small_sets, tmp_path: Path) -> None:
+def test_a_list_of_names_is_honoured(small_sets: None, tmp_path: Path) -> None:
     write_rgbd(tmp_path / "NJU2K", count=6)
     with pytest.raises(DataError, match=r"holds 6 frames and does not say which are train; put .*train\.txt"):
         open_data(f"rgbd:{tmp_path}/nju2k?polarity=near_bright", split="train")
@@ -84,7 +86,7 @@ def test_a_list_of_names_is_honoured(small_sets, tmp_path: Path) -> None:
 
 
 def test_a_count_that_is_not_the_published_one_is_said(
-    small_sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small_sets: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_rgbd(tmp_path / "SIP", count=2)
     with caplog.at_level(logging.WARNING, "mutualformer"):
@@ -92,7 +94,7 @@ def test_a_count_that_is_not_the_published_one_is_said(
     assert "2 frames, sip's test split has 3" in caplog.text
 
 
-def test_sums(small_sets, tmp_path: Path) -> None:
+def test_sums(small_sets: None, tmp_path: Path) -> None:
     write_rgbd(tmp_path / "NJU2K_TRAIN", count=3)
     write_rgbd(tmp_path / "NLPR_TRAIN", count=3, seed=9)
     frames = open_data(f"rgbd:{tmp_path}/nju2k+nlpr?polarity=near_bright", split="train")
@@ -138,7 +140,9 @@ def test_polarity_from_evidence(tmp_path: Path, polarity: str) -> None:
     assert frames.polarity == polarity
     explicit = RgbdFolder(tmp_path, polarity)
     np.testing.assert_array_equal(frames[0].depth, explicit[0].depth)
-    inside = frames[0].mask > 0
+    mask = frames[0].mask
+    assert mask is not None
+    inside = mask > 0
     assert np.median(frames[0].depth[inside]) < np.median(frames[0].depth[~inside])  # metres: salient is nearer
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mutualformer.runtime.images import files
 from mutualformer.runtime.images.files import ImageError, list_images, natural_key, read_colour
 from mutualformer.runtime.images.header import HeaderError, read_header
+from tests.pictures import decode_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
 
@@ -103,7 +104,7 @@ def test_exif_is_for_lone_photographs_only(tmp_path: Path, turn: int, order: str
         assert files.orientation(file) == turn
         np.testing.assert_array_equal(read_colour(file), plain)
         upright = read_colour(file, upright=True)
-        expected = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        expected = decode_picture(file.read_bytes(), cv2.IMREAD_COLOR)[..., ::-1]
         np.testing.assert_array_equal(upright, expected)  # OpenCV turns by the tag unless it is told not to
     with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
         files.orientation(tmp_path / "gone.jpg")

@@ -48,7 +48,7 @@ def test_one_page_for_several_cameras(capsys: pytest.CaptureFixture[str]) -> Non
         url = process.stderr.readline().split()[1]
         with urlopen(url, timeout=5) as answer:
             assert b'data-cameras="2"' in answer.read()
-        seen = set()
+        seen: set[int] = set()
         with urlopen(url + "events", timeout=5) as answer:
             while len(seen) < 2:
                 line = answer.readline()

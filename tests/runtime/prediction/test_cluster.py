@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,13 +44,13 @@ def test_ray_writes_the_same_files_and_goes_on_where_a_run_stopped(
     write_pictures(tmp_path / "in", 150, shape=(24, 32))
     (tmp_path / "in/7.png").write_bytes(b"no picture")
 
-    def request(out: str, **changes: object) -> Request:
+    def request(out: str, **changes: Any) -> Request:
         return Request(
             (str(tmp_path / "in"),),
             tmp_path / out,
             models=(str(red),),
             what=("mask", "json"),
-            **changes,  # type: ignore[arg-type]
+            **changes,
         )
 
     assert batch.predict(request("here")).broken == 1

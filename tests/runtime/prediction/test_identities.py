@@ -12,6 +12,7 @@ import pytest
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.identities import ANSWERS, predict_identities
 from mutualformer.runtime.prediction.sources import SourceError
+from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 
 
@@ -31,7 +32,7 @@ def test_features_and_matches(tmp_path: Path) -> None:
     gallery = write_pairs(tmp_path / "gallery", {f"car{number}_0": number for number in range(8)})
     query = write_pairs(tmp_path / "query", {"a": 3, "b": 5})
     source = f"pairs:{query / 'rgb'},{query / 'nir'}?nir=1"
-    summary = predict_identities([source], session, tmp_path / "out", gallery=gallery, limit=None, batch=4)  # type: ignore[arg-type]
+    summary = predict_identities([source], session, tmp_path / "out", gallery=gallery, limit=None, batch=4)
     assert (summary.frames, summary.computed, summary.exit_code) == (2, 2, 0)
     with (tmp_path / "out/features.csv").open(newline="") as stream:
         header, *lines = list(csv.reader(stream))
@@ -46,7 +47,7 @@ def test_features_and_matches(tmp_path: Path) -> None:
     assert all(float(row["similarity"]) > 0.9999 for row in best)
     pictures = sorted((tmp_path / "out/matches").iterdir())
     assert len(pictures) == 2
-    assert cv2.imread(str(pictures[0])).shape[1] == (2 + ANSWERS) * sheet.CELL[1]
+    assert read_picture(pictures[0]).shape[1] == (2 + ANSWERS) * sheet.CELL[1]
 
 
 def test_a_source_without_near_infrared_is_refused(tmp_path: Path) -> None:
@@ -58,6 +59,6 @@ def test_a_source_without_near_infrared_is_refused(tmp_path: Path) -> None:
             tmp_path,
             gallery=None,
             limit=None,
-            batch=2,  # type: ignore[arg-type]
+            batch=2,
         )
     assert not (tmp_path / "features.csv").exists(), "no half-written table"

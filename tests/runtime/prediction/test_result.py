@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mutualformer.runtime.prediction import files
 from mutualformer.runtime.prediction.result import Prediction, run_lengths
+from tests.pictures import read_picture
 
 
 def sample(metric: bool = True) -> Prediction:
@@ -104,10 +105,10 @@ def test_every_kind_is_written_where_it_belongs(tmp_path: Path) -> None:
         "contour/thing.jpg",
         "json/thing.json",
     }
-    mask = cv2.imread(str(tmp_path / "mask/thing.png"), cv2.IMREAD_UNCHANGED)
+    mask = read_picture(tmp_path / "mask/thing.png", cv2.IMREAD_UNCHANGED)
     assert np.abs(mask / 255 - result.mask).max() <= 0.5 / 255 + 1e-6
-    assert np.array_equal(cv2.imread(str(tmp_path / "binary/thing.png"), -1) > 0, result.binary())
-    cutout = cv2.imread(str(tmp_path / "cutout/thing.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(read_picture(tmp_path / "binary/thing.png", cv2.IMREAD_UNCHANGED) > 0, result.binary())
+    cutout = read_picture(tmp_path / "cutout/thing.png", cv2.IMREAD_UNCHANGED)
     assert np.array_equal(cv2.cvtColor(cutout, cv2.COLOR_BGRA2RGBA), result.cutout())
     assert json.loads((tmp_path / "json/thing.json").read_text())["bbox"] == [12, 8, 18, 16]
     assert not list(tmp_path.rglob("*.part"))

@@ -19,6 +19,8 @@ from mutualformer.runtime.prediction import batch, journal, run, sheet, sources,
 from mutualformer.runtime.prediction.batch import Request, RequestError
 from mutualformer.runtime.prediction.run import Spread, in_order
 from mutualformer.runtime.session import ModelOutputError
+from mutualformer.runtime.session.base import Arrays
+from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession, write_model
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -47,13 +49,13 @@ def test_one_photograph(red: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no depth: the model works from colour alone" in said.err
     for path in ("mask/0.png", "binary/0.png", "cutout/0.png", "overlay/0.jpg", "sheet.jpg"):
         assert (tmp_path / "out" / path).is_file(), path
-    assert cv2.imread(str(tmp_path / "out/mask/0.png"), -1).shape == (40, 60)
+    assert read_picture(tmp_path / "out/mask/0.png", cv2.IMREAD_UNCHANGED).shape == (40, 60)
 
 
 def test_the_real_pair(red: Path, samples: Path, tmp_path: Path) -> None:
     assert predict(tmp_path, red, "sample:motorcycle", "--what", "mask,json") == 0
     line = json.loads((tmp_path / "json/motorcycle.json").read_text())
-    picture = cv2.imread(str(samples / "motorcycle/rgb.png"))
+    picture = read_picture(samples / "motorcycle/rgb.png")
     assert line["size"] == list(picture.shape[:2])
     assert 1.0 < line["distance_m"] < 5.0
 
@@ -88,16 +90,16 @@ def test_an_answer_that_is_no_number_is_that_picture_s_fault(tmp_path: Path) -> 
     class Overflowing(FakeSession):
         """Overflows on bright pictures, as a half-precision model may."""
 
-        def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        def _run(self, inputs: Arrays) -> Arrays:
             if (inputs["rgb"] == 255).all(axis=(1, 2, 3)).any():
                 raise ModelOutputError("fake (fp16) answered with NaN")
-            return super().run(**inputs)
+            return super()._run(inputs)
 
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 255 if number == 2 else 90, np.uint8))
     pictures = sources.album([str(tmp_path)])
     group = [(index, pictures.name(index), partial(pictures.read, index)) for index in range(4)]
-    model = work.Model("fake", Overflowing())  # type: ignore[arg-type]
+    model = work.Model("fake", Overflowing())
     outcomes = work.process(group, [model], work.Plan(tmp_path / "out", ("mask",)))
     assert [bool(outcome.error) for outcome in outcomes] == [False, False, True, False]
     assert "answered with NaN" in outcomes[2].error
@@ -136,13 +138,13 @@ def test_a_run_cut_short_goes_on_and_computes_nothing_twice(
     write_pictures(tmp_path / "in", 20)
     assert predict(tmp_path / "whole", red, tmp_path / "in") == 0
     computed: list[int] = []
-    real = run.process
+    full = True
 
-    def counted(group: list, **named: object) -> object:  # type: ignore[type-arg]
+    def counted(group: run.Batch, models: Sequence[work.Model], plan: work.Plan) -> list[work.Outcome]:
         computed.extend(index for index, _, _ in group)
-        if len(computed) == 8:
+        if full and len(computed) == 8:
             raise OSError(28, "No space left on device")
-        return real(group, **named)  # type: ignore[arg-type]
+        return work.process(group, models, plan)
 
     monkeypatch.setattr(run, "process", counted)
     assert predict(tmp_path / "out", red, tmp_path / "in", "--workers", "1") == 1
@@ -150,9 +152,7 @@ def test_a_run_cut_short_goes_on_and_computes_nothing_twice(
     written = {int(path.stem) for path in (tmp_path / "out/mask").iterdir()}
     assert not (tmp_path / "out/predictions.csv").exists()
     computed.clear()
-    monkeypatch.setattr(
-        run, "process", lambda group, **named: (computed.extend(i for i, _, _ in group), real(group, **named))[1]
-    )
+    full = False
     capsys.readouterr()
     assert predict(tmp_path / "out", red, tmp_path / "in", "--resume") == 0
     known = set(range(20)) - set(computed)
@@ -171,7 +171,7 @@ def test_resuming_does_changed_pictures_again_and_nothing_else(
     capsys.readouterr()
     assert predict(tmp_path / "out", red, tmp_path / "in", "--resume") == 0
     assert "predicted 1 picture" in capsys.readouterr().out
-    assert cv2.imread(str(tmp_path / "out/mask/2.png"), -1).shape == (40, 61)
+    assert read_picture(tmp_path / "out/mask/2.png", cv2.IMREAD_UNCHANGED).shape == (40, 61)
     assert predict(tmp_path / "out", red, tmp_path / "in", "--resume", "--threshold", "0.7") == 0
     assert "predicted 5 pictures" in capsys.readouterr().out, "another threshold is another run"
 
@@ -194,7 +194,7 @@ def test_the_source_itself_is_no_output_folder(red: Path, tmp_path: Path, capsys
 def test_pictures_of_any_shape(red: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     cv2.imwrite(str(tmp_path / "odd.png"), np.full((*size, 3), 200, np.uint8))
     assert predict(tmp_path / "out", red, tmp_path / "odd.png", "--what", "all") == 0
-    assert cv2.imread(str(tmp_path / "out/mask/odd.png"), -1).shape == size
+    assert read_picture(tmp_path / "out/mask/odd.png", cv2.IMREAD_UNCHANGED).shape == size
 
 
 def test_names_that_are_not_utf_8_or_hold_escapes(red: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_line_cut_short_in_the_journal_is_done_again(red: Path, tmp_path: Path
 
 
 def test_a_video_from_its_first_to_its_last_frame(red: Path, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for level in range(7):
         writer.write(np.full((48, 64, 3), 30 * level, np.uint8))
     writer.release()
@@ -293,7 +293,7 @@ def test_memory_stays_flat_over_thousands_of_pictures(red: Path, tmp_path: Path)
     for frames in (60, 600):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         tracemalloc.start()
-        assert predict(tmp_path / "out", red, tmp_path / "in", "--frames", frames, "--what", "mask") == 0
+        assert predict(tmp_path / "out", red, tmp_path / "in", "--frames", str(frames), "--what", "mask") == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] - peaks[0] < 2_000_000, peaks
@@ -312,7 +312,7 @@ def test_spread_keeps_a_bounded_even_choice() -> None:
 def test_the_sheet_shows_picture_overlay_and_cutout(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "in", 5)
     assert predict(tmp_path / "out", red, tmp_path / "in") == 0
-    image = cv2.imread(str(tmp_path / "out/sheet.jpg"))
+    image = read_picture(tmp_path / "out/sheet.jpg")
     strip = 3 * sheet.CELL[1]
     assert image.shape[1] == strip * (sheet.WIDEST // strip)
     assert image.shape[0] == sheet.CAPTION + 2 * (sheet.CELL[0] + sheet.CAPTION)

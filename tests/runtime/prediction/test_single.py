@@ -12,6 +12,7 @@ import mutualformer
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.prediction.single import colour_array, depth_array
 from mutualformer.runtime.preprocess import InputError
+from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -32,8 +33,8 @@ def test_a_file_gives_a_map_of_its_own_size(red: Path, tmp_path: Path) -> None:
 
 def test_files_and_arrays_agree(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path, 1, depth=True)
-    rgb = cv2.cvtColor(cv2.imread(str(tmp_path / "RGB/0.png")), cv2.COLOR_BGR2RGB)
-    units = cv2.imread(str(tmp_path / "depth/0.png"), cv2.IMREAD_UNCHANGED)
+    rgb = cv2.cvtColor(read_picture(tmp_path / "RGB/0.png"), cv2.COLOR_BGR2RGB)
+    units = read_picture(tmp_path / "depth/0.png", cv2.IMREAD_UNCHANGED)
     files = mutualformer.predict(red, tmp_path / "RGB/0.png", tmp_path / "depth/0.png")
     arrays = mutualformer.predict(red, rgb, units, depth_scale=0.001)
     metres = mutualformer.predict(red, rgb, units.astype(np.float64) * 0.001)
@@ -67,12 +68,12 @@ def test_reid_models_give_embeddings() -> None:
     session = FakeSession(task="reid")
     rng = np.random.default_rng(0)
     rgb, nir = rng.integers(0, 256, (2, 20, 30, 3), np.uint8)
-    one = mutualformer.predict(session, rgb, nir=nir)  # type: ignore[arg-type]
+    one = mutualformer.predict(session, rgb, nir=nir)
     assert isinstance(one, mutualformer.Embedding)
     assert np.linalg.norm(one.feature) == pytest.approx(1.0)
     assert one.similarity(one) == pytest.approx(1.0)
     with pytest.raises(InputError, match="compares RGB-NIR pairs"):
-        mutualformer.predict(session, rgb)  # type: ignore[arg-type]
+        mutualformer.predict(session, rgb)
 
 
 @pytest.mark.parametrize(

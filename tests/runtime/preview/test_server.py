@@ -21,6 +21,7 @@ from mutualformer.runtime.preview.server import MOST_VIEWERS, Preview, PreviewEr
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.addresses import AddressError, is_local, parse_address
+from tests.pictures import decode_picture
 from tests.runtime.fakes import make_frame
 
 STAGES = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
@@ -210,7 +211,7 @@ def test_the_page_gets_all_views_of_one_frame_together(fed: Preview) -> None:
         assert [head["x-final"] for head, _ in parts] == ["0", "0", "1"]
         assert len({head["x-number"] for head, _ in parts}) == 1
         numbers.append(int(parts[0][0]["x-number"]))
-        shapes = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).shape for _, data in parts]
+        shapes = [decode_picture(data, cv2.IMREAD_UNCHANGED).shape for _, data in parts]
         assert shapes == [(48, 64, 3), (48, 64, 3), (24, 32)]
     assert numbers == sorted(set(numbers))
     viewer.close()
@@ -255,7 +256,7 @@ def test_a_visitor_who_stops_reading_slows_neither_the_stream_nor_the_others(pag
     time.sleep(0.1)
     other = Viewer(page)
     worst = 0.0
-    numbers = []
+    numbers: list[int] = []
     for number in range(120):
         began = time.monotonic()
         page.write(result(number))
@@ -299,9 +300,9 @@ def test_the_snapshot_is_lossless(page: Preview) -> None:
     assert status == 200
     assert "attachment" in headers["content-disposition"]
     archive = zipfile.ZipFile(io.BytesIO(data))
-    rgb = cv2.imdecode(np.frombuffer(archive.read("rgb.png"), np.uint8), cv2.IMREAD_COLOR)
+    rgb = decode_picture(archive.read("rgb.png"), cv2.IMREAD_COLOR)
     assert np.array_equal(rgb[..., ::-1], shot.frame.rgb)
-    depth = cv2.imdecode(np.frombuffer(archive.read("depth_mm.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+    depth = decode_picture(archive.read("depth_mm.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(depth, np.rint(shot.frame.depth * 1000).astype(np.uint16))
     assert json.loads(archive.read("frame.json"))["sequence"] == 11
 

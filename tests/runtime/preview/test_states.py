@@ -22,6 +22,7 @@ from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner
+from tests.pictures import decode_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.preview.proxy import Proxy
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
@@ -319,7 +320,7 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
     with urlopen(stages[0].url + "snapshot.zip", timeout=10) as answer:
         archive = zipfile.ZipFile(BytesIO(answer.read()))
     images = {
-        name: cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+        name: decode_picture(archive.read(name), cv2.IMREAD_UNCHANGED)
         for name in archive.namelist()
         if name.endswith(".png")
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from mutualformer.runtime.reporting import charts
+from tests.pictures import read_picture
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
@@ -18,7 +18,7 @@ def test_file_and_pixels_show_the_same_drawing(tmp_path: Path) -> None:
     for panel in panels:
         panel.plot([0, 1], [0, 1], color="red")
     charts.save(figure, tmp_path / "chart.png", dpi=50)
-    picture = cv2.imread(str(tmp_path / "chart.png"))
+    picture = read_picture(tmp_path / "chart.png")
     pixels = charts.pixels(figure, dpi=50)
     assert picture.shape == pixels.shape == (150, 200, 3)
     red = (pixels[..., 0] > 200) & (pixels[..., 1:] < 100).all(axis=2)

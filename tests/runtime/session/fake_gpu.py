@@ -60,7 +60,8 @@ class Gpu:
     def stack(self) -> list[str]:
         if not hasattr(self._threads, "stack"):
             self._threads.stack = []
-        return self._threads.stack  # type: ignore[no-any-return]
+        stack: list[str] = self._threads.stack
+        return stack
 
     def note(self, call: str) -> None:
         if not self.stack or self.stack[-1] != "primary":
@@ -117,7 +118,7 @@ def _copy_in(gpu: Gpu, device: Memory, pointer: int, size: int, stream: Stream) 
     def copy() -> None:
         if device.freed:
             gpu.faults.append("copied to freed memory")
-        device.bytes[:size] = np.frombuffer((ctypes.c_uint8 * size).from_address(pointer), np.uint8)
+        device.bytes[:size] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
     stream.add(copy)
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ def external(name: str, location: str = SECRET) -> TensorProto:
     return tensor
 
 
-def model(*nodes: onnx.NodeProto, **graph: list[object]) -> onnx.ModelProto:
+def model(*nodes: onnx.NodeProto, **graph: Any) -> onnx.ModelProto:
     """y = x + w, with ``nodes`` instead of the constant where there are any."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
     add = helper.make_node("Add", ["x", "w"], ["y"])

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.gpu import compute_capabilities
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session import ModelFileError, ModelOutputError, engine_card, load
 from mutualformer.runtime.session import cuda as cuda_module
 from mutualformer.runtime.session.cuda import BindingsDriver, CudaError, Driver, PycudaDriver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
+from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.session.tensorrt import EngineSession
 from tests.runtime.session.fake_gpu import OUTSIDE, Gpu, Trt, bindings, pycuda
 

@@ -21,7 +21,7 @@ from mutualformer.runtime.images.depth_range import better_units, plausible, sha
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Callback, SinkRunner
+from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
 from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
 
 ROOT = Path(__file__).parents[3]
@@ -73,16 +73,23 @@ def test_plausible_depth() -> None:
     room = np.linspace(0.8, 4, 48 * 64, dtype=np.float32).reshape(48, 64)
     assert plausible(room) is None
     assert shallow(room) is None
-    assert plausible(room * 1000) is not None
-    assert shallow(room / 5) is not None
-    assert better_units(room * 1000, 1)[0] == 1000
-    assert 1000 in better_units(room / 5, 5000)
+    assert plausible(room * np.float32(1000)) is not None
+    assert shallow(room / np.float32(5)) is not None
+    assert better_units(room * np.float32(1000), 1)[0] == 1000
+    assert 1000 in better_units(room / np.float32(5), 5000)
     assert plausible(np.zeros((4, 4), np.float32)) is None
 
 
 def test_a_file_whose_reader_hangs_is_given_up() -> None:
     hang = threading.Event()
-    camera = ScriptedCamera(lambda k: make_frame(k) if k < 3 else hang.wait(30) and None, live=False)
+
+    def script(k: int) -> Frame | None:
+        if k < 3:
+            return make_frame(k)
+        hang.wait(30)
+        return None
+
+    camera = ScriptedCamera(script, live=False)
     began = time.monotonic()
     with pytest.raises(CameraError, match=r"its reader has not answered for 0\.4 s"):
         Pipeline(lambda: camera, retry=Retry(file_s=0.4, read_s=0.1)).run()
@@ -131,10 +138,10 @@ def test_a_disk_that_takes_a_while_loses_nothing_and_one_that_hangs_is_said(tmp_
     class Slow(Recorder):
         pause = 1.5
 
-        def write(self, result: object) -> None:
+        def write(self, result: Result) -> None:
             if self.recorded == 3:
                 time.sleep(self.pause)
-            super().write(result)  # type: ignore[arg-type]
+            super().write(result)
 
     slow = Slow(tmp_path / "slow", keep_free=0)
     uri = "synthetic://?fps=0&frames=40&size=64x48"
@@ -149,7 +156,12 @@ def test_a_disk_that_takes_a_while_loses_nothing_and_one_that_hangs_is_said(tmp_
 
 def test_a_sink_that_still_works_is_waited_for_at_the_end() -> None:
     seen: list[int] = []
-    slow = SinkRunner(Callback(lambda result: (time.sleep(0.3), seen.append(result.number)), "slow"), capacity=16)
+
+    def slowly(result: Result) -> None:
+        time.sleep(0.3)
+        seen.append(result.number)
+
+    slow = SinkRunner(Callback(slowly, "slow"), capacity=16)
     pipeline = Pipeline(lambda: cameras.open("synthetic://?fps=0&frames=8&size=64x48"), None, [slow])
     for _ in pipeline.results():
         pass

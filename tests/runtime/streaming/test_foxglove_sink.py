@@ -15,7 +15,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.live.run import StreamError, stream
-from mutualformer.runtime.recording.ros_images import pixels
+from mutualformer.runtime.recording.bags.ros_images import pixels
 from mutualformer.runtime.recording.ros_messages import IMAGE, Image, read
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner
@@ -95,7 +95,7 @@ def test_a_viewer_gets_the_messages_of_a_recording() -> None:
     image = read(IMAGE, messages["/camera/depth/image"][0])
     assert isinstance(image, Image)
     depth = pixels(image)
-    assert (depth.shape, image.encoding, depth.dtype) == ((48, 64), "16UC1", np.uint16)
+    assert (depth.shape, image.encoding, depth.dtype) == ((48, 64), "16UC1", np.dtype(np.uint16))
     assert 500 < np.median(depth) < 6000, "millimetres"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from mutualformer.runtime import cameras, preprocess
 from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
@@ -97,7 +98,9 @@ def test_reid_takes_two_images_and_says_so_when_one_is_missing() -> None:
         match=lambda feature: ("someone", float(feature @ feature)),
     )
     for result in pipeline.results():
-        assert result.match == ("someone", pytest.approx(1.0, abs=1e-5))
+        assert result.match is not None
+        assert result.match[0] == "someone"
+        assert result.match[1] == pytest.approx(1.0, abs=1e-5)
     without = Pipeline(lambda: cameras.open("synthetic://?fps=0&frames=3&size=64x48"), FakeSession(task="reid"))
     with pytest.raises(preprocess.InputError, match="near-infrared"):
         without.run()
@@ -105,7 +108,7 @@ def test_reid_takes_two_images_and_says_so_when_one_is_missing() -> None:
 
 def test_a_failing_model_ends_the_run_with_its_error_and_no_threads_left() -> None:
     class Broken(FakeSession):
-        def run(self, **inputs: object) -> dict[str, object]:  # type: ignore[override]
+        def _run(self, inputs: Arrays) -> Arrays:
             raise RuntimeError("out of memory")
 
     before = threading.active_count()

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import BaseCamera
+from mutualformer.runtime.cameras.recordings.recording import RecordingCamera
+from mutualformer.runtime.cameras.synthetic import SyntheticCamera
 from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.recording.frame_messages import integers
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -25,7 +28,7 @@ from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
 ROOT = Path(__file__).parents[3]
 
 
-def record(folder: Path, uri: str, session: FakeSession | None = None, **options: int) -> tuple[Path, list[Frame]]:
+def record(folder: Path, uri: str, session: FakeSession | None = None, **options: Any) -> tuple[Path, list[Frame]]:
     recorder = Recorder(folder, **options)
     pipeline = Pipeline(lambda: cameras.open(uri), session, [SinkRunner(recorder)])
     frames = [result.frame for result in pipeline.results()]
@@ -50,10 +53,11 @@ def test_replay_is_bit_exact_with_calibration_and_saliency(tmp_path: Path) -> No
     session = FakeSession()
     path, frames = record(tmp_path, "synthetic://?fps=0&frames=12&size=96x64&nir=1", session)
     camera = cameras.open(str(path))
+    assert isinstance(camera, RecordingCamera)
     replayed = []
     for frame in camera:
         replayed.append(frame)
-        saliency = camera.outputs["saliency"]  # type: ignore[attr-defined]
+        saliency = camera.outputs["saliency"]
         assert saliency.dtype == np.float32
         assert saliency.shape == session.contract.input_size
         assert 0.0 < saliency.max() <= 1.0
@@ -88,27 +92,27 @@ def test_every_depth_unit_survives_the_way_through_metres(scale: float) -> None:
 def test_other_tools_read_it_as_a_ros2_bag(tmp_path: Path) -> None:
     highlevel = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed")
     path, frames = record(tmp_path, "synthetic://?fps=0&frames=3&size=96x64", FakeSession())
-    seen: dict[str, list[object]] = {}
+    seen: dict[str, list[Any]] = {}
     with highlevel.AnyReader([path / "part-0000.mcap"]) as reader:
         for connection, _, raw in reader.messages():
             seen.setdefault(connection.topic, []).append(reader.deserialize(raw, connection.msgtype))
     colour = seen["/camera/color/image"][1]
-    assert (colour.encoding, colour.height, colour.width, colour.step) == ("rgb8", 64, 96, 288)  # type: ignore[attr-defined]
-    assert np.array_equal(colour.data.reshape(64, 96, 3), frames[1].rgb)  # type: ignore[attr-defined]
+    assert (colour.encoding, colour.height, colour.width, colour.step) == ("rgb8", 64, 96, 288)
+    assert np.array_equal(colour.data.reshape(64, 96, 3), frames[1].rgb)
     depth = seen["/camera/depth/image"][2]
-    assert depth.encoding == "16UC1"  # type: ignore[attr-defined]
-    metres = depth.data.view(np.uint16).reshape(64, 96) * np.float32(0.001)  # type: ignore[attr-defined]
+    assert depth.encoding == "16UC1"
+    metres = depth.data.view(np.uint16).reshape(64, 96) * np.float32(0.001)
     assert np.array_equal(metres, frames[2].depth)
-    stamp = depth.header.stamp  # type: ignore[attr-defined]
+    stamp = depth.header.stamp
     assert stamp.sec + stamp.nanosec * 1e-9 == pytest.approx(frames[2].depth_timestamp, abs=1e-9)
     saliency = seen["/mutualformer/output/saliency"][0]
-    assert saliency.encoding == "32FC1"  # type: ignore[attr-defined]
+    assert saliency.encoding == "32FC1"
     info = seen["/camera/color/camera_info"][0]
     lens = cameras.open("synthetic://?fps=0&frames=3&size=96x64").intrinsics
     assert lens is not None
-    assert info.k[0] == pytest.approx(lens.fx)  # type: ignore[attr-defined]
-    assert info.width == 96  # type: ignore[attr-defined]
-    assert json.loads(seen["/mutualformer/frame"][2].data)["sequence"] == 2  # type: ignore[attr-defined]
+    assert info.k[0] == pytest.approx(lens.fx)
+    assert info.width == 96
+    assert json.loads(seen["/mutualformer/frame"][2].data)["sequence"] == 2
 
 
 def test_the_mcap_package_reads_it_by_index_and_agrees_with_every_checksum(tmp_path: Path) -> None:
@@ -218,10 +222,12 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
     frames = list(camera)
     assert newest - frames[-1].timestamp <= 1.0
     assert [f.sequence for f in frames] == sorted(f.sequence for f in frames)
-    assert camera.truncated  # type: ignore[attr-defined]
+    assert isinstance(camera, RecordingCamera)
+    assert camera.truncated
     assert any("cut short" in warning for warning in camera.warnings)
     reference = cameras.open("synthetic://?fps=0&size=320x240")
-    expected = reference.frame_at(frames[-1].sequence)  # type: ignore[attr-defined]
+    assert isinstance(reference, SyntheticCamera)
+    expected = reference.frame_at(frames[-1].sequence)
     assert np.array_equal(frames[-1].rgb, expected.rgb), "the last whole frame is whole"
 
 
@@ -237,7 +243,8 @@ def test_a_file_cut_anywhere_opens_up_to_the_cut(tmp_path: Path, seed: int) -> N
     assert abs(len(got) - 30 * cut / len(data)) <= 6
     for ours, theirs in zip(frames, got, strict=False):
         assert_equal_frames(ours, theirs)
-    assert camera.truncated  # type: ignore[attr-defined]
+    assert isinstance(camera, RecordingCamera)
+    assert camera.truncated
 
 
 def test_garbage_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ class WrongFile(ValueError):
     """The error a reader hands in."""
 
 
-def fields(**values: Any) -> Fields:
+def fields(**values: object) -> Fields:
     return Fields(values, "card.json", WrongFile)
 
 
@@ -36,7 +36,7 @@ def test_values_of_the_right_type_come_through() -> None:
     assert dict(given)["n"] == 3
 
 
-WRONG = [
+WRONG: list[tuple[Callable[[Fields], object], object, str]] = [
     (lambda f: f.text("v", one_of=("a", "b")), 3, "v is 3, expected one of a, b"),
     (lambda f: f.text("v"), "x" * 9999, "expected text of at most"),
     (lambda f: f.whole("v", 1, 8), 9, "v is 9, expected a whole number from 1 to 8"),
@@ -57,7 +57,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("get", "value", "message"), WRONG)
-def test_everything_else_names_file_and_key(get: Any, value: Any, message: str) -> None:
+def test_everything_else_names_file_and_key(get: Callable[[Fields], object], value: object, message: str) -> None:
     with pytest.raises(WrongFile, match=message) as caught:
         get(fields(v=value))
     assert str(caught.value).startswith("card.json: ")
@@ -98,13 +98,14 @@ anything = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(anything)
-def test_no_value_gets_past_its_type(value: Any) -> None:
-    for get, kind in (
-        (lambda f: f.whole("v", -5, 5), int),
-        (lambda f: f.number("v", -5, 5), float),
-        (lambda f: f.text("v"), str),
-        (lambda f: f.wholes("v", None, -5, 5), tuple),
-    ):
+def test_no_value_gets_past_its_type(value: object) -> None:
+    getters: dict[type, Callable[[Fields], object]] = {
+        int: lambda f: f.whole("v", -5, 5),
+        float: lambda f: f.number("v", -5, 5),
+        str: lambda f: f.text("v"),
+        tuple: lambda f: f.wholes("v", None, -5, 5),
+    }
+    for kind, get in getters.items():
         try:
             actual = get(fields(v=value))
         except WrongFile:

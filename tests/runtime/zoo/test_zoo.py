@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,10 +131,10 @@ def test_the_hub_s_address_is_taken_apart() -> None:
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, files: list[str], path: Path) -> None:
-    module = types.ModuleType("huggingface_hub")
-    module.list_repo_files = lambda repository: files  # type: ignore[attr-defined]
-    module.hf_hub_download = lambda repository, file: str(path / file)  # type: ignore[attr-defined]
-    module.__spec__ = types.SimpleNamespace(name="huggingface_hub")  # type: ignore[assignment]
+    module: Any = types.ModuleType("huggingface_hub")
+    module.list_repo_files = lambda repository: files
+    module.hf_hub_download = lambda repository, file: str(path / file)
+    module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
 
 

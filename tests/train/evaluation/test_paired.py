@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from mutualformer.train.evaluation.paired import LEAST, Paired, paired
 
@@ -16,7 +17,7 @@ SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 30))
 
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.float64, SHAPES, elements=VALUES))
-def test_the_interval_holds_the_mean_and_turns_with_the_sign(differences) -> None:
+def test_the_interval_holds_the_mean_and_turns_with_the_sign(differences: NDArray[np.float64]) -> None:
     one, turned = paired(differences), paired(-differences)
     assert one.mean == pytest.approx(differences.mean(), abs=1e-12)
     assert one.low <= one.high

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.session.base import ModelOutputError
+from mutualformer.runtime.session.base import Arrays, ModelOutputError
 from mutualformer.train.evaluation.run import evaluate
 from mutualformer.train.evaluation.sod import ScoreError, sod_metrics, to_grey
 
@@ -17,10 +19,10 @@ class Broken(Session):
 
     device = "cpu"
 
-    def __init__(self, task, value):
+    def __init__(self, task: str, value: float) -> None:
         self.contract, self.value = Contract(task, "broken", (32, 32)), value
 
-    def _run(self, inputs):
+    def _run(self, inputs: Arrays) -> Arrays:
         if self.contract.task == "sod":
             answer = np.full((1, 32, 32), 0.5, np.float32)
             answer[0, 3, 4] = self.value
@@ -29,13 +31,13 @@ class Broken(Session):
         feature[0, 0] = self.value
         return {"feature": feature}
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return {}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", ["sod", "reid"])
-def test_nan_and_infinity_stop_the_evaluation(task: str, value) -> None:
+def test_nan_and_infinity_stop_the_evaluation(task: str, value: float) -> None:
     with pytest.raises(ModelOutputError, match=r"broken \(fp32\) answered with (NaN|infinity)"):
         evaluate(Broken(task, value), "synthetic:4?seed=3")
     with pytest.raises(ScoreError, match="holds NaN or infinity in 1 of 4 pixels"):  # whoever hands in a map

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mutualformer.train.fitting.run import fit
 from tests.train.fitting.test_resume import environment
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from mutualformer.train import fit
 from mutualformer.train.fitting.task import TrainingTask
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 import torch
 
 torch.set_num_threads(1)
@@ -45,7 +45,7 @@ sys.exit(fit.main(["sod-nano", "--data", "unused", "--out", sys.argv[1]]))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_run_goes_on_to_the_same_weights(tmp_path: Path, number, code) -> None:
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_weights(tmp_path: Path, number: int, code: int) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     fit(tiny("sod", whole, steps=6))
     out.mkdir()

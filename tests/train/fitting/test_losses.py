@@ -65,6 +65,7 @@ def test_soft_margin_triplet_mines_the_hardest() -> None:
 def test_triplet_gradient_is_finite_for_equal_features() -> None:
     features = torch.ones(4, 3, requires_grad=True)
     soft_margin_triplet(features, torch.tensor([0, 0, 1, 1])).backward()
+    assert features.grad is not None
     assert torch.isfinite(features.grad).all()
 
 
@@ -89,6 +90,7 @@ def test_contrast_draws_equal_features_apart() -> None:
     for _ in range(200):
         optimizer.zero_grad()
         contrastive(features, labels).backward()
+        assert features.grad is not None
         assert torch.isfinite(features.grad).all()
         optimizer.step()
     distance = torch.cdist(features.detach(), features.detach())

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from mutualformer.runtime.data.item import Frames
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting import validation
 from mutualformer.train.fitting.validation import BEST
-from tests.train.scenes import write_rgbd
+from tests.train.support.scenes import write_rgbd
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     for name, folders in (("duts_tr", ("RGB", "x", "GT")), ("duts_te", ("RGB", "x", "GT"))):
         write_rgbd(tmp_path / "photo" / name, count=3, folders=folders, size=(96, 128))
     return tmp_path / "photo"
 
 
 def test_the_best_validation_is_what_is_kept(
-    root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores = iter([0.6, 0.7, 0.5])
     whole = validation.Validation.validate
 
-    def scored(model, frames):
+    def scored(model: nn.Module, frames: Frames) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
         rows = [np.zeros((8, 24, 3), np.uint8)]
         return {"s_measure": current[0], "max_f": 0.1, "max_e": 0.1, "mae": 0.5, "images": len(frames)}, rows
 
     current = [0.0]
 
-    def validate(self, model, step, board=None):
+    def validate(self: validation.Validation, model: nn.Module, step: int, board: object = None) -> float:
         current[0] = next(scores)
         return whole(self, model, step, board)
 
@@ -59,7 +63,7 @@ def test_the_best_validation_is_what_is_kept(
     assert json.loads(capsys.readouterr().out)["metrics"]["sets"]
 
 
-def test_photo_is_for_training_only(root, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photo_is_for_training_only(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
     for data, message in (
         (f"photo:{root}?rendered=x", "the number of rendered scenes is 'x'"),

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from mutualformer.train import registry
 from mutualformer.train.fitting.run import fit
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 
 
 def command(out: Path, **options: Any) -> list[str]:
-    return ["-m", "tests.train.trainer", json.dumps({"out": str(out), **options})]
+    return ["-m", "tests.train.support.trainer", json.dumps({"out": str(out), **options})]
 
 
 def finish(*words: str) -> None:
@@ -78,7 +78,7 @@ STEPS = {"steps": 6, "save_every": 2}
         ("reid", ("step:5",)),
     ],
 )
-def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses) -> None:
+def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses: tuple[str, ...]) -> None:
     expected, out = train_here(tmp_path / "whole", task, **STEPS), tmp_path / "run"
     for number, pause in enumerate(pauses):
         kill_when_paused(out, task=task, pause=pause, resume=number > 0, **STEPS)

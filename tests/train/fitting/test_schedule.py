@@ -50,7 +50,7 @@ def test_multi_scale_draws_every_size_and_the_same_one_for_a_step() -> None:
 
 
 @pytest.mark.parametrize("stages", [((0.1, 64),), ((0.0, 64), (0.0, 96)), ((0.0, 60),)])
-def test_refuses_malformed_stages(stages) -> None:
+def test_refuses_malformed_stages(stages: tuple[tuple[float, int], ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Schedule(replace(PLAN, stages=stages), 320)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from mutualformer.train import registry
 from mutualformer.train.fitting.recipes import recipe
@@ -13,7 +14,7 @@ from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
 SIZE = {"input_size": (64, 64)}
 
 
-def _batch():
+def _batch() -> dict[str, Tensor]:
     torch.manual_seed(1)
     return {
         "rgb": torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8),

@@ -28,6 +28,7 @@ class Finding(NamedTuple):
     count: int = 1  # type: ignore[assignment]  # hides tuple.count
 
     def line(self) -> str:
+        """``fix: WHAT: REMEDY``, for people."""
         return f"{self.level}: {self.what}: {self.remedy}"
 
 

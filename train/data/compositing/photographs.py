@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Item, reading
 from mutualformer.runtime.data.masks import read_mask
-from mutualformer.runtime.data.names import MASK_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.data.names import MASK_NAMES
 from mutualformer.runtime.images.files import read_colour
+from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator
 
@@ -34,15 +35,7 @@ class Photographs:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        if not self.root.is_dir():
-            raise DataError(f"{self.root}: no such folder, expected one with RGB/ and GT/ in it")
-        rgb, mask = find_folder(self.root, RGB_NAMES), find_folder(self.root, MASK_NAMES)
-        if rgb is None or mask is None:
-            raise DataError(f"{self.root}: expected the folders RGB/ and GT/ in it")
-        self.rgb, self.masks = (one_file_a_frame(frames_in(folder)) for folder in (rgb, mask))
-        self.names = sorted(set(self.rgb) & set(self.masks))
-        if not self.names:
-            raise DataError(f"{self.root}: no picture of RGB/ has a mask of its name in GT/")
+        self.names, self.rgb, self.masks = pairs(self.root, "GT", MASK_NAMES)
 
     has_depth = False
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, reading
-from mutualformer.runtime.data.names import DEPTH_NAMES, RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.data.names import DEPTH_NAMES, frames_in, one_file_a_frame
 from mutualformer.runtime.images.depth import read_depth
 from mutualformer.runtime.images.files import DEPTH_SUFFIXES, decode, read_bytes, read_colour
+from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator
 
@@ -30,17 +31,8 @@ class SensorFrames:
 
     def __init__(self, root: str | Path, teacher: str | Path | None = None) -> None:
         self.root = Path(root)
-        if not self.root.is_dir():
-            raise DataError(f"{self.root}: no such folder, expected one with RGB/ and depth/ in it")
-        rgb, depth = find_folder(self.root, RGB_NAMES), find_folder(self.root, DEPTH_NAMES)
-        if rgb is None or depth is None:
-            raise DataError(f"{self.root}: expected the folders RGB/ and depth/ in it")
-        self.rgb = one_file_a_frame(frames_in(rgb))
-        self.depth = one_file_a_frame(frames_in(depth, DEPTH_SUFFIXES))
+        self.names, self.rgb, self.depth = pairs(self.root, "depth", DEPTH_NAMES, DEPTH_SUFFIXES)
         self.maps = one_file_a_frame(frames_in(Path(teacher))) if teacher is not None else {}
-        self.names = sorted(set(self.rgb) & set(self.depth))
-        if not self.names:
-            raise DataError(f"{self.root}: no picture of RGB/ has a depth map of its name in depth/")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
+from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
 from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
-from mutualformer.train.fitting.augment import Augmentation, augment
 
 Rng = np.random.Generator
 

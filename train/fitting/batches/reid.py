@@ -80,6 +80,7 @@ class ReidBatches:
         return int(members[order[slot % PER_IDENTITY % len(members)]])
 
     def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:
+        """As BatchSource.make: ``rgb``, ``nir`` uint8 (S, H, W, 3), ``label`` int64 (S,); ``side`` is unused."""
         rgb, nir, label = [], [], []
         for slot in slots:
             index = self.index(step, slot)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mutualformer.runtime.data.item import DataError, Frames
-from mutualformer.train.fitting.augment import Augmentation, augment
+from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.registry import ModelSpec
@@ -21,7 +21,8 @@ class BatchSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]: ...
+    def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
+        """Name → array (S, …) for the S ``slots``; the same for the same (step, slot), whoever calls."""
 
 
 class SodBatches:
@@ -47,6 +48,10 @@ class SodBatches:
         return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
+        """``rgb`` uint8 (S, h, w, 3), ``depth`` float32 metres (S, h, w), ``mask`` uint8 (S, h, w).
+
+        h is ``side``, w the nearest multiple of 32 to the model's aspect.
+        """
         size = (side, max(32, round(side * self.aspect / 32) * 32))
         samples = []
         for slot in slots:

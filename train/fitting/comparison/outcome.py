@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualformer.runtime.benchmarks.measure import conditions as machine
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
-from mutualformer.runtime.measure import conditions as machine
 from mutualformer.runtime.tasks import SOD
-from mutualformer.train import card, checkpoint
+from mutualformer.train import checkpoint
+from mutualformer.train.catalogue import card
 from mutualformer.train.evaluation.paired import Paired, paired
 from mutualformer.train.evaluation.photo_spread import BARE, DRAWN, markdown, panels, rows
 from mutualformer.train.fitting import config as plan

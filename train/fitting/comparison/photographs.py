@@ -16,14 +16,15 @@ from mutualformer.runtime.data.spec import expand, open_data, parse, short
 from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.tasks import SOD
 from mutualformer.runtime.untrusted.typed_json import read_json
-from mutualformer.train import card, checkpoint
+from mutualformer.train import checkpoint
+from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.photo_spread import BARE, DRAWN
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.evaluation.sod import predict_maps, sod_metrics
 from mutualformer.train.fitting.config import FitError
-from mutualformer.train.fitting.ready import file_list
-from mutualformer.train.session import ModuleSession
+from mutualformer.train.fitting.preparation.ready import file_list
 
 SCORES = "scores.json"
 COMPOSITES = "composites"

@@ -28,6 +28,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
+        """The finished model's checkpoint; missing until the run is done."""
         return self.config.out / "model.safetensors"
 
     def finished(self) -> bool:

@@ -30,11 +30,13 @@ class Witness(Callback):
         self.step, self.crc = -1, 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Note the first weights, and begin the list of batches."""
         if trainer.global_step == 0:  # not where a run is gone on with
             write_bytes(self.folder / WEIGHTS, f"{fingerprint(pl_module.model)}\n".encode())
             write_bytes(self.folder / BATCHES, b"")
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Note the batch."""
         step = trainer.global_step
         self.crc = checksum(batch, self.crc if step == self.step else 0)  # parts of one accumulated batch go on
         self.step = step

@@ -155,9 +155,9 @@ def test_opening_an_absent_oak_does_not_block() -> None:
 def orbbec(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The driver over the real SDK's names, or over a stand-in with the same names where the SDK is not installed."""
     if importlib.util.find_spec("pyorbbecsdk") is None:
-        sdk = types.ModuleType("pyorbbecsdk")
-        sdk.OBFormat = types.SimpleNamespace(**{n: n for n in ("RGB", "BGR", "MJPG", "YUYV", "YUY2", "NV12", "Y16")})  # type: ignore[attr-defined]
-        sdk.OBError = type("OBError", (Exception,), {})  # type: ignore[attr-defined]
+        sdk: Any = types.ModuleType("pyorbbecsdk")
+        sdk.OBFormat = types.SimpleNamespace(**{n: n for n in ("RGB", "BGR", "MJPG", "YUYV", "YUY2", "NV12", "Y16")})
+        sdk.OBError = type("OBError", (Exception,), {})
         monkeypatch.setitem(sys.modules, "pyorbbecsdk", sdk)
         monkeypatch.delitem(sys.modules, "mutualformer.runtime.cameras.devices.orbbec", raising=False)
     return importlib.import_module("mutualformer.runtime.cameras.devices.orbbec")

@@ -209,7 +209,12 @@ def test_closing_a_recording_early_frees_librealsense_s_thread(tmp_path: Path) -
     camera = cameras.open(str(tmp_path / "x.db3"))
     assert camera.read() is not None
     done = threading.Event()
-    threading.Thread(target=lambda: (camera.close(), done.set()), daemon=True).start()  # type: ignore[func-returns-value]
+
+    def close() -> None:
+        camera.close()
+        done.set()
+
+    threading.Thread(target=close, daemon=True).start()
     assert done.wait(3), "close must not hang while the playback thread waits for room"
 
 
@@ -290,7 +295,7 @@ class StandInPipeline:
 
 def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realsense, "serials", lambda context: ["111", "222"])
-    monkeypatch.setattr(realsense.rs, "pipeline", StandInPipeline)
+    monkeypatch.setattr(rs, "pipeline", StandInPipeline)
     camera = cameras.open("realsense://222?size=848x480&fps=15&nir=1")
     assert camera.name == "realsense://222"
     assert camera.live

@@ -155,8 +155,8 @@ def test_without_the_frame_topic_the_pictures_still_play_in_metres(tmp_path: Pat
 
 def old(topic: str, data: bytes) -> bytes:
     """A frame message as earlier versions wrote it, that says nothing about its recording; depth in units."""
-    from mutualformer.runtime.recording import ros_images
     from mutualformer.runtime.recording import ros_messages as ros
+    from mutualformer.runtime.recording.bags import ros_images
 
     if topic == topics.FRAME:
         facts = json.loads(ros.read_text(data))

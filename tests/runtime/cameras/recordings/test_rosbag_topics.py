@@ -12,7 +12,7 @@ import pytest
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.streaming.pipeline import Pipeline
-from tests.runtime.recording.bags import Row, compressed, image, info, rgb, units, write_bag
+from tests.runtime.recording.bags.written import Row, compressed, image, info, rgb, units, write_bag
 
 COLOUR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"
 

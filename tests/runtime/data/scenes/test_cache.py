@@ -20,9 +20,14 @@ SCENES = SyntheticScenes(3, 5, (16, 24))
 
 
 def test_files_have_their_blocks_before_anything_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    allocated = []
+    allocated: list[int] = []
     allocate = os.posix_fallocate
-    monkeypatch.setattr(os, "posix_fallocate", lambda *words: allocated.append(words[2]) or allocate(*words))
+
+    def recorded(descriptor: int, start: int, length: int) -> None:
+        allocated.append(length)
+        allocate(descriptor, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", recorded)
     arrays = cache.render(SCENES, workers=1, root=tmp_path)
     sizes = [arrays[name].nbytes for name in SCENES.layout()]
     assert all(size > least for size, least in zip(allocated, sizes, strict=True))

@@ -39,8 +39,8 @@ def test_types_ranges_and_that_there_is_something_to_find() -> None:
     shares, holes = [], []
     for seed in range(24):
         built = scene(seed, SIZE)
-        assert (built.rgb.dtype, built.rgb.shape) == (np.uint8, (*SIZE, 3))
-        assert (built.depth.dtype, built.depth.shape) == (np.float32, SIZE)
+        assert (built.rgb.dtype, built.rgb.shape) == (np.dtype(np.uint8), (*SIZE, 3))
+        assert (built.depth.dtype, built.depth.shape) == (np.dtype(np.float32), SIZE)
         assert set(np.unique(built.mask)) == {0, 255}
         assert np.isfinite(built.depth).all()
         assert (built.depth >= 0).all()
@@ -87,6 +87,8 @@ def test_the_cache_changes_nothing_and_workers_do_not_matter(tmp_path: Path, mon
     for index in (0, 7, 16):
         plain, kept = scenes[index], cached[index]
         assert np.array_equal(plain.rgb, kept.rgb)
+        assert plain.mask is not None
+        assert kept.mask is not None
         assert np.array_equal(plain.mask, kept.mask)
         assert np.abs(np.minimum(plain.depth, 65.535) - kept.depth).max() <= 0.0006
         assert plain.name == kept.name
@@ -119,7 +121,9 @@ def test_data_never_imports_torch() -> None:
     ("kind", "half", "expected"),
     [(SPHERE, (1, 1, 2), 3.0), (BOX, (1, 1, 0.5), 4.5), (CYLINDER, (1, 1, 1.5), 3.5), (RING, (1, 1, 1), np.inf)],
 )
-def test_a_ray_through_the_middle_hits_where_it_should(kind, half, expected) -> None:
+def test_a_ray_through_the_middle_hits_where_it_should(
+    kind: int, half: tuple[float, float, float], expected: float
+) -> None:
     solid = Solid(kind, np.array([0, 0, 5], np.float32), np.array(half, np.float32), np.eye(3, dtype=np.float32), 0)
     solid.hole = 0.5
     with np.errstate(all="ignore"):

@@ -5,31 +5,35 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mutualformer.train import datasets
-from tests.train.scenes import write_rgbd
+from tests.pictures import Change, read_picture, rewrite_picture
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory):
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rgbd(tmp_path_factory.mktemp("clean") / "set", count=14)
 
 
 @pytest.fixture
-def folder(clean, tmp_path):
+def folder(clean: Path, tmp_path: Path) -> Path:
     return shutil.copytree(clean, tmp_path / "set")
 
 
-def kinds(actual, level="fix"):
+def kinds(actual: dict[str, Any], level: str = "fix") -> set[str]:
     return {finding["kind"] for finding in actual["findings"] if finding["level"] == level}
 
 
-def test_a_clean_set_passes(clean, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_set_passes(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert datasets.main(["check", str(clean), "--json"]) == 0
     actual = json.loads(capsys.readouterr().out)
     (facts,) = actual["folders"].values()
@@ -39,31 +43,37 @@ def test_a_clean_set_passes(clean, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["sizes"] == {"different": 1, "most": ["64×48"]}
 
 
-def rewrite(path, change):
-    cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+def without_depth_and_masks(root: Path) -> None:
+    for name in ("depth", "GT"):
+        shutil.rmtree(root / name)
 
 
-FAULTS = {
+def turned_over(root: Path) -> None:
+    for path in (root / "depth").iterdir():
+        rewrite_picture(path, lambda image: 255 - image)
+
+
+PARTS = (("RGB", "jpg"), ("depth", "png"), ("GT", "png"))
+FAULTS: dict[str, Callable[[Path], object]] = {
     "partner": lambda root: (root / "depth" / "0003.png").unlink(),
     "unreadable": lambda root: (root / "RGB" / "0002.jpg").write_bytes(b"no picture"),
-    "size": lambda root: rewrite(root / "GT" / "0001.png", lambda image: image[:-4]),
+    "size": lambda root: rewrite_picture(root / "GT" / "0001.png", lambda image: image[:-4]),
     "names": lambda root: shutil.copy(root / "RGB" / "0000.jpg", root / "RGB" / "0000.png"),
-    "bits": lambda root: rewrite(root / "depth" / "0001.png", lambda image: image.astype(np.uint16) * 20),
-    "folder": lambda root: [shutil.rmtree(root / name) for name in ("depth", "GT")],
+    "bits": lambda root: rewrite_picture(root / "depth" / "0001.png", lambda image: image.astype(np.uint16) * 20),
+    "folder": without_depth_and_masks,
 }
-DOUBTS = {
-    "empty": lambda root: rewrite(root / "GT" / "0004.png", np.zeros_like),
-    "full": lambda root: rewrite(root / "GT" / "0004.png", lambda image: np.full_like(image, 255)),
-    "grey": lambda root: rewrite(root / "GT" / "0004.png", lambda image: cv2.GaussianBlur(image, (0, 0), 3)),
-    "flat": lambda root: rewrite(root / "depth" / "0004.png", lambda image: np.full_like(image, 7)),
+DOUBTS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda root: rewrite_picture(root / "GT" / "0004.png", np.zeros_like),
+    "full": lambda root: rewrite_picture(root / "GT" / "0004.png", lambda image: np.full_like(image, 255)),
+    "grey": lambda root: rewrite_picture(root / "GT" / "0004.png", lambda image: cv2.GaussianBlur(image, (0, 0), 3)),
+    "flat": lambda root: rewrite_picture(root / "depth" / "0004.png", lambda image: np.full_like(image, 7)),
     "duplicate": lambda root: [shutil.copy(root / d / f"0000.{s}", root / d / f"0099.{s}") for d, s in PARTS],
-    "polarity": lambda root: [rewrite(path, lambda image: 255 - image) for path in (root / "depth").iterdir()],
+    "polarity": turned_over,
 }
-PARTS = (("RGB", "jpg"), ("depth", "png"), ("GT", "png"))
 
 
 @pytest.mark.parametrize(("kind", "level"), [*((k, "fix") for k in FAULTS), *((k, "look") for k in DOUBTS)])
-def test_planted_faults_are_found(folder, kind, level, capsys: pytest.CaptureFixture[str]) -> None:
+def test_planted_faults_are_found(folder: Path, kind: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
     (FAULTS if level == "fix" else DOUBTS)[kind](folder)
     if kind == "folder":
         assert datasets.main(["check", str(folder)]) == 1
@@ -77,21 +87,21 @@ def test_planted_faults_are_found(folder, kind, level, capsys: pytest.CaptureFix
     assert any(str(folder) in line or kind in line for line in lines)
 
 
-def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder) -> None:
+def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder: Path) -> None:
     for path in (folder / "depth").iterdir():
-        rewrite(path, lambda image: image.astype(np.uint16) * 20 + 1)
+        rewrite_picture(path, lambda image: image.astype(np.uint16) * 20 + 1)
     assert kinds(datasets.check([folder])) == {"polarity"}
     for path in (folder / "depth").iterdir():
-        rewrite(path, lambda image: 6000 - image)
+        rewrite_picture(path, lambda image: 6000 - image)
     assert datasets.check([folder])["ok"]
 
 
-def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean, tmp_path: Path) -> None:
+def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean: Path, tmp_path: Path) -> None:
     train, test = shutil.copytree(clean, tmp_path / "train"), write_rgbd(tmp_path / "test", count=3, seed=70)
     assert datasets.check([tmp_path])["ok"]  # two sets below one folder, nothing shared
     shutil.copy(train / "RGB" / "0005.jpg", test / "RGB" / "0001.jpg")
     assert kinds(datasets.check([train, test])) == {"duplicate"}
-    picture = cv2.imread(str(train / "RGB" / "0005.jpg"))
+    picture = read_picture(train / "RGB" / "0005.jpg")
     cv2.imwrite(str(test / "RGB" / "0001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
     actual = datasets.check([train, test])
     assert kinds(actual) == {"near-duplicate"}
@@ -115,7 +125,7 @@ def test_bad_input_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "unreadable" in kinds(actual)
 
 
-def write_reid(root, entries):
+def write_reid(root: Path, entries: Sequence[tuple[str, int, int, int]]) -> Path:
     rng = np.random.default_rng(0)
     for part, identity, camera, view in entries:
         (root / part).mkdir(parents=True, exist_ok=True)
@@ -154,18 +164,18 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rgbd:ROOT/NAME" in printed
 
 
-def test_masks_of_0_and_1_are_not_called_empty(folder) -> None:
+def test_masks_of_0_and_1_are_not_called_empty(folder: Path) -> None:
     for path in (folder / "GT").iterdir():
-        rewrite(path, lambda image: image // 255)
+        rewrite_picture(path, lambda image: image // 255)
     found = datasets.check([folder])
     assert kinds(found, "look") == set()
     (facts,) = found["folders"].values()
     assert facts["mask_values"] == {"0, 1": 14}
-    rewrite(folder / "GT" / "0004.png", np.zeros_like)
+    rewrite_picture(folder / "GT" / "0004.png", np.zeros_like)
     assert kinds(datasets.check([folder]), "look") == {"empty"}
 
 
-def test_exif_turns_are_counted(folder) -> None:
+def test_exif_turns_are_counted(folder: Path) -> None:
     tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
     for index in (1, 5):
         path = folder / "RGB" / f"{index:04d}.jpg"
@@ -179,23 +189,31 @@ def test_exif_turns_are_counted(folder) -> None:
     assert "read as stored" in finding["what"]
 
 
-PLAUSIBILITY = {
-    "unit": lambda image: np.asarray(np.maximum(image, 1), np.uint16) * 400,
-    "inverted": None,
-    "hole": lambda image: np.where(np.indices(image.shape)[0] < 20, 65535, 1500 + image.astype(np.uint16) * 4),
+def unit(image: NDArray[Any]) -> NDArray[Any]:
+    return np.maximum(255 - image, 1).astype(np.uint16) * 400
+
+
+def hole(image: NDArray[Any]) -> NDArray[Any]:
+    millimetres = 1500 + (255 - image).astype(np.uint16) * 4
+    return np.where(np.indices(image.shape)[0] < 20, 65535, millimetres).astype(np.uint16)
+
+
+PLAUSIBILITY: dict[str, tuple[str, Change]] = {
+    "unit": ("depth", unit),
+    "inverted": ("GT", lambda image: 255 - image),
+    "hole": ("depth", hole),
 }
 
 
 @pytest.mark.parametrize("kind", PLAUSIBILITY)
-def test_what_a_set_says_about_itself_is_a_finding(folder, kind) -> None:
-    change = PLAUSIBILITY[kind]
-    part = "GT" if change is None else "depth"
+def test_what_a_set_says_about_itself_is_a_finding(folder: Path, kind: str) -> None:
+    part, change = PLAUSIBILITY[kind]
     for path in (folder / part).iterdir():
-        rewrite(path, (lambda image: 255 - image) if change is None else lambda image: change(255 - image).astype("u2"))
+        rewrite_picture(path, change)
     assert kind in kinds(datasets.check([folder]), "look")
 
 
-def test_a_set_without_depth_is_a_set(folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_without_depth_is_a_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / "depth")
     assert datasets.main(["check", str(folder)]) == 0
     assert "no depth folder" in capsys.readouterr().out

@@ -15,14 +15,14 @@ from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 SIZE = (96, 128)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight photographs of a bright disc on noise, three sensor frames with holes, a teacher who saw a box in each."""
     folder = tmp_path_factory.mktemp("photo")
     rng = np.random.default_rng(0)
@@ -47,11 +47,11 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def photographs(root):
+def photographs(root: Path) -> Photographs:
     return Photographs(root / "photos")
 
 
-def _check(scene):
+def _check(scene: Scene) -> None:
     rows, columns = SIZE
     assert scene.rgb.shape == (rows, columns, 3)
     assert scene.rgb.dtype == np.uint8
@@ -63,7 +63,7 @@ def _check(scene):
     assert set(np.unique(scene.certain)) <= {0, 1}
 
 
-def test_a_cutout_is_the_object_and_not_its_background(photographs) -> None:
+def test_a_cutout_is_the_object_and_not_its_background(photographs: Photographs) -> None:
     cutout = photographs.cutout(np.random.default_rng(1))
     assert cutout is not None
     inside = cutout.rgb[cutout.alpha > 0.95].astype(int)
@@ -73,7 +73,7 @@ def test_a_cutout_is_the_object_and_not_its_background(photographs) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_objects_on_a_table_are_salient_and_seen(photographs, seed) -> None:
+def test_objects_on_a_table_are_salient_and_seen(photographs: Photographs, seed: int) -> None:
     scene = on_a_table(photographs, SIZE, np.random.default_rng(seed))
     _check(scene)
     assert scene.certain.all()
@@ -84,7 +84,9 @@ def test_objects_on_a_table_are_salient_and_seen(photographs, seed) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_what_a_sensor_frame_holds_already_is_not_called_background(root, photographs, seed) -> None:
+def test_what_a_sensor_frame_holds_already_is_not_called_background(
+    root: Path, photographs: Photographs, seed: int
+) -> None:
     frames = SensorFrames(root / "sensor", root / "teacher")
     scene = into_sensor_frame(photographs, frames, SIZE, np.random.default_rng(seed))
     _check(scene)
@@ -100,7 +102,7 @@ def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer
     alpha = np.ones((30, 20), np.float32)
     cutout = Cutout(np.full((30, 20, 3), 200, np.uint8), alpha)
 
-    def canvas():
+    def canvas() -> Canvas:
         depth = np.full(SIZE, 2.0, np.float32)
         depth[:, :64] = 0.5
         return Canvas(np.zeros((*SIZE, 3), np.float32), depth, np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8))
@@ -124,7 +126,7 @@ def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer
 
 @given(st.integers(8, 70), st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
-def test_turning_keeps_the_size_asked_for(side, seed) -> None:
+def test_turning_keeps_the_size_asked_for(side: int, seed: int) -> None:
     cutout = Cutout(np.full((60, 30, 3), 9, np.uint8), np.ones((60, 30), np.float32))
     small = turned(cutout, side, np.random.default_rng(seed))
     assert small.rgb.shape[:2] == small.alpha.shape
@@ -133,7 +135,7 @@ def test_turning_keeps_the_size_asked_for(side, seed) -> None:
 
 @given(st.integers(0, 100_000))
 @settings(max_examples=30, deadline=None)
-def test_plausible_depth_is_finite_and_no_oracle(seed) -> None:
+def test_plausible_depth_is_finite_and_no_oracle(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rgb, mask = rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8), np.zeros(SIZE, np.uint8)
     mask[30:70, 40:90] = 255
@@ -161,7 +163,7 @@ def test_salient_is_mostly_but_not_always_nearer() -> None:
 
 @given(st.integers(0, 100_000))
 @settings(max_examples=40, deadline=None)
-def test_faults_give_maps_of_the_same_size(seed) -> None:
+def test_faults_give_maps_of_the_same_size(seed: int) -> None:
     rng = np.random.default_rng(seed)
     depth, other = (rng.uniform(0.5, 4, SIZE).astype(np.float32) for _ in range(2))
     spoilt = spoil(depth, other, rng)
@@ -173,7 +175,7 @@ def test_faults_give_maps_of_the_same_size(seed) -> None:
     assert 0.5 < share < 0.7
 
 
-def test_folders_that_lack_something_are_refused_by_name(root, tmp_path: Path) -> None:
+def test_folders_that_lack_something_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the folders RGB/ and GT/"):
         Photographs(root / "sensor")
     with pytest.raises(DataError, match="no such folder"):

@@ -14,11 +14,11 @@ from tests.train.fitting.comparison.photo_root import PHOTOGRAPHS, write_photo_r
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photo_root(tmp_path_factory.mktemp("photo"))
 
 
-def test_unseen_photographs_are_not_validated_on(root) -> None:
+def test_unseen_photographs_are_not_validated_on(root: Path) -> None:
     photo = PhotoRoot(root)
     validating = {item.name for item in photo.validation_sets(composites=0)["photographs"].items}
     sets = photo.unseen_sets(50)
@@ -34,7 +34,7 @@ def test_unseen_photographs_are_not_validated_on(root) -> None:
     assert all(item.rgb.shape == (320, 320, 3) and item.depth.any() and item.mask.any() for item in composites)
 
 
-def test_they_are_the_same_in_every_call_and_a_smaller_set_is_part_of_a_larger(root) -> None:
+def test_they_are_the_same_in_every_call_and_a_smaller_set_is_part_of_a_larger(root: Path) -> None:
     one, two = PhotoRoot(root).unseen_sets(5), PhotoRoot(root).unseen_sets(3)
     again = PhotoRoot(root).unseen_sets(5)
     for name, frames in one.items():
@@ -45,7 +45,7 @@ def test_they_are_the_same_in_every_call_and_a_smaller_set_is_part_of_a_larger(r
         np.testing.assert_array_equal(item.rgb, same.rgb)
 
 
-def test_where_all_are_validated_on_it_is_said(root, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_all_are_validated_on_it_is_said(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     small = tmp_path / "photo"
     shutil.copytree(root, small)
     for path in [*(small / "duts_te" / "RGB").iterdir()][4:]:
@@ -61,7 +61,7 @@ def test_where_all_are_validated_on_it_is_said(root, tmp_path: Path, caplog: pyt
         PhotoRoot(small).unseen_sets(10)
 
 
-def test_a_name_that_is_not_there_is_refused(root) -> None:
+def test_a_name_that_is_not_there_is_refused(root: Path) -> None:
     photographs = PhotoRoot(root).train
     assert len(photographs.only(photographs.names[:2])) == 2
     assert len(photographs) == 6

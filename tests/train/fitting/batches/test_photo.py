@@ -22,12 +22,12 @@ from tests.train.data.compositing.test_scenes import root  # noqa: F401 (a fixtu
 
 
 @pytest.fixture
-def batches(root):  # noqa: F811
+def batches(root: Path) -> PhotoBatches:  # noqa: F811
     sensor = SensorFrames(root / "sensor", root / "teacher")
     return PhotoBatches(Photographs(root / "photos"), sensor, None, batch=8, seed=3)
 
 
-def test_the_same_slot_is_the_same_frame_in_any_order(batches, root) -> None:  # noqa: F811
+def test_the_same_slot_is_the_same_frame_in_any_order(batches: PhotoBatches, root: Path) -> None:  # noqa: F811
     whole = batches.make(5, range(8), 64)
     assert whole["rgb"].shape == (8, 64, 64, 3)
     assert whole["rgb"].dtype == np.uint8
@@ -41,7 +41,7 @@ def test_the_same_slot_is_the_same_frame_in_any_order(batches, root) -> None:  #
     assert not np.array_equal(other["rgb"], whole["rgb"])
 
 
-def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches) -> None:
+def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches: PhotoBatches) -> None:
     kinds = [batches.kind(np.random.default_rng(i)) for i in range(3000)]
     for kind, share in Mixture().kinds():
         if kind not in ("photograph", "rendered"):
@@ -53,7 +53,7 @@ def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches) 
         PhotoBatches(batches.photographs, None, None, 8, 3, Mixture(photograph=0.9))
 
 
-def test_depth_is_missing_spoilt_or_there(batches) -> None:
+def test_depth_is_missing_spoilt_or_there(batches: PhotoBatches) -> None:
     depths = np.concatenate([batches.make(step, range(8), 64)["depth"] for step in range(12)])
     missing = np.array([not depth.any() for depth in depths])
     assert 0.15 < missing.mean() < 0.75
@@ -83,7 +83,7 @@ def test_frozen_parameters_and_their_norms_stay() -> None:
         freeze(model, ("absent",))
 
 
-def test_validation_keeps_the_best_and_says_what_it_saw(batches, tmp_path: Path) -> None:
+def test_validation_keeps_the_best_and_says_what_it_saw(batches: PhotoBatches, tmp_path: Path) -> None:
     frames = []
     for index in range(2):
         frames.append(batches.photographs[index])

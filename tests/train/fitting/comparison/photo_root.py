@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mutualformer.train.fitting.config import FitConfig
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 PHOTOGRAPHS = 108
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def _command(tmp_path: Path, root: Path, out: Path) -> list[str]:
     return [sys.executable, str(program), str(root), str(out), str(STEPS), *words]
 
 
-def _wait_for_steps(process: subprocess.Popen[str], out: Path) -> None:
+def _wait_for_steps(process: subprocess.Popen[Any], out: Path) -> None:
     """Until both runs have begun."""
     deadline = time.monotonic() + 240
     while not all((out / f"{arm}-seed0" / witness.BATCHES).is_file() for arm in ARMS) or not all(

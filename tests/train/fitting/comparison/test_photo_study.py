@@ -6,43 +6,48 @@ import csv
 import dataclasses
 import json
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from mutualformer.runtime.data.item import Frames, Item
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train import ablation, checkpoint
 from mutualformer.train.evaluation.corrupt import CorruptFrames
-from mutualformer.train.evaluation.sod import score
+from mutualformer.train.evaluation.session import ModuleSession
+from mutualformer.train.evaluation.sod import predict_maps, score
 from mutualformer.train.fitting import study as studies
 from mutualformer.train.fitting.comparison import photographs, witness
+from mutualformer.train.fitting.comparison.outcome import Study
 from mutualformer.train.fitting.comparison.photographs import HeldOut, conditions_of
 from mutualformer.train.fitting.comparison.runs import planned
-from mutualformer.train.fitting.config import FitError
-from mutualformer.train.session import ModuleSession
+from mutualformer.train.fitting.config import FitConfig, FitError
 from tests.train.fitting.comparison.photo_root import tiny_on_photographs, write_photo_root
-from tests.train.runs import HELD_OUT
+from tests.train.support.runs import HELD_OUT
 
 pytestmark = pytest.mark.slow
 
 ARMS, SEEDS, FRAMES = ("concat", "cda"), (0, 3), 6
+Outcome = tuple[FitConfig, Study]
 CONDITIONS = ["photographs", "with_depth", "composites", "composites depth=zero", "composites depth=shuffle"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photo_root(tmp_path_factory.mktemp("photo"))
 
 
 @pytest.fixture(scope="module")
-def study(root, tmp_path_factory):
+def study(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Two fusions, two seeds, two steps; the study and its configuration."""
     config = tiny_on_photographs(root, tmp_path_factory.mktemp("out"))
     return config, studies.study(config, SEEDS, ARMS, frames=FRAMES)
 
 
-def test_metrics_are_those_of_the_weights_on_the_frames(study) -> None:
+def test_metrics_are_those_of_the_weights_on_the_frames(study: Outcome) -> None:
     config, outcome = study
     result = json.loads((config.out / "ablation.json").read_text())
     assert result == json.loads(json.dumps(outcome.result))
@@ -62,7 +67,7 @@ def test_metrics_are_those_of_the_weights_on_the_frames(study) -> None:
     assert list(result["arms"]["cda"]["conditions"]) == CONDITIONS
 
 
-def test_differences_are_paired_by_seed(study) -> None:
+def test_differences_are_paired_by_seed(study: Outcome) -> None:
     config, _ = study
     arms = json.loads((config.out / "ablation.json").read_text())["arms"]
     assert "minus_cda" not in arms["cda"]
@@ -85,7 +90,7 @@ def test_differences_are_paired_by_seed(study) -> None:
                 assert arm["depth"][key][which][metric]["by_seed"][0] == pytest.approx(expected, abs=1e-9)
 
 
-def test_arms_of_a_seed_begin_alike_and_see_the_same_batches(study) -> None:
+def test_arms_of_a_seed_begin_alike_and_see_the_same_batches(study: Outcome) -> None:
     config, outcome = study
     assert outcome.result["same_begin_and_batches"] is True
     folders = {(arm, seed): config.out / f"{arm}-seed{seed}" for arm in ARMS for seed in SEEDS}
@@ -108,7 +113,7 @@ def test_arms_of_a_seed_begin_alike_and_see_the_same_batches(study) -> None:
         (witness.BATCHES, "0 00000000\n1 00000000\n", "had different batches at step 0"),
     ],
 )
-def test_arms_that_did_not_begin_alike_are_refused(study, name, text, message) -> None:
+def test_arms_that_did_not_begin_alike_are_refused(study: Outcome, name: str, text: str, message: str) -> None:
     config, _ = study
     path = config.out / "cda-seed0" / name
     before = path.read_text()
@@ -120,7 +125,7 @@ def test_arms_that_did_not_begin_alike_are_refused(study, name, text, message) -
         path.write_text(before)
 
 
-def test_nothing_is_chosen_by_what_scores(study, root) -> None:
+def test_nothing_is_chosen_by_what_scores(study: Outcome) -> None:
     """No validation while it trains, the last step's weights, and photographs that `fit` does not validate on."""
     config, _ = study
     run = config.out / "cda-seed0"
@@ -131,13 +136,14 @@ def test_nothing_is_chosen_by_what_scores(study, root) -> None:
     assert card["metrics"]["sets"]["composites"]["images"] == FRAMES
     assert "frames" not in card["metrics"]["sets"]["composites"]
     assert json.loads((run / "plan.json").read_text())["validate_every"] == 0
-    root = photographs._root(config.data)
-    scored = {item.name for item in HeldOut(config.data, 200).sets()["photographs"].items}
+    photo = photographs._root(config.data)
+    frames = HeldOut(config.data, 200).sets()["photographs"]
+    scored = {frames[index].name for index in range(len(frames))}
     assert len(scored) == 8
-    assert not scored & {item.name for item in root.validation_sets(composites=0)["photographs"].items}
+    assert not scored & {item.name for item in photo.validation_sets(composites=0)["photographs"].items}
 
 
-def test_files_for_people_and_programs(study) -> None:
+def test_files_for_people_and_programs(study: Outcome) -> None:
     config, outcome = study
     rows = list(csv.DictReader((config.out / "ablation.csv").open()))
     assert len(rows) == len(ARMS) * len(SEEDS) * len(CONDITIONS)
@@ -152,15 +158,19 @@ def test_files_for_people_and_programs(study) -> None:
 
 
 def test_a_second_call_trains_and_scores_nothing_and_more_frames_are_scored_anew(
-    study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, outcome = study
     monkeypatch.setattr(studies, "fit", lambda config, _: pytest.fail(f"trained {config.out}"))
-    whole = photographs.predict_maps
-    monkeypatch.setattr(photographs, "predict_maps", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(f"{photographs.__name__}.predict_maps", lambda *_: pytest.fail("scored again"))
     assert studies.study(config, SEEDS, ARMS, frames=FRAMES).table == outcome.table
-    counted = []
-    monkeypatch.setattr(photographs, "predict_maps", lambda *words: counted.append(1) or whole(*words))
+    counted: list[str] = []
+
+    def counting(session: ModuleSession, frames: Frames) -> Iterator[tuple[Item, NDArray[np.float32]]]:
+        counted.append(session.contract.model)
+        return predict_maps(session, frames)
+
+    monkeypatch.setattr(f"{photographs.__name__}.predict_maps", counting)
     again = studies.study(config, SEEDS, ARMS, frames=FRAMES - 2)
     assert len(counted) == len(ARMS) * len(SEEDS) * len(CONDITIONS)
     assert again.result["arms"]["cda"]["conditions"]["photographs"]["images"] == FRAMES - 2
@@ -171,7 +181,7 @@ def test_a_second_call_trains_and_scores_nothing_and_more_frames_are_scored_anew
     assert capsys.readouterr().out.startswith("## sod-nano on photographs")
 
 
-def test_data_of_ones_own_is_scored_beside(study) -> None:
+def test_data_of_ones_own_is_scored_beside(study: Outcome) -> None:
     config, _ = study
     more = dataclasses.replace(config, validate=HELD_OUT["sod"])
     result = studies.study(more, (0,), ["cda"], frames=FRAMES).result
@@ -181,7 +191,7 @@ def test_data_of_ones_own_is_scored_beside(study) -> None:
     assert f"Also scored: `{HELD_OUT['sod']}`" in (config.out / "seeds.md").read_text()
 
 
-def test_what_cannot_be_done_is_refused(study, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_refused(study: Outcome, tmp_path: Path) -> None:
     config, _ = study
     with pytest.raises(FitError, match="--jobs is 0"):
         studies.study(config, SEEDS, ARMS, jobs=0)

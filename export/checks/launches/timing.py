@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from mutualformer.export.checks.graphs import captured
+from mutualformer.export.checks.launches.graphs import captured
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import KernelNode
 from mutualformer.export.checks.rig.machine import Machine
@@ -59,6 +59,7 @@ class Row:
         return None if self.attention is None else self.enqueue / (ARITHMETIC * 2 * self.attention)
 
     def as_dict(self) -> dict[str, float | str | None]:
+        """The row for acceptance.json: microseconds, ratios without a unit, None where nothing was measured."""
         share = None if self.roofline is None else self.roofline / self.enqueue
         return {
             "case": str(self.case),
@@ -87,7 +88,7 @@ def _timed(machine: Machine, executable: int, stream: int) -> Timed:
 
 
 @contextlib.contextmanager
-def _recorded(node: Node, queue: Callable[[int], None], times: int):  # type: ignore[no-untyped-def]
+def _recorded(node: Node, queue: Callable[[int], None], times: int) -> Iterator[Timed]:
     """A timed graph of ``times`` calls of ``queue(stream)``."""
     driver = node.machine.driver
     driver.begin_capture(node.stream)
@@ -104,7 +105,7 @@ def _recorded(node: Node, queue: Callable[[int], None], times: int):  # type: ig
 
 
 @contextlib.contextmanager
-def _empty_kernel(machine: Machine):  # type: ignore[no-untyped-def]
+def _empty_kernel(machine: Machine) -> Iterator[KernelNode | None]:
     """A launch of a kernel that does nothing; None on the stand-in, which runs our kernels only."""
     if machine.emulated:
         yield None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from mutualformer.export.checks.numerics import check_node
+from mutualformer.export.checks.launches.numerics import check_node
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import CudaError
 from mutualformer.export.checks.rig.machine import Machine

@@ -1,4 +1,4 @@
-"""``python -m tests.train.trainer '{"task": …}'``: one small training in a process of its own, to be killed or joined.
+"""``python -m tests.train.support.trainer '{"task": …}'``: one small training in a process, to be killed or joined.
 
 ``pause``: where to stop and wait for the kill: "step:N" after step N, "writing:N" in the middle of the N-th checkpoint,
 "finishing" before the model is written.
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.train.runs import tiny
+from tests.train.support.runs import tiny
 
 
 def wait_for_the_kill(marker: Path) -> None:
@@ -25,15 +25,15 @@ def wait_for_the_kill(marker: Path) -> None:
 
 def arrange_pause(where: str, marker: Path) -> None:
     """Make the training stop where it is told to."""
-    import mutualformer.train.fitting.run as fitting
+    from mutualformer.train import checkpoint
     from mutualformer.train.fitting.task import TrainingTask
 
     kind, _, number = where.partition(":")
     if kind == "step":
         after = TrainingTask.on_train_batch_end
 
-        def stepped(self: TrainingTask, *arguments: Any) -> None:
-            after(self, *arguments)
+        def stepped(self: TrainingTask, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+            after(self, outputs, batch, batch_idx)
             if self.global_step == int(number):
                 wait_for_the_kill(marker)
 
@@ -41,7 +41,7 @@ def arrange_pause(where: str, marker: Path) -> None:
     elif kind == "writing":
         save, count = torch.save, [0]
 
-        def cut_short(value: Any, file: Any, *arguments: Any, **options: Any) -> None:
+        def cut_short(value: object, file: str | Path, *arguments: Any, **options: Any) -> None:
             count[0] += 1
             if count[0] == int(number):
                 import io
@@ -53,9 +53,9 @@ def arrange_pause(where: str, marker: Path) -> None:
                 wait_for_the_kill(marker)
             save(value, file, *arguments, **options)
 
-        torch.save = cut_short
+        torch.save = cut_short  # type: ignore[assignment]
     elif kind == "finishing":
-        fitting.checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
+        checkpoint.save = lambda *_: wait_for_the_kill(marker)  # type: ignore[assignment,return-value]
     else:
         raise ValueError(where)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from mutualformer.export.checks.numerics import check_node
+from mutualformer.export.checks.launches.numerics import check_node
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened

@@ -77,6 +77,7 @@ class CheckpointSession(ModuleSession):
         return cls(path, device, threads)
 
     def describe(self) -> dict[str, Any]:
+        """As Session.describe, with the checkpoint's file and sha256."""
         return {
             "file": self.path.name,
             "sha256": self.contract.weights_sha256,

@@ -45,10 +45,12 @@ class Sample:
 
     @property
     def eye(self) -> str:
+        """The camera's frame id without slashes; equal ones look through the same lens."""
         return self.frame_id.strip("/")
 
     @property
     def says_aligned(self) -> bool:
+        """Whether the topic's name says that its depth is aligned to colour."""
         return any(word in self.topic.lower() for word in ALIGNED)
 
 

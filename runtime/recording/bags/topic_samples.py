@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from mutualformer.runtime.frame import Intrinsics
 from mutualformer.runtime.images import files
-from mutualformer.runtime.recording import ros_images as pix
 from mutualformer.runtime.recording import ros_messages as ros
-from mutualformer.runtime.recording.bag import Bag
+from mutualformer.runtime.recording.bags import ros_images as pix
+from mutualformer.runtime.recording.bags.bag import Bag
+from mutualformer.runtime.recording.bags.topic_choice import Choice, Sample
 from mutualformer.runtime.recording.byte_reader import BytesError
-from mutualformer.runtime.recording.topic_choice import Choice, Sample
 
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 # How much of a bag is searched for the first image of every topic.

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
 
@@ -61,6 +61,7 @@ class Ros1Bag:
             raise BagError("there is nothing in it")
 
     def close(self) -> None:
+        """As Bag.close."""
         self._file.close()
 
     def _at(self, start: int, size: int) -> bytes:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
 
 
-def softmax(x):
+def softmax(x: Matrix) -> Matrix:
     x = np.exp(x - x.max(axis=-1, keepdims=True))
     return x / x.sum(axis=-1, keepdims=True)
 
 
-def cda(qkv_r, qkv_d, heads, alpha=0.6, iterations=1, init="identity", value_pairing="released"):
+def cda(
+    qkv_r: Matrix,
+    qkv_d: Matrix,
+    heads: int,
+    alpha: float = 0.6,
+    iterations: int = 1,
+    init: str = "identity",
+    value_pairing: str = "released",
+) -> tuple[Matrix, Matrix]:
     """(B, N, 3C) twice → y_r, y_d (B, N, 2C)."""
     batch, tokens, width = qkv_r.shape
     dim = width // 3
@@ -24,7 +35,7 @@ def cda(qkv_r, qkv_d, heads, alpha=0.6, iterations=1, init="identity", value_pai
             s = size**-0.5
             p_r, p_d = softmax(s * q_r @ k_r.T), softmax(s * q_d @ k_d.T)
 
-            def walk(p):
+            def walk(p: Matrix) -> Matrix:
                 root = p.sum(axis=1) ** -0.5  # the diagonal of D^-1/2
                 return root[:, None] * p.T * root[None, :]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from mutualformer.runtime.images.files import natural_key
-from mutualformer.runtime.recording.bag import Bag, BagError, BagMessage
-from mutualformer.runtime.recording.ros1_bag import Ros1Bag
-from mutualformer.runtime.recording.ros2_bag import McapBag, SqliteBag, ZstdBag
+from mutualformer.runtime.recording.bags.bag import Bag, BagError, BagMessage
+from mutualformer.runtime.recording.bags.ros1_bag import Ros1Bag
+from mutualformer.runtime.recording.bags.ros2_bag import McapBag, SqliteBag, ZstdBag
 
 READERS: dict[str, Callable[[Path], Bag]] = {
     ".bag": Ros1Bag,
@@ -57,11 +57,13 @@ class ManyBags:
         self.closed = all(bag.closed for bag in self._bags)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages, one file after the other; ``damage`` grows by what each of them met."""
         for bag in self._bags:
             yield from bag.messages(topics)
             self.damage += [sentence for sentence in bag.damage if sentence not in self.damage]
 
     def close(self) -> None:
+        """Close all files."""
         for bag in self._bags:
             bag.close()
 

@@ -42,6 +42,7 @@ class TwoTimes:
 
     @property
     def sentence(self) -> str:
+        """Both errors beside what they may be, or how many outputs are not finite."""
         if self.not_finite:
             return f"{self.not_finite} outputs are not finite"
         return (

@@ -30,6 +30,7 @@ class Subset:
 
     @property
     def has_depth(self) -> bool:
+        """Whether the frames it is taken from have depth."""
         return self.frames.has_depth
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from mutualformer.export.checks.numerics import run_case
+from mutualformer.export.checks.launches.numerics import run_case
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped

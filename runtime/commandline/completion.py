@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import importlib

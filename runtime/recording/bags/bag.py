@@ -32,9 +32,11 @@ class Bag(Protocol):
     damage: list[str]
     closed: bool
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]: ...
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """The messages of ``topics`` (None: of all) in the file's order, from the beginning."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file; messages of it must not be read any more."""
 
 
 def normal_type(name: str) -> str:

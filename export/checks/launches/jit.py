@@ -6,7 +6,7 @@ import contextlib
 
 import torch
 
-from mutualformer.export.checks.numerics import two_times
+from mutualformer.export.checks.launches.numerics import two_times
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed

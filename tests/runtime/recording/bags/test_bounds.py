@@ -15,12 +15,12 @@ import zstandard
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.recording.bags.open_bag import open_bag
+from mutualformer.runtime.recording.bags.ros2_bag import SqliteBag
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.recording.decompress import MOST_ONCE, DecompressError, allowed, decompress
-from mutualformer.runtime.recording.open_bag import open_bag
-from mutualformer.runtime.recording.ros2_bag import SqliteBag
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
-from tests.runtime.recording.bags import image, rgb, units, write_bag
+from tests.runtime.recording.bags.written import image, rgb, units, write_bag
 
 PACKERS = {"zstd": zstandard.compress, "lz4": lz4.frame.compress, "bz2": bz2.compress}
 
@@ -99,9 +99,9 @@ def test_a_database_that_thinks_for_ever_is_left(tmp_path: Path, monkeypatch: py
         "INSERT INTO messages WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
         "SELECT i, 2, i, x'00' FROM n",  # none of topic 1: the search for the first takes its time
     )
-    monkeypatch.setattr("mutualformer.runtime.recording.ros2_bag.STEPS_BETWEEN_LOOKS", 1000)
+    monkeypatch.setattr("mutualformer.runtime.recording.bags.ros2_bag.STEPS_BETWEEN_LOOKS", 1000)
     bag = SqliteBag(path)
-    monkeypatch.setattr("mutualformer.runtime.recording.ros2_bag.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("mutualformer.runtime.recording.bags.ros2_bag.PATIENCE_SECONDS", 0.0)
     assert list(bag.messages({"/c"})) == []
     assert bag.damage == ["damaged after message 0 (interrupted)"]
     bag.close()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -15,14 +16,15 @@ from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.spec import open_data
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.config import FitConfig, FitError
-from mutualformer.train.fitting.ready import check_masks, file_list, split_off, validation_of
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
 from mutualformer.train.fitting.recipes import Recipe
-from tests.train.runs import tiny
-from tests.train.scenes import write_rgbd
+from tests.pictures import Change, rewrite_picture
+from tests.train.support.runs import tiny
+from tests.train.support.scenes import write_rgbd
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rgbd(tmp_path_factory.mktemp("ready") / "set", count=20)
 
 
@@ -31,7 +33,7 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
     return [*words, "--set", "input_size=[32,32]", "--workers", "0", *more]
 
 
-def test_a_tenth_is_held_out_and_never_trained_on(folder) -> None:
+def test_a_tenth_is_held_out_and_never_trained_on(folder: Path) -> None:
     frames = RgbdFolder(folder)
     rest, held = split_off(frames)
     assert (len(rest), len(held)) == (18, 2)
@@ -46,7 +48,7 @@ def test_a_tenth_is_held_out_and_never_trained_on(folder) -> None:
     assert file_list(open_data("synthetic:2", size=(32, 32))) == ""
 
 
-def test_what_a_run_is_scored_on(folder, tmp_path: Path) -> None:
+def test_what_a_run_is_scored_on(folder: Path, tmp_path: Path) -> None:
     assert validation_of("synthetic:50?seed=3", "sod") == ("synthetic:60?seed=900003", False)
     assert validation_of(str(folder), "sod") == (None, True)
     assert validation_of(f"{folder}+synthetic:5", "sod") == (None, True)
@@ -58,7 +60,7 @@ def test_what_a_run_is_scored_on(folder, tmp_path: Path) -> None:
     assert validation_of(str(tmp_path), "reid") == (None, False)
 
 
-def test_the_card_says_what_was_held_out(folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_says_what_was_held_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit.main(command(folder, tmp_path)) == 0
     printed = capsys.readouterr()
     card = checkpoint.read_card(tmp_path / "model.safetensors")
@@ -72,7 +74,7 @@ def test_the_card_says_what_was_held_out(folder, tmp_path: Path, capsys: pytest.
 
 
 def test_fine_tuning_starts_from_another_file(
-    folder, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert fit.main(command(folder, tmp_path / "first", "--validate", "none")) == 0
     start = tmp_path / "first" / "model.safetensors"
@@ -91,12 +93,12 @@ def test_fine_tuning_starts_from_another_file(
         assert message in capsys.readouterr().err
 
 
-def masks(folder: Path, change) -> None:
+def masks(folder: Path, change: Change) -> None:
     for path in (folder / "GT").iterdir():
-        cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+        rewrite_picture(path, change)
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[Path], object]] = {
     "there is nothing to learn": lambda root: masks(root, np.zeros_like),
     "are full: there is nothing to learn": lambda root: masks(root, lambda mask: np.full_like(mask, 255)),
     "has no ground truth": lambda root: shutil.rmtree(root / "GT"),
@@ -109,7 +111,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_masks_that_teach_nothing_are_refused_before_the_first_step(
-    folder, tmp_path: Path, message, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = shutil.copytree(folder, tmp_path / "set")
     FAULTS[message](root)
@@ -123,7 +125,7 @@ def test_masks_that_teach_nothing_are_refused_before_the_first_step(
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_broken_picture_is_one_sentence_also_from_a_worker(
-    folder, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = shutil.copytree(folder, tmp_path / "set")
     for path in (root / "RGB").iterdir():
@@ -144,20 +146,20 @@ def test_a_broken_picture_is_one_sentence_also_from_a_worker(
         ({"minutes": float("nan")}, "--minutes is nan"),
     ],
 )
-def test_recipes_that_cannot_run_are_refused(tmp_path: Path, changes, message) -> None:
+def test_recipes_that_cannot_run_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     recipe = Recipe(**{"name": "x", "steps": 1, "batch": 2, "learning_rate": 1e-3, **changes})
     with pytest.raises(FitError, match=message):
         FitConfig("sod-nano", "synthetic:4", tmp_path, recipe)
 
 
 @pytest.mark.parametrize("changes", [{"workers": -1}, {"accumulate": 0}, {"save_every": 0}, {"precision": "8"}])
-def test_runs_that_cannot_be_are_refused(tmp_path: Path, changes) -> None:
+def test_runs_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(FitError, match="expected"):
         tiny("sod", tmp_path, **changes)
 
 
 def test_an_output_that_cannot_be_written_is_one_sentence(
-    folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("x")
     assert fit.main(command(folder, tmp_path / "file" / "out")) == 1

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.recording.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.decompress import DecompressError, allowed, decompress
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 
@@ -43,6 +43,7 @@ class McapBag:
         self.encodings = {channel.topic: channel.encoding for channel in known}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages: CDR and ROS 1 messages only, unpacked where they are compressed."""
         for message in self._reader.messages(topics):
             channel = message.channel
             data = _plain(message.data, self.damage)
@@ -50,6 +51,7 @@ class McapBag:
                 yield BagMessage(channel.topic, normal_type(channel.kind), channel.encoding, message.log_time, data)
 
     def close(self) -> None:
+        """As Bag.close."""
         self._reader.close()
 
 
@@ -87,6 +89,7 @@ class SqliteBag:
         return int(time.monotonic() - self._began > PATIENCE_SECONDS)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages, by row number; pages that SQLite calls damaged are stepped over, a few times."""
         wanted = [number for number, (topic, _) in self._names.items() if topics is None or topic in topics]
         last, step, failures = -1, 1, 0
         while failures < ATTEMPTS:
@@ -115,6 +118,7 @@ class SqliteBag:
                 last, step = last + step, 2 * step
 
     def close(self) -> None:
+        """Close the database."""
         self._base.close()
 
 
@@ -164,8 +168,10 @@ class ZstdBag:
         self.encodings = self._bag.encodings
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages, from the unpacked file."""
         return self._bag.messages(topics)
 
     def close(self) -> None:
+        """Close the unpacked file and delete it."""
         self._bag.close()
         self._folder.cleanup()

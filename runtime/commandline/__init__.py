@@ -1,0 +1,1 @@
+"""The command line itself: arguments (those that several verbs have), completion (of a shell)."""
