@@ -8,8 +8,9 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import importlib
 from collections.abc import Sequence
+
+from mutualformer.runtime.cli import run_module
 
 BENCHES = {
     "cda": (
@@ -36,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stdout if asked else sys.stderr,
         )
         return 0 if asked else 2
-    module = importlib.import_module(BENCHES[arguments[0]][0])
-    return int(module.main(arguments[1:]))
+    name, *rest = arguments
+    return run_module(BENCHES[name][0], f"mutualformer bench {name}", rest)
 
 
 if __name__ == "__main__":

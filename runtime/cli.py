@@ -192,6 +192,16 @@ def unknown(verb: str) -> str:
     return f"mutualformer: error: unknown verb {printable(repr(verb))}; {hint}"
 
 
+def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
+    """``main(arguments)`` of module ``name``, imported now; a package that its import misses is one line."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        print(f"{prog}: error: {missing(error.name or str(error))}", file=sys.stderr)
+        return 1
+    return int(module.main(arguments))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -208,12 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(unknown(verb), file=sys.stderr)
         return 2
-    try:
-        module = importlib.import_module(VERBS[verb].module)
-    except ModuleNotFoundError as error:
-        print(f"mutualformer {verb}: error: {missing(error.name or str(error))}", file=sys.stderr)
-        return 1
-    return int(module.main(rest))
+    return run_module(VERBS[verb].module, f"mutualformer {verb}", rest)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,31 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 LITE0 = "tf_efficientnet_lite0"
+# EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (1 to 3 times the input's instead of 6), its
+# last stage left out and the one before it half as deep: an eighth of its parameters, a quarter of its products.
+# Every block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
+# (train/fitting/teaching/narrow.py). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
+# ReLU6: it melts into the convolution before it in half precision too. One row for each stage, in timm's notation.
+LITE0_NARROW = "tf_efficientnet_lite0_narrow"
+_NARROW_STAGES = [
+    ["ds_r1_k3_s1_e1_c16"],
+    ["ir_r1_k3_s2_e2_c24", "ir_r1_k3_s1_e1.34_c24"],  # 32, 32 hidden channels
+    ["ir_r1_k5_s2_e2.67_c40", "ir_r1_k5_s1_e2_c40"],  # 64, 80
+    ["ir_r1_k3_s2_e2.8_c80", "ir_r2_k3_s1_e1.6_c80"],  # 112, 128, 128
+    ["ir_r1_k5_s1_e2.4_c112", "ir_r2_k5_s1_e1.43_c112"],  # 192, 160, 160
+    ["ir_r1_k5_s2_e1.72_c192", "ir_r1_k5_s1_e1_c192"],  # 192, 192
+]
 # The package's spelling → timm's, for what stands outside the blocks.
 _LITE0_OUTSIDE = {
     "_conv_stem": "conv_stem",
@@ -78,8 +95,31 @@ def _from_package(name: str, options: Mapping[str, Any]) -> nn.Module | None:
     return backbone
 
 
+def _narrow_lite0(features_only: bool = True, out_indices: tuple[int, ...] = (0, 1, 2, 3, 4)) -> nn.Module:
+    """timm's builder with our stages; padding and norms as ``tf_efficientnet_lite0`` has them."""
+    return EfficientNetFeatures(
+        decode_arch_def(_NARROW_STAGES),
+        out_indices=out_indices,
+        stem_size=32,
+        fix_stem=True,
+        pad_type="same",
+        act_layer=nn.ReLU,
+        norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
+    )
+
+
 def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """``timm.create_model``, pretrained from a package, then from timm's hub; the failure told in one sentence."""
+    """``timm.create_model``, pretrained from a package, then from timm's hub; the failure told in one sentence.
+
+    ``tf_efficientnet_lite0_narrow`` is ours and has no pretrained weights. Raises PretrainedUnavailable.
+    """
+    if name == LITE0_NARROW:
+        if pretrained:
+            raise PretrainedUnavailable(
+                f"backbone {name!r} has no pretrained weights of its own; teach it: mutualformer fit sod-nano "
+                "--recipe taught --teacher sod-lite"
+            )
+        return _narrow_lite0(**options)
     if pretrained:
         packaged = _from_package(name, options)
         if packaged is not None:

@@ -88,8 +88,17 @@ _STEM = "mobilenetv4_conv_small"
 _SPECS = {
     spec.name: spec
     for spec in (
-        # All but its colour stream is sod-lite's, so that it can be taught by it (train/fitting/teacher.py).
-        _sod("sod-nano", rgb=_SMALL, depth=_SMALL, width=32, heads=4, first_stride=8, validity=True),
+        # All but its colour stream is sod-lite's, and that stream is sod-lite's narrowed: taught by it
+        # (train/fitting/teaching/teacher.py).
+        _sod(
+            "sod-nano",
+            rgb="tf_efficientnet_lite0_narrow",
+            depth=_SMALL,
+            width=32,
+            heads=4,
+            first_stride=8,
+            validity=True,
+        ),
         _sod(
             "sod-lite",
             rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8

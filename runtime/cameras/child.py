@@ -26,6 +26,7 @@ from mutualformer.runtime.cameras.child_pipe import receive
 from mutualformer.runtime.frame import Frame, Intrinsics
 
 MODULE = "mutualformer.runtime.cameras.child_process"
+LONGEST_STEP = 0.3
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
 
 
@@ -36,7 +37,7 @@ class Patience:
     ``bytes_per_s``: opening a large file may keep the reader busy that much longer.
     """
 
-    start: float = 30.0
+    start: float = 60.0
     silence: float = 4.0
     frame: float = 60.0
     bytes_per_s: float = 20e6
@@ -54,7 +55,8 @@ class ChildCamera(BaseCamera):
         super().__init__(name, live=False)
         self._patience = patience or Patience()
         self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=2)
-        self._heard = self._waiting = time.monotonic()
+        self._heard = self._heard_before = self._looked = self._waiting = time.monotonic()
+        self._silent = 0.0
         self._over = False
         command = [sys.executable, "-m", MODULE, module, target, json.dumps(dict(given))]
         paths = [
@@ -68,7 +70,8 @@ class ChildCamera(BaseCamera):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,  # Ctrl-C is the parent's to act upon
         )
-        threading.Thread(target=self._listen, name=f"child-{self._process.pid}", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name=f"child-{self._process.pid}", daemon=True)
+        self._listener.start()
         try:
             self._expect("here", self._patience.start)
             size = Path(target).stat().st_size if Path(target).is_file() else 0
@@ -82,7 +85,7 @@ class ChildCamera(BaseCamera):
     def _adopt(self, facts: dict[str, Any]) -> None:
         lens = facts["intrinsics"]
         self.intrinsics = Intrinsics.from_json(lens) if lens is not None else None
-        self.depth_scale = facts["depth_scale"]
+        self.depth_scale, self.assumed_units = facts["depth_scale"], facts["assumed_units"]
         for sentence in facts["warnings"]:
             self.warn(sentence)
 
@@ -102,7 +105,8 @@ class ChildCamera(BaseCamera):
 
     def _expect(self, tag: str, seconds: float) -> Any:
         """The next message, which must be ``tag``, within ``seconds`` of silence. Raises CameraError."""
-        self._heard = self._waiting = time.monotonic()
+        self._looked = self._waiting = time.monotonic()
+        self._silent = 0.0
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._take(self._inbox.get(timeout=0.1), tag)
@@ -111,7 +115,11 @@ class ChildCamera(BaseCamera):
     def _judge(self, silence: float) -> None:
         """Raise CameraError where the child has been silent, or has let us wait, for too long."""
         now = time.monotonic()
-        if now - max(self._heard, self._waiting) > silence:
+        # Long steps are ours: on a machine too busy to wake this process the child may be as late.
+        step, self._looked = min(now - self._looked, LONGEST_STEP), now
+        self._silent = 0.0 if self._heard > self._heard_before else self._silent + step
+        self._heard_before = self._heard
+        if self._silent > silence:
             self.close()
             raise CameraError(
                 f"{self.name}: its reader hangs and was ended after {silence:.0f} s; the file is most likely damaged"
@@ -148,6 +156,7 @@ class ChildCamera(BaseCamera):
                 if time.monotonic() >= end:
                     raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s") from None
         self._waiting = time.monotonic()
+        self._silent = 0.0
         if message[0] == "done":
             self._over = True
             self._adopt(message[1])
@@ -172,3 +181,8 @@ class ChildCamera(BaseCamera):
         if process.poll() is None:
             process.kill()
         process.wait()
+        while self._listener.is_alive() and time.monotonic() < deadline + 1.0:
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(timeout=0.02)
+        if process.stdout is not None and not self._listener.is_alive():
+            process.stdout.close()

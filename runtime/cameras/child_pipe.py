@@ -20,12 +20,14 @@ ARRAYS: dict[str, tuple[type[np.generic], int]] = {"rgb": (np.uint8, 3), "depth"
 
 
 def send(stream: IO[bytes], tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """One message; ``arrays`` named as in :data:`ARRAYS`."""
+    """One message; ``arrays`` named as in :data:`ARRAYS`. Depth that was never measured travels as its shape alone."""
     shapes = {name: array.shape for name, array in arrays.items()}
-    head = json.dumps({**facts, "shapes": shapes}).encode()
+    empty = [name for name, array in arrays.items() if not array.any()]
+    head = json.dumps({**facts, "shapes": shapes, "empty": empty}).encode()
     stream.write(LEAD.pack(tag.encode(), len(head)) + head)
-    for array in arrays.values():
-        stream.write(np.ascontiguousarray(array).data.cast("B"))
+    for name, array in arrays.items():
+        if name not in empty:
+            stream.write(np.ascontiguousarray(array).data.cast("B"))
     stream.flush()
 
 
@@ -39,12 +41,13 @@ def receive(stream: IO[bytes]) -> tuple[str, dict[str, Any]] | None:
     if head is None:
         raise ValueError("broke off in the middle")
     facts: dict[str, Any] = json.loads(head)
+    empty = facts.pop("empty")
     for name, shape in facts.pop("shapes").items():
         dtype, channels = ARRAYS[name]
         if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
             raise ValueError(f"sent {name} of {shape}")
-        array = np.empty(shape, dtype)
-        if not _fill(stream, array.data.cast("B")):
+        array = np.zeros(shape, dtype)
+        if name not in empty and not _fill(stream, array.data.cast("B")):
             raise ValueError("broke off in the middle of a frame")
         facts[name] = array
     return tag.decode(), facts

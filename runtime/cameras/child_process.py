@@ -75,7 +75,9 @@ def _play(camera: Camera, say: Any) -> None:
 
 def _attributes(camera: Camera) -> dict[str, Any]:
     lens = camera.intrinsics.to_json() if camera.intrinsics is not None else None
-    return {"intrinsics": lens, "depth_scale": camera.depth_scale, "warnings": list(camera.warnings)}
+    units = getattr(camera, "assumed_units", None)
+    known = {"intrinsics": lens, "depth_scale": camera.depth_scale, "assumed_units": units}
+    return {**known, "warnings": list(camera.warnings)}
 
 
 def _beat(say: Any, lock: threading.Lock) -> None:

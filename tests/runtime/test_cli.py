@@ -61,6 +61,15 @@ def test_a_package_that_is_missed_late_is_named_with_its_extra(tmp_path: Path) -
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", [("fit", "sod-nano", "--data", "synthetic:4"), ("bench", "cda")])
+def test_a_verb_that_needs_an_extra_says_which_in_one_line(words: tuple[str, ...]) -> None:
+    run = run_without_extras(*words, "--out", "nowhere")
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"mutualformer {words[0]}")
+    assert "pip install 'mutualformer[train]'" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
 def test_importing_the_package_is_quick_and_pulls_in_nothing() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); import mutualformer; spent = time.perf_counter() - start;"

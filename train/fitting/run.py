@@ -172,18 +172,16 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     return synchronise(model) if world > 1 else model
 
 
-def _task(config: FitConfig, model: nn.Module, schedule: Schedule) -> TrainingTask:
+def _task(config: FitConfig, model: nn.Module, schedule: Schedule, source: BatchSource) -> TrainingTask:
     if not config.teacher:
         return TASKS[model.spec.task].training_task(model, config.recipe, schedule)
-    from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
+    from mutualformer.train.fitting.teaching.teacher import TaughtSodTask, begin_as
 
     if model.spec.task != "sod":
         raise FitError(f"--teacher is for detectors, {config.model} is a {model.spec.task} model")
     teacher = open_teacher(config.teacher)
     if not config.resume:
-        own = inherit(model, teacher)
-        total = len(model.state_dict())
-        log.warning("%s: %d of %d tensors begin as the teacher's", config.model, total - len(own), total)
+        begin_as(model, teacher, source)
     return TaughtSodTask(model, config.recipe, schedule, teacher)
 
 
@@ -231,7 +229,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
     schedule = Schedule(config.recipe, shape.input_size[0])
-    task = _task(config, model, schedule)
+    task = _task(config, model, schedule, data.source)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
     if data.sets:

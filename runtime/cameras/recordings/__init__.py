@@ -1,4 +1,5 @@
-"""Recordings: recording (ours; its files: parts), rosbag, video, realsense_file (plays realsense_player in a child).
+"""Recordings: recording (ours; its files: parts), rosbag (its clocks: bag_times), and in a child
+process video (plays video_player) and realsense_file (plays realsense_player).
 
 pairing puts colour and depth together by time.
 """

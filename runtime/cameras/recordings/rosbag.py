@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
+from mutualformer.runtime.cameras.recordings.bag_times import CLOCKS, TimeError, Timing, in_order, timing
 from mutualformer.runtime.cameras.recordings.pairing import Pairer
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.recording import ros_messages as ros
@@ -34,13 +35,17 @@ ROS_SCALE = 0.001
 
 @dataclass(frozen=True)
 class Options:
-    """``max_skew``: seconds between paired colour and depth. ``depth_scale``, ``scale``: see above; 0 = not given."""
+    """``max_skew``: seconds between paired colour and depth. ``depth_scale``, ``scale``: see above; 0 = not given.
+
+    ``time``: pair by the ``header`` times or by the times of recording, ``log``; "" = headers where they can be true.
+    """
 
     colour: str = ""
     depth: str = ""
     max_skew: float = 0.03
     depth_scale: float = 0.0
     scale: float = 0.0
+    time: str = ""
 
 
 def metres_per_unit(options: Options, name: str) -> float | None:
@@ -56,6 +61,14 @@ def metres_per_unit(options: Options, name: str) -> float | None:
             f"{value:g} units a metre are scale={value:g}"
         )
     return value
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``stamp``: seconds, of the clock that the two topics are paired by."""
+
+    stamp: float
+    content: ros.Image | ros.CompressedImage
 
 
 class BagCamera(BaseCamera):
@@ -78,10 +91,12 @@ class BagCamera(BaseCamera):
             raise CameraError(f"{self.name}: not a readable ROS bag ({error})") from error
         try:
             self._choice = self._choose(options)
+            self._timing = self._time(options.time)
         except BaseException:
             self._bag.close()
             raise
-        self._pairer: Pairer[Any] = Pairer(options.max_skew)
+        self._pairer: Pairer[Picture] = Pairer(options.max_skew)
+        self._last = float("-inf")
         self._frames = self._all()
 
     def _choose(self, options: Options) -> Choice:
@@ -97,7 +112,7 @@ class BagCamera(BaseCamera):
         except TopicError as error:
             damage = f" ({self._bag.damage[0]})" if self._bag.damage else ""
             raise CameraError(f"{self.name}: {error}{damage}") from error
-        self.intrinsics, note = calibration(choice, infos)
+        self.intrinsics, self._info_topic, note = calibration(choice, infos)
         for sentence in (*choice.notes, *([note] if note else [])):
             self.warn(f"{self.name}: {sentence}")
         return choice
@@ -123,20 +138,55 @@ class BagCamera(BaseCamera):
             self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
         self.sum_up()
 
-    def _pairs(self) -> Generator[tuple[Any, Any], None, None]:
+    def _time(self, wish: str) -> Timing:
+        if wish not in CLOCKS:
+            raise CameraError(f"{self.name}: time={wish} is no clock, expected header or log")
+        try:
+            choice = timing(self._bag, self._choice.colour.topic, self._choice.depth.topic, self._header_time, wish)
+        except TimeError as error:
+            raise CameraError(f"{self.name}: {error}") from error
+        if choice.note:
+            self.warn(f"{self.name}: {choice.note}")
+        return choice
+
+    @staticmethod
+    def _header_time(message: BagMessage) -> float | None:
+        try:
+            return ros.read(message.kind, message.data, message.encoding == "ros1").stamp
+        except BytesError:
+            return None
+
+    def _stamp(self, message: BagMessage) -> float | None:
+        return message.log_time / 1e9 if self._timing.clock == "log" else self._header_time(message)
+
+    def _pairs(self) -> Generator[tuple[Picture, Picture], None, None]:
         colour, depth = self._choice.colour.topic, self._choice.depth.topic
+        topics = {colour, depth, *filter(None, [self._info_topic])}
         read = 0
-        for message in self._bag.messages({colour, depth}):
+        for message in in_order(self._bag, topics, self._timing.apart, self._stamp):
             self._pass_on(read)
+            if message.topic == self._info_topic:
+                self._compare_lens(message)
+                continue
             content = self._content(message)
             if content is not None:
                 read += 1
+                stamp = message.log_time / 1e9 if self._timing.clock == "log" else content.stamp
                 add = self._pairer.colour if message.topic == colour else self._pairer.depth
-                yield from add(content.stamp, content)
+                yield from add(stamp, Picture(stamp, content))
         self._pass_on(read)
         if not self._bag.closed:
             self.warn(f"{self.name}: cut short, it was not closed; {read} images read")
         yield from self._pairer.flush()
+
+    def _compare_lens(self, message: BagMessage) -> None:
+        """Say once that the calibration changes: frames have one, the first."""
+        try:
+            info = ros.read(message.kind, message.data, message.encoding == "ros1")
+        except BytesError:
+            return
+        if isinstance(info, ros.CameraInfo) and info.lens != self.intrinsics:
+            self.warn(f"{self.name}: {message.topic} changes at {info.stamp:.3f} s; the first is kept", key="lens")
 
     def _pass_on(self, read: int) -> None:
         for sentence in self._bag.damage:
@@ -153,10 +203,11 @@ class BagCamera(BaseCamera):
         assert isinstance(content, (ros.Image, ros.CompressedImage))
         return content
 
-    def _frame(self, colour: Any, depth: Any, number: int) -> Frame | None:
+    def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:
         began = time.perf_counter()
         try:
-            rgb, raw = pix.pixels(colour), pix.pixels(depth)
+            rgb = pix.pixels(colour.content, grey=self._choice.colour.kind == "grey")
+            raw = pix.pixels(depth.content)
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")
             if rgb.shape[:2] != raw.shape:
@@ -164,6 +215,9 @@ class BagCamera(BaseCamera):
         except pix.PixelError as error:
             self.leave_out(f"at {colour.stamp:.3f} s: {error}")
             return None
+        if colour.stamp < self._last:
+            self.warn(f"{self.name}: time goes back at {colour.stamp:.3f} s; the order of the file is kept", key="back")
+        self._last = colour.stamp
         frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
         self.busy_s = time.perf_counter() - began
         return frame

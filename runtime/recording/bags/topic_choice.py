@@ -6,11 +6,12 @@ more than one pair fits the choice is refused and the options are named.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd", "ffmpeg")
 ALIGNED = ("aligned", "registered", "to_color", "to_colour", "to_rgb")
+COLOUR_WORDS = ("color", "colour", "rgb")
 
 
 class TopicError(ValueError):
@@ -53,6 +54,12 @@ class Sample:
         """Whether the topic's name says that its depth is aligned to colour."""
         return any(word in self.topic.lower() for word in ALIGNED)
 
+    @property
+    def aligned_to(self) -> str:
+        """The eye that the topic's name says its depth was aligned to, ``aligned_depth_to_infra1`` → ``infra1``."""
+        words = re.search(r"(?:aligned|registered|depth)_to_([a-z0-9]+)", "/".join(self.base).lower())
+        return words[1] if words else ""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -79,8 +86,12 @@ class _Pair:
         return tuple(parts)
 
     @property
-    def fit(self) -> tuple[int, bool, bool]:
-        return len(self.shared), self.depth.says_aligned, self.depth.encoding != "mono16"
+    def one_eye(self) -> bool:
+        return bool(self.colour.eye) and self.colour.eye == self.depth.eye
+
+    @property
+    def fit(self) -> tuple[int, bool, bool, bool]:
+        return len(self.shared), self.one_eye, self.depth.says_aligned, self.depth.encoding != "mono16"
 
     def obstacle(self, named: bool) -> str:
         """Why the two cannot be used together, or "". ``named``: people asked for this depth or colour by name."""
@@ -92,6 +103,11 @@ class _Pair:
             )
         if named:
             return ""
+        if d.aligned_to and not _named_by(c, d.aligned_to):
+            return (
+                f"{d.topic} is aligned to {d.aligned_to!r} and not to {c.topic}, expected depth aligned to colour; "
+                f"record that topic, or take it as it is with ?colour={c.topic}&depth={d.topic}"
+            )
         if c.eye and d.eye and c.eye != d.eye and not d.says_aligned:
             return (
                 f"{d.topic} is seen from {d.frame_id!r} and {c.topic} from {c.frame_id!r}, expected depth aligned to "
@@ -115,6 +131,14 @@ class _Pair:
         return f"?colour={self.colour.topic}&depth={self.depth.topic}"
 
 
+def _named_by(colour: Sample, eye: str) -> bool:
+    """Whether ``eye``, the end of a depth topic's ``aligned_to_…``, can mean this colour topic."""
+    path = "/".join(colour.base).lower()
+    if eye not in COLOUR_WORDS:
+        return eye in path
+    return not re.search(r"infra|\bir\b|thermal", path)
+
+
 def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int, int]) -> bool:
     """Whether two calibrations of images of one ``size`` (H, W) differ by less than 1 % of it."""
     return all(abs(a - b) <= 0.01 * max(size) for a, b in zip(one, two, strict=True))
@@ -123,7 +147,7 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
 def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
     """The pair to play. ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError."""
     colours = _candidates(samples, topics, "colour", colour)
-    depths = _candidates(samples, topics, "depth", depth)
+    depths = _candidates([sample for sample in samples if sample.topic != colour], topics, "depth", depth)
     pairs, obstacles = [], []
     for c in colours:
         for d in depths:
@@ -141,12 +165,20 @@ def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: st
 
 def _candidates(samples: list[Sample], topics: list[str], kind: str, wish: str) -> list[Sample]:
     kinds = ("colour", "grey") if kind == "colour" else ("depth",)
+    if kind == "colour" and wish:  # 16 bits of grey may be an infrared picture, if people say so
+        samples = [replace(s, kind="grey") if s.topic == wish and s.encoding == "mono16" else s for s in samples]
     fitting = [sample for sample in samples if sample.kind in kinds and (not wish or sample.topic == wish)]
     if not fitting:
         what = f"topic {wish!r} with {kind} images" if wish else f"{kind} image topic"
         reasons = [
             f"{sample.topic}: {sample.reason}" for sample in samples if sample.reason and wish in ("", sample.topic)
         ]
+        if kind == "colour" and not wish:
+            reasons += [
+                f"{s.topic}: is mono16, taken as depth; ?colour={s.topic} takes it as a grey picture"
+                for s in samples
+                if s.encoding == "mono16"
+            ]
         tail = "".join(f"; {reason}" for reason in reasons[:4])
         raise TopicError(f"no {what}; the bag has {', '.join(sorted(topics)[:40]) or 'no topics'}{tail}")
     # An infrared picture stands in for colour only where there is none, or where it was asked for.
@@ -154,14 +186,15 @@ def _candidates(samples: list[Sample], topics: list[str], kind: str, wish: str) 
 
 
 def _best(pairs: list[_Pair]) -> _Pair:
-    """The best pair of the only camera that has the best. Raises TopicError where two are as good."""
-    closest = max(len(pair.shared) for pair in pairs)
-    cameras: dict[tuple[str, ...], list[_Pair]] = defaultdict(list)
-    for pair in pairs:
-        if len(pair.shared) == closest:
-            cameras[pair.shared].append(pair)
-    tops = [_top(group) for group in cameras.values()]
-    options = [pair for top in tops for pair in top]
+    """The only pair whose depth is the best for its colour and whose colour is the best for its depth.
+
+    How deep a camera's name nests says nothing about it: two cameras are two. Raises TopicError where there are two.
+    """
+    for_colour, for_depth = _best_fits(pairs, "colour"), _best_fits(pairs, "depth")
+    mutual = [
+        pair for pair in pairs if pair.fit == for_colour[pair.colour.topic] and pair.fit == for_depth[pair.depth.topic]
+    ]
+    options = _distinct(mutual)
     if len(options) > 1:
         raise TopicError(
             f"{len(options)} pairs of topics fit equally well; choose one with "
@@ -170,13 +203,20 @@ def _best(pairs: list[_Pair]) -> _Pair:
     return options[0]
 
 
-def _top(pairs: list[_Pair]) -> list[_Pair]:
-    """The best pairs of one camera; raw and compressed forms of one picture are one, the raw one."""
-    best = max(pair.fit for pair in pairs)
+def _best_fits(pairs: list[_Pair], side: str) -> dict[str, tuple[int, bool, bool, bool]]:
+    """Topic of one ``side``, colour or depth → the best fit it has."""
+    fits: dict[str, tuple[int, bool, bool, bool]] = {}
+    for pair in pairs:
+        topic = pair.colour.topic if side == "colour" else pair.depth.topic
+        fits[topic] = max(pair.fit, fits.get(topic, pair.fit))
+    return fits
+
+
+def _distinct(pairs: list[_Pair]) -> list[_Pair]:
+    """Raw and compressed forms of one picture are one, the raw one."""
     distinct: dict[tuple[tuple[str, ...], tuple[str, ...]], _Pair] = {}
     for pair in sorted(pairs, key=lambda pair: (len(pair.colour.topic) + len(pair.depth.topic), pair.address)):
-        if pair.fit == best:
-            distinct.setdefault((pair.colour.base, pair.depth.base), pair)
+        distinct.setdefault((pair.colour.base, pair.depth.base), pair)
     return list(distinct.values())
 
 
@@ -186,7 +226,7 @@ def _notes(pair: _Pair, candidates: int, named: bool) -> list[str]:
     if candidates > 1:
         notes.append(f"plays {c.topic} with {d.topic}; others fit less well, name them with ?colour= and ?depth=")
     if c.kind == "grey":
-        notes.append(f"{c.topic} is grey, there is no colour topic")
+        notes.append(f"{c.topic} is a grey picture, not a colour one")
     if c.eye != d.eye and c.eye and d.eye:
         notes.append(
             f"{d.topic} is seen from {d.frame_id!r} and colour from {c.frame_id!r}: taken as aligned because "
@@ -195,4 +235,6 @@ def _notes(pair: _Pair, candidates: int, named: bool) -> list[str]:
     one, two = c.camera, d.camera
     if one[: len(two)] != two[: len(one)]:
         notes.append(f"{c.topic} and {d.topic} seem to be of different cameras: taken as one because they were named")
+    elif one != two and not pair.one_eye:
+        notes.append(f"{c.topic} and {d.topic} are taken as one camera, aligned; nothing but their size says so")
     return notes

@@ -56,7 +56,7 @@ def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
     info = infos.get(info_topic(sample))
     if info is None or (info.lens.height, info.lens.width) != sample.size:
         return sample
-    if info.frame_id.strip("/") not in ("", sample.eye):
+    if info.frame_id.strip("/") not in ("", sample.eye) or not calibrated(info.lens):
         return sample
     return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
 
@@ -64,21 +64,17 @@ def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
 def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
     kind, reason = pix.kind_of(message)
     if isinstance(message, ros.Image):
-        size, encoding = (message.height, message.width), message.encoding
+        size, encoding = (message.height, message.width), pix.encoding_of(message)
         if kind and 0 in size:
             raise pix.PixelError(f"an image of {message.width}×{message.height} pixels")
     else:
         encoding = message.format.partition(";")[0].strip()
-        lead = pix.DEPTH_HEADER.size if kind == "depth" and "compressedDepth" in message.format else 0
-        size = (0, 0)
-        if kind:
-            head = files.header(message.data[lead:], topic)
-            size = (head.height, head.width)
+        size = pix.packed_size(message, topic) if kind else (0, 0)
     return Sample(topic, kind, size, message.frame_id, encoding, reason)
 
 
-def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
-    """(calibration of the colour topic, a note or ""): the CameraInfo beside it, of its eye and size."""
+def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str, str]:
+    """(calibration of the colour topic, where it stands or "", a note or ""): the CameraInfo of its eye and size."""
     colour = choice.colour
     beside = info_topic(colour)
     fitting = [topic for topic, info in infos.items() if info.frame_id.strip("/") == colour.eye and colour.eye]
@@ -87,11 +83,22 @@ def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[In
     elif len(fitting) == 1:
         topic = fitting[0]
     else:
-        return None, ""
+        return None, "", ""
     info = infos[topic]
     if (info.lens.height, info.lens.width) != colour.size:
         size = f"{info.lens.width}×{info.lens.height}"
-        return None, f"{topic} is of {size} images and {colour.topic} {colour.size[1]}×{colour.size[0]}: not used"
+        return None, "", f"{topic} is of {size} images and {colour.topic} {colour.size[1]}×{colour.size[0]}: not used"
     if colour.eye and info.frame_id.strip("/") not in ("", colour.eye):
-        return None, f"{topic} is of {info.frame_id!r} and {colour.topic} of {colour.frame_id!r}: not used"
-    return info.lens, ""
+        return None, "", f"{topic} is of {info.frame_id!r} and {colour.topic} of {colour.frame_id!r}: not used"
+    if not calibrated(info.lens):
+        return (
+            None,
+            "",
+            f"{topic} says fx {info.lens.fx:g} and fy {info.lens.fy:g}, the camera is not calibrated: not used",
+        )
+    return info.lens, topic, ""
+
+
+def calibrated(lens: Intrinsics) -> bool:
+    """Whether the numbers can be a lens at all: drivers without a calibration publish zeros."""
+    return lens.fx > 0 and lens.fy > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import struct
 import time
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import CameraError
 from mutualformer.runtime.cameras.address import split
 from mutualformer.runtime.cameras.base import CameraLost
+from mutualformer.runtime.cameras.child import ChildCamera
 from mutualformer.runtime.cameras.devices import webcam
 from mutualformer.runtime.cameras.moving_room import MovingRoom
+from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.pictures import read_picture
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -216,3 +220,48 @@ def test_a_room_moves_as_rooms_do(seed: int) -> None:
     again = MovingRoom(seed, (60, 80)).view(-1.0)
     assert np.array_equal(left, again[0])
     assert np.array_equal(depth, again[1])
+
+
+def turn(path: Path) -> None:
+    """Set an MP4's matrix to half a turn, as a telephone held upside down does."""
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", -65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def test_a_video_that_asks_to_be_turned_is_turned_alone_and_read_as_stored_beside_depth(tmp_path: Path) -> None:
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24] = 200
+    writer = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+    for _ in range(2):
+        writer.write(stored)
+    writer.release()
+    turn(tmp_path / "film.mp4")
+    alone = next(iter(cameras.open(str(tmp_path / "film.mp4"))))
+    assert alone.rgb[:20].max() < 40 < 160 < alone.rgb[-20:].min(), "a film for people"
+    write_video(tmp_path / "depth.mkv", [], depth=[1000, 1500])
+    camera = cameras.open(f"video:{tmp_path / 'film.mp4'},{tmp_path / 'depth.mkv'}")
+    beside = next(iter(camera))
+    assert beside.rgb[-20:].max() < 40 < 160 < beside.rgb[:20].min(), "pixels lie where their depth lies"
+    assert any("film.mp4: asks to be turned by 180°" in sentence for sentence in camera.warnings)
+    camera.close()
+
+
+def test_a_decoder_that_dies_takes_only_itself_down(tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mkv", list(range(0, 250, 2)))
+    camera = cameras.open(str(tmp_path / "film.mkv"))
+    assert isinstance(camera, ChildCamera)
+    camera.read(10)
+    os.kill(camera._process.pid, signal.SIGSEGV)
+    with pytest.raises(CameraError, match=r"film\.mkv: its reader ended with signal 11"):
+        list(camera)
+
+
+def test_depth_video_in_another_unit_is_said_with_the_option_that_would_fit(tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mkv", [10])
+    write_video(tmp_path / "depth.mkv", [], depth=[15000])
+    pipeline = Pipeline(lambda: cameras.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}"))
+    assert len(list(pipeline.results())) == 1
+    assert pipeline.capture.camera is not None
+    assert any("1000 units a metre because nothing else was said" in w for w in pipeline.capture.camera.warnings)

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.folder import RgbdFolder
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.scenes.scene import scene
+from mutualformer.runtime.data.scenes.scene import Scene, scene
 from mutualformer.runtime.data.spec import open_data
 from tests.pictures import read_picture
 
 COUNT, SIZE = 12, (48, 64)
 SCENES = [scene(900 + index, SIZE) for index in range(COUNT)]
-Change = Callable[[Any], NDArray[Any]]
+Change = Callable[[Scene], NDArray[Any]]
 
 
-def millimetres(built: Any) -> NDArray[Any]:
+def millimetres(built: Scene) -> NDArray[Any]:
     return np.asarray(np.minimum(np.rint(built.depth * 1000), 65000), np.uint16)
 
 
-def inverse8(built: Any) -> NDArray[Any]:
+def inverse8(built: Scene) -> NDArray[Any]:
     share = (1 / built.true_depth - 0.2) / 1.8
     return np.asarray(np.clip(share * 250 + 3, 3, 253), np.uint8)
 
@@ -53,7 +53,7 @@ def depths(data: str) -> NDArray[np.float32]:
 EXPECTED = np.stack([millimetres(built).astype(np.float32) * np.float32(0.001) for built in SCENES])
 
 
-def rotated(built: Any) -> NDArray[Any]:
+def rotated(built: Scene) -> NDArray[Any]:
     return np.asarray((millimetres(built) << 3) | (millimetres(built) >> 13), np.uint16)
 
 
@@ -99,7 +99,7 @@ def test_millimetres_and_real_sensors_are_no_news(tmp_path: Path, caplog: pytest
 
 @pytest.mark.parametrize("code", [65535, 2047, 4095, 8191, 19999])
 def test_holes_by_another_code_are_holes(tmp_path: Path, code: int, caplog: pytest.LogCaptureFixture) -> None:
-    def coded(built: Any) -> NDArray[Any]:
+    def coded(built: Scene) -> NDArray[Any]:
         depth = np.minimum(millimetres(built), 15000)
         depth[5:25, 8:40] = 0
         return np.where(depth == 0, code, depth).astype(np.uint16)
@@ -129,7 +129,7 @@ def test_polarity_that_contradicts_the_default_is_said(tmp_path: Path, caplog: p
 
 
 def test_0_stays_a_hole_where_near_is_dark(tmp_path: Path) -> None:
-    def holed(built: Any) -> NDArray[Any]:
+    def holed(built: Scene) -> NDArray[Any]:
         depth = 255 - inverse8(built)
         depth[:10] = 0
         return np.asarray(depth, np.uint8)

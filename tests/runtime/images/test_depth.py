@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from mutualformer.runtime.images.depth import (
     DepthRule,
@@ -29,11 +30,11 @@ MILLIMETRES[3:9, 4:11] = 0
 METRES = MILLIMETRES.astype(np.float32) * np.float32(0.001)
 
 
-def write_image(path: Path, image: Any) -> None:
+def write_image(path: Path, image: NDArray[Any]) -> None:
     assert cv2.imwrite(str(path), image)
 
 
-def write_exr(path: Path, image: Any) -> None:
+def write_exr(path: Path, image: NDArray[Any]) -> None:
     exr = pytest.importorskip("OpenEXR", reason="OpenEXR is not installed")
     header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
     exr.File(header, {"Z": image}).write(str(path))
@@ -85,7 +86,7 @@ def test_bits_rotated_as_in_sun_rgbd() -> None:
 
 
 @given(hnp.arrays(np.uint16, (5, 7)), st.integers(0, 15))
-def test_rotation_is_undone(values: Any, bits: int) -> None:
+def test_rotation_is_undone(values: NDArray[np.uint16], bits: int) -> None:
     rotated = np.asarray((values.astype(np.uint32) << bits | values.astype(np.uint32) >> (16 - bits)) & 0xFFFF)
     np.testing.assert_array_equal(unrotated(rotated.astype(np.uint16), bits), values)
 
@@ -108,7 +109,7 @@ def test_what_is_measured_is_no_hole() -> None:
     assert to_metres(wall, DepthRule(hole=4000))[0, 20] == 0
 
 
-def inverse8(metres: Any) -> Any:
+def inverse8(metres: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip((1 / metres - 0.2) / 1.8 * 255 + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mutualformer.runtime.images import files
 from mutualformer.runtime.images.files import ImageError, list_images, natural_key, read_colour
@@ -25,7 +26,7 @@ from tests.pictures import decode_picture
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
 
 
-def encoded(suffix: str, image: Any = PICTURE, *options: int) -> bytes:
+def encoded(suffix: str, image: NDArray[Any] = PICTURE, *options: int) -> bytes:
     done, data = cv2.imencode(suffix, image, list(options))
     assert done
     return data.tobytes()

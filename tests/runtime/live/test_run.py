@@ -103,7 +103,7 @@ def test_a_given_token_is_never_printed_into_a_log(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_for_and_not_done_is_an_error() -> None:
-    def summary(name: str = "recorder", **sink: Any) -> dict[str, Any]:
+    def summary(name: str = "recorder", **sink: object) -> dict[str, Any]:
         whole = {"state": "closed", "error": "", "dropped": 0, "delivered": 5, "problem": "", **sink}
         return {"sinks": {name: whole}}
 

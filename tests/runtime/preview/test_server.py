@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -144,7 +145,7 @@ def test_foreign_hosts_and_pages_are_refused(page: Preview) -> None:
     assert ask(page, "/record", "POST", '{"on": true}', Origin=f"http://127.0.0.1:{page.port}", **good)[0] == 409
 
 
-def test_the_record_switch(tmp_path: Any) -> None:
+def test_the_record_switch(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, on=False)
     with Preview("127.0.0.1:0", None, news, recorder) as page:
         good = {"X_Requested_With": "mutualformer"}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 OUTSIDE = "another library's context"
 
@@ -151,7 +152,7 @@ def pycuda(gpu: Gpu) -> Any:
         def compute_capability(self) -> tuple[int, int]:
             return gpu.capability
 
-        def retain_primary_context(self) -> Any:
+        def retain_primary_context(self) -> types.SimpleNamespace:
             gpu.retained += 1
             return types.SimpleNamespace(push=lambda: gpu.stack.append("primary"), detach=lambda: 1 / 0)
 
@@ -160,7 +161,7 @@ def pycuda(gpu: Gpu) -> Any:
         def pop() -> None:
             gpu.stack.pop()
 
-    def pagelocked_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    def pagelocked_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         gpu.note("host")
         return np.full(shape, 0xEE, dtype)
 
@@ -192,8 +193,8 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
     """Stands in for ``cuda.bindings.driver``; the call named ``fail`` answers with an error from its second time on."""
     counts: dict[str, int] = {}
 
-    def call(name: str, work: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-        def run(*arguments: Any) -> tuple[Any, ...]:
+    def call(name: str, work: Callable[..., object]) -> Callable[..., tuple[Any, ...]]:
+        def run(*arguments: object) -> tuple[Any, ...]:
             counts[name] = counts.get(name, 0) + 1
             if name == fail and counts[name] > 1:
                 error = Result.CUDA_ERROR_OUT_OF_MEMORY
@@ -228,7 +229,7 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
             gpu.faults.append("stream destroyed with work queued")
         del gpu.streams[stream.handle]
 
-    def begin(stream: Stream, mode: Any) -> None:
+    def begin(stream: Stream, mode: object) -> None:
         gpu.note("capture")
         stream.graph = []
 
@@ -298,12 +299,13 @@ class RuntimeConfig:
     """An IRuntimeConfig."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self.gpu, self.cache = gpu, None
+        self.gpu = gpu
+        self.cache: Cache | None = None
 
     def create_runtime_cache(self) -> Cache:
         return Cache(self.gpu)
 
-    def set_runtime_cache(self, cache: Any) -> None:
+    def set_runtime_cache(self, cache: Cache) -> None:
         self.cache = cache
 
 
@@ -394,10 +396,10 @@ class Trt:
             def get_tensor_mode(self, name: str) -> int:
                 return specs[name][2]
 
-            def create_runtime_config(self) -> Any:
+            def create_runtime_config(self) -> RuntimeConfig:
                 return RuntimeConfig(gpu)
 
-            def create_execution_context(self, *config: Any) -> Context | None:
+            def create_execution_context(self, *config: RuntimeConfig) -> Context | None:
                 trt.configs.extend(vars(entry).copy() for entry in config)
                 return None if trt.refuse == "context" else Context()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_fifty_random_disconnects_all_recover_without_a_long_gap() -> None:
     refuse = {"left": 0}
     delivered = {"count": 0}
 
-    def script_for(frames: int) -> Any:
+    def script_for(frames: int) -> Callable[[int], Frame]:
         def script(index: int) -> Frame:
             if index >= frames:
                 lose()

@@ -30,7 +30,7 @@ class Mixture:
     rendered: float = 0.04
     taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
     depth_of_photograph: float = 0.45
-    spoiled: float = 0.12
+    spoiled: float = 0.16
     dropped: float = 0.15
 
     def kinds(self) -> tuple[tuple[str, float], ...]:

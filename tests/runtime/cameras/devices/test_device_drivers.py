@@ -152,7 +152,7 @@ def test_opening_an_absent_oak_does_not_block() -> None:
 
 
 @pytest.fixture
-def orbbec(monkeypatch: pytest.MonkeyPatch) -> Any:
+def orbbec(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The driver over the real SDK's names, or over a stand-in with the same names where the SDK is not installed."""
     if importlib.util.find_spec("pyorbbecsdk") is None:
         sdk: Any = types.ModuleType("pyorbbecsdk")
@@ -215,7 +215,7 @@ def encodings(ob: Any) -> dict[str, tuple[Any, np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", ["RGB", "BGR", "MJPG", "YUYV"])
-def test_orbbec_decodes_every_colour_format_into_metres_and_seconds(orbbec: Any, name: str) -> None:
+def test_orbbec_decodes_every_colour_format_into_metres_and_seconds(orbbec: types.ModuleType, name: str) -> None:
     kind, pixels = encodings(orbbec.ob)[name]
     depth = OrbbecFrame(np.full((6, 8), 3000, np.uint16), orbbec.ob.OBFormat.Y16, 7, 2_000_000)
     sets = [OrbbecSet(None, depth), None, OrbbecSet(OrbbecFrame(pixels, kind, 7, 2_003_000), depth)]
@@ -228,7 +228,7 @@ def test_orbbec_decodes_every_colour_format_into_metres_and_seconds(orbbec: Any,
     assert frame.rgb.flags.owndata or frame.rgb.base is not pixels
 
 
-def test_orbbec_faults_are_told_apart(orbbec: Any) -> None:
+def test_orbbec_faults_are_told_apart(orbbec: types.ModuleType) -> None:
     silent = types.SimpleNamespace(wait_for_frames=lambda ms: None)
     with pytest.raises(CameraTimeout):
         orbbec.OrbbecCamera(silent, "orbbec://x").read(0.05)

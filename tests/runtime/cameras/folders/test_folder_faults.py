@@ -7,7 +7,6 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.cameras.folders.tum_lists import associate, time_unit
+from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
 COUNT = 5
@@ -72,14 +72,14 @@ def pairs(folder: Path, depth: Callable[[int], np.ndarray] = in_millimetres, nam
     return f"pairs:{folder}/rgb,{folder}/depth"
 
 
-def play(uri: object) -> tuple[list[Any], list[str]]:
+def play(uri: object) -> tuple[list[Frame], list[str]]:
     pipeline = Pipeline(lambda: cameras.open(str(uri)))
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.capture.camera is not None
     return frames, list(pipeline.capture.camera.warnings)
 
 
-def assert_right(frames: list[Any], scale: float = 5000) -> None:
+def assert_right(frames: list[Frame], scale: float = 5000) -> None:
     assert len(frames) == COUNT
     for index, frame in enumerate(frames):
         assert np.abs(frame.depth - metres(index)).max() <= 1 / scale

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.frame import Frame
+from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.streaming.pipeline import Pipeline
-from tests.runtime.recording.bags.written import Row, compressed, image, info, rgb, units, write_bag
+from tests.runtime.recording.bags.test_rvl import encode
+from tests.runtime.recording.bags.written import START, Row, compressed, image, info, raw_image, rgb, units, write_bag
 
 COLOUR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"
 
@@ -22,7 +24,7 @@ def pair(index: int, colour: str = COLOUR, depth: str = DEPTH, seed: int = 0, **
     return [one, image(depth, units(seed + index), "16UC1", index, eyes.get("depth_eye", "eye"))]
 
 
-def play(path: Path, options: str = "") -> tuple[list[Any], list[str]]:
+def play(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
     """Frames, and all that people are told, through the capture that adds its own."""
     pipeline = Pipeline(lambda: cameras.open(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
@@ -139,6 +141,9 @@ def test_raw_and_compressed_of_one_picture_are_one_choice(tmp_path: Path) -> Non
         ([info("/camera/color/camera_info", (48, 64), 58)], None, "is of 64×48 images"),
         ([info("/camera/color/camera_info", (24, 32), 58, "other")], None, "is of 'other'"),
         ([info("/elsewhere/info", (24, 32), 29)], 29, ""),
+        ([info("/camera/color/camera_info", (24, 32), 0)], None, "the camera is not calibrated"),
+        ([info("/camera/color/camera_info", (24, 32), -29)], None, "the camera is not calibrated"),
+        ([info("/camera/color/camera_info", (0, 0), 29)], None, "is of 0×0 images"),
         ([info("/a/info", (24, 32), 29), info("/b/info", (24, 32), 30)], None, ""),
     ],
 )
@@ -164,7 +169,13 @@ def test_calibration_is_the_colour_camera_s_own(
         (np.full((8, 8, 3), (10, 20, 30), np.uint16) * 257, "bgr16", (30, 20, 10)),
         (np.tile(np.array([[200, 90], [90, 40]], np.uint8), (4, 4)), "bayer_rggb8", (200, 90, 40)),
         (np.tile(np.array([[40, 90], [90, 200]], np.uint8), (4, 4)), "bayer_bggr8", (200, 90, 40)),
+        (np.tile(np.array([[90, 200], [40, 90]], np.uint8), (4, 4)), "bayer_grbg8", (200, 90, 40)),
+        (np.tile(np.array([[90, 40], [200, 90]], np.uint8), (4, 4)), "bayer_gbrg8", (200, 90, 40)),
+        (np.tile(np.array([[200, 90], [90, 40]], np.uint16), (4, 4)) * np.uint16(257), "bayer_rggb16", (200, 90, 40)),
+        (np.full((8, 8, 3), (160, 320, 4000), np.uint16), "rgb16", (10, 20, 250)),
+        (np.full((8, 8, 3), (10, 20, 30), np.uint8), "RGB8", (10, 20, 30)),
         (np.full((8, 8, 2), (128, 126), np.uint8), "yuv422", (128, 128, 128)),
+        (np.tile(np.array([[90, 81], [240, 81]], np.uint8), (8, 4, 1)), "uyvy", (255, 0, 0)),
         (np.full((8, 8, 2), (126, 128), np.uint8), "yuv422_yuy2", (128, 128, 128)),
     ],
 )
@@ -174,11 +185,112 @@ def test_colour_encodings(tmp_path: Path, pixels: np.ndarray, encoding: str, exp
     assert np.abs(frames[0].rgb[4, 4].astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_semi_planar_colour_with_padded_rows(tmp_path: Path, encoding: str) -> None:
+    chroma = [90, 240] if encoding == "nv12" else [240, 90]  # red: Cb 90, Cr 240
+    plane = np.concatenate([np.full((8, 8), 81), np.tile(np.array(chroma), (4, 4))]).astype(np.uint8)
+    padded = np.pad(plane, ((0, 0), (0, 6)), constant_values=7)
+    row = raw_image(COLOUR, padded.tobytes(), encoding, (8, 8), 14)
+    frames, _ = play(write_bag(tmp_path / "x.mcap", [row, image(DEPTH, np.full((8, 8), 2000, np.uint16), "16UC1")]))
+    assert np.abs(frames[0].rgb.astype(int) - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("stored", "encoding", "big"),
+    [
+        (units(0).astype(">u2"), "mono16", True),
+        (units(0).astype(">u2"), "16UC1", True),
+        ((units(0) / 1000).astype(">f4"), "32FC1", True),
+        (units(0).astype("<i2"), "16SC1", False),
+        (units(0), "16uc1", False),
+    ],
+)
+def test_depth_of_either_byte_order_with_padded_rows(
+    tmp_path: Path, stored: np.ndarray, encoding: str, big: bool
+) -> None:
+    rows = np.pad(stored.view(np.uint8).reshape(24, -1), ((0, 0), (0, 5)), constant_values=9)
+    depth = raw_image(DEPTH, rows.tobytes(), encoding, (24, 32), rows.shape[1], big=big)
+    frames, warnings = play(write_bag(tmp_path / "x.mcap", [image(COLOUR, rgb(0), "rgb8"), depth]))
+    assert np.allclose(frames[0].depth, units(0) / 1000)
+    assert warnings == []
+
+
+def test_rvl_depth_and_rvl_inverse_depth(tmp_path: Path) -> None:
+    def packed(stored: np.ndarray, form: str, a: float, b: float) -> Row:
+        data = struct.pack("<iff", 0, a, b) + encode(stored)
+        message = ros.Writer().header(START, "eye").text(form).add("I", len(data)).raw(data)
+        return DEPTH + "/compressedDepth", ros.COMPRESSED, b"".join(message.done())
+
+    holes = units(0)
+    holes[:3, :9] = 0
+    rows = [image(COLOUR, rgb(0), "rgb8"), packed(holes, "16UC1; compressedDepth rvl", 0, 0)]
+    frames, warnings = play(write_bag(tmp_path / "units.mcap", rows))
+    assert np.allclose(frames[0].depth, holes / 1000)
+    assert warnings == []
+    inverse = np.where(holes > 0, 10100 / np.maximum(holes / 1000, 1e-6) - 1009, 0).astype(np.uint16)
+    rows[1] = packed(inverse, "32FC1; compressedDepth rvl", 10100, -1009)
+    frames, _ = play(write_bag(tmp_path / "inverse.mcap", rows))
+    assert np.allclose(frames[0].depth, holes / 1000, rtol=2e-3)
+    rows[1] = (*rows[1][:2], rows[1][2][:-40])
+    with pytest.raises(CameraError, match=r"RVL|bytes"):
+        play(write_bag(tmp_path / "cut.mcap", rows))
+
+
+@pytest.mark.parametrize("nested", ["/cam/left", "/cam/cam", "/other/deeper/cam"])
+def test_two_cameras_are_two_however_their_names_nest(tmp_path: Path, nested: str) -> None:
+    rows = pair(0, "/cam/color/image_raw", "/cam/depth/image_raw", colour_eye="", depth_eye="")
+    rows += pair(0, f"{nested}/color/image_raw", f"{nested}/depth/image_raw", 9, colour_eye="", depth_eye="")
+    with pytest.raises(CameraError, match="2 pairs of topics fit equally well; choose one with"):
+        play(write_bag(tmp_path / "x.mcap", rows))
+    frames, _ = play(tmp_path / "x.mcap", f"?colour={nested}/color/image_raw&depth={nested}/depth/image_raw")
+    assert np.array_equal(frames[0].rgb, rgb(9))
+
+
+@pytest.mark.parametrize(("colour_eye", "depth_eye"), [("", ""), ("color", "infra1")])
+def test_depth_aligned_to_another_eye_is_refused(tmp_path: Path, colour_eye: str, depth_eye: str) -> None:
+    aligned = "/camera/aligned_depth_to_infra1/image_raw"
+    rows = pair(0, depth=aligned, colour_eye=colour_eye, depth_eye=depth_eye)
+    with pytest.raises(CameraError, match="is aligned to 'infra1' and not to /camera/color/image_raw"):
+        play(write_bag(tmp_path / "x.mcap", rows))
+    rows = pair(0, "/camera/infra1/image_rect_raw", "/camera/aligned_depth_to_infra1/image_raw")
+    assert len(play(write_bag(tmp_path / "y.mcap", rows))[0]) == 1, "to that eye it is aligned"
+
+
+def test_the_eye_that_both_name_wins(tmp_path: Path) -> None:
+    rows = [
+        image("/camera/left/image_raw", rgb(1), "rgb8", eye="left"),
+        image("/camera/right/image_raw", rgb(2), "rgb8", eye="right"),
+        image("/camera/depth_registered/image_raw", units(0), "16UC1", eye="right"),
+    ]
+    frames, _ = play(write_bag(tmp_path / "x.mcap", rows))
+    assert np.array_equal(frames[0].rgb, rgb(2))
+
+
+def test_sixteen_bits_of_grey_are_a_picture_only_where_people_say_so(tmp_path: Path) -> None:
+    grey = np.tile(np.arange(32, dtype=np.uint16) * 8 * 257, (24, 1))
+    infra, depth = "/camera/infra1/image_raw", "/camera/depth/image_raw"
+    path = write_bag(tmp_path / "x.mcap", [image(infra, grey, "mono16"), image(depth, units(0), "16UC1")])
+    with pytest.raises(CameraError, match=rf"no colour image topic.*\?colour={infra} takes it as a grey picture"):
+        play(path)
+    frames, _ = play(path, f"?colour={infra}")
+    assert np.array_equal(frames[0].rgb[..., 0], grey // 257)
+    assert np.allclose(frames[0].depth, units(0) / 1000)
+
+
+def test_a_camera_below_another_s_name_is_said(tmp_path: Path) -> None:
+    rows = pair(0, "/cam/color/image_raw", "/cam/left/depth/image_raw", colour_eye="", depth_eye="")
+    _, warnings = play(write_bag(tmp_path / "x.mcap", rows))
+    assert any("nothing but their size says so" in warning for warning in warnings)
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (image(DEPTH, units(0), "16SC1"), "its encoding '16SC1' is not one of"),
-        (compressed(DEPTH, units(0), "16UC1; compressedDepth rvl", ".png", lead=bytes(12)), "packed as RVL"),
+        (image(DEPTH, units(0), "32SC1"), "its encoding '32SC1' is not one of"),
+        (
+            compressed(DEPTH, units(0), "16UC1; compressedDepth rvl", ".png", lead=bytes(12)),
+            "an RVL image of .* pixels",
+        ),
         (compressed(DEPTH, rgb(0), "16UC1; jpeg compressed ", ".jpg"), "which is not lossless"),
     ],
 )

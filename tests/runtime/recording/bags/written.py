@@ -17,9 +17,18 @@ START = 1_700_000_000.0
 Row = tuple[str, str, bytes]
 
 
-def image(topic: str, pixels: np.ndarray, encoding: str, index: int = 0, eye: str = "eye") -> Row:
-    """Frame ``index`` of 30 a second."""
-    return topic, ros.IMAGE, b"".join(ros.write_image(pixels, encoding, START + index / 30, eye))
+def image(
+    topic: str, pixels: np.ndarray, encoding: str, index: int = 0, eye: str = "eye", stamp: float | None = None
+) -> Row:
+    """Frame ``index`` of 30 a second, or of another header time."""
+    seconds = START + index / 30 if stamp is None else stamp
+    return topic, ros.IMAGE, b"".join(ros.write_image(pixels, encoding, seconds, eye))
+
+
+def raw_image(topic: str, data: bytes, encoding: str, size: tuple[int, int], step: int, *, big: bool = False) -> Row:
+    """An image of any bytes. ``size``: (H, W)."""
+    message = ros.Writer().header(START, "eye").add("I", *size).text(encoding).add("B", int(big))
+    return topic, ros.IMAGE, b"".join(message.add("I", step, len(data)).raw(data).done())
 
 
 def compressed_bytes(pixels: np.ndarray, form: str, ending: str, stamp: float, eye: str, lead: bytes = b"") -> bytes:
@@ -39,13 +48,15 @@ def info(topic: str, size: tuple[int, int], focal: float, eye: str = "eye") -> R
     return topic, ros.INFO_TYPE, b"".join(ros.write_camera_info(lens, START, eye))
 
 
-def write_bag(path: Path, rows: Sequence[Row]) -> Path:
+def write_bag(path: Path, rows: Sequence[Row], logs: Sequence[float] | None = None) -> Path:
+    """``logs``: seconds of recording since START, else one nanosecond after the other."""
     file = McapFile(path, "test", chunk_bytes=1 << 16)
     channels: dict[str, int] = {}
     for number, (topic, kind, data) in enumerate(rows):
         if topic not in channels:
             channels[topic] = file.channel(topic, kind, ros.SCHEMAS.get(kind, ""))
-        file.message(channels[topic], [data], round(START * 1e9) + number, number)
+        later = number if logs is None else round(logs[number] * 1e9)
+        file.message(channels[topic], [data], round(START) * 10**9 + later, number)
     file.close()
     return path
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from mutualformer.train import registry
 from mutualformer.train.fitting.recipes import recipe
 from mutualformer.train.fitting.schedule import Schedule
-from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
+from mutualformer.train.fitting.teaching.teacher import TaughtSodTask, inherit
 
 SIZE = {"input_size": (64, 64)}
 

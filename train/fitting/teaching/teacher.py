@@ -2,7 +2,8 @@
 
 Two models of the registry that differ in their colour backbone alone (``sod-nano``, ``sod-lite``) have everything
 else in common: depth stream, fusion, decoder. The student starts with the teacher's tensors wherever name and shape
-agree, and what remains to learn is a colour stream that says the same at every stride:
+agree, and with the teacher's colour stream narrowed where it is of the same family (narrow.py). What remains to learn
+is a colour stream that says the same at every stride:
 
     L = L_mask + w_map · BCE(student, teacher's map) + w_feature · Σ_strides ‖f_s − f_t‖² / Var(f_t)
 
@@ -11,23 +12,60 @@ agree, and what remains to learn is a colour stream that says the same at every 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.train.backbone import LITE0, LITE0_NARROW
+from mutualformer.train.fitting.batches.sod import BatchSource
 from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
+from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze
 
 MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
+NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
+log = logging.getLogger("mutualformer")
 
 
-def inherit(student: nn.Module, teacher: nn.Module) -> list[str]:
-    """Copy the teacher's tensors into the student where name and shape agree; returns the names that were not there."""
-    return copy_matching(student, teacher.state_dict())
+def inherit(student: nn.Module, teacher: nn.Module, but: str = "") -> list[str]:
+    """Copy the teacher's tensors into the student where name and shape agree; returns the names that were not there.
+
+    ``but``: beginning of the names of those that stay the student's own, "" for none.
+    """
+    theirs = teacher.state_dict()
+    return copy_matching(student, {k: v for k, v in theirs.items() if not (but and k.startswith(but))})
+
+
+def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
+    """Begin ``student`` as ``teacher`` as far as it goes; one line of the log says how far.
+
+    ``source``: where the pictures come from on which a narrow colour stream is solved for.
+    """
+    backbones = student.spec.architecture["rgb_backbone"], teacher.spec.architecture["rgb_backbone"]
+    # Tensors of another family that happen to have a name and a shape in common mean something else there.
+    own = inherit(student, teacher, but="" if len({*backbones, LITE0, LITE0_NARROW}) == 2 else "rgb_backbone.")
+    total = len(student.state_dict())
+    log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
+    if backbones != (LITE0_NARROW, LITE0):
+        return
+    frames = source.make(0, range(NARROW_PICTURES), NARROW_SIDE)
+    pictures = student.colour_input(torch.from_numpy(frames["rgb"]))
+    maps = narrow_backbone(student.rgb_backbone, teacher.rgb_backbone, pictures)
+    for i, (ours, theirs) in enumerate(maps):
+        if ours.shape != theirs.shape:
+            narrow_squeeze(student.rgb_squeeze[i], teacher.rgb_squeeze[i], (ours, theirs))
+    shares = ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape)
+    log.warning(
+        "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
+        student.spec.name,
+        len(pictures),
+        shares,
+    )
 
 
 class TaughtSodTask(SodTask):

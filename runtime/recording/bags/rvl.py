@@ -1,0 +1,81 @@
+"""RVL, the lossless packing of 16-bit depth that compressedDepth offers beside PNG.
+
+Wilson, "Fast Lossless Depth Image Compression" (ISS 2017): runs of zeros and of measured pixels take turns; a measured
+pixel is its difference to the one before, zigzag coded (0, -1, 1, -2 … become 0, 1, 2, 3 …). Every number is a row of
+half-bytes, three bits each, the lowest first, whose top bit says that more follow; eight of them fill a little-endian
+32-bit word from its top. In ROS the width and height, 32 bits each, stand before the words.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = struct.Struct("<II")
+LONGEST = 10  # half-bytes of a 32-bit number
+
+
+class RvlError(ValueError):
+    """Bytes that are no RVL image: one clause."""
+
+
+def image_size(data: bytes | memoryview, most_pixels: int) -> tuple[int, int]:
+    """(height, width) declared at the head of ``data``. Raises RvlError where that is nothing or too much."""
+    if len(data) < SIZE.size:
+        raise RvlError(f"{len(data)} bytes of RVL, expected its width and height")
+    width, height = SIZE.unpack_from(data)
+    if not 0 < width * height <= most_pixels:
+        raise RvlError(f"an RVL image of {width}×{height} pixels, expected at most {most_pixels // 1_000_000} million")
+    return height, width
+
+
+def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
+    """(H, W) units of depth. Raises RvlError: too large, cut short, or of another number of pixels than declared."""
+    height, width = image_size(data, most_pixels)
+    pixels = height * width
+    numbers = _numbers(data[SIZE.size :])
+    starts, lengths, first = _runs(numbers, pixels)
+    units = np.zeros(pixels, np.uint16)
+    total = int(lengths.sum())
+    if total:
+        # Run k holds pixels starts[k] … and numbers first[k] …, one each.
+        within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        zigzag = numbers[np.repeat(first, lengths) + within]
+        steps = (zigzag >> 1) ^ -(zigzag & 1)
+        # Sixteen bits wrap around, as they do where it was encoded.
+        units[np.repeat(starts, lengths) + within] = np.cumsum(steps).astype(np.uint16)
+    return units.reshape(height, width)
+
+
+def _numbers(data: bytes | memoryview) -> NDArray[np.int64]:
+    """All numbers that the words hold; the padding at the end may add a few zeros."""
+    words = np.frombuffer(data, "<u4", count=len(data) // 4)
+    half_bytes = (words[:, None] >> np.arange(28, -1, -4, dtype=np.uint32) & 15).ravel().astype(np.int64)
+    last = np.flatnonzero(half_bytes < 8)  # the last half-byte of each number
+    if not len(last):
+        raise RvlError("RVL data in which no number ends")
+    begins = np.concatenate(([0], last[:-1] + 1))
+    places = np.arange(int(last[-1]) + 1) - np.repeat(begins, last - begins + 1)
+    if int(places.max()) >= LONGEST:
+        raise RvlError("RVL data with a number of more than 30 bits")
+    values: NDArray[np.int64] = np.add.reduceat((half_bytes[: int(last[-1]) + 1] & 7) << 3 * places, begins)
+    return values
+
+
+def _runs(numbers: NDArray[np.int64], pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of each run of measured pixels: its first pixel, its length, the index of its first number."""
+    runs: list[tuple[int, int, int]] = []
+    at = pixel = 0
+    while pixel < pixels:
+        if at + 1 >= len(numbers) and not (at < len(numbers) and pixel + int(numbers[at]) == pixels):
+            raise RvlError(f"RVL data cut short after {pixel} of {pixels} pixels")
+        pixel += int(numbers[at])
+        length = int(numbers[at + 1]) if at + 1 < len(numbers) else 0
+        if pixel + length > pixels or at + 2 + length > len(numbers):
+            raise RvlError(f"RVL data with a run beyond its {pixels} pixels or its end")
+        runs.append((pixel, length, at + 2))
+        pixel, at = pixel + length, at + 2 + length
+    table = np.array(runs, np.int64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
