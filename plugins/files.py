@@ -23,11 +23,22 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
+def naming(path: str | os.PathLike[str], temporary: str = "") -> Iterator[None]:
+    """An OSError raised inside names ``path``: a full disk names no file, and ``temporary`` says nothing to people."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or str(error.filename) == temporary):
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder that becomes ``path`` on success and vanishes on failure.
 
     The bytes are on the disk before the name is: after a power cut there is the old file or the new one, whole.
-    Makes the folder if needed. Raises OSError.
+    Makes the folder if needed. Raises OSError, which names ``path``.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +46,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     beside = Path(name)
     try:
-        yield beside
-        umask = os.umask(0)
-        os.umask(umask)
-        beside.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, target)
+        with naming(target, name):
+            yield beside
+            umask = os.umask(0)
+            os.umask(umask)
+            beside.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
+            with open(beside, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
 

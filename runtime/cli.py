@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mutualformer
+from mutualformer.runtime.files import reason
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -124,15 +125,14 @@ def run_verb(
     prepare_output()
     args = parser.parse_args(argv)
     try:
-        return command(args)
+        code = command(args)
+        sys.stdout.flush()  # what cannot be written is our failure, not the interpreter's at its end
+        return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader went away (``| head``): nobody is left to be told. As the shell counts a SIGPIPE.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _unread()
     except ModuleNotFoundError as error:
         if os.environ.get("MUTUALFORMER_DEBUG") or not error.name:
             raise
@@ -154,8 +154,31 @@ def run_verb(
         return 1
 
 
+def _unread() -> int:
+    """The reader went away (``| head``): nobody is left to be told. The exit code is as the shell counts a SIGPIPE."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def _answer(text: str) -> int:
+    """Print what was asked for; returns the exit code."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        return _unread()
+    except OSError as error:
+        print(f"mutualformer: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def one_line(error: BaseException) -> str:
     """An error's message on one line; the class name where a foreign error has none of ours in it."""
+    if isinstance(error, OSError) and error.errno and error.filename is not None:
+        return printable(f"{os.fsdecode(error.filename)}: {reason(error)}")
+    if isinstance(error, OSError) and error.errno and error.args[1:2] == (error.strerror,):
+        return printable(reason(error))
     text = printable(" ".join(str(error).split())) or type(error).__name__
     ours = type(error).__module__.split(".")[0] == "mutualformer"
     return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
@@ -207,13 +230,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     if arguments and arguments[0] in ("-V", "--version", "version"):
-        print(version())
-        return 0
+        return _answer(version())
     if arguments[:1] == ["help"]:
         arguments = [arguments[1], "--help"] if len(arguments) > 1 else ["--help"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage(), file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
+    if arguments[:1] in (["-h"], ["--help"]):
+        return _answer(usage())
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
     verb, *rest = arguments
     if verb not in VERBS:
         print(unknown(verb), file=sys.stderr)

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutualformer.plugins.files import cache_root, replacing, sha256, write_bytes
+from mutualformer.plugins.files import cache_root, naming, replacing, sha256, write_bytes
 
-__all__ = ["cache_root", "replacing", "sha256", "write_bytes", "write_csv", "write_json"]
+__all__ = ["cache_root", "naming", "reason", "replacing", "sha256", "write_bytes", "write_csv", "write_json"]
+
+# What the system's words leave open: what was expected, or what to do.
+_REASONS = {
+    errno.ENOSPC: "the disk is full; make room or choose another place",
+    errno.EDQUOT: "your share of the disk is used up; make room or choose another place",
+    errno.EROFS: "the disk is read-only; choose another place",
+    errno.EEXIST: "there is a file of that name, expected a folder",
+    errno.ENOTDIR: "a part of this path is a file, expected folders",
+    errno.EISDIR: "there is a folder of that name, expected a file",
+    errno.ENOENT: "no such file or folder",
+    errno.EACCES: "permission denied: this user may not read or write there",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, as a clause that says what was expected or what to do; without the file's name."""
+    return _REASONS.get(error.errno or 0) or error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:

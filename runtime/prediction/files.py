@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
 
 
@@ -107,12 +108,13 @@ def write_fast(path: Path, data: bytes) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        try:
-            beside.write_bytes(data)
-        except FileNotFoundError:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
-        os.replace(beside, path)
+        with naming(path, str(beside)):
+            try:
+                beside.write_bytes(data)
+            except FileNotFoundError:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_bytes(data)
+            os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.data.pictures import PREDICTED
-from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.files import naming, write_bytes, write_json
 from mutualformer.runtime.prediction.work import Outcome
 
 SHARD = 64  # frames
@@ -101,7 +101,8 @@ class Journal:
             "error": outcome.error,
             "has_depth": outcome.has_depth,
         }
-        with self._lines(shard).open("a", encoding="utf-8") as stream:
+        path = self._lines(shard)
+        with naming(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def _tile(self, index: int) -> Path:

@@ -19,14 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.sources import Album, Moment
 from mutualformer.runtime.prediction.work import Model, Outcome, Plan, Reader, process
-from mutualformer.runtime.reporting.progress import bar
+from mutualformer.runtime.reporting.progress import bar, beside
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures named one by one; the rest are in predictions.csv
@@ -78,11 +76,11 @@ class Report:
         if error:
             summary.first_error = summary.first_error or error
             if summary.broken <= NAMED:
-                with tqdm.external_write_mode():
+                with beside(self._bar):
                     self._log.warning("skipped: %s", error)
         elif not has_depth:
             if self._says_depth and not summary.without_depth:
-                with tqdm.external_write_mode():
+                with beside(self._bar):
                     self._log.info("no depth: the model works from colour alone, and no distance can be told")
             summary.without_depth += 1
         self._bar.update()

@@ -39,6 +39,16 @@ def bar(total: int | None, label: str, unit: str = "") -> tqdm[Any]:
     )
 
 
+@contextlib.contextmanager
+def beside(shown: tqdm[Any]) -> Iterator[None]:
+    """For a sentence while ``shown`` is open: a bar that is drawn makes room for it, one that is not stays unseen."""
+    if shown.last_print_t < shown.start_t + (shown.delay or 0.0):  # tqdm would draw it now and never end its line
+        yield
+        return
+    with tqdm.external_write_mode(file=sys.stderr):
+        yield
+
+
 def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]:
     """Yield the items; after two seconds show how far it is and how long it will take."""
     with bar(len(items), label, unit) as shown:

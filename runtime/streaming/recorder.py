@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.files import reason
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.frame_messages import frame_messages, info_message
@@ -168,7 +169,7 @@ class Recorder:
             if self._part is not None:
                 self.recorded -= self._part.unsaved  # what waited in memory is in no file
             self._finish()
-            self.problem = f"recording to {where} ended: {error.strerror or error}; the stream goes on without it"
+            self.problem = f"recording to {where} ended: {reason(error)}; the stream goes on without it"
 
     def _check_disk(self) -> None:
         """Twice a second: recording the last byte of a disk takes the machine down with it."""
@@ -207,7 +208,7 @@ class Recorder:
         try:
             self._close_part()
         except OSError as error:
-            self.problem = f"recording {self.path}: its index could not be written ({error.strerror}); it still opens"
+            self.problem = f"recording {self.path}: its index could not be written ({reason(error)}); it still opens"
         self._session = None
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from mutualformer.runtime.streaming.sinks import Result
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
+LEAST_ROOM = 64 << 10  # bytes: with less a disk counts as full
 # Log data kept for viewers that come late; the oldest goes first.
 SERVED_MEMORY = "512MiB"
 
@@ -179,15 +180,26 @@ class RerunSink:
 
     def close(self) -> None:
         """Flush; the last user of a shared stream finishes it."""
-        self._stream.flush()
+        self._flush()
         self._users[0] -= 1
         if not self._users[0]:
             self.finish()
 
     def finish(self) -> None:
         """End the recording for all of its sinks. May be called twice."""
-        self._stream.flush()
+        self._flush()
         self._stream.disconnect()
+
+    def _flush(self) -> None:
+        """All that was logged goes out. Raises RerunError: rerun's own writer tells neither the file nor the reason."""
+        try:
+            self._stream.flush()
+        except (OSError, RuntimeError) as error:
+            why = str(error)
+            if self._target.kind == "file":
+                room = shutil.disk_usage(Path(self._target.value).parent).free
+                why = "the disk is full" if room < LEAST_ROOM else why
+            raise RerunError(f"--rerun {self._target.value}: not everything was written ({why})") from error
 
     def details(self) -> dict[str, Any]:
         """``url``: what a viewer opens; empty where none serves."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.files import reason
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.mailbox import Mailbox
 
@@ -120,12 +121,12 @@ class SinkRunner:
                     self.sink.write(result)
                     self.status.delivered += 1
         except Exception as error:  # whatever a sink raises must not reach the stream
-            self._end("failed", str(error) or type(error).__name__)
+            self._end("failed", _said(error))
         finally:
             try:
                 self.sink.close()
             except Exception as error:
-                self._end("failed", str(error) or type(error).__name__)
+                self._end("failed", _said(error))
 
     def _end(self, state: str, error: str) -> None:
         self.status.state, self.status.error = state, self.status.error or error
@@ -155,3 +156,10 @@ class SinkRunner:
             "error": self.status.error,
             **(details() if callable(details) else {}),
         }
+
+
+def _said(error: Exception) -> str:
+    """What to tell people about an exception that ended a sink."""
+    if isinstance(error, OSError) and error.errno:
+        return reason(error) if error.filename is None else f"{error.filename}: {reason(error)}"
+    return str(error) or type(error).__name__

@@ -32,6 +32,7 @@ def json_stream() -> Iterator[TextIO]:
     finally:
         with contextlib.suppress(OSError, ValueError):  # a reader that left early has what it wanted
             lines.flush()
+        with contextlib.suppress(OSError):
             os.dup2(private, 1)
         with contextlib.suppress(OSError, ValueError):
             lines.close()

@@ -16,11 +16,14 @@ import zstandard
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.frame import Frame, Intrinsics
+from mutualformer.runtime.images.files import MAX_PIXELS
 from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording.bags import rvl
 from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.fuzz.campaign import Target
+from tests.runtime.recording.bags.test_rvl import encode
 
 SHAPE = (6, 8)
 START_NS = 1_700_000_000 * 10**9
@@ -251,6 +254,18 @@ def read_message(data: bytes, folder: Path) -> None:
         assert pixels.dtype in (np.uint8, np.uint16, np.float32)
 
 
+def rvl_seeds(folder: Path) -> Sequence[bytes]:
+    """Depth with and without holes, packed."""
+    rng = np.random.default_rng(0)
+    smooth = (1500 + np.cumsum(rng.integers(-9, 9, (12, 16)), axis=1)).astype(np.uint16)
+    return [encode(smooth), encode(np.where(rng.random((12, 16)) < 0.5, smooth, 0).astype(np.uint16))]
+
+
+def read_rvl(data: bytes, folder: Path) -> None:
+    """Unpack one image."""
+    rvl.decode(data, MAX_PIXELS)
+
+
 def targets() -> list[Target]:
     from mutualformer.runtime.recording.bags.ros_images import PixelError
     from mutualformer.runtime.recording.byte_reader import BytesError
@@ -263,5 +278,6 @@ def targets() -> list[Target]:
         Target("mcap-bag-inside", bag_seeds, play_resealed, refused, WORDS),
         Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),
         Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),
+        Target("rvl", rvl_seeds, read_rvl, (rvl.RvlError,)),
         Target("message", message_seeds, read_message, (BytesError, PixelError), WORDS),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,13 @@ def test_the_cache(monkeypatch: pytest.MonkeyPatch, own: str, shared: str, expec
     for name, value in (("MUTUALFORMER_CACHE", own), ("XDG_CACHE_HOME", shared), ("HOME", "/home/me")):
         monkeypatch.setenv(name, value)
     assert cache_root() == Path(expected)
+
+
+def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*/whole\.json'"), replacing(tmp_path / "whole.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"whole\.json'"), replacing(tmp_path / "whole.json") as beside:
+        raise OSError(errno.EIO, "Input/output error", str(beside))
+    with pytest.raises(OSError, match=r"^a sentence of our own$"), replacing(tmp_path / "whole.json"):
+        raise OSError("a sentence of our own")
+    assert list(tmp_path.iterdir()) == []
