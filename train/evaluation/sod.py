@@ -43,11 +43,14 @@ def standard_error(values: NDArray[Any]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False) -> dict[str, Any]:
+def sod_metrics(
+    pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False, frames: bool = False
+) -> dict[str, Any]:
     """S-measure (Fan 2017), maximum F (β² = 0.3, Achanta 2009), maximum E (Fan 2018) and MAE (Perazzi 2012).
 
     ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W).
     ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
+    ``frames``: add every metric's values image by image, F and E at the threshold of the maximum.
     ``standard_error``: of each mean over images, F and E at the threshold of the maximum; left out for one image.
     """
     each: list[SaliencyScores] = []
@@ -68,6 +71,8 @@ def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves:
     if len(each) > 1:
         spread = {name: standard_error(values) for name, values in columns.items()}
         metrics["standard_error"] = {"over": "images", **spread}
+    if frames:
+        metrics["frames"] = {name: values.tolist() for name, values in columns.items()}
     if curves:
         metrics["precision"] = np.mean([one.precision for one in each], axis=0).tolist()
         metrics["recall"] = np.mean([one.recall for one in each], axis=0).tolist()
