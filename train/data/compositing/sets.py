@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError, Item
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 TRAIN, VALIDATION, SENSOR = "duts_tr", "duts_te", "sensor_frames"
@@ -109,7 +109,7 @@ def _with_drawn_depth(photographs: list[Item], stream: int) -> list[Item]:
     return deep
 
 
-def _composite(scene: Scene, index: int) -> Item:
+def _composite(scene: Composite, index: int) -> Item:
     return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
 
 
