@@ -37,7 +37,7 @@ from mutualformer.runtime.data.names import (
 )
 from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
 from mutualformer.runtime.data.polarity import spread_over
-from mutualformer.runtime.data.survey import FRAMES, LEAST, Survey
+from mutualformer.runtime.data.survey import FRAMES, LEAST_FRAMES, Survey
 from mutualformer.runtime.images.depth import DepthRule, is_relative, read_stored_depth, to_metres
 from mutualformer.runtime.images.files import (
     DEPTH_SUFFIXES,
@@ -79,16 +79,16 @@ class FolderOptions:
             raise DataError("polarity= is for depth without a unit and scale= for depth with one: give one of them")
 
     @classmethod
-    def parse(cls, given: Mapping[str, str]) -> FolderOptions:
+    def parse(cls, query: Mapping[str, str]) -> FolderOptions:
         """Options of DATA as text. Raises DataError."""
-        values: dict[str, object] = dict(given)
+        values: dict[str, object] = dict(query)
         for key, kind in (("scale", float), ("hole", int), ("rotate", int)):
-            if key in given:
+            if key in query:
                 try:
-                    values[key] = kind(given[key])
+                    values[key] = kind(query[key])
                 except ValueError:
                     noun = "a number" if kind is float else "a whole number"
-                    raise DataError(f"{key} is {given[key]!r}, expected {noun}") from None
+                    raise DataError(f"{key} is {query[key]!r}, expected {noun}") from None
         scale, rotate = values.get("scale"), values.get("rotate", 0)
         if isinstance(scale, float) and not 1 <= scale <= 1e6:
             raise DataError(
@@ -235,7 +235,7 @@ class RgbdFolder:
         settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole is not None}
         remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
         bright, dark = survey.evidence.votes
-        if "8 bit" in survey.kinds and not survey.polarity and dark <= bright and dark < LEAST:
+        if "8 bit" in survey.kinds and not survey.polarity and dark <= bright and dark < LEAST_FRAMES:
             remarks = [one for one in remarks if one.kind != "polarity"]  # few frames that fit the default are no news
         for remark in remarks:
             log.warning("%s: %s", self.root, remark)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.images.files import decode, read_bytes
 
+MIDDLE = 127  # of 255: above it a pixel is object
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 # A mask's edge is grey, its inside is not: where flat patches of one shade cover so much of it, the shades mean
 # something (how many people marked it, an instance, what is undecided). Blurred and JPEG-compressed edges have none.

@@ -45,7 +45,7 @@ ROUND_CODES = (*range(1000, 60001, 1000), 9999)
 TOP_SHARE, TOP_GAP = 0.001, 0.02  # of a frame's pixels at a code that is no measurement; how far it is above the rest
 GAP_STEPS = 9  # values below it whose distances tell how coarse the map is
 MOST, SOME = 0.8, 0.3  # of the frames that must agree; that must show a known code to read it as holes in all
-LEAST = 3  # frames that a rule for all is made of
+LEAST_FRAMES = 3  # frames that a rule for all is made of
 ROTATED_SHARE = 0.9  # of a frame's values that are multiples of 8 where bits were rotated by 3
 MUST, SHOULD = "fix", "look"
 
@@ -196,17 +196,17 @@ class Survey:
         wide = self.maps - self.kinds["8 bit"]
         if self.codes:
             code, count = self.codes.most_common(1)[0]
-            if count >= LEAST and count >= SOME * wide:
+            if count >= LEAST_FRAMES and count >= SOME * wide:
                 return code
         if not self.tops:
             return None
         value, count = self.tops.most_common(1)[0]
-        return value if count >= LEAST and count >= MOST * wide else None
+        return value if count >= LEAST_FRAMES and count >= MOST * wide else None
 
     @property
     def _white_holes(self) -> bool:
         """Whether 255 is no measurement: in one map it may as well be the part that is too near."""
-        return self.tops8 >= LEAST and self.tops8 >= MOST * self.kinds["8 bit"]
+        return self.tops8 >= LEAST_FRAMES and self.tops8 >= MOST * self.kinds["8 bit"]
 
     @property
     def polarity(self) -> str:
@@ -284,7 +284,7 @@ class Survey:
         elif distances.implausible:
             remedy = f"if their unit is another append ?scale=UNITS_PER_METRE: {USUAL_UNITS}; {NO_UNIT}"
             yield Remark(SHOULD, "unit", f"depth read as {self.unit} is {distances}", remedy)
-        elif self.kinds["float"] >= LEAST and self.fractions >= MOST * self.kinds["float"]:
+        elif self.kinds["float"] >= LEAST_FRAMES and self.fractions >= MOST * self.kinds["float"]:
             what = f"depth read as metres never exceeds 1 ({self.fractions} of {self.kinds['float']} maps)"
             yield Remark(SHOULD, "unit", what, f"normalised maps have no unit; {NO_UNIT}")
         elif (unit := self._stepped) is not None:
