@@ -143,9 +143,9 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
 def hole_code(stored: NDArray[Any], units_per_metre: float = MILLIMETRES) -> float | None:
     """The value of a depth map (H, W) that stands for "no measurement" besides 0, or None.
 
-    Integers: NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as many as
-    any value within 5 % of it has). Integers and floats: any other largest value that as many pixels share, twice the
-    next lower one and beyond 10 m, as simulators and converted files have it (1000.0, 65.535, 1e10).
+    Integers: NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as
+    many as any value within 5 % of it has). Integers and floats: any other largest value that as many pixels share,
+    twice the next lower one and beyond 10 m, as simulators and converted files have it (1000.0, 65.535, 1e10).
     """
     if stored.dtype == np.uint8 or not stored.size:
         return None
