@@ -163,21 +163,21 @@ class Survey:
             yield Remark(SHOULD, "unit", f"depth read as {unit} is {odd}", remedy)
 
     def _polarity(self) -> Iterable[Remark]:
-        said, why = self.polarity, str(self.evidence)
+        polarity, why = self.polarity, str(self.evidence)
         if self.stated or len(self.kinds) > 1:
             return
         if "16 bit" in self.kinds or "32 bit" in self.kinds:
-            if said == "near_bright":
+            if polarity == "near_bright":
                 what = f"16-bit depth grows towards the camera ({why})"
                 yield Remark(MUST, "polarity", what, "it is read as distances; append ?polarity=near_bright")
-        elif "8 bit" in self.kinds and not said:
+        elif "8 bit" in self.kinds and not polarity:
             yield Remark(
                 SHOULD,
                 "polarity",
                 f"near bright or dark is unsure ({why})",
                 "look at some and append ?polarity=near_bright or near_dark to DATA",
             )
-        elif "8 bit" in self.kinds and said == "near_dark":
+        elif "8 bit" in self.kinds and polarity == "near_dark":
             yield Remark(SHOULD, "polarity", f"near is dark ({why})", "append ?polarity=near_dark to DATA")
 
     def _holes(self) -> Iterable[Remark]:
