@@ -20,7 +20,9 @@ with mutualformer.load(args.model) as model:
     # The pipeline keeps capturing while the model works and always takes the newest frame of a live camera.
     pipeline = Pipeline(lambda: cameras.open(args.source), model, frames=args.frames)
     for result in pipeline.results():
-        thing = salient_object(result.outputs["saliency"], result.frame.depth)
-        where = "nothing stands out" if thing.box is None else f"box {', '.join(f'{edge:.2f}' for edge in thing.box)}"
-        how_far = "" if thing.distance_m is None else f", {thing.distance_m:.2f} m"
+        salient = salient_object(result.outputs["saliency"], result.frame.depth)
+        where = (
+            "nothing stands out" if salient.box is None else f"box {', '.join(f'{edge:.2f}' for edge in salient.box)}"
+        )
+        how_far = "" if salient.distance_m is None else f", {salient.distance_m:.2f} m"
         print(f"frame {result.number}: {where}{how_far}")

@@ -154,9 +154,9 @@ def train(demo: Demo) -> None:
     """Fine-tune in a process of its own: its progress bars and thread settings are its business."""
     program = Path(__file__).resolve().parents[1] / "train" / "fit.py"
     arguments = [MODEL, "--init", MODEL, "--data", str(demo.frames), "--recipe", RECIPE, "--out", str(demo.out)]
-    done = subprocess.run([sys.executable, str(program), *arguments], check=False)
-    if done.returncode:
-        raise ExportError(f"training ended with exit code {done.returncode}; its message is above")
+    process = subprocess.run([sys.executable, str(program), *arguments], check=False)
+    if process.returncode:
+        raise ExportError(f"training ended with exit code {process.returncode}; its message is above")
 
 
 def _export(demo: Demo) -> None:

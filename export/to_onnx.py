@@ -58,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
         raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers (1 or more with --sweep)")
     if args.calibration and args.precision != "int8":
         raise ExportError(f"--calibration {args.calibration} has no use with --precision {args.precision}, only int8")
-    written = export_checkpoint(
+    model = export_checkpoint(
         load(args.checkpoint),
         args.output,
         args.precision,
@@ -71,10 +71,10 @@ def command(args: argparse.Namespace) -> int:
             placement=Placement(args.scales, args.weights, args.depthwise),
         ),
     )
-    contract, size = written.contract, args.output.stat().st_size / 1e6
+    contract, size = model.contract, args.output.stat().st_size / 1e6
     print(
         f"{args.output}: {contract.model}, {contract.precision}, opset {contract.opset}, {size:.1f} MB, "
-        f"{written.cda_nodes} CDA nodes, fp32 graph {written.worst:.1e} from PyTorch"
+        f"{model.cda_nodes} CDA nodes, fp32 graph {model.worst:.1e} from PyTorch"
     )
     return 0
 

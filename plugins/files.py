@@ -51,8 +51,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             beside.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
-            with open(beside, "rb") as written:
-                os.fsync(written.fileno())
+            with open(beside, "rb") as stream:
+                os.fsync(stream.fileno())
             os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)

@@ -34,8 +34,8 @@ class Record:
 
 def seal(data: Mapping[str, Any], key: str = SEAL) -> str:
     """sha256 of what ``data`` says apart from ``key``, however it is laid out."""
-    said = {name: value for name, value in data.items() if name != key}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    content = {name: value for name, value in data.items() if name != key}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def record_path(library: Path) -> Path:

@@ -31,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in BENCHES.items())
     if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in BENCHES:
-        asked = bool(arguments) and arguments[0] in ("-h", "--help")
+        wants_help = bool(arguments) and arguments[0] in ("-h", "--help")
         print(
             f"usage: mutualformer bench {{{','.join(BENCHES)}}} --out DIR …\n\n{rows}",
-            file=sys.stdout if asked else sys.stderr,
+            file=sys.stdout if wants_help else sys.stderr,
         )
-        return 0 if asked else 2
+        return 0 if wants_help else 2
     name, *rest = arguments
     return run_module(BENCHES[name][0], f"mutualformer bench {name}", rest)
 

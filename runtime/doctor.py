@@ -34,7 +34,7 @@ PCI = Path("/sys/bus/pci/devices")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """``state``: ok, missing, or broken (there, but of no use). ``repair``: what mends it here; empty where it is ok.
 
     Where nothing can mend it on this machine, ``repair`` says so and what to use instead. ``needed``: without it no
@@ -55,29 +55,29 @@ def install(extra: str) -> str:
     return f"{sys.executable} -m pip install 'mutualformer[{extra}]'"
 
 
-def _package(module: str, distribution: str, extra: str = "", why: str = "") -> Finding:
+def _package(module: str, distribution: str, extra: str = "", why: str = "") -> Diagnosis:
     what = f"{distribution}{f' ({why})' if why else ''}"
     if importlib.util.find_spec(module) is None:
         repair = install(extra) if extra else f"{sys.executable} -m pip install {distribution}"
-        return Finding(what, "missing" if extra else "broken", "not installed", repair, needed=not extra)
+        return Diagnosis(what, "missing" if extra else "broken", "not installed", repair, needed=not extra)
     try:
-        return Finding(what, "ok", importlib.metadata.version(distribution))
+        return Diagnosis(what, "ok", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(what, "ok", "installed, version unknown")
+        return Diagnosis(what, "ok", "installed, version unknown")
 
 
-def python() -> Finding:
+def python() -> Diagnosis:
     """The interpreter."""
-    return Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    return Diagnosis("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def program() -> Finding:
+def program() -> Diagnosis:
     """This program, and whether it runs from a checkout."""
     where = f"checkout {CHECKOUT}" if (CHECKOUT / "pyproject.toml").is_file() else str(CHECKOUT)
-    return Finding("mutualformer", "ok", f"{mutualformer.__version__}, {where}")
+    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__}, {where}")
 
 
-def models() -> Finding:
+def models() -> Diagnosis:
     """The shipped models: there, and unchanged."""
     try:
         entries = zoo.shelf()
@@ -87,22 +87,22 @@ def models() -> Finding:
         repair = f"{sys.executable} -m pip install --force-reinstall --no-deps mutualformer"
         if (CHECKOUT / ".git").exists():
             repair = f"git -C {CHECKOUT} checkout -- mutualformer/models"
-        return Finding("shipped models", "broken", str(error), repair, needed=True)
+        return Diagnosis("shipped models", "broken", str(error), repair, needed=True)
     if not entries:
         repair = "give --model FILE where a verb asks for one (`mutualformer fit`, then `mutualformer to_onnx`)"
-        return Finding("shipped models", "missing", "this installation ships none", repair)
-    return Finding("shipped models", "ok", ", ".join(entry.name for entry in entries))
+        return Diagnosis("shipped models", "missing", "this installation ships none", repair)
+    return Diagnosis("shipped models", "ok", ", ".join(entry.name for entry in entries))
 
 
-def gpu() -> Finding:
+def gpu() -> Diagnosis:
     """An NVIDIA GPU with its driver."""
     capabilities = compute_capabilities()
     if capabilities:
-        return Finding("gpu", "ok", f"compute capability {', '.join(capabilities)}")
+        return Diagnosis("gpu", "ok", f"compute capability {', '.join(capabilities)}")
     if any(_vendor(device) == NVIDIA for device in sorted(PCI.glob("*"))):
         repair = "sudo apt-get install nvidia-driver   (or your distribution's package), then restart"
-        return Finding("gpu", "missing", "an NVIDIA card is there, but its driver does not answer", repair)
-    return Finding(
+        return Diagnosis("gpu", "missing", "an NVIDIA card is there, but its driver does not answer", repair)
+    return Diagnosis(
         "gpu",
         "missing",
         "no NVIDIA GPU: engines can be built with TensorRT-RTX, but not run",
@@ -117,7 +117,7 @@ def _vendor(device: Path) -> str:
         return ""
 
 
-def driver_calls() -> Finding:
+def driver_calls() -> Diagnosis:
     """What an engine's session calls the CUDA driver through; of no use without a GPU."""
     for module, distribution in (("cuda.bindings", "cuda-bindings"), ("pycuda", "pycuda")):
         try:
@@ -127,71 +127,73 @@ def driver_calls() -> Finding:
         if present:
             return _package(module, distribution)
     if not compute_capabilities():
-        return Finding(
+        return Diagnosis(
             "cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on"
         )
-    return Finding("cuda-bindings", "missing", "not installed", f"{sys.executable} -m pip install cuda-bindings")
+    return Diagnosis("cuda-bindings", "missing", "not installed", f"{sys.executable} -m pip install cuda-bindings")
 
 
-def plugin() -> Finding:
+def plugin() -> Diagnosis:
     """The CDA plugin, which only TensorRT needs."""
     try:
         path = library.find()
         library.check(path)
     except library.PluginError as error:
         if not flavor.installed():
-            return Finding("plugin", "missing", "not built", f"not needed without TensorRT; with it: {install('rtx')}")
+            return Diagnosis(
+                "plugin", "missing", "not built", f"not needed without TensorRT; with it: {install('rtx')}"
+            )
         repair = (
             "make plugin" if (CHECKOUT / "Makefile").is_file() else f"{sys.executable} -m mutualformer.plugins.build"
         )
-        return Finding("plugin", "missing" if path is None else "broken", str(error), repair)
-    return Finding("plugin", "ok", str(path))
+        return Diagnosis("plugin", "missing" if path is None else "broken", str(error), repair)
+    return Diagnosis("plugin", "ok", str(path))
 
 
-def tensorrt() -> Finding:
+def tensorrt() -> Diagnosis:
     """Either flavour."""
     present = flavor.installed()
     if not present:
         jetson = Path("/etc/nv_tegra_release").is_file()
         repair = "sudo apt-get install python3-libnvinfer   (JetPack's own)" if jetson else install("rtx")
-        return Finding("tensorrt", "missing", "neither flavour installed", repair)
+        return Diagnosis("tensorrt", "missing", "neither flavour installed", repair)
     versions = []
     for name in present:
         try:
             versions.append(f"{name} {flavor.import_flavor(name).__version__}")
         except flavor.FlavorError as error:
             repair = f"{sys.executable} -m pip install --force-reinstall '{flavor.EXTRAS[name]}'"
-            return Finding("tensorrt", "broken", str(error), repair)
-    return Finding("tensorrt", "ok", ", ".join(versions))
+            return Diagnosis("tensorrt", "broken", str(error), repair)
+    return Diagnosis("tensorrt", "ok", ", ".join(versions))
 
 
-def cameras() -> Finding:
+def cameras() -> Diagnosis:
     """Plugged-in depth cameras that this user may not open."""
     locked = udev.locked()
     if locked:
         repair = f"mutualformer doctor --udev | sudo tee {udev.RULES_FILE}, then plug the camera in again"
-        return Finding("usb cameras", "broken", f"this user may not open {', '.join(locked)}", repair)
-    return Finding("usb cameras", "ok", "none that this user may not open")
+        return Diagnosis("usb cameras", "broken", f"this user may not open {', '.join(locked)}", repair)
+    return Diagnosis("usb cameras", "ok", "none that this user may not open")
 
 
-def webcams() -> Finding:
+def webcams() -> Diagnosis:
     """Webcams that this user may not open."""
     devices = sorted(Path("/dev").glob("video*"))
     closed = [device.name for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     if closed:
         repair = "sudo usermod -aG video $USER, then log in again"
-        return Finding("webcams", "broken", f"this user may not open {', '.join(closed)}", repair)
-    return Finding("webcams", "ok", ", ".join(device.name for device in devices) or "none plugged in")
+        return Diagnosis("webcams", "broken", f"this user may not open {', '.join(closed)}", repair)
+    return Diagnosis("webcams", "ok", ", ".join(device.name for device in devices) or "none plugged in")
 
 
-def samples() -> Finding:
+def samples() -> Diagnosis:
     """The real RGB-D pair of the tests and the demo."""
     folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
     if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
-        return Finding("real sample", "ok", folder)
+        return Diagnosis("real sample", "ok", folder)
     if importlib.util.find_spec("skimage") is not None:
-        return Finding("real sample", "ok", "scikit-image fetches it when it is asked for")
-    return Finding(
+        return Diagnosis("real sample", "ok", "scikit-image fetches it when it is asked for")
+    return Diagnosis(
         "real sample",
         "missing",
         "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png",
@@ -199,7 +201,7 @@ def samples() -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
+CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     program,
     python,
     lambda: _package("onnxruntime", "onnxruntime"),
@@ -223,7 +225,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
 )
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """All findings, each check on its own: one that fails says so and stops none of the others."""
     findings = []
     for check in CHECKS:
@@ -232,7 +234,7 @@ def examine() -> list[Finding]:
         except Exception as error:  # the doctor must survive any patient
             name = getattr(check, "__name__", "check")
             detail = f"{type(error).__name__}: {error}"
-            findings.append(Finding(name, "broken", detail, "report this with `mutualformer doctor --json`"))
+            findings.append(Diagnosis(name, "broken", detail, "report this with `mutualformer doctor --json`"))
     return findings
 
 

@@ -68,7 +68,7 @@ def prepare(contract: Contract, rgb: NDArray[np.uint8], second: NDArray[Any]) ->
 def check(spec: TensorSpec, value: NDArray[Any]) -> None:
     """Raise InputError unless ``value`` has the dtype and shape of ``spec`` and, for depth, holds finite metres."""
     fits = value.ndim == len(spec.shape) and all(
-        want in (-1, got) for want, got in zip(spec.shape, value.shape, strict=True)
+        expected in (-1, actual) for expected, actual in zip(spec.shape, value.shape, strict=True)
     )
     if str(value.dtype) != spec.dtype or not fits:
         shape = tuple("B" if i == 0 and n == -1 else n for i, n in enumerate(spec.shape))

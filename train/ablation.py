@@ -1,7 +1,8 @@
 """``mutualformer ablation MODEL --data DATA --out DIR --seeds 0 1 2``: every fusion trained over the same seeds.
 
 Writes OUT/ablation.{json,csv,md,png}. Finished runs are not repeated and broken-off ones go on, so the same command
-continues after an interruption.
+continues after an interruption. Trained on photo:ROOT, the runs are scored on photographs and composites that nobody
+chose anything by, with their depth, without it and with that of another frame.
 """
 
 from __future__ import annotations
@@ -34,17 +35,33 @@ def parser() -> argparse.ArgumentParser:
         "--fusions", nargs="+", metavar="FUSION", help="arms to compare (default: all; one: only its spread)"
     )
     parser.add_argument("--latency", action="store_true", help="time each fusion on this machine too")
-    parser.add_argument("--probe", action="store_true", help="score without the second modality too: what it gives")
+    parser.add_argument(
+        "--probe", action="store_true", help="score without the second modality too: what it gives (always for photo:)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, each on its share of the cores"
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="photo: frames to score on of each set (default: 150)")
     return parser
 
 
 def command(args: argparse.Namespace) -> int:
     """Train what is not finished, write the table and print it. Raises ValueError."""
+    from mutualformer.train.fitting.comparison.photographs import FRAMES
     from mutualformer.train.fitting.interruption import Interrupted
     from mutualformer.train.fitting.study import seeds_of, study
 
+    frames = FRAMES if args.frames is None else args.frames
     try:
-        outcome = study(configured(args, args.out), seeds_of(args.seeds), args.fusions, args.latency, args.probe)
+        outcome = study(
+            configured(args, args.out),
+            seeds_of(args.seeds),
+            args.fusions,
+            args.latency,
+            args.probe,
+            args.jobs,
+            frames,
+        )
     except Interrupted as stop:
         print(f"ablation: {stop}; the same command goes on", file=sys.stderr)
         return stop.exit_code

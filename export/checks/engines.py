@@ -33,15 +33,15 @@ def _verb(*arguments: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: st
     """Run ``mutualformer …``; its standard output. Raises CheckFailed with the last line it said."""
     command = [sys.executable, "-m", "mutualformer.runtime.cli", *arguments]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, env={**os.environ, **environment}
         )
     except subprocess.TimeoutExpired as error:
         raise CheckFailed(f"{arguments[0]} did not end within {timeout_s:.0f} s") from error
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise CheckFailed(f"{arguments[0]} ended with exit code {done.returncode}: {lines[-1]}")
-    return done.stdout
+    if process.returncode:
+        lines = (process.stderr.strip() or process.stdout.strip() or "no message").splitlines()
+        raise CheckFailed(f"{arguments[0]} ended with exit code {process.returncode}: {lines[-1]}")
+    return process.stdout
 
 
 def _build(model: Path, engine: Path, precision: str, kind: str) -> tuple[str, dict[str, Any]]:
@@ -97,10 +97,10 @@ def _stream(engine: Path, minutes: float) -> tuple[str, dict[str, Any]]:
     frames = max(1, int(minutes * _FRAMES_PER_MINUTE))
     arguments = ("stream", "synthetic://?seed=1", "--model", str(engine), "--frames", str(frames), "--json", "--quiet")
     text = _verb(*arguments, timeout_s=120 + 180 * minutes)
-    shown = sum(json.loads(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
-    if shown < 1:
+    frame_count = sum(json.loads(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
+    if frame_count < 1:
         raise CheckFailed("the stream ended without a frame")
-    return f"{shown} of {frames} frames streamed in {minutes:g} minutes", {"frames": shown}
+    return f"{frame_count} of {frames} frames streamed in {minutes:g} minutes", {"frames": frame_count}
 
 
 def default_model() -> Path | None:

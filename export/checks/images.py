@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.checks.rig.driver import LOCAL_BYTES, MAX_SHARED_BYTES, REGISTERS, THREADS, CudaError
+from mutualformer.export.checks.rig.driver import LOCAL_BYTES, MAX_SHARED_BYTES, REGISTERS, THREADS
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.inspection.cubins import resident_blocks
+from mutualformer.runtime.session.cuda import CudaError
 
 _DEFAULT_SHARED = 48 * 1024  # bytes a kernel may use without asking
 
@@ -25,12 +26,14 @@ def expected_registers(cubin: bytes) -> int:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
         try:
-            done = subprocess.run([find_triton_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True)
+            process = subprocess.run(
+                [find_triton_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True
+            )
         except (RuntimeError, OSError) as error:
             raise CheckFailed(f"cuobjdump cannot run: {error}") from error
-    match = re.search(r"\bREG:(\d+)", done.stdout + done.stderr)
+    match = re.search(r"\bREG:(\d+)", process.stdout + process.stderr)
     if match is None:
-        raise CheckFailed(f"cuobjdump cannot read a cubin: {(done.stdout + done.stderr).strip()[:200]}")
+        raise CheckFailed(f"cuobjdump cannot read a cubin: {(process.stdout + process.stderr).strip()[:200]}")
     return int(match[1])
 
 
@@ -84,9 +87,9 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
     """Check 2. Raises CheckFailed naming the first kernel that is not as it was built."""
     native = machine.native_images()
     if not native:
-        built = ", ".join(f"sm_{arch}" for arch in sorted({image["arch"] for image in machine.images}))
+        architectures = ", ".join(f"sm_{arch}" for arch in sorted({image["arch"] for image in machine.images}))
         raise CheckFailed(
-            f"no cubins for sm_{machine.architecture}, the plugin has {built}; build it for this architecture "
+            f"no cubins for sm_{machine.architecture}, the plugin has {architectures}; build it for this architecture "
             "(make plugin), or run with its PTX alone"
         )
     if machine.stand_in is not None:

@@ -100,9 +100,11 @@ def run_apart(check: Check, emulated: bool, planted: str = "") -> Outcome:
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join([*sys.path[:1], root, environment.get("PYTHONPATH", "")])
         try:
-            done = subprocess.run(command, env=environment, timeout=60 * check.minutes, capture_output=True, text=True)
-            failed = _ended(done.returncode) + (
-                f": {done.stderr.strip().splitlines()[-1]}" if done.stderr.strip() else ""
+            process = subprocess.run(
+                command, env=environment, timeout=60 * check.minutes, capture_output=True, text=True
+            )
+            failed = _ended(process.returncode) + (
+                f": {process.stderr.strip().splitlines()[-1]}" if process.stderr.strip() else ""
             )
         except subprocess.TimeoutExpired:
             failed = f"it did not end within {check.minutes} minutes"

@@ -30,14 +30,14 @@ def find() -> Path | None:
 
 def _run(command: list[str], what: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise CheckFailed(f"{what} did not end within {_TIMEOUT_S} s") from error
-    if done.returncode == 0:
+    if process.returncode == 0:
         return
-    lines = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    lines = [line for line in (process.stdout + "\n" + process.stderr).splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("=========") and ("rror" in line or "azard" in line)]
-    verdict = "found something" if done.returncode == _FOUND else f"ended with exit code {done.returncode}"
+    verdict = "found something" if process.returncode == _FOUND else f"ended with exit code {process.returncode}"
     raise CheckFailed(f"{what} {verdict}: {' '.join((errors or lines[-1:] or ['no message'])[0].split())}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.export.checks.rig.engine import SIZE, VERSION, Record, StandInTensorRT
+from mutualformer.export.checks.rig.engine import SIZE, VERSION, Lifetimes, StandInTensorRT
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.runtime.contract import Contract
@@ -59,7 +59,7 @@ class _Rounds:
     """Sessions opened, run and closed; what must be the same before and after."""
 
     def __init__(self, machine: Machine, folder: Path) -> None:
-        self.machine, self.record, self.driver = machine, Record(machine), _driver(machine)
+        self.machine, self.record, self.driver = machine, Lifetimes(machine), _driver(machine)
         self.engine = folder / "stand-in.engine"
         self.engine.write_bytes(b"stand-in")
         self.card = _card(machine, self.engine)
@@ -95,9 +95,9 @@ class _Rounds:
         gc.collect()
         if self.record.problems:
             raise CheckFailed(f"wrong order of destruction: {self.record.problems[0]}")
-        left = {kind: count for kind, count in self.record.alive.items() if count}
-        if left:
-            raise CheckFailed(f"after close these still live: {left}")
+        alive = {kind: count for kind, count in self.record.alive.items() if count}
+        if alive:
+            raise CheckFailed(f"after close these still live: {alive}")
 
     def _unchanged(self, before: int, what: str) -> None:
         after = self.machine.driver.current_context()

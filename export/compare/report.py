@@ -39,8 +39,8 @@ th,td{border-color:#30363d}.ok{color:#3fb950}.bad{color:#f85149}figcaption{color
 def png(image: Image) -> bytes:
     """(H, W, 3) RGB or (H, W) uint8 → PNG bytes."""
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", bgr)
-    if not done:
+    ok, data = cv2.imencode(".png", bgr)
+    if not ok:
         raise ValueError("OpenCV could not encode a PNG")
     return bytes(data)
 

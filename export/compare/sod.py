@@ -14,6 +14,7 @@ from mutualformer.export.compare.result import Parity, Shown, check_same_model, 
 from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation.sod import sod_metrics
@@ -22,7 +23,7 @@ TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
 
 
 @dataclass
-class Frame:
+class ComparedFrame:
     """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres.
 
     ``truth``: uint8 (h, w), None where there is none. ``real``: the pair of ``sample:``, which is shown always.
@@ -41,12 +42,12 @@ class Frame:
 def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], show: int = 6) -> Parity:
     """Run both on the same prepared inputs and compare saliency maps; ``frames`` have rgb, depth, mask, name.
 
-    Frames without a mask take the reference's own map, binarised at 0.5, as ground truth.
+    Frames without a mask take the reference's own map, binarised at THRESHOLD, as ground truth.
     """
     check_same_model(reference, candidate)
     tensors = TensorComparison()
     maps: tuple[list[Any], list[Any]] = ([], [])
-    shown: list[Frame] = []
+    shown: list[ComparedFrame] = []
     for item in frames:
         inputs = prepare(reference.contract, item.rgb, item.depth)
         r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
@@ -54,11 +55,11 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         truth = item.mask
         if truth is not None and truth.shape != r.shape:
             truth = report.resize_mask(truth, r.shape)
-        mask = np.where(r >= 0.5, 255, 0).astype(np.uint8) if truth is None else truth
+        mask = np.where(r >= THRESHOLD, 255, 0).astype(np.uint8) if truth is None else truth
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((np.nan_to_num(output), mask))
         real = item.name.rpartition("/")[2].startswith("motorcycle")
-        shown.append(Frame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
+        shown.append(ComparedFrame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
         shown.sort(key=lambda frame: (not frame.real, -frame.worst))
         del shown[show:]
     if not maps[0]:
@@ -72,7 +73,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     return result
 
 
-def pictures(frame: Frame) -> list[tuple[str, NDArray[np.uint8]]]:
+def pictures(frame: ComparedFrame) -> list[tuple[str, NDArray[np.uint8]]]:
     """Colour, depth, ground truth, both maps, and their difference stretched to its own maximum, under their heads."""
     difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
     truth = [] if frame.truth is None else [("ground truth", report.grey(frame.truth / 255))]
@@ -86,7 +87,7 @@ def pictures(frame: Frame) -> list[tuple[str, NDArray[np.uint8]]]:
     ]
 
 
-def caption(frame: Frame) -> str:
+def caption(frame: ComparedFrame) -> str:
     """Which frame, how far apart the maps are, and that there is no ground truth where there is none."""
     bare = "" if frame.truth is not None else "; no ground truth"
     return f"{frame.name}: largest difference {frame.worst:.2e}{bare}"

@@ -23,7 +23,7 @@ CALIBRATION_SEED, PARITY_SEED = 9, 500_000
 
 
 @dataclass(frozen=True)
-class Part:
+class Share:
     """``count`` of ``frames``, evenly picked; ``about``: what they are, for people."""
 
     about: str
@@ -42,7 +42,7 @@ class Part:
 class Selection:
     """Parts one after another; ``text``: what they are together."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Share, ...]
 
     @property
     def text(self) -> str:
@@ -76,7 +76,7 @@ def _root() -> Path | None:
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Part]:
+def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Share]:
     """Objects of photographs in frames of a depth sensor, real holes and all; none where either is missing."""
     try:
         from mutualformer.train.data.compositing.photographs import Photographs
@@ -93,34 +93,34 @@ def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Par
         scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
         return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
 
-    return [Part("composites of photographs and sensor frames", Made(make, count), count)]
+    return [Share("composites of photographs and sensor frames", Made(make, count), count)]
 
 
-def _photographs(root: Path, name: str, count: int) -> list[Part]:
+def _photographs(root: Path, name: str, count: int) -> list[Share]:
     try:
         from mutualformer.train.data.compositing.photographs import Photographs
 
-        return [Part(f"photographs of {name} without depth", Photographs(root / name), count)]
+        return [Share(f"photographs of {name} without depth", Photographs(root / name), count)]
     except (DataError, ModuleNotFoundError):
         return []
 
 
-def _optional(about: str, data: str, count: int) -> list[Part]:
+def _optional(about: str, data: str, count: int) -> list[Share]:
     try:
         frames: Frames = open_data(data, "sod")
     except DataError:
         return []
-    return [Part(about, frames, count)]
+    return [Share(about, frames, count)]
 
 
-def _rendered(contract: Contract, count: int, seed: int) -> Part:
+def _rendered(contract: Contract, count: int, seed: int) -> Share:
     data = f"synthetic:{count}?seed={seed}"
-    return Part(f"rendered ({data})", open_data(data, contract.task, contract.input_size), count)
+    return Share(f"rendered ({data})", open_data(data, contract.task, contract.input_size), count)
 
 
 def calibration_frames(contract: Contract) -> Selection:
     """64 frames for INT8 scales: composites, sensor frames, photographs and rendered scenes; ReID: rendered alone."""
-    parts: list[Part] = []
+    parts: list[Share] = []
     root = _root()
     if contract.task == "sod" and root is not None:
         parts += _composites(root, "duts_tr", 24, CALIBRATION_SEED)

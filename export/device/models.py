@@ -19,19 +19,19 @@ from mutualformer.runtime.card import markdown
 from mutualformer.runtime.contract import PRECISIONS, Contract
 
 
-def wanted_precisions(contract: Contract, asked: Sequence[str], calibration: str | None) -> tuple[str, ...]:
-    """``asked`` in order, or all that can be made: FP32 and FP16 always, INT8 when there is calibration data.
+def wanted_precisions(contract: Contract, names: Sequence[str], calibration: str | None) -> tuple[str, ...]:
+    """``names`` in order, or all that can be made: FP32 and FP16 always, INT8 when there is calibration data.
 
     Raises ExportError for what cannot be made from a file of this precision, or calibration data nothing would use.
     """
     everything = ("fp32", "fp16") + (("int8",) if calibration else ())
     default = everything if contract.precision == "fp32" else (contract.precision,)
-    wanted = tuple(p for p in PRECISIONS if p in (asked or default))
-    if "int8" in wanted and contract.precision == "fp32" and not calibration:
+    precisions = tuple(p for p in PRECISIONS if p in (names or default))
+    if "int8" in precisions and contract.precision == "fp32" and not calibration:
         raise ExportError("precision int8 needs --calibration DATA (a folder, a recording, or synthetic:N)")
-    if calibration and ("int8" not in wanted or contract.precision != "fp32"):
+    if calibration and ("int8" not in precisions or contract.precision != "fp32"):
         raise ExportError(f"--calibration {calibration} has no use: no int8 model is made from an fp32 file here")
-    return wanted
+    return precisions
 
 
 def _json(data: Any) -> bytes:
@@ -65,12 +65,12 @@ def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
     return row
 
 
-def models(source: Path, asked: Sequence[str], calibration: str | None) -> tuple[Contract, dict[str, bytes]]:
+def models(source: Path, names: Sequence[str], calibration: str | None) -> tuple[Contract, dict[str, bytes]]:
     """The contract of ``source`` and the files ``models/…``. Raises ExportError, DataError, ContractError."""
     model, contract = read_onnx(source)
     files: dict[str, bytes] = {}
     rows: dict[str, Any] = {}
-    for precision in wanted_precisions(contract, asked, calibration):
+    for precision in wanted_precisions(contract, names, calibration):
         graph, after = model, contract
         if precision != contract.precision:
             graph, after = convert(model, contract, precision, calibration)

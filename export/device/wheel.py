@@ -40,9 +40,9 @@ def build_wheel(root: Path = ROOT) -> tuple[str, bytes]:
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--no-index", "--no-build-isolation", "--wheel-dir", str(out), str(sources)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=place)
+        process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=place)
         wheels = sorted(out.glob("*.whl")) if out.is_dir() else []
-        if done.returncode or len(wheels) != 1:
-            lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        if process.returncode or len(wheels) != 1:
+            lines = (process.stderr.strip() or process.stdout.strip() or "no message").splitlines()
             raise ExportError(f"pip cannot build the wheel: {lines[-1]}; pip install 'setuptools>=77' and try again")
         return wheels[0].name, wheels[0].read_bytes()

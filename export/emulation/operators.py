@@ -82,9 +82,9 @@ def _average_pool(x: list[Any], a: Attributes) -> Any:
 def _resize(x: list[Any], a: Attributes) -> Any:
     if a.get("mode") != "linear" or a.get("coordinate_transformation_mode") != "half_pixel":
         raise ExportError(f"Resize {a} is not interpreted; expected linear, half_pixel")
-    given = len(x) > 3 and x[3] is not None
+    has_size = len(x) > 3 and x[3] is not None
     before = x[0].shape[2:]
-    size = _ints(x[3])[2:] if given else [int(n * s) for n, s in zip(before, x[2].tolist()[2:], strict=True)]
+    size = _ints(x[3])[2:] if has_size else [int(n * s) for n, s in zip(before, x[2].tolist()[2:], strict=True)]
     return F.interpolate(x[0], size=size, mode="bilinear", align_corners=False)
 
 

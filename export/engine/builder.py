@@ -116,8 +116,8 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
     config = _config(trt, builder, contract, options)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        said = [message for message in (library.last_error(), *logger.errors) if message]
-        raise ExportError(f"TensorRT could not build the engine: {'; '.join(said) or 'no reason given'}")
+        messages = [message for message in (library.last_error(), *logger.errors) if message]
+        raise ExportError(f"TensorRT could not build the engine: {'; '.join(messages) or 'no reason given'}")
     cache = config.get_timing_cache() if options.timing_cache is not None else None
     engine = bytes(serialized)
     inspected = inspect(trt, logger, engine, plugins) if compute_capabilities() else []

@@ -59,12 +59,12 @@ class _Core:
         self.attributes, self.tag, self.inputs, self.joined = attributes, tag, inputs, joined
         self.swap = f"perm = [{', '.join(map(str, [*range(rank - 2), rank - 1, rank - 2]))}]"
         self.lines: list[str] = []
-        self._made = 0
+        self._count = 0
 
     def call(self, operator: str, *inputs: str, name: str = "") -> str:
         """Append one statement; returns the name of its result."""
-        self._made += 1
-        name = name or f"t{self._made}{self.tag}"
+        self._count += 1
+        name = name or f"t{self._count}{self.tag}"
         self.lines.append(f"{name} = {operator} ({', '.join(inputs)})")
         return name
 
@@ -224,13 +224,13 @@ def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET, tokens: int
 def node_attributes(node: onnx.NodeProto) -> CdaAttributes:
     """Read and validate the attributes of a CDA node. Raises ValueError."""
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    known = CdaAttributes.__dataclass_fields__
-    picked = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items() if k in known}
-    if "num_heads" not in picked:
+    names = CdaAttributes.__dataclass_fields__
+    arguments = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items() if k in names}
+    if "num_heads" not in arguments:
         raise ValueError(f"node {node.name!r}: attribute num_heads is missing")
-    if "alpha" in picked:  # float32 in the file; 0.6 comes back as 0.60000002…
-        picked["alpha"] = round(float(picked["alpha"]), 6)
-    return CdaAttributes(**picked)  # type: ignore[arg-type]
+    if "alpha" in arguments:  # float32 in the file; 0.6 comes back as 0.60000002…
+        arguments["alpha"] = round(float(arguments["alpha"]), 6)
+    return CdaAttributes(**arguments)  # type: ignore[arg-type]
 
 
 def is_cda(node: onnx.NodeProto) -> bool:

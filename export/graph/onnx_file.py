@@ -23,8 +23,8 @@ def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
         onnx.checker.check_model(file.model)
     except (ModelFileError, onnx.checker.ValidationError) as error:
         reason = (str(error).strip() or "not ONNX").splitlines()[0]
-        said = reason if isinstance(error, ModelFileError) else f"{path}: not a readable ONNX file ({reason})"
-        raise ExportError(said) from error
+        sentence = reason if isinstance(error, ModelFileError) else f"{path}: not a readable ONNX file ({reason})"
+        raise ExportError(sentence) from error
     try:
         return file, Contract.from_props({prop.key: prop.value for prop in file.model.metadata_props})
     except ContractError as error:

@@ -22,31 +22,31 @@ def plain_means(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     A chain Reshape, ReduceMean, ReduceMean, twice, and the Unsqueeze that puts both axes back: (B, H, W) → (B, 1, 1).
     Means of blocks of one size; anything else is left alone.
     """
-    done = onnx.ModelProto()
-    done.CopyFrom(model)
-    graph = done.graph
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    graph = rewritten.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     readers: dict[str, int] = {}
     for node in graph.node:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
-    gone: set[str] = set()
+    dropped: set[str] = set()
     replaced = 0
     for node in graph.node:
         source, chain = _blocks_before(node, made_by, readers, constants)
         if source:
-            gone.update(chain)
+            dropped.update(chain)
             node.op_type, replaced = "ReduceMean", replaced + 1
             node.input[:] = [source, _AXES]
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("keepdims", 1))
     if replaced:
-        kept = [node for node in graph.node if node.name not in gone]
+        kept = [node for node in graph.node if node.name not in dropped]
         del graph.node[:]
         graph.node.extend(kept)
         graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.int64), _AXES))
-    return done, replaced
+    return rewritten, replaced
 
 
 def _blocks_before(

@@ -26,6 +26,7 @@ MIN_FRAMES = 16
 PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outliers and leaves the object
 LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
 BINS = 8192
+_DARK, _DARK_NOISE, _NOISE = 16, 8.0, 2.0  # of 255: mean of a dark picture, deviation of noise in it and in others
 _BLACK, _DEPTHLESS = 0.25, 0.5  # largest shares of frames without a picture, without depth
 
 Feed = dict[str, NDArray[Any]]
@@ -111,7 +112,7 @@ def _is_blank(values: NDArray[Any]) -> bool:
     """A picture in which nothing stands out of the noise of a dark sensor; a depth map of holes."""
     if values.dtype == np.float32:
         return not (values > 0).any()
-    return float(values.std()) < (8.0 if values.mean() < 16 else 2.0)
+    return float(values.std()) < (_DARK_NOISE if values.mean() < _DARK else _NOISE)
 
 
 def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str]) -> dict[str, Histogram]:

@@ -79,8 +79,8 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
         log.info("calibrating on %s; --calibration DATA names others", text)
     else:
         frames = open_data(data, contract.task, contract.input_size)
-        picked = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
-        text, items = data, (frames[index] for index in progress(picked, "calibration frames"))
+        indices = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
+        text, items = data, (frames[index] for index in progress(indices, "calibration frames"))
     feeds = [prepare(contract, item[0], item[1]) for item in items]
     check_frames(feeds)
     return feeds, text
@@ -105,19 +105,19 @@ def convert(
         return model, contract
     card = dict(contract.card)
     if precision == "fp16":
-        done = to_fp16(model, choices.keep)
+        converted = to_fp16(model, choices.keep)
     else:
         method, placement = choices.method, choices.placement
         if method not in METHODS:
             raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
-        asked = set(choices.keep)
-        check_keep(model, asked)  # before minutes of calibration
+        keep = set(choices.keep)
+        check_keep(model, keep)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if choices.keep_worst:
-            asked.update(_worst(quantizer, contract, feeds, choices))
-        done = quantizer.to_int8(method, asked, placement)
-        kept = quantizer.kept(method, placement, asked)
+            keep.update(_worst(quantizer, contract, feeds, choices))
+        converted = quantizer.to_int8(method, keep, placement)
+        kept = quantizer.kept(method, placement, keep)
         card["calibration"] = {
             "data": text,
             "method": method,
@@ -128,8 +128,8 @@ def convert(
             **dataclasses.asdict(placement),
         }
     after = dataclasses.replace(contract, precision=precision, card=card)
-    onnx.helper.set_model_props(done, after.to_props())
-    return done, after
+    onnx.helper.set_model_props(converted, after.to_props())
+    return converted, after
 
 
 def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choices: Choices) -> list[str]:
@@ -169,8 +169,8 @@ def export_checkpoint(
             proto, _ = read_onnx(full)
         proto, contract = convert(proto, contract, precision, calibration, choices)
         save_checked(proto, out)
-    written, _ = read_onnx(out)
-    return OnnxModel(out, contract, worst, sum(map(is_cda, written.graph.node)))
+    file, _ = read_onnx(out)
+    return OnnxModel(out, contract, worst, sum(map(is_cda, file.graph.node)))
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

@@ -92,13 +92,13 @@ def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
 def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
     """Sort, fold and check a rewritten graph; metadata and the CDA function come from ``original``'s."""
     _drop_round_trips(sort(converted))
-    done = tidy(converted)
-    attach_function(done)
-    del done.metadata_props[:]
-    done.metadata_props.extend(original.metadata_props)
-    done.doc_string = original.doc_string
-    onnx.checker.check_model(done, full_check=True)
-    return done
+    half = tidy(converted)
+    attach_function(half)
+    del half.metadata_props[:]
+    half.metadata_props.extend(original.metadata_props)
+    half.doc_string = original.doc_string
+    onnx.checker.check_model(half, full_check=True)
+    return half
 
 
 def _drop_round_trips(model: onnx.ModelProto) -> None:

@@ -73,9 +73,9 @@ class Quantizer:
         self, chosen: Collection[str], method: str = DEFAULT_METHOD, placement: Placement = DEFAULT
     ) -> onnx.ModelProto:
         """Only ``chosen`` nodes in INT8, all the rest still FP32. Raises ExportError for a scale of zero."""
-        done = place(self._bare, chosen, self.ranges(method), placement)
-        done.functions.extend(self.model.functions)
-        return done
+        quantized = place(self._bare, chosen, self.ranges(method), placement)
+        quantized.functions.extend(self.model.functions)
+        return quantized
 
     def kept(self, method: str, placement: Placement = DEFAULT, keep: Iterable[str] = ()) -> dict[str, str]:
         """Nodes that INT8 could take and :meth:`to_int8` leaves in half precision, with the reason, in graph order."""
@@ -125,12 +125,12 @@ def to_int8(
 
 def _activations(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
     """The values that ``chosen`` nodes read, each once, in the graph's order: the tensors that need a scale."""
-    picked, constants = set(chosen), {tensor.name for tensor in model.graph.initializer}
-    made_by = makers(model.graph)
+    names_to_quantize, constants = set(chosen), {tensor.name for tensor in model.graph.initializer}
+    producer = makers(model.graph)
     names: dict[str, None] = {}
     for node in model.graph.node:
-        if node.name in picked:
-            read = (node.input[index] for index in quantized_inputs(node, made_by))
+        if node.name in names_to_quantize:
+            read = (node.input[index] for index in quantized_inputs(node, producer))
             names.update(dict.fromkeys(name for name in read if name not in constants))
     return list(names)
 
@@ -145,17 +145,17 @@ def place(
 
     One pair per tensor, read by chosen nodes only: a LayerNormalization beside them goes on reading full activations.
     """
-    done = onnx.ModelProto()
-    done.CopyFrom(model)
-    graph = done.graph
+    quantized = onnx.ModelProto()
+    quantized.CopyFrom(model)
+    graph = quantized.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    picked, short, made_by = set(chosen), _short_names(graph), makers(graph)
+    names_to_quantize, short, producer = set(chosen), _short_names(graph), makers(graph)
     pairs: dict[str, str] = {}  # value → its dequantised twin
     nodes: list[onnx.NodeProto] = []
     new = [numpy_helper.from_array(np.array(0, np.int8), _ZERO)]
     for node in graph.node:
-        if node.name in picked:
-            for index in quantized_inputs(node, made_by):
+        if node.name in names_to_quantize:
+            for index in quantized_inputs(node, producer):
                 name = node.input[index]
                 if name in weights:
                     short_name, axis = f"w{len(nodes)}", _channel_axis(node)
@@ -192,7 +192,7 @@ def place(
         tensor.name = short.get(tensor.name, tensor.name)
     del graph.initializer[:]
     graph.initializer.extend([*kept, *new])
-    return done
+    return quantized
 
 
 def _channel_axis(node: onnx.NodeProto) -> int:

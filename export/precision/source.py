@@ -48,9 +48,9 @@ def onnx_source(
             f"{error.name!r}); do it where the model was exported, or pip install 'mutualformer[train,export]'"
         ) from error
     converted, _ = convert(model, contract, wanted, calibration)
-    made = folder / f"{stem}.{wanted}.onnx"
-    save_checked(converted, made)
-    return made
+    out = folder / f"{stem}.{wanted}.onnx"
+    save_checked(converted, out)
+    return out
 
 
 def _default(flavor: str) -> str:

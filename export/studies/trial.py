@@ -18,13 +18,14 @@ from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.data.polarity import spread_over
 from mutualformer.runtime.data.spec import open_all, open_identities
+from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """``tensor``: outputs against those of the reference graph; ``change``: task metrics, variant − reference."""
 
     tensor: TensorDifference
@@ -57,11 +58,13 @@ class Trial(Judge):
         """From now on outcomes tell task metrics as well; ``score`` makes them of all outputs."""
         self._score, self.reference = score, score(self.answers)
 
-    def judge(self, model: onnx.ModelProto) -> Outcome:
+    def judge(self, model: onnx.ModelProto) -> TrialOutcome:
         """How far ``model`` is from the reference on all frames. Raises ExportError for NaN or infinity in either."""
         outputs = self.outputs(model)
         scores = self._score(outputs) if self._score else {}
-        return Outcome(self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()})
+        return TrialOutcome(
+            self.difference(outputs), {key: scores[key] - value for key, value in self.reference.items()}
+        )
 
 
 def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], frames: int) -> Trial:
@@ -75,7 +78,7 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
     masks = [
-        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= 0.5), contract.input_size)
+        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= THRESHOLD), contract.input_size)
         for item, answer in zip(items, trial.answers, strict=True)
     ]
     trial.score_with(lambda maps: _sod_scores(maps, masks))
@@ -94,9 +97,9 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
 
     if len(data) != 1:
         raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
-    opened: Any = open_identities(data[0], contract.input_size)
-    items = [opened[index] for index in range(len(opened))]
-    labels = (opened.identities, opened.cameras, opened.query, opened.gallery)
+    identities: Any = open_identities(data[0], contract.input_size)
+    items = [identities[index] for index in range(len(identities))]
+    labels = (identities.identities, identities.cameras, identities.query, identities.gallery)
 
     def score(features: Sequence[NDArray[Any]]) -> dict[str, float]:
         return {"map": float(reid_metrics(np.stack(features), *labels)["map"])}

@@ -32,7 +32,7 @@ from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version
 from mutualformer.plugins.files import cache_root, write_bytes
 from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
-from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Tile, Variant, tiles_for
+from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, VECTOR_UNIT, Tile, Variant, tiles_for
 
 _REVISION = 5  # raise when this file changes what it produces
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
@@ -64,7 +64,7 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
             signature[name] = "constexpr"
         elif name.endswith("_ptr"):
             signature[name] = "*fp32" if name == "lse_ptr" else f"*{variant.dtype}"
-            if variant.unit == 8:
+            if variant.unit == VECTOR_UNIT:
                 aligned[(i,)] = [["tt.divisibility", 16]]
         else:
             signature[name] = "fp32" if name in _FLOATS else "i32"
@@ -205,8 +205,8 @@ def compile_all(
     flags = (WRITE_NEXT, WRITE_LSE)
     keys: list[tuple[_Product, str]] = []
     groups: dict[_Task, list[tuple[_Product, str]]] = {}
-    wanted = (*_products(architectures, variants, False), *_products(architectures, ptx_variants, True))
-    for task, product in wanted:
+    products = (*_products(architectures, variants, False), *_products(architectures, ptx_variants, True))
+    for task, product in products:
         inputs = repr((_REVISION, triton.__version__, find_ptxas(product.arch)[1], flags, task, product)).encode()
         key = hashlib.sha256(kernels + inputs).hexdigest()
         keys.append((product, key))
@@ -217,10 +217,10 @@ def compile_all(
         os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # paths of this machine do not belong into the cubins
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             tasks = [pool.submit(_compile, task, todo, str(cache)) for task, todo in groups.items()]
-            for done, task_done in enumerate(tasks, 1):
-                task_done.result()
-                if done % 16 == 0 or done == len(tasks):
-                    print(f"aot: {done} of {len(tasks)} kernels compiled", file=sys.stderr, flush=True)
+            for count, future in enumerate(tasks, 1):
+                future.result()
+                if count % 16 == 0 or count == len(tasks):
+                    print(f"aot: {count} of {len(tasks)} kernels compiled", file=sys.stderr, flush=True)
     compiled = Compiled([], [])
     for product, key in keys:
         stem = cache / key

@@ -16,7 +16,7 @@ from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
 from mutualformer.plugins.files import replacing, sha256, write_bytes
-from mutualformer.plugins.inspection.cubins import Report, inspect_all
+from mutualformer.plugins.inspection.cubins import KernelReport, inspect_all
 from mutualformer.plugins.inspection.roofline import (
     DEVICES,
     WORKLOADS,
@@ -27,13 +27,13 @@ from mutualformer.plugins.inspection.roofline import (
     roofline_seconds,
     waves,
 )
-from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_for, variant_named
+from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, VECTOR_UNIT, variant_for, variant_named
 from mutualformer.plugins.library import PluginError, find
 
 NOTE = "computed from machine code and loop structure, not measured"
 
 
-def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
+def estimate(reports: Sequence[KernelReport], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
     """Both launches of the default path of one workload on one device, one row for each tactic; microseconds.
 
     ``roofline_us``: a lower bound from published peaks; ``issue_us``: one from the instructions that the compiled loops
@@ -67,7 +67,7 @@ def estimate(reports: Sequence[Report], device: Device, work: Workload, dtype: s
     return rows
 
 
-def collect(reports: Sequence[Report]) -> dict[str, Any]:
+def collect(reports: Sequence[KernelReport]) -> dict[str, Any]:
     """The JSON document."""
     present = {r.arch for r in reports}
     return {
@@ -94,7 +94,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     """Registers and occupancy per architecture, and the roofline time per device, as one picture."""
     from matplotlib.figure import Figure
 
-    kernels = [k for k in document["kernels"] if k["unit"] == 8 and k["tactic"] == 1]
+    kernels = [k for k in document["kernels"] if k["unit"] == VECTOR_UNIT and k["tactic"] == 1]
     columns = sorted({k["arch"] for k in kernels})
     lines = sorted({(k["dtype"], k["kernel"], k["block_d"]) for k in kernels})
     figure = Figure(figsize=(17, 7))

@@ -34,7 +34,7 @@ _REGISTER_UNIT = 256  # registers are handed out in this many per warp
 
 
 @dataclass(frozen=True)
-class Report:
+class KernelReport:
     """One cubin. ``tensor_core``: instructions in the whole kernel, which holds a whole and a masked tile.
     ``loop_instructions``: machine instructions that one warp issues for one whole tile. ``blocks`` per multiprocessor;
     ``occupancy`` = resident warps / most warps."""
@@ -124,7 +124,7 @@ def _per_tile(disassembly: str, image: dict[str, Any], kernel: str, block_d: int
     return len(body) / tiles, sum(bool(_TENSOR_CORE.search(line)) for line in body) / tiles
 
 
-def inspect(image: dict[str, Any], cubin: bytes) -> Report:
+def inspect(image: dict[str, Any], cubin: bytes) -> KernelReport:
     """One cubin of the manifest. Raises RuntimeError when the tools cannot read it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
@@ -140,7 +140,7 @@ def inspect(image: dict[str, Any], cubin: bytes) -> Report:
     variant = variant_named(image["name"])
     instructions, loop_tensor_core = _per_tile(code.stdout, image, variant.kernel, variant.block_d)
     blocks = resident_blocks(image["arch"], registers, image["warps"], image["shared"], image["tensor_memory"])
-    return Report(
+    return KernelReport(
         name=image["name"],
         kernel=variant.kernel,
         dtype=variant.dtype,
@@ -165,7 +165,7 @@ def inspect(image: dict[str, Any], cubin: bytes) -> Report:
     )
 
 
-def inspect_all(folder: Path | None = None) -> list[Report]:
+def inspect_all(folder: Path | None = None) -> list[KernelReport]:
     """Every cubin in ``folder`` (cubins.bin and cubins.json); by default those the built plugin embeds."""
     folder = folder or find().parent / "generated"
     try:
@@ -174,12 +174,12 @@ def inspect_all(folder: Path | None = None) -> list[Report]:
     except OSError as error:
         raise RuntimeError(f"{error.filename} cannot be read; build the plugin with `make plugin`") from None
 
-    def one(image: dict[str, Any]) -> Report:
-        known = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
-        if known.is_file():
-            return Report(**json.loads(known.read_text()))
+    def one(image: dict[str, Any]) -> KernelReport:
+        cached = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
+        if cached.is_file():
+            return KernelReport(**json.loads(cached.read_text()))
         report = inspect(image, blob[image["offset"] : image["offset"] + image["size"]])
-        write_bytes(known, json.dumps(asdict(report)).encode())
+        write_bytes(cached, json.dumps(asdict(report)).encode())
         return report
 
     with ThreadPoolExecutor() as pool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutualformer.plugins.inspection.cubins import PRODUCTS, Report
+from mutualformer.plugins.inspection.cubins import PRODUCTS, KernelReport
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Cost:
         return self.useful_flops / self.compulsory_bytes
 
 
-def cost(report: Report, work: Workload) -> Cost:
+def cost(report: KernelReport, work: Workload) -> Cost:
     """Flops and bytes of the launch that ``report``'s kernel serves in ``work``."""
     products = PRODUCTS[report.kernel]
     size = 4 if report.dtype == "fp32" else 2
@@ -116,7 +116,7 @@ def cost(report: Report, work: Workload) -> Cost:
     return Cost(useful, issued, float(once), float(moved), exponentials, programs, instructions)
 
 
-def waves(work_cost: Cost, report: Report, device: Device) -> float:
+def waves(work_cost: Cost, report: KernelReport, device: Device) -> float:
     """How often the device is filled: programs over those that it holds at a time. Below 1 part of it idles."""
     return work_cost.programs / (device.multiprocessors * report.blocks)
 

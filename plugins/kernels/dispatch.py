@@ -20,7 +20,7 @@ log = logging.getLogger("mutualformer")
 
 MIN_CAPABILITY = (7, 5)  # Turing: older GPUs have no kernels of ours, and no Triton
 _interpret_on_cpu = False
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def serves(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> bool:
     if not wanted(qkv_r, qkv_d):
         return False
     reason = refusal(qkv_r.device, qkv_r.dtype, qkv_r.shape[-1], attributes)
-    if reason and reason not in _said:
-        _said.add(reason)
+    if reason and reason not in _reported:
+        _reported.add(reason)
         log.warning("CDA runs in PyTorch's own operations instead of our kernels: %s", reason)
     return not reason

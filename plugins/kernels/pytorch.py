@@ -32,7 +32,7 @@ def _capability(x: Tensor) -> int:
     major, minor = torch.cuda.get_device_capability(x.device)
     capability = 10 * int(major) + int(minor)
     # A GPU that the table does not know gets the tiles of the youngest one that is not younger.
-    return max((known for known in TABLE if known <= capability), default=min(TABLE))
+    return max((architecture for architecture in TABLE if architecture <= capability), default=min(TABLE))
 
 
 def cross_diffusion_attention(
@@ -101,7 +101,7 @@ class _Call:
         tile = tiles[min(self.tactic, len(tiles)) - 1]
         scale_log2 = self.head_dim**-0.5 * math.log2(math.e)
         weight = 2.0 ** -min(self.tokens.bit_length() - 1, 14)
-        packed = schedule.Pair(schedule.Address("qkv_r", 0), schedule.Address("qkv_d", 0), 3)
+        packed = schedule.TensorPair(schedule.Address("qkv_r", 0), schedule.Address("qkv_d", 0), 3)
         pairs = [packed, launch.keys, launch.x, launch.own, launch.following]
         if launch.result is not None:
             pairs.append(launch.result)

@@ -31,16 +31,16 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TensorPair:
     """One tensor for direction r and one for d; ``width``: length of their rows as a multiple of C."""
 
     r: Address
     d: Address
     width: int
 
-    def exchanged(self) -> Pair:
+    def exchanged(self) -> TensorPair:
         """d's tensor for r and r's for d."""
-        return Pair(self.d, self.r, self.width)
+        return TensorPair(self.d, self.r, self.width)
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Launch:
     are written by cda_rows and read by cda_columns, whose result goes to ``result``."""
 
     kernel: Literal["cda_rows", "cda_columns"]
-    keys: Pair
-    x: Pair
-    own: Pair
-    following: Pair
-    result: Pair | None = None
+    keys: TensorPair
+    x: TensorPair
+    own: TensorPair
+    following: TensorPair
+    result: TensorPair | None = None
     writes: int = 0
 
 
@@ -67,15 +67,15 @@ def launches(attributes: CdaAttributes) -> list[Launch]:
     """Launches in their order: ``iterations`` (+ 1 for init = cross) of cda_rows, ``iterations`` of cda_columns."""
     used = iter(range(workspace_pairs(attributes)))
 
-    def packed(index: int) -> Pair:
-        return Pair(Address("qkv_r", index), Address("qkv_d", index), 3)
+    def packed(index: int) -> TensorPair:
+        return TensorPair(Address("qkv_r", index), Address("qkv_d", index), 3)
 
-    def output(index: int) -> Pair:
-        return Pair(Address("y_r", index), Address("y_d", index), 2)
+    def output(index: int) -> TensorPair:
+        return TensorPair(Address("y_r", index), Address("y_d", index), 2)
 
-    def workspace() -> Pair:
+    def workspace() -> TensorPair:
         pair = next(used)
-        return Pair(Address("workspace", 2 * pair), Address("workspace", 2 * pair + 1), 1)
+        return TensorPair(Address("workspace", 2 * pair), Address("workspace", 2 * pair + 1), 1)
 
     keys, values, outputs, diffused = packed(1), packed(2), output(0), output(1)
     cross, last = attributes.init == "cross", attributes.iterations - 1

@@ -16,7 +16,8 @@ from mutualformer.plugins.architectures import ARCHITECTURES, TABLE
 DTYPES = ("fp16", "fp32", "bf16")
 KERNELS = ("cda_rows", "cda_columns")
 BLOCK_D = (16, 32, 64, 128)
-UNITS = (8, 1)  # head_dim is a multiple of one of these; 8 keeps rows on 16-byte boundaries
+VECTOR_UNIT = 8  # keeps rows on 16-byte boundaries
+UNITS = (VECTOR_UNIT, 1)  # head_dim is a multiple of one of these
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ VARIANTS = tuple(
 )
 
 # What the embedded PTX covers: GPUs younger than the build are rare too.
-PTX_VARIANTS = tuple(v for v in VARIANTS if v.unit == 8)
+PTX_VARIANTS = tuple(v for v in VARIANTS if v.unit == VECTOR_UNIT)
 
 
 def variants_of(capability: int) -> tuple[Variant, ...]:

@@ -17,7 +17,7 @@ from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
-from mutualformer.plugins.kernels.tiles import variant_named
+from mutualformer.plugins.kernels.tiles import VECTOR_UNIT, variant_named
 from mutualformer.plugins.standins.buffers import Buffer, Memory
 
 INT32, FLOAT32, CHAR, INT64 = 5, 1, 6, 10  # nvinfer1::PluginFieldType
@@ -140,7 +140,7 @@ class Driver:
 def _at(address: int, dtype: torch.dtype, unit: int) -> torch.Tensor:
     """A tensor that begins at ``address``; the interpreter only uses where it begins."""
     assert address != 0
-    if unit == 8:
+    if unit == VECTOR_UNIT:
         assert address % 16 == 0, "vector kernels were compiled for 16-byte boundaries"
     memory = (ctypes.c_uint8 * 4).from_address(address)
     return torch.frombuffer(memory, dtype=torch.uint8).view(dtype)

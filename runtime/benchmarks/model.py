@@ -85,9 +85,9 @@ def contender(path: Path, device: str = "auto") -> tuple[dict[str, Any], Call]:
 
 def measure(files: Sequence[Path], rounds: int, device: str = "auto") -> dict[str, Any]:
     """Load every file, run them in turns; rows of what is known plus p20/p50/p80 and the ratio to the first file."""
-    opened = [contender(path, device) for path in files]
-    times = interleaved_ms({str(index): call for index, (_, call) in enumerate(opened)}, rounds)
-    rows = [{**about, **summary(times[str(index)])} for index, (about, _) in enumerate(opened)]
+    contenders = [contender(path, device) for path in files]
+    times = interleaved_ms({str(index): call for index, (_, call) in enumerate(contenders)}, rounds)
+    rows = [{**about, **summary(times[str(index)])} for index, (about, _) in enumerate(contenders)]
     for row in rows:
         row["ratio_to_first"] = row["p50_ms"] / rows[0]["p50_ms"]
     return {"conditions": conditions(onnxruntime=ort.__version__), "rows": rows}

@@ -69,23 +69,23 @@ class ReplayCamera(BaseCamera):
     def __init__(self, size: str, fps: float, frames: int, live: bool = True) -> None:
         scene = SyntheticCamera(Options(fps=0, size=size))
         super().__init__(f"replay {size}", live=live, intrinsics=scene.intrinsics, depth_scale=SCALE)
-        self._made = [scene.frame_at(index) for index in range(16)]
-        self._units = [np.rint(frame.depth / SCALE).astype(np.uint16) for frame in self._made]
-        self._period, self._left, self._index = 1.0 / fps, frames, 0
+        self._frames = [scene.frame_at(index) for index in range(16)]
+        self._units = [np.rint(frame.depth / SCALE).astype(np.uint16) for frame in self._frames]
+        self._period, self._total, self._index = 1.0 / fps, frames, 0
         self._due = time.monotonic()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; never times out: a live one sleeps until its next frame is due."""
-        if self._index >= self._left:
+        if self._index >= self._total:
             return None
         self._due += self._period
         if self.live:
             time.sleep(max(0.0, self._due - time.monotonic()))
         began = time.perf_counter()
-        which = self._index % len(self._made)
+        which = self._index % len(self._frames)
         depth = np.multiply(self._units[which], np.float32(SCALE), dtype=np.float32)
         stamp = self._index * self._period
-        frame = Frame(self._made[which].rgb.copy(), depth, stamp, stamp, self._index)
+        frame = Frame(self._frames[which].rgb.copy(), depth, stamp, stamp, self._index)
         self._index += 1
         self.busy_s = time.perf_counter() - began
         return frame

@@ -140,7 +140,7 @@ SOURCES: dict[str, Source] = {
 
 def open(uri: str, **options: Any) -> BaseCamera:
     """Open a source address; keyword options override those after its ``?``. Raises CameraError in one sentence."""
-    scheme, target, given = split(uri, SOURCES)
+    scheme, target, query = split(uri, SOURCES)
     source = SOURCES.get(scheme)
     if source is None:
         raise CameraError(
@@ -149,7 +149,7 @@ def open(uri: str, **options: Any) -> BaseCamera:
     if source.needs is not None:
         require(*source.needs, what=uri)
     module = importlib.import_module(f"mutualformer.runtime.cameras.{source.module}")
-    camera: BaseCamera = module.open_source(target, {**given, **options})
+    camera: BaseCamera = module.open_source(target, {**query, **options})
     return camera
 
 

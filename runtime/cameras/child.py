@@ -44,13 +44,13 @@ class Patience:
 
 
 class ChildCamera(BaseCamera):
-    """``module``: of this package, whose ``open_source(target, given)`` runs in the child. Raises as that one does.
+    """``module``: of this package, whose ``open_source(target, query)`` runs in the child. Raises as that one does.
 
     And CameraError where the child hangs, crashes or dies, in bounded time.
     """
 
     def __init__(
-        self, module: str, target: str, given: Mapping[str, Any], name: str, patience: Patience | None = None
+        self, module: str, target: str, query: Mapping[str, Any], name: str, patience: Patience | None = None
     ) -> None:
         super().__init__(name, live=False)
         self._patience = patience or Patience()
@@ -58,7 +58,7 @@ class ChildCamera(BaseCamera):
         self._heard = self._heard_before = self._looked = self._waiting = time.monotonic()
         self._silent = 0.0
         self._over = False
-        command = [sys.executable, "-m", MODULE, module, target, json.dumps(dict(given))]
+        command = [sys.executable, "-m", MODULE, module, target, json.dumps(dict(query))]
         paths = [
             str(Path(mutualformer.__file__).parents[1]),
             *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.scenes.primitives import Camera
+from mutualformer.runtime.data.scenes.primitives import Pinhole
 from mutualformer.runtime.data.scenes.scene import Stage, set_up
 from mutualformer.runtime.data.scenes.sensor import expose
 
@@ -53,7 +53,7 @@ class MovingRoom:
         height, width = self.shape
         self._margin = int(MARGIN * width)
         self.focal = stage.camera.focal
-        wide = Camera((height, width + 2 * self._margin), self.focal, float(stage.camera.origin[1]), 0.0)
+        wide = Pinhole((height, width + 2 * self._margin), self.focal, float(stage.camera.origin[1]), 0.0)
         wide.rotation = stage.camera.rotation
         wide.rays = np.einsum("ij,jhw->ihw", wide.rotation, wide.rays).astype(np.float32)
         whole, empty = stage.draw(wide), stage.draw(wide, objects=False)

@@ -26,15 +26,15 @@ def _convert(kind: type, text: Any) -> Any:
     return kind(text)
 
 
-def parse(cls: type[T], given: Mapping[str, Any], source: str) -> T:
+def parse(cls: type[T], query: Mapping[str, Any], source: str) -> T:
     """Build the options dataclass ``cls``; each value takes the type of that field's default. Raises CameraError."""
-    known = {f.name: f.default for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]
+    defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for key, text in given.items():
-        if key not in known:
-            accepted = ", ".join(sorted(known)) or "none"
+    for key, text in query.items():
+        if key not in defaults:
+            accepted = ", ".join(sorted(defaults)) or "none"
             raise CameraError(f"source {source!r} has no option {key!r}; it accepts: {accepted}")
-        kind = type(known[key])
+        kind = type(defaults[key])
         try:
             values[key] = _convert(kind, text)
         except (TypeError, ValueError):

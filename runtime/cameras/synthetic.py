@@ -103,8 +103,8 @@ class SyntheticCamera(BaseCamera):
         return frame
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> SyntheticCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> SyntheticCamera:
     """``target`` is unused: everything is in the options."""
     if target:
         raise CameraError(f"synthetic://{target}: expected nothing before '?', for example synthetic://?seed=1")
-    return SyntheticCamera(opts.parse(Options, given, "synthetic://"))
+    return SyntheticCamera(opts.parse(Options, query, "synthetic://"))

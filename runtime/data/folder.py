@@ -68,16 +68,16 @@ class FolderOptions:
             raise DataError("polarity= is for depth without a unit and scale= for depth with one: give one of them")
 
     @classmethod
-    def parse(cls, given: Mapping[str, str]) -> FolderOptions:
+    def parse(cls, query: Mapping[str, str]) -> FolderOptions:
         """Options of DATA as text. Raises DataError."""
-        values: dict[str, object] = dict(given)
+        values: dict[str, object] = dict(query)
         for key, kind in (("scale", float), ("hole", int), ("rotate", int)):
-            if key in given:
+            if key in query:
                 try:
-                    values[key] = kind(given[key])
+                    values[key] = kind(query[key])
                 except ValueError:
                     noun = "a number" if kind is float else "a whole number"
-                    raise DataError(f"{key} is {given[key]!r}, expected {noun}") from None
+                    raise DataError(f"{key} is {query[key]!r}, expected {noun}") from None
         scale, rotate = values.get("scale"), values.get("rotate", 0)
         if isinstance(scale, float) and not 1 <= scale <= 1e6:
             raise DataError(
@@ -202,8 +202,8 @@ class RgbdFolder:
                     f"{self.root}: whether near is bright or dark cannot be told ({survey.evidence}); "
                     "append ?polarity=near_bright or ?polarity=near_dark"
                 )
-        said = self.options
-        settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole == 0}
+        options = self.options
+        settled = {"polarity": options.polarity, "inverted": options.masks, "hole": options.hole == 0}
         for remark in survey.remarks():
             unsure = remark.kind == "polarity" and not survey.polarity and min(*survey.evidence.votes) < 3
             if not settled.get(remark.kind) and not unsure:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError, reading
 from mutualformer.runtime.images.files import decode, read_bytes
 
+MIDDLE = 127  # of 255: above it a pixel is object
 GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
 LABELS = 16  # at most so many small values are labels and not shades of grey
 BORDER_SHARE = 0.8  # of the frame's border that is object in a mask that is upside down
@@ -64,8 +65,10 @@ def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
     elif len(values) == 2:
         object_ = plane == high
     elif high <= full // 2 and len(values) <= LABELS and high <= LABELS * 2:
-        shown = ", ".join(map(str, values[:6]))
-        raise DataError(f"{name}: holds the labels {shown}, expected a mask of two values; which of them are objects?")
+        examples = ", ".join(map(str, values[:6]))
+        raise DataError(
+            f"{name}: holds the labels {examples}, expected a mask of two values; which of them are objects?"
+        )
     else:
         object_ = plane > (full // 2 if high > full // 2 else high // 2)
         top = full if high > full // 2 else high

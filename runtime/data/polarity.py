@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.masks import MIDDLE
+
 Z = 2.58  # two-sided 99 %
 FRAMES = 64  # that "auto" looks at
+LEAST_ROWS, LEAST_CORRELATION = 8, 0.3  # of rows and their brightness; below them a frame abstains
 LEAST_CONTRAST = 0.03  # of the depth map's own spread; below it a frame abstains
 
 
 def mask_vote(depth: NDArray[np.generic], mask: NDArray[np.uint8]) -> int:
     """+1: the salient part is brighter than the rest, -1: darker, 0: no telling. (H, W) each, mask 0 or more."""
-    inside = mask > 127
+    inside = mask > MIDDLE
     if not inside.any() or inside.all():
         return 0
     values = depth.astype(np.float32)
@@ -31,13 +34,13 @@ def mask_vote(depth: NDArray[np.generic], mask: NDArray[np.uint8]) -> int:
 
 
 def row_vote(depth: NDArray[np.generic]) -> int:
-    """+1: rows get brighter downwards, -1: darker, 0: no telling (|rank correlation| below 0.3)."""
+    """+1: rows get brighter downwards, -1: darker, 0: no telling (|rank correlation| below LEAST_CORRELATION)."""
     rows = np.median(depth.astype(np.float32), axis=1)
-    if len(rows) < 8 or np.ptp(rows) == 0:
+    if len(rows) < LEAST_ROWS or np.ptp(rows) == 0:
         return 0
     ranks = np.argsort(np.argsort(rows, kind="stable"), kind="stable")
     correlation = float(np.corrcoef(np.arange(len(rows)), ranks)[0, 1])
-    return 0 if abs(correlation) < 0.3 else int(np.sign(correlation))
+    return 0 if abs(correlation) < LEAST_CORRELATION else int(np.sign(correlation))
 
 
 def lower_bound(wins: int, total: int) -> float:
@@ -87,8 +90,8 @@ class Evidence:
     @property
     def polarity(self) -> str:
         """ "near_bright", "near_dark", or "" when the votes do not settle it or the witnesses contradict each other."""
-        said = {self._says(self.masks), self._says(self.rows)} - {0}
-        return {1: "near_bright", -1: "near_dark"}[said.pop()] if len(said) == 1 else ""
+        verdicts = {self._says(self.masks), self._says(self.rows)} - {0}
+        return {1: "near_bright", -1: "near_dark"}[verdicts.pop()] if len(verdicts) == 1 else ""
 
     def __str__(self) -> str:
         words = [

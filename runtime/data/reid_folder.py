@@ -92,23 +92,23 @@ def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Lis
         listing = list_images(place, frame_of=lambda path: path.name)
     except ImageError as error:
         raise DataError(str(error)) from error
-    named, odd = [], []
+    entries, odd = [], []
     for path in listing.files.values():
         match = FILE_NAME.match(path.name)
         if match is None:
             odd.append(path)
         elif int(match["identity"]) >= 0:
-            named.append((path, int(match["identity"]), int(match["camera"])))
-    return named, odd, listing
+            entries.append((path, int(match["identity"]), int(match["camera"])))
+    return entries, odd, listing
 
 
 def _files(folder: Path) -> list[tuple[Path, int, int]]:
-    named, odd, _ = list_part(folder)
+    entries, odd, _ = list_part(folder)
     if odd:
         raise DataError(f"{odd[0]}: expected a name like 0001_c2_….jpg that tells identity and camera")
-    if not named:
+    if not entries:
         raise DataError(f"{folder}: holds no image, expected files like 0001_c2_….jpg")
-    return named
+    return entries
 
 
 SEAM = 2.0  # how much rougher than the columns beside it a seam between two spectra is

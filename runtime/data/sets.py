@@ -132,18 +132,18 @@ def _words(part: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", part.lower()) if word]
 
 
-def _kind(relative: Path, known: StandardSet) -> tuple[bool, str]:
-    """Whether a folder's path speaks of ``known``, and of which split ("" = none)."""
+def _kind(relative: Path, standard: StandardSet) -> tuple[bool, str]:
+    """Whether a folder's path speaks of ``standard``, and of which split ("" = none)."""
     ours, split = False, ""
     for part in relative.parts:
         words = _words(part)
-        said = next((s for s, spelled in SPLIT_WORDS.items() for word in words if word in spelled), "")
+        named_split = next((s for s, spelled in SPLIT_WORDS.items() for word in words if word in spelled), "")
         left = "".join(word for word in words if not any(word in spelled for spelled in SPLIT_WORDS.values()))
         left = left.removesuffix("full").removesuffix("dataset").removesuffix("data")
         for ending in ("trainset", "traindata", "train", "testset", "testdata", "test"):
             if left.endswith(ending):  # trainset, NJU2Ktrain
-                left, said = left.removesuffix(ending), ending[: 5 if ending.startswith("train") else 4]
-        ours, split = ours or left in known.names, said or split
+                left, named_split = left.removesuffix(ending), ending[: 5 if ending.startswith("train") else 4]
+        ours, split = ours or left in standard.names, named_split or split
     return ours, split
 
 
@@ -152,24 +152,24 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
 
     Returns it and which split its path speaks of: "" means that a list of names must tell. Raises DataError.
     """
-    known = SETS[name]
+    standard = SETS[name]
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected one that holds {name}")
-    if known.frames and split not in known.frames:
-        raise DataError(f"{name} has no {split} split, only {', '.join(known.frames)}")
+    if standard.frames and split not in standard.frames:
+        raise DataError(f"{name} has no {split} split, only {', '.join(standard.frames)}")
     whole: list[Path] = []
-    for folder in data_folders(root, known.task):
+    for folder in data_folders(root, standard.task):
         # Of the root's own name nothing is taken unless it is the set itself: rgbd:/data/LFSD/lfsd.
-        ours, said = _kind(folder.relative_to(root) if folder != root else Path(root.name), known)
-        if ours and said == split:
+        ours, named_split = _kind(folder.relative_to(root) if folder != root else Path(root.name), standard)
+        if ours and named_split == split:
             return folder, split
-        if ours and not said:
+        if ours and not named_split:
             whole.append(folder)
     if whole:
-        return whole[0], split if known.whole or known.task == "reid" else ""
+        return whole[0], split if standard.whole or standard.task == "reid" else ""
     raise DataError(
         f"{root}: holds no {split} split of {name}, expected a folder such as {name.upper()}_{split.upper()} or "
-        f"{name.upper()}/{split}; it comes from {known.source}"
+        f"{name.upper()}/{split}; it comes from {standard.source}"
     )
 
 
@@ -192,9 +192,16 @@ def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
 def listing() -> str:
     """The sets as a table for people."""
     rows: list[tuple[str, ...]] = [("name", "task", "train", "test", "source")]
-    for known in SETS.values():
-        rows.append((known.name, known.task, *(str(known.frames.get(s, "–")) for s in ("train", "test")), known.source))
-    notes = [f"{known.name}: {known.note}" for known in SETS.values() if known.note]
+    for standard in SETS.values():
+        rows.append(
+            (
+                standard.name,
+                standard.task,
+                *(str(standard.frames.get(s, "–")) for s in ("train", "test")),
+                standard.source,
+            )
+        )
+    notes = [f"{standard.name}: {standard.note}" for standard in SETS.values() if standard.note]
     groups = [
         f"standard = {'+'.join(group['train'])} to train on, {'+'.join(group['test'])} to test on"
         for group in GROUPS.values()

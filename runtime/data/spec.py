@@ -124,8 +124,8 @@ def expand(text: str, split: str = "test") -> list[str]:
             continue
         root, _, name = body.rpartition("/")
         mark, query = ("?", part.partition("?")[2]) if options else ("", "")
-        known = sets.members(name, options.get("split", split))
-        specs += [f"{kind}:{root}/{member}{mark}{query}" for member in known]
+        members = sets.members(name, options.get("split", split))
+        specs += [f"{kind}:{root}/{member}{mark}{query}" for member in members]
     return specs
 
 
@@ -133,8 +133,8 @@ def standard_set(text: str) -> sets.StandardSet | None:
     """The standard set whose test split a single DATA names, or None."""
     kind, body, options = parse(text)
     name = body.rpartition("/")[2].lower()
-    named = kind in ("rgbd", "reid") and options.get("split", "test") == "test"
-    return sets.SETS.get(name) if named else None
+    is_test_split = kind in ("rgbd", "reid") and options.get("split", "test") == "test"
+    return sets.SETS.get(name) if is_test_split else None
 
 
 def number(text: str, what: str, value: str, least: int) -> int:
@@ -221,22 +221,22 @@ def _open_single(text: str, size: tuple[int, int] | None, cache: bool, split: st
 def _open_standard(body: str, split: str, options: FolderOptions) -> RgbdFolder:
     """One standard set below its root; a count other than the published one is said in one line."""
     root, _, name = body.rpartition("/")
-    known = sets.SETS[name.lower()]
-    if known.task != "sod":
+    standard = sets.SETS[name.lower()]
+    if standard.task != "sod":
         raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{body} with a ReID model")
     if not options.polarity and options.scale is None:
         options = dataclasses.replace(options, polarity="auto")
-    place, said = sets.locate(Path(root or ("/" if body.startswith("/") else ".")), known.name, split)
-    frames = RgbdFolder(place, split=None if said else split, options=options)
-    expected = known.frames[split]
-    if not said and frames.listed is None and len(frames) != expected:
+    place, named_split = sets.locate(Path(root or ("/" if body.startswith("/") else ".")), standard.name, split)
+    frames = RgbdFolder(place, split=None if named_split else split, options=options)
+    expected = standard.frames[split]
+    if not named_split and frames.listed is None and len(frames) != expected:
         raise DataError(
             f"{place}: holds {len(frames)} frames and does not say which are {split}; "
-            f"put their names into {place / (split + '.txt')}, one a line ({known.name} has {expected})"
+            f"put their names into {place / (split + '.txt')}, one a line ({standard.name} has {expected})"
         )
     if len(frames) != expected:
         logging.getLogger("mutualformer").warning(
-            "%s: %d frames, %s's %s split has %d", place, len(frames), known.name, split, expected
+            "%s: %d frames, %s's %s split has %d", place, len(frames), standard.name, split, expected
         )
     return frames
 

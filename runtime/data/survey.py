@@ -20,6 +20,7 @@ from mutualformer.runtime.data.polarity import Evidence
 from mutualformer.runtime.images.depth import DepthRule, hole_code, to_metres
 
 FRAMES = 32  # looked at when a set is opened
+LEAST_FRAMES = 3  # that show a code, before it means anything
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.
 NEAREST_M, MEDIAN_M, FARTHEST_M = 0.25, (0.75, 6.0), 15.0
 USUAL_UNITS = "5000 (TUM), 10000 (0.1 mm), 100 (cm), 256 (KITTI), 1 (m); SUN RGB-D: ?rotate=3"
@@ -112,12 +113,12 @@ class Survey:
         from everything they measured."""
         if self.codes:
             code, count = self.codes.most_common(1)[0]
-            if count >= 3 and count >= SOME * self.integers:
+            if count >= LEAST_FRAMES and count >= SOME * self.integers:
                 return code
         if not self.tops:
             return None
         value, count = self.tops.most_common(1)[0]
-        return value if count >= 3 and count >= MOST * self.integers else None
+        return value if count >= LEAST_FRAMES and count >= MOST * self.integers else None
 
     @property
     def polarity(self) -> str:

@@ -35,6 +35,9 @@ NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
 DEPTH_CHANNELS = ("Z", "Y", "D", "depth", "R", "V")  # of an EXR file, the first there is
 # Largest values of integers of 10 … 16 bits: what sensors and simulators write where they saw nothing.
 HOLE_CODES = (1023, 2047, 4095, 8191, 16383, 32767, 65534)
+NEVER_MEASURED = 65535  # of 16 bits: a hole in every set that has it
+LEAST_CODE = 10000  # smallest value that is taken for a code because it lies far above the rest
+GREY_TOLERANCE = 8  # between the channels of a grey picture: JPEG makes them differ a little
 SPIKE_SHARE = 0.005  # of the pixels that a code must have at least,
 SPIKE_FACTOR = 4.0  # and how many times as many as any value within
 SPIKE_REACH = 0.05  # this share of it: a sensor's own quantisation makes many spikes side by side
@@ -84,7 +87,7 @@ def read_stored_depth(path: str | os.PathLike[str]) -> NDArray[Any]:
         image = decode(data, name, "stored")
     if image.ndim == 3 and image.shape[2] in (3, 4):
         channels = image[..., :3].astype(np.float64)
-        if not (np.ptp(channels, axis=2) <= 8).all():  # JPEG makes grey channels differ a little
+        if not (np.ptp(channels, axis=2) <= GREY_TOLERANCE).all():  # JPEG makes grey channels differ a little
             raise ImageError(
                 f"{name}: is a colour picture, expected a depth map of one channel; colourised depth cannot be undone"
             )
@@ -135,13 +138,14 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
 def hole_code(stored: NDArray[Any]) -> int | None:
     """The value of an integer depth map (H, W) that stands for "no measurement" besides 0, or None.
 
-    65535 always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as many as any value
-    within 5 % of it has); any other largest value that as many pixels share, twice the next lower one and above 10000.
+    NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as many as
+    any value within 5 % of it has); any other largest value that as many pixels share, twice the next lower one and
+    above LEAST_CODE.
     """
     if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1 or not stored.size:
         return None
     top = int(stored.max())
-    if stored.dtype == np.uint16 and top == 65535:
+    if stored.dtype == np.uint16 and top == NEVER_MEASURED:
         return top
     least = max(2, round(SPIKE_SHARE * stored.size))
     for code in HOLE_CODES:
@@ -154,7 +158,7 @@ def hole_code(stored: NDArray[Any]) -> int | None:
             most = int(np.bincount(near - (code - reach)).max()) if near.size else 0
             if share >= SPIKE_FACTOR * most:
                 return code
-    if top > 10000 and int(np.count_nonzero(stored == top)) >= least:
+    if top > LEAST_CODE and int(np.count_nonzero(stored == top)) >= least:
         below = stored[stored < top]
         if below.size and top >= 2 * int(below.max()) > 0:
             return top
@@ -201,7 +205,7 @@ def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[n
     if hole is not None:
         metres[stored == hole] = 0
     if hole and stored.dtype == np.uint16:  # a hole whatever else is one, unless the rule says that there is none
-        metres[stored == 65535] = 0
+        metres[stored == NEVER_MEASURED] = 0
     return np.asarray(metres)
 
 

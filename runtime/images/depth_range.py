@@ -68,7 +68,7 @@ def better_units(depth: NDArray[np.float32], units_per_metre: float) -> list[int
     return sorted(fitting, key=lambda units: abs(np.log(units / units_per_metre)))
 
 
-class Source(Protocol):
+class DepthSource(Protocol):
     """The part of a camera used here. ``depth_scale``: metres per unit, None for float depth."""
 
     name: str
@@ -87,12 +87,12 @@ class DepthWatch:
     def __init__(self, near: float = NEAR_M, far: float = FAR_M) -> None:
         self._near, self._far = near, far
         self._odd: list[str] = []
-        self._said = False
+        self._reported = False
         self._plausible = 0
 
-    def observe(self, depth: NDArray[np.float32], source: Source) -> None:
+    def observe(self, depth: NDArray[np.float32], source: DepthSource) -> None:
         """``depth``: (H, W) metres of the next frame. Costs nothing once decided."""
-        if self._said or self._plausible >= 10 * self.PATIENCE or not depth.any():
+        if self._reported or self._plausible >= 10 * self.PATIENCE or not depth.any():
             return
         assumed = getattr(source, "assumed_units", None)
         clause = plausible(depth, self._near, self._far, MOST if assumed else NEARLY_ALL)
@@ -105,17 +105,17 @@ class DepthWatch:
         if len(self._odd) >= self.PATIENCE:
             self._say(source)
 
-    def end(self, source: Source) -> None:
+    def end(self, source: DepthSource) -> None:
         """The source has ended: a short one is judged by what there was."""
-        if self._odd and not self._plausible and not self._said:
+        if self._odd and not self._plausible and not self._reported:
             self._say(source)
 
-    def _say(self, source: Source) -> None:
-        self._said = True
+    def _say(self, source: DepthSource) -> None:
+        self._reported = True
         source.warnings.append(f"{source.name}: {self._odd[0]}")
 
     @staticmethod
-    def _advice(depth: NDArray[np.float32], source: Source, assumed: float | None) -> str:
+    def _advice(depth: NDArray[np.float32], source: DepthSource, assumed: float | None) -> str:
         if assumed is None:
             return "; is its unit right?"
         units = round(1 / source.depth_scale) if source.depth_scale else 1

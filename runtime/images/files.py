@@ -98,13 +98,13 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return np.asarray(image >> (bits - 8), dtype=np.uint8)
 
 
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 def _say_once(key: str, sentence: str) -> None:
     """One warning for all files of a folder."""
-    if key not in _said:
-        _said.add(key)
+    if key not in _reported:
+        _reported.add(key)
         logging.getLogger("mutualformer").warning("%s", sentence)
 
 

@@ -88,7 +88,7 @@ def jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
 def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(suffix, image, options)
-    if not done:
+    ok, data = cv2.imencode(suffix, image, options)
+    if not ok:
         raise RenderError(f"an image of {image.shape} could not be encoded as {suffix[1:].upper()}")
     return bytes(data)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from mutualformer.runtime.live.sources import Source, StreamError
+from mutualformer.runtime.live.sources import LiveSource, StreamError
 from mutualformer.runtime.streaming.console import JsonLines
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
@@ -46,7 +46,7 @@ class Outlets:
         return token_of_run(needed, file=self.token_file, argument=self.token) if hosts else Token()
 
 
-def connect(sources: list[Source], outlets: Outlets, out: TextIO, stack: contextlib.ExitStack) -> None:
+def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: contextlib.ExitStack) -> None:
     """Attach everything that was asked for to the pipelines; servers run until ``stack`` ends."""
     access = outlets.access()
     many = len(sources) > 1
@@ -72,7 +72,7 @@ def connect(sources: list[Source], outlets: Outlets, out: TextIO, stack: context
     _announce(links, access, outlets)
 
 
-def _rerun(sources: list[Source], text: str, stack: contextlib.ExitStack) -> None:
+def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) -> None:
     _require("rerun", "--rerun", "rerun-sdk", "rerun")
     from mutualformer.runtime.streaming.rerun_sink import RerunSink, target
 
@@ -86,7 +86,7 @@ def _rerun(sources: list[Source], text: str, stack: contextlib.ExitStack) -> Non
 
 
 def _preview(
-    sources: list[Source], outlets: Outlets, access: Token, stack: contextlib.ExitStack
+    sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack
 ) -> tuple[str, str, str, str]:
     from mutualformer.runtime.preview.server import Preview
 
@@ -102,7 +102,7 @@ def _preview(
 
 
 def _foxglove(
-    sources: list[Source], outlets: Outlets, access: Token, stack: contextlib.ExitStack
+    sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack
 ) -> tuple[str, str, str, str]:
     _require("foxglove", "--foxglove", "foxglove-sdk", "foxglove")
     from mutualformer.runtime.streaming.foxglove_sink import FoxgloveServer

@@ -15,10 +15,10 @@ from typing import Any, TextIO
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras import Camera
 from mutualformer.runtime.live.outlets import Outlets, connect
-from mutualformer.runtime.live.sources import SharedSession, Source, StreamError
+from mutualformer.runtime.live.sources import LiveSource, SharedSession, StreamError
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
-from mutualformer.runtime.streaming.flight import Session
+from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.stdout import json_stream
@@ -29,7 +29,7 @@ __all__ = ["Outlets", "StreamError", "stream", "undone"]
 
 def stream(
     source: str | Sequence[str],
-    session: Session | None = None,
+    session: Runner | None = None,
     *,
     gallery: Path | None = None,
     frames: int | None = None,
@@ -61,7 +61,7 @@ def stream(
         return lambda: cameras.open(uri)
 
     sources = [
-        Source(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
+        LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:
@@ -80,7 +80,7 @@ def stream(
     return _conclusion(sources, signals[0] if signals else 0)
 
 
-def _reporters(sources: list[Source], outlets: Outlets, out: TextIO) -> list[Reporter]:
+def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list[Reporter]:
     """One a source; the line that is rewritten in place only where there is one source."""
     events = (lambda line: print_json(line, out)) if outlets.as_json else None
     live_line = not (outlets.quiet or outlets.as_json) and sys.stderr.isatty() and len(sources) == 1
@@ -90,7 +90,7 @@ def _reporters(sources: list[Source], outlets: Outlets, out: TextIO) -> list[Rep
     ]
 
 
-def _run(sources: list[Source]) -> None:
+def _run(sources: list[LiveSource]) -> None:
     """Until the last has ended. One source runs on this thread, where Ctrl-C arrives."""
     if len(sources) == 1:
         sources[0].run()
@@ -103,7 +103,7 @@ def _run(sources: list[Source]) -> None:
             thread.join(0.2)
 
 
-def _conclusion(sources: list[Source], number: int) -> tuple[dict[str, Any], int]:
+def _conclusion(sources: list[LiveSource], number: int) -> tuple[dict[str, Any], int]:
     """The summary. Raises the first error, of a source or of something that was asked for and not done."""
     for source in sources:
         if source.error is not None:
@@ -119,7 +119,7 @@ def _conclusion(sources: list[Source], number: int) -> tuple[dict[str, Any], int
     return {"state": _state(sources), "sources": [source.summary for source in sources]}, number
 
 
-def _state(sources: list[Source]) -> str:
+def _state(sources: list[LiveSource]) -> str:
     states = {str(source.summary["state"]) for source in sources}
     return states.pop() if len(states) == 1 else "stopped" if "stopped" in states else "finished"
 
@@ -141,7 +141,7 @@ def undone(summary: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _signals(sources: list[Source]) -> Iterator[list[int]]:
+def _signals(sources: list[LiveSource]) -> Iterator[list[int]]:
     """The first SIGINT or SIGTERM ends the stream in order; a second one ends the process on the spot."""
     signals: list[int] = []
 

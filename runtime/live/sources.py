@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.streaming.flight import Session
+from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 
@@ -20,7 +20,7 @@ class StreamError(ValueError):
 
 
 @dataclass
-class Source:
+class LiveSource:
     """One source of the run: its pipeline, its recorder where there is one, and the error that ended it."""
 
     uri: str
@@ -41,7 +41,7 @@ class Source:
 class SharedSession:
     """One model for several pipelines, one frame at a time: neither engines nor their buffers are shared safely."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Runner) -> None:
         self._session, self._turn = session, threading.Lock()
 
     @property

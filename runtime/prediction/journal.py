@@ -15,7 +15,7 @@ from typing import Any
 
 from mutualformer.runtime.data.pictures import PREDICTED
 from mutualformer.runtime.files import naming, write_bytes, write_json
-from mutualformer.runtime.prediction.work import Outcome
+from mutualformer.runtime.prediction.work import FrameOutcome
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
@@ -89,7 +89,7 @@ class Journal:
             write_bytes(path, text.encode())
         return set(valid)
 
-    def add(self, shard: int, outcome: Outcome, stamp: str) -> None:
+    def add(self, shard: int, outcome: FrameOutcome, stamp: str) -> None:
         """Write down a finished frame; its files are there already."""
         if outcome.tile is not None:
             write_bytes(self._tile(outcome.index), outcome.tile)

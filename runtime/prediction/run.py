@@ -23,7 +23,7 @@ from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.sources import Album, Moment
-from mutualformer.runtime.prediction.work import Model, Outcome, Plan, Reader, process
+from mutualformer.runtime.prediction.work import FrameOutcome, Model, Plan, Reader, process
 from mutualformer.runtime.reporting.progress import bar, beside
 
 T = TypeVar("T")
@@ -195,7 +195,7 @@ def predict_moments(
         for index, moment in enumerate(frames):
             yield index, moment.item.name, partial(_same, (moment.item, moment.has_depth))
 
-    def work(group: Batch) -> list[Outcome]:
+    def work(group: Batch) -> list[FrameOutcome]:
         wanted = frozenset(index for index, _, _ in group if strips.wants(index))
         return process(group, models, Plan(plan.out, plan.what, plan.threshold, wanted))
 

@@ -182,10 +182,10 @@ def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]
     return np.asarray(np.multiply(depth, np.float32(_positive(scale)), dtype=np.float32))
 
 
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 def _say_once(sentence: str) -> None:
-    if sentence not in _said:
-        _said.add(sentence)
+    if sentence not in _reported:
+        _reported.add(sentence)
         logging.getLogger("mutualformer").info("%s", sentence)

@@ -37,7 +37,7 @@ class SourceError(ValueError):
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceFrames:
     """Frames of one SOURCE. ``prefix``: put before their names where several sources would collide."""
 
     frames: Frames
@@ -48,7 +48,7 @@ class Part:
 class Album:
     """The frames of several sources, numbered through; picklable, so that other machines can open it."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[SourceFrames]) -> None:
         self.parts = list(parts)
         self._ends = list(accumulate(len(part.frames) for part in self.parts))
         self._most: int | None = None
@@ -63,7 +63,7 @@ class Album:
         album._most = count
         return album
 
-    def _locate(self, index: int) -> tuple[Part, int]:
+    def _locate(self, index: int) -> tuple[SourceFrames, int]:
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect.bisect_right(self._ends, index)
@@ -112,8 +112,8 @@ def album(sources: Sequence[str], depth: str | None = None, rule: DepthRule = DE
     if depth is not None:
         if len(sources) != 1:
             raise SourceError(f"--depth belongs to one SOURCE, {len(sources)} are given")
-        return Album([Part(paired(Path(sources[0]), Path(depth), rule))])
-    parts: list[Part] = []
+        return Album([SourceFrames(paired(Path(sources[0]), Path(depth), rule))])
+    parts: list[SourceFrames] = []
     singles: list[Picture] = []
     for source in sources:
         path = Path(source)
@@ -122,13 +122,13 @@ def album(sources: Sequence[str], depth: str | None = None, rule: DepthRule = DE
         else:
             parts.append(_frames(source))
     if len(sources) > 1:
-        parts = [Part(part.frames, _prefix(number, part), part.has_depth) for number, part in enumerate(parts)]
+        parts = [SourceFrames(part.frames, _prefix(number, part), part.has_depth) for number, part in enumerate(parts)]
     if singles:
         parts.insert(0, _singles(singles, rule))
     return Album(parts)
 
 
-def _prefix(number: int, part: Part) -> str:
+def _prefix(number: int, part: SourceFrames) -> str:
     """What keeps the names of one of several sources apart: a folder of its own, or a number for a single frame."""
     if len(part.frames) == 1:
         return f"{number:02d}-"
@@ -136,7 +136,7 @@ def _prefix(number: int, part: Part) -> str:
     return f"{number:02d}-{Path(root).name}/" if root is not None else f"{number:02d}/"
 
 
-def _frames(source: str) -> Part:
+def _frames(source: str) -> SourceFrames:
     """A folder or DATA as frames."""
     try:
         frames = open_frames(source)
@@ -146,7 +146,7 @@ def _frames(source: str) -> Part:
         raise SourceError(
             f"{source}: no such file or folder, and no source that is known; `mutualformer help predict` lists them"
         ) from error
-    return Part(frames, has_depth=bool(getattr(frames, "has_depth", True)))
+    return SourceFrames(frames, has_depth=bool(getattr(frames, "has_depth", True)))
 
 
 def is_depth_map(path: Path) -> bool:
@@ -167,12 +167,12 @@ def is_depth_map(path: Path) -> bool:
     return False
 
 
-def _singles(pictures: Sequence[Picture], rule: DepthRule) -> Part:
+def _singles(pictures: Sequence[Picture], rule: DepthRule) -> SourceFrames:
     """Single files: photographs, or a photograph followed by its depth map."""
     if len(pictures) == 2 and is_depth_map(pictures[1].colour) and not is_depth_map(pictures[0].colour):
         first, second = pictures
         _say(f"{second.colour.name} is a depth map (one channel of 16 bits or floats): taken as that of {first.colour}")
-        return Part(Pictures([Picture(first.name, first.colour, second.colour)], rule))
+        return SourceFrames(Pictures([Picture(first.name, first.colour, second.colour)], rule))
     for picture in pictures:
         if is_depth_map(picture.colour):
             raise SourceError(
@@ -186,7 +186,7 @@ def _singles(pictures: Sequence[Picture], rule: DepthRule) -> Part:
         else Picture(f"{picture.name}-{number + 1}", picture.colour, picture.depth)
         for number, picture in enumerate(pictures)
     ]
-    return Part(Pictures(unique, rule), has_depth=False)
+    return SourceFrames(Pictures(unique, rule), has_depth=False)
 
 
 def paired(colour: Path, depth: Path, rule: DepthRule) -> Pictures:
@@ -258,4 +258,4 @@ def _say(sentence: str) -> None:
     logging.getLogger("mutualformer").warning("%s", sentence)
 
 
-__all__ = ["Album", "DataError", "Moment", "Part", "SourceError", "album", "is_address", "moments", "paired"]
+__all__ = ["Album", "DataError", "Moment", "SourceError", "SourceFrames", "album", "is_address", "moments", "paired"]

@@ -58,7 +58,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class FrameOutcome:
     """One frame done. ``rows``: what each model said, for predictions.csv. ``error``: why there is no answer.
 
     ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
@@ -86,13 +86,13 @@ def row(result: Prediction) -> dict[str, Any]:
     }
 
 
-def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[Outcome]:
-    """Read, predict and write the frames of one batch: (index, name, reader) each. One Outcome a frame, in order.
+def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
+    """Read, predict and write the frames of one batch: (index, name, reader) each. One FrameOutcome each, in order.
 
     A frame that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the
     output cannot be written.
     """
-    outcomes = {index: Outcome(index, name) for index, name, _ in batch}
+    outcomes = {index: FrameOutcome(index, name) for index, name, _ in batch}
     items: dict[int, Item] = {}
     for index, _, read in batch:
         outcome = outcomes[index]
@@ -101,21 +101,21 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
             outcome.name, items[index] = item.name, item
         except BROKEN as error:
             outcome.error = " ".join(str(error).split()) or type(error).__name__
-    shown: dict[int, list[Prediction]] = {index: [] for index in items}
+    predictions: dict[int, list[Prediction]] = {index: [] for index in items}
     for model in models:
-        _predict(model, items, outcomes, plan, shown, len(models))
+        _predict(model, items, outcomes, plan, predictions, len(models))
     for index in plan.tiles & items.keys():
         if not outcomes[index].error:
-            outcomes[index].tile = sheet.strip(items[index].rgb, shown[index])
+            outcomes[index].tile = sheet.strip(items[index].rgb, predictions[index])
     return [outcomes[index] for index, _, _ in batch]
 
 
 def _predict(
     model: Model,
     items: Mapping[int, Item],
-    outcomes: Mapping[int, Outcome],
+    outcomes: Mapping[int, FrameOutcome],
     plan: Plan,
-    shown: Mapping[int, list[Prediction]],
+    predictions: Mapping[int, list[Prediction]],
     models: int,
 ) -> None:
     """One model on one batch of frames, and its files."""
@@ -137,7 +137,7 @@ def _predict(
         files.write(result, folder, plan.what)
         outcome.rows.append({**row(result), "model": model.label})
         if index in plan.tiles:
-            shown[index].append(result)
+            predictions[index].append(result)
 
 
 def _maps(

@@ -77,14 +77,14 @@ class McapFile:
 
     def channel(self, topic: str, kind: str, definition: str) -> int:
         """A new topic of ROS 2 messages ``kind`` in CDR; the definition is stored once per kind."""
-        known = [schema.id for schema in self._schemas if schema.name == kind]
-        if not known:
+        numbers = [schema.id for schema in self._schemas if schema.name == kind]
+        if not numbers:
             self._schemas.append(
                 Schema(id=len(self._schemas) + 1, name=kind, encoding="ros2msg", data=definition.encode())
             )
             if self._parts:
                 self._append([encode(self._schemas[-1])])
-        schema = known[0] if known else self._schemas[-1].id
+        schema = numbers[0] if numbers else self._schemas[-1].id
         number = len(self._channels) + 1
         self._channels.append(Channel(id=number, topic=topic, message_encoding="cdr", metadata={}, schema_id=schema))
         if self._parts:

@@ -14,15 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
+from mutualformer.runtime.recording.damage import note
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 1, 2, 3, 4, 5, 6
 METADATA, DATA_END = 0x0C, 0x0F
+FIRST_PRIVATE = 0x80  # opcodes from here on are free for anybody; those between are reserved
 LEAD = struct.Struct("<BQ")
 FOOTER_BYTES = LEAD.size + 20
 # first and last time, size, CRC, and the length of the compression's name, which follows
 CHUNK_LEAD = struct.Struct("<QQQII")
+MOST_NAME = 16  # bytes of the name of a compression
+# channel, sequence, log time, publish time; the data follow
+MESSAGE_LEAD = struct.Struct("<HIQQ")
 # The largest record besides chunks and messages that is of interest: definitions and metadata are small.
 MOST_SMALL = 16 << 20
 # The largest chunk or message that is read.
@@ -37,7 +42,7 @@ class McapFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Channel:
+class McapChannel:
     """One topic of the file. ``kind``: the message's type; ``encoding``: ``cdr`` (ROS 2), ``ros1``, ``json`` …"""
 
     topic: str
@@ -49,7 +54,7 @@ class Channel:
 class McapMessage:
     """One message: its channel, number in it, time in ns and bytes."""
 
-    channel: Channel
+    channel: McapChannel
     sequence: int
     log_time: int
     data: memoryview
@@ -64,7 +69,7 @@ class McapReader:
         self.profile = ""
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._schemas: dict[int, str] = {}
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, McapChannel] = {}
         self._places: list[tuple[int, int, int]] = []
         self._file = path.open("rb")
         try:
@@ -96,8 +101,7 @@ class McapReader:
         return sorted({channel.topic for channel in self.channels.values()})
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.damage and len(self.damage) < 20:
-            self.damage.append(sentence)
+        note(self.damage, sentence)
 
     # The first look.
 
@@ -125,7 +129,7 @@ class McapReader:
                 self._schemas[number] = name
             else:
                 number, schema = fields.take("H", 2)
-                self.channels[number] = Channel(fields.text(), self._schemas.get(schema, ""), fields.text())
+                self.channels[number] = McapChannel(fields.text(), self._schemas.get(schema, ""), fields.text())
         except BytesError as error:
             self._note(f"a damaged topic record ({error})")
 
@@ -166,15 +170,15 @@ class McapReader:
 
     def _sound(self, opcode: int, at: int, length: int) -> bool:
         """True where a record of this length can begin here; a chunk's own sizes must agree with it."""
-        if opcode == 0 or 0x10 <= opcode < 0x80 or at + LEAD.size + length > self._size:
+        if opcode == 0 or DATA_END < opcode < FIRST_PRIVATE or at + LEAD.size + length > self._size:
             return False
         if opcode != CHUNK:
-            return opcode != MESSAGE or 22 <= length <= MOST_RECORD
+            return opcode != MESSAGE or MESSAGE_LEAD.size <= length <= MOST_RECORD
         if not CHUNK_LEAD.size + 8 <= length <= MOST_RECORD:
             return False
-        head = self._at(at + LEAD.size, CHUNK_LEAD.size + 16 + 8)
+        head = self._at(at + LEAD.size, CHUNK_LEAD.size + MOST_NAME + 8)
         name = CHUNK_LEAD.unpack_from(head)[4]
-        if name > 16 or CHUNK_LEAD.size + name + 8 > length:
+        if name > MOST_NAME or CHUNK_LEAD.size + name + 8 > length:
             return False
         inside = struct.unpack_from("<Q", head, CHUNK_LEAD.size + name)[0]
         return bool(CHUNK_LEAD.size + name + 8 + inside == length)
@@ -237,15 +241,15 @@ class McapReader:
         return memoryview(data)
 
     def _message(self, body: memoryview, topics: Collection[str] | None) -> Iterator[McapMessage]:
-        if len(body) < 22:
+        if len(body) < MESSAGE_LEAD.size:
             self._note("a message too short to be one")
             return
-        number, sequence, log_time, _ = struct.unpack_from("<HIQQ", body)
+        number, sequence, log_time, _ = MESSAGE_LEAD.unpack_from(body)
         channel = self.channels.get(number)
         if channel is None:
             self._note(f"messages of topic number {number}, which the file does not name")
         elif topics is None or channel.topic in topics:
-            yield McapMessage(channel, sequence, log_time, body[22:])
+            yield McapMessage(channel, sequence, log_time, body[MESSAGE_LEAD.size :])
 
 
 def _text(body: memoryview) -> str:

@@ -20,16 +20,16 @@ def available() -> bool:
     """Whether matplotlib is there; if not, says once that pictures are left out and what brings them."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
-    global _said
-    if not _said:
-        _said = True
+    global _reported
+    if not _reported:
+        _reported = True
         logging.getLogger("mutualformer").warning(
             "charts are left out: matplotlib is missing; pip install 'mutualformer[train]', or matplotlib alone"
         )
     return False
 
 
-_said = False
+_reported = False
 
 
 def panels(columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:

@@ -51,19 +51,19 @@ def beside(shown: tqdm[Any]) -> Iterator[None]:
 
 def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]:
     """Yield the items; after two seconds show how far it is and how long it will take."""
-    with bar(len(items), label, unit) as shown:
+    with bar(len(items), label, unit) as line:
         for item in items:
             yield item
-            shown.update()
+            line.update()
 
 
 @contextlib.contextmanager
 def working(label: str) -> Iterator[None]:
     """For one long step that cannot count: after two seconds say what is being done, at the end how long it took."""
-    began, shown = time.monotonic(), threading.Event()
+    began, visible = time.monotonic(), threading.Event()
 
     def show() -> None:
-        shown.set()
+        visible.set()
         print(f"{label} …", file=sys.stderr, flush=True)
 
     timer = threading.Timer(SILENT_S, show)
@@ -73,5 +73,5 @@ def working(label: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        if shown.is_set():
+        if visible.is_set():
             print(f"{label}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

@@ -46,5 +46,5 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
         raise ModelFileError(
             f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
         ) from error
-    opened: Session = backend.open(file, device=device, threads=threads)
-    return opened
+    session: Session = backend.open(file, device=device, threads=threads)
+    return session

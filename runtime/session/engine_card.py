@@ -63,8 +63,8 @@ class EngineCard:
 
 def _seal(data: Mapping[str, Any]) -> str:
     """sha256 of the card's content, however it is laid out; a profile or a depth range altered by one bit shows."""
-    said = {key: value for key, value in data.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    content = {key: value for key, value in data.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def card_path(engine: Path) -> Path:

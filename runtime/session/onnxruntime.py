@@ -103,7 +103,7 @@ class OnnxSession(Session):
                     )
                 shape = tuple(n if isinstance(n, int) else -1 for n in node.shape)
                 fits = len(shape) == len(spec.shape) and all(
-                    want in (-1, got) for want, got in zip(spec.shape, shape, strict=True)
+                    want in (-1, actual) for want, actual in zip(spec.shape, shape, strict=True)
                 )
                 if _DTYPES.get(node.type) != spec.dtype or not fits:
                     raise ModelFileError(

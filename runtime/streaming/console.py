@@ -116,7 +116,7 @@ class Reporter:
     ) -> None:
         self._snapshot, self._events, self._live_line = snapshot, events, live_line
         self._label = f"{printable(label)}: " if label else ""
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -150,9 +150,9 @@ class Reporter:
         for name, sink in snapshot["sinks"].items():
             news.append((name, sink["error"] or sink.get("problem") or ""))
         for subject, text in news:
-            if self._said.get(subject, "") == text:
+            if self._reported.get(subject, "") == text:
                 continue
-            self._said[subject] = text
+            self._reported[subject] = text
             if self._events is not None:
                 self._events({"type": "state", "subject": subject.split()[0], "state": text})
             if text and not (subject == "source" and text in ORDINARY):

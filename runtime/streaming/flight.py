@@ -24,7 +24,7 @@ _NEW = 0.2  # weight of the newest time in the running means
 _EARLY = 0.8  # never hold a frame back for longer than this part of a usual call: calls may have become shorter
 
 
-class Session(Protocol):
+class Runner(Protocol):
     """The part of ``mutualformer.runtime.session.Session`` used here; ``in_flight`` above 1: submit and collect too."""
 
     @property
@@ -47,7 +47,7 @@ class Started:
 class Flight:
     """Calls of one session, in order."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Runner) -> None:
         self._session: Any = session
         self.depth = int(getattr(session, "in_flight", 1))
         self._flying: deque[Started] = deque()

@@ -18,7 +18,7 @@ from mutualformer.runtime import preprocess
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.cameras.folders.loaders import list_folder, load_colour
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.streaming.flight import Session
+from mutualformer.runtime.streaming.flight import Runner
 
 log = logging.getLogger("mutualformer")
 
@@ -53,7 +53,7 @@ class Gallery:
         return [(self.identities[row], float(similarity[row]), self.pictures[row]) for row in order]
 
     @classmethod
-    def build(cls, folder: Path, session: Session) -> Gallery:
+    def build(cls, folder: Path, session: Runner) -> Gallery:
         """Run the model on every pair of ``folder``. Raises GalleryError."""
         if session.contract.task != "reid":
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")

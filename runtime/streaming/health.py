@@ -10,6 +10,7 @@ from mutualformer.runtime.frame import Frame
 
 # A sensor never delivers two equal pictures: its noise differs. A second of equal ones means a stuck driver.
 FROZEN_SECONDS = 1.0
+FROZEN_FRAMES = 5  # and at least so many, for slow cameras
 NO_DEPTH_SECONDS = 1.0
 
 
@@ -33,7 +34,7 @@ class Health:
             self._empty_since = now if self._empty_since is None else self._empty_since
         else:
             self._empty_since = None
-        if self._repeats >= 5 and now - self._same_since >= FROZEN_SECONDS:
+        if self._repeats >= FROZEN_FRAMES and now - self._same_since >= FROZEN_SECONDS:
             return "frozen: the picture has not changed"
         if self._empty_since is not None and now - self._empty_since >= NO_DEPTH_SECONDS:
             return "no depth: every pixel is a hole"

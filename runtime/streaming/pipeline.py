@@ -18,7 +18,7 @@ from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
-from mutualformer.runtime.streaming.flight import Flight, Session
+from mutualformer.runtime.streaming.flight import Flight, Runner
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
 
@@ -35,7 +35,7 @@ class Pipeline:
     def __init__(
         self,
         opener: Opener,
-        session: Session | None = None,
+        session: Runner | None = None,
         sinks: Sequence[SinkRunner] = (),
         *,
         frames: int | None = None,
@@ -127,17 +127,17 @@ class Pipeline:
         self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken: float, prepared: float, inferred: float
     ) -> Result:
         match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
-        done = time.monotonic()
+        end = time.monotonic()
         stages = {
             "capture": item.busy_s,
             "wait": taken - item.arrived - item.busy_s,
             "pre": prepared - taken,
             "infer": inferred - prepared,
-            "post": done - inferred,
-            "total": done - item.arrived,
+            "post": end - inferred,
+            "total": end - item.arrived,
         }
         number = self.telemetry.frames
-        self.telemetry.add(stages, item.frame.skew, done)
+        self.telemetry.add(stages, item.frame.skew, end)
         result = Result(item.frame, outputs, stages, number, self.dropped, match)
         for sink in self.sinks:
             sink.offer(result)

@@ -24,9 +24,10 @@ from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.streaming.sinks import Result
 
 FLUSH_SECONDS = 0.5
+DISK_LOOK_SECONDS = 0.5
 
 
-class Part:
+class PartWriter:
     """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process."""
 
     def __init__(self, path: Path, camera: Camera, info: RecordingInfo) -> None:
@@ -116,7 +117,7 @@ class Recorder:
         self._take = self._recorded_take = 0
         self._camera: Camera | None = None
         self._session: Path | None = None
-        self._part: Part | None = None
+        self._part: PartWriter | None = None
         self._parts = self._number = self._closed_bytes = 0
         self._checked = float("-inf")
         self._free = 0
@@ -174,7 +175,7 @@ class Recorder:
     def _check_disk(self) -> None:
         """Twice a second: recording the last byte of a disk takes the machine down with it."""
         now = time.monotonic()
-        if now - self._checked < 0.5:
+        if now - self._checked < DISK_LOOK_SECONDS:
             return
         self._checked = now
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ class Recorder:
         else:
             self._close_part()
         assert self._info is not None
-        self._part = Part(self._session / f"part-{self._parts:04d}.mcap", self._camera, self._info)
+        self._part = PartWriter(self._session / f"part-{self._parts:04d}.mcap", self._camera, self._info)
         self._parts += 1
 
     def _close_part(self) -> None:

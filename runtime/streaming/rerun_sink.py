@@ -25,6 +25,7 @@ import rerun as rr
 
 from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.web.addresses import LARGEST_PORT
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
@@ -38,7 +39,7 @@ class RerunError(ValueError):
 
 
 @dataclass(frozen=True)
-class Target:
+class RerunTarget:
     """``kind``: "viewer" (started here), "file", "serve" or "connect". ``value``: path or address."""
 
     kind: str
@@ -46,32 +47,32 @@ class Target:
     port: int = PORT
 
 
-def target(text: str) -> Target:
+def target(text: str) -> RerunTarget:
     """What ``--rerun TEXT`` asks for. Raises RerunError.
 
     Nothing: a viewer on this machine. ``X.rrd``: a file. ``serve`` or ``0.0.0.0:PORT``: a server for viewers
     elsewhere. ``rerun+http://HOST:PORT/proxy``: a viewer or server that runs already.
     """
     if not text:
-        return Target("viewer")
+        return RerunTarget("viewer")
     if text.startswith("rerun+http"):
         try:
             parts = urlsplit(text)
-            return Target("connect", text, parts.port or PORT)
+            return RerunTarget("connect", text, parts.port or PORT)
         except ValueError as error:
             raise RerunError(f"--rerun {text}: {error}") from error
     if text.endswith(".rrd"):
-        return Target("file", text)
+        return RerunTarget("file", text)
     if text == "serve":
-        return Target("serve")
+        return RerunTarget("serve")
     served = re.fullmatch(r"(.*):([0-9]{1,5})", text, re.ASCII)
-    if served and int(served[2]) <= 65535 and "/" not in served[1]:
+    if served and int(served[2]) <= LARGEST_PORT and "/" not in served[1]:
         if served[1].strip("[]") not in ("0.0.0.0", "::"):
             raise RerunError(
                 f"--rerun {text}: rerun's server always listens on every address and knows no token; write "
                 f"--rerun 0.0.0.0:{served[2]} if that is wanted, else a file (X.rrd) or no value for a viewer here"
             )
-        return Target("serve", port=int(served[2]))
+        return RerunTarget("serve", port=int(served[2]))
     raise RerunError(
         f"--rerun {text}: expected a file ending in .rrd, serve, 0.0.0.0:PORT, rerun+http://HOST:PORT/proxy, or "
         "nothing (put --rerun behind the sources then)"
@@ -81,14 +82,14 @@ def target(text: str) -> Target:
 class RerunSink:
     """``file`` None opens the viewer; a path writes a ``.rrd`` file instead (a machine without a screen).
 
-    ``to``: any other :class:`Target`. ``prefix``: in front of every entity, where there are several cameras. Raises
-    RerunError where the viewer, file or address is not to be had.
+    ``to``: any other :class:`RerunTarget`. ``prefix``: in front of every entity, where there are several cameras.
+    Raises RerunError where the viewer, file or address is not to be had.
     """
 
     name = "rerun"
 
-    def __init__(self, file: Path | None = None, *, to: Target | None = None, prefix: str = "") -> None:
-        self._target = to or (Target("viewer") if file is None else Target("file", str(file)))
+    def __init__(self, file: Path | None = None, *, to: RerunTarget | None = None, prefix: str = "") -> None:
+        self._target = to or (RerunTarget("viewer") if file is None else RerunTarget("file", str(file)))
         self._prefix = f"{prefix}/" if prefix else ""
         self._stream: Any = rr.RecordingStream("mutualformer")
         self._url = ""

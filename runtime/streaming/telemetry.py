@@ -11,12 +11,13 @@ import numpy as np
 
 STAGES = ("capture", "wait", "pre", "infer", "post", "total")
 WINDOW = 300
+LIVE_SECONDS = 5.0  # over which the live rate is taken
 # Whole-run histogram: 10 µs to 1000 s, each bucket 2 % wide, so a percentile is right to 1 %.
 _LOW, _WIDTH = 1e-5, math.log(1.02)
 _BUCKETS = int(math.log(1e8) / _WIDTH) + 2
 
 
-class Histogram:
+class DurationHistogram:
     """Percentiles of any number of durations in constant memory."""
 
     def __init__(self) -> None:
@@ -39,8 +40,8 @@ class Histogram:
 
 
 def summary_ms(values: Any) -> dict[str, float]:
-    """p50, p95, p99 in milliseconds of a sequence of seconds or of a :class:`Histogram`."""
-    if isinstance(values, Histogram):
+    """p50, p95, p99 in milliseconds of a sequence of seconds or of a :class:`DurationHistogram`."""
+    if isinstance(values, DurationHistogram):
         percentiles = [values.percentile(q) for q in (50, 95, 99)]
     else:
         percentiles = list(np.percentile(values, (50, 95, 99))) if len(values) else [0.0, 0.0, 0.0]
@@ -57,7 +58,7 @@ class Telemetry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recent: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
-        self._all = {stage: Histogram() for stage in STAGES}
+        self._all = {stage: DurationHistogram() for stage in STAGES}
         self._ends: deque[float] = deque(maxlen=WINDOW)
         self._skews: deque[float] = deque(maxlen=WINDOW)
         self._first: float | None = None
@@ -79,7 +80,7 @@ class Telemetry:
     def live(self, now: float) -> dict[str, Any]:
         """Over the last few seconds: ``fps``, ``latency_ms`` per stage, ``skew_ms`` (median)."""
         with self._lock:
-            ends = [end for end in self._ends if now - end <= 5.0]
+            ends = [end for end in self._ends if now - end <= LIVE_SECONDS]
             recent = {stage: list(values) for stage, values in self._recent.items()}
             skews = list(self._skews)
         # Measured up to now, so that the rate falls when frames stop coming.

@@ -74,8 +74,10 @@ class Fields(Mapping[str, Any]):
 
     def refuse(self, key: str, expected: str) -> Exception:
         """The error for the value of ``key``."""
-        shown = repr(self.data.get(key))
-        return self.error(f"{self.where}: {key} is {shown[:80]}{'…' if len(shown) > 80 else ''}, expected {expected}")
+        value_text = repr(self.data.get(key))
+        return self.error(
+            f"{self.where}: {key} is {value_text[:80]}{'…' if len(value_text) > 80 else ''}, expected {expected}"
+        )
 
     def _get(self, key: str, default: Any, fits: Callable[[Any], bool], expected: str) -> Any:
         if key not in self.data:

@@ -7,6 +7,7 @@ import socket
 from urllib.parse import quote
 
 SHORTEST_TOKEN = 8
+LARGEST_PORT = 65535
 
 
 class AddressError(ValueError):
@@ -33,7 +34,7 @@ def split_address(text: str, option: str = "--preview") -> tuple[str, int]:
     """HOST:PORT without the token rule. Raises AddressError."""
     host, colon, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > LARGEST_PORT:
         raise AddressError(f"{option} is {text!r}, expected HOST:PORT, for example 127.0.0.1:8080")
     return host, int(port)
 

@@ -15,9 +15,9 @@ SESSION_SECONDS = 7 * 24 * 3600.0
 MOST_SESSIONS = 256
 
 
-def same(given: str, token: str) -> bool:
+def same(attempt: str, token: str) -> bool:
     """Compares in time that does not depend on where they differ."""
-    return hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode(errors="surrogateescape"))
+    return hmac.compare_digest(attempt.encode(errors="surrogateescape"), token.encode(errors="surrogateescape"))
 
 
 def network(address: str) -> str:

@@ -33,7 +33,7 @@ def test_the_base_installation_is_healthy() -> None:
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> doctor.Finding:
+    def broken() -> doctor.Diagnosis:
         raise KeyError("inside")
 
     monkeypatch.setattr(doctor, "CHECKS", (broken, doctor.python))

@@ -79,7 +79,7 @@ def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(
     study: FitConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = []
-    monkeypatch.setattr(studies, "fit", lambda config: trained.append(config.out.name))
+    monkeypatch.setattr(studies, "fit", lambda config, _: trained.append(config.out.name))
     before = (study.out / "ablation.csv").read_bytes()
     studies.study(study, (0, 3))
     assert trained == []
@@ -132,7 +132,7 @@ def test_the_verb_continues_and_tells_what_depth_contributes(
     study: FitConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The finished runs of the study, asked for from the command line."""
-    monkeypatch.setattr(studies, "fit", lambda config: pytest.fail(f"trained {config.out}"))
+    monkeypatch.setattr(studies, "fit", lambda config, _: pytest.fail(f"trained {config.out}"))
     monkeypatch.setattr(ablation, "configured", lambda *_: study)
     assert ablation.main(["sod-nano", "--data", "unused", "--out", str(study.out), "--seeds", "0", "3", "--probe"]) == 0
     assert "What depth contributes" in capsys.readouterr().out

@@ -23,8 +23,8 @@ SYNTHETIC = (
 
 def limits(task: str, data: str) -> str:
     """The card's limits, with what follows from the data."""
-    said = TASKS[task].limits
-    return f"{said} {SYNTHETIC}" if data.startswith("synthetic:") else said
+    sentence = TASKS[task].limits
+    return f"{sentence} {SYNTHETIC}" if data.startswith("synthetic:") else sentence
 
 
 def write_markdown(weights: Path) -> Path:

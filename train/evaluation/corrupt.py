@@ -37,8 +37,8 @@ def parse(text: str, task: str) -> dict[str, str]:
     for pair in text.split(","):
         modality, _, way = pair.strip().partition("=")
         if modality not in modalities or way not in WAYS[modality] or modality in choices:
-            known = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
-            raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {known}")
+            spellings = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
+            raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {spellings}")
         choices[modality] = way
     return choices
 

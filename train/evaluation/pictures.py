@@ -35,10 +35,10 @@ def grid_indices(count: int, most: int = 8) -> list[int]:
     return [int(i) for i in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
 
 
-def qualitative_grid(shown: Sequence[tuple[Item, NDArray[np.uint8]]], path: Path) -> None:
-    """Rows of colour, depth, truth and prediction; ``shown``: frames with their maps, uint8 (H, W)."""
+def qualitative_grid(examples: Sequence[tuple[Item, NDArray[np.uint8]]], path: Path) -> None:
+    """Rows of colour, depth, truth and prediction; ``examples``: frames with their maps, uint8 (H, W)."""
     rows = []
-    for item, predicted in shown:
+    for item, predicted in examples:
         truth = item.mask if item.mask is not None else np.zeros(item.rgb.shape[:2], np.uint8)
         cells = [item.rgb[..., ::-1], depth_colours(item.depth, tail=1.0)[..., ::-1]]
         cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) for grey in (truth, predicted)]

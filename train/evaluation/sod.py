@@ -43,11 +43,14 @@ def standard_error(values: NDArray[Any]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False) -> dict[str, Any]:
+def sod_metrics(
+    pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False, frames: bool = False
+) -> dict[str, Any]:
     """S-measure (Fan 2017), maximum F (β² = 0.3, Achanta 2009), maximum E (Fan 2018) and MAE (Perazzi 2012).
 
     ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W).
     ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
+    ``frames``: add every metric's values image by image, F and E at the threshold of the maximum.
     ``standard_error``: of each mean over images, F and E at the threshold of the maximum; left out for one image.
     """
     each: list[SaliencyScores] = []
@@ -68,6 +71,8 @@ def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves:
     if len(each) > 1:
         spread = {name: standard_error(values) for name, values in columns.items()}
         metrics["standard_error"] = {"over": "images", **spread}
+    if frames:
+        metrics["frames"] = {name: values.tolist() for name, values in columns.items()}
     if curves:
         metrics["precision"] = np.mean([one.precision for one in each], axis=0).tolist()
         metrics["recall"] = np.mean([one.recall for one in each], axis=0).tolist()
@@ -101,8 +106,8 @@ def score(
     from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid, write_picture
 
     frames = CorruptFrames(data, corruption) if corruption else data
-    wanted = set(grid_indices(len(frames))) if out is not None else set()
-    shown = []
+    grid = set(grid_indices(len(frames))) if out is not None else set()
+    examples = []
 
     def pairs() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         for index, (item, saliency) in enumerate(predict_maps(session, frames)):
@@ -114,13 +119,13 @@ def score(
                 grey = to_grey(saliency)
             except ScoreError as error:
                 raise ScoreError(f"{title}, frame {item.name}: {error}") from None
-            if index in wanted:
-                shown.append((item, grey))
+            if index in grid:
+                examples.append((item, grey))
             if out is not None and maps:
                 write_picture(out / "maps" / f"{item.name}.png", grey)
             yield grey, item.mask
 
     metrics = sod_metrics(pairs(), curves=curves)
     if out is not None and charts.available():
-        qualitative_grid(shown, out / "examples.png")
+        qualitative_grid(examples, out / "examples.png")
     return metrics

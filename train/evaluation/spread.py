@@ -12,7 +12,8 @@ from mutualformer.runtime.tasks import Task
 from mutualformer.train.evaluation.tables import number
 
 
-def _both(spread: Mapping[str, Any], signed: bool = False) -> str:
+def both(spread: Mapping[str, Any], signed: bool = False) -> str:
+    """``0.8883 ± 0.0057``: a mean and its standard deviation over seeds, where there are several."""
     mean = f"{spread['mean']:+.4f}" if signed else number(spread["mean"], 4)
     return mean if spread["std"] is None else f"{mean} ± {spread['std']:.4f}"
 
@@ -24,10 +25,10 @@ def markdown(result: Mapping[str, Any], task: Task) -> str:
     rows, differences = [], []
     first = next(iter(arms))
     for fusion, arm in arms.items():
-        row = [fusion, *(_both(arm["metrics"][name]) for name in columns), f"{arm['params']:,}"]
+        row = [fusion, *(both(arm["metrics"][name]) for name in columns), f"{arm['params']:,}"]
         rows.append([*row, *([f"{timed[fusion]['p50_ms']:.1f}"] if timed else [])])
         if f"minus_{first}" in arm:
-            differences.append([fusion, *(_both(arm[f"minus_{first}"][name], signed=True) for name in columns)])
+            differences.append([fusion, *(both(arm[f"minus_{first}"][name], signed=True) for name in columns)])
     header = ["fusion", *columns.values(), "parameters", *(["ms (CPU, PyTorch)"] if timed else [])]
     recipe, seeds = result["plan"]["recipe"], ", ".join(map(str, result["seeds"]))
     lines = [
@@ -40,7 +41,7 @@ def markdown(result: Mapping[str, Any], task: Task) -> str:
         tables.markdown(header, rows, numbers=True),
     ]
     gains = [
-        [fusion, *(_both(arm[f"gain_of_{task.modalities[1]}"][name], signed=True) for name in columns)]
+        [fusion, *(both(arm[f"gain_of_{task.modalities[1]}"][name], signed=True) for name in columns)]
         for fusion, arm in arms.items()
         if f"gain_of_{task.modalities[1]}" in arm
     ]

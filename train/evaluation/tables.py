@@ -21,19 +21,21 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
     columns, counted = TASKS[task].headings, TASKS[task].counted
     rows, notes, papers = [], [], False
     for data, metrics in results.items():
-        known = standard_set(data)
+        standard = standard_set(data)
         count = metrics[counted]
         rows.append([short(data), count, *(number(metrics[name]) for name in columns)])
-        if known is None:
+        if standard is None:
             continue
-        if known.paper:
-            rows.append(["– the paper", known.frames["test"], *(number(known.paper.get(name)) for name in columns)])
+        if standard.paper:
+            rows.append(
+                ["– the paper", standard.frames["test"], *(number(standard.paper.get(name)) for name in columns)]
+            )
             papers = True
         else:
-            notes.append(f"{known.name}: the paper's numbers are not in this project's configuration.")
-        expected = known.frames.get("test")
+            notes.append(f"{standard.name}: the paper's numbers are not in this project's configuration.")
+        expected = standard.frames.get("test")
         if expected and count != expected:
-            notes.append(f"{known.name}: {count} of {expected} images, so the two rows do not compare.")
+            notes.append(f"{standard.name}: {count} of {expected} images, so the two rows do not compare.")
     text = markdown(["data", counted, *columns.values()], rows, numbers=True)
     notes = [*([f"The paper: {sets.PAPER}."] if papers else []), *notes]
     return "\n".join([text, *([""] if notes else []), *notes])

@@ -28,7 +28,8 @@ class FitConfig:
 
     ``overrides``: the registry's. ``validate``: DATA for the card's metrics; None = none, unless ``hold_out`` is set:
     then a tenth of the training frames is kept out of training for it. ``init``: a checkpoint to start from
-    (fine-tuning). ``teacher``: a checkpoint whose maps are learnt beside the true masks. Raises FitError.
+    (fine-tuning). ``teacher``: a checkpoint whose maps are learnt beside the true masks. ``validate_every``: 0 = never
+    while it trains, so that the weights of the last step are kept and nothing is chosen. Raises FitError.
     """
 
     model: str
@@ -56,7 +57,7 @@ class FitConfig:
             ("--accumulate", self.accumulate, 1),
             ("--workers", self.workers, 0),
             ("--save-every", self.save_every, 1),
-            ("--validate-every", self.validate_every, 1),
+            ("--validate-every", self.validate_every, 0),
             ("--seed", self.seed, 0),
         ):
             if value < least:
@@ -79,6 +80,8 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
     }
     # Only where they were asked for: plans written before there were such options stay valid.
     plan |= {key: getattr(config, key) for key in ("hold_out", "init", "teacher") if getattr(config, key)}
+    if not config.validate_every:  # else the best of its validations are the weights
+        plan["validate_every"] = 0
     return dict(json.loads(json.dumps(plan)))
 
 

@@ -53,8 +53,8 @@ def deep_supervision_loss(logits: Sequence[Tensor], mask: Tensor, certain: Tenso
             target = F.avg_pool2d(mask.unsqueeze(1), mask.shape[1] // height).squeeze(1)
             weight = position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1))
             if certain is not None:  # never quite 0, or a frame that nobody knows would divide by it
-                known = F.avg_pool2d(certain.unsqueeze(1), certain.shape[1] // height).squeeze(1)
-                weight = weight * known.clamp(min=1e-3)
+                certainty = F.avg_pool2d(certain.unsqueeze(1), certain.shape[1] // height).squeeze(1)
+                weight = weight * certainty.clamp(min=1e-3)
             targets[height] = target, weight
         total = total + share * structure_loss(output.to(mask.dtype), *targets[height])
     return total

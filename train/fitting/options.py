@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mutualformer.train import registry
-from mutualformer.train.fitting.recipes import RECIPES, recipe
+from mutualformer.train.fitting.recipes import RECIPES, limited, recipe
 
 if TYPE_CHECKING:
     from mutualformer.train.fitting.config import FitConfig
@@ -26,6 +26,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
     parser.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
+    parser.add_argument(
+        "--side",
+        type=int,
+        metavar="PIXELS",
+        help="largest side of the training pictures, and of the model's input: stages above it are trained at it",
+    )
     parser.add_argument(
         "--validate",
         metavar="DATA",
@@ -55,7 +61,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
     parser.add_argument(
-        "--validate-every", type=int, default=400, help="steps between validations while training (photo:)"
+        "--validate-every",
+        type=int,
+        default=400,
+        help="steps between validations while training (photo:), of which the best weights are kept; 0 = none, those "
+        "of the last step",
     )
     parser.add_argument(
         "--set",
@@ -91,6 +101,9 @@ def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool 
     changes = {"steps": args.steps, "minutes": args.minutes, "batch": args.batch}
     chosen = dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
     overrides = _overrides(args.options)
+    if args.side is not None:
+        chosen = limited(chosen, args.side)
+        overrides.setdefault("input_size", [args.side, args.side])
     if args.pretrained is not None:
         overrides["pretrained"] = args.pretrained
     elif chosen.name == "photo" and not args.init:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mutualformer.train.data.augment import Augmentation
 
@@ -159,3 +159,17 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"recipe {name!r} is unknown, expected one of {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def limited(recipe: Recipe, side: int) -> Recipe:
+    """``recipe`` with no training picture larger than ``side`` pixels; stages that become alike are one.
+
+    Raises ValueError unless ``side`` is a multiple of 32.
+    """
+    if side < 32 or side % 32:
+        raise ValueError(f"--side is {side}, expected a multiple of 32 pixels")
+    stages: list[tuple[float, int]] = []
+    for start, own in recipe.stages:
+        if not stages or min(own, side) != stages[-1][1]:
+            stages.append((start, min(own, side)))
+    return replace(recipe, stages=tuple(stages))

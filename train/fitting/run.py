@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
     if photo.sensor is not None:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
     source = PhotoBatches(photo.train, photo.sensor, rendered, config.recipe.batch, config.seed)
-    first = Processes.here().rank == 0 and photo.validation is not None
+    first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
     return Data(source, facts, sets=dict(photo.validation_sets()) if first else {})
 
 
@@ -206,8 +207,10 @@ def _trainer(config: FitConfig, processes: Processes, task: str, callbacks: list
     )
 
 
-def fit(config: FitConfig) -> Path:
+def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     """Train and return the path of ``model.safetensors``; its card is beside it, logs and checkpoints below ``out``.
+
+    ``watchers``: callbacks that look on and change nothing.
 
     The same seed, recipe and number of processes give the same weights on a CPU, also after ``resume``, unless the
     recipe's time budget cut the run short. Raises FitError, DataError, PretrainedUnavailable, and Interrupted after
@@ -228,7 +231,7 @@ def fit(config: FitConfig) -> Path:
     schedule = Schedule(config.recipe, shape.input_size[0])
     task = _task(config, model, schedule, data.source)
     save = Save(folder, config.save_every, config.accumulate)
-    callbacks: list[Callback] = [save, _Progress(refresh_rate=10)]
+    callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
     if data.sets:
         callbacks.append(Validation(data.sets, config.out, config.validate_every))
     trainer = _trainer(config, processes, spec.task, callbacks)

@@ -12,13 +12,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.files import sha256, write_bytes, write_json
+from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.catalogue import card
@@ -26,65 +25,16 @@ from mutualformer.train.evaluation.run import evaluate
 from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.evaluation.spread import comma_separated, markdown
 from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting.comparison.jobs import side_by_side
+from mutualformer.train.fitting.comparison.outcome import Study, collected, written
+from mutualformer.train.fitting.comparison.photographs import FRAMES, HeldOut, is_scored
+from mutualformer.train.fitting.comparison.runs import Run, on_photographs, planned, seeds_of
+from mutualformer.train.fitting.comparison.witness import Witness, check_equal
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.run import fit
 from mutualformer.train.fusion import FUSIONS
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Run:
-    """One training of the study."""
-
-    fusion: str
-    seed: int
-    config: FitConfig
-
-    @property
-    def weights(self) -> Path:
-        """The finished model's checkpoint; missing until the run is done."""
-        return self.config.out / "model.safetensors"
-
-    def finished(self) -> bool:
-        """Whether its checkpoint is there, whole, and of all its steps."""
-        try:
-            kept = checkpoint.read_card(self.weights)
-        except ValueError:
-            return False
-        done = kept.get("recipe", {}).get("steps_done") == self.config.recipe.steps
-        return bool(done and kept["weights_sha256"] == sha256(self.weights))
-
-
-def seeds_of(numbers: Sequence[int] | None) -> tuple[int, ...]:
-    """Command line → seeds: one number N means 0 … N-1, none means three. Raises FitError."""
-    if not numbers:
-        return (0, 1, 2)
-    seeds = tuple(range(numbers[0])) if len(numbers) == 1 else tuple(numbers)
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        raise FitError(f"--seeds {' '.join(map(str, numbers))}: expected different seeds ≥ 0, or how many")
-    return seeds
-
-
-def planned(config: FitConfig, seeds: Sequence[int], fusions: Sequence[str]) -> list[Run]:
-    """All runs, seed by seed so that every arm has one result first. Raises FitError for what cannot be compared."""
-    if config.validate is None and not config.hold_out:
-        raise FitError("a comparison needs held-out data: give --validate DATA")
-    equal = dataclasses.replace(config.recipe, minutes=0.0)
-    runs = []
-    for seed in seeds:
-        for fusion in fusions:
-            one = dataclasses.replace(
-                config,
-                out=config.out / f"{fusion}-seed{seed}",
-                recipe=equal,
-                seed=seed,
-                overrides={**config.overrides, "fusion": fusion},
-                resume=(config.out / f"{fusion}-seed{seed}" / "checkpoints" / "last.ckpt").is_file(),
-            )
-            changed = plan.difference(one.out, one)
-            if changed:
-                raise FitError(f"{one.out}: holds a run begun with {changed}; take another --out")
-            runs.append(Run(fusion, seed, one))
-    return runs
+__all__ = ["seeds_of", "study"]
 
 
 def train_all(runs: Sequence[Run]) -> None:
@@ -96,7 +46,7 @@ def train_all(runs: Sequence[Run]) -> None:
     for done, run in enumerate(left):
         rest = f", about {(time.monotonic() - began) / done * (len(left) - done) / 60:.0f} min left" if done else ""
         print(f"[{done + 1}/{len(left)}] {run.fusion}, seed {run.seed}{rest}", file=sys.stderr, flush=True)
-        fit(run.config)
+        fit(run.config, [Witness(run.config.out)])
 
 
 def metrics_of(run: Run) -> dict[str, Any]:
@@ -124,6 +74,11 @@ def latencies(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         calls[run.fusion] = lambda model=model, rgb=rgb, other=other: model(rgb, other)
     with torch.inference_mode():
         return {name: summary(times) for name, times in interleaved_ms(calls, rounds=20).items()}
+
+
+def timed(runs: Sequence[Run]) -> dict[str, Any]:
+    """:func:`latencies` and what they are, for the result."""
+    return {"what": "PyTorch, CPU, one frame", "arms": latencies(runs)}
 
 
 def without_other(run: Run, task: str) -> dict[str, Any]:
@@ -177,19 +132,11 @@ def collect(runs: Sequence[Run], task: str, latency: bool, probe: bool = False) 
         "arms": arms,
         "conditions": conditions(torch=torch.__version__, threads=str(torch.get_num_threads())),
         "git_revision": checkpoint.git_revision(),
+        "same_begin_and_batches": check_equal(runs),
     }
     if latency:
-        result["latency"] = {"what": "PyTorch, CPU, one frame", "arms": latencies(runs)}
+        result["latency"] = timed(runs)
     return result
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """Where the outcome of a study lies, and its table as text."""
-
-    result: dict[str, Any]
-    table: str
-    stem: Path
 
 
 def study(
@@ -198,11 +145,15 @@ def study(
     fusions: Sequence[str] | None = None,
     latency: bool = False,
     probe: bool = False,
+    jobs: int = 1,
+    frames: int = FRAMES,
 ) -> Study:
     """Train, evaluate, and write ``ablation.{json,csv,md,png}`` into ``config.out`` (``seeds.*`` for a single fusion).
 
     ``fusions``: arms to compare, None = all. ``latency``: time each on this machine too. ``probe``: score every run
-    without its second modality too, to tell what that contributes in each arm. Raises FitError.
+    without its second modality too, to tell what that contributes in each arm. ``jobs``: runs at a time, each in a
+    process with its share of the cores. ``frames``: of each set to score on, for photo: data, where ``config.validate``
+    is scored beside the sets of :class:`HeldOut`. Raises FitError, Interrupted.
     """
     from mutualformer.train.evaluation.pictures import spread_chart
 
@@ -225,13 +176,30 @@ def study(
             f"({config.recipe.steps})",
             file=sys.stderr,
         )
-    if probe and config.validate is None:
+    photo = on_photographs(config)
+    if probe and config.validate is None and not photo:
         raise FitError("--probe scores the runs a second time: give --validate DATA")
+    if jobs < 1:
+        raise FitError(f"--jobs is {jobs}, expected at least 1")
+    held_out = HeldOut(config.data, frames, config.validate) if photo else None
+    if photo:
+        # Nothing is chosen: the last weights count, and what scores them is not seen before.
+        often = max(1, min(config.save_every, config.recipe.steps // 10))  # a short run has more to lose
+        config = dataclasses.replace(config, validate=None, validate_every=0, save_every=often)
     arms = tuple(fusions or FUSIONS)
     runs = planned(config, seeds, arms)
-    train_all(runs)
-    result = collect(runs, task.name, latency, probe)
+    if jobs > 1:
+        left = [run for run in runs if not run.finished() or (held_out and not is_scored(run.weights, held_out))]
+        side_by_side(left, held_out, jobs)
+    else:
+        train_all(runs)
     stem = config.out / ("ablation" if len(arms) > 1 else "seeds")
+    if held_out is not None:
+        result = collected(runs, held_out, jobs)
+        if latency:
+            result["latency"] = timed(runs)
+        return written(result, stem)
+    result = collect(runs, task.name, latency, probe)
     table = markdown(result, task)
     write_json(stem.with_suffix(".json"), result)
     write_bytes(stem.with_suffix(".csv"), comma_separated(result, task).encode(errors="backslashreplace"))

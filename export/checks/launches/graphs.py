@@ -10,10 +10,10 @@ import torch
 
 from mutualformer.export.checks.launches.numerics import check_node
 from mutualformer.export.checks.rig.cases import Case
-from mutualformer.export.checks.rig.driver import CudaError
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Node, opened
 from mutualformer.export.checks.rig.outcome import CheckFailed
+from mutualformer.runtime.session.cuda import CudaError
 
 
 @contextlib.contextmanager

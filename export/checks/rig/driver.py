@@ -10,6 +10,8 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any
 
+from mutualformer.runtime.session.cuda import CudaError
+
 LIBRARY = "libcuda.so.1"
 
 # CUfunction_attribute
@@ -19,10 +21,6 @@ MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76
 KERNEL_NODE = 0  # CU_GRAPH_NODE_TYPE_KERNEL
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _GLOBAL = 0  # CU_STREAM_CAPTURE_MODE_GLOBAL: anything a capture does not allow fails, from any thread
-
-
-class CudaError(RuntimeError):
-    """A driver call failed: which one, and the driver's own name for what went wrong."""
 
 
 class KernelNode(ctypes.Structure):

@@ -21,7 +21,7 @@ SIZE = (8, 12)
 _CASE = Case(17, 16, 1)
 
 
-class Record:
+class Lifetimes:
     """``alive``: how many of each kind of object live; ``problems``: what was destroyed in the wrong order or place."""
 
     def __init__(self, machine: Machine) -> None:
@@ -45,7 +45,7 @@ class Record:
 class _Context:
     """IExecutionContext: copies depth to saliency and runs one CDA node on the caller's stream."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Lifetimes) -> None:
         self._record, self._addresses, self._batch = record, dict[str, int](), 0
         self._node = Node(record.machine, _CASE)
         self._node.engine.write(*_CASE.inputs())
@@ -79,7 +79,7 @@ class _Engine:
     }
     num_io_tensors = len(_TENSORS)
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Lifetimes) -> None:
         self._record = record
         record.born("engine")
 
@@ -105,7 +105,7 @@ class _Engine:
 class _Runtime:
     """IRuntime."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Lifetimes) -> None:
         self._record = record
         record.born("runtime")
 
@@ -132,7 +132,7 @@ class StandInTensorRT:
     __version__ = VERSION
     Logger, TensorIOMode, nptype = _Logger, _TensorIOMode, np.dtype
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Lifetimes) -> None:
         self._record = record
 
     def Runtime(self, _logger: Any) -> _Runtime:

@@ -9,11 +9,12 @@ from typing import cast
 import torch
 
 from mutualformer.export.checks.rig.cases import Case
-from mutualformer.export.checks.rig.driver import CudaDriver, CudaError
+from mutualformer.export.checks.rig.driver import CudaDriver
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.standins.buffers import GUARD, GUARD_BYTE, POISON_BYTE
 from mutualformer.plugins.standins.simulator import Engine
+from mutualformer.runtime.session.cuda import CudaError
 
 
 class DeviceBuffer:

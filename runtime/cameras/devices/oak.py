@@ -112,10 +112,10 @@ def calibration(device: Any, size: tuple[int, int]) -> Intrinsics:
     return Intrinsics(width, height, matrix[0][0], matrix[1][1], matrix[0][2], matrix[1][2])
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> OakCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> OakCamera:
     """``target``: a device id, name or address, or empty for the first camera."""
     name = f"oak://{target}"
-    options = opts.parse(Options, given, name)
+    options = opts.parse(Options, query, name)
     size = opts.size(options.size, name)
     # ``dai.Device()`` without a camera blocks for eleven seconds; the list takes half a second.
     devices = dai.Device.getAllAvailableDevices()

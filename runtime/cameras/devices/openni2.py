@@ -69,10 +69,10 @@ class OpenNI2Camera(DeviceCamera):
         return Frame(rgb, self.metres(units, SCALE), raw, raw, self._number - 1)
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> OpenNI2Camera:
+def open_source(target: str, query: Mapping[str, Any]) -> OpenNI2Camera:
     """``target``: the device's index, empty for the first."""
     name = f"openni2://{target}"
-    options = opts.parse(Options, given, name)
+    options = opts.parse(Options, query, name)
     if not available():
         raise CameraError(f"{name}: this OpenCV was built without OpenNI2; build it with -DWITH_OPENNI2=ON")
     if target and not (target.isascii() and target.isdigit() and len(target) < 4):

@@ -105,10 +105,10 @@ def serials(context: Any) -> list[str]:
     return [devices.get_device_serial_number_by_index(index) for index in range(devices.get_count())]
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> OrbbecCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> OrbbecCamera:
     """``target``: a serial number, or empty for the first camera."""
     name = f"orbbec://{target}"
-    options = opts.parse(Options, given, name)
+    options = opts.parse(Options, query, name)
     height, width = opts.size(options.size, name)
     context = ob.Context()
     present = serials(context)
@@ -119,14 +119,14 @@ def open_source(target: str, given: Mapping[str, Any]) -> OrbbecCamera:
     serial = target or present[0]
     pipeline, config = ob.Pipeline(context.query_devices().get_device_by_serial_number(serial)), ob.Config()
     try:
-        chosen = []
+        streams = []
         for sensor, kind in (
             (ob.OBSensorType.COLOR_SENSOR, ob.OBFormat.RGB),
             (ob.OBSensorType.DEPTH_SENSOR, ob.OBFormat.Y16),
         ):
             profiles = pipeline.get_stream_profile_list(sensor)
-            chosen.append(profiles.get_video_stream_profile(width, height, kind, options.fps))
-            config.enable_stream(chosen[-1])
+            streams.append(profiles.get_video_stream_profile(width, height, kind, options.fps))
+            config.enable_stream(streams[-1])
         config.set_frame_aggregate_output_mode(ob.OBFrameAggregateOutputMode.FULL_FRAME_REQUIRE)
         pipeline.enable_frame_sync()
         pipeline.start(config)
@@ -134,7 +134,7 @@ def open_source(target: str, given: Mapping[str, Any]) -> OrbbecCamera:
         raise CameraError(
             f"{name}: cannot start {options.size} at {options.fps} fps ({error}); try another size or fps"
         ) from error
-    lens = chosen[0].get_intrinsic()
+    lens = streams[0].get_intrinsic()
     return OrbbecCamera(
         pipeline,
         f"orbbec://{serial}",

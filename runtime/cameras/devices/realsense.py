@@ -165,10 +165,10 @@ def serials(context: Any) -> list[str]:
     return [device.get_info(rs.camera_info.serial_number) for device in context.query_devices()]
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> RealSenseCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> RealSenseCamera:
     """``target``: a serial number, or empty for the first camera."""
     name = f"realsense://{target}"
-    options = opts.parse(Options, given, name)
+    options = opts.parse(Options, query, name)
     height, width = opts.size(options.size, name)
     context = rs.context()
     present = serials(context)

@@ -55,14 +55,14 @@ class WebcamCamera(DeviceCamera):
         self._capture, self._count = capture, 0
         self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
         if options.size:
-            got = tuple(int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-            if got != (width, height):
-                self.warn(f"{name}: gives {got[0]}×{got[1]} instead of {options.size}")
+            actual = tuple(int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            if actual != (width, height):
+                self.warn(f"{name}: gives {actual[0]}×{actual[1]} instead of {options.size}")
 
     def grab(self, timeout: float) -> Any:
         """The next picture, (H, W, 3) uint8 BGR; OpenCV's own time-out counts. Raises CameraLost."""
-        done, image = self._capture.read()
-        if not done or image is None:
+        ok, image = self._capture.read()
+        if not ok or image is None:
             raise CameraLost(f"{self.name}: gives no picture any more; is it still plugged in?")
         return image
 
@@ -74,6 +74,6 @@ class WebcamCamera(DeviceCamera):
         return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> WebcamCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> WebcamCamera:
     """``target``: the camera's number or its path below /dev."""
-    return WebcamCamera(target, opts.parse(Options, given, f"webcam:{target}"))
+    return WebcamCamera(target, opts.parse(Options, query, f"webcam:{target}"))

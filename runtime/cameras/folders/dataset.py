@@ -70,14 +70,14 @@ class DatasetCamera(BaseCamera):
         return None
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> DatasetCamera:
-    """``target``: DATA without its options, which are among ``given``. Raises CameraError."""
+def open_source(target: str, query: Mapping[str, Any]) -> DatasetCamera:
+    """``target``: DATA without its options, which are among ``query``. Raises CameraError."""
     ours = {field.name for field in fields(Options)}
-    options = opts.parse(Options, {key: value for key, value in given.items() if key in ours}, target)
-    rest = {key: value for key, value in given.items() if key not in ours}
-    query = "&".join(f"{key}={value}" for key, value in rest.items())
+    options = opts.parse(Options, {key: value for key, value in query.items() if key in ours}, target)
+    rest = {key: value for key, value in query.items() if key not in ours}
+    rest_text = "&".join(f"{key}={value}" for key, value in rest.items())
     try:
-        frames = open_frames(f"{target}?{query}" if query else target)
+        frames = open_frames(f"{target}?{rest_text}" if rest_text else target)
     except DataError as error:
         raise CameraError(str(error)) from error
     return DatasetCamera(frames, options, target if ":" in target else Path(target).name or target)

@@ -132,7 +132,7 @@ def split_folders(target: str) -> tuple[str, str]:
     return real[0] if real else ways[0]
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> PairsCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> PairsCamera:
     """``target``: the two folders separated by a comma."""
     first, second = split_folders(target)
-    return PairsCamera(Path(first), Path(second), opts.parse(Options, given, f"pairs:{target}"))
+    return PairsCamera(Path(first), Path(second), opts.parse(Options, query, f"pairs:{target}"))

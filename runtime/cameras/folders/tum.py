@@ -143,6 +143,6 @@ def is_tum(folder: Path) -> bool:
     return lists or associations(folder) is not None
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> TumCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> TumCamera:
     """``target``: the folder."""
-    return TumCamera(Path(target), opts.parse(Options, given, f"tum:{target}"))
+    return TumCamera(Path(target), opts.parse(Options, query, f"tum:{target}"))

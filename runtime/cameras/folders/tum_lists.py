@@ -15,6 +15,8 @@ from mutualformer.runtime.cameras.base import CameraError
 Entry = tuple[float, str]
 LARGEST_LIST_BYTES = 256 << 20
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+# Half an hour or more between two frames of a camera is no gap in seconds: 2 ms and more in the smaller unit.
+LEAST_GAP = {"ns": 2e6, "us": 2e3}
 COMMENT = re.compile(r"(?:^|\s)#")
 
 
@@ -94,7 +96,7 @@ def time_unit(stamps: list[float]) -> str:
             return unit
     gaps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
     gap = statistics.median(gaps) if gaps else 0.0
-    return "ns" if gap >= 2e6 else "us" if gap >= 2e3 else "s"
+    return next((unit for unit, least in LEAST_GAP.items() if gap >= least), "s")
 
 
 def associate(colour: list[Entry], depth: list[Entry], max_skew: float) -> list[tuple[Entry, Entry]]:

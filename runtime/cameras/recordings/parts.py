@@ -55,7 +55,7 @@ def look_into(path: Path) -> Part:
         if first is not None:
             with contextlib.suppress(FrameError, InfoError, BytesError):
                 infos = [info for info in [frame_info(frame_fields(first.data))] if info is not None] or infos
-        known, damage = reader.topics(), reader.damage[0] if reader.damage else ""
+        names, damage = reader.topics(), reader.damage[0] if reader.damage else ""
         if not reader.channels and not described:
             why = reader.damage[0] if reader.damage else "nothing whole is in it"
             raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
@@ -63,7 +63,7 @@ def look_into(path: Path) -> Part:
         reader.close()
     if len({info.depth_scale for info in infos}) > 1:
         infos, problem = [], "it holds descriptions of several recordings with different units of depth"
-    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in known, known, problem, damage)
+    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in names, names, problem, damage)
 
 
 def frame_fields(data: memoryview) -> Fields:

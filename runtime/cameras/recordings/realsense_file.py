@@ -14,8 +14,8 @@ from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.cameras.child import ChildCamera
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> ChildCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
     """``target``: the file."""
     if not Path(target).is_file():
         raise CameraError(f"{target}: no such recording")
-    return ChildCamera("recordings.realsense_player", target, given, target)
+    return ChildCamera("recordings.realsense_player", target, query, target)

@@ -162,6 +162,6 @@ class PlaybackCamera(BaseCamera):
         self._stop()
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> PlaybackCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> PlaybackCamera:
     """``target``: the file."""
-    return PlaybackCamera(Path(target), opts.parse(Options, given, target))
+    return PlaybackCamera(Path(target), opts.parse(Options, query, target))

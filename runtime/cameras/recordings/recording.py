@@ -59,18 +59,18 @@ class RecordingCamera(BaseCamera):
     def __init__(self, parts: list[Part], options: Options, name: str) -> None:
         infos = [part.info for part in parts if part.info is not None]
         first = infos[0] if infos else None
-        given = options.depth_scale or None
-        if given is not None and not 0 < given <= 1:
-            raise CameraError(f"{name}: depth_scale is {given:g}, expected metres per unit, for example 0.001")
+        option_scale = options.depth_scale or None
+        if option_scale is not None and not 0 < option_scale <= 1:
+            raise CameraError(f"{name}: depth_scale is {option_scale:g}, expected metres per unit, for example 0.001")
         super().__init__(
             name,
             live=False,
             intrinsics=first.intrinsics if first is not None else None,
-            depth_scale=given or (first.depth_scale if first is not None else None),
+            depth_scale=option_scale or (first.depth_scale if first is not None else None),
         )
         self.outputs: dict[str, Any] = {}
         self.truncated = False
-        self._given_scale = given
+        self._option_scale = option_scale
         self._pace = Pace(options.rate, self)
         self._frames = self._all(parts)
         self._pending: Frame | None = None
@@ -150,7 +150,7 @@ class RecordingCamera(BaseCamera):
         if raw.dtype == np.float32:
             return pix.float_metres(raw)
         info = frame_info(facts) or part.info
-        scale = self._given_scale or (info.depth_scale if info is not None else None)
+        scale = self._option_scale or (info.depth_scale if info is not None else None)
         if scale is None:
             raise CameraError(
                 f"{part.path}: what it said about itself is gone, and with it the unit of its depth; say it with "
@@ -185,7 +185,7 @@ def stored(data: memoryview, encodings: tuple[str, ...]) -> NDArray[Any]:
     return pix.unpack(message)
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> BaseCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     path = Path(target)
     files = mcap_files(path)
@@ -203,28 +203,28 @@ def open_source(target: str, given: Mapping[str, Any]) -> BaseCamera:
     playable = [part for part in ours if part.has_frames]
     camera: BaseCamera
     if playable:
-        camera = RecordingCamera(playable, opts.parse(Options, given, f"recording:{target}"), f"recording:{target}")
+        camera = RecordingCamera(playable, opts.parse(Options, query, f"recording:{target}"), f"recording:{target}")
         left = [part.path.name for part in parts if part not in playable]
         if left:
             camera.warn(f"{camera.name}: {', '.join(left)} is no recording with frames, left out")
     else:
-        camera = _as_bag(target, given, ours)
+        camera = _as_bag(target, query, ours)
     for problem in unreadable:
         camera.warn(f"left out: {problem}")
     return camera
 
 
-def _as_bag(target: str, given: Mapping[str, Any], ours: list[Part]) -> BaseCamera:
+def _as_bag(target: str, query: Mapping[str, Any], ours: list[Part]) -> BaseCamera:
     """A foreign bag, or a recording of ours that lost its frame topic and has pictures only."""
     from mutualformer.runtime.cameras.recordings import rosbag
 
     if not ours:
-        return rosbag.open_source(target, given)
+        return rosbag.open_source(target, query)
     if not any({topics.COLOUR, topics.DEPTH} <= set(part.topics) for part in ours):
         why = next((part.damage for part in ours if part.damage), "was it cut short right after it began?")
         raise CameraError(f"recording:{target}: holds no whole frame; {why}")
     info = next((part.info for part in ours if part.info is not None), None)
-    options = opts.parse(rosbag.Options, {"colour": topics.COLOUR, "depth": topics.DEPTH, **given}, target)
+    options = opts.parse(rosbag.Options, {"colour": topics.COLOUR, "depth": topics.DEPTH, **query}, target)
     scale = info.depth_scale if info is not None else None
     camera = rosbag.BagCamera(Path(target), options, f"recording:{target}", integer_scale=scale)
     camera.warn(f"{camera.name}: the topic {topics.FRAME} is gone, pictures are paired by their header times")

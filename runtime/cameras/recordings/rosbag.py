@@ -79,10 +79,10 @@ class BagCamera(BaseCamera):
 
     def __init__(self, path: Path, options: Options, name: str = "", integer_scale: float | None = None) -> None:
         name = name or f"rosbag:{path}"
-        given = metres_per_unit(options, name)
-        super().__init__(name, live=False, depth_scale=given or integer_scale or ROS_SCALE)
-        self._given_scale = given
-        self.assumed_units = None if given or integer_scale else 1 / ROS_SCALE
+        option_scale = metres_per_unit(options, name)
+        super().__init__(name, live=False, depth_scale=option_scale or integer_scale or ROS_SCALE)
+        self._option_scale = option_scale
+        self.assumed_units = None if option_scale or integer_scale else 1 / ROS_SCALE
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:
@@ -225,7 +225,7 @@ class BagCamera(BaseCamera):
     def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if raw.dtype == np.float32:
             self.depth_scale = None
-            return raw * np.float32(self._given_scale) if self._given_scale else raw
+            return raw * np.float32(self._option_scale) if self._option_scale else raw
         return self.metres(raw, self.depth_scale or ROS_SCALE)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
@@ -239,9 +239,9 @@ class BagCamera(BaseCamera):
         self._bag.close()
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> BagCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> BagCamera:
     """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
     path = Path(target)
     if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
         path = path.parent
-    return BagCamera(path, opts.parse(Options, given, f"rosbag:{target}"))
+    return BagCamera(path, opts.parse(Options, query, f"rosbag:{target}"))

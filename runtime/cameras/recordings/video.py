@@ -21,9 +21,9 @@ def videos(target: str) -> tuple[Path, Path | None]:
     return (Path(target), None) if whole else (Path(first), Path(second))
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> ChildCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
     """``target``: the colour video, or colour and depth separated by a comma."""
     for path in filter(None, videos(target)):
         if not path.is_file():
             raise CameraError(f"{path}: no such video file")
-    return ChildCamera("recordings.video_player", target, given, f"video:{target}")
+    return ChildCamera("recordings.video_player", target, query, f"video:{target}")

@@ -30,6 +30,8 @@ from mutualformer.runtime.images.depth import DepthRule, to_metres
 
 UNITS_PER_METRE = 1000.0
 MAX_PIXELS = 64_000_000
+MOST_FPS, USUAL_FPS = 1000, 30.0  # the latter where a file says nothing credible
+GREY_TOLERANCE = 8  # between the planes of a grey picture that was coded in colour
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,15 @@ class _Reader:
         if exact and self._holds_16_bits():
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 30.0
+        self.fps = fps if math.isfinite(fps) and 0 < fps <= MOST_FPS else USUAL_FPS
 
     def _holds_16_bits(self) -> bool:
         """Whether the frames as stored are grey levels of 16 bits; others must go through the decoder's conversion."""
         probe = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
         probe.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        done, image = probe.read()
+        ok, image = probe.read()
         probe.release()
-        return bool(done) and image.dtype == np.uint16
+        return bool(ok) and image.dtype == np.uint16
 
     def _plain_name(self, path: Path) -> str:
         """A name that OpenCV can be given: one that is not UTF-8 ends the process there."""
@@ -97,14 +99,14 @@ class _Reader:
 
     def read(self) -> NDArray[Any] | None:
         """The next frame: RGB (H, W, 3), or grey (H, W) as stored; None at the end."""
-        done, image = self._capture.read()
-        if not done or image is None:
+        ok, image = self._capture.read()
+        if not ok or image is None:
             return None
         if not self._exact:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         image = np.squeeze(image)
         if image.ndim == 3:  # a codec that knows no grey: three equal planes
-            if int(np.ptp(image.astype(np.int16), axis=2).max()) > 8:
+            if int(np.ptp(image.astype(np.int16), axis=2).max()) > GREY_TOLERANCE:
                 raise CameraError(f"{self.path}: is a colour video, expected grey levels; colourised depth is lost")
             image = image[..., 1]
         return np.ascontiguousarray(image)
@@ -124,7 +126,7 @@ class VideoCamera(BaseCamera):
 
     def __init__(self, colour: Path, depth: Path | None, options: Options) -> None:
         name = f"video:{colour}" + (f",{depth}" if depth is not None else "")
-        if not (0 <= options.scale < math.inf and 0 <= options.fps <= 1000 and 0 <= options.rate < math.inf):
+        if not (0 <= options.scale < math.inf and 0 <= options.fps <= MOST_FPS and 0 <= options.rate < math.inf):
             raise CameraError(f"{name}: expected scale, fps and rate of 0 or more")
         units = options.scale or UNITS_PER_METRE
         super().__init__(name, live=False, depth_scale=None if depth is None else 1.0 / units)
@@ -196,7 +198,7 @@ class VideoCamera(BaseCamera):
             self._depth.close()
 
 
-def open_source(target: str, given: Mapping[str, Any]) -> VideoCamera:
+def open_source(target: str, query: Mapping[str, Any]) -> VideoCamera:
     """``target``: as :func:`video.videos` reads it."""
     colour, depth = videos(target)
-    return VideoCamera(colour, depth, opts.parse(Options, given, f"video:{target}"))
+    return VideoCamera(colour, depth, opts.parse(Options, query, f"video:{target}"))

@@ -79,28 +79,28 @@ def _worker(folder: str, maker: str, first: str, stride: str, *arguments: str) -
         print(index, flush=True)
 
 
-def _run_workers(folder: Path, source: Rendered, workers: int, shown: tqdm[int]) -> None:
+def _run_workers(folder: Path, source: Rendered, workers: int, progress_bar: tqdm[int]) -> None:
     """Fresh interpreters rather than multiprocessing: those would import the caller's program, torch included."""
     root = str(Path(mutualformer.__file__).resolve().parents[1])
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, **one_thread, "PYTHONPATH": path}
-    started: list[subprocess.Popen[str]] = []
+    processes: list[subprocess.Popen[str]] = []
     try:
         for first in range(workers):
             maker = f"{type(source).__module__}:{type(source).__qualname__}"
             words = (folder, maker, first, workers, *source.arguments)
             command = [sys.executable, "-m", "mutualformer.runtime.data.scenes.cache", *map(str, words)]
-            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
-        streams = [process.stdout for process in started if process.stdout is not None]
+        streams = [process.stdout for process in processes if process.stdout is not None]
         while streams:
-            streams = [stream for stream in streams if stream.readline() and (shown.update() or True)]
-        failed = [process.wait() for process in started]
+            streams = [stream for stream in streams if stream.readline() and (progress_bar.update() or True)]
+        failed = [process.wait() for process in processes]
         if any(failed):
             raise RuntimeError(f"rendering failed with exit codes {failed}; its messages are above")
     finally:
-        for process in started:
+        for process in processes:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
@@ -170,12 +170,12 @@ def _render(source: Rendered, folder: Path, workers: int, count: int) -> None:
     try:
         for array, (dtype, shape) in layout.items():
             _allocate(temporary / f"{array}.npy", dtype, shape)
-        with progress.bar(count, f"rendering {source.KIND}", "pictures") as shown:
+        with progress.bar(count, f"rendering {source.KIND}", "pictures") as progress_bar:
             if workers == 1 or count < 16:
                 for _ in _fill(temporary, source, range(count)):
-                    shown.update()
+                    progress_bar.update()
             else:
-                _run_workers(temporary, source, workers, shown)
+                _run_workers(temporary, source, workers, progress_bar)
         (temporary / "done.json").write_text(json.dumps({"kind": source.KIND, "arguments": source.arguments}))
         try:
             temporary.rename(folder)

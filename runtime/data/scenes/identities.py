@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.data.scenes.materials import Colour, Palette, shade
 from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
-from mutualformer.runtime.data.scenes.primitives import BOX, Array, Camera, GeometryBuffer, Solid, yaw
+from mutualformer.runtime.data.scenes.primitives import BOX, Array, GeometryBuffer, Pinhole, Solid, yaw
 from mutualformer.runtime.data.scenes.sensor import expose
 
 VERSION = 4
@@ -86,21 +86,21 @@ def view(
         return np.asarray(rgb, np.uint8), np.asarray(nir, np.uint8)
     who = np.random.default_rng([VERSION, 11, seed, identity])
     body = Palette.draw(who)
-    thing = compound(who, body)
+    parts = compound(who, body)
     body_nir = _near_infrared(body, who)
 
     fixed = np.random.default_rng([VERSION, 12, seed, camera])  # the camera's own place and look
     rise, tint = float(fixed.uniform(0.1, 0.4)), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
     rng = np.random.default_rng([VERSION, 13, seed, identity, camera, index])
     angle = float(BEARINGS[camera % CAMERAS] + rng.normal(0, HEADING))
-    turned = place(thing, 1.0, angle, vector(0, 0, 0), 1)
+    turned = place(parts, 1.0, angle, vector(0, 0, 0), 1)
     low, high = extent(turned)
     distance = float((high - low).max()) / float(rng.uniform(0.8, 1.0)) / 0.7 + float(high[2] - low[2]) / 2
     turned = place(turned, 1.0, 0.0, vector(rng.normal(0, 0.03) * distance, 0, distance), 1)
     middle = float(high[1]) / 2
     height = middle + distance * rise
     focal = size[1] / 0.7
-    eye = Camera(size, focal, height, float(np.arctan2(height - middle, distance)))
+    eye = Pinhole(size, focal, height, float(np.arctan2(height - middle, distance)))
 
     around = Palette.draw(rng)
     street = _street(rng, around, distance)

@@ -17,6 +17,8 @@ from mutualformer.runtime.data.scenes.primitives import Array, GeometryBuffer
 
 Rng = np.random.Generator
 TILE = 128  # pixels per texture tile
+NOISE, GRAIN, PLANKS, STRIPES, CHECKS, DOTS, PRINT = range(7)  # kinds of texture
+KINDS = 7
 
 
 def _noise(rng: Rng, octaves: int, stretch: float) -> Array:
@@ -30,26 +32,26 @@ def _noise(rng: Rng, octaves: int, stretch: float) -> Array:
 
 def texture_tile(rng: Rng) -> Array:
     """(TILE, TILE) float32 in [0, 1]: noise, grain, stripes, checks, dots or lettering-like bars."""
-    kind = int(rng.integers(7))
-    if kind == 0:
+    kind = int(rng.integers(KINDS))
+    if kind == NOISE:
         return _noise(rng, 5, 1.0)
-    if kind == 1:  # wood grain, brushed metal
+    if kind == GRAIN:  # of wood, of brushed metal
         return _noise(rng, 4, float(rng.uniform(4, 16)))
     u, v = np.meshgrid(np.arange(TILE, dtype=np.float32), np.arange(TILE, dtype=np.float32))
     period = TILE / int(rng.integers(2, 12))
-    if kind == 2:  # planks
+    if kind == PLANKS:
         board = np.floor(v / period)
         shades = 0.6 * np.modf(np.sin(board * 12.9898) * 43758.547)[0] ** 2 + 0.2
         return np.asarray(np.clip(0.25 * _noise(rng, 4, 8) + shades, 0, 1) * (np.mod(v, period) > 1.5))
-    if kind == 3:  # stripes
+    if kind == STRIPES:
         lit = np.mod(u * rng.uniform(-1, 1) + v, period) < period * rng.uniform(0.2, 0.8)
         return np.asarray(lit, dtype=np.float32)
-    if kind == 4:  # checks, tiles with joints
+    if kind == CHECKS:  # tiles with joints
         return np.asarray((np.floor(u / period) + np.floor(v / period)) % 2 * 0.8 + 0.2 * _noise(rng, 5, 1))
-    if kind == 5:  # dots
+    if kind == DOTS:
         radius = np.hypot(np.mod(u, period) - period / 2, np.mod(v, period) - period / 2)
         return np.asarray(radius < period * rng.uniform(0.2, 0.45), dtype=np.float32)
-    tile = np.full((TILE, TILE), 0.1, np.float32)  # print: bars and blocks
+    tile = np.full((TILE, TILE), 0.1, np.float32)  # PRINT: bars and blocks
     for _ in range(int(rng.integers(5, 30))):
         x, y = rng.integers(0, TILE, 2)
         w, h = rng.integers(2, 50), rng.integers(2, 14)

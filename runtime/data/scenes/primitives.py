@@ -60,7 +60,7 @@ def along(direction: Array) -> Array:
     return np.array([[x[0], y[0], a], [x[1], y[1], b], [x[2], y[2], c]], np.float32)
 
 
-class Camera:
+class Pinhole:
     """A pinhole at (0, ``height``, 0) looking along +z, pitched down by ``pitch`` radians."""
 
     def __init__(self, size: tuple[int, int], focal: float, height: float, pitch: float) -> None:
@@ -124,7 +124,7 @@ def intersect(solid: Solid, origin: Array, rays: Array) -> Array:
 class GeometryBuffer:
     """Per pixel: depth (m), material, label, normal (3, …) and surface coordinates (2, …) in metres."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Pinhole) -> None:
         self.camera = camera
         size = camera.size
         self.depth = np.full(size, np.inf, np.float32)

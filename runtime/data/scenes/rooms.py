@@ -68,11 +68,11 @@ def furnish(rng: Rng, palette: Palette, wall: float, front: float, half_width: f
         if kind < 0.35 and room > 0.4:
             parts += shelf(rng, palette, vector(x + width / 2, 0, wall - 0.32), width / 2)
         elif kind < 0.7:  # the same families as the salient objects
-            thing = compound(rng, palette)
-            low, high = extent(thing)
+            body = compound(rng, palette)
+            low, high = extent(body)
             scale = width / float((high - low).max())
             angle = float(rng.uniform(0, 2 * np.pi))
-            moved = place(thing, scale, angle, vector(0, 0, 0))
+            moved = place(body, scale, angle, vector(0, 0, 0))
             low, high = extent(moved)
             if high[2] - low[2] < room:
                 parts += place(moved, 1.0, 0.0, vector(x + width / 2, 0, wall - high[2] - rng.uniform(0, 0.05)))

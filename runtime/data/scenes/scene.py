@@ -19,7 +19,7 @@ from mutualformer.runtime.data.scenes import rooms
 from mutualformer.runtime.data.scenes.cache import render
 from mutualformer.runtime.data.scenes.materials import Palette, light_direction, shade
 from mutualformer.runtime.data.scenes.objects import compound, extent, place, vector
-from mutualformer.runtime.data.scenes.primitives import Array, Camera, GeometryBuffer, Solid, intersect
+from mutualformer.runtime.data.scenes.primitives import Array, GeometryBuffer, Pinhole, Solid, intersect
 from mutualformer.runtime.data.scenes.sensor import expose, measure
 
 GENERATOR_VERSION = 2  # counts changes that make another picture from the same seed
@@ -49,10 +49,10 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> tupl
     low = high = None
     nearest = 0.0
     for label in range(1, count + 1):
-        thing = compound(rng, palette)
+        parts = compound(rng, palette)
         angle = float(rng.normal(0, 0.7)) + (np.pi if rng.random() < 0.5 else 0.0)
-        thing = place(thing, 1.0, angle, vector(0, 0, 0), label)
-        low, high = extent(thing)
+        parts = place(parts, 1.0, angle, vector(0, 0, 0), label)
+        low, high = extent(parts)
         size = high - low
         share = float(rng.uniform(0.3, 1.0)) / (1, 1.35, 1.8)[count - 1]  # of the picture's width
         largest = max(float(size[0]), float(size[1]))
@@ -62,10 +62,10 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> tupl
             x = float(rng.normal(0, 0.12)) * (1 - share) * view * distance
         else:  # beside the others: bring it to a like distance by scaling it
             wanted = nearest * float(rng.uniform(0.85, 1.3))
-            thing = place(thing, wanted / distance, 0.0, vector(0, 0, 0), label)
+            parts = place(parts, wanted / distance, 0.0, vector(0, 0, 0), label)
             distance = wanted
             x = float(rng.uniform(-0.42, 0.42)) * view * distance
-        solids += place(thing, 1.0, 0.0, vector(x, 0, distance), label)
+        solids += place(parts, 1.0, 0.0, vector(x, 0, distance), label)
     _, high = extent(solids)
     return solids, float(high[2])
 
@@ -110,12 +110,12 @@ class Stage:
     """A room with its objects, before anything is drawn. ``camera`` sees it; ``objects`` are the salient ones."""
 
     palette: Palette
-    camera: Camera
+    camera: Pinhole
     objects: list[Solid]
     scenery: list[Solid]
     light_seed: int
 
-    def draw(self, camera: Camera, objects: bool = True) -> GeometryBuffer:
+    def draw(self, camera: Pinhole, objects: bool = True) -> GeometryBuffer:
         """What ``camera`` sees of it, front to back; ``objects``: the salient ones too."""
         buffer = GeometryBuffer(camera)
         for solid in sorted(self.scenery + (self.objects if objects else []), key=lambda s: float(s.centre[2])):
@@ -141,7 +141,7 @@ def set_up(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
     # Aim near the objects' middle from a little to well above it.
     height = float(middle[1] + middle[2] * rng.uniform(0.02, 0.55))
     pitch = float(np.arctan2(height - middle[1], middle[2]) + rng.normal(0, 0.05))
-    camera = Camera(size, float(focal), height, pitch)
+    camera = Pinhole(size, float(focal), height, pitch)
     free = float(high[1] - low[1] + 0.3) * float(rng.uniform(0.25, 2.0))  # empty floor behind the objects
     wall = back + free + float(rng.uniform(0.15, 1.6))
     half_width = wall * view / 2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
 from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
+from mutualformer.runtime.recording.damage import note
 from mutualformer.runtime.recording.decompress import DecompressError, decompress
 
 MAGIC = b"#ROSBAG V2.0\n"
@@ -69,8 +70,7 @@ class Ros1Bag:
         return self._file.read(max(0, min(size, self._size - start)))
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.damage and len(self.damage) < 20:
-            self.damage.append(sentence)
+        note(self.damage, sentence)
 
     def _walk(self) -> None:
         at = len(MAGIC)

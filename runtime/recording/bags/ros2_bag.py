@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mutualformer.runtime.recording.bags.bag import BagError, BagMessage, normal_type
+from mutualformer.runtime.recording.damage import note
 from mutualformer.runtime.recording.decompress import DecompressError, allowed, decompress
 from mutualformer.runtime.recording.mcap_reader import McapFileError, McapReader
 
@@ -129,9 +130,7 @@ def _plain(data: memoryview, damage: list[str]) -> memoryview | None:
     try:
         return memoryview(decompress("zstd", data))
     except DecompressError as error:
-        sentence = f"a compressed message is left out ({error})"
-        if sentence not in damage and len(damage) < 20:
-            damage.append(sentence)
+        note(damage, f"a compressed message is left out ({error})")
         return None
 
 

@@ -19,7 +19,7 @@ class TopicError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sample:
+class TopicSample:
     """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W).
 
     ``lens``: fx, fy, cx, cy of the CameraInfo beside the topic, None where there is none of that size.
@@ -65,15 +65,15 @@ class Sample:
 class Choice:
     """``notes``: what people should be told about it, one sentence each."""
 
-    colour: Sample
-    depth: Sample
+    colour: TopicSample
+    depth: TopicSample
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Pair:
-    colour: Sample
-    depth: Sample
+    colour: TopicSample
+    depth: TopicSample
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class _Pair:
         return f"?colour={self.colour.topic}&depth={self.depth.topic}"
 
 
-def _named_by(colour: Sample, eye: str) -> bool:
+def _named_by(colour: TopicSample, eye: str) -> bool:
     """Whether ``eye``, the end of a depth topic's ``aligned_to_…``, can mean this colour topic."""
     path = "/".join(colour.base).lower()
     if eye not in COLOUR_WORDS:
@@ -144,7 +144,7 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
     return all(abs(a - b) <= 0.01 * max(size) for a, b in zip(one, two, strict=True))
 
 
-def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
+def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
     """The pair to play. ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError."""
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates([sample for sample in samples if sample.topic != colour], topics, "depth", depth)
@@ -163,7 +163,7 @@ def choose(samples: list[Sample], topics: list[str], colour: str = "", depth: st
     return Choice(pair.colour, pair.depth, _notes(pair, len(colours) * len(depths), depth == pair.depth.topic))
 
 
-def _candidates(samples: list[Sample], topics: list[str], kind: str, wish: str) -> list[Sample]:
+def _candidates(samples: list[TopicSample], topics: list[str], kind: str, wish: str) -> list[TopicSample]:
     kinds = ("colour", "grey") if kind == "colour" else ("depth",)
     if kind == "colour" and wish:  # 16 bits of grey may be an infrared picture, if people say so
         samples = [replace(s, kind="grey") if s.topic == wish and s.encoding == "mono16" else s for s in samples]

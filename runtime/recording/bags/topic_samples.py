@@ -10,7 +10,7 @@ from mutualformer.runtime.images import files
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.bags import ros_images as pix
 from mutualformer.runtime.recording.bags.bag import Bag
-from mutualformer.runtime.recording.bags.topic_choice import Choice, Sample
+from mutualformer.runtime.recording.bags.topic_choice import Choice, TopicSample
 from mutualformer.runtime.recording.byte_reader import BytesError
 
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
@@ -19,10 +19,10 @@ SEARCH_BYTES = 256 << 20
 SEARCH_ATTEMPTS = 20
 
 
-def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
+def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo]]:
     """The first readable image of every image topic, and the first calibration of every CameraInfo topic."""
     searched = {topic for topic, kind in bag.topics.items() if kind in (*IMAGE_TYPES, ros.INFO_TYPE)}
-    samples: dict[str, Sample] = {}
+    samples: dict[str, TopicSample] = {}
     infos: dict[str, ros.CameraInfo] = {}
     attempts = dict.fromkeys(searched, 0)
     seen = 0
@@ -37,7 +37,9 @@ def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
                 else:
                     samples[message.topic] = _sample(message.topic, content)
             except (BytesError, pix.PixelError, files.ImageError) as error:
-                samples[message.topic] = Sample(message.topic, "", reason=f"its first images cannot be read ({error})")
+                samples[message.topic] = TopicSample(
+                    message.topic, "", reason=f"its first images cannot be read ({error})"
+                )
             readable = message.topic in infos or samples[message.topic].kind
             if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
                 searched.discard(message.topic)
@@ -46,12 +48,12 @@ def sample_topics(bag: Bag) -> tuple[list[Sample], dict[str, ros.CameraInfo]]:
     return [with_lens(samples[topic], infos) for topic in sorted(samples)], infos
 
 
-def info_topic(sample: Sample) -> str:
+def info_topic(sample: TopicSample) -> str:
     """Where ROS publishes the calibration of an image topic: beside it."""
     return "/" + "/".join((*sample.base[:-1], "camera_info"))
 
 
-def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
+def with_lens(sample: TopicSample, infos: Mapping[str, ros.CameraInfo]) -> TopicSample:
     """The sample with the optics of the CameraInfo beside its topic, if that is of its size and eye."""
     info = infos.get(info_topic(sample))
     if info is None or (info.lens.height, info.lens.width) != sample.size:
@@ -61,7 +63,7 @@ def with_lens(sample: Sample, infos: Mapping[str, ros.CameraInfo]) -> Sample:
     return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
 
 
-def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
+def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> TopicSample:
     kind, reason = pix.kind_of(message)
     if isinstance(message, ros.Image):
         size, encoding = (message.height, message.width), pix.encoding_of(message)
@@ -70,7 +72,7 @@ def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> Sample:
     else:
         encoding = message.format.partition(";")[0].strip()
         size = pix.packed_size(message, topic) if kind else (0, 0)
-    return Sample(topic, kind, size, message.frame_id, encoding, reason)
+    return TopicSample(topic, kind, size, message.frame_id, encoding, reason)
 
 
 def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str, str]:

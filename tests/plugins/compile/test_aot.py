@@ -16,7 +16,7 @@ import pytest
 from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile import aot, ptxas
 from mutualformer.plugins.inspection import roofline
-from mutualformer.plugins.inspection.cubins import Report, inspect, resident_blocks
+from mutualformer.plugins.inspection.cubins import KernelReport, inspect, resident_blocks
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, Variant, tiles_for, variant_named, variants_of
 from tests.plugins import support
 
@@ -27,7 +27,7 @@ def manifest() -> list[dict[str, Any]]:
     return entries
 
 
-def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> list[Report]:
+def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> list[KernelReport]:
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
     chosen = [i for i in manifest if (i["name"], i["arch"]) in wanted]
     assert len(chosen) == len(wanted)

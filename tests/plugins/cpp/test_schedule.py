@@ -9,7 +9,7 @@ import pytest
 
 from mutualformer.plugins.attributes import INITS, MAX_ITERATIONS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels import schedule
-from mutualformer.plugins.kernels.schedule import Address, Launch, Pair
+from mutualformer.plugins.kernels.schedule import Address, Launch, TensorPair
 from tests.plugins import support
 
 BASES = ("qkv_r", "qkv_d", "y_r", "y_d", "workspace")  # order of Base in cda_schedule.h
@@ -43,7 +43,7 @@ def _in_python(attributes: CdaAttributes, kind: int) -> tuple[list[list[int]], i
         inside = _align(lse) + address.index * tensor if address.base == "workspace" else address.index * row
         return BASES.index(address.base), inside
 
-    def numbers(pair: Pair | None) -> list[int]:
+    def numbers(pair: TensorPair | None) -> list[int]:
         if pair is None:
             return [BASES.index("workspace"), 0, BASES.index("workspace"), 0, 0]  # a Pair{} of C++
         return [*place(pair.r), *place(pair.d), pair.width]

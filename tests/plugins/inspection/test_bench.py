@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from mutualformer.plugins.inspection import bench
-from mutualformer.plugins.inspection.cubins import Report, inspect
+from mutualformer.plugins.inspection.cubins import KernelReport, inspect
 from tests.plugins import support
 
 
-def _orin() -> list[Report]:
+def _orin() -> list[KernelReport]:
     folder = support.built() / "generated"
     blob = (folder / "cubins.bin").read_bytes()
     images = [i for i in json.loads((folder / "cubins.json").read_text()) if i["arch"] == 87]

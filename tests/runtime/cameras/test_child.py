@@ -44,9 +44,9 @@ def child(path: Path, body: str, patience: Patience = QUICK) -> ChildCamera:
         "        frame = Frame(rgb, depth, self.n, self.n, self.n)\n"
         f"        {body}\n"
         "        return frame\n"
-        "def open_source(target, given):\n"
-        "    if 'refuse' in given: raise CameraError('no such thing')\n"
-        "    if 'hang' in given: ctypes.PyDLL(None).pause()\n"
+        "def open_source(target, query):\n"
+        "    if 'refuse' in query: raise CameraError('no such thing')\n"
+        "    if 'hang' in query: ctypes.PyDLL(None).pause()\n"
         "    return Source('test', live=False, depth_scale=0.001)\n"
     )
     return ChildCamera(path.stem, "target", {}, "test://", patience)

@@ -140,7 +140,7 @@ def test_a_run_cut_short_goes_on_and_computes_nothing_twice(
     computed: list[int] = []
     full = True
 
-    def counted(group: run.Batch, models: Sequence[work.Model], plan: work.Plan) -> list[work.Outcome]:
+    def counted(group: run.Batch, models: Sequence[work.Model], plan: work.Plan) -> list[work.FrameOutcome]:
         computed.extend(index for index, _, _ in group)
         if full and len(computed) == 8:
             raise OSError(28, "No space left on device")

@@ -17,7 +17,7 @@ Entry = tuple[Path, int, int]  # file, identity, camera
 
 def _entries(folder: Path, findings: list[Finding]) -> list[Entry]:
     try:
-        named, odd, listing = list_part(folder)
+        entries, odd, listing = list_part(folder)
     except DataError as error:
         findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
         return []
@@ -25,7 +25,7 @@ def _entries(folder: Path, findings: list[Finding]) -> list[Entry]:
     findings += grouped(MUST, "names", names, "the name does not tell identity and camera", "rename it 0001_c2_….jpg")
     if not listing.files:
         findings.append(Finding(MUST, "folder", f"{folder}: holds no picture", "expected files like 0001_c2_….jpg"))
-    return named
+    return entries
 
 
 def query_in_gallery(here: str, there: str) -> bool:

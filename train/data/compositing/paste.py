@@ -15,6 +15,9 @@ Rng = np.random.Generator
 Map = NDArray[np.float32]
 
 HALF = 0.5  # of alpha: from here on a pixel is the object's
+TRACE = 0.05  # of alpha: from here on the object has a part in a pixel
+SHRINK_BELOW = 0.7  # scales at which a picture is averaged before it is warped
+LEAST_SIDE, LEAST_SEEN = 3, 0.33  # of a pasted object: pixels of its sides, share that is in front
 
 
 @dataclass
@@ -39,7 +42,7 @@ def turned(cutout: Cutout, side: float, rng: Rng) -> Cutout:
     # Shrinking by warping alone skips pixels: average first.
     rgb = cv2.warpAffine(_shrunk(cutout.rgb, scale), _rescaled(turn, cutout.rgb, scale), (diagonal, diagonal))
     alpha = cv2.warpAffine(_shrunk(cutout.alpha, scale), _rescaled(turn, cutout.alpha, scale), (diagonal, diagonal))
-    inside = np.flatnonzero(alpha.max(1) > 0.05), np.flatnonzero(alpha.max(0) > 0.05)
+    inside = np.flatnonzero(alpha.max(1) > TRACE), np.flatnonzero(alpha.max(0) > TRACE)
     if not inside[0].size:
         return Cutout(rgb, alpha)
     box = slice(inside[0][0], inside[0][-1] + 1), slice(inside[1][0], inside[1][-1] + 1)
@@ -51,12 +54,12 @@ def _small(image: NDArray[np.generic], scale: float) -> tuple[int, int]:
 
 
 def _shrunk(image: NDArray[np.generic], scale: float) -> NDArray[np.generic]:
-    return cv2.resize(image, _small(image, scale), interpolation=cv2.INTER_AREA) if scale < 0.7 else image
+    return cv2.resize(image, _small(image, scale), interpolation=cv2.INTER_AREA) if scale < SHRINK_BELOW else image
 
 
 def _rescaled(turn: NDArray[np.float64], image: NDArray[np.generic], scale: float) -> NDArray[np.float64]:
     """``turn`` for an image that :func:`_shrunk` has made smaller."""
-    if scale >= 0.7:
+    if scale >= SHRINK_BELOW:
         return turn
     width, height = _small(image, scale)
     back = np.diag([image.shape[1] / width, image.shape[0] / height, 1.0])
@@ -75,7 +78,7 @@ def paste(
     h, w = cutout.alpha.shape
     top, left = foot[0] - h, foot[1] - w // 2
     y0, y1, x0, x1 = max(top, 0), min(top + h, rows), max(left, 0), min(left + w, columns)
-    if y1 - y0 < 3 or x1 - x0 < 3:
+    if y1 - y0 < LEAST_SIDE or x1 - x0 < LEAST_SIDE:
         return False
     alpha = cutout.alpha[y0 - top : y1 - top, x0 - left : x1 - left]
     colour = cutout.rgb[y0 - top : y1 - top, x0 - left : x1 - left].astype(np.float32)
@@ -87,13 +90,13 @@ def paste(
     behind = canvas.depth[here]
     if hidden:
         alpha = alpha * ~((behind > 0) & (behind < body - 0.06 * z))
-    if float((alpha > HALF).sum()) < 0.33 * float(solid.sum()):
+    if float((alpha > HALF).sum()) < LEAST_SEEN * float(solid.sum()):
         return False
     colour = _matched(colour, alpha, canvas.rgb[here], rng)
     canvas.rgb[here] += alpha[..., None] * (colour - canvas.rgb[here])
     own = alpha > HALF
     canvas.mask[here] = np.where(own, np.uint8(salient), canvas.mask[here])
-    canvas.certain[here] = np.where(alpha > 0.05, np.uint8(1), canvas.certain[here])
+    canvas.certain[here] = np.where(alpha > TRACE, np.uint8(1), canvas.certain[here])
     _measured(canvas, here, own, body, rng)
     return True
 

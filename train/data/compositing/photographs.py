@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +48,15 @@ class Photographs:
         if mask.shape != rgb.shape[:2]:
             raise DataError(f"{self.masks[name]}: is {mask.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         return Item(rgb, np.zeros(mask.shape, np.float32), mask, name)
+
+    def only(self, names: Sequence[str]) -> Photographs:
+        """The photographs of these names, no others. Raises DataError for a name that is not here."""
+        absent = sorted(set(names) - set(self.names))
+        if absent or not names:
+            raise DataError(f"{self.root}: has no {absent[0] if absent else 'photograph left'}")
+        part = copy.copy(self)
+        part.names = list(names)
+        return part
 
     def cutout(self, rng: Rng, tries: int = 8) -> Cutout | None:
         """One whole object of a random photograph, or None when ``tries`` photographs had none fit to paste."""

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.masks import MIDDLE
 from mutualformer.runtime.data.scenes.sensor import measure
 
 Rng = np.random.Generator
@@ -84,7 +85,7 @@ def _near_blob(u: Map, mask: NDArray[np.uint8], rng: Rng) -> Map:
 def plausible_depth(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng) -> Map:
     """``rgb`` uint8 (H, W, 3), ``mask`` uint8 (H, W) → metres float32 (H, W), 0 where nothing was measured."""
     u = background(rgb, rng)
-    solid = (mask > 127).astype(np.uint8)
+    solid = (mask > MIDDLE).astype(np.uint8)
     if rng.random() < 0.5:
         u = _near_blob(u, solid, rng)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)

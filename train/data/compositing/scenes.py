@@ -20,7 +20,7 @@ Map = NDArray[np.float32]
 DOUBT, SURE = 38, 165
 
 
-class Scene(NamedTuple):
+class Composite(NamedTuple):
     """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres (H, W), ``mask`` uint8 0 … 255 and ``certain`` uint8 0 or 1."""
 
     rgb: NDArray[np.uint8]
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
     certain: NDArray[np.uint8]
 
 
-def _finished(canvas: Canvas, rng: Rng) -> Scene:
+def _finished(canvas: Canvas, rng: Rng) -> Composite:
     """One camera for all parts: common blur and noise."""
     rgb = canvas.rgb
     if rng.random() < 0.5:
@@ -37,7 +37,7 @@ def _finished(canvas: Canvas, rng: Rng) -> Scene:
     if rng.random() < 0.5:
         rgb = rgb + float(rng.uniform(1, 6)) * rng.standard_normal(rgb.shape, dtype=np.float32)
     colour = np.clip(rgb, 0, 255).astype(np.uint8)
-    return Scene(colour, canvas.depth.astype(np.float32), canvas.mask * np.uint8(255), canvas.certain)
+    return Composite(colour, canvas.depth.astype(np.float32), canvas.mask * np.uint8(255), canvas.certain)
 
 
 def _foot(canvas: Canvas, low: float, rng: Rng) -> tuple[tuple[int, int], float]:
@@ -50,7 +50,7 @@ def _foot(canvas: Canvas, low: float, rng: Rng) -> tuple[tuple[int, int], float]
     return (row, column), float(np.median(measured)) if measured.size else 1.5
 
 
-def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tuple[int, int], rng: Rng) -> Scene:
+def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tuple[int, int], rng: Rng) -> Composite:
     """One to seven objects in a real frame with its real depth and holes; every third time the far ones are meant.
 
     What the frame holds already is unknown, not background: where the teacher sees something the loss is silent, and
@@ -115,7 +115,7 @@ def _clutter(canvas: Canvas, frames: SensorFrames, rng: Rng) -> None:
         paste(canvas, Cutout(other.rgb[window], alpha), foot, near, rng, salient=False, hidden=False)
 
 
-def on_a_table(photographs: Photographs, size: tuple[int, int], rng: Rng) -> Scene:
+def on_a_table(photographs: Photographs, size: tuple[int, int], rng: Rng) -> Composite:
     """Three to fourteen small objects on a table or floor seen from above, as a depth sensor sees it.
 
     The plane's depth follows from the camera's height and tilt: a ray through row y meets it at

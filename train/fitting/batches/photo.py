@@ -14,7 +14,7 @@ from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 Rng = np.random.Generator
@@ -37,6 +37,8 @@ class Mixture:
         """(name, share) of the five kinds."""
         return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
 
+
+SURELY_NOT, SURELY = 60, 150  # of 255: between them the teacher's word is worth nothing
 
 # Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
 APPEARANCE = Augmentation(
@@ -81,23 +83,22 @@ class PhotoBatches:
         )
         return "photograph" if absent else name
 
-    def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Scene:
+    def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Composite:
         item = augment(self.photographs[index], size, APPEARANCE, rng)
         assert item.mask is not None
         depth = item.depth
         if rng.random() < self.mixture.depth_of_photograph:
             depth = plausible_depth(item.rgb, item.mask, rng)
-        return Scene(item.rgb, depth, item.mask, np.ones(size, np.uint8))
+        return Composite(item.rgb, depth, item.mask, np.ones(size, np.uint8))
 
-    def _taught(self, size: tuple[int, int], rng: Rng) -> Scene:
+    def _taught(self, size: tuple[int, int], rng: Rng) -> Composite:
         assert self.sensor is not None
         frame = self.sensor.window(size, rng, smallest=0.6)
-        # Between "surely not" and "surely" the teacher's word is worth nothing.
-        certain = (frame.salient < 60) | (frame.salient > 150)
-        mask = np.where(frame.salient > 150, 255, 0).astype(np.uint8)
-        return Scene(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
+        certain = (frame.salient < SURELY_NOT) | (frame.salient > SURELY)
+        mask = np.where(frame.salient > SURELY, 255, 0).astype(np.uint8)
+        return Composite(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
 
-    def frame(self, step: int, slot: int, size: tuple[int, int]) -> Scene:
+    def frame(self, step: int, slot: int, size: tuple[int, int]) -> Composite:
         """The frame of one slot at ``size`` (height, width)."""
         rng = np.random.default_rng([self.seed, 2, step, slot])
         kind = self.kind(rng)
@@ -107,7 +108,7 @@ class PhotoBatches:
             assert self.rendered is not None
             item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, APPEARANCE, rng)
             assert item.mask is not None
-            scene = Scene(item.rgb, item.depth, item.mask, np.ones(size, np.uint8))
+            scene = Composite(item.rgb, item.depth, item.mask, np.ones(size, np.uint8))
         else:
             if kind == "sensor":
                 assert self.sensor is not None
@@ -119,7 +120,7 @@ class PhotoBatches:
             scene = _augmented(scene, rng)
         return self._with_faults(scene, size, rng)
 
-    def _with_faults(self, scene: Scene, size: tuple[int, int], rng: Rng) -> Scene:
+    def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng) -> Composite:
         depth = scene.depth
         if not depth.any():
             return scene
@@ -148,10 +149,10 @@ class PhotoBatches:
     def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:
         """The samples ``slots`` of optimiser step ``step``, stacked; ``side`` pixels square."""
         scenes = [self.frame(step, slot, (side, side)) for slot in slots]
-        return {name: np.stack([getattr(scene, name) for scene in scenes]) for name in Scene._fields}
+        return {name: np.stack([getattr(scene, name) for scene in scenes]) for name in Composite._fields}
 
 
-def _augmented(scene: Scene, rng: Rng) -> Scene:
+def _augmented(scene: Composite, rng: Rng) -> Composite:
     """Appearance and mirroring of a composite; it is at its size already."""
     size = scene.mask.shape
     how = Augmentation(

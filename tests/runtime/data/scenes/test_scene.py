@@ -17,7 +17,7 @@ from mutualformer.runtime.data.scenes.primitives import (
     CYLINDER,
     RING,
     SPHERE,
-    Camera,
+    Pinhole,
     Solid,
     along,
     intersect,
@@ -143,7 +143,7 @@ def test_a_ring_is_hit_on_its_rim_and_on_the_inner_wall() -> None:
 
 
 def test_camera_windows_contain_what_is_drawn() -> None:
-    camera = Camera((60, 80), 70.0, 1.2, 0.3)
+    camera = Pinhole((60, 80), 70.0, 1.2, 0.3)
     rng = np.random.default_rng(0)
     flat = camera.rays.reshape(3, -1)
     for _ in range(60):

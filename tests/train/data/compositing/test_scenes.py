@@ -15,7 +15,7 @@ from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Scene, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 SIZE = (96, 128)
@@ -51,7 +51,7 @@ def photographs(root: Path) -> Photographs:
     return Photographs(root / "photos")
 
 
-def _check(scene: Scene) -> None:
+def _check(scene: Composite) -> None:
     rows, columns = SIZE
     assert scene.rgb.shape == (rows, columns, 3)
     assert scene.rgb.dtype == np.uint8
