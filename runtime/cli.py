@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import mutualformer
-from mutualformer.runtime.commandline import signals
 from mutualformer.runtime.files import reason
+from mutualformer.runtime.live import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 

@@ -1,1 +1,1 @@
-"""The command line: arguments (those that several verbs have), completion (of a shell), signals (that end a verb)."""
+"""The command line itself: arguments (those that several verbs have), completion (of a shell)."""
