@@ -26,6 +26,7 @@ from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import batch, files
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
+from mutualformer.runtime.prediction.sources import SourceError
 
 SOURCES = """\
 sources:
@@ -70,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
         help="metres per unit of integer depth maps (default: 0.001, millimetres)",
     )
     parser.add_argument(
-        "--polarity", choices=POLARITIES, default=POLARITIES[0], help="of 8-bit depth maps (default: %(default)s)"
+        "--polarity",
+        choices=POLARITIES,
+        help=f"of depth maps without a unit: 8-bit maps ({POLARITIES[0]} by default), with it maps of any kind",
     )
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the binary mask (default: %(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
@@ -104,7 +107,7 @@ def command(args: argparse.Namespace) -> int:
         models=tuple(args.model or [zoo.DEFAULT]),
         what=files.kinds(args.what),
         depth=args.depth,
-        rule=DepthRule(None if args.depth_scale is None else 1.0 / args.depth_scale, args.polarity),
+        rule=depth_rule(args.depth_scale, args.polarity),
         threshold=args.threshold,
         frames=args.frames,
         gallery=args.gallery,
@@ -117,6 +120,16 @@ def command(args: argparse.Namespace) -> int:
     summary = batch.predict(request)
     print(sentence(summary, args.out, time.monotonic() - started))
     return summary.exit_code
+
+
+def depth_rule(metres_per_unit: float | None, polarity: str | None) -> DepthRule:
+    """How depth maps are read. Raises SourceError for a unit that is none, and for a unit and a polarity at once."""
+    if metres_per_unit is not None and polarity is not None:
+        raise SourceError("--depth-scale is for depth with a unit and --polarity for depth without: give one of them")
+    if metres_per_unit is not None and not 1e-6 <= metres_per_unit <= 1.0:
+        raise SourceError(f"--depth-scale is {metres_per_unit:g}, expected metres per unit: 0.001 for millimetres")
+    units = None if metres_per_unit is None else 1.0 / metres_per_unit
+    return DepthRule(units, polarity or POLARITIES[0], relative=polarity is not None)
 
 
 def sentence(summary: Summary, out: Path, seconds: float) -> str:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("mutualformer", deadline=None)  # a busy machine's pauses are no fault of what is tested
+settings.load_profile("mutualformer")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
 

@@ -113,11 +113,18 @@ class BaseCamera:
 
     def metres(self, units: NDArray[np.uint16], scale: float) -> NDArray[np.float32]:
         """Units (H, W) of a sensor → metres; a value that stands for "no measurement" becomes 0, and is said once."""
-        code = hole_code(units)
+        code = hole_code(units, 1 / scale)
         if code is not None:
-            self.warn(f"{self.name}: depth value {code} stands for no measurement, taken as a hole", key=f"hole {code}")
+            self.note_hole(code)
             units = np.where(units == code, np.uint16(0), units)
         return metres(units, scale)
+
+    def note_hole(self, code: float | None) -> None:
+        """Say once that a value of depth stands for no measurement; None = there is no such value."""
+        if code is not None:
+            self.warn(
+                f"{self.name}: depth value {code:g} stands for no measurement, taken as a hole", key=f"hole {code:g}"
+            )
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:

@@ -11,15 +11,18 @@ compared with how they are read when the set is opened, and said in one line eac
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.data.declared import declared_units
 from mutualformer.runtime.data.item import DataError, Item, reading
 from mutualformer.runtime.data.masks import read_mask
 from mutualformer.runtime.data.names import (
@@ -34,9 +37,16 @@ from mutualformer.runtime.data.names import (
 )
 from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
 from mutualformer.runtime.data.polarity import spread_over
-from mutualformer.runtime.data.survey import FRAMES, Survey
-from mutualformer.runtime.images.depth import DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images.files import DEPTH_SUFFIXES, natural_key, orientation, read_colour
+from mutualformer.runtime.data.survey import FRAMES, LEAST_FRAMES, Survey
+from mutualformer.runtime.images.depth import DepthRule, is_relative, read_stored_depth, to_metres
+from mutualformer.runtime.images.files import (
+    DEPTH_SUFFIXES,
+    ImageError,
+    natural_key,
+    orientation,
+    read_colour,
+    turned,
+)
 
 POLARITIES = ("near_bright", "near_dark", "auto")
 TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", "")
@@ -47,7 +57,8 @@ class FolderOptions:
     """How a folder is read where its files do not say it.
 
     ``polarity``: of depth without a unit, near_bright where "" (8-bit maps are near_bright unless they say otherwise);
-    given as near_bright, 16-bit maps are taken as 8-bit maps stored with more bits; auto decides from the frames.
+    given as near_bright or near_dark, all maps are taken as maps without a unit (8-bit maps stored with more bits,
+    disparities, normalised distances); auto decides from the frames.
     ``scale``: depth units per metre, None = millimetres, floats metres. ``hole``: the value besides 0 that stands for
     no measurement, None = found, 0 = none. ``rotate``: bits by which 16-bit depth is rotated left (SUN RGB-D: 3).
     ``masks``: "inverted" where black is the object.
@@ -91,7 +102,7 @@ class FolderOptions:
     def rule(self) -> DepthRule:
         """How a depth map of this folder becomes metres."""
         polarity = "near_dark" if self.polarity == "near_dark" else "near_bright"
-        return DepthRule(self.scale, polarity, self.polarity == "near_bright", self.hole, self.rotate)
+        return DepthRule(self.scale, polarity, self.polarity in ("near_bright", "near_dark"), self.hole, self.rotate)
 
 
 OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(FolderOptions))
@@ -130,6 +141,7 @@ class RgbdFolder:
         if self.listed is not None:
             self.names = read_list(self.listed, self.rgb)
         self._all_there()
+        self.rule = self._declared()
         self.survey = self._survey()
         self.rule = self._settled()
 
@@ -169,31 +181,46 @@ class RgbdFolder:
         for sentence in self.left_out:
             logging.getLogger("mutualformer").warning("%s", sentence)
 
+    def _declared(self) -> DepthRule:
+        """The options' rule, with the unit that a text in the folder declares where the user says nothing of it."""
+        rule = self.options.rule
+        if self.depth is None or self.options.scale is not None or rule.relative:
+            return rule
+        first = next(iter(self.depth.values()))
+        declared = declared_units([self.root, first.parent])
+        with contextlib.suppress(ImageError):
+            if declared is not None and read_stored_depth(first).dtype in (np.uint16, np.int32, np.uint32):
+                logging.getLogger("mutualformer").info("%s: depth is read as %s", self.root, declared)
+                return dataclasses.replace(rule, units_per_metre=declared.units_per_metre)
+        return rule
+
     def _survey(self) -> Survey:
         """Frames spread over the set; one that cannot be read is left to whoever asks for it."""
         stated = self.options.polarity not in ("", "auto") or self.options.scale is not None
-        survey = Survey(self.options.rule, stated)
+        survey = Survey(self.rule, stated)
         most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
         for index in spread_over(len(self.names), most):
             name = self.names[index]
             try:
-                stored = reading(read_stored_depth, self.depth[name]) if self.depth is not None else None
+                stored = self._stored(name) if self.depth is not None else None
                 mask = read_mask(self.masks[name]) if self.masks is not None else None
             except DataError:
                 continue
-            survey.add(stored, mask)
+            survey.add(stored, mask, self.rgb[name].name)
+            survey.turned += turned(self.files(index))
         return survey
 
     def _settled(self) -> DepthRule:
         """The rule by which depth is read; what does not fit it is said."""
-        rule, survey, log = self.options.rule, self.survey, logging.getLogger("mutualformer")
+        rule, survey, log = self.rule, self.survey, logging.getLogger("mutualformer")
         if rule.hole is None and survey.hole is not None:
             rule = dataclasses.replace(rule, hole=survey.hole)
         unsettled = "8 bit" in survey.kinds
         if self.options.polarity == "auto" and self.depth is not None:
-            if survey.polarity == "near_bright" and "16 bit" in survey.kinds:
+            if survey.grows:
                 rule = dataclasses.replace(rule, relative=True)
-                log.warning("%s: 16-bit depth grows towards the camera, read as near_bright without a unit", self.root)
+                kind = "depth of floats" if "float" in survey.kinds else "16-bit depth"
+                log.warning("%s: %s grows towards the camera, read as near_bright without a unit", self.root, kind)
             elif survey.polarity and unsettled:
                 rule = dataclasses.replace(rule, polarity=survey.polarity)
                 log.info("%s: %s (%s)", self.root, survey.polarity, survey.evidence)
@@ -202,12 +229,18 @@ class RgbdFolder:
                     f"{self.root}: whether near is bright or dark cannot be told ({survey.evidence}); "
                     "append ?polarity=near_bright or ?polarity=near_dark"
                 )
-        options = self.options
-        settled = {"polarity": options.polarity, "inverted": options.masks, "hole": options.hole == 0}
-        for remark in survey.remarks():
-            unsure = remark.kind == "polarity" and not survey.polarity and min(*survey.evidence.votes) < 3
-            if not settled.get(remark.kind) and not unsure:
-                log.warning("%s: %s", self.root, remark)
+        if rule.relative and survey.full:
+            rule = dataclasses.replace(rule, full=survey.full)
+        said = self.options
+        settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole is not None}
+        remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
+        bright, dark = survey.evidence.votes
+        if "8 bit" in survey.kinds and not survey.polarity and dark <= bright and dark < LEAST_FRAMES:
+            remarks = [one for one in remarks if one.kind != "polarity"]  # few frames that fit the default are no news
+        for remark in remarks:
+            log.warning("%s: %s", self.root, remark)
+        if survey.assumption:
+            log.info("%s: %s (?scale= if not so)", self.root, survey.assumption)
         return rule
 
     def __len__(self) -> int:
@@ -228,13 +261,16 @@ class RgbdFolder:
             return None
         return read_mask(self.masks[self.names[index]], self.options.masks == "inverted").covered
 
-    def _read_depth(self, name: str) -> tuple[NDArray[np.float32], bool]:
+    def _stored(self, name: str) -> NDArray[Any]:
         assert self.depth is not None
         stored = reading(read_stored_depth, self.depth[name])
         if stored.dtype == np.uint8 and self.options.scale is not None:
             stored = stored.astype(np.uint16)  # the user says that these bytes have a unit
-        pseudo = stored.dtype == np.uint8 or (self.rule.relative and stored.dtype == np.uint16)
-        return to_metres(stored, self.rule), not pseudo
+        return stored
+
+    def _read_depth(self, name: str) -> tuple[NDArray[np.float32], bool]:
+        stored = self._stored(name)
+        return to_metres(stored, self.rule), not is_relative(stored, self.rule)
 
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self.names):

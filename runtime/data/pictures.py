@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Item
-from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule, read_stored_depth, to_metres
-from mutualformer.runtime.images.files import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour
+from mutualformer.runtime.data.polarity import spread_over
+from mutualformer.runtime.data.survey import FRAMES, Survey
+from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule, is_relative, read_stored_depth, to_metres
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour, turned
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Pictures:
     """Frames of ``pictures``. A lone photograph is turned upright by its EXIF tag; a pair is read as stored.
 
     ``has_depth``: whether every one of them has a depth map. ``root``: the folder they lie in, where there is one.
+    ``assumption``: by which unit depth is read where nobody said it, once :meth:`judge` has looked.
     """
 
     def __init__(self, pictures: Sequence[Picture], rule: DepthRule = DEFAULT_RULE, root: Path | None = None) -> None:
@@ -34,6 +39,7 @@ class Pictures:
             raise DataError("no picture is named, expected at least one")
         self.root = root
         self.pictures, self.rule = list(pictures), rule
+        self.assumption = ""
         self.has_depth = all(picture.depth is not None for picture in pictures)
 
     def __len__(self) -> int:
@@ -57,15 +63,52 @@ class Pictures:
             stored = read_stored_depth(picture.depth)
         except ImageError as error:
             raise DataError(str(error)) from error
+        stored = self._unit_of_bytes(stored)
         if stored.shape != rgb.shape[:2]:
             raise DataError(
                 f"{picture.depth}: is {stored.shape[1]}×{stored.shape[0]}, expected {rgb.shape[1]}×{rgb.shape[0]} as "
                 f"{picture.colour.name} (depth must be aligned to the colour picture, both as stored)"
             )
-        metric = not (stored.dtype == np.uint8 or self.rule.relative)
-        return Item(rgb, to_metres(stored, self.rule), None, picture.name, metric)
+        return Item(rgb, to_metres(stored, self.rule), None, picture.name, not is_relative(stored, self.rule))
+
+    def _unit_of_bytes(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """8-bit maps as integers with a unit where the user says that they have one."""
+        return stored.astype(np.uint16) if stored.dtype == np.uint8 and self.rule.units_per_metre else stored
+
+    def judge(self) -> list[str]:
+        """What does not fit the way in which the depth maps are read, one sentence each, as for data sets; holes that
+        most maps mark alike are read as such from now on."""
+        stated = self.rule.units_per_metre is not None or self.rule.relative
+        survey = Survey(self.rule, stated)
+        for index in spread_over(len(self.pictures), FRAMES):
+            picture = self.pictures[index]
+            if picture.depth is None:
+                continue
+            try:
+                stored = read_stored_depth(picture.depth)
+            except ImageError:
+                continue  # told when it is asked for
+            survey.add(self._unit_of_bytes(stored), None, picture.name)
+            survey.turned += turned((picture.colour, picture.depth))
+        if self.rule.hole is None and survey.hole is not None:
+            self.rule = replace(self.rule, hole=survey.hole)
+        self.assumption = survey.assumption
+        bright, dark = survey.evidence.votes
+        sure = survey.polarity or dark > bright
+        return [
+            f"{remark.what}: {REMEDIES.get(remark.kind, remark.remedy)}"
+            for remark in survey.remarks()
+            if remark.kind != "polarity" or sure or "8 bit" not in survey.kinds
+        ]
 
 
+# What mends it where there is no DATA whose options could.
+REMEDIES = {
+    "unit": "if the unit is another give metres per unit: 0.0002 (TUM), 0.0001, 0.01 (cm), 0.00390625 (KITTI); for "
+    "maps without a unit their polarity",
+    "polarity": "give the polarity if it is not as it is read: near_bright or near_dark",
+    "hole": "read as holes",
+}
 # A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
 MOST_BARREN = 50_000
 PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again

@@ -5,6 +5,7 @@ stored             meaning
 =================  ==========================================================================================
 16 or 32 bit       units from the camera, 1000 a metre unless :class:`DepthRule` says otherwise; 0 = no measurement
 float              metres (units where the rule gives a scale); 0, negative, NaN and infinity = no measurement
+any, ``relative``  no unit: relative inverse depth, disparity and the like, as below; floats by their largest value
 8 bit              no unit: relative inverse depth. Value v becomes pseudo-metres, 1/z = 1/5 + v/255 · (1/0.5 − 1/5),
                    so 0 … 255 span 5 m … 0.5 m. Models standardise inverse depth per image, so 0.5 and 5 m cancel;
                    only the polarity matters. 0 = no measurement where near is dark, and where near is bright if the
@@ -36,11 +37,12 @@ DEPTH_CHANNELS = ("Z", "Y", "D", "depth", "R", "V")  # of an EXR file, the first
 # Largest values of integers of 10 … 16 bits: what sensors and simulators write where they saw nothing.
 HOLE_CODES = (1023, 2047, 4095, 8191, 16383, 32767, 65534)
 NEVER_MEASURED = 65535  # of 16 bits: a hole in every set that has it
-LEAST_CODE = 10000  # smallest value that is taken for a code because it lies far above the rest
 GREY_TOLERANCE = 8  # between the channels of a grey picture: JPEG makes them differ a little
 SPIKE_SHARE = 0.005  # of the pixels that a code must have at least,
 SPIKE_FACTOR = 4.0  # and how many times as many as any value within
 SPIKE_REACH = 0.05  # this share of it: a sensor's own quantisation makes many spikes side by side
+BEYOND_M = 10.0  # metres that a value must lie beyond to be none by its size: what the sensors of rooms do not measure
+RELATIVE_BITS = (8, 10, 12, 16, 32)
 LOW_CODES = 8  # values next to 0 of an 8-bit map that are unused where 0 is a hole
 
 
@@ -49,16 +51,19 @@ class DepthRule:
     """How stored values become metres.
 
     ``units_per_metre``: 1000 = millimetres, 5000 = TUM, 256 = KITTI; None = 1000 for integers and 1 for floats.
-    ``polarity``: "near_bright" or "near_dark", of maps without a unit: those of 8 bits, and with ``relative`` those of
-    16 bits too (an 8-bit map stored with more bits). ``hole``: a value that stands for no measurement besides 0; None
-    = look for one (:func:`hole_code`). ``rotate``: bits by which 16-bit values were rotated left, 3 in SUN RGB-D.
+    ``polarity``: "near_bright" or "near_dark", of maps without a unit: those of 8 bits, and with ``relative`` all (an
+    8-bit map stored with more bits, disparities). ``hole``: a value that stands for no measurement besides 0; None
+    = look for one (:func:`hole_code`), 0 = none. ``rotate``: bits by which 16-bit values were rotated left, 3 in
+    SUN RGB-D. ``full``: the largest value of integer maps without a unit, None = each map's own
+    (:func:`full_scale`).
     """
 
     units_per_metre: float | None = None
     polarity: str = "near_bright"
     relative: bool = False
-    hole: int | None = None
+    hole: float | None = None
     rotate: int = 0
+    full: float | None = None
 
     def __post_init__(self) -> None:
         if self.units_per_metre is not None and not 0 < self.units_per_metre < float("inf"):
@@ -135,48 +140,82 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
         return np.asarray(channel.pixels)
 
 
-def hole_code(stored: NDArray[Any]) -> int | None:
-    """The value of an integer depth map (H, W) that stands for "no measurement" besides 0, or None.
+def hole_code(stored: NDArray[Any], units_per_metre: float = MILLIMETRES) -> float | None:
+    """The value of a depth map (H, W) that stands for "no measurement" besides 0, or None.
 
-    NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as many as
-    any value within 5 % of it has); any other largest value that as many pixels share, twice the next lower one and
-    above LEAST_CODE.
+    Integers: NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as
+    many as any value within 5 % of it has). Integers and floats: any other largest value that as many pixels share,
+    twice the next lower one and beyond 10 m, as simulators and converted files have it (1000.0, 65.535, 1e10).
     """
-    if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1 or not stored.size:
+    if stored.dtype == np.uint8 or not stored.size:
         return None
-    top = int(stored.max())
-    if stored.dtype == np.uint16 and top == NEVER_MEASURED:
-        return top
+    values = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
+    top = values.max() if values.size else 0
     least = max(2, round(SPIKE_SHARE * stored.size))
-    for code in HOLE_CODES:
-        if code > top:
-            break
-        share = int(np.count_nonzero(stored == code))
-        if share >= least:
-            reach = round(SPIKE_REACH * code)
-            near = stored[(stored >= code - reach) & (stored <= code + reach) & (stored != code)].astype(np.int64)
-            most = int(np.bincount(near - (code - reach)).max()) if near.size else 0
-            if share >= SPIKE_FACTOR * most:
+    if stored.dtype.kind in "iu":
+        if stored.dtype == np.uint16 and top == NEVER_MEASURED:
+            return NEVER_MEASURED
+        for code in HOLE_CODES:
+            if code <= top and is_spike(stored, code, least):
                 return code
-    if top > LEAST_CODE and int(np.count_nonzero(stored == top)) >= least:
-        below = stored[stored < top]
-        if below.size and top >= 2 * int(below.max()) > 0:
-            return top
+    if top > BEYOND_M * units_per_metre and int(np.count_nonzero(stored == top)) >= least:
+        below = values[values < top]
+        if below.size and top >= 2 * float(below.max()) > 0:
+            return float(top) if stored.dtype.kind == "f" else int(top)
     return None
 
 
-def _pseudo_metres(stored: NDArray[Any], polarity: str) -> NDArray[np.float32]:
-    """Relative inverse depth of 8 or 16 bits → 5 m … 0.5 m."""
-    share = stored.astype(np.float32) / np.iinfo(stored.dtype).max
-    if polarity == "near_dark":
+def is_spike(stored: NDArray[Any], code: int, least: int) -> bool:
+    """Whether integers (H, W) have ``code`` in at least ``least`` pixels and far more often than any value near it."""
+    share = int(np.count_nonzero(stored == code))
+    if share < least:
+        return False
+    reach = round(SPIKE_REACH * code)
+    near = stored[(stored >= code - reach) & (stored <= code + reach) & (stored != code)].astype(np.int64)
+    most = int(np.bincount(near - (code - reach)).max()) if near.size else 0
+    return share >= SPIKE_FACTOR * most
+
+
+def full_scale(stored: NDArray[Any]) -> float:
+    """The value of a map without a unit that is nearest (or farthest): of integers the largest of 8, 10, 12, 16 or 32
+    bits, whichever holds the map; of floats 1 where none is larger, else the map's own largest."""
+    if stored.dtype == np.uint8 or not stored.size:
+        return 255.0
+    finite = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
+    top = float(finite.max()) if finite.size else 1.0
+    if stored.dtype.kind == "f":
+        return max(top, 1.0)
+    return float(next((1 << bits) - 1 for bits in RELATIVE_BITS if top < 1 << bits))
+
+
+def isolated(stored: NDArray[np.uint8], value: int) -> bool:
+    """Whether 0 or 255 of an 8-bit map stands apart: a share of the pixels have it and none the values next to it."""
+    if np.count_nonzero(stored == value) < SPIKE_SHARE * stored.size:
+        return False
+    beside = (stored > 0) & (stored < LOW_CODES) if value == 0 else (stored < 255) & (stored > 255 - LOW_CODES)
+    return not beside.any()
+
+
+def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
+    """Relative inverse depth of any type → 5 m … 0.5 m, 0 = no measurement."""
+    scale = full_scale(stored)
+    if rule.full is not None and stored.dtype.kind in "iu" and stored.dtype != np.uint8:
+        scale = max(scale, rule.full)  # as the other maps of the set
+    with np.errstate(invalid="ignore"):
+        share = np.clip(stored.astype(np.float32) / np.float32(scale), 0, 1)
+    if rule.polarity == "near_dark":
         share = 1 - share
     pseudo = np.asarray(1 / (1 / PSEUDO_FAR_M + share * (1 / PSEUDO_NEAR_M - 1 / PSEUDO_FAR_M)), dtype=np.float32)
-    zero = stored == 0
-    step = np.iinfo(stored.dtype).max // 255
-    if polarity == "near_dark" or (
-        np.count_nonzero(zero) >= SPIKE_SHARE * stored.size and not ((stored > 0) & (stored < LOW_CODES * step)).any()
-    ):
-        pseudo[zero] = 0
+    if stored.dtype.kind == "f":
+        pseudo[~np.isfinite(stored) | (stored <= 0)] = 0
+    elif rule.polarity == "near_dark":
+        pseudo[stored == 0] = 0
+    else:
+        zero, low = stored == 0, LOW_CODES * (int(scale) // 255)
+        if np.count_nonzero(zero) >= SPIKE_SHARE * stored.size and not ((stored > 0) & (stored < low)).any():
+            pseudo[zero] = 0
+    if rule.hole:
+        pseudo[stored == (np.float32(rule.hole) if stored.dtype.kind == "f" else rule.hole)] = 0
     return pseudo
 
 
@@ -185,21 +224,25 @@ def unrotated(stored: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
     return np.asarray((stored >> bits) | (stored << (16 - bits)), dtype=np.uint16) if bits else stored
 
 
+def is_relative(stored: NDArray[Any], rule: DepthRule) -> bool:
+    """Whether a map as stored has no unit: those of 8 bits, and all where the rule says so."""
+    return stored.dtype == np.uint8 or rule.relative
+
+
 def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
     """(H, W) as stored → (H, W) float32 metres, 0 = no measurement.
 
     One float32 multiplication, so that the same integers always give the same metres.
     """
-    if stored.dtype == np.uint8 or (rule.relative and stored.dtype == np.uint16):
-        return _pseudo_metres(stored, rule.polarity)
+    if is_relative(stored, rule):
+        return _pseudo_metres(stored, rule)
     if stored.dtype.kind == "f":
-        scale = 1.0 / (rule.units_per_metre or 1.0)
-        metres = stored.astype(np.float32) if scale == 1.0 else np.multiply(stored, np.float32(scale), dtype=np.float32)
-        return np.asarray(np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0)))
+        return _float_metres(stored, rule)
     if stored.dtype == np.uint16:
         stored = unrotated(stored, rule.rotate)
-    hole = rule.hole if rule.hole is not None else hole_code(stored)
-    metres = np.multiply(stored, np.float32(1.0 / (rule.units_per_metre or MILLIMETRES)), dtype=np.float32)
+    units = rule.units_per_metre or MILLIMETRES
+    hole = rule.hole if rule.hole is not None else hole_code(stored, units)
+    metres = np.multiply(stored, np.float32(1.0 / units), dtype=np.float32)
     if stored.dtype.kind == "i":
         np.maximum(metres, 0, out=metres)
     if hole is not None:
@@ -207,6 +250,17 @@ def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[n
     if hole and stored.dtype == np.uint16:  # a hole whatever else is one, unless the rule says that there is none
         metres[stored == NEVER_MEASURED] = 0
     return np.asarray(metres)
+
+
+def _float_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
+    units = rule.units_per_metre or 1.0
+    hole = rule.hole if rule.hole is not None else hole_code(stored, units)
+    scale = 1.0 / units
+    metres = stored.astype(np.float32) if scale == 1.0 else np.multiply(stored, np.float32(scale), dtype=np.float32)
+    measured = np.isfinite(metres) & (metres > 0)
+    if hole:
+        measured &= stored != np.float32(hole)
+    return np.asarray(np.where(measured, metres, np.float32(0)))
 
 
 def read_depth(path: str | os.PathLike[str], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:

@@ -14,6 +14,9 @@ NEARLY_ALL = 0.8
 MOST = 0.5
 # Rooms, tables and streets reach farther than this; a map that does not is likely read with too large a divisor.
 SHALLOW_M = 1.2
+# Kinect and Xtion, with which TUM's folders were made, are specified up to here.
+KINECT_FAR_M = 4.0
+LEAST_VALUES = 50  # different ones, before their greatest common divisor means anything
 # Units per metre in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
 COMMON_UNITS = {
     1000: "millimetres",
@@ -51,6 +54,28 @@ def shallow(depth: NDArray[np.float32]) -> str | None:
     return f"nothing is farther away than {farthest:.2g} m"
 
 
+def beyond(depth: NDArray[np.float32], far: float | None) -> str | None:
+    """As :func:`shallow`: says when half of what is measured lies farther away than the assumed sensor measures."""
+    measured = depth[::4][depth[::4] > 0]
+    if far is None or not measured.size or (middle := float(np.median(measured))) <= far:
+        return None
+    return f"half of it lies beyond {middle:.2g} m, farther than the sensors of that convention measure ({far:g} m)"
+
+
+def finer_unit(stored: NDArray[np.integer]) -> int | None:
+    """Units per metre that the step between an integer map's values speaks for, None where it speaks for none.
+
+    Sensors tell whole millimetres; stored in units of 1/5000 or 1/10000 m these are multiples of 5 or 10. ``stored``:
+    (H, W), 0 = no measurement.
+    """
+    values = np.unique(stored[::4])
+    values = values[values > 0]
+    if values.size < LEAST_VALUES:
+        return None
+    units = 1000 * int(np.gcd.reduce(values.astype(np.int64)))
+    return units if units in COMMON_UNITS else None
+
+
 def better_units(depth: NDArray[np.float32], units_per_metre: float) -> list[int]:
     """Units per metre in common use that would put the scene at 0.3 … 10 m, nearest to the present ones first.
 
@@ -79,7 +104,8 @@ class DepthSource(Protocol):
 class DepthWatch:
     """Looks at the first frames of a source until their depth is plausible or has been called odd, once.
 
-    A source whose ``assumed_units`` (per metre) is set took the unit by convention and has a ``scale`` option.
+    A source whose ``assumed_units`` (per metre) is set took the unit by convention and has a ``scale`` option; its
+    ``sensor_far_m``, if any, is how far the sensors of that convention measure.
     """
 
     PATIENCE = 3
@@ -97,7 +123,7 @@ class DepthWatch:
         assumed = getattr(source, "assumed_units", None)
         clause = plausible(depth, self._near, self._far, MOST if assumed else NEARLY_ALL)
         if clause is None and assumed:
-            clause = shallow(depth)
+            clause = shallow(depth) or beyond(depth, getattr(source, "sensor_far_m", None))
         if clause is None:
             self._odd, self._plausible = [], self._plausible + 1
             return

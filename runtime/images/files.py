@@ -3,15 +3,16 @@
 One rule each: a header that declares more than :data:`MAX_PIXELS` is refused before it is decoded; EXIF's turn is
 not applied (depth and masks of the same frame were made for the pixels as stored) unless a lone photograph is asked
 for ``upright``; files are ordered as people count (``2.png`` before ``10.png``); what is hidden or no image is left
-out. 16-bit colour is read by its own brightest value: the smallest of 10, 12, 14 and 16 bits that holds it is white.
+out. 16-bit colour is read by its own brightest value: the smallest of 8, 10, 12, 14 and 16 bits that holds it is white.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.header import Header, HeaderError, read_header
+from mutualformer.runtime.images.header import Header, HeaderError, read_header, turned_back
 from mutualformer.runtime.untrusted.foreign import foreign
 
 MAX_PIXELS = 64_000_000
 COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".exr")
+COLOUR_BITS = (8, 10, 12, 14, 16)
 # OpenCV's flags for what a file is read as; "stored" keeps type and channels.
 _FLAGS = {
     "colour": cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -70,8 +72,11 @@ def decode(data: bytes | memoryview, name: str, mode: str) -> NDArray[Any]:
     ``mode``: "colour" → (H, W, 3) uint8 in RGB order; "grey" → (H, W) uint8; "stored" → type and channels as they are,
     colour channels in BGR order. ``name`` names the image in the ImageError.
     """
-    if header(data, name).format == "EXR":
+    declared = header(data, name)
+    if declared.format == "EXR":
         raise ImageError(f"{name}: is an EXR picture, which is read as depth only")
+    if declared.format == "TIFF" and declared.orientation != 1:
+        data = turned_back(data)
     with foreign("OpenCV", ImageError, name):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[mode])
     if image is None or not image.size:
@@ -90,7 +95,7 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     high, low = image >> 8, image & 255
     if (low == high).all() or not low.any():  # 8 bits spread over 16, however dark
         return np.asarray(high, dtype=np.uint8)
-    bits = next(bits for bits in (10, 12, 14, 16) if int(image.max()) < 1 << bits)
+    bits = next(bits for bits in COLOUR_BITS if int(image.max()) < 1 << bits)
     if bits < 16:
         _say_once(
             os.path.dirname(name) or name, f"{name}: 16-bit colour that never exceeds {bits} bits, read as {bits} bits"
@@ -134,6 +139,16 @@ def read_colour(path: str | os.PathLike[str], upright: bool = False) -> NDArray[
 def orientation(path: str | os.PathLike[str]) -> int:
     """EXIF orientation of a picture file, 1 … 8; 1 = as stored. Raises ImageError."""
     return header(read_bytes(path), str(path)).orientation
+
+
+def turned(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Those of ``paths`` whose tag asks for a turn; what cannot be read is told by whoever reads it."""
+    names = []
+    for path in paths:
+        with contextlib.suppress(ImageError):
+            if Path(path).suffix.lower() != ".npy" and orientation(path) != 1:
+                names.append(str(path))
+    return names
 
 
 def natural_key(name: str) -> tuple[Any, ...]:

@@ -153,6 +153,19 @@ def _tiff(data: memoryview) -> Header:
     return Header("TIFF", values[WIDTH], values[HEIGHT], turn if 1 <= turn <= 8 else 1)
 
 
+def turned_back(data: bytes | memoryview) -> bytes:
+    """A TIFF file's bytes with its orientation set to 1 (as stored): OpenCV turns TIFF pixels, whatever it is asked."""
+    changed = bytearray(data)
+    order = {b"II": "<", b"MM": ">"}[bytes(changed[:2])]
+    start = struct.unpack_from(order + "I", changed, 4)[0]
+    for index in range(struct.unpack_from(order + "H", changed, start)[0]):
+        entry = start + 2 + 12 * index
+        tag, kind = struct.unpack_from(order + "HH", changed, entry)
+        if tag == ORIENTATION and kind in (1, 3, 4):
+            struct.pack_into(order + {1: "B", 3: "H", 4: "I"}[kind], changed, entry + 8, 1)
+    return bytes(changed)
+
+
 def _webp(data: memoryview) -> Header:
     if bytes(data[8:12]) != b"WEBP":
         raise HeaderError("it is a RIFF file, but no WebP picture")

@@ -15,6 +15,7 @@ from mutualformer.runtime.data.item import Item
 from mutualformer.runtime.data.pictures import Picture, Pictures
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.depth import DepthRule
+from mutualformer.runtime.images.depth_range import plausible
 from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction.result import Embedding, Prediction
@@ -124,7 +125,10 @@ def _item(rgb: PictureLike, depth: PictureLike | None, depth_scale: float | None
         _say_once("no depth given: the model works from colour alone")
     if _is_file(rgb) and (depth is None or _is_file(depth)):
         rule = DepthRule(None if depth_scale is None else 1.0 / _positive(depth_scale))
-        return Pictures([Picture(_name(rgb), Path(rgb), None if depth is None else Path(depth))], rule)[0]
+        pictures = Pictures([Picture(_name(rgb), Path(rgb), None if depth is None else Path(depth))], rule)
+        for sentence in pictures.judge():
+            _say_once(f"{depth}: {sentence}")
+        return pictures[0]
     if depth is None:
         colour = _colour(rgb)
         return Item(colour, np.zeros(colour.shape[:2], np.float32), None, _name(rgb))
@@ -132,7 +136,10 @@ def _item(rgb: PictureLike, depth: PictureLike | None, depth_scale: float | None
         raise InputError("rgb is an array and depth a file, expected both as arrays or both as files")
     # A file beside an array is read as stored: the array was made for the pixels that are in the file.
     colour = read_colour(Path(rgb)) if _is_file(rgb) else colour_array(np.asarray(rgb))
-    return Item(colour, depth_array(np.asarray(depth), depth_scale), None, _name(rgb))
+    metres = depth_array(np.asarray(depth), depth_scale)
+    if clause := plausible(metres):
+        _say_once(f"depth: {clause}; is it in metres?")
+    return Item(colour, metres, None, _name(rgb))
 
 
 def _is_file(picture: PictureLike) -> TypeGuard[str | os.PathLike[str]]:

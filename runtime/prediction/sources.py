@@ -172,7 +172,8 @@ def _singles(pictures: Sequence[Picture], rule: DepthRule) -> SourceFrames:
     if len(pictures) == 2 and is_depth_map(pictures[1].colour) and not is_depth_map(pictures[0].colour):
         first, second = pictures
         _say(f"{second.colour.name} is a depth map (one channel of 16 bits or floats): taken as that of {first.colour}")
-        return SourceFrames(Pictures([Picture(first.name, first.colour, second.colour)], rule))
+        pair = Pictures([Picture(first.name, first.colour, second.colour)], rule)
+        return SourceFrames(_judged(pair, second.colour))
     for picture in pictures:
         if is_depth_map(picture.colour):
             raise SourceError(
@@ -192,7 +193,7 @@ def _singles(pictures: Sequence[Picture], rule: DepthRule) -> SourceFrames:
 def paired(colour: Path, depth: Path, rule: DepthRule) -> Pictures:
     """Two files, or two folders whose files have equal names. Raises SourceError."""
     if colour.is_file() and depth.is_file():
-        return Pictures([Picture(colour.stem, colour, depth)], rule)
+        return _judged(Pictures([Picture(colour.stem, colour, depth)], rule), depth)
     if not (colour.is_dir() and depth.is_dir()):
         missing = next((path for path in (colour, depth) if not path.exists()), None)
         if missing is not None:
@@ -205,7 +206,16 @@ def paired(colour: Path, depth: Path, rule: DepthRule) -> Pictures:
     single = len(first.files) + len(second.files) - 2 * len(common)
     if single:
         _say(f"{single} images of {colour} and {depth} have no partner of the same name, left out")
-    return Pictures([Picture(name, first.files[name], second.files[name]) for name in common], rule)
+    return _judged(Pictures([Picture(name, first.files[name], second.files[name]) for name in common], rule), depth)
+
+
+def _judged(pictures: Pictures, depth: Path) -> Pictures:
+    """Say what does not fit the way in which the depth maps are read."""
+    for sentence in pictures.judge():
+        _say(f"{depth}: {sentence}")
+    if pictures.assumption:
+        logging.getLogger("mutualformer").info("%s: %s (--depth-scale if not so)", depth, pictures.assumption)
+    return pictures
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher",
         metavar="FILE|NAME",
-        help="learn the maps of this detector beside the true masks, starting from its tensors where they fit",
+        help="learn the maps of this detector beside the true masks; without --init starting from its tensors where "
+        "they fit",
     )
     parser.add_argument(
         "--pretrained",

@@ -180,7 +180,7 @@ def _task(config: FitConfig, model: nn.Module, schedule: Schedule, source: Batch
     if model.spec.task != "sod":
         raise FitError(f"--teacher is for detectors, {config.model} is a {model.spec.task} model")
     teacher = open_teacher(config.teacher)
-    if not config.resume:
+    if not config.resume and not config.init:  # --init says where to begin, the teacher then only teaches
         begin_as(model, teacher, source)
     return TaughtSodTask(model, config.recipe, schedule, teacher)
 

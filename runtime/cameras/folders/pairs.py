@@ -15,10 +15,12 @@ from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.folders.loaders import (
     DepthLoader,
+    Units,
     list_folder,
     load_colour,
     note_orientation,
     same_size,
+    settle_units,
 )
 from mutualformer.runtime.cameras.pacing import Pace
 from mutualformer.runtime.frame import Frame
@@ -48,14 +50,17 @@ class PairsCamera(BaseCamera):
         name = f"pairs:{first},{second}"
         if not (math.isfinite(options.scale) and options.scale >= 0 and 0 < options.fps < math.inf):
             raise CameraError(f"{name}: expected scale > 0 and fps > 0")
-        units = options.scale or UNITS_PER_METRE
-        super().__init__(name, live=False, depth_scale=None if options.nir else 1.0 / units)
-        self.assumed_units = None if options.scale or options.nir else units
+        units = Units(options.scale or UNITS_PER_METRE)
+        if not options.nir and second.is_dir():
+            common = [second.parent] if second.parent == first.parent else []
+            units = settle_units(name, options.scale, [second, *common], UNITS_PER_METRE)
+        super().__init__(name, live=False, depth_scale=None if options.nir else 1.0 / units.per_metre)
+        self.assumed_units = units.per_metre if units.assumed else None
         self._options = options
         for folder in (first, second):
             if not folder.is_dir():
                 raise CameraError(f"pairs: folder {str(folder)!r} does not exist")
-        self._load_depth = DepthLoader(self, units, assumed=not options.scale).load
+        self._load_depth = DepthLoader(self, units).load
         colour = list_folder(first, COLOUR_SUFFIXES)
         other = list_folder(second, COLOUR_SUFFIXES if options.nir else DEPTH_SUFFIXES)
         self._pairs = [(path, other.files[stem]) for stem, path in colour.files.items() if stem in other.files]

@@ -18,7 +18,13 @@ from typing import Any
 
 from mutualformer.runtime.cameras import options as opts
 from mutualformer.runtime.cameras.base import BaseCamera, CameraError
-from mutualformer.runtime.cameras.folders.loaders import DepthLoader, load_colour, note_orientation, same_size
+from mutualformer.runtime.cameras.folders.loaders import (
+    DepthLoader,
+    load_colour,
+    note_orientation,
+    same_size,
+    settle_units,
+)
 from mutualformer.runtime.cameras.folders.tum_lists import (
     TIME_UNITS,
     Entry,
@@ -29,6 +35,7 @@ from mutualformer.runtime.cameras.folders.tum_lists import (
     time_unit,
 )
 from mutualformer.runtime.frame import Frame, Intrinsics
+from mutualformer.runtime.images.depth_range import KINECT_FAR_M
 
 UNITS_PER_METRE = 5000.0
 # What people call the list of pairs that the benchmark's associate.py writes.
@@ -39,6 +46,7 @@ ASSOCIATIONS = ("associations.txt", "association.txt", "associate.txt", "associa
 class Options:
     """``scale``: depth units per metre, 0 = TUM's 5000. ``max_skew``: seconds. ``fx fy cx cy``: pixels, 0 = unknown.
 
+    A scale that a text in the folder declares (camera.json, DepthMapFactor) goes before TUM's.
     ``time``: unit of the timestamps, s, ms, us or ns; auto = seconds unless they can be none.
     """
 
@@ -60,11 +68,12 @@ class TumCamera(BaseCamera):
             raise CameraError(f"{name}: scale is {options.scale:g}, expected depth units per metre")
         if options.time not in ("auto", *TIME_UNITS):
             raise CameraError(f"{name}: time is {options.time!r}, expected auto, {', '.join(TIME_UNITS)}")
-        units = options.scale or UNITS_PER_METRE
-        super().__init__(name, live=False, depth_scale=1.0 / units)
-        self.assumed_units = None if options.scale else units
+        units = settle_units(name, options.scale, [folder], UNITS_PER_METRE)
+        super().__init__(name, live=False, depth_scale=1.0 / units.per_metre)
+        self.assumed_units = units.per_metre if units.assumed else None
+        self.sensor_far_m = KINECT_FAR_M
         self._folder, self._options, self._next = folder, options, 0
-        self._load_depth = DepthLoader(self, units, assumed=not options.scale).load
+        self._load_depth = DepthLoader(self, units).load
         self._pairs = self._read_pairs(folder)
 
     def _read_pairs(self, folder: Path) -> list[tuple[Entry, Entry]]:

@@ -318,3 +318,265 @@ def test_a_turn_by_exif_is_explained_where_sizes_differ(tmp_path: Path) -> None:
     (root / "RGB" / "0000.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + jpeg[2:])
     with pytest.raises(DataError, match="carries EXIF orientation 6: files are read as stored"):
         open_data(str(root))[0]
+
+
+# Masks of other values
+
+
+def instances(first: int, second: int, wide: bool = False) -> Change:
+    """The object's left and right half by two values."""
+
+    def values(built: Any) -> NDArray[Any]:
+        columns = np.arange(SIZE[1])[None] < np.median(np.nonzero(built.mask)[1])
+        labels = np.where(built.mask > 0, np.where(columns, first, second), 0)
+        return labels.astype(np.uint16 if wide else np.uint8)
+
+    return values
+
+
+def colours(object_: tuple[int, int, int], rest: tuple[int, int, int]) -> Change:
+    return lambda built: np.where(built.mask[..., None] > 0, object_, rest).astype(np.uint8)
+
+
+def void(built: Any) -> NDArray[Any]:
+    square = np.ones((5, 5), np.uint8)
+    labels = (built.mask > 0).astype(np.uint8)
+    labels[cv2.dilate(built.mask, square) != cv2.erode(built.mask, square)] = 255
+    return labels
+
+
+UNTOLD: dict[str, tuple[Change, str]] = {
+    "instances": (instances(1, 2), "holds the labels 0, 1, 2"),
+    "shades of classes": (instances(38, 75), "holds the labels 0, 38, 75"),
+    "16-bit instances": (instances(7000, 9000, wide=True), "holds the labels 0, 7000, 9000"),
+    "PASCAL VOC": (void, "holds 0, 1 and 255, labels and a mark for what is undecided"),
+    "red on white": (colours((0, 0, 255), (255, 255, 255)), r"colours of one brightness, such as RGB \(255, 0, 0\)"),
+    "green on blue": (colours((0, 255, 0), (255, 0, 0)), "colours of one brightness"),
+    "a photograph": (lambda built: built.rgb, "is a picture, expected its mask"),
+}
+
+
+@pytest.mark.parametrize("kind", UNTOLD)
+def test_a_mask_that_does_not_say_what_the_object_is_is_refused(tmp_path: Path, kind: str) -> None:
+    values, message = UNTOLD[kind]
+    frames = open_data(str(write(tmp_path / "set", mask=values)))
+    with pytest.raises(DataError, match=rf"GT.00\d\d\.png: .*{message}"):
+        [frames[index] for index in range(COUNT)]
+
+
+def cut_out(built: Any) -> NDArray[Any]:
+    return np.dstack([built.rgb, built.mask])
+
+
+def test_a_cut_out_s_mask_is_its_alpha_plane(tmp_path: Path) -> None:
+    frames = open_data(str(write(tmp_path / "set", mask=cut_out)))
+    for index, built in enumerate(SCENES):
+        np.testing.assert_array_equal(frames[index].mask, built.mask)
+
+
+def jpeg(values: NDArray[Any], quality: int) -> NDArray[Any]:
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", values, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], -1))
+
+
+@pytest.mark.parametrize("white", [100, 180, 255])
+@pytest.mark.parametrize("quality", [40, 60, 95])
+def test_compressed_masks_are_cut_between_their_own_black_and_white(tmp_path: Path, white: int, quality: int) -> None:
+    """JPEG's ringing reaches beyond half of 255 where a mask's white is 100: it is cut at 50 all the same."""
+    frames = open_data(
+        str(write(tmp_path / "set", mask=lambda built: jpeg((built.mask > 0) * np.uint8(white), quality)))
+    )
+    for index, built in enumerate(SCENES):
+        wrong = float(np.mean(frames[index].mask != built.mask))
+        assert wrong < 0.02, index
+
+
+@pytest.mark.parametrize("top", [100, 255, 1000, 65535])
+def test_blurred_edges_are_cut_at_half_and_are_no_shades(
+    tmp_path: Path, top: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def blurred(built: Any) -> NDArray[Any]:
+        soft = cv2.GaussianBlur(built.mask, (0, 0), 0.8).astype(np.float64) / 255 * top
+        return np.rint(soft).astype(np.uint8 if top <= 255 else np.uint16)
+
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        frames = open_data(str(write(tmp_path / "set", mask=blurred)))
+    assert not caplog.records
+    for index, built in enumerate(SCENES):
+        assert float(np.mean(frames[index].mask != built.mask)) < 0.01
+
+
+@pytest.mark.parametrize(("first", "second"), [(64, 255), (128, 255), (85, 170)])
+def test_areas_between_black_and_white_are_said(
+    tmp_path: Path, first: int, second: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(write(tmp_path / "set", mask=instances(first, second))))
+    assert "0000.png and" in caplog.text
+    assert "the mask has areas between black and white: cut at half of white" in caplog.text
+
+
+def test_empty_masks_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(write(tmp_path / "set", mask=lambda built: built.mask * 0)))
+    assert "0000.png and 11 more (of 12): the mask is empty" in caplog.text
+
+
+# Depth of other kinds
+
+
+def rewrite_depth(root: Path, change: Change, suffix: str = ".npy") -> Path:
+    """The set's depth as another kind of file."""
+    write(root, depth=None)
+    (root / "depth").mkdir()
+    for index, built in enumerate(SCENES):
+        np.save(root / "depth" / f"{index:04d}{suffix}", change(built))
+    return root
+
+
+def inverse(built: Any) -> NDArray[Any]:
+    return np.asarray(60 / built.true_depth, np.float32)
+
+
+def test_floats_that_grow_towards_the_camera_are_said_and_read_when_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = rewrite_depth(tmp_path / "set", inverse)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        depths(str(root))
+    assert "depth of floats grows towards the camera" in caplog.text
+    for option in ("near_bright", "auto"):
+        frames = open_data(f"{root}?polarity={option}")
+        for index, built in enumerate(SCENES):
+            item = frames[index]
+            assert not item.metric
+            assert (item.depth > 0).all()
+            # Nearer and farther are in the right order, and inverse depth is a straight line of the true one.
+            line = np.corrcoef(1 / item.depth.ravel(), 1 / built.true_depth.ravel())[0, 1]
+            assert line > 0.999
+
+
+def test_normalised_floats_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = rewrite_depth(tmp_path / "set", lambda built: built.true_depth / built.true_depth.max())
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        depths(str(root))
+    assert "?polarity=near_dark" in caplog.text
+    assert not open_data(f"{root}?polarity=near_dark")[0].metric
+
+
+@pytest.mark.parametrize("code", [65.535, 1000.0, 1e10])
+def test_holes_of_floats(tmp_path: Path, code: float, caplog: pytest.LogCaptureFixture) -> None:
+    def holed(built: Any) -> NDArray[Any]:
+        depth = np.array(built.depth, np.float32)
+        depth[5:25, 8:40] = code
+        return depth
+
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        actual = depths(str(rewrite_depth(tmp_path / "set", holed)))
+    assert not actual[:, 5:25, 8:40].any()
+    np.testing.assert_array_equal(actual[:, 30:], np.stack([built.depth for built in SCENES])[:, 30:])
+    assert f"{code:g} stands for no measurement in 12 of 12" in caplog.text
+
+
+def test_a_round_number_within_the_room_that_all_maps_share_is_a_hole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def holed(built: Any) -> NDArray[Any]:
+        depth = millimetres(built)
+        depth[5:25, 8:40] = 2000
+        return depth
+
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        actual = depths(str(write(tmp_path / "set", holed)))
+    assert not actual[:, 5:25, 8:40].any()
+    assert "2000 stands for no measurement in 12 of 12" in caplog.text
+
+
+def test_255_apart_from_the_rest_is_a_hole_of_8_bit_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def holed(built: Any) -> NDArray[Any]:
+        depth = np.minimum(inverse8(built), 230)
+        depth[2:8, 8:40] = 255
+        return depth
+
+    root = write(tmp_path / "set", holed)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        assert not depths(str(root))[:, 2:8, 8:40].any()
+        assert "255 stands for no measurement in" in caplog.text
+        caplog.clear()
+        assert not depths(f"{root}?hole=255")[:, 2:8, 8:40].any()
+        assert not caplog.records
+        assert (depths(f"{root}?hole=0")[:, 2:8, 8:40] > 0).all()
+
+
+def keep(root: Path, count: int) -> Path:
+    for path in root.rglob("*.png"):
+        if int(path.stem) >= count:
+            path.unlink()
+    return root
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_frames_that_contradict_the_default_polarity_are_said(
+    tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    dark = keep(write(tmp_path / "dark", lambda built: 255 - inverse8(built)), count)
+    bright = keep(write(tmp_path / "bright", inverse8), count)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(bright))
+        assert not caplog.records
+        open_data(str(dark))
+    assert "near bright or dark is unsure" in caplog.text
+
+
+def test_maps_of_two_units_in_one_folder_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tum = {index for index in range(COUNT) if index % 2}
+    numbered = {id(built): index for index, built in enumerate(SCENES)}
+
+    def mixed(built: Any) -> NDArray[Any]:
+        return in_units(5000)(built) if numbered[id(built)] in tum else millimetres(built)
+
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        open_data(str(write(tmp_path / "set", mixed)))
+    assert "are all maps in one unit?" in caplog.text
+
+
+def test_a_unit_that_the_folder_declares_is_used_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write(tmp_path / "set", in_units(5000))
+    (root / "camera.json").write_text('{"depth_scale_m": 0.0002}')
+    with caplog.at_level(logging.INFO, "mutualformer"):
+        actual = depths(str(root))
+    np.testing.assert_allclose(actual, EXPECTED, atol=0.001)
+    assert "depth is read as 5000 units a metre, as camera.json says" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_assumed_unit_is_said_with_what_it_makes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mutualformer"):
+        open_data(str(write(tmp_path / "set")))
+    assert "depth is read as millimetres: " in caplog.text
+
+
+# Turns
+
+
+def tagged_tiff(path: Path, pixels: NDArray[Any], turn: int) -> None:
+    """A TIFF whose orientation tag asks for a turn."""
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    tifffile.imwrite(path, pixels, extratags=[(274, "H", 1, turn, True)])
+
+
+@pytest.mark.parametrize("folder", ["RGB", "depth", "GT"])
+@pytest.mark.parametrize("turn", [2, 3, 4])
+def test_turned_tiff_files_are_read_as_stored_and_said(
+    tmp_path: Path, folder: str, turn: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(tmp_path / "set")
+    values = {"RGB": lambda built: built.rgb[..., ::-1], "depth": millimetres, "GT": lambda built: built.mask}[folder]
+    for index, built in enumerate(SCENES):
+        (root / folder / f"{index:04d}.png").unlink()
+        tagged_tiff(root / folder / f"{index:04d}.tif", values(built), turn)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        item = open_data(str(root))[4]
+    np.testing.assert_array_equal(item.mask, SCENES[4].mask)
+    np.testing.assert_array_equal(item.depth, EXPECTED[4])
+    np.testing.assert_array_equal(item.rgb, SCENES[4].rgb[..., ::-1])
+    assert f"{folder}/0000.tif and 11 more: EXIF asks for a turn, all files are read as stored" in caplog.text

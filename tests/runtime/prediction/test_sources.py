@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.data.frames import is_data
 from mutualformer.runtime.data.item import DataError
+from mutualformer.runtime.images.depth import DepthRule
+from mutualformer.runtime.predict import depth_rule
 from mutualformer.runtime.prediction.sources import SourceError, album, is_address, label, moments
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -183,3 +188,64 @@ def test_moments_stop_at_the_limit_and_carry_the_camera_s_depth() -> None:
 )
 def test_frames_are_named_after_their_source(address: str, name: str) -> None:
     assert label(address) == name
+
+
+def room(root: Path, depth: Callable[[NDArray[np.float32]], NDArray[Any]], count: int = 4) -> list[str]:
+    """Two folders of pairs: a floor that comes nearer towards the lower edge, before a wall."""
+    metres = np.repeat(np.linspace(4, 1, 48, dtype=np.float32)[:, None], 64, axis=1)
+    for index in range(count):
+        for name, pixels in (("rgb", np.full((48, 64, 3), 90, np.uint8)), ("depth", depth(metres + index / 100))):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(root / name / f"{index}.png"), pixels)
+    return [str(root / "rgb"), str(root / "depth")]
+
+
+def inverse8(metres: NDArray[np.float32]) -> NDArray[Any]:
+    return np.rint((1 / metres - 0.2) / 1.8 * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        (lambda metres: (metres * 1000).astype(np.uint16), ""),
+        (inverse8, ""),
+        (lambda metres: (metres * 5000).astype(np.uint16), "give metres per unit"),
+        (lambda metres: (metres * 100).astype(np.uint16), "give metres per unit"),
+        (lambda metres: 255 - inverse8(metres), "near_dark"),
+    ],
+)
+def test_depth_beside_pictures_is_judged_as_in_a_data_set(
+    tmp_path: Path,
+    depth: Callable[[NDArray[np.float32]], NDArray[Any]],
+    said: str,
+    single: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = room(tmp_path, depth)
+    files = [f"{first}/0.png", f"{second}/0.png"] if single else [first, second]
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        album([files[0]], depth=files[1])
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.records)
+
+
+def test_a_polarity_is_honoured_for_maps_of_any_kind_and_a_unit_for_bytes(tmp_path: Path) -> None:
+    first, second = room(tmp_path / "wide", lambda metres: inverse8(metres).astype(np.uint16) * 257)
+    wide = album([first], second, DepthRule(relative=True)).read(0)[0]
+    narrow = album([room(tmp_path / "narrow", inverse8)[0]], str(tmp_path / "narrow/depth")).read(0)[0]
+    np.testing.assert_allclose(wide.depth, narrow.depth, rtol=1e-5)
+    assert not wide.metric
+    first, second = room(tmp_path / "decimetres", lambda metres: np.rint(metres * 10).astype(np.uint8))
+    item = album([first], second, DepthRule(units_per_metre=10)).read(0)[0]
+    assert item.metric
+    np.testing.assert_allclose(item.depth[:, 0], np.linspace(4, 1, 48), atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("scale", "polarity", "message"),
+    [(0.0, None, "expected metres per unit"), (0.001, "near_dark", "give one of them")],
+)
+def test_depth_rules_that_make_no_sense_are_refused(scale: float, polarity: str | None, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        depth_rule(scale, polarity)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mutualformer.runtime.data.item import Frames
-from mutualformer.train import checkpoint, fit
+from mutualformer.train import checkpoint, fit, registry
 from mutualformer.train.fitting import validation
 from mutualformer.train.fitting.validation import BEST
 from tests.train.support.scenes import write_rgbd
@@ -72,3 +72,21 @@ def test_photo_is_for_training_only(root: Path, tmp_path: Path, capsys: pytest.C
     ):
         assert fit.main([*words, "--data", data, "--validate", "none"]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_with_init_the_teacher_only_teaches(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A second cycle goes on from its own weights; the colour stream is not narrowed from the teacher's again."""
+    start = tmp_path / "start.safetensors"
+    torch.manual_seed(5)
+    model = registry.build("sod-nano", input_size=(64, 64))
+    checkpoint.save(start, model, {})
+    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "taught-further", "--init", str(start)]
+    words += ["--teacher", "sod-lite", "--steps", "1", "--batch", "2", "--workers", "0", "--validate", "none"]
+    words += ["--set", "input_size=[64,64]", "--validate-every", "0", "--out", str(tmp_path / "out")]
+    with caplog.at_level("WARNING", logger="mutualformer"):
+        assert fit.main(words) == 0
+    assert "narrowed" not in caplog.text
+    assert f"928 of 928 tensors from {start}" in caplog.text
+    stem = "rgb_backbone.conv_stem.weight"  # frozen: what it began with is what is left
+    kept = checkpoint.load(tmp_path / "out" / "model.safetensors").state_dict()[stem]
+    assert torch.equal(kept, model.state_dict()[stem])

@@ -8,11 +8,11 @@ from typing import Any
 
 from mutualformer.runtime.data.folder import TEXT_SUFFIXES
 from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.masks import GREY_SHARE, Mask, read_mask
+from mutualformer.runtime.data.masks import GREY_SHARE, SHADES_SHARE, Mask, read_mask
 from mutualformer.runtime.data.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
 from mutualformer.runtime.data.survey import MUST, SHOULD, Survey
 from mutualformer.runtime.images.depth import read_stored_depth
-from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
+from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour, turned
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
@@ -64,21 +64,21 @@ class _Frames:
             return
         self.sizes[rgb.shape[:2]] += 1
         self.prints.append(fingerprint(rgb_path, place, rgb))
-        if (turn := orientation(rgb_path)) > 1:
-            self.note("exif", str(rgb_path))
-            self.turned[str(turn)] += 1
+        for path in turned(path for path in (rgb_path, depth_path, mask_path) if path is not None):
+            self.note("exif", path)
+            self.turned[str(orientation(path))] += 1
         sizes = [(depth_path, depth.shape if depth is not None else None)]
         sizes.append((mask_path, mask.pixels.shape if mask is not None else None))
         for path, size in sizes:
             if size is not None and size != rgb.shape[:2]:
                 self.note("size", f"{path} is {size[1]}×{size[0]}, {rgb.shape[1]}×{rgb.shape[0]} wanted")
-        self.survey.add(depth, mask)
+        self.survey.add(depth, mask, rgb_path.name)
         if depth is not None and depth.min() == depth.max():
             self.note("flat", str(depth_path))
         if mask is not None:
             if mask.covered in (0.0, 1.0):
                 self.note("empty" if mask.covered == 0 else "full", str(mask_path))
-            if mask.grey > GREY_SHARE:
+            if mask.grey > GREY_SHARE or mask.shades >= SHADES_SHARE:
                 self.note("grey", str(mask_path))
 
 
@@ -91,8 +91,8 @@ PROBLEMS = {
     "grey": (SHOULD, "the mask is not black and white", "binarise it; the loader cuts at half"),
     "exif": (
         SHOULD,
-        "the colour picture carries an EXIF turn, which is not applied: all files are read as stored",
-        "see that depth and mask fit the pixels as stored, then drop the tag",
+        "carries an EXIF turn, which is not applied: all files are read as stored",
+        "see that colour, depth and mask fit as stored, then drop the tag",
     ),
 }
 
@@ -123,7 +123,11 @@ def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     for kind, names in frames.wrong.items():
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey
-    findings += [Finding(r.level, r.kind, f"{folder}: {r.what}", r.remedy) for r in survey.remarks()]
+    findings += [
+        Finding(r.level, r.kind, f"{folder}: {r.what}", r.remedy)
+        for r in survey.remarks()
+        if r.kind not in ("empty", "shades", "exif")  # said of every file above
+    ]
     return _facts(rgb, depth, mask, frames), findings, frames.prints
 
 
@@ -150,7 +154,7 @@ def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], 
         "polarity_evidence": str(survey.evidence),
     }
     if survey.range_m is not None:
-        near, median, far = survey.range_m
+        near, median, far, _ = survey.range_m
         facts["depth_m"] = {
             "nearest_2_percent": round(near, 3),
             "median": round(median, 3),

@@ -90,15 +90,12 @@ def assert_right(frames: list[Frame], scale: float = 5000) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "hint"), [(1000, "?scale=1000"), (256, "?scale=256"), (100, "?scale=100"), (10000, None)]
+    ("scale", "hint"), [(1000, "?scale=1000"), (256, "?scale=256"), (100, "?scale=100"), (10000, "?scale=10000")]
 )
-def test_units_that_are_not_tum_s_are_said_and_read_when_told(tmp_path: Path, scale: int, hint: str | None) -> None:
+def test_units_that_are_not_tum_s_are_said_and_read_when_told(tmp_path: Path, scale: int, hint: str) -> None:
     folder = tum(tmp_path, as_units(scale))
     frames, warnings = play(folder)
-    if hint is None:  # 2.0 to 8.0 m instead of 1 to 4: plausible
-        assert warnings == []
-    else:
-        assert any("because nothing else was said" in warning and hint in warning for warning in warnings)
+    assert any("because nothing else was said" in warning and hint in warning for warning in warnings)
     frames, warnings = play(f"{folder}?scale={scale}")
     assert_right(frames, scale)
     assert warnings == []
@@ -110,6 +107,57 @@ def test_units_that_are_not_millimetres_are_said(tmp_path: Path, scale: int) -> 
     assert any("depth was read as 1000 units a metre" in warning for warning in warnings)
 
 
+def close_up(scale: float) -> Callable[[int], np.ndarray]:
+    """Half as far as the room, as whole millimetres: twice as far it is a room too."""
+    slope = np.linspace(0, 0.5, 24 * 32, dtype=np.float32).reshape(24, 32)
+    return lambda index: (np.rint((metres(index) / 2 + slope) * 1000) * scale / 1000).astype(np.uint16)
+
+
+def test_a_unit_that_makes_a_plausible_room_is_told_by_its_steps_and_by_what_was_assumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "mutualformer"):
+        _, warnings = play(tum(tmp_path / "tenths", close_up(10000)))
+    assert any("multiples of 10" in warning and "?scale=10000" in warning for warning in warnings)
+    assert "read as 5000 units a metre (?scale= if not so)" in caplog.text
+    _, warnings = play(tum(tmp_path / "tum", close_up(5000)))
+    assert warnings == []
+    _, warnings = play(pairs(tmp_path / "mm", close_up(1000)))
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("camera.json", '{"fx": 500, "depth_scale_m": 0.0001}'),
+        ("orb.yaml", "%YAML:1.0\nCamera.fps: 30.0\nDepthMapFactor: 10000.0\n"),
+        ("README.md", "The depth scale is 10000 (units per metre)."),
+    ],
+)
+def test_a_unit_that_the_folder_declares_is_used_and_said(
+    tmp_path: Path, name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tum(tmp_path / "tum", as_units(10000))
+    (folder / name).write_text(text)
+    with caplog.at_level("INFO", "mutualformer"):
+        frames, warnings = play(folder)
+    assert_right(frames, 10000)
+    assert warnings == []
+    assert f"10000 units a metre, as {name} says" in caplog.text
+    side_by_side = pairs(tmp_path / "pairs", as_units(10000))
+    (tmp_path / "pairs" / name).write_text(text)
+    assert_right(play(side_by_side)[0], 10000)
+    with_scale, _ = play(f"{folder}?scale=5000")
+    assert np.abs(with_scale[0].depth - 2 * metres(0)).max() < 1e-3  # the address goes before
+
+
+def test_declarations_that_contradict_one_another_are_none(tmp_path: Path) -> None:
+    folder = tum(tmp_path, in_tum_units)
+    (folder / "a.yaml").write_text("DepthMapFactor: 5000\n")
+    (folder / "b.yaml").write_text("DepthMapFactor: 1000\n")
+    assert_right(play(folder)[0])
+
+
 @pytest.mark.parametrize("ending", [".tiff", ".npy"])
 def test_float_depth_is_metres_and_anything_else_is_said(tmp_path: Path, ending: str) -> None:
     frames, warnings = play(tum(tmp_path / "m", metres, ending))
@@ -118,6 +166,10 @@ def test_float_depth_is_metres_and_anything_else_is_said(tmp_path: Path, ending:
     folder = tum(tmp_path / "mm", lambda index: metres(index) * 1000, ending)
     _, warnings = play(folder)
     assert any("lie outside 0.3 … 10 m" in w and "?scale=1000 (millimetres)" in w for w in warnings)
+    far = tum(tmp_path / "far", lambda index: np.where(metres(index) > 0, metres(index), np.float32(65.535)), ending)
+    frames, warnings = play(far)
+    assert_right(frames)
+    assert any("65.535 stands for no measurement" in warning for warning in warnings)
     assert_right(play(f"{folder}?scale=1000")[0])
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mutualformer.runtime import cameras
 from mutualformer.runtime.cameras.base import CameraError
+from mutualformer.runtime.images import files
 
 pytest.importorskip("rosbags", reason="rosbags is not installed (pip install rosbags)")
 
@@ -130,6 +131,25 @@ def test_compressed_topics_and_float_depth(tmp_path: Path) -> None:
     for one, two in zip(packed, floats, strict=True):
         assert np.abs(one.rgb.astype(int) - (10, 100, one.rgb[3, 3, 2])).max() <= 4
         assert np.allclose(one.depth, two.depth, atol=1e-6), "NaN is no measurement, like 0"
+
+
+def test_16_bit_colour_is_as_bright_as_its_own_bits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bits, shift in ((12, 4), (10, 2), (16, 8)):
+        monkeypatch.setattr(files, "_said", set())
+        caplog.clear()
+        bag = Bag(tmp_path / f"bits{bits}.bag", 1)
+        for index in range(4):
+            bag.image("/c", (np.asarray(colour(index), np.uint16) << shift) + 1, "rgb16", START + index / 30)
+            bag.image("/d", depth(index), "16UC1", START + index / 30)
+        bag.writer.close()
+        with caplog.at_level("WARNING", "mutualformer"):
+            frames = list(cameras.open(str(tmp_path / f"bits{bits}.bag")))
+        assert len(frames) == 4
+        for index, frame in enumerate(frames):
+            np.testing.assert_array_equal(frame.rgb, colour(index))
+        assert caplog.text.count("bits, read as") == (bits < 16)
 
 
 def test_a_foreign_mcap_file_is_a_ros_bag_too(tmp_path: Path) -> None:
