@@ -90,10 +90,10 @@ def read(path: Path) -> tuple[bytes, Record]:
         raise PluginError(f"{sidecar} cannot be read ({error}), expected a sealed JSON record; {_REBUILD}") from None
     content = _read_elf(path)
     _expect_digest(path, content, record.sha256)
-    machine, wanted = struct.unpack_from("<H", content, 18)[0], _ELF_MACHINES.get(platform.machine())
-    if machine != wanted:
+    machine, own_machine = struct.unpack_from("<H", content, 18)[0], _ELF_MACHINES.get(platform.machine())
+    if machine != own_machine:
         raise PluginError(
-            f"{path} is built for another processor (ELF machine {machine}, expected {wanted} for "
+            f"{path} is built for another processor (ELF machine {machine}, expected {own_machine} for "
             f"{platform.machine()}); {_REBUILD} on this machine"
         )
     if record.plugin_version != PLUGIN_VERSION:

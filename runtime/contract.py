@@ -106,8 +106,8 @@ class Contract:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
         """Inverse of :meth:`to_json`. Raises ContractError naming the key that is missing, unknown or malformed."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(data) - known)
+        names = {f.name for f in fields(cls)}
+        unknown = sorted(set(data) - names)
         if unknown:
             raise ContractError(f"metadata has unknown keys {', '.join(unknown)}; was it written by a newer version?")
         for key in ("task", "model", "input_size"):

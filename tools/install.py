@@ -34,7 +34,7 @@ def pinned(name: str) -> str:
 
 def cpu_wheels() -> list[str]:
     """pip arguments for PyTorch and torchvision without CUDA, in the pinned versions; empty where none are offered."""
-    wanted = [f"{name}=={pinned(name)}+cpu" for name in ("torch", "torchvision")]
+    pins = [f"{name}=={pinned(name)}+cpu" for name in ("torch", "torchvision")]
     for index in ([], ["--extra-index-url", CPU_INDEX]):
         question = [
             "install",
@@ -45,8 +45,8 @@ def cpu_wheels() -> list[str]:
             "--retries=0",
             "--timeout=10",
         ]
-        if subprocess.run([*PIP, *question, *index, *wanted], capture_output=True, check=False).returncode == 0:
-            return [*index, *wanted]
+        if subprocess.run([*PIP, *question, *index, *pins], capture_output=True, check=False).returncode == 0:
+            return [*index, *pins]
     return []
 
 
@@ -85,9 +85,9 @@ def main() -> int:
         steps.append([*install, *torch])
     steps.append([*install, "-e", f"{ROOT}[{args.extras}]" if args.extras else str(ROOT)])
     for step in steps:
-        done = subprocess.run(step, check=False)
-        if done.returncode:
-            return done.returncode
+        process = subprocess.run(step, check=False)
+        if process.returncode:
+            return process.returncode
     print(f"installed: {sys.prefix} holds {megabytes(Path(sys.prefix))} MB", flush=True)
     return 0
 

@@ -62,7 +62,7 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
     return as_json(facts, sorted(findings, key=lambda finding: finding.level != MUST))
 
 
-def _said(report: dict[str, Any]) -> str:
+def _polarity_line(report: dict[str, Any]) -> str:
     lines = []
     for place, facts in report["folders"].items():
         facts_text = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
@@ -90,7 +90,7 @@ def command(arguments: argparse.Namespace) -> int:
         print(sets.listing())
         return 0
     report = check(arguments.folders)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _said(report))
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _polarity_line(report))
     return 0 if report["ok"] else 1
 
 

@@ -65,9 +65,9 @@ def contenders(tokens: int, head_dim: int, threads: int, names: Sequence[str] | 
         for i, t in enumerate("qkv")
     }
     split = [split_heads(x, HEADS) for x in (qkv_r, qkv_d)]
-    wanted = [name for name in FLOPS if tokens <= RELEASED_LIMIT or not name.startswith("released")]
+    variants = [name for name in FLOPS if tokens <= RELEASED_LIMIT or not name.startswith("released")]
     calls: dict[str, Call] = {}
-    for name in names or wanted:
+    for name in names or variants:
         if name == "ours, ONNX Runtime":
             calls[name] = partial(_ort(cda_graph(CdaAttributes(HEADS), head_dim), threads).run, None, feed)
         elif name == "released, ONNX Runtime":

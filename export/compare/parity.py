@@ -45,11 +45,11 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
     """As :func:`compare`, with both files open already."""
     contract = reference.contract
     if contract.task == "reid":
-        wanted = data or [parity_data(contract)]
-        if len(wanted) != 1:
-            raise ExportError(f"ReID is compared on one DATA at a time, found {len(wanted)}: identities must not mix")
-        result = compare_reid(reference, candidate, open_identities(wanted[0], contract.input_size))
-        result.data = wanted[0]
+        sets = data or [parity_data(contract)]
+        if len(sets) != 1:
+            raise ExportError(f"ReID is compared on one DATA at a time, found {len(sets)}: identities must not mix")
+        result = compare_reid(reference, candidate, open_identities(sets[0], contract.input_size))
+        result.data = sets[0]
         return result
     if data:
         frames = open_all(data, contract.input_size)

@@ -47,7 +47,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     check_same_model(reference, candidate)
     tensors = TensorComparison()
     maps: tuple[list[Any], list[Any]] = ([], [])
-    shown: list[ComparedFrame] = []
+    examples: list[ComparedFrame] = []
     for item in frames:
         inputs = prepare(reference.contract, item.rgb, item.depth)
         r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
@@ -59,17 +59,17 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((np.nan_to_num(output), mask))
         real = item.name.rpartition("/")[2].startswith("motorcycle")
-        shown.append(ComparedFrame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
-        shown.sort(key=lambda frame: (not frame.real, -frame.worst))
-        del shown[show:]
+        examples.append(ComparedFrame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
+        examples.sort(key=lambda frame: (not frame.real, -frame.worst))
+        del examples[show:]
     if not maps[0]:
         raise ExportError("the data holds no frame to compare")
     both = [sod_metrics(pairs) for pairs in maps]
     scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     bounded = {"mae": ("mae", 1.0), "s_measure": ("s_measure", 1.0)}
     result = judge(reference, candidate, tensors, scores, bounded, len(maps[0]))
-    shown.sort(key=lambda frame: (not frame.real, frame.worst))  # the real pair first, the worst last
-    result.shown = [Shown(caption(frame), pictures(frame)) for frame in shown]
+    examples.sort(key=lambda frame: (not frame.real, frame.worst))  # the real pair first, the worst last
+    result.shown = [Shown(caption(frame), pictures(frame)) for frame in examples]
     return result
 
 

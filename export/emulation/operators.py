@@ -179,8 +179,8 @@ def _expand(x: list[Any], a: Attributes) -> Any:
 def _gather(x: list[Any], a: Attributes) -> Any:
     axis, index = a.get("axis", 0) % x[0].dim(), x[1].long()
     index = torch.where(index < 0, index + x[0].shape[axis], index)
-    picked = x[0].index_select(axis, index.reshape(-1))
-    return picked.reshape(*x[0].shape[:axis], *index.shape, *x[0].shape[axis + 1 :])
+    rows = x[0].index_select(axis, index.reshape(-1))
+    return rows.reshape(*x[0].shape[:axis], *index.shape, *x[0].shape[axis + 1 :])
 
 
 @operator("Shape")

@@ -19,13 +19,13 @@ def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer
 
     ``layers`` of the built engine; none = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
     """
-    problems, wanted = graph_problems(requested, nodes), KIND_OF[requested]
+    problems, kinds = graph_problems(requested, nodes), KIND_OF[requested]
     if layers:
         problems += _unproven(nodes, layers) or _fallen_back(nodes, layers)
         problems += [] if tf32 else _tf32(layers)
     if requested in ("fp16", "int8") and layers:
-        if not any(wanted in (*layer.inputs, *layer.outputs) for layer in layers):
-            problems.append(f"no engine layer reads or writes {wanted}")
+        if not any(kinds in (*layer.inputs, *layer.outputs) for layer in layers):
+            problems.append(f"no engine layer reads or writes {kinds}")
     return problems
 
 

@@ -41,9 +41,9 @@ def graph_problems(requested: str, nodes: dict[str, str]) -> list[str]:
     """
     problems = []
     counts = {kind: sum(1 for value in nodes.values() if value == kind) for kind in KINDS}
-    wanted = KIND_OF[requested]
-    if not counts[wanted]:
-        problems.append(f"the graph has no {wanted} convolution or matrix product (found {counts})")
+    expected_kind = KIND_OF[requested]
+    if not counts[expected_kind]:
+        problems.append(f"the graph has no {expected_kind} convolution or matrix product (found {counts})")
     if requested == "fp32" and (counts["Half"] or counts["Int8"]):
         problems.append(f"fp32 was asked for, but the graph has {counts['Half']} Half and {counts['Int8']} Int8 nodes")
     return problems

@@ -26,7 +26,7 @@ def plain_means(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     rewritten.CopyFrom(model)
     graph = rewritten.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    producer = {name: node for node in graph.node for name in node.output}
     readers: dict[str, int] = {}
     for node in graph.node:
         for name in node.input:
@@ -34,7 +34,7 @@ def plain_means(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     dropped: set[str] = set()
     replaced = 0
     for node in graph.node:
-        source, chain = _blocks_before(node, made_by, readers, constants)
+        source, chain = _blocks_before(node, producer, readers, constants)
         if source:
             dropped.update(chain)
             node.op_type, replaced = "ReduceMean", replaced + 1
@@ -51,7 +51,7 @@ def plain_means(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
 
 def _blocks_before(
     node: onnx.NodeProto,
-    made_by: dict[str, onnx.NodeProto],
+    producer: dict[str, onnx.NodeProto],
     readers: dict[str, int],
     constants: dict[str, np.ndarray],
 ) -> tuple[str, list[str]]:
@@ -61,7 +61,7 @@ def _blocks_before(
         return "", []
     name, chain = node.input[0], []
     for kind in _CHAIN:
-        maker = made_by.get(name)
+        maker = producer.get(name)
         if maker is None or maker.op_type != kind or readers[name] != 1:
             return "", []
         if kind == "ReduceMean" and constants.get(maker.input[1], np.zeros(0)).size != 1:

@@ -124,11 +124,11 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
     if len(feeds) < MIN_FRAMES:
         raise ExportError(f"calibration has {len(feeds)} frames, expected at least {MIN_FRAMES}")
     check_frames(feeds)
-    wanted = sorted(set(names))
-    histograms = {name: Histogram() for name in wanted}
-    session = _session_with_outputs(model, wanted)
+    tensors = sorted(set(names))
+    histograms = {name: Histogram() for name in tensors}
+    session = _session_with_outputs(model, tensors)
     for feed in progress(feeds, f"calibration ({len(feeds)} frames)"):
-        for name, values in zip(wanted, session.run(wanted, feed), strict=True):
+        for name, values in zip(tensors, session.run(tensors, feed), strict=True):
             if not np.isfinite(values).all():
                 raise ExportError(f"calibration: activation {name!r} holds {_strange(values)}, expected finite values")
             histograms[name].add(values)

@@ -39,7 +39,7 @@ class Placement:
 DEFAULT = Placement()
 
 
-def makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     """Value → the node that writes it."""
     return {name: node for node in graph.node for name in node.output}
 
@@ -48,7 +48,7 @@ def _is_weighted(node: onnx.NodeProto) -> bool:
     return node.op_type in WEIGHTED_OPS
 
 
-def quantized_inputs(node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]) -> list[int]:
+def quantized_inputs(node: onnx.NodeProto, producer: Mapping[str, onnx.NodeProto]) -> list[int]:
     """Which inputs of a quantised node get a Q/DQ pair.
 
     Of an addition those that no convolution writes: TensorRT adds the other branch inside the convolution's kernel,
@@ -56,7 +56,7 @@ def quantized_inputs(node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]
     """
     if node.op_type != "Add":
         return [0, 1]
-    return [i for i, name in enumerate(node.input[:2]) if name not in made_by or not _is_weighted(made_by[name])]
+    return [i for i, name in enumerate(node.input[:2]) if name not in producer or not _is_weighted(producer[name])]
 
 
 def quantizable(model: onnx.ModelProto) -> list[str]:
@@ -67,7 +67,7 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
     attention (its reader is a Reshape): TensorRT-RTX 1.7 pulls it into its attention fusion and computes it in FP16
     whatever the Q/DQ around it say (``export/engine/proof.py`` finds that), so the graph says FP16 too.
     """
-    graph, made_by = model.graph, makers(model.graph)
+    graph, producer = model.graph, producers(model.graph)
     constants = {tensor.name for tensor in graph.initializer}
     inferred = onnx.shape_inference.infer_shapes(model)
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in inferred.graph.value_info}
@@ -86,7 +86,7 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
         weights = [name in constants for name in node.input[:2]]
         weighted = _is_weighted(node) and weights == [False, True]
         residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
-        if weighted or (residual and quantized_inputs(node, made_by)):
+        if weighted or (residual and quantized_inputs(node, producer)):
             names.append(node.name)
     return names
 
@@ -126,10 +126,10 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
 def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
     """Names of the residual additions behind a convolution of ``kept``: with nothing in INT8 to be fused into, a Q/DQ
     pair on their other branch would only round it."""
-    made_by = makers(model.graph)
+    producer = producers(model.graph)
     names = []
     for node in model.graph.node:
-        sides = [made_by[name] for name in node.input[:2] if name in made_by]
+        sides = [producer[name] for name in node.input[:2] if name in producer]
         if node.op_type == "Add" and any(_is_weighted(side) and side.name in kept for side in sides):
             names.append(node.name)
     return names

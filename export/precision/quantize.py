@@ -29,7 +29,7 @@ from mutualformer.export.precision.placement import (
     depth_readers,
     depthwise_nodes,
     lone_additions,
-    makers,
+    producers,
     quantizable,
     quantized_inputs,
     quiet_readers,
@@ -126,7 +126,7 @@ def to_int8(
 def _activations(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
     """The values that ``chosen`` nodes read, each once, in the graph's order: the tensors that need a scale."""
     names_to_quantize, constants = set(chosen), {tensor.name for tensor in model.graph.initializer}
-    producer = makers(model.graph)
+    producer = producers(model.graph)
     names: dict[str, None] = {}
     for node in model.graph.node:
         if node.name in names_to_quantize:
@@ -149,7 +149,7 @@ def place(
     quantized.CopyFrom(model)
     graph = quantized.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    names_to_quantize, short, producer = set(chosen), _short_names(graph), makers(graph)
+    names_to_quantize, short, producer = set(chosen), _short_names(graph), producers(graph)
     pairs: dict[str, str] = {}  # value → its dequantised twin
     nodes: list[onnx.NodeProto] = []
     new = [numpy_helper.from_array(np.array(0, np.int8), _ZERO)]

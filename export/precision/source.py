@@ -26,8 +26,8 @@ def onnx_source(
     if source.suffix != ".onnx":
         return _from_checkpoint(source, folder / f"{stem}.onnx", precision or _default(flavor), calibration)
     model, contract = read_onnx(source)
-    wanted = precision or (_default(flavor) if contract.precision == "fp32" else contract.precision)
-    if wanted == contract.precision:
+    target = precision or (_default(flavor) if contract.precision == "fp32" else contract.precision)
+    if target == contract.precision:
         if calibration:
             raise ExportError(f"--calibration {calibration} has no use: {source} is {contract.precision} already")
         return source
@@ -47,8 +47,8 @@ def onnx_source(
             f"{source}: {precision} cannot be made of an {contract.precision} file here (no Python package "
             f"{error.name!r}); do it where the model was exported, or pip install 'mutualformer[train,export]'"
         ) from error
-    converted, _ = convert(model, contract, wanted, calibration)
-    out = folder / f"{stem}.{wanted}.onnx"
+    converted, _ = convert(model, contract, target, calibration)
+    out = folder / f"{stem}.{target}.onnx"
     save_checked(converted, out)
     return out
 

@@ -114,9 +114,9 @@ def _assemble(ptx: str, arch: int) -> bytes:
         source, result = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(_retarget(ptx, target, ptx_version(version)))
         command = [str(ptxas), f"--gpu-name={target}", "kernel.ptx", "-o", "kernel.cubin"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-        if done.returncode:
-            raise RuntimeError(f"{ptxas} failed for {target}: {done.stderr.strip()}")
+        process = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        if process.returncode:
+            raise RuntimeError(f"{ptxas} failed for {target}: {process.stderr.strip()}")
         return result.read_bytes()
 
 

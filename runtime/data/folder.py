@@ -286,8 +286,8 @@ class RgbdFolder:
                 raise DataError(self._size(path, other.shape, name, rgb.shape[:2]))
         return Item(rgb, depth, mask, self.rgb[name].stem, metric)
 
-    def _size(self, path: Path, size: tuple[int, ...], name: str, wanted: tuple[int, ...]) -> str:
-        text = f"{path}: is {size}, expected {wanted} as in {self.rgb[name].name}"
+    def _size(self, path: Path, size: tuple[int, ...], name: str, expected: tuple[int, ...]) -> str:
+        text = f"{path}: is {size}, expected {expected} as in {self.rgb[name].name}"
         turn = reading(orientation, self.rgb[name])
         if turn >= 5:
             text += (

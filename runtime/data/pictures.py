@@ -141,12 +141,12 @@ def tree(root: Path) -> Pictures:
     if not paths:
         raise DataError(f"{root}: holds no picture, expected {', '.join(COLOUR_SUFFIXES[:8])} … in it or below")
     names = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
-    seen: dict[str, int] = {}
+    count_of: dict[str, int] = {}
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
+        count_of[name] = count_of.get(name, 0) + 1
     return Pictures(
         [
-            Picture(name if seen[name] == 1 else path.relative_to(root).as_posix(), path)
+            Picture(name if count_of[name] == 1 else path.relative_to(root).as_posix(), path)
             for name, path in zip(names, paths, strict=True)
         ],
         root=root,

@@ -188,7 +188,7 @@ def folder(root: Path, split: str, spectra: int = 0) -> ReidData:
         rgb, nir = read_spectra(path, count)
         return ReidItem(rgb, nir, identity, camera, path.stem)
 
-    asked = np.arange(len(parts["query"])) if split == "test" else np.arange(0)
-    answers = np.arange(len(asked), len(listed)) if split == "test" else np.arange(0)
+    queries = np.arange(len(parts["query"])) if split == "test" else np.arange(0)
+    answers = np.arange(len(queries), len(listed)) if split == "test" else np.arange(0)
     identities = np.array([identity for _, identity, _ in listed])
-    return ReidData(sample, identities, np.array([camera for *_, camera in listed]), asked, answers)
+    return ReidData(sample, identities, np.array([camera for *_, camera in listed]), queries, answers)

@@ -314,24 +314,24 @@ class Survey:
             )
 
     def _polarity(self) -> Iterable[Remark]:
-        said, why = self.polarity, str(self.evidence)
+        polarity, why = self.polarity, str(self.evidence)
         if self.stated or len(self.kinds) > 1:
             return
         if self.maps and not self.kinds["8 bit"]:
             kind = "depth of floats" if "float" in self.kinds else "16-bit depth"
             remedy = "it is read as distances; append ?polarity=near_bright"
-            if said == "near_bright":
+            if polarity == "near_bright":
                 yield Remark(MUST, "polarity", f"{kind} grows towards the camera ({why})", remedy)
-            elif not said and self._unanimous():
+            elif not polarity and self._unanimous():
                 yield Remark(SHOULD, "polarity", f"{kind} seems to grow towards the camera ({why})", f"if so {remedy}")
-        elif self.kinds["8 bit"] and not said:
+        elif self.kinds["8 bit"] and not polarity:
             yield Remark(
                 SHOULD,
                 "polarity",
                 f"near bright or dark is unsure ({why})",
                 "look at some and append ?polarity=near_bright or near_dark to DATA",
             )
-        elif self.kinds["8 bit"] and said == "near_dark":
+        elif self.kinds["8 bit"] and polarity == "near_dark":
             yield Remark(SHOULD, "polarity", f"near is dark ({why})", "append ?polarity=near_dark to DATA")
 
     def _unanimous(self) -> bool:

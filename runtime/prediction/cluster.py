@@ -47,16 +47,16 @@ class ShardWorker:
         number = int(task["shard"])
         part = shards(len(self.album))[number]
         stamps = {index: digest(self.album.stamp(index)) for index in part}
-        done = self.journal.done(number, stamps)
+        finished = self.journal.done(number, stamps)
         outcomes = []
         for index in part:
-            if index in done:
+            if index in finished:
                 continue
             batch = [(index, self.album.name(index), partial(self.album.read, index))]
             (outcome,) = process(batch, self.models, self.plan)
             self.journal.add(number, outcome, stamps[index])
             outcomes.append([outcome.error, outcome.has_depth])
-        return {"shard": number, "kept": len(done), "outcomes": outcomes}
+        return {"shard": number, "kept": len(finished), "outcomes": outcomes}
 
 
 def predict_album(

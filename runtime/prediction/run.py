@@ -132,11 +132,11 @@ def predict_album(
         nonlocal done_before
         for number, part in enumerate(parts):
             marks = {index: digest(album.stamp(index)) for index in part}
-            done = journal.done(number, marks) if resume else set()
-            done_before += len(done)
-            report.skip(len(done))
+            finished = journal.done(number, marks) if resume else set()
+            done_before += len(finished)
+            report.skip(len(finished))
             for index in part:
-                if index not in done:
+                if index not in finished:
                     stamps[index] = marks[index]
                     yield index, album.name(index), partial(album.read, index)
 
@@ -196,8 +196,8 @@ def predict_moments(
             yield index, moment.item.name, partial(_same, (moment.item, moment.has_depth))
 
     def work(group: Batch) -> list[FrameOutcome]:
-        wanted = frozenset(index for index, _, _ in group if strips.wants(index))
-        return process(group, models, Plan(plan.out, plan.what, plan.threshold, wanted))
+        tiles = frozenset(index for index, _, _ in group if strips.wants(index))
+        return process(group, models, Plan(plan.out, plan.what, plan.threshold, tiles))
 
     table = plan.out / "predictions.csv"
     (plan.out / FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as output

@@ -40,9 +40,10 @@ def bar(total: int | None, label: str, unit: str = "") -> tqdm[Any]:
 
 
 @contextlib.contextmanager
-def beside(shown: tqdm[Any]) -> Iterator[None]:
-    """For a sentence while ``shown`` is open: a bar that is drawn makes room for it, one that is not stays unseen."""
-    if shown.last_print_t < shown.start_t + (shown.delay or 0.0):  # tqdm would draw it now and never end its line
+def beside(progress_bar: tqdm[Any]) -> Iterator[None]:
+    """For a sentence while ``progress_bar`` is open: a bar that is drawn makes room, one that is not stays unseen."""
+    first_at = progress_bar.start_t + (progress_bar.delay or 0.0)
+    if progress_bar.last_print_t < first_at:  # tqdm would draw it now and never end its line
         yield
         return
     with tqdm.external_write_mode(file=sys.stderr):

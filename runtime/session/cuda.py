@@ -289,12 +289,12 @@ def _import(name: str) -> ModuleType | None:
 
 
 def _open() -> Driver:
-    wanted = os.environ.get(ENVIRONMENT, "")
-    if wanted not in ("", "cuda-bindings", "pycuda"):
-        raise CudaError(f"{ENVIRONMENT} is {wanted!r}, expected cuda-bindings or pycuda")
+    preference = os.environ.get(ENVIRONMENT, "")
+    if preference not in ("", "cuda-bindings", "pycuda"):
+        raise CudaError(f"{ENVIRONMENT} is {preference!r}, expected cuda-bindings or pycuda")
     kinds: list[tuple[str, type[BindingsDriver] | type[PycudaDriver]]]
     kinds = [("cuda.bindings.driver", BindingsDriver), ("pycuda.driver", PycudaDriver)]
-    for name, kind in reversed(kinds) if wanted == "pycuda" else kinds:
+    for name, kind in reversed(kinds) if preference == "pycuda" else kinds:
         module = _import(name)
         if module is None:
             continue

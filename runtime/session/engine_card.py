@@ -163,5 +163,5 @@ def verify_host(engine: Path, card: EngineCard, version: str, compute_capability
 
 def _covers(target: str, capability: str) -> bool:
     number = tuple(int(part) for part in capability.split("."))
-    wanted = tuple(int(part) for part in target.rstrip("+").split("."))
-    return number >= wanted if target.endswith("+") else number == wanted
+    minimum = tuple(int(part) for part in target.rstrip("+").split("."))
+    return number >= minimum if target.endswith("+") else number == minimum

@@ -49,9 +49,9 @@ def refuse_external(path: Path, model: onnx.ModelProto) -> None:
     """Raise ModelFileError when any tensor of ``model`` keeps its values in another file."""
     for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            named = {entry.key: entry.value for entry in tensor.external_data}
+            fields = {entry.key: entry.value for entry in tensor.external_data}
             raise ModelFileError(
-                f"{path}: tensor {tensor.name!r} keeps its values in another file ({named.get('location', '?')!r}), "
+                f"{path}: tensor {tensor.name!r} keeps its values in another file ({fields.get('location', '?')!r}), "
                 "which nothing vouches for; save the model as one file: "
                 "onnx.save(onnx.load(FILE), OTHER, save_as_external_data=False)"
             )

@@ -40,7 +40,7 @@ class Started:
     """A frame on its way: when it was taken and when its inputs were ready, seconds of ``time.monotonic``."""
 
     item: Captured
-    taken: float
+    taken_at: float
     prepared: float
 
 
@@ -57,10 +57,10 @@ class Flight:
     def __len__(self) -> int:
         return len(self._flying)
 
-    def submit(self, item: Captured, taken: float, inputs: Arrays) -> None:
+    def submit(self, item: Captured, taken_at: float, inputs: Arrays) -> None:
         """Start one frame. Raises what the session raises; the frame is then not in flight."""
-        started = Started(item, taken, time.monotonic())
-        self._prepare_s += _NEW * (started.prepared - taken - self._prepare_s)
+        started = Started(item, taken_at, time.monotonic())
+        self._prepare_s += _NEW * (started.prepared - taken_at - self._prepare_s)
         if self.depth > 1:
             self._session.submit(**inputs)
         else:

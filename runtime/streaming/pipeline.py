@@ -49,7 +49,7 @@ class Pipeline:
         self._flight = Flight(session) if session is not None else None
         self._frames = frames
         self._stop = threading.Event()
-        self._done = False
+        self._finished = False
 
     def stop(self) -> None:
         """End after the frame in progress; from any thread, and more than once."""
@@ -70,7 +70,7 @@ class Pipeline:
             if self.capture.error:
                 raise CameraError(self.capture.error)
         finally:
-            self._done = True
+            self._finished = True
             if self._flight is not None:
                 self._flight.abandon()
             self.capture.stop()
@@ -100,16 +100,16 @@ class Pipeline:
                     flight.hold(self._stop)
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
-                taken = time.monotonic()
+                taken_at = time.monotonic()
                 assert self.session is not None
                 frame = item.frame
-                flight.submit(item, taken, preprocess.prepare(self.session.contract, frame.rgb, self._second(frame)))
+                flight.submit(item, taken_at, preprocess.prepare(self.session.contract, frame.rgb, self._second(frame)))
                 if len(flight) < flight.depth:
                     continue
             if flight:
                 started, raw, inferred = flight.collect()
                 outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
-                yield self._result(started.item, outputs, started.taken, started.prepared, inferred)
+                yield self._result(started.item, outputs, started.taken_at, started.prepared, inferred)
             elif self.capture.finished:
                 return
 
@@ -124,14 +124,14 @@ class Pipeline:
                 sink.start(self.capture.camera)
 
     def _result(
-        self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken: float, prepared: float, inferred: float
+        self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken_at: float, prepared: float, inferred: float
     ) -> Result:
         match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
         end = time.monotonic()
         stages = {
             "capture": item.busy_s,
-            "wait": taken - item.arrived - item.busy_s,
-            "pre": prepared - taken,
+            "wait": taken_at - item.arrived - item.busy_s,
+            "pre": prepared - taken_at,
             "infer": inferred - prepared,
             "post": end - inferred,
             "total": end - item.arrived,
@@ -170,7 +170,7 @@ class Pipeline:
     @property
     def state(self) -> str:
         """ "stopped", "finished", or the capture's state in a few words."""
-        if self._done and not self.capture.error:
+        if self._finished and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
         return self.capture.state
 

@@ -121,12 +121,12 @@ class SinkRunner:
                     self.sink.write(result)
                     self.status.delivered += 1
         except Exception as error:  # whatever a sink raises must not reach the stream
-            self._end("failed", _said(error))
+            self._end("failed", _sentence(error))
         finally:
             try:
                 self.sink.close()
             except Exception as error:
-                self._end("failed", _said(error))
+                self._end("failed", _sentence(error))
 
     def _end(self, state: str, error: str) -> None:
         self.status.state, self.status.error = state, self.status.error or error
@@ -158,7 +158,7 @@ class SinkRunner:
         }
 
 
-def _said(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     """What to tell people about an exception that ended a sink."""
     if isinstance(error, OSError) and error.errno:
         return reason(error) if error.filename is None else f"{error.filename}: {reason(error)}"

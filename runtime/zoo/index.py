@@ -74,8 +74,8 @@ def own_shelf() -> Path:
 
 def shelves() -> list[Path]:
     """Folders with an index, the first one first: ``$MUTUALFORMER_MODELS``, then the package's own."""
-    named = os.environ.get("MUTUALFORMER_MODELS")
-    return [*([Path(named)] if named else []), own_shelf()]
+    variable = os.environ.get("MUTUALFORMER_MODELS")
+    return [*([Path(variable)] if variable else []), own_shelf()]
 
 
 def _entry(folder: Path, data: Any) -> ShippedModel:

@@ -73,17 +73,17 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
             if fusion != reference:
                 sides[Paired.of(arm[f"minus_{reference}"][key]["s_measure"]).sign()].append(fusion)
         words = {1: "better", -1: "worse", 0: "not to be told apart"}
-        said = "; ".join(f"{words[side]}: {', '.join(names)}" for side, names in sides.items() if names)
-        lines.append(f"- {title(key)}, S against {reference}: {said}.")
+        sentence = "; ".join(f"{words[side]}: {', '.join(names)}" for side, names in sides.items() if names)
+        lines.append(f"- {title(key)}, S against {reference}: {sentence}.")
     for key in next(iter(arms.values()))["depth"]:
         signs = {fusion: Paired.of(arm["depth"][key]["gain"]["s_measure"]).sign() for fusion, arm in arms.items()}
         words = {1: "helps", -1: "harms", 0: "makes no difference that can be told"}
-        said = "; ".join(
+        sentence = "; ".join(
             f"{words[sign]} in {', '.join(names)}"
             for sign in (1, -1, 0)
             if (names := [fusion for fusion, own in signs.items() if own == sign])
         )
-        lines.append(f"- {title(key)}: depth {said}.")
+        lines.append(f"- {title(key)}: depth {sentence}.")
     return lines
 
 

@@ -37,7 +37,7 @@ def reid_metrics(
     vectors = np.asarray(features, np.float64)
     if not np.isfinite(vectors).all():
         raise ScoreError("features hold NaN or infinity: the model is broken; compare it with `mutualformer parity`")
-    precisions, first_hits, asked = [], [], []
+    precisions, first_hits, askers = [], [], []
     for row in query:
         other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
         rows = gallery[other]
@@ -49,13 +49,13 @@ def reid_metrics(
         places = np.flatnonzero(right)
         precisions.append(float((np.arange(1, len(places) + 1) / (places + 1)).mean()))
         first_hits.append(int(places[0]))
-        asked.append(int(identities[row]))
+        askers.append(int(identities[row]))
     if not precisions:
         raise DataError("no query has an answer from another camera, expected identities seen by two cameras or more")
     each = {"map": np.array(precisions)} | {f"r{rank}": np.array(first_hits) < rank for rank in RANKS}
     scores: dict[str, Any] = {name: float(values.mean()) for name, values in each.items()}
     scores |= {"queries": len(precisions), "gallery": len(gallery)}
-    who = np.array(asked)
+    who = np.array(askers)
     groups = [who == identity for identity in np.unique(who)]
     if len(groups) > 1:
         errors = {name: standard_error(np.array([v[g].mean() for g in groups])) for name, v in each.items()}

@@ -69,10 +69,10 @@ class Save(Callback):
         step = trainer.global_step
         whole = (batch_idx + 1) % self.accumulate == 0
         # All processes stop at one step, whichever of them was asked.
-        asked = whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
-        if step and step != self.saved and (step % self.every == 0 or asked):
+        stop = whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
+        if step and step != self.saved and (step % self.every == 0 or stop):
             self.save(trainer)
-        if asked:
+        if stop:
             self.signum = self.signum or signal.SIGTERM
             trainer.should_stop = True
 

@@ -150,9 +150,9 @@ def _attention_us(machine: Machine, case: Case) -> float | None:
 def _device(machine: Machine) -> roofline.Device | None:
     """The published peaks of this GPU, where the table has them."""
     name = machine.driver.device_name().lower()
-    known = [d for d in roofline.DEVICES if d.arch == machine.architecture]
-    words = {d: set(d.name.lower().replace("geforce", "").split()) for d in known}
-    return next((d for d in known if words[d] & set(name.split()) - {"nvidia", "jetson", "rtx"}), None)
+    devices = [d for d in roofline.DEVICES if d.arch == machine.architecture]
+    words = {d: set(d.name.lower().replace("geforce", "").split()) for d in devices}
+    return next((d for d in devices if words[d] & set(name.split()) - {"nvidia", "jetson", "rtx"}), None)
 
 
 def _roofline_us(machine: Machine, case: Case, kernels: list[str]) -> float | None:

@@ -77,8 +77,8 @@ class Player:
         stopped = self._playback.current_status() == rs.playback_status.stopped
         frame = self._mailbox.get(timeout)
         # Playing starts a moment after the sensors do; a frame may still be on its way when it has stopped.
-        begun = self._count > 0 or time.monotonic() - self._since > START_SECONDS
-        self.ended = frame is None and stopped and begun
+        playing = self._count > 0 or time.monotonic() - self._since > START_SECONDS
+        self.ended = frame is None and stopped and playing
         return frame
 
     def stop(self) -> None:
@@ -110,8 +110,8 @@ class PlaybackCamera(BaseCamera):
                 streams.setdefault(profile.stream_type(), (sensor, profile))
             if sensor.supports(rs.option.depth_units):
                 self.depth_scale = float(sensor.get_option(rs.option.depth_units))
-        wanted = {"depth": rs.stream.depth, "colour": rs.stream.color}
-        missing = [name for name, kind in wanted.items() if kind not in streams]
+        kinds = {"depth": rs.stream.depth, "colour": rs.stream.color}
+        missing = [name for name, kind in kinds.items() if kind not in streams]
         if missing:
             raise CameraError(f"{path}: the recording has no {' and no '.join(missing)} stream")
         colour = streams[rs.stream.color][1]
@@ -126,7 +126,7 @@ class PlaybackCamera(BaseCamera):
         self._pairer: Pairer[Any] = Pairer(options.max_skew)
         self._ready: deque[tuple[Any, Any]] = deque()
         self._flushed = False
-        self._player = Player(device, [streams[kind] for kind in wanted.values()], options.realtime)
+        self._player = Player(device, [streams[kind] for kind in kinds.values()], options.realtime)
         # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
         self._stop = weakref.finalize(self, self._player.stop)
 

@@ -92,7 +92,7 @@ class RecordingCamera(BaseCamera):
             self.warn(f"{part.path}: left out ({error})")
             return
         waiting: dict[int, dict[str, memoryview]] = {}
-        held = count = 0
+        waiting_bytes = count = 0
         with contextlib.closing(reader):
             for sentence in reader.damage:
                 self.warn(f"{part.path}: {sentence}", key=f"{part.path} {sentence}")
@@ -101,15 +101,15 @@ class RecordingCamera(BaseCamera):
                 # All messages of a frame carry one log time, which tools that sort, filter and merge keep.
                 group = waiting.setdefault(message.log_time, {})
                 group[message.channel.topic] = message.data
-                held += len(message.data)
+                waiting_bytes += len(message.data)
                 if topics.FRAME in group and topics.COLOUR in group and topics.DEPTH in group:
-                    held -= sum(map(len, waiting.pop(message.log_time).values()))
+                    waiting_bytes -= sum(map(len, waiting.pop(message.log_time).values()))
                     frame = self._frame(group, part)
                     if frame is not None:
                         count += 1
                         yield frame
-                while held > MOST_WAITING_BYTES:
-                    held -= sum(map(len, waiting.pop(next(iter(waiting))).values()))
+                while waiting_bytes > MOST_WAITING_BYTES:
+                    waiting_bytes -= sum(map(len, waiting.pop(next(iter(waiting))).values()))
                     self.leave_out(f"{part.path.name}: its messages lie too far apart; `mcap sort` mends that")
             self._pass_on(part, reader, count)
             for group in waiting.values():

@@ -61,9 +61,9 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> tupl
             nearest = distance
             x = float(rng.normal(0, 0.12)) * (1 - share) * view * distance
         else:  # beside the others: bring it to a like distance by scaling it
-            wanted = nearest * float(rng.uniform(0.85, 1.3))
-            parts = place(parts, wanted / distance, 0.0, vector(0, 0, 0), label)
-            distance = wanted
+            nearby = nearest * float(rng.uniform(0.85, 1.3))
+            parts = place(parts, nearby / distance, 0.0, vector(0, 0, 0), label)
+            distance = nearby
             x = float(rng.uniform(-0.42, 0.42)) * view * distance
         solids += place(parts, 1.0, 0.0, vector(x, 0, distance), label)
     _, high = extent(solids)

@@ -39,9 +39,9 @@ class McapBag:
         if not self._reader.channels:  # a file without summary names its topics only inside
             for _ in self._reader.messages(()):
                 pass
-        known = self._reader.channels.values()
-        self.topics = {channel.topic: normal_type(channel.kind) for channel in known}
-        self.encodings = {channel.topic: channel.encoding for channel in known}
+        channels = self._reader.channels.values()
+        self.topics = {channel.topic: normal_type(channel.kind) for channel in channels}
+        self.encodings = {channel.topic: channel.encoding for channel in channels}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As Bag.messages: CDR and ROS 1 messages only, unpacked where they are compressed."""
@@ -91,16 +91,16 @@ class SqliteBag:
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As Bag.messages, by row number; pages that SQLite calls damaged are stepped over, a few times."""
-        wanted = [number for number, (topic, _) in self._names.items() if topics is None or topic in topics]
+        numbers = [number for number, (topic, _) in self._names.items() if topics is None or topic in topics]
         last, step, failures = -1, 1, 0
         while failures < ATTEMPTS:
             query = (
                 "SELECT rowid, topic_id, timestamp, data FROM messages "
-                f"WHERE rowid > ? AND topic_id IN ({','.join('?' * len(wanted))}) ORDER BY rowid"
+                f"WHERE rowid > ? AND topic_id IN ({','.join('?' * len(numbers))}) ORDER BY rowid"
             )
             self._began = time.monotonic()
             try:
-                for number, topic_id, stamp, data in self._base.execute(query, (last, *wanted)):
+                for number, topic_id, stamp, data in self._base.execute(query, (last, *numbers)):
                     self._began = time.monotonic()
                     last, step = number, 1
                     if isinstance(data, bytes) and isinstance(stamp, int) and topic_id in self._names:

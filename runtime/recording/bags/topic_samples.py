@@ -25,9 +25,9 @@ def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo
     samples: dict[str, TopicSample] = {}
     infos: dict[str, ros.CameraInfo] = {}
     attempts = dict.fromkeys(searched, 0)
-    seen = 0
+    read_bytes = 0
     for message in bag.messages(searched):
-        seen += len(message.data)
+        read_bytes += len(message.data)
         if message.topic in searched:
             attempts[message.topic] += 1
             try:
@@ -43,7 +43,7 @@ def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo
             readable = message.topic in infos or samples[message.topic].kind
             if readable or attempts[message.topic] >= SEARCH_ATTEMPTS:
                 searched.discard(message.topic)
-        if not searched or seen > SEARCH_BYTES:
+        if not searched or read_bytes > SEARCH_BYTES:
             break
     return [with_lens(samples[topic], infos) for topic in sorted(samples)], infos
 

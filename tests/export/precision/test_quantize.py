@@ -22,7 +22,7 @@ from mutualformer.export.precision.placement import (
     depth_readers,
     depthwise_nodes,
     lone_additions,
-    makers,
+    producers,
     quantizable,
     quantized_inputs,
 )
@@ -237,7 +237,7 @@ def test_two_convolutions_that_meet_are_added_in_half_precision() -> None:
     del graph.graph.input[1:]
     names = quantizable(graph)
     assert "both" not in names
-    made_by = makers(graph.graph)
+    made_by = producers(graph.graph)
     nodes = {node.name: node for node in graph.graph.node}
     assert quantized_inputs(nodes["one"], made_by) == [0]
     assert lone_additions(graph, {"stem"}) == ["one"]

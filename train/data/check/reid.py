@@ -96,10 +96,10 @@ def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:
         findings += grouped(
             level, "answer", lost, "no answer from another camera", "it is not counted in mAP; remove it"
         )
-    seen: dict[int, set[int]] = {}
+    cameras_of: dict[int, set[int]] = {}
     for _, identity, camera in parts.get("train", []):
-        seen.setdefault(identity, set()).add(camera)
-    single = [f"identity {identity}" for identity, cameras in sorted(seen.items()) if len(cameras) == 1]
+        cameras_of.setdefault(identity, set()).add(camera)
+    single = [f"identity {identity}" for identity, cameras in sorted(cameras_of.items()) if len(cameras) == 1]
     findings += grouped(
         SHOULD, "cameras", single, "is seen by one camera in training", "it teaches nothing across cameras"
     )

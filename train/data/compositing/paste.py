@@ -118,7 +118,7 @@ def _measured(canvas: Canvas, here: tuple[slice, slice], own: NDArray[np.bool_],
         canvas.depth[here] = np.where(own, np.float32(0), behind) if rng.random() < 0.6 else behind
         return
     noise = float(rng.uniform(0, 0.006)) * body**2 * rng.standard_normal(body.shape, dtype=np.float32)
-    seen = np.where(own, body + noise, behind)
+    measured = np.where(own, body + noise, behind)
     if rng.random() < 0.6:  # the strip that the projector lights and the camera cannot see
         shift = int(rng.integers(1, 2 + max(1, own.shape[1] // 16)))
         strip = np.zeros_like(own)
@@ -126,15 +126,15 @@ def _measured(canvas: Canvas, here: tuple[slice, slice], own: NDArray[np.bool_],
             strip[:, :-shift] = own[:, shift:]
         else:
             strip[:, shift:] = own[:, :-shift]
-        seen = np.where(strip & ~own, np.float32(0), seen)
+        measured = np.where(strip & ~own, np.float32(0), measured)
     if rng.random() < 0.35:  # ragged holes inside
         rows, columns = own.shape
         patches = cv2.resize(rng.random((rows // 6 + 2, columns // 6 + 2), dtype=np.float32), (columns, rows))
-        seen = np.where(own & (patches < rng.uniform(0.05, 0.45)), np.float32(0), seen)
+        measured = np.where(own & (patches < rng.uniform(0.05, 0.45)), np.float32(0), measured)
     if rng.random() < 0.4:  # the outline of a depth map is not the picture's
         edge = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) - cv2.erode(
             own.astype(np.uint8), np.ones((3, 3), np.uint8)
         )
         ragged = rng.random(own.shape, dtype=np.float32) < 0.5
-        seen = np.where((edge > 0) & ragged, np.float32(0) if rng.random() < 0.5 else behind, seen)
-    canvas.depth[here] = seen
+        measured = np.where((edge > 0) & ragged, np.float32(0) if rng.random() < 0.5 else behind, measured)
+    canvas.depth[here] = measured

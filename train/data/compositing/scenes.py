@@ -78,15 +78,15 @@ def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tupl
         side = float(rng.uniform(0.09, 0.28) if many else rng.uniform(0.2, 0.75)) * rows
         placed.append((place, z, side))
     far_first = sorted(placed, key=lambda entry: -entry[1])
-    done = 0
+    pasted = 0
     for place, z, side in far_first:
         cutout = photographs.cutout(rng)
         if cutout is None:
             continue
         nearer = float(rng.uniform(0.0, 0.15)) if rng.random() < 0.7 else 0.0
         hidden = many or rng.random() < 0.5
-        done += paste(canvas, turned(cutout, side, rng), place, z * (1 - nearer), rng, salient=True, hidden=hidden)
-    if not done:  # nothing could be seen: one in front of everything
+        pasted += paste(canvas, turned(cutout, side, rng), place, z * (1 - nearer), rng, salient=True, hidden=hidden)
+    if not pasted:  # nothing could be seen: one in front of everything
         cutout = photographs.cutout(rng)
         if cutout is not None:
             foot = (int(0.85 * rows), columns // 2)

@@ -51,8 +51,8 @@ def split_off(frames: Frames) -> tuple[Subset, Subset]:
         )
     count = min(HELD_OUT_MOST, max(1, round(HELD_OUT_SHARE * len(frames))))
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(frames))
-    held, rest = sorted(order[:count].tolist()), sorted(order[count:].tolist())
-    return Subset(frames, rest), Subset(frames, held)
+    held_out, rest = sorted(order[:count].tolist()), sorted(order[count:].tolist())
+    return Subset(frames, rest), Subset(frames, held_out)
 
 
 def validation_of(data: str, task: str) -> tuple[str | None, bool]:
