@@ -16,24 +16,36 @@ from typing import Any
 
 import timm
 import torch
-from timm.models._efficientnet_builder import decode_arch_def
+from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 LITE0 = "tf_efficientnet_lite0"
-# EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (1 to 3 times the input's instead of 6), its
-# last stage left out and the one before it half as deep: an eighth of its parameters, a quarter of its products.
-# Every block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
+# Two streams of sod-nano, each a part of one that sod-lite has: stages in timm's notation, one row for each.
+#
+# EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (2 to 4 times the input's instead of 6), its
+# last stage left out and the one before it half as deep: a fifth of its parameters, two fifths of its products. Every
+# block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
 # (train/fitting/teaching/narrow.py). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
-# ReLU6: it melts into the convolution before it in half precision too. One row for each stage, in timm's notation.
+# ReLU6: it melts into the convolution before it in half precision too.
 LITE0_NARROW = "tf_efficientnet_lite0_narrow"
 _NARROW_STAGES = [
     ["ds_r1_k3_s1_e1_c16"],
-    ["ir_r1_k3_s2_e2_c24", "ir_r1_k3_s1_e1.34_c24"],  # 32, 32 hidden channels
-    ["ir_r1_k5_s2_e2.67_c40", "ir_r1_k5_s1_e2_c40"],  # 64, 80
-    ["ir_r1_k3_s2_e2.8_c80", "ir_r2_k3_s1_e1.6_c80"],  # 112, 128, 128
-    ["ir_r1_k5_s1_e2.4_c112", "ir_r2_k5_s1_e1.43_c112"],  # 192, 160, 160
-    ["ir_r1_k5_s2_e1.72_c192", "ir_r1_k5_s1_e1_c192"],  # 192, 192
+    ["ir_r1_k3_s2_e3_c24", "ir_r1_k3_s1_e2_c24"],  # 48, 48 hidden channels
+    ["ir_r1_k5_s2_e3.34_c40", "ir_r1_k5_s1_e2.8_c40"],  # 80, 112
+    ["ir_r1_k3_s2_e4_c80", "ir_r2_k3_s1_e2.8_c80"],  # 160, 224, 224
+    ["ir_r1_k5_s1_e3.6_c112", "ir_r2_k5_s1_e2.572_c112"],  # 288, 288, 288
+    ["ir_r1_k5_s2_e2.858_c192", "ir_r1_k5_s1_e1.834_c192"],  # 320, 352
+]
+# MobileNetV4-Small at half width without its last stage and most of the one before it: depth has less to say there.
+SMALL = "mobilenetv4_conv_small_050"
+SMALL_SHORT = "mobilenetv4_conv_small_050_short"
+_SHORT_STAGES = [
+    ["cn_r1_k3_s2_e1_c32", "cn_r1_k1_s1_e1_c32"],
+    ["cn_r1_k3_s2_e1_c96", "cn_r1_k1_s1_e1_c64"],
+    ["uir_r1_a5_k5_s2_e3_c96", "uir_r4_a0_k3_s1_e2_c96", "uir_r1_a3_k0_s1_e4_c96"],
+    ["uir_r1_a3_k3_s2_e6_c128", "uir_r1_a5_k5_s1_e4_c128"],
 ]
 # The package's spelling → timm's, for what stands outside the blocks.
 _LITE0_OUTSIDE = {
@@ -108,18 +120,34 @@ def _narrow_lite0(features_only: bool = True, out_indices: tuple[int, ...] = (0,
     )
 
 
+def _short_small(features_only: bool = True, out_indices: tuple[int, ...] = (0, 1, 2, 3, 4)) -> nn.Module:
+    """timm's builder with our stages; everything else as ``mobilenetv4_conv_small_050`` has it."""
+    return MobileNetV3Features(
+        decode_arch_def(_SHORT_STAGES),
+        out_indices=out_indices,
+        stem_size=32,
+        fix_stem=True,
+        round_chs_fn=partial(round_channels, multiplier=0.5),
+        act_layer=nn.ReLU,
+        norm_layer=nn.BatchNorm2d,
+    )
+
+
+_OURS = {LITE0_NARROW: _narrow_lite0, SMALL_SHORT: _short_small}
+
+
 def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """``timm.create_model``, pretrained from a package, then from timm's hub; the failure told in one sentence.
 
-    ``tf_efficientnet_lite0_narrow`` is ours and has no pretrained weights. Raises PretrainedUnavailable.
+    The narrow and the short one are ours and have no pretrained weights. Raises PretrainedUnavailable.
     """
-    if name == LITE0_NARROW:
+    if name in _OURS:
         if pretrained:
             raise PretrainedUnavailable(
                 f"backbone {name!r} has no pretrained weights of its own; teach it: mutualformer fit sod-nano "
                 "--recipe taught --teacher sod-lite"
             )
-        return _narrow_lite0(**options)
+        return _OURS[name](**options)
     if pretrained:
         packaged = _from_package(name, options)
         if packaged is not None:

@@ -88,12 +88,12 @@ _STEM = "mobilenetv4_conv_small"
 _SPECS = {
     spec.name: spec
     for spec in (
-        # All but its colour stream is sod-lite's, and that stream is sod-lite's narrowed: taught by it
+        # Fusion and decoder are sod-lite's, its streams are parts of sod-lite's: taught by it
         # (train/fitting/teaching/teacher.py).
         _sod(
             "sod-nano",
             rgb="tf_efficientnet_lite0_narrow",
-            depth=_SMALL,
+            depth="mobilenetv4_conv_small_050_short",
             width=32,
             heads=4,
             first_stride=8,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.train.backbone import LITE0, LITE0_NARROW
+from mutualformer.train.backbone import LITE0, LITE0_NARROW, SMALL, SMALL_SHORT
 from mutualformer.train.fitting.batches.sod import BatchSource
 from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
@@ -29,16 +29,21 @@ from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbon
 
 MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
+PARTS = ((LITE0_NARROW, LITE0), (SMALL_SHORT, SMALL))  # (a student's backbone, the teacher's that it is a part of)
 log = logging.getLogger("mutualformer")
 
 
-def inherit(student: nn.Module, teacher: nn.Module, but: str = "") -> list[str]:
+def inherit(student: nn.Module, teacher: nn.Module, but: tuple[str, ...] = ()) -> list[str]:
     """Copy the teacher's tensors into the student where name and shape agree; returns the names that were not there.
 
-    ``but``: beginning of the names of those that stay the student's own, "" for none.
+    ``but``: beginnings of the names of those that stay the student's own.
     """
     theirs = teacher.state_dict()
-    return copy_matching(student, {k: v for k, v in theirs.items() if not (but and k.startswith(but))})
+    return copy_matching(student, {k: v for k, v in theirs.items() if not k.startswith(but)})
+
+
+def _names(student: Any, teacher: Any, which: str) -> tuple[str, str]:
+    return student.spec.architecture[which], teacher.spec.architecture[which]
 
 
 def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
@@ -46,26 +51,45 @@ def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
 
     ``source``: where the pictures come from on which a narrow colour stream is solved for.
     """
-    backbones = student.spec.architecture["rgb_backbone"], teacher.spec.architecture["rgb_backbone"]
     # Tensors of another family that happen to have a name and a shape in common mean something else there.
-    own = inherit(student, teacher, but="" if len({*backbones, LITE0, LITE0_NARROW}) == 2 else "rgb_backbone.")
+    strange = tuple(
+        f"{stream}_backbone."
+        for stream in ("rgb", "depth")
+        if len({*(names := _names(student, teacher, f"{stream}_backbone"))}) == 2 and names not in PARTS
+    )
+    own = inherit(student, teacher, but=strange)
     total = len(student.state_dict())
     log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
-    if backbones != (LITE0_NARROW, LITE0):
-        return
     frames = source.make(0, range(NARROW_PICTURES), NARROW_SIDE)
     pictures = student.colour_input(torch.from_numpy(frames["rgb"]))
-    maps = narrow_backbone(student.rgb_backbone, teacher.rgb_backbone, pictures)
-    for i, (ours, theirs) in enumerate(maps):
-        if ours.shape != theirs.shape:
-            narrow_squeeze(student.rgb_squeeze[i], teacher.rgb_squeeze[i], (ours, theirs))
-    shares = ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape)
-    log.warning(
-        "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
-        student.spec.name,
-        len(pictures),
-        shares,
-    )
+    depth = student.depth_input(torch.from_numpy(frames["depth"]))
+    if _names(student, teacher, "rgb_backbone") == (LITE0_NARROW, LITE0):
+        maps = narrow_backbone(student.rgb_backbone, teacher.rgb_backbone, pictures)
+        log.warning(
+            "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
+            student.spec.name,
+            len(pictures),
+            ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape),
+        )
+    for stream, x in (("rgb", pictures), ("depth", depth)):
+        _fit_squeezes(student, teacher, stream, x)
+
+
+@torch.no_grad()
+def _fit_squeezes(student: Any, teacher: Any, stream: str, x: Tensor) -> None:
+    """Solve for the squeezes whose inputs are not the teacher's, where the stream begins as a part of the teacher's."""
+    if _names(student, teacher, f"{stream}_backbone") not in PARTS:
+        return
+    ours, theirs = ([*getattr(model, f"{stream}_squeeze")] for model in (student, teacher))
+    if all(a[0].weight.shape == b[0].weight.shape for a, b in zip(ours, theirs, strict=True)):
+        return
+    modes = student.training
+    student.eval()
+    maps = zip(getattr(student, f"{stream}_backbone")(x), getattr(teacher, f"{stream}_backbone")(x), strict=True)
+    for a, b, pair in zip(ours, theirs, maps, strict=True):
+        if a[0].weight.shape != b[0].weight.shape:
+            narrow_squeeze(a, b, pair)
+    student.train(modes)
 
 
 class TaughtSodTask(SodTask):

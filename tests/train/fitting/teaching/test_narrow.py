@@ -118,6 +118,21 @@ def test_a_student_of_another_family_only_inherits(caplog: pytest.LogCaptureFixt
     assert all(torch.equal(value, before[name]) for name, value in student.rgb_backbone.state_dict().items())
 
 
+def test_a_shortened_depth_stream_is_squeezed_into_what_the_whole_one_says() -> None:
+    """Stride 32 of depth comes from fewer blocks; what fusion gets is the teacher's as far as they can say it."""
+    teacher, student = _wide_and_narrow()
+    begin_as(student, teacher, _Source())
+    depth = student.depth_input(torch.from_numpy(_Source().make(0, range(96), 64)["depth"]))
+    with torch.no_grad():
+        begun = explained(*(m.depth_squeeze[3](m.depth_backbone(depth)[3]) for m in (student, teacher)))
+        torch.manual_seed(9)
+        other = registry.build("sod-nano", **SIZE).eval()
+        other.depth_backbone.load_state_dict(student.depth_backbone.state_dict())
+        theirs = teacher.depth_squeeze[3](teacher.depth_backbone(depth)[3])
+        drawn = explained(other.depth_squeeze[3](other.depth_backbone(depth)[3]), theirs)
+    assert begun > max(drawn, 0) + 0.2
+
+
 def test_beginning_says_how_much_was_kept(caplog: pytest.LogCaptureFixture) -> None:
     teacher, student = _wide_and_narrow()
     with caplog.at_level("WARNING", logger="mutualformer"):
@@ -132,4 +147,5 @@ class _Source:
         return 96
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
-        return {"rgb": _pictures(len(slots), seed=step).numpy()}
+        depth = np.random.default_rng(step).uniform(0.5, 5, (len(slots), 8, 8)).astype(np.float32)
+        return {"rgb": _pictures(len(slots), seed=step).numpy(), "depth": depth.repeat(8, 1).repeat(8, 2)}
