@@ -64,9 +64,9 @@ class _Frames:
             return
         self.sizes[rgb.shape[:2]] += 1
         self.prints.append(fingerprint(rgb_path, place, rgb))
-        for name in turned(path for path in (rgb_path, depth_path, mask_path) if path is not None):
-            self.note("exif", name)
-            self.turned[str(orientation(name))] += 1
+        for picture in turned(path for path in (rgb_path, depth_path, mask_path) if path is not None):
+            self.note("exif", picture)
+            self.turned[str(orientation(picture))] += 1
         sizes = [(depth_path, depth.shape if depth is not None else None)]
         sizes.append((mask_path, mask.pixels.shape if mask is not None else None))
         for path, size in sizes:
