@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SEAL = "record_sha256"
+LARGEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ def to_json(record: Record) -> bytes:
 
 def read(path: Path) -> Record:
     """Read a record. Raises OSError, or ValueError saying what is wrong with its content."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+    if path.stat().st_size > LARGEST_BYTES:
+        raise ValueError(f"{path.stat().st_size} bytes, expected at most {LARGEST_BYTES}")
+    try:
+        data = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     missing = [f.name for f in fields(Record) if f.name not in data]
@@ -59,13 +65,25 @@ def read(path: Path) -> Record:
         raise ValueError(f"{', '.join(missing)} missing")
     if data.get(SEAL) != seal(data):
         raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
-    values = {f.name: data[f.name] for f in fields(Record)}
+    # A seal says that nothing was changed by accident, not who made it: every value in its type and range.
     for name in ("library", "sha256", "plugin_version", "op_type", "shim_sha256"):
-        if not isinstance(values[name], str):
-            raise ValueError(f"{name} is {values[name]!r}, expected a string")
-    if not isinstance(values["architectures"], list) or not all(type(a) is int for a in values["architectures"]):
-        raise ValueError(f"architectures is {values['architectures']!r}, expected a list of integers")
+        _expect(data, name, isinstance(data[name], str) and len(data[name]) <= 4096, "a string")
+    for name, length in (("sha256", (64,)), ("shim_sha256", (0, 64))):
+        digest = data[name]
+        hexadecimal = len(digest) in length and not set(digest) - set("0123456789abcdef")
+        _expect(data, name, hexadecimal, "a sha256 of 64 hexadecimal digits")
+    known = isinstance(data["architectures"], list) and all(_count(a, 1000) for a in data["architectures"])
+    _expect(data, "architectures", known, "a list of integers")
     for name in ("kernels", "ptx"):
-        if type(values[name]) is not int:
-            raise ValueError(f"{name} is {values[name]!r}, expected an integer")
+        _expect(data, name, _count(data[name], 1_000_000), "an integer of at least 0")
+    values = {f.name: data[f.name] for f in fields(Record)}
     return Record(**{**values, "architectures": tuple(values["architectures"])})
+
+
+def _count(value: Any, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
+
+
+def _expect(data: Mapping[str, Any], name: str, fits: bool, expected: str) -> None:
+    if not fits:
+        raise ValueError(f"{name} is {str(data[name])[:80]!r}, expected {expected}")

@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import mutualformer
 from mutualformer.runtime.files import reason
+from mutualformer.runtime.live import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -124,34 +126,34 @@ def run_verb(
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     prepare_output()
     args = parser.parse_args(argv)
+    signals.watch()
     try:
+        if signals.received:
+            return signals.stopped()
         code = command(args)
         sys.stdout.flush()  # what cannot be written is our failure, not the interpreter's at its end
-        return code
+        return 128 + signals.received.pop() if signals.received and code == 128 + signal.SIGINT else code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return signals.stopped()
     except BrokenPipeError:
         return _unread()
-    except ModuleNotFoundError as error:
-        if os.environ.get("MUTUALFORMER_DEBUG") or not error.name:
-            raise
-        print(f"{parser.prog}: error: {missing(error.name)}", file=sys.stderr)
-        return 1
-    except USER_ERRORS as error:
-        if os.environ.get("MUTUALFORMER_DEBUG"):
-            raise
-        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
-        return 1
     except Exception as error:
         if os.environ.get("MUTUALFORMER_DEBUG"):
             raise
-        print(
-            f"{parser.prog}: error: {one_line(error)} (this is a fault of the program: please report it with what "
-            "MUTUALFORMER_DEBUG=1 adds)",
-            file=sys.stderr,
-        )
+        return signals.stopped() if signals.received else _failed(parser.prog, error)
+
+
+def _failed(program: str, error: Exception) -> int:
+    """Say what went wrong on one line; returns the exit code."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        print(f"{program}: error: {missing(error.name)}", file=sys.stderr)
         return 1
+    fault = " (this is a fault of the program: please report it with what MUTUALFORMER_DEBUG=1 adds)"
+    print(
+        f"{program}: error: {one_line(error)}{'' if isinstance(error, USER_ERRORS) else fault}",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _unread() -> int:
@@ -217,9 +219,16 @@ def unknown(verb: str) -> str:
 
 def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
     """``main(arguments)`` of module ``name``, imported now; a package that its import misses is one line."""
+    signals.watch()
     try:
         module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
+    except KeyboardInterrupt:
+        return signals.stopped()
+    except ImportError as error:
+        if signals.received:
+            return signals.stopped()
+        if not isinstance(error, ModuleNotFoundError):
+            raise
         print(f"{prog}: error: {missing(error.name or str(error))}", file=sys.stderr)
         return 1
     return int(module.main(arguments))

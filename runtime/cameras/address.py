@@ -32,7 +32,10 @@ def split(uri: str, schemes: Collection[str]) -> tuple[str, str, dict[str, str]]
     path, options = _cut(uri)
     if is_webcam(path):
         return "webcam", path, options
-    return (recognise(Path(path)) if _exists(path) else head), path, options
+    if not _exists(path):
+        return head, path, options
+    place = _only_recording(Path(path))
+    return recognise(place or Path(path)), str(place or path), options
 
 
 def is_webcam(text: str) -> bool:
@@ -66,13 +69,26 @@ def recognise(path: Path) -> str:
         raise CameraError(
             f"file {str(path)!r} is no recording (.mcap, .db3, .bag), video or picture that this program knows"
         )
-    inside = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and any(folder.glob("*.mcap")))
+    inside = _recordings(path)
     if inside:
-        raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {path / inside[-1]}")
+        raise CameraError(f"folder {str(path)!r} holds {len(inside)} recordings; name one: {inside[-1]}")
     raise CameraError(
         f"folder {str(path)!r} holds neither rgb.txt and depth.txt (TUM), metadata.yaml (ROS 2 bag) nor .mcap "
         "files, nor any picture; for two folders of images use pairs:RGB_DIR,DEPTH_DIR"
     )
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """The folders in ``folder`` that ``--record`` may have written, the newest last."""
+    return sorted(inside for inside in folder.iterdir() if inside.is_dir() and any(inside.glob("*.mcap")))
+
+
+def _only_recording(path: Path) -> Path | None:
+    """What ``--record path`` wrote, where that is one recording and nothing else that is played."""
+    if not path.is_dir() or any(fits(path) for fits, _ in FOLDERS):
+        return None
+    inside = _recordings(path)
+    return inside[0] if len(inside) == 1 else None
 
 
 def from_librealsense(path: Path) -> bool:

@@ -113,6 +113,7 @@ def _files(folder: Path) -> list[tuple[Path, int, int]]:
 
 SEAM = 2.0  # how much rougher than the columns beside it a seam between two spectra is
 NO_SEAM = 1.5
+CLEAR = 4.0  # how many times as rough as what a wrong count would cut at; edges of enlarged pictures are no seams
 SEAM_FILES = 32
 
 
@@ -125,36 +126,49 @@ def _seam(image: NDArray[np.uint8], column: int) -> float:
     return float(steps[at] / max(float(rest.mean()), 1.0)) if rest.size else 1.0
 
 
+def _seams(image: NDArray[np.uint8], parts: int) -> float:
+    """The weakest seam between ``parts`` pictures side by side, of those that fewer pictures would not have."""
+    width = image.shape[1]
+    return min(_seam(image, width * at // parts) for at in range(1, parts) if 2 * at != parts or parts == 2)
+
+
 def count_spectra(files: Sequence[Path]) -> int:
-    """Whether files hold two or three pictures side by side. Raises DataError where that cannot be told."""
-    halves, thirds, shapes = [], [], set()
+    """Whether files hold two or three pictures side by side. Raises DataError where that cannot be told, and where
+    they hold one or more than three."""
+    seams: dict[int, list[float]] = {2: [], 3: [], 4: []}
+    fits, shapes = {2: True, 3: True, 4: True}, set()
     for index in spread_over(len(files), SEAM_FILES):
         try:
             image = read_colour(files[index])
         except ImageError:
             continue  # told when the file is asked for
         height, width = image.shape[:2]
-        fits = (width % 2 == 0, width % 3 == 0)
-        if fits != (True, True) and any(fits):
-            return 2 if fits[0] else 3
-        if not any(fits):
+        for parts, values in seams.items():
+            fits[parts] = fits[parts] and width % parts == 0
+            values += [_seams(image, parts)] if fits[parts] else []
+        if not fits[2] and not fits[3]:
             raise DataError(f"{files[index]}: is {width} pixels wide, expected spectra of equal width side by side")
         shapes.add((width, height))
-        halves.append(_seam(image, width // 2))
-        thirds.append(min(_seam(image, width // 3), _seam(image, 2 * width // 3)))
-    if not halves:
+    if not shapes:
         return 2  # no file can be read: each says so itself
-    half, third = float(np.median(halves)), float(np.median(thirds))
-    if half >= SEAM and third < NO_SEAM:
+    width, height = max(shapes)
+    where, how = f"{files[0].parent}: files of {width}×{height}", "; append ?spectra=2 or ?spectra=3 if they do"
+    half, third, quarter = (float(np.median(seams[parts])) if fits[parts] else 0.0 for parts in (2, 3, 4))
+    if quarter >= SEAM and quarter >= half / CLEAR and third < NO_SEAM:
+        raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra{how}")
+    if half >= SEAM and (third < NO_SEAM or half >= CLEAR * third):
         return 2
-    if third >= SEAM and half < NO_SEAM:
+    if third >= SEAM and (half < NO_SEAM or third >= CLEAR * half):
         return 3
+    if max(half, third) < NO_SEAM and not (fits[2] and fits[3]):
+        raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR{how}")
+    if fits[2] != fits[3]:
+        return 2 if fits[2] else 3
     if all(width == 2 * height for width, height in shapes):
         return 2  # two squares: as three they would be taller than wide, which none of the sets has
-    width, height = max(shapes)
     raise DataError(
-        f"{files[0].parent}: files of {width}×{height} may hold two or three spectra side by side and their pictures "
-        "do not tell; append ?spectra=2 or ?spectra=3"
+        f"{where} may hold two or three spectra side by side and their pictures do not tell; append ?spectra=2 or "
+        "?spectra=3"
     )
 
 

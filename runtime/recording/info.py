@@ -6,13 +6,13 @@ tools that copy messages keep it), and its ``depth_scale`` with every frame.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mutualformer.runtime.frame import Intrinsics
+from mutualformer.runtime.untrusted.seal import seal_of
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 NAME = "mutualformer"
@@ -45,7 +45,7 @@ class RecordingInfo:
             "intrinsics": json.dumps(lens),
             "recording": self.recording,
         }
-        return {**values, SEAL: _seal(values)}
+        return {**values, SEAL: seal_of(values, SEAL)}
 
     @classmethod
     def from_metadata(cls, values: Mapping[str, Any], where: str) -> RecordingInfo:
@@ -54,7 +54,7 @@ class RecordingInfo:
         version = fields.text("format")
         if version != FORMAT_VERSION:
             raise InfoError(f"{where}: recording format is {version!r}, this program reads format {FORMAT_VERSION!r}")
-        if SEAL in values and values[SEAL] != _seal({key: value for key, value in values.items() if key != SEAL}):
+        if SEAL in values and values[SEAL] != seal_of(values, SEAL):
             raise InfoError(f"{where}: its seal does not fit, it was changed or damaged")
         scale = parse_json(fields.text("depth_scale"), f"{where}, depth_scale", InfoError)
         lens = parse_json(fields.text("intrinsics"), f"{where}, intrinsics", InfoError)
@@ -88,7 +88,3 @@ def checked_scale(value: Any, where: str) -> float:
 def _printable(text: str) -> str:
     """Names of files need not be UTF-8; MCAP's strings must be."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.session.base import ModelFileError, existing_file, read_file
+from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA_VERSION = 2
-SEAL = "card_sha256"
 MAX_BATCH = 1024
 _MOST = 1_000_000  # layers, nodes, kernels
+_TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,7 @@ class EngineCard:
 
     def write_to(self, path: Path) -> None:
         """Write the card as JSON to ``path`` (see :func:`card_path`), sealed with a hash of what it says."""
-        data = json.loads(json.dumps({**asdict(self), "contract": self.contract.to_json()}))
-        write_json(path, {**data, SEAL: _seal(data)})
-
-
-def _seal(data: Mapping[str, Any]) -> str:
-    """sha256 of the card's content, however it is laid out; a profile or a depth range altered by one bit shows."""
-    content = {key: value for key, value in data.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        write_json(path, sealed({**asdict(self), "contract": self.contract.to_json()}))
 
 
 def card_path(engine: Path) -> Path:
@@ -79,7 +72,7 @@ def read(engine: Path) -> EngineCard:
         card = read_json(path, ValueError, "engine card")
         if card.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {card.get('schema_version')!r}, expected {SCHEMA_VERSION}")
-        if card.get(SEAL) != _seal(card.data):
+        if card.get(SEAL) != seal_of(card.data):
             raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
         return _typed(card)
     except ValueError as error:  # ContractError among them
@@ -103,15 +96,23 @@ def _typed(card: Fields) -> EngineCard:
         profile=(low, best, high),
         cda_nodes=card.whole("cda_nodes", 0, _MOST),
         plugin_layers=card.whole("plugin_layers", 0, _MOST),
-        targets=card.texts("targets"),
+        targets=_targets(card),
         built_on=card.text("built_on"),
         rebuild=card.text("rebuild"),
-        layers=tuple(card.get("layers", ())),
+        layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
         heavy_nodes=_counts(card, "heavy_nodes"),
     )
+
+
+def _targets(card: Fields) -> tuple[str, ...]:
+    """Compute capabilities such as "8.6" and "8.6+"."""
+    targets = card.texts("targets")
+    if not all(_TARGET.fullmatch(target) for target in targets):
+        raise card.refuse("targets", 'compute capabilities such as "8.6" or "8.6+"')
+    return targets
 
 
 def _counts(card: Fields, key: str) -> dict[str, int]:

@@ -126,6 +126,10 @@ class Fields(Mapping[str, Any]):
         """The list of strings at ``key``; anything else raises ``error``."""
         return tuple(self._list(key, None, lambda value: isinstance(value, str), "text", default))
 
+    def objects(self, key: str, default: Sequence[Mapping[str, Any]] = _REQUIRED) -> tuple[Mapping[str, Any], ...]:
+        """A list of JSON objects."""
+        return tuple(self._list(key, None, lambda value: isinstance(value, Mapping), "a JSON object", default))
+
     def fields(self, key: str, default: Mapping[str, Any] = _REQUIRED) -> Fields:
         """A JSON object."""
         value = self._get(key, default, lambda value: isinstance(value, Mapping), "a JSON object")

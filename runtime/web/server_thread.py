@@ -85,7 +85,7 @@ class ServerThread:
         if self._failure or not self._serving.is_set():
             raise ServeError(
                 f"the {self.name} cannot listen on {self.host}:{self.port} ({self._failure or 'no answer'}); "
-                "choose another port"
+                "choose another port, or an address that this machine has"
             )
 
     def stop(self) -> None:

@@ -73,3 +73,13 @@ def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path: Path) -> No
     with pytest.raises(OSError, match=r"^a sentence of our own$"), replacing(tmp_path / "whole.json"):
         raise OSError("a sentence of our own")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_is_written_to_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "result").symlink_to(tmp_path / "disk" / "result")
+    for data in (b"first", b"second"):
+        write_bytes(tmp_path / "result", data)
+        assert (tmp_path / "result").is_symlink()
+        assert (tmp_path / "disk" / "result").read_bytes() == data
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["result"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -200,3 +202,51 @@ def test_evaluating_predicting_and_checking_need_no_extra(tmp_path: Path) -> Non
     run = run_without_extras("parity", str(model), str(model), "--data", data, "--out", out)
     assert "max abs 0.00e+00" in run.stdout
     assert (tmp_path / "out/report.html").is_file()
+
+
+def test_ctrl_c_while_modules_are_imported_is_an_interruption_and_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Modules in C turn the KeyboardInterrupt that strikes them into an ImportError."""
+
+    def command(args: argparse.Namespace) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+        return 0
+
+    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    (tmp_path / "slow_to_import.py").write_text("import os, signal, time\nos.kill(os.getpid(), 2)\ntime.sleep(5)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.run_module("slow_to_import", "test", []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_verb_that_is_ended_leaves_nothing_half_written(tmp_path: Path, number: int, code: int, says: str) -> None:
+    program = (
+        "import argparse, os, sys, time\n"
+        "from mutualformer.runtime import cli\n"
+        "from mutualformer.runtime.files import replacing\n"
+        "def command(args):\n"
+        f"    with replacing({str(tmp_path / 'whole')!r}) as beside:\n"
+        "        beside.write_bytes(b'half')\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    return 0\n"
+        "sys.exit(cli.run_verb(argparse.ArgumentParser(prog='test'), command, []))\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=30)
+    assert (run.returncode, errors) == (code, f"{says}\n")
+    assert list(tmp_path.iterdir()) == []

@@ -65,3 +65,19 @@ def test_names_of_the_public_sets(tmp_path: Path, name: str) -> None:
     data = open_identities(str(root))
     assert sorted(set(data.identities.tolist())) == [1, 2, 3]
     assert sorted(set(data.cameras.tolist())) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("count", "message"), [(1, "show no seam"), (4, "seem to hold four pictures")])
+def test_another_number_of_pictures_is_refused_and_not_cut(tmp_path: Path, count: int, message: str) -> None:
+    """An RGB-only set (Market-1501) has one picture a file, of any size; two spectra of two cameras make four."""
+    for part in ("query", "bounding_box_test"):
+        (tmp_path / part).mkdir()
+        for index, sample in enumerate(SAMPLES):
+            identity, camera, view = SOURCE.locate(index)
+            size = (40, 80) if count == 1 else (40, 40)  # 40 is even, and 3 does not go into it
+            one, two = (cv2.resize(sample[key], size, interpolation=cv2.INTER_AREA) for key in ("rgb", "nir"))
+            file = tmp_path / part / f"{identity + 1:04d}_c{camera + 1}_{view:04d}.png"
+            cv2.imwrite(str(file), np.hstack([one, two, 255 - one, 255 - two][:count])[..., ::-1])
+    with pytest.raises(DataError, match=message):
+        open_identities(str(tmp_path))
+    assert open_identities(f"{tmp_path}?spectra=2")[0].rgb.shape[1] == (20 if count == 1 else 80)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import BaseCamera
+from mutualformer.runtime.cameras.base import BaseCamera, CameraError
 from mutualformer.runtime.cameras.recordings.recording import RecordingCamera
 from mutualformer.runtime.cameras.synthetic import SyntheticCamera
 from mutualformer.runtime.frame import Frame, Intrinsics, metres
@@ -311,3 +311,11 @@ def test_a_float_depth_camera_without_calibration_records_too(tmp_path: Path) ->
 def test_intrinsics_travel_as_json() -> None:
     lens = Intrinsics(640, 480, 600.0, 601.5, 320.25, 239.5, "brown_conrady", (0.1, -0.2, 0.0, 0.0, 0.01))
     assert Intrinsics.from_json(json.loads(json.dumps(lens.to_json()))) == lens
+
+
+def test_the_folder_given_to_record_plays_while_it_holds_one_recording(tmp_path: Path) -> None:
+    _, frames = record(tmp_path, "synthetic://?fps=0&frames=3&size=32x24")
+    assert len(list(cameras.open(str(tmp_path)))) == len(frames) == 3
+    record(tmp_path, "synthetic://?fps=0&frames=3&size=32x24")
+    with pytest.raises(CameraError, match="holds 2 recordings; name one: "):
+        cameras.open(str(tmp_path))

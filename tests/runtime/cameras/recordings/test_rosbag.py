@@ -137,7 +137,7 @@ def test_16_bit_colour_is_as_bright_as_its_own_bits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for bits, shift in ((12, 4), (10, 2), (16, 8)):
-        monkeypatch.setattr(files, "_said", set())
+        monkeypatch.setattr(files, "_reported", set())
         caplog.clear()
         bag = Bag(tmp_path / f"bits{bits}.bag", 1)
         for index in range(4):

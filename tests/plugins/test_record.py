@@ -1,0 +1,54 @@
+"""The plugin's record: typed and range-checked, without a built library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutualformer.plugins import record
+from mutualformer.plugins.record import Record
+
+RECORD = Record("libmutualformer_plugin.so", "0" * 64, "1", "CrossDiffusionAttention", (86, 87), 40, 4, "")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "libmutualformer_plugin.so.json"
+    file.write_bytes(record.to_json(RECORD))
+    return file
+
+
+def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
+    assert record.read(path) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sha256", "0" * 63),
+        ("sha256", "g" * 64),
+        ("shim_sha256", "short"),
+        ("shim_sha256", None),
+        ("kernels", -1),
+        ("kernels", True),
+        ("ptx", 4.0),
+        ("architectures", [86, -1]),
+        ("architectures", "86"),
+        ("library", 3),
+    ],
+)
+def test_wrong_values_are_refused_though_sealed(path: Path, key: str, value: Any) -> None:
+    data = {**json.loads(path.read_text()), key: value}
+    path.write_text(json.dumps({**data, record.SEAL: record.seal(data)}))
+    with pytest.raises(ValueError, match=f"{key} is .*, expected"):
+        record.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "[" * 100_000, "1" * 2_000_000, "\xff"])
+def test_what_is_no_record_is_a_value_error(path: Path, text: str) -> None:
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError):  # each has words of its own
+        record.read(path)
