@@ -20,6 +20,7 @@ from mutualformer.plugins import library
 from mutualformer.runtime import session
 from mutualformer.runtime.session import ModelFileError, engine_card
 from mutualformer.runtime.session.gpu import compute_capabilities
+from mutualformer.runtime.untrusted.seal import SEAL
 from tests.conftest import ModelFiles
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -114,7 +115,7 @@ def test_card_with_one_flipped_bit_is_refused(engine: Path, tmp_path: Path) -> N
     data = engine_card.card_path(engine).read_bytes()
     profile, depth, layer = data.index(b'"profile"'), data.index(b'"depth_range_m"'), data.index(b'"layers"')
     digits = [data.index(b"8", profile), data.index(b"3", depth)]
-    for position in (0, profile + 2, *digits, layer + 1, len(data) // 2, data.rindex(engine_card.SEAL.encode()) + 20):
+    for position in (0, profile + 2, *digits, layer + 1, len(data) // 2, data.rindex(SEAL.encode()) + 20):
         for bit in (0, 2):
             flipped = bytearray(data)
             flipped[position] ^= 1 << bit

@@ -22,7 +22,10 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """One file. ``info``: what it says about itself, None where lost. ``topics``: all of it."""
+    """One file. ``info``: what it says about itself, None where lost. ``topics``: all of it.
+
+    ``first``: the number of its first frame, counted through all parts of a recording.
+    """
 
     path: Path
     info: RecordingInfo | None
@@ -30,6 +33,12 @@ class Part:
     topics: list[str]
     problem: str = ""
     damage: str = ""
+    first: int = 0
+
+    @property
+    def recording(self) -> str:
+        """One id for all parts of a recording, "" where it is lost."""
+        return self.info.recording if self.info is not None else ""
 
     @property
     def has_frames(self) -> bool:
@@ -63,7 +72,17 @@ def look_into(path: Path) -> Part:
         reader.close()
     if len({info.depth_scale for info in infos}) > 1:
         infos, problem = [], "it holds descriptions of several recordings with different units of depth"
-    return Part(path, infos[0] if infos else None, bool(described) or topics.FRAME in names, names, problem, damage)
+    number = first.sequence if first is not None else 0
+    ours = bool(described) or topics.FRAME in names
+    return Part(path, infos[0] if infos else None, ours, names, problem, damage, number)
+
+
+def in_recorded_order(parts: list[Part]) -> list[Part]:
+    """Parts of one recording by the number of their first frame, whatever they are named; recordings as they came."""
+    place: dict[str, int] = {}
+    for index, part in enumerate(parts):
+        place.setdefault(part.recording or str(part.path), index)
+    return sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
 
 
 def frame_fields(data: memoryview) -> Fields:

@@ -25,6 +25,7 @@ from mutualformer.runtime.cameras.recordings.parts import (
     Part,
     frame_fields,
     frame_info,
+    in_recorded_order,
     look_into,
     mcap_files,
 )
@@ -72,7 +73,12 @@ class RecordingCamera(BaseCamera):
         self.truncated = False
         self._option_scale = option_scale
         self._pace = Pace(options.rate, self)
-        self._frames = self._all(parts)
+        ordered = in_recorded_order(parts)
+        if ordered != parts:
+            self.warn(f"{name}: the parts are played as they were recorded, not as they are named")
+        self._next: dict[str, int] = {}
+        self._border = len(parts) > 1
+        self._frames = self._all(ordered)
         self._pending: Frame | None = None
         for part in parts:
             if part.problem:
@@ -82,8 +88,19 @@ class RecordingCamera(BaseCamera):
 
     def _all(self, parts: list[Part]) -> Generator[Frame, None, None]:
         for part in parts:
+            self._border = len(parts) > 1
             yield from self._part(part)
         self.sum_up()
+
+    def _follow(self, part: Part, number: int) -> None:
+        """Say where a part does not go on with the frame after the last one: parts get lost, and copied twice."""
+        expected = self._next.get(part.recording, 0)
+        if self._border and part.recording and number > expected:
+            self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
+        elif self._border and part.recording and number < expected and expected > 1:
+            self.warn(f"{part.path}: begins with frame {number}, which was there already; is it a copy?")
+        self._border = False
+        self._next[part.recording] = number + 1
 
     def _part(self, part: Part) -> Generator[Frame, None, None]:
         try:
@@ -106,6 +123,7 @@ class RecordingCamera(BaseCamera):
                     waiting_bytes -= sum(map(len, waiting.pop(message.log_time).values()))
                     frame = self._frame(group, part)
                     if frame is not None:
+                        self._follow(part, message.sequence)
                         count += 1
                         yield frame
                 while waiting_bytes > MOST_WAITING_BYTES:

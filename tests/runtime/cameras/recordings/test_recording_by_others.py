@@ -21,7 +21,7 @@ from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.info import InfoError, RecordingInfo
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Result
+from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 
 TUM = 1 / 5000
 FRAMES = 8
@@ -315,3 +315,36 @@ def test_a_chunk_that_declares_gigabytes_is_not_believed(tmp_path: Path) -> None
     frames, warnings = replay(path)
     assert len(frames) == FRAMES
     assert any("more than the 67108864 taken on trust" in warning for warning in warnings)
+
+
+def test_parts_play_as_recorded_and_one_that_is_missing_or_copied_is_said(tmp_path: Path) -> None:
+    source = "synthetic://?fps=0&frames=8&size=320x240"
+    pipeline = Pipeline(
+        lambda: cameras.open(source), None, [SinkRunner(Recorder(tmp_path / "r", part_bytes=1_000_000))]
+    )
+    assert len(list(pipeline.results())) == 8
+    (folder,) = (tmp_path / "r").iterdir()
+    parts = sorted(folder.iterdir())
+    assert len(parts) >= 3
+
+    def play(names: dict[str, Path]) -> tuple[list[int], list[str]]:
+        place = tmp_path / f"copy{len(list(tmp_path.iterdir()))}"
+        place.mkdir()
+        for name, part in names.items():
+            (place / f"{name}.mcap").write_bytes(part.read_bytes())
+        camera = cameras.open(str(place))
+        return [frame.sequence for frame in camera], camera.warnings
+
+    whole = {f"part-{index}": part for index, part in enumerate(parts)}
+    assert play(whole) == (list(range(8)), [])
+    order, warnings = play({**whole, "part-0": parts[1], "part-1": parts[0]})
+    assert order == list(range(8))
+    assert any("played as they were recorded, not as they are named" in warning for warning in warnings)
+    order, warnings = play({name: part for name, part in whole.items() if part != parts[1]})
+    assert len(order) < 8
+    assert any("before it are not there; is a part missing?" in warning for warning in warnings)
+    _, warnings = play({**whole, "part-0 (copy)": parts[0]})
+    assert any("which was there already; is it a copy?" in warning for warning in warnings)
+    order, warnings = play({"part-1": parts[1]})
+    assert order
+    assert warnings == [], "one part alone is one file that was chosen"
