@@ -7,6 +7,8 @@ mse         the clipping whose squared error, rounding and clipping together, is
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outlier
 LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
 BINS = 8192
 _DARK, _DARK_NOISE, _NOISE = 16, 8.0, 2.0  # of 255: mean of a dark picture, deviation of noise in it and in others
+_ONE_DISTANCE = 1e-3  # of the mean: depth that varies less is one distance in every unit in use
 _BLACK, _DEPTHLESS = 0.25, 0.5  # largest shares of frames without a picture, without depth
 
 Feed = dict[str, NDArray[Any]]
@@ -95,23 +98,36 @@ def check_frames(feeds: Sequence[Feed]) -> None:
     """Raise ExportError when the frames cannot tell how large activations become.
 
     A camera with its cap on, or one whose depth is all holes, makes small activations; scales made of them clip
-    everything that a real frame brings. Some such frames do no harm beside others.
+    everything that a real frame brings. Some such frames do no harm beside others. Frames that are mostly the same are
+    said.
     """
     for name in feeds[0] if feeds else ():
         empty = sum(map(_is_blank, (feed[name] for feed in feeds)))
         share = _DEPTHLESS if feeds[0][name].dtype == np.float32 else _BLACK
         if empty > share * len(feeds):
-            what = "measures no depth anywhere" if share == _DEPTHLESS else "shows nothing: black, or one colour"
+            what = (
+                "measures no depth anywhere, or one distance,"
+                if share == _DEPTHLESS
+                else "shows nothing: black, or one colour"
+            )
             raise ExportError(
                 f"calibration: input {name!r} {what} in {empty} of {len(feeds)} frames, expected at most "
                 f"{share:.0%}; give frames of what the model will see (--calibration DATA+DATA joins several)"
             )
+    different = len({tuple(hashlib.sha256(one.tobytes()).digest() for one in feed.values()) for feed in feeds})
+    if different < MIN_FRAMES:
+        logging.getLogger("mutualformer").warning(
+            "calibration: only %d of %d frames differ, expected %d; scales of so few may clip what others bring",
+            *(different, len(feeds), MIN_FRAMES),
+        )
 
 
 def _is_blank(values: NDArray[Any]) -> bool:
-    """A picture in which nothing stands out of the noise of a dark sensor; a depth map of holes."""
+    """A picture in which nothing stands out of the noise of a dark sensor; a depth map of holes, or of one distance:
+    the network sees inverse depth less its mean."""
     if values.dtype == np.float32:
-        return not (values > 0).any()
+        measured = values[values > 0]
+        return not measured.size or float(np.ptp(measured)) <= _ONE_DISTANCE * float(measured.mean())
     return float(values.std()) < (_DARK_NOISE if values.mean() < _DARK else _NOISE)
 
 

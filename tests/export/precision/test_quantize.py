@@ -296,6 +296,22 @@ def blank(contract: Contract, count: int, **change: object) -> list[Feed]:
     return built
 
 
+def test_the_same_frame_again_and_again_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    different = [{"rgb": rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(16)]
+    with caplog.at_level("WARNING", "mutualformer"):
+        check_frames(different)
+        assert not caplog.records
+        check_frames(different[:1] * 16)
+    assert "only 1 of 16 frames differ" in caplog.text
+
+
+def test_depth_of_one_distance_is_no_depth() -> None:
+    wall: list[Feed] = [{"depth": np.full((1, 8, 8), 1.5, np.float32)}] * 16
+    with pytest.raises(ExportError, match="'depth' measures no depth anywhere, or one distance, in 16 of 16"):
+        check_frames(wall)
+
+
 def test_calibration_on_black_or_depthless_frames_is_refused(full: tuple[onnx.ModelProto, Contract]) -> None:
     contract = full[1]
     check_frames(blank(contract, 0))
@@ -310,7 +326,7 @@ def test_calibration_on_black_or_depthless_frames_is_refused(full: tuple[onnx.Mo
         (blank(contract, 5, rgb=127), "'rgb' shows nothing.* in 5 of 16"),
         (noisy, "'rgb' shows nothing"),
         (blank(contract, 16, depth=0), "'depth' measures no depth"),
-        (blank(contract, 9, depth=0), "'depth' measures no depth anywhere in 9 of 16"),
+        (blank(contract, 9, depth=0), "'depth' measures no depth anywhere.* in 9 of 16"),
     ):
         with pytest.raises(ExportError, match=says):
             to_int8(full[0], frames)
