@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PRECISIONS
+from mutualformer.runtime.files import check_writable
 
 METHODS = ("minmax", "percentile", "mse")
 
@@ -58,6 +59,7 @@ def command(args: argparse.Namespace) -> int:
         raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers (1 or more with --sweep)")
     if args.calibration and args.precision != "int8":
         raise ExportError(f"--calibration {args.calibration} has no use with --precision {args.precision}, only int8")
+    check_writable(args.output)
     model = export_checkpoint(
         load(args.checkpoint),
         args.output,

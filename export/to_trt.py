@@ -24,6 +24,7 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import PRECISIONS
+from mutualformer.runtime.files import check_writable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +63,7 @@ def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     if args.output.suffix != ".engine":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .engine")
+    check_writable(args.output)
     flavor = flavors.resolve(args.flavor)
     cache = args.timing_cache if flavor == "tensorrt" else None
     if args.timing_cache and cache is None:

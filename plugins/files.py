@@ -6,6 +6,7 @@ Standard library only: CMake and the plugin's loader use it where nothing is ins
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -56,6 +57,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Before work of minutes: raise now the OSError that writing ``path`` would end it with. Makes the folder."""
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

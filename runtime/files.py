@@ -10,9 +10,19 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutualformer.plugins.files import cache_root, naming, replacing, sha256, write_bytes
+from mutualformer.plugins.files import cache_root, check_writable, naming, replacing, sha256, write_bytes
 
-__all__ = ["cache_root", "naming", "reason", "replacing", "sha256", "write_bytes", "write_csv", "write_json"]
+__all__ = [
+    "cache_root",
+    "check_writable",
+    "naming",
+    "reason",
+    "replacing",
+    "sha256",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+]
 
 # What the system's words leave open: what was expected, or what to do.
 _REASONS = {

@@ -37,7 +37,7 @@ from mutualformer.runtime.data.names import (
 )
 from mutualformer.runtime.data.polarity import FRAMES as POLARITY_FRAMES
 from mutualformer.runtime.data.polarity import spread_over
-from mutualformer.runtime.data.survey import FRAMES, LEAST_FRAMES, Survey
+from mutualformer.runtime.data.survey import FRAMES, Survey
 from mutualformer.runtime.images.depth import DepthRule, is_relative, read_stored_depth, to_metres
 from mutualformer.runtime.images.files import (
     DEPTH_SUFFIXES,
@@ -234,9 +234,6 @@ class RgbdFolder:
         said = self.options
         settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole is not None}
         remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
-        bright, dark = survey.evidence.votes
-        if "8 bit" in survey.kinds and not survey.polarity and dark <= bright and dark < LEAST_FRAMES:
-            remarks = [one for one in remarks if one.kind != "polarity"]  # few frames that fit the default are no news
         for remark in remarks:
             log.warning("%s: %s", self.root, remark)
         if survey.assumption:

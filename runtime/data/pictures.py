@@ -93,13 +93,7 @@ class Pictures:
         if self.rule.hole is None and survey.hole is not None:
             self.rule = replace(self.rule, hole=survey.hole)
         self.assumption = survey.assumption
-        bright, dark = survey.evidence.votes
-        sure = survey.polarity or dark > bright
-        return [
-            f"{remark.what}: {REMEDIES.get(remark.kind, remark.remedy)}"
-            for remark in survey.remarks()
-            if remark.kind != "polarity" or sure or "8 bit" not in survey.kinds
-        ]
+        return [f"{remark.what}: {REMEDIES.get(remark.kind, remark.remedy)}" for remark in survey.remarks()]
 
 
 # What mends it where there is no DATA whose options could.

@@ -160,12 +160,12 @@ def count_spectra(files: Sequence[Path]) -> int:
         return 2
     if third >= SEAM and (half < NO_SEAM or third >= CLEAR * half):
         return 3
+    if all(width == 2 * height for width, height in shapes):
+        return 2  # two squares: as three they would be taller than wide, which none of the sets has
     if max(half, third) < NO_SEAM and not (fits[2] and fits[3]):
         raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR{how}")
     if fits[2] != fits[3]:
         return 2 if fits[2] else 3
-    if all(width == 2 * height for width, height in shapes):
-        return 2  # two squares: as three they would be taller than wide, which none of the sets has
     raise DataError(
         f"{where} may hold two or three spectra side by side and their pictures do not tell; append ?spectra=2 or "
         "?spectra=3"

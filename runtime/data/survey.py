@@ -324,7 +324,7 @@ class Survey:
                 yield Remark(MUST, "polarity", f"{kind} grows towards the camera ({why})", remedy)
             elif not polarity and self._unanimous():
                 yield Remark(SHOULD, "polarity", f"{kind} seems to grow towards the camera ({why})", f"if so {remedy}")
-        elif self.kinds["8 bit"] and not polarity:
+        elif self.kinds["8 bit"] and not polarity and self._doubtful:
             yield Remark(
                 SHOULD,
                 "polarity",
@@ -333,6 +333,12 @@ class Survey:
             )
         elif self.kinds["8 bit"] and polarity == "near_dark":
             yield Remark(SHOULD, "polarity", f"near is dark ({why})", "append ?polarity=near_dark to DATA")
+
+    @property
+    def _doubtful(self) -> bool:
+        """Whether the frames contradict near_bright, the default; a few that fit it, or show nothing, are no news."""
+        bright, dark = self.evidence.votes
+        return dark > bright or dark >= LEAST_FRAMES
 
     def _unanimous(self) -> bool:
         """Whether all of too few frames say, by both witnesses, that near is bright."""

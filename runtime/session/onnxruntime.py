@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,4 +136,8 @@ def _say_slow() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    """What ONNX Runtime says, without the signature of the C++ function that says it."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return (re.split(r"\) (?=[A-Z])", lines[0])[-1] if "onnxruntime::" in lines[0] else lines[0])[:300]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.files import cache_root, replacing, sha256, write_bytes
+from mutualformer.plugins.files import cache_root, check_writable, replacing, sha256, write_bytes
 
 
 def fail_halfway(target: Path) -> None:
@@ -83,3 +83,15 @@ def test_a_link_that_is_written_to_stays_a_link(tmp_path: Path) -> None:
         assert (tmp_path / "result").is_symlink()
         assert (tmp_path / "disk" / "result").read_bytes() == data
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["result"]
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "model.onnx")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        check_writable(tmp_path / "file" / "model.onnx")
+    with pytest.raises(IsADirectoryError, match="new"):
+        check_writable(tmp_path / "new")
+    with pytest.raises(OSError, match=r"/proc/model\.onnx"):
+        check_writable("/proc/model.onnx")
