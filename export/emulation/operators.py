@@ -35,7 +35,7 @@ def _ints(tensor: Tensor) -> list[int]:
 
 
 def _check_pads(attributes: Attributes, rank: int) -> tuple[int, ...]:
-    """Symmetric padding per spatial axis; our exporter writes no other."""
+    """Symmetric padding per spatial axis, the only one PyTorch's operators take."""
     pads = list(attributes.get("pads", [0] * 2 * rank))
     automatic = attributes.get("auto_pad", "NOTSET")
     if automatic not in ("NOTSET", "VALID") or pads[:rank] != pads[rank:] or attributes.get("ceil_mode", 0):
@@ -51,7 +51,11 @@ def _conv(x: list[Any], a: Attributes) -> Any:
     convolve = {1: F.conv1d, 2: F.conv2d}[rank]
     strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
     bias = x[2] if len(x) > 2 else None
-    return convolve(x[0], x[1], bias, strides, _check_pads(a, rank), dilations, a.get("group", 1))
+    inputs, pads = x[0], list(a.get("pads", []))
+    if pads[:rank] != pads[rank:]:  # what TensorFlow calls SAME, at stride 2: zeros after, or more of them, only
+        before_after = [pads[axis + end * rank] for axis in reversed(range(rank)) for end in (0, 1)]
+        inputs, a = F.pad(inputs, before_after), {**a, "pads": [0] * 2 * rank}
+    return convolve(inputs, x[1], bias, strides, _check_pads(a, rank), dilations, a.get("group", 1))
 
 
 @operator("MatMul")

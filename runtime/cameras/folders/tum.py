@@ -68,6 +68,8 @@ class TumCamera(BaseCamera):
             raise CameraError(f"{name}: scale is {options.scale:g}, expected depth units per metre")
         if options.time not in ("auto", *TIME_UNITS):
             raise CameraError(f"{name}: time is {options.time!r}, expected auto, {', '.join(TIME_UNITS)}")
+        if not folder.is_dir():  # before anything is said about its depth
+            raise CameraError(f"{name}: rgb.txt is missing, expected a TUM RGB-D folder")
         units = settle_units(name, options.scale, [folder], UNITS_PER_METRE)
         super().__init__(name, live=False, depth_scale=1.0 / units.per_metre)
         self.assumed_units = units.per_metre if units.assumed else None

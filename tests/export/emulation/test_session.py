@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -39,6 +40,19 @@ def test_saliency_is_that_of_onnx_runtime(nano: ModelFiles) -> None:
     expected, actual = (s.run(**inputs)["saliency"] for s in (session, EmulatedSession(nano.onnx)))
     assert expected.std() > 1e-4
     np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 1, 1), (1, 2, 2, 1), (1, 1, 1, 1)])
+def test_padding_may_differ_from_side_to_side(pads: tuple[int, ...], tmp_path: Path) -> None:
+    """What TensorFlow calls SAME pads after more than before; the shipped colour streams have it at stride 2."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=list(pads), strides=[2, 2])
+    model = graph([node], TensorProto.FLOAT, w=weights)
+    x = rng.standard_normal((2, 3, 8, 10)).astype(np.float32)
+    onnx.save(model, tmp_path / "conv.onnx")
+    expected = ort.InferenceSession(tmp_path / "conv.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    np.testing.assert_allclose(run(model, x), expected, atol=1e-5)
 
 
 def test_sums_in_float32_stores_in_float16() -> None:
