@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hypothesis import settings
 
 settings.register_profile("mutualformer", deadline=None)  # a busy machine's pauses are no fault of what is tested
 settings.load_profile("mutualformer")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell: so would be all children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
 
