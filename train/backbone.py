@@ -107,7 +107,7 @@ def _from_package(name: str, options: Mapping[str, Any]) -> nn.Module | None:
     return backbone
 
 
-def _narrow_lite0(features_only: bool = True, out_indices: tuple[int, ...] = (0, 1, 2, 3, 4)) -> nn.Module:
+def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:
     """timm's builder with our stages; padding and norms as ``tf_efficientnet_lite0`` has them."""
     return EfficientNetFeatures(
         decode_arch_def(_NARROW_STAGES),
@@ -120,7 +120,7 @@ def _narrow_lite0(features_only: bool = True, out_indices: tuple[int, ...] = (0,
     )
 
 
-def _short_small(features_only: bool = True, out_indices: tuple[int, ...] = (0, 1, 2, 3, 4)) -> nn.Module:
+def _short_small(out_indices: tuple[int, ...]) -> nn.Module:
     """timm's builder with our stages; everything else as ``mobilenetv4_conv_small_050`` has it."""
     return MobileNetV3Features(
         decode_arch_def(_SHORT_STAGES),
@@ -133,6 +133,7 @@ def _short_small(features_only: bool = True, out_indices: tuple[int, ...] = (0, 
     )
 
 
+ALL_STRIDES = (0, 1, 2, 3, 4)  # 2, 4, 8, 16, 32
 _OURS = {LITE0_NARROW: _narrow_lite0, SMALL_SHORT: _short_small}
 
 
@@ -147,7 +148,7 @@ def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
                 f"backbone {name!r} has no pretrained weights of its own; teach it: mutualformer fit sod-nano "
                 "--recipe taught --teacher sod-lite"
             )
-        return _OURS[name](**options)
+        return _OURS[name](options.get("out_indices", ALL_STRIDES))  # features only, there is nothing else
     if pretrained:
         packaged = _from_package(name, options)
         if packaged is not None:

@@ -47,6 +47,7 @@ class Recipe:
 
 # Edges and colours of ImageNet are edges and colours; these layers also cost most of a backward pass.
 _LITE0_STEM = ("rgb_backbone.conv_stem", "rgb_backbone.bn1", "rgb_backbone.blocks.0.", "rgb_backbone.blocks.1.")
+_NARROW_STEM = _LITE0_STEM[:3]  # the narrow stream has the wide one's beginning as it is, up to here
 
 RECIPES = {
     recipe.name: recipe
@@ -93,7 +94,7 @@ RECIPES = {
             final=0.01,
             backbone_lr=0.5,
             ema=0.99,
-            freeze=_LITE0_STEM[:3],  # the narrow stream has the wide one's beginning as it is
+            freeze=_NARROW_STEM,
             note="sod-nano on photo:ROOT with sod-lite as its teacher (--teacher); two cores, half an hour",
         ),
         Recipe(
@@ -106,7 +107,7 @@ RECIPES = {
             final=0.01,
             backbone_lr=0.6,
             ema=0.99,
-            freeze=_LITE0_STEM[:3],
+            freeze=_NARROW_STEM,
             note="a second cycle for what `taught` made: --init out/nano/best.safetensors --teacher sod-lite",
         ),
         Recipe(

@@ -68,15 +68,14 @@ class TumCamera(BaseCamera):
             raise CameraError(f"{name}: scale is {options.scale:g}, expected depth units per metre")
         if options.time not in ("auto", *TIME_UNITS):
             raise CameraError(f"{name}: time is {options.time!r}, expected auto, {', '.join(TIME_UNITS)}")
-        if not folder.is_dir():  # before anything is said about its depth
-            raise CameraError(f"{name}: rgb.txt is missing, expected a TUM RGB-D folder")
-        units = settle_units(name, options.scale, [folder], UNITS_PER_METRE)
-        super().__init__(name, live=False, depth_scale=1.0 / units.per_metre)
+        super().__init__(name, live=False)
+        self._folder, self._options, self._next = folder, options, 0
+        self._pairs = self._read_pairs(folder)
+        units = settle_units(name, options.scale, [folder], UNITS_PER_METRE)  # of what is known to be such a folder
+        self.depth_scale = 1.0 / units.per_metre
         self.assumed_units = units.per_metre if units.assumed else None
         self.sensor_far_m = KINECT_FAR_M
-        self._folder, self._options, self._next = folder, options, 0
         self._load_depth = DepthLoader(self, units).load
-        self._pairs = self._read_pairs(folder)
 
     def _read_pairs(self, folder: Path) -> list[tuple[Entry, Entry]]:
         """From the two lists, else from the list of associations. Raises CameraError."""

@@ -30,6 +30,7 @@ from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbon
 MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
 PARTS = ((LITE0_NARROW, LITE0), (SMALL_SHORT, SMALL))  # (a student's backbone, the teacher's that it is a part of)
+STREAMS = {"rgb": "colour", "depth": "depth"}  # a stream's name in the batch, and that of the module that reads it
 log = logging.getLogger("mutualformer")
 
 
@@ -42,54 +43,52 @@ def inherit(student: nn.Module, teacher: nn.Module, but: tuple[str, ...] = ()) -
     return copy_matching(student, {k: v for k, v in theirs.items() if not k.startswith(but)})
 
 
-def _names(student: Any, teacher: Any, which: str) -> tuple[str, str]:
-    return student.spec.architecture[which], teacher.spec.architecture[which]
-
-
-def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
-    """Begin ``student`` as ``teacher`` as far as it goes; one line of the log says how far.
-
-    ``source``: where the pictures come from on which a narrow colour stream is solved for.
-    """
-    # Tensors of another family that happen to have a name and a shape in common mean something else there.
-    strange = tuple(
-        f"{stream}_backbone."
-        for stream in ("rgb", "depth")
-        if len({*(names := _names(student, teacher, f"{stream}_backbone"))}) == 2 and names not in PARTS
-    )
-    own = inherit(student, teacher, but=strange)
-    total = len(student.state_dict())
-    log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
-    frames = source.make(0, range(NARROW_PICTURES), NARROW_SIDE)
-    pictures = student.colour_input(torch.from_numpy(frames["rgb"]))
-    depth = student.depth_input(torch.from_numpy(frames["depth"]))
-    if _names(student, teacher, "rgb_backbone") == (LITE0_NARROW, LITE0):
-        maps = narrow_backbone(student.rgb_backbone, teacher.rgb_backbone, pictures)
-        log.warning(
-            "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
-            student.spec.name,
-            len(pictures),
-            ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape),
-        )
-    for stream, x in (("rgb", pictures), ("depth", depth)):
-        _fit_squeezes(student, teacher, stream, x)
+def _backbones(student: Any, teacher: Any, stream: str) -> tuple[str, str]:
+    key = f"{stream}_backbone"
+    return student.spec.architecture[key], teacher.spec.architecture[key]
 
 
 @torch.no_grad()
-def _fit_squeezes(student: Any, teacher: Any, stream: str, x: Tensor) -> None:
-    """Solve for the squeezes whose inputs are not the teacher's, where the stream begins as a part of the teacher's."""
-    if _names(student, teacher, f"{stream}_backbone") not in PARTS:
+def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
+    """Begin ``student`` as ``teacher`` as far as it goes; one line of the log says how far.
+
+    ``source``: where the frames come from on which is solved for what a part of a stream can say of the whole.
+    """
+    backbones = {stream: _backbones(student, teacher, stream) for stream in STREAMS}
+    # Tensors of another family that happen to have a name and a shape in common mean something else there.
+    strange = [stream for stream, (ours, theirs) in backbones.items() if ours != theirs and (ours, theirs) not in PARTS]
+    own = inherit(student, teacher, but=tuple(f"{stream}_backbone." for stream in strange))
+    total = len(student.state_dict())
+    log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
+    parts = [stream for stream in STREAMS if backbones[stream] in PARTS]
+    if not parts:
         return
-    ours, theirs = ([*getattr(model, f"{stream}_squeeze")] for model in (student, teacher))
-    if all(a[0].weight.shape == b[0].weight.shape for a, b in zip(ours, theirs, strict=True)):
-        return
-    modes = student.training
-    student.eval()
-    maps = zip(getattr(student, f"{stream}_backbone")(x), getattr(teacher, f"{stream}_backbone")(x), strict=True)
-    for a, b, pair in zip(ours, theirs, maps, strict=True):
-        if a[0].weight.shape != b[0].weight.shape:
-            narrow_squeeze(a, b, pair)
-    student.train(modes)
+    frames = source.make(0, range(NARROW_PICTURES), NARROW_SIDE)
+    for stream in parts:
+        x = getattr(student, f"{STREAMS[stream]}_input")(torch.from_numpy(frames[stream]))
+        maps = _begin_stream(student, teacher, stream, x)
+        squeezes = (getattr(model, f"{stream}_squeeze") for model in (student, teacher))
+        for ours, theirs, pair in zip(*squeezes, maps, strict=True):
+            if ours[0].weight.shape != theirs[0].weight.shape:
+                narrow_squeeze(ours, theirs, pair)
+
+
+def _begin_stream(student: Any, teacher: Any, stream: str, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(student's, teacher's) maps of ``x`` at every stride; a colour stream is narrowed from the teacher's before."""
+    ours, theirs = (getattr(model, f"{stream}_backbone") for model in (student, teacher))
+    if stream == "rgb":
+        maps = narrow_backbone(ours, theirs, x)
+        log.warning(
+            "%s: colour stream narrowed from the teacher's on %d pictures; variance kept at strides 4, 8, 16: %s",
+            student.spec.name,
+            len(x),
+            ", ".join(f"{explained(a, b):.2f}" for a, b in maps if a.shape == b.shape),
+        )
+        return maps
+    training = ours.training
+    maps = list(zip(ours.eval()(x), theirs.eval()(x), strict=True))
+    ours.train(training)
+    return maps
 
 
 class TaughtSodTask(SodTask):
