@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mutualformer.runtime.session.onnxruntime import usable_threads
+
 
 def interleaved_ms(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
     """Milliseconds of every call of every contender; they take turns, so that a busy moment hits all alike."""
@@ -45,7 +47,7 @@ def conditions(**versions: str) -> dict[str, Any]:
     """Processor, threads, load and versions: what a number is worth nothing without."""
     return {
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_threads(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": sys.version.split()[0],
         "numpy": np.__version__,

@@ -26,10 +26,11 @@ SHADES_SHARE = 0.002
 LABELS = 16  # at most so many values are labels and not shades of grey
 SMALL = 2 * LABELS  # up to here values are numbers of classes or instances
 FEW_ABOVE = 0.1  # of the pixels above black that ringing of JPEG lifts beyond half of white where a mask is not white
-# Of the pixels above black that have one of 16 brightnesses: the larger part of a mask, whose edges alone are grey
+# Shares of the pixels above black that have the commonest of 16 brightnesses. The larger part of a mask has it, whose
+# edges alone are grey.
 ONE_LEVEL = 0.7
-# (0.3 and more of a coloured one as JPEG of quality 50, where it covers a tenth of the picture; DUTS), and in nine of
-# ten photographs (DUTS) less than
+# Nine of ten photographs of DUTS have less; a coloured mask that covers a tenth of the picture has more, even as JPEG
+# of quality 50.
 PICTURE_LEVEL, PICTURE_LIT = 0.3, 0.1
 BORDER_SHARE = 0.8  # of the frame's border that is object in a mask that is upside down
 CHROMA = 24  # channels differ by so much in colour, by less where JPEG stored grey
@@ -65,8 +66,8 @@ def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
             return np.asarray(image[..., 3])
     spread = max(int(np.ptp(colour[..., channel])) for channel in range(3))
     if int(np.ptp(plane)) < spread // 2:
-        found = np.unique(colour.reshape(-1, 3), axis=0)[:, ::-1]
-        shown = " and ".join(str(tuple(int(value) for value in one)) for one in (found[0], found[-1]))
+        tints = np.unique(colour.reshape(-1, 3), axis=0)[:, ::-1]
+        shown = " and ".join(str(tuple(int(value) for value in one)) for one in (tints[0], tints[-1]))
         raise DataError(
             f"{name}: holds colours of one brightness, such as RGB {shown}, expected a black and white mask: "
             "make the object white and the rest black"

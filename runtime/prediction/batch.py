@@ -20,7 +20,7 @@ from mutualformer.runtime.prediction.run import Summary, predict_album, predict_
 from mutualformer.runtime.prediction.sources import Album, Moment, SourceError, album, is_address, moments
 from mutualformer.runtime.prediction.work import Model, Plan
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.session.onnxruntime import physical_threads
+from mutualformer.runtime.session.onnxruntime import usable_threads
 
 GPU_BATCH = 8
 
@@ -91,7 +91,7 @@ def on_cpu(sessions: Sequence[Session]) -> bool:
 
 def predict(request: Request) -> Summary:
     """Do it. Raises SourceError, RequestError, DataError, ModelNameError, ModelFileError, CameraError, OSError."""
-    workers = request.workers or physical_threads()
+    workers = request.workers or usable_threads()
     # One thread a session where several workers run it at once; a ReID model is run by one worker.
     models = open_models(request, threads=1 if workers > 1 else 0)
     with contextlib.ExitStack() as stack:

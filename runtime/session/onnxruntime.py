@@ -22,8 +22,8 @@ log = logging.getLogger("mutualformer")
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
-def physical_threads() -> int:
-    """Threads this process may use; ONNX Runtime's own guess ignores the affinity that containers set."""
+def usable_threads() -> int:
+    """Threads this process may use: those of its affinity, which containers set, where the system tells it."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -37,7 +37,7 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     for a while after a call, which takes a core from the camera or from whatever is measured next: that ends here.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or physical_threads()
+    options.intra_op_num_threads = threads or usable_threads()  # its own guess ignores the affinity
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -23,6 +23,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from mutualformer.runtime.session.onnxruntime import usable_threads
 from mutualformer.train.fitting.comparison.photographs import HeldOut, scores_of
 from mutualformer.train.fitting.comparison.runs import Run
 from mutualformer.train.fitting.comparison.witness import Witness
@@ -145,18 +146,13 @@ def _asked() -> Iterator[_Asked]:
             signal.signal(number, handler)
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def side_by_side(runs: Sequence[Run], held_out: HeldOut | None, jobs: int) -> None:
     """Finish ``runs``, ``jobs`` at a time, each with its share of the cores; ``held_out``: score them too.
 
     Raises FitError with the last line of its log when one fails, and Interrupted after Ctrl-C or SIGTERM; either way
     the others save first, so that the same command goes on.
     """
-    threads = max(1, cores() // jobs)
+    threads = max(1, usable_threads() // jobs)
     waiting: list[Run] = list(runs)
     active: list[_Job] = []
     done = 0
