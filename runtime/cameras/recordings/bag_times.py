@@ -6,9 +6,11 @@ or colour and depth by clocks that are a second or more apart. Then the bag's ow
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from statistics import median
 
 from mutualformer.runtime.recording.bags.bag import Bag, BagMessage
@@ -80,11 +82,7 @@ def _equal(values: list[float]) -> bool:
 
 
 def _longest_run(topics: list[str]) -> int:
-    longest = run = 0
-    for before, topic in zip(["", *topics], topics, strict=False):
-        run = run + 1 if topic == before else 1
-        longest = max(longest, run)
-    return longest
+    return max((len(list(run)) for _, run in groupby(topics)), default=0)
 
 
 def in_order(bag: Bag, topics: set[str], apart: bool, stamp: Stamp) -> Iterator[BagMessage]:
@@ -93,13 +91,8 @@ def in_order(bag: Bag, topics: set[str], apart: bool, stamp: Stamp) -> Iterator[
         yield from bag.messages(topics)
         return
     streams = [_stamped(bag.messages({topic}), stamp) for topic in sorted(topics)]
-    heads = [next(stream, None) for stream in streams]
-    while any(head is not None for head in heads):
-        first = min((head[0], index) for index, head in enumerate(heads) if head is not None)[1]
-        head = heads[first]
-        assert head is not None
-        yield head[1]
-        heads[first] = next(streams[first], None)
+    for _, message in heapq.merge(*streams, key=itemgetter(0)):
+        yield message
 
 
 def _stamped(messages: Iterator[BagMessage], stamp: Stamp) -> Iterator[tuple[float, BagMessage]]:

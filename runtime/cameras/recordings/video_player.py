@@ -138,7 +138,7 @@ class VideoCamera(BaseCamera):
         except CameraError:
             self._colour.close()
             raise
-        for reader in filter(None, (self._colour, self._depth if depth is not None else None)):
+        for reader in filter(None, (self._colour, self._depth)):
             if reader.turned:
                 self.warn(f"{reader.path}: asks to be turned by {reader.turned}°; both videos are read as stored")
         self._fps = options.fps or self._colour.fps
