@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mutualformer.runtime.session.onnxruntime import usable_threads
+from mutualformer.runtime.session.threads import usable_threads
 
 
 def interleaved_ms(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:

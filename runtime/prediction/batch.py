@@ -20,7 +20,7 @@ from mutualformer.runtime.prediction.run import Summary, predict_album, predict_
 from mutualformer.runtime.prediction.sources import Album, Moment, SourceError, album, is_address, moments
 from mutualformer.runtime.prediction.work import Model, Plan
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.session.onnxruntime import usable_threads
+from mutualformer.runtime.session.threads import usable_threads
 
 GPU_BATCH = 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,11 @@ from numpy.typing import NDArray
 from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.session.base import ModelFileError, Session
 from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
+from mutualformer.runtime.session.threads import usable_threads
 
 log = logging.getLogger("mutualformer")
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-
-
-def usable_threads() -> int:
-    """Threads this process may use: those of its affinity, which containers set, where the system tells it."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def session_options(threads: int = 0) -> ort.SessionOptions:

@@ -23,7 +23,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from mutualformer.runtime.session.onnxruntime import usable_threads
+from mutualformer.runtime.session.threads import usable_threads
 from mutualformer.train.fitting.comparison.photographs import HeldOut, scores_of
 from mutualformer.train.fitting.comparison.runs import Run
 from mutualformer.train.fitting.comparison.witness import Witness
