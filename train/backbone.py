@@ -125,7 +125,7 @@ def _short_small(out_indices: tuple[int, ...]) -> nn.Module:
     return MobileNetV3Features(
         decode_arch_def(_SHORT_STAGES),
         out_indices=out_indices,
-        stem_size=32,
+        stem_size=16,
         fix_stem=True,
         round_chs_fn=partial(round_channels, multiplier=0.5),
         act_layer=nn.ReLU,

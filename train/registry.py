@@ -95,8 +95,8 @@ _SPECS = {
             rgb="tf_efficientnet_lite0_narrow",
             depth="mobilenetv4_conv_small_050_short",
             width=32,
-            heads=4,
-            first_stride=8,
+            heads=2,
+            first_stride=16,
             validity=True,
         ),
         _sod(

@@ -52,7 +52,8 @@ class _Core:
 
     ``tag`` ends every name it makes, so that the same statements can stand in two subgraphs; ``inputs`` ends those of
     q, k and v. ``joined``: P [V_r ‖ V_d] as one product instead of two.
-    A scale follows its product directly: ONNX Runtime makes one operator of the two, and of a transpose before them.
+    A Softmax is float32 whatever surrounds it: its sums deserve it, and ONNX Runtime has no float16 Softmax for a CPU
+    and would make five passes of it. The scale is on the queries, which are fewer than the logits.
     """
 
     def __init__(self, attributes: CdaAttributes, rank: int, tag: str, inputs: str, joined: bool) -> None:
@@ -68,17 +69,18 @@ class _Core:
         self.lines.append(f"{name} = {operator} ({', '.join(inputs)})")
         return name
 
-    def product(self, a: str, b: str, scale: str = "", name: str = "") -> str:
-        unscaled = self.call("MatMul", a, b, name="" if scale else name)
-        return self.call("Mul", unscaled, scale, name=name) if scale else unscaled
+    def product(self, a: str, b: str, name: str = "") -> str:
+        return self.call("MatMul", a, b, name=name)
 
     def swapped(self, x: str) -> str:
         return self.call(f"Transpose <{self.swap}>", x)
 
     def affinity(self, m: str, o: str) -> str:
         """softmax(s · Q_m K_oᵀ)."""
-        logits = self.product(f"q_{m}{self.inputs}", self.swapped(f"k_{o}{self.inputs}"), "scale")
-        return self.call("Softmax <axis = -1>", logits)
+        query = self.call("Mul", f"q_{m}{self.inputs}", "scale")
+        logits = self.product(query, self.swapped(f"k_{o}{self.inputs}"))
+        affinity = self.call("Softmax <axis = -1>", self.call("Cast <to = 1>", logits))
+        return self.call("CastLike", affinity, query)
 
     def build(self) -> list[str]:
         """Statements that end in own_r, mutual_r, own_d, mutual_d (with the tag)."""
@@ -120,7 +122,7 @@ class _Core:
                 "Add", pv[m + x] if last else self.product(p[m], powers[steps - t]), powers[steps - t + 1]
             )
             kept = self.call("Mul", residual, "rest_t")
-            diffused = self.product(transposed, g, "alpha_t")
+            diffused = self.call("Mul", self.product(transposed, g), "alpha_t")
             g = self.call("Add", diffused, kept, name=f"mutual_{m}{self.tag}" if last else "")
 
 

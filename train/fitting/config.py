@@ -27,7 +27,8 @@ class FitConfig:
     """One training run.
 
     ``overrides``: the registry's. ``validate``: DATA for the card's metrics; None = none, unless ``hold_out`` is set:
-    then a tenth of the training frames is kept out of training for it. ``init``: a checkpoint to start from
+    then a tenth of the training frames is kept out of training for it. ``local_norms``: with several processes every
+    batch norm takes its statistics over its own process's share of a batch. ``init``: a checkpoint to start from
     (fine-tuning). ``teacher``: a checkpoint whose maps are learnt beside the true masks. ``validate_every``: 0 = never
     while it trains, so that the weights of the last step are kept and nothing is chosen. Raises FitError.
     """
@@ -45,6 +46,7 @@ class FitConfig:
     resume: bool = False
     precision: str = "32-true"
     accumulate: int = 1
+    local_norms: bool = False
     workers: int = 1
     save_every: int = 200
     validate_every: int = 400
@@ -79,7 +81,9 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
         "precision": config.precision,
     }
     # Only where they were asked for: plans written before there were such options stay valid.
-    plan |= {key: getattr(config, key) for key in ("hold_out", "init", "teacher") if getattr(config, key)}
+    plan |= {
+        key: getattr(config, key) for key in ("hold_out", "init", "teacher", "local_norms") if getattr(config, key)
+    }
     if not config.validate_every:  # else the best of its validations are the weights
         plan["validate_every"] = 0
     return dict(json.loads(json.dumps(plan)))

@@ -86,16 +86,16 @@ RECIPES = {
         ),
         Recipe(
             "taught",
-            steps=800,
+            steps=3600,
             batch=16,
-            learning_rate=8e-4,  # the start is a good one: at 2e-3 it is forgotten for good
-            stages=((0.0, 192), (0.6, 256)),
-            warmup=0.05,
+            learning_rate=1e-3,  # the start is a good one: at 2e-3 it is forgotten for good
+            stages=((0.0, 192), (0.45, 256), (0.88, 320)),
+            warmup=0.02,
             final=0.01,
             backbone_lr=0.5,
-            ema=0.99,
+            ema=0.995,
             freeze=_NARROW_STEM,
-            note="sod-nano on photo:ROOT with sod-lite as its teacher (--teacher); two cores, half an hour",
+            note="sod-nano on photo:ROOT with sod-lite as its teacher (--teacher); two processes on two cores, an hour",
         ),
         Recipe(
             "taught-further",

@@ -169,7 +169,7 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     model = model.to(memory_format=torch.channels_last)
     if not torch.cuda.is_available():
         use_products(model)
-    return synchronise(model) if world > 1 else model
+    return synchronise(model) if world > 1 and not config.local_norms else model
 
 
 def _task(config: FitConfig, model: nn.Module, schedule: Schedule, source: BatchSource) -> TrainingTask:
@@ -265,7 +265,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
                 "accumulate": config.accumulate,
                 "seconds": seconds,
                 "resumed_at_step": start,
-                **{key: getattr(config, key) for key in ("init", "teacher") if getattr(config, key)},
+                **{key: getattr(config, key) for key in ("init", "teacher", "local_norms") if getattr(config, key)},
             },
             "limits": card.limits(spec.task, config.data),
         }

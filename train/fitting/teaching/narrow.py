@@ -7,8 +7,9 @@ reproduce its output o best, on the narrow network's own input:
     min over S, W, b of E ‖o − W h_S − b‖²        (|S| as wide as the narrow block)
 
 W solves the normal equations; S is what is left after taking away, one at a time, the channel c whose loss is least,
-‖w_c‖² / (Cov(h)⁻¹)_cc, with W and the inverse brought up to date each time (Optimal Brain Surgeon, Hassibi & Stork
-1993, for whole channels). Blocks go in order, so that each one makes good what those before it lost.
+tr(W_c ((Cov(h)⁻¹)_cc)⁻¹ W_cᵀ), with W and the inverse brought up to date each time (Optimal Brain Surgeon, Hassibi &
+Stork 1993, for whole channels; where a larger kernel reads them, c stands for all its taps). Blocks go in order, so that
+each one makes good what those before it lost.
 """
 
 from __future__ import annotations
@@ -36,29 +37,35 @@ class _Moments:
             self.yx += ((targets - self.mean_y).float().T @ centred).double() / n
 
 
-def fit(x: Tensor, y: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor, _Moments]:
-    """The ``keep`` columns of ``x`` (n, a) that explain ``y`` (n, b) best with a linear map.
+def fit(x: Tensor, y: Tensor, keep: int, taps: int = 1) -> tuple[Tensor, Tensor, Tensor, _Moments]:
+    """The ``keep`` channels of ``x`` (n, a · taps) that explain ``y`` (n, b) best with a linear map.
 
-    Returns their indices (keep,), weights (b, keep), bias (b,), and the moments of all columns. Raises ValueError for
-    more columns than there are.
+    ``taps``: columns of a channel, next to each other, which are kept or taken away together: those of a kernel.
+    Returns the columns' indices (keep · taps,), weights (b, keep · taps), bias (b,), and the moments of all columns.
+    Raises ValueError for more channels than there are.
     """
-    if not 0 < keep <= x.shape[1]:
-        raise ValueError(f"keep is {keep}, expected 1 … {x.shape[1]}")
+    channels = x.shape[1] // taps
+    if not 0 < keep <= channels:
+        raise ValueError(f"keep is {keep}, expected 1 … {channels}")
     moments = _Moments(x, y)
     ridge = RIDGE * moments.xx.diagonal().mean().clamp_min(1e-12)
     inverse = torch.linalg.inv(moments.xx + ridge * torch.eye(len(moments.xx), dtype=torch.float64))
     weights = moments.yx @ inverse
-    loss = weights.square().sum(0) / inverse.diagonal()
-    gone = torch.zeros(x.shape[1], dtype=torch.bool)
-    for _ in range(x.shape[1] - keep):
-        worst = int(loss.argmin())
+    columns = torch.arange(channels * taps).view(channels, taps)
+    gone = torch.zeros(channels, dtype=torch.bool)
+    for _ in range(channels - keep):
+        # Of a channel that is gone nothing but zeros is left, which have no inverse: the identity stands in.
+        own = inverse[columns[:, :, None], columns[:, None, :]]
+        own[gone] = torch.eye(taps, dtype=torch.float64)
+        parts = weights[:, columns].movedim(1, 0)  # (channels, b, taps)
+        undone = own.reciprocal() if taps == 1 else torch.linalg.inv(own)
+        loss = (parts @ undone * parts).sum((1, 2))
+        worst = int(torch.where(gone, torch.inf, loss).argmin())
         gone[worst] = True
-        row = inverse[worst] / inverse[worst, worst]
-        weights.addr_(weights[:, worst].clone(), row, alpha=-1)
-        inverse.addr_(inverse[:, worst].clone(), row, alpha=-1)
-        # What is gone has a row of zeros left: no more part in anything, and never the least again.
-        loss = torch.where(gone, torch.inf, weights.square().sum(0) / inverse.diagonal())
-    left = torch.nonzero(~gone).flatten()
+        rows = undone[worst] @ inverse[columns[worst]]
+        weights -= weights[:, columns[worst]] @ rows
+        inverse -= inverse[:, columns[worst]] @ rows
+    left = columns[~gone].flatten()
     weights = weights[:, left]
     bias = moments.mean_y - weights @ moments.mean_x[left]
     return left, weights, bias, moments
@@ -69,12 +76,18 @@ def _columns(maps: Tensor) -> Tensor:
     return maps.movedim(1, -1).flatten(0, 2)
 
 
+def _normed(maps: Tensor, norm: Any) -> Tensor:
+    """Batch norm alone, without the activation that timm puts into the same module."""
+    statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    return nn.functional.batch_norm(maps, *statistics, eps=norm.eps)
+
+
 def _set_linear(conv: nn.Module, norm: Any, weights: Tensor, bias: Tensor, left: Tensor, moments: _Moments) -> None:
     """``norm(conv(x))`` = weights · x + bias, with the norm's statistics those that x has: so in training too."""
     covariance = moments.xx[left][:, left]
     mean = weights @ moments.mean_x[left]
     variance = ((weights @ covariance) * weights).sum(1).clamp_min(0)
-    conv.weight.copy_(weights[:, :, None, None])
+    conv.weight.copy_(weights.view_as(conv.weight))
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
     norm.weight.copy_((variance + norm.eps).sqrt())
@@ -96,9 +109,7 @@ def narrow_block(ours: Any, theirs: Any, x: Tensor, wanted: Tensor) -> Tensor:
     """
     hidden = theirs.conv_pw(x)
     for norm, step in ((theirs.bn1, theirs.conv_dw), (theirs.bn2, nn.Identity())):
-        statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias
-        plain = nn.functional.batch_norm(hidden, *statistics, eps=norm.eps)
-        hidden = step(ours.bn1.act(plain))  # ours: the narrow network may have another activation
+        hidden = step(ours.bn1.act(_normed(hidden, norm)))  # ours: the narrow network may have another activation
     target = wanted - x if ours.has_skip else wanted
     left, weights, bias, moments = fit(_columns(hidden), _columns(target), ours.conv_pwl.weight.shape[1])
     for name in ("conv_pw", "bn1", "conv_dw", "bn2"):
@@ -141,6 +152,24 @@ def narrow_backbone(ours: Any, theirs: Any, pictures: Tensor) -> list[tuple[Tens
         (ends[int(a["module"].split(".")[1])], wide[int(b["module"].split(".")[1])])
         for a, b in zip(ours.feature_info.get_dicts(), theirs.feature_info.get_dicts(), strict=True)
     ]
+
+
+@torch.no_grad()
+def narrow_stem(ours: Any, theirs: Any, x: Tensor) -> None:
+    """Set the first two convolutions of timm's MobileNetV4 features: fewer channels between them, the same after.
+
+    ``x`` (B, 3, H, W): what the stream reads.
+    """
+    hidden = theirs.act1(theirs.bn1(theirs.conv_stem(x)))
+    mine, other = ours.blocks[0][0], theirs.blocks[0][0]
+    target = _normed(other.conv(hidden), other.bn1)
+    taps = nn.functional.unfold(hidden, other.conv.kernel_size, padding=other.conv.padding, stride=other.conv.stride)
+    size = mine.conv.weight[0, 0].numel()
+    columns, outputs = taps.movedim(1, -1).flatten(0, 1), _columns(target)
+    left, weights, bias, moments = fit(columns, outputs, mine.conv.in_channels, size)
+    for name in ("conv_stem", "bn1"):
+        _copy_channels(getattr(ours, name), getattr(theirs, name), left[::size] // size)
+    _set_linear(mine.conv, mine.bn1, weights, bias, left, moments)
 
 
 @torch.no_grad()

@@ -21,11 +21,12 @@ from torch.nn import functional as F
 
 from mutualformer.train.backbone import LITE0, LITE0_NARROW, SMALL, SMALL_SHORT
 from mutualformer.train.fitting.batches.sod import BatchSource
+from mutualformer.train.fitting.modules.pointwise import use_products
 from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
-from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze
+from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze, narrow_stem
 
 MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
@@ -86,13 +87,27 @@ def _begin_stream(student: Any, teacher: Any, stream: str, x: Tensor) -> list[tu
         )
         return maps
     training = ours.training
-    maps = list(zip(ours.eval()(x), theirs.eval()(x), strict=True))
+    ours.eval(), theirs.eval()
+    narrow_stem(ours, theirs, x)
+    maps = list(zip(ours(x), theirs(x), strict=True))
     ours.train(training)
     return maps
 
 
+def _computes_bfloat16() -> bool:
+    """This machine multiplies bfloat16 in hardware; where it does not, float32 is as fast and more exact."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 does not tell
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 class TaughtSodTask(SodTask):
-    """As SodTask with a frozen ``teacher`` (a SalientObjectDetector with as many squeezed channels)."""
+    """As SodTask with a frozen ``teacher`` (a SalientObjectDetector with as many squeezed channels).
+
+    The teacher computes in bfloat16 where the machine has it: half of its time, and what it says is a lesson of two
+    digits, not a reference.
+    """
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule, teacher: nn.Module) -> None:
         super().__init__(model, recipe, schedule)
@@ -100,7 +115,11 @@ class TaughtSodTask(SodTask):
         if widths[0] != widths[1]:
             raise ValueError(f"teacher's colour features have {widths[1]} channels, the model's {widths[0]}")
         # Kept out of the module tree: it is no part of the checkpoint, the optimiser or the average.
-        self._teacher = [teacher.eval().requires_grad_(False)]
+        teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        if not torch.cuda.is_available():
+            use_products(teacher)
+        self._teacher = [teacher]
+        self._half = _computes_bfloat16()
         self._features: dict[str, list[Tensor]] = {"student": [], "teacher": []}
         for name, net in (("student", model), ("teacher", teacher)):
             for layer in net.rgb_squeeze:  # type: ignore[union-attr]
@@ -116,16 +135,18 @@ class TaughtSodTask(SodTask):
         """ "loss" and its parts "mask", "map", "feature"."""
         for features in self._features.values():
             features.clear()
-        teacher = self._teacher[0]
-        with torch.no_grad():
+        teacher, device = self._teacher[0], batch["rgb"].device.type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._half):
             soft = teacher(batch["rgb"], batch["depth"])
         logits = self.model(batch["rgb"], batch["depth"])
         mask = self.supervised(logits, batch)
-        close = F.binary_cross_entropy_with_logits(logits[0], soft)
+        close = F.binary_cross_entropy_with_logits(logits[0], soft.to(logits[0]))
+        student = self._features["student"]
+        whole = [maps.to(student[0].dtype) for maps in self._features["teacher"]]
         feature = torch.stack(
             [
                 ((ours - theirs) ** 2 / (theirs.var(dim=(0, 2, 3), keepdim=True) + 1e-3)).mean()
-                for ours, theirs in zip(self._features["student"], self._features["teacher"], strict=True)
+                for ours, theirs in zip(student, whole, strict=True)
             ]
         ).mean()
         total = mask + MAP_WEIGHT * close + FEATURE_WEIGHT * feature
