@@ -87,14 +87,14 @@ class FeedbackDecoder(nn.Module):
     """Maps at strides 4, 8, 16, 32, (B, C, h_i, w_i) each → logits (B, H, W).
 
     In training the list [second pass, first pass, stride 4, 8, 16, 32] for deep supervision, all but the first
-    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 for a
-    fast network, since most of the work is at stride 4.
+    (B, H/4, W/4); otherwise only the second pass. ``first_stride``: where the first pass ends; 4 as in F3Net, 8 or 16
+    for a fast network, since most of the work is at stride 4.
     """
 
     def __init__(self, width: int, separable: bool, first_stride: int = 4) -> None:
         super().__init__()
         if first_stride not in (4, 8, 16):
-            raise ValueError(f"first_stride is {first_stride}, expected 4 or 8")
+            raise ValueError(f"first_stride is {first_stride}, expected 4, 8 or 16")
         self.finest = {4: 0, 8: 1, 16: 2}[first_stride]  # level at which the first pass ends
         self.first = CascadePass(width, separable, steps=3 - self.finest)
         self.second = CascadePass(width, separable, steps=3)

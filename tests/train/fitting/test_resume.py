@@ -117,6 +117,15 @@ def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str)
     assert card["recipe"]["processes"] == 2
 
 
+def test_norms_by_process_are_those_of_a_batch_in_as_many_parts(tmp_path: Path) -> None:
+    """Statistics that are only read in evaluation aside: one process has followed both parts, the first its own."""
+    together(2, tmp_path / "two", task="sod", local_norms=True, **EXACT)
+    assert json.loads((tmp_path / "two" / "model.json").read_text())["recipe"]["local_norms"] is True
+    one, two = train_here(tmp_path / "parts", "sod", accumulate=2, **EXACT), weights(tmp_path / "two")
+    learnt = [name for name in one if "running_" not in name]
+    assert largest_difference({n: one[n] for n in learnt}, {n: two[n] for n in learnt}) <= 1e-5
+
+
 def test_a_batch_in_parts_agrees_with_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norm fixed: it sees the parts, as `--accumulate`'s help says."""
     build = registry.build

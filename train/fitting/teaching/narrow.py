@@ -8,8 +8,8 @@ reproduce its output o best, on the narrow network's own input:
 
 W solves the normal equations; S is what is left after taking away, one at a time, the channel c whose loss is least,
 tr(W_c ((Cov(h)⁻¹)_cc)⁻¹ W_cᵀ), with W and the inverse brought up to date each time (Optimal Brain Surgeon, Hassibi &
-Stork 1993, for whole channels; where a larger kernel reads them, c stands for all its taps). Blocks go in order, so that
-each one makes good what those before it lost.
+Stork 1993, for whole channels; where a larger kernel reads them, c stands for all its taps). Blocks go in order, so
+that each one makes good what those before it lost.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutualformer.runtime import zoo
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.fitting.teaching.narrow import explained, fit, narrow_backbone, narrow_squeeze
-from mutualformer.train.fitting.teaching.teacher import begin_as
+from mutualformer.train.fitting.teaching.narrow import explained, fit, narrow_backbone, narrow_squeeze, narrow_stem
+from mutualformer.train.fitting.teaching.teacher import begin_as, inherit
 
 SIZE = {"input_size": (64, 64)}
 
@@ -50,6 +51,20 @@ def test_columns_that_say_everything_are_the_ones_kept(inputs: int, outputs: int
     assert set(left.tolist()) == set(used.tolist())
     rebuilt = x[:, left].double() @ weights.T + bias
     assert torch.allclose(rebuilt, y.double(), atol=2e-2)
+
+
+@given(channels=st.integers(2, 6), taps=st.integers(2, 4), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_columns_of_a_channel_stay_or_go_together(channels: int, taps: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(800, channels * taps, generator=generator)
+    keep = max(1, channels // 2)
+    used = sorted(torch.randperm(channels, generator=generator)[:keep].tolist())
+    columns = torch.arange(channels * taps).view(channels, taps)[used].flatten()
+    y = x[:, columns] @ (torch.randn(len(columns), 5, generator=generator) + 0.5) - 2.0
+    left, weights, bias, _ = fit(x, y, keep, taps)
+    assert left.tolist() == columns.tolist()
+    assert torch.allclose(x[:, left].double() @ weights.T + bias, y.double(), atol=2e-2)
 
 
 def test_a_choice_of_channels_is_not_worse_than_any_single_other_one() -> None:
@@ -94,6 +109,25 @@ def test_the_narrow_stream_begins_near_the_wide_one_on_another_photograph() -> N
         ours, theirs = student.rgb_backbone(unseen), teacher.rgb_backbone(unseen)
         shares = [explained(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True)]
     assert min(shares) > 0.25, shares
+
+
+def test_the_halved_stem_of_depth_says_nearly_all_of_the_whole_one() -> None:
+    """The shipped model on a scene it was not narrowed on: what both have after the first two convolutions."""
+    teacher = checkpoint.load(zoo.weights("sod-lite"))
+    torch.manual_seed(0)
+    student = registry.build("sod-nano").eval()
+    inherit(student, teacher)
+    rng = np.random.default_rng(4)
+    heights = torch.from_numpy(rng.uniform(0.6, 5.0, (24, 1, 9, 9)).astype(np.float32))
+    depth = F.interpolate(heights, (128, 128), mode="bilinear").squeeze(1) * (torch.rand(24, 128, 128) > 0.1)
+    seen, unseen = teacher.depth_input(depth[:16]), teacher.depth_input(depth[16:])
+    ours, theirs = student.depth_backbone, teacher.depth_backbone
+    with torch.no_grad():
+        before = explained(ours(unseen)[0], theirs(unseen)[0])
+        narrow_stem(ours, theirs, seen)
+        after = explained(ours(unseen)[0], theirs(unseen)[0])
+    assert before < 0.5
+    assert after > 0.9
 
 
 def test_norms_have_the_statistics_of_what_they_see() -> None:

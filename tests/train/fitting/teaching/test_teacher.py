@@ -23,12 +23,15 @@ def _batch() -> dict[str, Tensor]:
     }
 
 
-def test_everything_but_the_colour_stream_and_what_reads_stride_32_is_inherited() -> None:
+OWN = ("rgb_backbone", "rgb_squeeze", "depth_squeeze.3", "depth_backbone.conv_stem", "depth_backbone.bn1.")
+
+
+def test_everything_but_the_colour_stream_depth_stem_and_what_reads_stride_32_is_inherited() -> None:
     torch.manual_seed(0)
     student, teacher = registry.build("sod-nano", **SIZE), registry.build("sod-lite", **SIZE)
     own = inherit(student, teacher)
     assert own
-    assert all(name.startswith(("rgb_backbone", "rgb_squeeze", "depth_squeeze.3")) for name in own)
+    assert all(name.startswith((*OWN, "depth_backbone.blocks.0.0.conv.")) for name in own)
     for name in ("decoder.heads.0.weight", "token_fusion.0.block.attn.qkv_r.weight"):
         assert torch.equal(student.state_dict()[name], teacher.state_dict()[name])
 
