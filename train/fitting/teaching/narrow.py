@@ -82,12 +82,12 @@ def _normed(maps: Tensor, norm: Any) -> Tensor:
     return nn.functional.batch_norm(maps, *statistics, eps=norm.eps)
 
 
-def _set_linear(conv: nn.Module, norm: Any, weights: Tensor, bias: Tensor, left: Tensor, moments: _Moments) -> None:
+def _set_linear(conv: nn.Conv2d, norm: Any, weights: Tensor, bias: Tensor, left: Tensor, moments: _Moments) -> None:
     """``norm(conv(x))`` = weights · x + bias, with the norm's statistics those that x has: so in training too."""
     covariance = moments.xx[left][:, left]
     mean = weights @ moments.mean_x[left]
     variance = ((weights @ covariance) * weights).sum(1).clamp_min(0)
-    conv.weight.copy_(weights.view_as(conv.weight))
+    conv.weight.copy_(weights.view(conv.weight.shape))
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
     norm.weight.copy_((variance + norm.eps).sqrt())
