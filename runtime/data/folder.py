@@ -232,7 +232,8 @@ class RgbdFolder:
         if rule.relative and survey.full:
             rule = dataclasses.replace(rule, full=survey.full)
         said = self.options
-        settled = {"polarity": said.polarity, "inverted": said.masks, "hole": said.hole is not None}
+        hole = said.hole is not None
+        settled = {"polarity": said.polarity, "inverted": said.masks, "hole": hole, "white": hole}
         remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
         for remark in remarks:
             log.warning("%s: %s", self.root, remark)

@@ -102,6 +102,7 @@ REMEDIES = {
     "maps without a unit their polarity",
     "polarity": "give the polarity if it is not as it is read: near_bright or near_dark",
     "hole": "read as holes",
+    "white": "read as a distance; make it 0 if it is no measurement",
 }
 # A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
 MOST_BARREN = 50_000

@@ -352,6 +352,9 @@ class Survey:
         if self._white_holes:
             what = f"255 stands for no measurement in {self.tops8} of {self.kinds['8 bit']} depth maps"
             yield Remark(SHOULD, "hole", what, "read as holes; ?hole=0 if it is a distance")
+        elif self.tops8 and self.kinds["8 bit"] < LEAST_FRAMES:  # in many maps it would be all or none
+            what = f"255 stands apart in {self.tops8} of {self.kinds['8 bit']} depth maps, too few to tell what it is"
+            yield Remark(SHOULD, "white", what, "read as the nearest; ?hole=255 if it is no measurement")
         if self.rule.relative or self.grows:
             return  # values without a unit have no top code
         codes = Counter(self.codes)

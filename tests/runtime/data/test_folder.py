@@ -514,6 +514,25 @@ def keep(root: Path, count: int) -> Path:
     return root
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_255_apart_in_few_maps_is_said(tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture) -> None:
+    """As many as that cannot tell a hole from what is too near: it is read as before, and aloud."""
+
+    def white(built: Any) -> NDArray[Any]:
+        depth = np.minimum(inverse8(built), 230)
+        depth[2:8, 8:40] = 255
+        return depth
+
+    root = keep(write(tmp_path / "set", white), count)
+    with caplog.at_level(logging.WARNING, "mutualformer"):
+        assert (depths(str(root))[:, 2:8, 8:40] > 0).all()
+        assert f"255 stands apart in {count} of {count} depth maps" in caplog.text
+        assert "?hole=255" in caplog.text
+        caplog.clear()
+        assert not depths(f"{root}?hole=255")[:, 2:8, 8:40].any()
+        assert not caplog.records
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_few_frames_that_contradict_the_default_polarity_are_said(
     tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
