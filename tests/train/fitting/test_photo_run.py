@@ -80,7 +80,7 @@ def test_with_init_the_teacher_only_teaches(root: Path, tmp_path: Path, caplog: 
     torch.manual_seed(5)
     model = registry.build("sod-nano", input_size=(64, 64))
     checkpoint.save(start, model, {})
-    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "taught-further", "--init", str(start)]
+    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "taught", "--init", str(start)]
     words += ["--teacher", "sod-lite", "--steps", "1", "--batch", "2", "--workers", "0", "--validate", "none"]
     words += ["--set", "input_size=[64,64]", "--validate-every", "0", "--out", str(tmp_path / "out")]
     with caplog.at_level("WARNING", logger="mutualformer"):
