@@ -131,6 +131,11 @@ class TaughtSodTask(SodTask):
 
         return hook
 
+    def on_train_start(self) -> None:
+        """As every task; the teacher, no part of the module, goes where the model is."""
+        self._teacher[0].to(self.device)
+        super().on_train_start()
+
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """ "loss" and its parts "mask", "map", "feature"."""
         for features in self._features.values():

@@ -56,6 +56,16 @@ def test_the_features_come_nearer_and_the_teacher_stays() -> None:
     assert not [name for name in task.state_dict() if "teacher" in name]
 
 
+def test_the_teacher_follows_the_model_to_its_device() -> None:
+    """Lightning moves the module before training starts; "meta" is a device that every machine has."""
+    student, teacher = registry.build("sod-nano", **SIZE), registry.build("sod-lite", **SIZE)
+    task = TaughtSodTask(student, recipe("taught"), Schedule(recipe("taught"), 64), teacher)
+    task.to("meta")
+    assert next(teacher.parameters()).device.type == "cpu"
+    task.on_train_start()
+    assert {value.device.type for value in teacher.state_dict().values()} == {"meta"}
+
+
 def test_a_teacher_of_another_width_is_refused() -> None:
     student, teacher = registry.build("sod-nano", **SIZE), registry.build("sod-r18", **SIZE)
     with pytest.raises(ValueError, match="colour features have"):
