@@ -123,6 +123,11 @@ def _mean(x: list[Any], a: Attributes) -> Any:
     return x[0].mean(dim=_axes(x), keepdim=bool(a.get("keepdims", 1)))
 
 
+@operator("ReduceSum")
+def _sum(x: list[Any], a: Attributes) -> Any:
+    return x[0].sum(dim=_axes(x), keepdim=bool(a.get("keepdims", 1)))
+
+
 @operator("ReduceL2")
 def _l2(x: list[Any], a: Attributes) -> Any:
     return torch.linalg.vector_norm(x[0], dim=_axes(x), keepdim=bool(a.get("keepdims", 1)))

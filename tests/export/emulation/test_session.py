@@ -95,7 +95,7 @@ def test_half_islands_are_not_rounded_between_their_nodes(nano: ModelFiles) -> N
     from_half = {node.output[0] for node in casts if kinds[node.name] == {torch.float16}}
     assert not [node.name for node in casts if node.input[0] in from_half and kinds[node.name] == {torch.float32}]
     for node in half.graph.node:
-        if node.op_type in ("ReduceMean", "Reciprocal", "Sqrt", "LayerNormalization", "Sigmoid"):
+        if node.op_type in ("ReduceMean", "ReduceSum", "Reciprocal", "Sqrt", "LayerNormalization", "Sigmoid"):
             assert kinds[node.name] == {torch.float32}, node.name
 
 
