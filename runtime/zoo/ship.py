@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def scores_of(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def _terms(card: Mapping[str, Any]) -> str:
     """What it was trained on, in one line."""
     data = card.get("data") or {}
-    return "; ".join(f"{key}: {value}" for key, value in data.items() if isinstance(value, str))[:500]
+    terms = "; ".join(f"{key}: {value}" for key, value in data.items() if isinstance(value, str))
+    return textwrap.shorten(terms, 500, placeholder=" …")
 
 
 def ship(onnx: Path, folder: Path, weights: Path | None = None) -> ShippedModel:
