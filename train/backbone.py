@@ -38,7 +38,8 @@ _NARROW_STAGES = [
     ["ir_r1_k5_s1_e3.6_c112", "ir_r2_k5_s1_e2.572_c112"],  # 288, 288, 288
     ["ir_r1_k5_s2_e2.858_c192", "ir_r1_k5_s1_e1.834_c192"],  # 320, 352
 ]
-# MobileNetV4-Small at half width without its last stage and most of the one before it: depth has less to say there.
+# MobileNetV4-Small at half width with half of its stem, without its last stage and most of the one before it: depth has
+# less to say there.
 SMALL = "mobilenetv4_conv_small_050"
 SMALL_SHORT = "mobilenetv4_conv_small_050_short"
 _SHORT_STAGES = [
@@ -121,7 +122,7 @@ def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:
 
 
 def _short_small(out_indices: tuple[int, ...]) -> nn.Module:
-    """timm's builder with our stages; everything else as ``mobilenetv4_conv_small_050`` has it."""
+    """timm's builder with our stem and stages; everything else as ``mobilenetv4_conv_small_050`` has it."""
     return MobileNetV3Features(
         decode_arch_def(_SHORT_STAGES),
         out_indices=out_indices,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+FINEST = {4: 0, 8: 1, 16: 2}  # stride at which the first pass may end → the level that has it
+
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU; the size is kept."""
@@ -38,7 +40,7 @@ class LogitsHead(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → logits (B, h, w)."""
-        maps = F.conv2d(x, self.weight.transpose(0, 1), padding=1, groups=x.shape[1])
+        maps = F.conv2d(x, self.weight.transpose(0, 1), padding=1, groups=self.in_channels)
         return maps.sum(dim=1) + self.bias
 
 
@@ -93,9 +95,9 @@ class FeedbackDecoder(nn.Module):
 
     def __init__(self, width: int, separable: bool, first_stride: int = 4) -> None:
         super().__init__()
-        if first_stride not in (4, 8, 16):
+        if first_stride not in FINEST:
             raise ValueError(f"first_stride is {first_stride}, expected 4, 8 or 16")
-        self.finest = {4: 0, 8: 1, 16: 2}[first_stride]  # level at which the first pass ends
+        self.finest = FINEST[first_stride]
         self.first = CascadePass(width, separable, steps=3 - self.finest)
         self.second = CascadePass(width, separable, steps=3)
         self.heads = nn.ModuleList([LogitsHead(width) for _ in range(6)])

@@ -1,8 +1,8 @@
 """Cross-Diffusion Attention as a model-local ONNX function, so that any ONNX runtime runs our files.
 
-The linear-cost form of ``train/cda.py`` in standard operators, in the type of its inputs (float32 or float16). The
-numbers ``num_heads`` and ``alpha`` are referenced from the node; ``iterations``, ``init`` and ``value_pairing``
-decide which operators there are, so one function body serves one such triple.
+The linear-cost form of ``train/cda.py`` in standard operators, in the type of its inputs (float32 or float16) but for
+the softmax, which is float32. The numbers ``num_heads`` and ``alpha`` are referenced from the node; ``iterations``,
+``init`` and ``value_pairing`` decide which operators there are, so one function body serves one such triple.
 
 Up to BY_HEAD_FROM tokens all heads go through each operator together. From there on a Scan takes one head after the
 other: the two N × N affinities of one head stay in the cache where those of all heads would not, and they are all the

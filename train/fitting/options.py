@@ -63,7 +63,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--local-norms",
         action="store_true",
         help="with several processes (torchrun): batch norms see their own process's frames and need not wait for the "
-        "others'; two processes on two cores of a CPU then take half the time of one",
+        "others'; two processes on two cores of a CPU then take less time than one",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")

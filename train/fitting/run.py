@@ -30,7 +30,7 @@ from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
-from mutualformer.train.fitting.modules.pointwise import use_products
+from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
 from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
@@ -166,9 +166,7 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     model = registry.build(config.model, **overrides).train()
     if config.init:
         begin_with(model, config.init)
-    model = model.to(memory_format=torch.channels_last)
-    if not torch.cuda.is_available():
-        use_products(model)
+    model = lay_out(model)
     return synchronise(model) if world > 1 and not config.local_norms else model
 
 

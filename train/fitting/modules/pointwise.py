@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,6 +60,14 @@ def _replace(model: nn.Module, chosen: Callable[[nn.Module], bool], kind: type[n
 def use_products(model: nn.Module) -> int:
     """Replace the 1 × 1 convolutions inside ``model`` by products; returns how many there were."""
     return _replace(model, _is_pointwise, PointwiseProduct)
+
+
+def lay_out(model: nn.Module) -> nn.Module:
+    """``model`` as it computes fastest here: channels-last, and on a CPU with products; returns ``model``."""
+    model = model.to(memory_format=torch.channels_last)
+    if not torch.cuda.is_available():
+        use_products(model)
+    return model
 
 
 def use_convolutions(model: nn.Module) -> None:

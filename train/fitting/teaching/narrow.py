@@ -158,7 +158,7 @@ def narrow_backbone(ours: Any, theirs: Any, pictures: Tensor) -> list[tuple[Tens
 def narrow_stem(ours: Any, theirs: Any, x: Tensor) -> None:
     """Set the first two convolutions of timm's MobileNetV4 features: fewer channels between them, the same after.
 
-    ``x`` (B, 3, H, W): what the stream reads.
+    ``x`` (B, 3, H, W): what the stream reads. Both in eval mode.
     """
     hidden = theirs.act1(theirs.bn1(theirs.conv_stem(x)))
     mine, other = ours.blocks[0][0], theirs.blocks[0][0]

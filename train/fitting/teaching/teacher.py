@@ -1,9 +1,8 @@
 """A detector taught by a larger one of the same plan: its maps beside the true masks, its colour features, its rest.
 
-Two models of the registry that differ in their colour backbone alone (``sod-nano``, ``sod-lite``) have everything
-else in common: depth stream, fusion, decoder. The student starts with the teacher's tensors wherever name and shape
-agree, and with the teacher's colour stream narrowed where it is of the same family (narrow.py). What remains to learn
-is a colour stream that says the same at every stride:
+``sod-nano`` is ``sod-lite`` with less of everything. The student starts with the teacher's tensors wherever name and
+shape agree, and with the teacher's streams narrowed where they are of the same family (narrow.py). What remains to
+learn is above all a colour stream that says the same at every stride:
 
     L = L_mask + w_map · BCE(student, teacher's map) + w_feature · Σ_strides ‖f_s − f_t‖² / Var(f_t)
 
@@ -12,6 +11,7 @@ is a colour stream that says the same at every stride:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mutualformer.train.backbone import LITE0, LITE0_NARROW, SMALL, SMALL_SHORT
 from mutualformer.train.fitting.batches.sod import BatchSource
-from mutualformer.train.fitting.modules.pointwise import use_products
+from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
@@ -75,7 +75,8 @@ def begin_as(student: Any, teacher: Any, source: BatchSource) -> None:
 
 
 def _begin_stream(student: Any, teacher: Any, stream: str, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(student's, teacher's) maps of ``x`` at every stride; a colour stream is narrowed from the teacher's before."""
+    """(student's, teacher's) maps of ``x`` at every stride; the stream, or the stem of depth, is narrowed from the
+    teacher's before."""
     ours, theirs = (getattr(model, f"{stream}_backbone") for model in (student, teacher))
     if stream == "rgb":
         maps = narrow_backbone(ours, theirs, x)
@@ -115,10 +116,7 @@ class TaughtSodTask(SodTask):
         if widths[0] != widths[1]:
             raise ValueError(f"teacher's colour features have {widths[1]} channels, the model's {widths[0]}")
         # Kept out of the module tree: it is no part of the checkpoint, the optimiser or the average.
-        teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        if not torch.cuda.is_available():
-            use_products(teacher)
-        self._teacher = [teacher]
+        self._teacher = [lay_out(teacher.eval().requires_grad_(False))]
         self._half = _computes_bfloat16()
         self._features: dict[str, list[Tensor]] = {"student": [], "teacher": []}
         for name, net in (("student", model), ("teacher", teacher)):
@@ -141,7 +139,9 @@ class TaughtSodTask(SodTask):
         for features in self._features.values():
             features.clear()
         teacher, device = self._teacher[0], batch["rgb"].device.type
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._half):
+        # Where it has none the trainer's own precision stays in force.
+        half = torch.autocast(device, torch.bfloat16) if self._half else contextlib.nullcontext()
+        with torch.no_grad(), half:
             soft = teacher(batch["rgb"], batch["depth"])
         logits = self.model(batch["rgb"], batch["depth"])
         mask = self.supervised(logits, batch)

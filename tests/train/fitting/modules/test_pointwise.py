@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
 from mutualformer.train import registry
-from mutualformer.train.fitting.modules.pointwise import PointwiseProduct, use_convolutions, use_products
+from mutualformer.train.fitting.modules.pointwise import (
+    PointwiseProduct,
+    lay_out,
+    use_convolutions,
+    use_products,
+)
 
 
 def test_same_outputs_and_gradients() -> None:
@@ -36,3 +42,11 @@ def test_a_model_comes_back_as_it_was() -> None:
     assert any(type(module) is PointwiseProduct for module in model.modules())
     use_convolutions(model)
     assert {name: type(module) for name, module in model.named_modules()} == before
+
+
+def test_laid_out_on_a_cpu_is_channels_last_with_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        model = lay_out(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 2, 1)))
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+        assert isinstance(model[1], PointwiseProduct) is not gpu
