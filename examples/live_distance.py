@@ -6,8 +6,8 @@ python examples/live_distance.py realsense:// [--model sod-lite] [--frames 100]
 import argparse
 
 import mutualformer
-from mutualformer.runtime import cameras
 from mutualformer.runtime.images.salient import salient_object
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -18,7 +18,7 @@ args = parser.parse_args()
 
 with mutualformer.load(args.model) as model:
     # The pipeline keeps capturing while the model works and always takes the newest frame of a live camera.
-    pipeline = Pipeline(lambda: cameras.open(args.source), model, frames=args.frames)
+    pipeline = Pipeline(lambda: opening.open(args.source), model, frames=args.frames)
     for result in pipeline.results():
         salient = salient_object(result.outputs["saliency"], result.frame.depth)
         where = (

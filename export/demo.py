@@ -40,8 +40,6 @@ from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import ContractError
-from mutualformer.runtime.data.item import DataError, Item
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
@@ -51,6 +49,8 @@ from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.runtime.session.gpu import compute_capabilities
+from mutualformer.runtime.sources.folders.item import DataError, Item
+from mutualformer.runtime.sources.folders.spec import open_data
 
 MODEL, RECIPE = zoo.DEFAULT, "finetune"
 FOLDER_FRAMES = 40

@@ -17,7 +17,7 @@ from typing import Any
 
 import mutualformer
 from mutualformer.runtime.files import reason
-from mutualformer.runtime.live import signals
+from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 

@@ -21,12 +21,12 @@ import cv2
 from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
-from mutualformer.runtime.images.depth import POLARITIES, DepthRule
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import batch, files
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
-from mutualformer.runtime.prediction.sources import SourceError
+from mutualformer.runtime.sources.depth import POLARITIES, DepthRule
+from mutualformer.runtime.sources.inputs import SourceError
 
 SOURCES = """\
 sources:

@@ -22,12 +22,12 @@ from typing import Any
 
 import cv2
 
-from mutualformer.runtime import cameras, zoo
-from mutualformer.runtime.cameras import listing
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
-from mutualformer.runtime.live.run import Outlets, StreamError, stream
+from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
+from mutualformer.runtime.streaming.run import Outlets, StreamError, stream
 from mutualformer.runtime.untrusted.printable import printable
 
 __all__ = ["StreamError", "command", "main", "parser", "stream"]
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         prog="mutualformer stream",
         description="Live RGB-D in; saliency or identity out.",
         epilog="sources: "
-        + "; ".join(source.example for source in cameras.SOURCES.values())
+        + "; ".join(source.example for source in opening.SOURCES.values())
         + ". Options follow a '?', for example synthetic://?seed=1&fps=15. Several sources share model and page.",
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")

@@ -18,7 +18,7 @@ ROWS: list[tuple[str, str, list[Box]]] = [
         "a checkpoint",
         "from fit to a proven engine",
         [
-            ("train", "data, scenes", "runtime/data, train/data"),
+            ("train", "data, scenes", "runtime/sources/folders, train/data"),
             ("train", "fit", "train/fitting"),
             ("file", "model.safetensors", "+ card"),
             ("export", "to_onnx", "export/graph, precision"),
@@ -53,7 +53,7 @@ ROWS: list[tuple[str, str, list[Box]]] = [
         "a frame",
         "from camera to saliency",
         [
-            ("runtime", "camera, file or folder", "runtime/cameras"),
+            ("runtime", "camera, file or folder", "runtime/sources"),
             ("runtime", "capture, mailbox", "runtime/streaming"),
             ("runtime", "prepare", "runtime/preprocess.py"),
             ("runtime", "session", "ONNX Runtime or TensorRT"),

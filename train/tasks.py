@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mutualformer.runtime import tasks as facts
-from mutualformer.runtime.data.spec import open_data, open_identities
+from mutualformer.runtime.sources.folders.spec import open_data, open_identities
 
 if TYPE_CHECKING:
     from torch import nn

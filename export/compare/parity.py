@@ -12,10 +12,10 @@ from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
-from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.onnx_file import read_onnx_file
+from mutualformer.runtime.sources.folders.spec import open_all, open_identities
 
 
 def compare(

@@ -9,10 +9,10 @@ import numpy as np
 from mutualformer.export.compare.result import Parity, check_same_model, judge
 from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.train.evaluation.reid import reid_metrics
 
 TASK_KEYS = ("map", "r1", "r5", "r10")

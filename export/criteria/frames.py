@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.item import DataError, Frames
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.sources.folders.item import DataError, Frames
+from mutualformer.runtime.sources.folders.spec import open_data
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
@@ -88,7 +88,7 @@ def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Sha
         return []
 
     def make(index: int) -> Any:
-        from mutualformer.runtime.data.item import Item
+        from mutualformer.runtime.sources.folders.item import Item
 
         scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
         return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")

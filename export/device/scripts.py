@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from mutualformer.export.engine.targets import Target
-from mutualformer.runtime.cameras import udev
+from mutualformer.runtime.sources import udev
 
 PACKAGE = "mutualformer.export.device"
 _STATIC = ("build.sh", "run.sh", "mutualformer.service", "Dockerfile")

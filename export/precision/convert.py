@@ -23,11 +23,11 @@ from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import costliest, read_worst
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import OnnxSession
+from mutualformer.runtime.sources.folders.spec import open_data
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,10 +16,10 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.polarity import spread_over
-from mutualformer.runtime.data.spec import open_all, open_identities
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.sources.folders.polarity import spread_over
+from mutualformer.runtime.sources.folders.spec import open_all, open_identities
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 

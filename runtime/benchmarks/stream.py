@@ -28,14 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.benchmarks.measure import processor_name
-from mutualformer.runtime.cameras.base import BaseCamera
-from mutualformer.runtime.cameras.synthetic import SCALE, Options, SyntheticCamera
 from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
 from mutualformer.runtime.reporting import charts
+from mutualformer.runtime.sources.base import BaseCamera
+from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.synthetic import SCALE, Options, SyntheticCamera
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner

@@ -11,16 +11,16 @@ from typing import Any
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import sha256
-from mutualformer.runtime.images.depth import DEFAULT_RULE, DepthRule
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import files, sheet
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.run import Summary, predict_album, predict_moments
-from mutualformer.runtime.prediction.sources import Album, Moment, SourceError, album, is_address, moments
 from mutualformer.runtime.prediction.work import Model, Plan
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.threads import usable_threads
+from mutualformer.runtime.sources.depth import DEFAULT_RULE, DepthRule
+from mutualformer.runtime.sources.inputs import Album, Moment, SourceError, album, is_address, moments
 
 GPU_BATCH = 8
 

@@ -20,8 +20,8 @@ import mutualformer
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
 from mutualformer.runtime.prediction.run import Report, Summary, finish
-from mutualformer.runtime.prediction.sources import Album
 from mutualformer.runtime.prediction.work import Model, Plan, process
+from mutualformer.runtime.sources.inputs import Album
 
 LOCAL = "local"
 

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.images import rendering
-from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.files import safe_name, write_fast
 from mutualformer.runtime.prediction.run import Report, Summary, batches, in_order
-from mutualformer.runtime.prediction.sources import SourceError, is_address, moments
 from mutualformer.runtime.prediction.work import BROKEN
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources.inputs import SourceError, is_address, moments
+from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.gallery import Gallery
 
 ANSWERS = 5

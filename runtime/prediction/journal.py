@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.pictures import PREDICTED
 from mutualformer.runtime.files import naming, write_bytes, write_json
 from mutualformer.runtime.prediction.work import FrameOutcome
+from mutualformer.runtime.sources.walk import PREDICTED
 
 SHARD = 64  # frames
 FOLDER = PREDICTED

@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
-from mutualformer.runtime.prediction.sources import Album, Moment
 from mutualformer.runtime.prediction.work import FrameOutcome, Model, Plan, Reader, process
 from mutualformer.runtime.reporting.progress import bar, beside
+from mutualformer.runtime.sources.inputs import Album, Moment
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures named one by one; the rest are in predictions.csv

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.data.item import Item
-from mutualformer.runtime.data.pictures import Picture, Pictures
 from mutualformer.runtime.images import rendering
-from mutualformer.runtime.images.depth import DepthRule
-from mutualformer.runtime.images.depth_range import plausible
-from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction.result import Embedding, Prediction
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.sources.depth import DepthRule
+from mutualformer.runtime.sources.depth_range import plausible
+from mutualformer.runtime.sources.folders.item import Item
+from mutualformer.runtime.sources.pictures import read_colour
+from mutualformer.runtime.sources.walk import Picture, Pictures
 
 PictureLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any]"
 

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.data.item import DataError, Item
-from mutualformer.runtime.images.files import ImageError
 from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import files, sheet
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelOutputError, Session
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.folders.item import DataError, Item
+from mutualformer.runtime.sources.pictures import ImageError
 
 # What one broken picture may raise; anything else, a full disk above all, ends the run.
 BROKEN = (DataError, ImageError, CameraError, InputError, cv2.error, MemoryError)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.preview.encode import Encoder
+from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result

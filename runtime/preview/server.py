@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.preview.channel import Bundle, Channel
 from mutualformer.runtime.preview.routes import MOST_VIEWERS, Routes
+from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.addresses import parse_address

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MILLIMETRES = 0.001
 # topic, message type, the CDR message in pieces

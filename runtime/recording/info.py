@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer.runtime.frame import Intrinsics
+from mutualformer.runtime.sources.frame import Intrinsics
 from mutualformer.runtime.untrusted.seal import seal_of
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 

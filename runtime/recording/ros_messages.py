@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.frame import Intrinsics
-from mutualformer.runtime.recording.byte_reader import ByteReader, BytesError
+from mutualformer.runtime.sources.bags.byte_reader import ByteReader, BytesError
+from mutualformer.runtime.sources.frame import Intrinsics
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"

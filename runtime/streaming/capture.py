@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mutualformer.runtime.cameras.base import Camera, CameraError, CameraLost, CameraTimeout
-from mutualformer.runtime.frame import Frame
-from mutualformer.runtime.images.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.mailbox import Mailbox
+from mutualformer.runtime.sources.base import Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, DepthWatch
+from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.health import Health
 
 Opener = Callable[[], Camera]

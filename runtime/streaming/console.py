@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.images.salient import salient_object
+from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable

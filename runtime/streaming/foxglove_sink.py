@@ -12,9 +12,9 @@ from typing import Any
 
 import foxglove
 
-from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
+from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.relay import Relay
 

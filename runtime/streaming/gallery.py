@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.cameras.folders.loaders import list_folder, load_colour
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.folders.loaders import list_folder, load_colour
 from mutualformer.runtime.streaming.flight import Runner
 
 log = logging.getLogger("mutualformer")

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from mutualformer.runtime.frame import Frame
+from mutualformer.runtime.sources.frame import Frame
 
 # A sensor never delivers two equal pictures: its noise differs. A second of equal ones means a stuck driver.
 FROZEN_SECONDS = 1.0

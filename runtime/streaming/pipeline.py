@@ -1,6 +1,6 @@
 """Camera → model → sinks, frame after frame: the loop behind ``mutualformer stream``, usable without it.
 
-for result in Pipeline(lambda: cameras.open("synthetic://"), session).results(): ...
+for result in Pipeline(lambda: opening.open("synthetic://"), session).results(): ...
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.frame import Frame
-from mutualformer.runtime.images.depth_range import DEFAULT_RANGE
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
+from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.flight import Flight, Runner
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner

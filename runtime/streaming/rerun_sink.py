@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import rerun as rr
 
-from mutualformer.runtime.cameras.base import Camera
+from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.addresses import LARGEST_PORT
 

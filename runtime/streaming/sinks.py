@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.cameras.base import Camera
 from mutualformer.runtime.files import reason
-from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.mailbox import Mailbox
+from mutualformer.runtime.sources.base import Camera
+from mutualformer.runtime.sources.frame import Frame
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from mutualformer.export.device.wheel import ROOT, build_wheel
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.calibration import DEFAULT_METHOD
 from mutualformer.runtime import session
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
+from mutualformer.runtime.sources.folders.spec import open_data
 from mutualformer.train.checkpoint import read_card
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310

@@ -20,9 +20,9 @@ from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
-from mutualformer.runtime.data.spec import open_data
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
+from mutualformer.runtime.sources.folders.spec import open_data
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.evaluation.session import contract_of
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.frame import Intrinsics
-from mutualformer.runtime.images import files
 from mutualformer.runtime.recording.info import SEAL, InfoError, RecordingInfo
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources import pictures as files
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.frame import Intrinsics
 from tests.fuzz.campaign import Target
 from tests.fuzz.recordings import play
 
@@ -54,7 +54,7 @@ def read_address(data: bytes, folder: Path) -> None:
     # What a mutation happens to name on this machine (``/``) takes as long as that disk is large.
     if uri.partition("?")[0].strip("./") == "":
         return
-    with cameras.open(uri) as camera:
+    with opening.open(uri) as camera:
         if "frames=1" in uri and "fps=0" in uri:
             list(camera)
 

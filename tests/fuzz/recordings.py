@@ -13,17 +13,17 @@ import lz4.frame
 import numpy as np
 import zstandard
 
-from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import CameraError
-from mutualformer.runtime.frame import Frame, Intrinsics
-from mutualformer.runtime.images.files import MAX_PIXELS
 from mutualformer.runtime.recording import ros_messages as ros
-from mutualformer.runtime.recording.bags import rvl
 from mutualformer.runtime.recording.mcap_file import McapFile
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.bags import rvl
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.pictures import MAX_PIXELS
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.fuzz.campaign import Target
-from tests.runtime.recording.bags.test_rvl import encode
+from tests.runtime.sources.bags.test_rvl import encode
 
 SHAPE = (6, 8)
 START_NS = 1_700_000_000 * 10**9
@@ -46,7 +46,7 @@ WORDS = (
 def play(uri: str, most: int = 200) -> int:
     """Frames of a source, at most so many. Raises CameraError."""
     count = 0
-    with cameras.open(uri) as camera:
+    with opening.open(uri) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32
@@ -73,7 +73,7 @@ def frames(count: int) -> list[Frame]:
     ]
 
 
-class _Source(cameras.BaseCamera):
+class _Source(opening.BaseCamera):
     def __init__(self) -> None:
         super().__init__("fuzz", live=False, intrinsics=Intrinsics(8, 6, 7.0, 7.0, 4.0, 3.0), depth_scale=0.001)
 
@@ -243,7 +243,7 @@ def message_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_message(data: bytes, folder: Path) -> None:
-    from mutualformer.runtime.recording.bags import ros_images
+    from mutualformer.runtime.sources.bags import ros_images
 
     kinds = list(ros.READERS)
     content = ros.read(
@@ -267,8 +267,8 @@ def read_rvl(data: bytes, folder: Path) -> None:
 
 
 def targets() -> list[Target]:
-    from mutualformer.runtime.recording.bags.ros_images import PixelError
-    from mutualformer.runtime.recording.byte_reader import BytesError
+    from mutualformer.runtime.sources.bags.byte_reader import BytesError
+    from mutualformer.runtime.sources.bags.ros_images import PixelError
 
     refused = (CameraError,)
     return [

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mutualformer.runtime.cameras.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.frame import Frame, Intrinsics
 from mutualformer.runtime.session.base import Arrays, Session
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 
 class FakeSession(Session):

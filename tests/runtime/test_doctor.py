@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mutualformer.runtime import doctor
-from mutualformer.runtime.cameras import SOURCES, udev
 from mutualformer.runtime.cli import EXTRAS
+from mutualformer.runtime.sources import udev
+from mutualformer.runtime.sources.opening import SOURCES
 from tests.runtime.test_cli import run_without_extras
 from tests.runtime.test_stream import fake_usb
 

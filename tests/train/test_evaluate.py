@@ -19,10 +19,10 @@ from torchmetrics.retrieval.base import RetrievalMetric
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.item import DataError, Item
-from mutualformer.runtime.data.spec import open_data, open_identities
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import Arrays
+from mutualformer.runtime.sources.folders.item import DataError, Item
+from mutualformer.runtime.sources.folders.spec import open_data, open_identities
 from mutualformer.train import checkpoint, evaluate, registry
 from mutualformer.train.evaluation import corrupt, run
 from mutualformer.train.evaluation.reid import reid_metrics

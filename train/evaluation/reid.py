@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.reid_folder import ReidData
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid
 from mutualformer.train.evaluation.sod import ScoreError, standard_error

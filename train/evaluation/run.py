@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.spec import expand, short
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.sources.folders.spec import expand, short
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.tables import probe_table, results_table
 from mutualformer.train.tasks import TASKS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mutualformer.runtime.data import sets
-from mutualformer.runtime.data.spec import short, standard_set
 from mutualformer.runtime.reporting.tables import markdown
+from mutualformer.runtime.sources.folders import sets
+from mutualformer.runtime.sources.folders.spec import short, standard_set
 from mutualformer.runtime.tasks import TASKS
 
 

@@ -19,8 +19,8 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from mutualformer.runtime.data.item import DataError, Frames
-from mutualformer.runtime.data.spec import number, open_data, parse
+from mutualformer.runtime.sources.folders.item import DataError, Frames
+from mutualformer.runtime.sources.folders.spec import number, open_data, parse
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot

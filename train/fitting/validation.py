@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.data.item import Frames
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.sources.folders.item import Frames
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.sod import sod_metrics

@@ -15,9 +15,9 @@ import numpy as np
 import tritonclient.grpc as grpc
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.images.depth import read_depth
-from mutualformer.runtime.images.files import read_colour
 from mutualformer.runtime.preprocess import prepare, restore
+from mutualformer.runtime.sources.depth import read_depth
+from mutualformer.runtime.sources.pictures import read_colour
 
 HERE = Path(__file__).resolve().parent
 TYPES = {"uint8": "UINT8", "float32": "FP32"}

@@ -14,9 +14,9 @@ from mutualformer.export.emulation.session import EmulatedSession
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
-from mutualformer.runtime.data.spec import open_identities
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
+from mutualformer.runtime.sources.folders.spec import open_identities
 from mutualformer.train import checkpoint, registry
 
 DATA = "synthetic:6?seed=5"  # identities

@@ -11,7 +11,7 @@ import pytest
 
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.identities import ANSWERS, predict_identities
-from mutualformer.runtime.prediction.sources import SourceError
+from mutualformer.runtime.sources.inputs import SourceError
 from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 

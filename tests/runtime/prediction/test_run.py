@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import predict as verb
-from mutualformer.runtime.prediction import batch, journal, run, sheet, sources, work
+from mutualformer.runtime.prediction import batch, journal, run, sheet, work
 from mutualformer.runtime.prediction.batch import Request, RequestError
 from mutualformer.runtime.prediction.run import Spread, in_order
 from mutualformer.runtime.session import ModelOutputError
 from mutualformer.runtime.session.base import Arrays
+from mutualformer.runtime.sources import inputs
 from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession, write_model
 from tests.runtime.prediction.conftest import write_pictures
@@ -97,7 +98,7 @@ def test_an_answer_that_is_no_number_is_that_picture_s_fault(tmp_path: Path) -> 
 
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 255 if number == 2 else 90, np.uint8))
-    pictures = sources.album([str(tmp_path)])
+    pictures = inputs.album([str(tmp_path)])
     group = [(index, pictures.name(index), partial(pictures.read, index)) for index in range(4)]
     model = work.Model("fake", Overflowing())
     outcomes = work.process(group, [model], work.Plan(tmp_path / "out", ("mask",)))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mutualformer
-from mutualformer.runtime.data.item import DataError
 from mutualformer.runtime.prediction.single import colour_array, depth_array
 from mutualformer.runtime.preprocess import InputError
+from mutualformer.runtime.sources.folders.item import DataError
 from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.prediction.conftest import write_pictures

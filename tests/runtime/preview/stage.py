@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime import cameras
-from mutualformer.runtime.cameras.base import CameraError
 from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -40,7 +40,7 @@ class Live:
     def __init__(self, folder: Path, token: str | None = None, port: int = 0) -> None:
         self.recorder = Recorder(folder, on=False)
         self.pipeline = Pipeline(
-            lambda: cameras.open("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
+            lambda: opening.open("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
         )
         self.page = Preview(f"127.0.0.1:{port}", token, self.pipeline.snapshot, self.recorder)
         self.pipeline.sinks += [SinkRunner(self.recorder), SinkRunner(self.page, latest=True)]
@@ -131,7 +131,7 @@ def test_the_record_button_records(browser: Browser, live: Live) -> None:
     browser.run("document.getElementById('record').click()")
     browser.until("return document.getElementById('record').textContent === 'Record'")
     time.sleep(0.2)
-    assert len(list(cameras.open(live.recorder.path))) >= 5
+    assert len(list(opening.open(live.recorder.path))) >= 5
 
 
 def test_the_token_opens_the_page_and_leaves_the_address_bar(browser: Browser, tmp_path: Path) -> None:

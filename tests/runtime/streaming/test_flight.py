@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mutualformer.runtime.frame import Frame
 from mutualformer.runtime.preprocess import InputError
+from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
 

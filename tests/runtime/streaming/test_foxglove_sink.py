@@ -13,11 +13,11 @@ import aiohttp
 import numpy as np
 import pytest
 
-from mutualformer.runtime import cameras
-from mutualformer.runtime.live.run import StreamError, stream
-from mutualformer.runtime.recording.bags.ros_images import pixels
 from mutualformer.runtime.recording.ros_messages import IMAGE, Image, read
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.bags.ros_images import pixels
 from mutualformer.runtime.streaming.pipeline import Pipeline
+from mutualformer.runtime.streaming.run import StreamError, stream
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from mutualformer.runtime.web.addresses import AddressError
 from mutualformer.runtime.web.relay import welcome_origin
@@ -60,7 +60,7 @@ class Running:
         self.server = FoxgloveServer("127.0.0.1:0", token)
         self.server.__enter__()
         self.pipeline = Pipeline(
-            lambda: cameras.open("synthetic://?fps=20&size=64x48"),
+            lambda: opening.open("synthetic://?fps=20&size=64x48"),
             FakeSession(),
             [SinkRunner(self.server.sink(), latest=True)],
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer.runtime.data.scenes.scene import scene
+from mutualformer.runtime.sources.scenes.scene import scene
 
 
 def write_rgbd(

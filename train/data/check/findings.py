@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.survey import MUST, SHOULD
+from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
 
 NEAR_BITS = 4  # of 64: perceptual hashes at most so far apart are the same picture, re-encoded or resized
 NEAR_GREY = 6.0  # and their 16 × 16 thumbnails at most so many of 255 grey levels apart on average

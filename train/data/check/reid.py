@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.reid_folder import SPLITS, count_spectra, find_root, list_part, read_spectra
-from mutualformer.runtime.data.survey import MUST, SHOULD
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.reid_folder import SPLITS, count_spectra, find_root, list_part, read_spectra
+from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 Entry = tuple[Path, int, int]  # file, identity, camera

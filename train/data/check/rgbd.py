@@ -6,14 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.folder import TEXT_SUFFIXES
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.masks import GREY_SHARE, SHADES_SHARE, Mask, read_mask
-from mutualformer.runtime.data.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
-from mutualformer.runtime.data.survey import MUST, SHOULD, Survey
-from mutualformer.runtime.images.depth import read_stored_depth
-from mutualformer.runtime.images.files import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour, turned
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources.depth import read_stored_depth
+from mutualformer.runtime.sources.folders.folder import TEXT_SUFFIXES
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
+from mutualformer.runtime.sources.folders.survey import MUST, SHOULD, Survey
+from mutualformer.runtime.sources.masks import GREY_SHARE, SHADES_SHARE, Mask, read_mask
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour, turned
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.names import RGB_NAMES, find_folder, frames_in, one_file_a_frame
-from mutualformer.runtime.images.files import COLOUR_SUFFIXES
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.names import RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES
 
 
 class Pairs(NamedTuple):

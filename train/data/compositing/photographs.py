@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.item import DataError, Item, reading
-from mutualformer.runtime.data.masks import read_mask
-from mutualformer.runtime.data.names import MASK_NAMES
-from mutualformer.runtime.images.files import read_colour
+from mutualformer.runtime.sources.folders.item import DataError, Item, reading
+from mutualformer.runtime.sources.folders.names import MASK_NAMES
+from mutualformer.runtime.sources.masks import read_mask
+from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.masks import MIDDLE
-from mutualformer.runtime.data.scenes.sensor import measure
+from mutualformer.runtime.sources.masks import MIDDLE
+from mutualformer.runtime.sources.scenes.sensor import measure
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

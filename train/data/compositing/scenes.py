@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.scenes.sensor import measure
+from mutualformer.runtime.sources.scenes.sensor import measure
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs
 from mutualformer.train.data.compositing.sensor import SensorFrames

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.data.item import DataError, reading
-from mutualformer.runtime.data.names import DEPTH_NAMES, frames_in, one_file_a_frame
-from mutualformer.runtime.images.depth import read_depth
-from mutualformer.runtime.images.files import DEPTH_SUFFIXES, decode, read_bytes, read_colour
+from mutualformer.runtime.sources.depth import read_depth
+from mutualformer.runtime.sources.folders.item import DataError, reading
+from mutualformer.runtime.sources.folders.names import DEPTH_NAMES, frames_in, one_file_a_frame
+from mutualformer.runtime.sources.pictures import DEPTH_SUFFIXES, decode, read_bytes, read_colour
 from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.data.item import Frames
-from mutualformer.runtime.data.spec import expand, open_data, parse, short
 from mutualformer.runtime.files import sha256, write_json
+from mutualformer.runtime.sources.folders.item import Frames
+from mutualformer.runtime.sources.folders.spec import expand, open_data, parse, short
 from mutualformer.runtime.tasks import SOD
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint

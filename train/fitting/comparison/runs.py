@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.runtime.data.spec import parse
 from mutualformer.runtime.files import sha256
+from mutualformer.runtime.sources.folders.spec import parse
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.config import FitConfig, FitError

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.runtime.data.folder import RgbdFolder
-from mutualformer.runtime.data.item import DataError, Frames, Item, Joined
-from mutualformer.runtime.data.names import find_list
-from mutualformer.runtime.data.polarity import spread_over
-from mutualformer.runtime.data.reid_folder import SPLITS, find_root
-from mutualformer.runtime.data.spec import expand, parse
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources.folders.folder import RgbdFolder
+from mutualformer.runtime.sources.folders.item import DataError, Frames, Item, Joined
+from mutualformer.runtime.sources.folders.names import find_list
+from mutualformer.runtime.sources.folders.polarity import spread_over
+from mutualformer.runtime.sources.folders.reid_folder import SPLITS, find_root
+from mutualformer.runtime.sources.folders.spec import expand, parse
 
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 200, 10  # of the frames; at most; a set smaller than that has none
 HELD_OUT_SEED = 7  # the same frames whatever the training's seed, so that runs compare

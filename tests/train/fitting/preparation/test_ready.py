@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutualformer.runtime.data.folder import RgbdFolder
-from mutualformer.runtime.data.item import DataError
-from mutualformer.runtime.data.spec import open_data
+from mutualformer.runtime.sources.folders.folder import RgbdFolder
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.spec import open_data
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of

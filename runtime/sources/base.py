@@ -1,0 +1,199 @@
+"""What every RGB-D source gives the pipeline: :class:`Frame`, :class:`Camera`, and the three ways it can go wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.depth import hole_code
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+
+MOST_WARNINGS = 100
+# Frames left out are named one by one up to here, then counted.
+NAMED_FRAMES = 3
+
+
+# What a source of colour alone says, once.
+WITHOUT_DEPTH = "has no depth: the model works from colour alone, and no distance can be told"
+
+
+class CameraError(RuntimeError):
+    """The source cannot be used at all: wrong address, missing extra, unreadable file. Trying again will not help."""
+
+
+class CameraLost(CameraError):
+    """The source worked and stopped working (unplugged, driver reset). Opening it again may help."""
+
+
+class CameraTimeout(CameraError):
+    """No frame within the time given to ``read``. The source may still recover by itself."""
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """A source of frames.
+
+    ``name`` names it to people. ``live``: True where frames that nobody takes are lost (a device), False where they
+    wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``: None where
+    the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None where it came
+    as float. ``busy_s``: seconds spent on the last frame after it had arrived (alignment, decoding).
+    ``warnings``: what was wrong with the source without stopping it, one sentence each.
+    """
+
+    name: str
+    live: bool
+    intrinsics: Intrinsics | None
+    depth_scale: float | None
+    busy_s: float
+    warnings: list[str]
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        """The next frame; None at a recording's end. Raises CameraTimeout after ``timeout`` seconds, CameraLost."""
+        ...
+
+    def close(self) -> None:
+        """Give the device or file back. May be called twice, and from another thread while ``read`` waits."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+class BaseCamera:
+    """The parts every source shares: the attributes, iteration, and use in a ``with`` statement."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        live: bool,
+        intrinsics: Intrinsics | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        self.name = name
+        self.live = live
+        self.intrinsics = intrinsics
+        self.depth_scale = depth_scale
+        self.busy_s = 0.0
+        self.warnings: list[str] = []
+        self.left_out = 0
+        self.first_reason = ""
+        self._warned: set[str] = set()
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; every source has its own. Raises NotImplementedError here."""
+        raise NotImplementedError(f"{type(self).__name__} must implement read")
+
+    def close(self) -> None:
+        """Nothing to give back unless a source says otherwise."""
+
+    def warn(self, sentence: str, key: str = "") -> None:
+        """Remember a problem once (``key``: what makes it the same one, the sentence where it is not given).
+
+        A camera that runs for days must not collect millions of sentences.
+        """
+        if (key or sentence) not in self._warned and len(self.warnings) < MOST_WARNINGS:
+            self._warned.add(key or sentence)
+            self.warnings.append(sentence)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a frame that cannot be used; the first few are named, the rest is told by :meth:`sum_up`."""
+        self.left_out += 1
+        self.first_reason = self.first_reason or reason
+        if self.left_out <= NAMED_FRAMES:
+            self.warn(f"{self.name}: frame left out: {reason}")
+
+    def sum_up(self) -> None:
+        """At the end of a recording: how many frames were left out, if not all of them were named."""
+        if self.left_out > NAMED_FRAMES:
+            self.warn(f"{self.name}: {self.left_out} frames left out in all")
+
+    def metres(self, units: NDArray[np.uint16], scale: float) -> NDArray[np.float32]:
+        """Units (H, W) of a sensor → metres; a value that stands for "no measurement" becomes 0, and is said once."""
+        code = hole_code(units, 1 / scale)
+        if code is not None:
+            self.note_hole(code)
+            units = np.where(units == code, np.uint16(0), units)
+        return metres(units, scale)
+
+    def note_hole(self, code: float | None) -> None:
+        """Say once that a value of depth stands for no measurement; None = there is no such value."""
+        if code is not None:
+            self.warn(
+                f"{self.name}: depth value {code:g} stands for no measurement, taken as a hole", key=f"hole {code:g}"
+            )
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def __enter__(self) -> BaseCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class DeviceCamera(BaseCamera):
+    """The loop and the end that every plugged-in camera shares. A driver implements :meth:`grab` only.
+
+    ``connected``: asked when no frame came in time; False means the camera is gone. ``stop``: gives the device back.
+    ``lost``: the driver's own exceptions that mean the camera went away.
+    """
+
+    lost: tuple[type[Exception], ...] = (RuntimeError,)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connected: Callable[[], bool] = lambda: True,
+        stop: Callable[[], None] = lambda: None,
+        intrinsics: Intrinsics | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        super().__init__(name, live=True, intrinsics=intrinsics, depth_scale=depth_scale)
+        self._connected, self._stop = connected, stop
+        self._closed = False
+
+    def grab(self, timeout: float) -> Any:
+        """Whatever the driver hands over within ``timeout`` seconds, None when nothing came."""
+        raise NotImplementedError(f"{type(self).__name__} must implement grab")
+
+    def convert(self, raw: Any) -> Frame | None:
+        """What :meth:`grab` returned → a frame, None where it is not a whole one yet."""
+        raise NotImplementedError(f"{type(self).__name__} must implement convert")
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read: grabs and converts until a whole frame is there. Never returns None.
+
+        Raises CameraLost where the driver says so, or where time ran out and ``connected`` says that the device
+        is gone.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                raw = self.grab(max(0.001, end - time.monotonic()))
+            except CameraError:
+                raise
+            except self.lost as error:
+                raise CameraLost(f"{self.name}: {error}") from error
+            if raw is not None:
+                began = time.perf_counter()
+                frame = self.convert(raw)
+                if frame is not None:
+                    self.busy_s = time.perf_counter() - began
+                    return frame
+            if time.monotonic() >= end:
+                if not self._connected():
+                    raise CameraLost(f"{self.name}: unplugged")
+                raise CameraTimeout(f"{self.name}: no new colour and depth within {timeout:g} s")
+
+    def close(self) -> None:
+        """Stop the device, once however often this is called."""
+        if not self._closed:
+            self._closed = True
+            self._stop()

@@ -1,0 +1,145 @@
+"""Orbbec cameras through pyorbbecsdk 2: depth aligned to colour by the SDK, in metres.
+
+Options: ``size=640x480 fps=30``. Their wheel wants numpy below 2 on Python before 3.12, hence an extra of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import pyorbbecsdk as ob
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.base import CameraError, DeviceCamera
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the source's address may say; the module says in which words."""
+
+    size: str = "640x480"
+    fps: int = 30
+
+
+class Framesets(Protocol):
+    """The SDK's pipeline: None when no frameset came within ``timeout_ms``."""
+
+    def wait_for_frames(self, timeout_ms: int) -> Any:
+        """The next frameset, None when none came within ``timeout_ms`` milliseconds."""
+
+
+def colour_pixels(frame: Any) -> NDArray[np.uint8]:
+    """A colour frame in any format these cameras send → (H, W, 3) uint8 RGB, its own memory. Raises CameraError."""
+    data = np.frombuffer(frame.get_data(), np.uint8)
+    height, width, kind = frame.get_height(), frame.get_width(), frame.get_format()
+    if kind == ob.OBFormat.RGB:
+        return np.array(data.reshape(height, width, 3), np.uint8)
+    if kind == ob.OBFormat.BGR:
+        return np.array(data.reshape(height, width, 3)[..., ::-1], np.uint8, order="C")
+    if kind == ob.OBFormat.MJPG:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if image is None:
+            raise CameraError("a colour frame is not a whole JPEG image")
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    if kind in (ob.OBFormat.YUYV, ob.OBFormat.YUY2):
+        return np.asarray(cv2.cvtColor(data.reshape(height, width, 2), cv2.COLOR_YUV2RGB_YUYV), np.uint8)
+    raise CameraError(f"colour comes as {kind}, expected RGB, BGR, MJPG or YUYV")
+
+
+class OrbbecCamera(DeviceCamera):
+    """Reads framesets, aligns them (``align``: frameset → frameset), converts them."""
+
+    lost = (ob.OBError, RuntimeError)
+
+    def __init__(
+        self,
+        framesets: Framesets,
+        name: str,
+        *,
+        align: Callable[[Any], Any] = lambda frames: frames,
+        connected: Callable[[], bool] = lambda: True,
+        stop: Callable[[], None] = lambda: None,
+        intrinsics: Intrinsics | None = None,
+    ) -> None:
+        super().__init__(name, connected=connected, stop=stop, intrinsics=intrinsics)
+        self._framesets, self._align = framesets, align
+
+    def grab(self, timeout: float) -> Any:
+        """As DeviceCamera.grab: a frameset, at times with one half only."""
+        return self._framesets.wait_for_frames(max(1, int(1000 * timeout)))
+
+    def convert(self, raw: Any) -> Frame | None:
+        """None for a set that lacks one half."""
+        if raw.get_color_frame() is None or raw.get_depth_frame() is None:
+            return None
+        aligned = self._align(raw)
+        if aligned is None:
+            return None
+        aligned = aligned.as_frame_set() if hasattr(aligned, "as_frame_set") else aligned
+        colour, depth = aligned.get_color_frame(), aligned.get_depth_frame()
+        if colour is None or depth is None:
+            return None
+        try:
+            rgb = colour_pixels(colour)
+        except CameraError as error:
+            self.warn(f"{self.name}: {error}")
+            return None
+        units = np.frombuffer(depth.get_data(), np.uint16).reshape(depth.get_height(), depth.get_width())
+        if units.shape != rgb.shape[:2]:
+            raise CameraError(f"{self.name}: depth is {units.shape} and colour {rgb.shape}, expected one size")
+        # The SDK gives millimetres per unit.
+        self.depth_scale = float(depth.get_depth_scale()) / 1000
+        stamps = colour.get_timestamp_us() / 1e6, depth.get_timestamp_us() / 1e6
+        return Frame(rgb, self.metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
+
+
+def serials(context: Any) -> list[str]:
+    """Serial numbers of the connected cameras; ``context``: the SDK's."""
+    devices = context.query_devices()
+    return [devices.get_device_serial_number_by_index(index) for index in range(devices.get_count())]
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> OrbbecCamera:
+    """``target``: a serial number, or empty for the first camera."""
+    name = f"orbbec://{target}"
+    options = opts.parse(Options, query, name)
+    height, width = opts.size(options.size, name)
+    context = ob.Context()
+    present = serials(context)
+    if not present or (target and target not in present):
+        raise CameraError(
+            f"{name}: no such Orbbec camera (connected: {', '.join(present) or 'none'}); check cable and udev rules"
+        )
+    serial = target or present[0]
+    pipeline, config = ob.Pipeline(context.query_devices().get_device_by_serial_number(serial)), ob.Config()
+    try:
+        streams = []
+        for sensor, kind in (
+            (ob.OBSensorType.COLOR_SENSOR, ob.OBFormat.RGB),
+            (ob.OBSensorType.DEPTH_SENSOR, ob.OBFormat.Y16),
+        ):
+            profiles = pipeline.get_stream_profile_list(sensor)
+            streams.append(profiles.get_video_stream_profile(width, height, kind, options.fps))
+            config.enable_stream(streams[-1])
+        config.set_frame_aggregate_output_mode(ob.OBFrameAggregateOutputMode.FULL_FRAME_REQUIRE)
+        pipeline.enable_frame_sync()
+        pipeline.start(config)
+    except (ob.OBError, RuntimeError) as error:
+        raise CameraError(
+            f"{name}: cannot start {options.size} at {options.fps} fps ({error}); try another size or fps"
+        ) from error
+    lens = streams[0].get_intrinsic()
+    return OrbbecCamera(
+        pipeline,
+        f"orbbec://{serial}",
+        align=ob.AlignFilter(align_to_stream=ob.OBStreamType.COLOR_STREAM).process,
+        connected=lambda: serial in serials(context),
+        stop=pipeline.stop,
+        intrinsics=Intrinsics(width, height, lens.fx, lens.fy, lens.cx, lens.cy),
+    )

@@ -1,0 +1,79 @@
+"""Ordinary webcams: ``0``, ``/dev/video0`` or ``webcam:0?size=1280x720&fps=30``. Colour only, without depth."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.sources.frame import Frame
+
+DEVICES = Path("/dev")
+
+
+@dataclass(frozen=True)
+class Options:
+    """``size`` and ``fps`` are asked of the camera, which takes the nearest that it has; empty and 0 leave its own."""
+
+    size: str = ""
+    fps: float = 0.0
+
+
+class WebcamCamera(DeviceCamera):
+    """``device``: a number or a path below /dev. Raises CameraError where there is none or it is in use."""
+
+    def __init__(self, device: str, options: Options) -> None:
+        if not 0 <= options.fps < math.inf:
+            raise CameraError(f"webcam:{device}: expected fps of 0 or more")
+        name = f"webcam:{device}"
+        path = Path(device) if device.startswith("/") else DEVICES / f"video{device}"
+        if not path.exists():
+            there = sorted(one.name for one in DEVICES.glob("video*"))
+            raise CameraError(f"{name}: {path} does not exist; there is {', '.join(there) or 'no camera'}")
+        capture = cv2.VideoCapture(int(device) if device.isascii() and device.isdigit() else str(path))
+        if not capture.isOpened():
+            capture.release()
+            raise CameraError(
+                f"{name}: {path} cannot be opened; is another program using it, and are you in the group 'video'?"
+            )
+        if options.size:
+            height, width = opts.size(options.size, name)
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        if options.fps:
+            capture.set(cv2.CAP_PROP_FPS, options.fps)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest of a queue
+        super().__init__(name, connected=path.exists, stop=capture.release)
+        self._capture, self._count = capture, 0
+        self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
+        if options.size:
+            actual = tuple(int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            if actual != (width, height):
+                self.warn(f"{name}: gives {actual[0]}×{actual[1]} instead of {options.size}")
+
+    def grab(self, timeout: float) -> Any:
+        """The next picture, (H, W, 3) uint8 BGR; OpenCV's own time-out counts. Raises CameraLost."""
+        ok, image = self._capture.read()
+        if not ok or image is None:
+            raise CameraLost(f"{self.name}: gives no picture any more; is it still plugged in?")
+        return image
+
+    def convert(self, raw: Any) -> Frame:
+        """Depth is all holes; the time is this machine's, in seconds since 1970."""
+        rgb = np.asarray(cv2.cvtColor(raw, cv2.COLOR_BGR2RGB), np.uint8)
+        stamp = time.time()
+        self._count += 1
+        return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> WebcamCamera:
+    """``target``: the camera's number or its path below /dev."""
+    return WebcamCamera(target, opts.parse(Options, query, f"webcam:{target}"))

@@ -1,0 +1,208 @@
+"""ReID datasets: what one is, RGBN300-style folders, synthetic identities, and the query/gallery split.
+
+RGBN300-style folders hold ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (one of them is enough where
+only that part is needed); a file is named ``IDENTITY_cCAMERA…`` and holds its spectra side by side, RGB first and NIR
+second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them). The three may lie in a subfolder
+``rgbir/``, as those two have it. How many spectra a file holds is told by the seams between them; a file of 3 : 1 may
+be three squares or two of 3 : 2, and where the pictures do not settle it, it is asked for (``?spectra=2``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.folders.item import DataError, reading
+from mutualformer.runtime.sources.folders.polarity import spread_over
+from mutualformer.runtime.sources.pictures import ImageError, Listing, list_images, read_colour
+from mutualformer.runtime.sources.scenes.cache import render
+from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
+
+FILE_NAME = re.compile(r"^(?P<identity>-?[0-9]{1,9})_c(?:am)?(?P<camera>[0-9]{1,9})", re.IGNORECASE)
+SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+
+
+class ReidItem(NamedTuple):
+    """``rgb``, ``nir`` uint8 (H, W, 3); ``identity`` and ``camera`` as labelled."""
+
+    rgb: NDArray[np.uint8]
+    nir: NDArray[np.uint8]
+    identity: int
+    camera: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ReidData:
+    """Samples with their labels; ``query`` and ``gallery`` are indices into them for evaluation."""
+
+    samples: Any  # index → ReidItem
+    identities: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+    query: NDArray[np.int64]
+    gallery: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def __getitem__(self, index: int) -> ReidItem:
+        item: ReidItem = self.samples(index)
+        return item
+
+
+def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
+    """The first view of every identity by every camera asks, all views answer."""
+    located = np.array([source.locate(index) for index in range(len(source))])
+    arrays = render(source) if cache else None
+
+    def sample(index: int) -> ReidItem:
+        values = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
+        identity, camera, view = (int(value) for value in located[index])
+        return ReidItem(
+            np.array(values["rgb"]), np.array(values["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
+        )
+
+    query = np.flatnonzero(located[:, 2] == 0)
+    return ReidData(sample, located[:, 0], located[:, 1], query, np.arange(len(source)))
+
+
+def is_reid(folder: Path) -> bool:
+    """Whether ``folder`` holds one of the parts of a ReID set."""
+    return any((folder / part).is_dir() for part in SPLITS.values())
+
+
+def find_root(root: Path) -> Path:
+    """Where the parts of a ReID set lie: ``root`` or its subfolder rgbir."""
+    below = root / "rgbir"
+    return below if not is_reid(root) and is_reid(below) else root
+
+
+def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Listing]:
+    """Files of one part with identity and camera, files whose names tell neither, and the folder's whole listing.
+
+    Identity -1 is junk by convention and left out. Raises DataError.
+    """
+    try:
+        listing = list_images(place, frame_of=lambda path: path.name)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    entries, odd = [], []
+    for path in listing.files.values():
+        match = FILE_NAME.match(path.name)
+        if match is None:
+            odd.append(path)
+        elif int(match["identity"]) >= 0:
+            entries.append((path, int(match["identity"]), int(match["camera"])))
+    return entries, odd, listing
+
+
+def _files(folder: Path) -> list[tuple[Path, int, int]]:
+    entries, odd, _ = list_part(folder)
+    if odd:
+        raise DataError(f"{odd[0]}: expected a name like 0001_c2_….jpg that tells identity and camera")
+    if not entries:
+        raise DataError(f"{folder}: holds no image, expected files like 0001_c2_….jpg")
+    return entries
+
+
+SEAM = 2.0  # how much rougher than the columns beside it a seam between two spectra is
+NO_SEAM = 1.5
+CLEAR = 4.0  # how many times as rough as what a wrong count would cut at; edges of enlarged pictures are no seams
+SEAM_FILES = 32
+
+
+def _seam(image: NDArray[np.uint8], column: int) -> float:
+    """How much more the picture changes at ``column`` than within 8 columns of it."""
+    strip = image[:, max(0, column - 8) : column + 8].astype(np.float32)
+    steps = np.abs(np.diff(strip, axis=1)).mean(axis=(0, 2))
+    at = min(column, 8) - 1
+    rest = np.delete(steps, at)
+    return float(steps[at] / max(float(rest.mean()), 1.0)) if rest.size else 1.0
+
+
+def _seams(image: NDArray[np.uint8], parts: int) -> float:
+    """The weakest seam between ``parts`` pictures side by side, of those that fewer pictures would not have."""
+    width = image.shape[1]
+    return min(_seam(image, width * at // parts) for at in range(1, parts) if 2 * at != parts or parts == 2)
+
+
+def count_spectra(files: Sequence[Path]) -> int:
+    """Whether files hold two or three pictures side by side. Raises DataError where that cannot be told, and where
+    they hold one or more than three."""
+    seams: dict[int, list[float]] = {2: [], 3: [], 4: []}
+    fits, shapes = {2: True, 3: True, 4: True}, set()
+    for index in spread_over(len(files), SEAM_FILES):
+        try:
+            image = read_colour(files[index])
+        except ImageError:
+            continue  # told when the file is asked for
+        height, width = image.shape[:2]
+        for parts, values in seams.items():
+            fits[parts] = fits[parts] and width % parts == 0
+            values += [_seams(image, parts)] if fits[parts] else []
+        if not fits[2] and not fits[3]:
+            raise DataError(f"{files[index]}: is {width} pixels wide, expected spectra of equal width side by side")
+        shapes.add((width, height))
+    if not shapes:
+        return 2  # no file can be read: each says so itself
+    width, height = max(shapes)
+    where, how = f"{files[0].parent}: files of {width}×{height}", "; append ?spectra=2 or ?spectra=3 if they do"
+    half, third, quarter = (float(np.median(seams[parts])) if fits[parts] else 0.0 for parts in (2, 3, 4))
+    if quarter >= SEAM and quarter >= half / CLEAR and third < NO_SEAM:
+        raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra{how}")
+    if half >= SEAM and (third < NO_SEAM or half >= CLEAR * third):
+        return 2
+    if third >= SEAM and (half < NO_SEAM or third >= CLEAR * half):
+        return 3
+    if all(width == 2 * height for width, height in shapes):
+        return 2  # two squares: as three they would be taller than wide, which none of the sets has
+    if max(half, third) < NO_SEAM and not (fits[2] and fits[3]):
+        raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR{how}")
+    if fits[2] != fits[3]:
+        return 2 if fits[2] else 3
+    raise DataError(
+        f"{where} may hold two or three spectra side by side and their pictures do not tell; append ?spectra=2 or "
+        "?spectra=3"
+    )
+
+
+def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """RGB and NIR, (H, W, 3) uint8 each, from one file with ``count`` spectra side by side. Raises DataError."""
+    image: NDArray[np.uint8] = reading(read_colour, path)
+    width = image.shape[1] // count
+    if not width or width * count != image.shape[1]:
+        raise DataError(
+            f"{path}: is {image.shape[1]} pixels wide, expected {count} spectra of equal width side by side"
+        )
+    rgb, nir = (np.ascontiguousarray(image[:, i * width : (i + 1) * width]) for i in range(2))
+    return rgb, nir
+
+
+def folder(root: Path, split: str, spectra: int = 0) -> ReidData:
+    """``split``: "train", or "test" = query + bounding_box_test. ``spectra``: pictures in a file, 0 = look."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected one with bounding_box_train, query, bounding_box_test")
+    root, parts = find_root(root), {}
+    for part in ("train",) if split == "train" else ("query", "gallery"):
+        place = root / SPLITS[part]
+        if not place.is_dir():
+            raise DataError(f"{place}: no such folder, expected it for the {split} split of {root.name}")
+        parts[part] = _files(place)
+    listed = [entry for part in parts.values() for entry in part]
+    count = spectra or count_spectra([path for path, *_ in listed])
+
+    def sample(index: int) -> ReidItem:
+        path, identity, camera = listed[index]
+        rgb, nir = read_spectra(path, count)
+        return ReidItem(rgb, nir, identity, camera, path.stem)
+
+    queries = np.arange(len(parts["query"])) if split == "test" else np.arange(0)
+    answers = np.arange(len(queries), len(listed)) if split == "test" else np.arange(0)
+    identities = np.array([identity for _, identity, _ in listed])
+    return ReidData(sample, identities, np.array([camera for *_, camera in listed]), queries, answers)

@@ -1,0 +1,70 @@
+"""The real RGB-D pair ``sample:motorcycle`` (Middlebury 2014), from a folder or through scikit-image.
+
+It has no ground truth. The folder is ``$MUTUALFORMER_SAMPLES/motorcycle`` with rgb.png, depth.png (16 bit) and
+camera.json (``depth_scale_m``); without it the stereo pair is fetched by ``skimage.data.stereo_motorcycle``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mutualformer.runtime.sources.depth import DepthRule, read_depth
+from mutualformer.runtime.sources.folders.item import DataError, Item, reading
+from mutualformer.runtime.sources.pictures import read_colour
+from mutualformer.runtime.untrusted.typed_json import read_json
+
+SAMPLES = ("motorcycle",)
+# The pair's calibration at the quarter size in which scikit-image ships it (Middlebury 2014, calib.txt ÷ 4).
+FOCAL_PX, BASELINE_M, DISPARITY_OFFSET_PX = 994.978, 0.193001, 31.086
+
+
+class Sample:
+    """A dataset of one real frame. Raises DataError when it cannot be had."""
+
+    def __init__(self, name: str) -> None:
+        if name not in SAMPLES:
+            raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
+        root = os.environ.get("MUTUALFORMER_SAMPLES")
+        self.item = _from_folder(Path(root) / name, name) if root else _from_skimage(name)
+
+    has_depth = True
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Item:
+        if index != 0:
+            raise IndexError(index)
+        return self.item
+
+
+def _from_folder(folder: Path, name: str) -> Item:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
+    scale = read_json(folder / "camera.json", DataError, "camera's description").number("depth_scale_m", 1e-6, 1.0)
+    rgb = reading(read_colour, folder / "rgb.png")
+    depth = reading(read_depth, folder / "depth.png", DepthRule(units_per_metre=1.0 / scale))
+    if depth.shape != rgb.shape[:2]:
+        raise DataError(f"{folder / 'depth.png'}: is {depth.shape}, expected {rgb.shape[:2]} as in rgb.png")
+    return Item(rgb, depth, None, name)
+
+
+def _from_skimage(name: str) -> Item:
+    hint = (
+        "set MUTUALFORMER_SAMPLES to a folder that holds motorcycle/, or connect and `pip install scikit-image pooch`"
+    )
+    try:
+        from skimage.data import stereo_motorcycle
+
+        left, _, disparity = stereo_motorcycle()
+    except Exception as error:  # pooch raises whatever its transport raises
+        raise DataError(
+            f"sample:{name} cannot be fetched ({type(error).__name__}: {str(error)[:80]}); {hint}"
+        ) from error
+    disparity = np.nan_to_num(np.asarray(disparity, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    metres = np.float32(FOCAL_PX * BASELINE_M) / (disparity + np.float32(DISPARITY_OFFSET_PX))
+    depth = np.where(disparity > 0, metres, np.float32(0)).astype(np.float32)
+    return Item(np.ascontiguousarray(left[..., :3], dtype=np.uint8), depth, None, name)

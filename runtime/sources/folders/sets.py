@@ -1,0 +1,209 @@
+"""The standard sets: what each holds, where it comes from, how its folders are spelled, what the paper reports on it.
+
+``rgbd:ROOT/NAME+NAME`` looks them up below ROOT. Polarity of depth is no property of a set: collections that repack
+them turn some maps over, so it is decided from the files (``polarity.py``) unless ``?polarity=`` says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mutualformer.runtime.reporting.tables import aligned
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.names import is_rgbd
+from mutualformer.runtime.sources.folders.reid_folder import is_reid
+from mutualformer.runtime.sources.pictures import hidden
+from mutualformer.runtime.tasks import SOD
+
+PAPER = "Wang et al., MutualFormer, IJCV 2024, table 1 as published in github.com/SissiW/MutualFormer"
+# S-measure, maximum F, maximum E, MAE of the paper's network.
+PAPER_KEYS = SOD.names
+
+
+@dataclass(frozen=True)
+class StandardSet:
+    """``names``: spellings of the folder, letters and digits only. ``frames``: split → expected number of pairs.
+
+    ``whole``: a folder without "train" or "test" in its path is the test split (sets nobody trains on).
+    ``paper``: the paper's metrics on the test split; empty where no source could be read.
+    """
+
+    name: str
+    task: str
+    names: tuple[str, ...]
+    frames: Mapping[str, int]
+    source: str
+    whole: bool = False
+    paper: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+def _paper(*values: float) -> dict[str, float]:
+    return dict(zip(PAPER_KEYS, values, strict=True))
+
+
+_BENCHMARK = "http://dpfan.net/d3netbenchmark/ (links: github.com/DengPingFan/D3NetBenchmark)"
+_VEHICLES = "github.com/ttaalle/multi-modal-vehicle-Re-ID (AAAI 2020)"
+
+SETS = {
+    known.name: known
+    for known in (
+        StandardSet(
+            "nju2k",
+            "sod",
+            ("nju2k", "njud", "nju2000", "njud2000"),
+            {"train": 1485, "test": 500},
+            _BENCHMARK,
+            paper=_paper(0.922, 0.923, 0.954, 0.032),
+        ),
+        StandardSet(
+            "nlpr",
+            "sod",
+            ("nlpr",),
+            {"train": 700, "test": 300},
+            _BENCHMARK,
+            paper=_paper(0.932, 0.925, 0.965, 0.021),
+        ),
+        StandardSet(
+            "dut-rgbd",
+            "sod",
+            ("dutrgbd", "dutlfd", "dut"),
+            {"train": 800, "test": 400},
+            "github.com/jiwei0921/DMRA (ICCV 2019)",
+            paper=_paper(0.936, 0.946, 0.966, 0.024),
+            note="the training split is optional: papers train on nju2k+nlpr or on nju2k+nlpr+dut-rgbd",
+        ),
+        StandardSet(
+            "sip", "sod", ("sip",), {"test": 929}, _BENCHMARK, whole=True, paper=_paper(0.894, 0.902, 0.932, 0.043)
+        ),
+        StandardSet(
+            "stere",
+            "sod",
+            ("stere", "stereo", "stere1000", "stereo1000"),
+            {"test": 1000},
+            _BENCHMARK,
+            whole=True,
+            paper=_paper(0.908, 0.908, 0.947, 0.038),
+            note="an older collection of 797 frames is around too",
+        ),
+        StandardSet(
+            "lfsd", "sod", ("lfsd",), {"test": 100}, _BENCHMARK, whole=True, paper=_paper(0.872, 0.879, 0.911, 0.062)
+        ),
+        StandardSet(
+            "rgbn300",
+            "reid",
+            ("rgbn300",),
+            {},
+            _VEHICLES,
+            note="300 vehicles, 8 cameras, 50125 RGB-NIR pairs; how they are split is up to the download's folders",
+        ),
+        StandardSet(
+            "rgbnt100", "reid", ("rgbnt100",), {}, _VEHICLES, note="100 of those vehicles, with TIR as a third"
+        ),
+    )
+}
+
+# Names that stand for several sets: what the papers train on, and what they report.
+GROUPS = {
+    "standard": {"train": ("nju2k", "nlpr"), "test": ("nju2k", "nlpr", "dut-rgbd", "sip", "stere", "lfsd")},
+}
+SPLIT_WORDS = {"train": ("train", "training", "tr"), "test": ("test", "testing", "te", "val")}
+
+
+def members(body: str, split: str) -> list[str]:
+    """``nju2k+nlpr`` or a group's name → names of known sets. Raises DataError listing them."""
+    names: list[str] = []
+    for word in body.split("+"):
+        name = word.strip().lower()
+        if name in GROUPS:
+            names += GROUPS[name][split]
+        elif name in SETS:
+            names.append(name)
+        else:
+            raise DataError(f"set {word!r} is unknown, expected one of {', '.join([*SETS, *GROUPS])}")
+    return names
+
+
+def _words(part: str) -> list[str]:
+    """``NJU2K_TRAIN`` → nju2k, train; ``DUT-RGBD`` → dut, rgbd."""
+    return [word for word in re.split(r"[^a-z0-9]+", part.lower()) if word]
+
+
+def _kind(relative: Path, standard: StandardSet) -> tuple[bool, str]:
+    """Whether a folder's path speaks of ``standard``, and of which split ("" = none)."""
+    ours, split = False, ""
+    for part in relative.parts:
+        words = _words(part)
+        named_split = next((s for s, spelled in SPLIT_WORDS.items() for word in words if word in spelled), "")
+        left = "".join(word for word in words if not any(word in spelled for spelled in SPLIT_WORDS.values()))
+        left = left.removesuffix("full").removesuffix("dataset").removesuffix("data")
+        for ending in ("trainset", "traindata", "train", "testset", "testdata", "test"):
+            if left.endswith(ending):  # trainset, NJU2Ktrain
+                left, named_split = left.removesuffix(ending), ending[: 5 if ending.startswith("train") else 4]
+        ours, split = ours or left in standard.names, named_split or split
+    return ours, split
+
+
+def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
+    """The folder of set ``name``, split ``split`` below ``root``, at most three levels deep, however it is spelled.
+
+    Returns it and which split its path speaks of: "" means that a list of names must tell. Raises DataError.
+    """
+    standard = SETS[name]
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected one that holds {name}")
+    if standard.frames and split not in standard.frames:
+        raise DataError(f"{name} has no {split} split, only {', '.join(standard.frames)}")
+    whole: list[Path] = []
+    for folder in data_folders(root, standard.task):
+        # Of the root's own name nothing is taken unless it is the set itself: rgbd:/data/LFSD/lfsd.
+        ours, named_split = _kind(folder.relative_to(root) if folder != root else Path(root.name), standard)
+        if ours and named_split == split:
+            return folder, split
+        if ours and not named_split:
+            whole.append(folder)
+    if whole:
+        return whole[0], split if standard.whole or standard.task == "reid" else ""
+    raise DataError(
+        f"{root}: holds no {split} split of {name}, expected a folder such as {name.upper()}_{split.upper()} or "
+        f"{name.upper()}/{split}; it comes from {standard.source}"
+    )
+
+
+def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
+    """Folders below ``root``, itself included, that hold a dataset of ``task``."""
+    is_set = is_rgbd if task == "sod" else is_reid
+    listed: list[Path] = []
+    level = [root]
+    for _ in range(depth + 1):
+        below: list[Path] = []
+        for folder in level:
+            if is_set(folder):
+                listed.append(folder)
+            else:
+                below += sorted(path for path in folder.iterdir() if path.is_dir() and not hidden(path))
+        level = below
+    return listed
+
+
+def listing() -> str:
+    """The sets as a table for people."""
+    rows: list[tuple[str, ...]] = [("name", "task", "train", "test", "source")]
+    for standard in SETS.values():
+        rows.append(
+            (
+                standard.name,
+                standard.task,
+                *(str(standard.frames.get(s, "–")) for s in ("train", "test")),
+                standard.source,
+            )
+        )
+    notes = [f"{standard.name}: {standard.note}" for standard in SETS.values() if standard.note]
+    groups = [
+        f"standard = {'+'.join(group['train'])} to train on, {'+'.join(group['test'])} to test on"
+        for group in GROUPS.values()
+    ]
+    return "\n".join([aligned(rows), "", *notes, *groups, "use: rgbd:ROOT/NAME+NAME, with ROOT the folder they lie in"])

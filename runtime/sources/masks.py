@@ -1,0 +1,154 @@
+"""Ground truth: which pixels are the object, in whatever values an exporter wrote.
+
+Two values are a mask, whatever they are: 0 and 1, 0 and 100, 0 and 255, 0 and 65535; the larger one is the object.
+Grey masks are cut at half: of white where they reach it, else of the brightest value that many pixels have. A cut-out's
+mask lies in its alpha plane. What nobody can tell is refused with what was found: a few labels (which of them are
+objects?), labels beside 255 (which marks what is undecided), colours of one brightness, a photograph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.folders.item import DataError, reading
+from mutualformer.runtime.sources.pictures import decode, read_bytes
+
+MIDDLE = 127  # of 255: above it a pixel is object
+GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
+# A mask's edge is grey, its inside is not: where flat patches of one shade cover so much of it, the shades mean
+# something (how many people marked it, an instance, what is undecided). Blurred and JPEG-compressed edges have none.
+SHADES_SHARE = 0.002
+LABELS = 16  # at most so many values are labels and not shades of grey
+SMALL = 2 * LABELS  # up to here values are numbers of classes or instances
+FEW_ABOVE = 0.1  # of the pixels above black that ringing of JPEG lifts beyond half of white where a mask is not white
+# Shares of the pixels above black that have the commonest of 16 brightnesses. The larger part of a mask has it, whose
+# edges alone are grey.
+ONE_LEVEL = 0.7
+# Nine of ten photographs of DUTS have less; a coloured mask that covers a tenth of the picture has more, even as JPEG
+# of quality 50.
+PICTURE_LEVEL, PICTURE_LIT = 0.3, 0.1
+BORDER_SHARE = 0.8  # of the frame's border that is object in a mask that is upside down
+CHROMA = 24  # channels differ by so much in colour, by less where JPEG stored grey
+
+
+class Mask(NamedTuple):
+    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for people. ``grey``: the share of
+    pixels that were neither, ``shades``: the share in flat patches of such a value. ``border``: share of the picture's
+    border that is object."""
+
+    pixels: NDArray[np.uint8]
+    values: tuple[int, ...]
+    grey: float
+    shades: float
+    border: float
+
+    @property
+    def covered(self) -> float:
+        """Share of the picture that is object."""
+        return float(np.count_nonzero(self.pixels)) / self.pixels.size
+
+
+def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
+    """The channel that holds the mask. Raises DataError for colours that do not say what is the object."""
+    if image.ndim == 2:
+        return image
+    if image.shape[2] not in (3, 4):
+        raise DataError(f"{name}: has {image.shape[2]} channels, expected a mask of one")
+    colour = image[..., :3]
+    plane = np.asarray(colour.max(axis=2))  # a palette's red is as much an object as its white
+    if image.shape[2] == 4 and int(image[..., 3].min()) < np.iinfo(image.dtype).max:
+        if (colour == colour[:1, :1]).all() or _brightness(plane)[0] < ONE_LEVEL:
+            return np.asarray(image[..., 3])
+    spread = max(int(np.ptp(colour[..., channel])) for channel in range(3))
+    if int(np.ptp(plane)) < spread // 2:
+        tints = np.unique(colour.reshape(-1, 3), axis=0)[:, ::-1]
+        shown = " and ".join(str(tuple(int(value) for value in one)) for one in (tints[0], tints[-1]))
+        raise DataError(
+            f"{name}: holds colours of one brightness, such as RGB {shown}, expected a black and white mask: "
+            "make the object white and the rest black"
+        )
+    level, lit = _brightness(plane)
+    if int(np.ptp(colour, axis=2).max()) > CHROMA and level < PICTURE_LEVEL and lit > PICTURE_LIT:
+        raise DataError(f"{name}: is a picture, expected its mask: the object white and the rest black")
+    return plane
+
+
+def _brightness(plane: NDArray[Any]) -> tuple[float, float]:
+    """(share of the pixels above black that have the commonest of 16 brightnesses, share that lie above black)."""
+    white = 255 if plane.max() <= 255 else int(np.iinfo(plane.dtype).max)
+    lit = plane[plane > white // LABELS].astype(np.int64)
+    if not lit.size:
+        return 1.0, 0.0
+    return float(np.bincount(lit * LABELS // (white + 1)).max()) / lit.size, lit.size / plane.size
+
+
+def _flat(plane: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where all eight neighbours have a pixel's value."""
+    exact = plane if plane.dtype in (np.uint8, np.uint16) else plane.astype(np.float64)
+    square = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.erode(exact, square) == cv2.dilate(exact, square))
+
+
+def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: str) -> None:
+    """Raise DataError for a few values that number classes or instances."""
+    low, high = int(values[0]), int(values[-1])
+    between = plane[_flat(plane) & (plane > low) & (plane < high)]
+    marked = between.size >= SHADES_SHARE * plane.size
+    shown = ", ".join(map(str, values[:6]))
+    if high <= SMALL or (high <= half and marked):
+        raise DataError(f"{name}: holds the labels {shown}, expected a mask of two values; which of them are objects?")
+    # The PASCAL VOC way: numbers of classes, and 255 where nobody decided.
+    if high >= half and int(values[-2]) <= SMALL and between.size:
+        raise DataError(
+            f"{name}: holds {', '.join(map(str, values[:-1][:6]))} and {high}, labels and a mark for what is "
+            "undecided, expected a mask of two values: make the object 255 and the rest 0"
+        )
+
+
+def _cut(plane: NDArray[Any], high: int, half: int) -> tuple[int, int]:
+    """(the value above which a grey mask is object, the value that is its white)."""
+    level = int(np.bincount(plane[plane > high // 4].astype(np.int64)).argmax())
+    above, beyond = plane > level // 2, float(np.mean(plane > half))
+    near = np.abs(plane.astype(np.int64) - level) <= max(1, level // 4)
+    if level <= half and beyond < FEW_ABOVE * above.mean() and near.sum() >= ONE_LEVEL * above.sum():
+        return level // 2, level  # its white is darker: what lies above it is JPEG's ringing
+    return (half, 2 * half + 1) if high > half else (high // 2, high)
+
+
+def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
+    """A mask as stored, (H, W) or (H, W, C) integers → black and white. Raises DataError naming ``name``."""
+    if stored.dtype.kind not in "iub":
+        raise DataError(f"{name}: the mask is {stored.dtype}, expected whole numbers")
+    plane = _plane(stored, name)
+    values = np.unique(plane)
+    low, high, grey, shades = int(values[0]), int(values[-1]), 0.0, 0.0
+    if low < 0 or high > 65535:
+        raise DataError(f"{name}: the mask holds {low} … {high}, expected values from 0 to 65535")
+    half = (255 if high <= 255 else 65535) // 2
+    if len(values) == 1:
+        object_ = np.full(plane.shape, high > 0)
+    elif len(values) == 2:
+        object_ = plane == high
+    else:
+        if len(values) <= LABELS:
+            _refuse_labels(plane, values, half, name)
+        cut, white = _cut(plane, high, half)
+        object_ = plane > cut
+        middle = (plane > white // 16) & (plane < white - white // 16)
+        grey, shades = float(middle.mean()), float(np.mean(middle & _flat(plane)))
+    if inverted:
+        object_ = ~object_
+    edge = np.concatenate([object_[0], object_[-1], object_[1:-1, 0], object_[1:-1, -1]])
+    pixels = np.where(object_, np.uint8(255), np.uint8(0))
+    shown = tuple(int(v) for v in (values if len(values) < 4 else (low, high)))
+    return Mask(pixels, shown, grey, shades, float(edge.mean()))
+
+
+def read_mask(path: Path, inverted: bool = False) -> Mask:
+    """The ground truth in an image file. Raises DataError."""
+    return binary(reading(decode, reading(read_bytes, path), str(path), "stored"), str(path), inverted)

@@ -1,0 +1,21 @@
+"""Recordings made by librealsense, played by :mod:`realsense_player` in a process of its own.
+
+librealsense reads a damaged file for ever without letting go of Python's lock, which nothing inside the process can
+end; see :mod:`child`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.child import ChildCamera
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
+    """``target``: the file."""
+    if not Path(target).is_file():
+        raise CameraError(f"{target}: no such recording")
+    return ChildCamera("recordings.realsense_player", target, query, target)

@@ -1,0 +1,167 @@
+"""Recordings made by librealsense (``.db3``, ``.bag``): every frame once, in order, however slow the reader.
+
+librealsense's own pipeline repeats and skips frames of a recording, so its sensors are read one by one and the two
+streams are paired here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyrealsense2 as rs
+
+from mutualformer.runtime.mailbox import Mailbox
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.bags.pairing import Pairer
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.devices import realsense
+from mutualformer.runtime.sources.frame import Frame
+
+
+@dataclass(frozen=True)
+class Options:
+    """``max_skew``: seconds between paired colour and depth. ``realtime``: play at the recorded speed."""
+
+    spatial: bool = False
+    temporal: bool = False
+    holes: bool = False
+    align: bool = True
+    max_skew: float = 0.05
+    realtime: bool = False
+
+
+START_SECONDS = 2.0
+
+
+class Player:
+    """Plays a recording into one queue, every frame of both streams.
+
+    ``_arrived`` runs in librealsense's playback thread and holds it: until all sensors have started, because the
+    others lose what is read before they do (librealsense's own pause and resume wait for callbacks with Python's lock
+    held), and while the queue is full, which is the back-pressure.
+    """
+
+    def __init__(self, device: Any, streams: list[tuple[Any, Any]], realtime: bool) -> None:
+        self.ended = False
+        self._playback = device.as_playback()
+        self._playback.set_real_time(realtime)
+        self._mailbox: Mailbox[Any] = Mailbox(lossless=True, capacity=8)
+        self._all_started = threading.Event()
+        self._count, self._since = 0, time.monotonic()
+        self._sensors: list[Any] = []
+        # Both streams may come from one sensor, which takes all its profiles at once.
+        for sensor in {sensor.get_info(rs.camera_info.name): sensor for sensor, _ in streams}.values():
+            name = sensor.get_info(rs.camera_info.name)
+            sensor.open([profile for owner, profile in streams if owner.get_info(rs.camera_info.name) == name])
+            self._sensors.append(sensor)
+        for sensor in self._sensors:
+            sensor.start(self._arrived)
+        self._all_started.set()
+
+    def _arrived(self, frame: Any) -> None:
+        self._all_started.wait(START_SECONDS)
+        self._count += 1
+        frame.keep()  # out of librealsense's small pool, which would drop frames while these wait
+        self._mailbox.put(frame)
+
+    def get(self, timeout: float) -> Any:
+        """The next frame, None when there is none within ``timeout`` seconds; sets ``ended`` after the last one."""
+        stopped = self._playback.current_status() == rs.playback_status.stopped
+        frame = self._mailbox.get(timeout)
+        # Playing starts a moment after the sensors do; a frame may still be on its way when it has stopped.
+        playing = self._count > 0 or time.monotonic() - self._since > START_SECONDS
+        self.ended = frame is None and stopped and playing
+        return frame
+
+    def stop(self) -> None:
+        """End playback and close the sensors; frees a playback thread that waits. May be called twice."""
+        self._all_started.set()
+        self._mailbox.close()  # frees a playback thread that waits for room
+        for sensor in self._sensors:
+            with contextlib.suppress(RuntimeError):  # a recording that has ended has already stopped its sensors
+                sensor.stop()
+            with contextlib.suppress(RuntimeError):
+                sensor.close()
+        self._sensors = []
+
+
+class PlaybackCamera(BaseCamera):
+    """Pairs the two streams by time."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        if not path.is_file():
+            raise CameraError(f"{path}: no such recording")
+        super().__init__(str(path), live=False)
+        try:
+            device = rs.context().load_device(str(path))
+        except RuntimeError as error:
+            raise CameraError(f"{path}: librealsense cannot open it ({error}); is it a RealSense recording?") from error
+        streams: dict[Any, tuple[Any, Any]] = {}
+        for sensor in device.query_sensors():
+            for profile in sensor.get_stream_profiles():
+                streams.setdefault(profile.stream_type(), (sensor, profile))
+            if sensor.supports(rs.option.depth_units):
+                self.depth_scale = float(sensor.get_option(rs.option.depth_units))
+        kinds = {"depth": rs.stream.depth, "colour": rs.stream.color}
+        missing = [name for name, kind in kinds.items() if kind not in streams]
+        if missing:
+            raise CameraError(f"{path}: the recording has no {' and no '.join(missing)} stream")
+        colour = streams[rs.stream.color][1]
+        if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
+            raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
+        self.intrinsics = realsense.calibration(colour)
+        self._convert = realsense.Converter(
+            realsense.Options(
+                spatial=options.spatial, temporal=options.temporal, holes=options.holes, align=options.align
+            )
+        )
+        self._pairer: Pairer[Any] = Pairer(options.max_skew)
+        self._ready: deque[tuple[Any, Any]] = deque()
+        self._flushed = False
+        self._player = Player(device, [streams[kind] for kind in kinds.values()], options.realtime)
+        # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
+        self._stop = weakref.finalize(self, self._player.stop)
+
+    def read(self, timeout: float = 1.0) -> Frame | None:
+        """As Camera.read; times are the recording's, in seconds. None once the last pair was delivered."""
+        end = time.monotonic() + timeout
+        while not self._ready:
+            frame = self._player.get(0.05)
+            if frame is not None:
+                is_colour = frame.get_profile().stream_type() == rs.stream.color
+                add = self._pairer.colour if is_colour else self._pairer.depth
+                self._ready.extend(add(frame.get_timestamp() / 1000, frame))
+            elif self._player.ended:
+                if self._flushed:
+                    self._report_unpaired()
+                    return None
+                self._flushed = True
+                self._ready.extend(self._pairer.flush())
+            elif time.monotonic() >= end:
+                raise CameraTimeout(f"{self.name}: the recording gave no frame within {timeout:g} s")
+        colour, depth = self._ready.popleft()
+        began = time.perf_counter()
+        result = self._convert(depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale)
+        self.busy_s = time.perf_counter() - began
+        return result
+
+    def _report_unpaired(self) -> None:
+        if self._pairer.unpaired:
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth in time, left out")
+
+    def close(self) -> None:
+        """End playback and close the file."""
+        self._stop()
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> PlaybackCamera:
+    """``target``: the file."""
+    return PlaybackCamera(Path(target), opts.parse(Options, query, target))

@@ -1,0 +1,29 @@
+"""Video files, played by :mod:`video_player` in a process of its own.
+
+Decoders are large native libraries that strangers' files are fed to: one that crashes, hangs or eats memory must take
+nobody with it; see :mod:`child`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.child import ChildCamera
+
+
+def videos(target: str) -> tuple[Path, Path | None]:
+    """(colour, depth or None) of ``target``: one video, or two separated by a comma."""
+    first, comma, second = target.rpartition(",")
+    whole = not comma or Path(target).is_file()
+    return (Path(target), None) if whole else (Path(first), Path(second))
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
+    """``target``: the colour video, or colour and depth separated by a comma."""
+    for path in filter(None, videos(target)):
+        if not path.is_file():
+            raise CameraError(f"{path}: no such video file")
+    return ChildCamera("recordings.video_player", target, query, f"video:{target}")

@@ -1,0 +1,160 @@
+"""One pipeline per source, one model, one page and the other outlets, from the first frame to the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.opening import Camera
+from mutualformer.runtime.streaming.capture import Retry
+from mutualformer.runtime.streaming.console import Reporter, print_json
+from mutualformer.runtime.streaming.flight import Runner
+from mutualformer.runtime.streaming.gallery import Gallery
+from mutualformer.runtime.streaming.outlets import Outlets, connect
+from mutualformer.runtime.streaming.pipeline import Pipeline
+from mutualformer.runtime.streaming.playlist import LiveSource, SharedSession, StreamError
+from mutualformer.runtime.streaming.stdout import json_stream
+from mutualformer.runtime.untrusted.printable import printable
+
+__all__ = ["Outlets", "StreamError", "stream", "undone"]
+
+
+def stream(
+    source: str | Sequence[str],
+    session: Runner | None = None,
+    *,
+    gallery: Path | None = None,
+    frames: int | None = None,
+    retries: int = 30,
+    outlets: Outlets | None = None,
+    **more: Any,
+) -> tuple[dict[str, Any], int]:
+    """Run one source or several through ``session`` until they end; returns the summary and the signal that ended it,
+    or 0.
+
+    Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
+    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``outlets`` (or its
+    fields as keywords): where results go. Raises StreamError, CameraError, InputError, GalleryError, AddressError,
+    ServeError; of several sources the others go on to their end first.
+    """
+    outlets = outlets or Outlets(**more)
+    uris = [source] if isinstance(source, str) else list(source)
+    if not uris:
+        raise StreamError("SOURCE is missing; --list shows what is connected")
+    match = None
+    if gallery is not None:
+        if session is None:
+            raise StreamError("--gallery needs --model with a reid model")
+        match = Gallery.build(gallery, session).match
+    if session is not None and len(uris) > 1:
+        session = SharedSession(session)
+
+    def opener(uri: str) -> Callable[[], Camera]:
+        return lambda: opening.open(uri)
+
+    sources = [
+        LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
+        for uri in uris
+    ]
+    with contextlib.ExitStack() as stack:
+        # What camera SDKs print must not stand between our lines.
+        out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout
+        connect(sources, outlets, out, stack)
+        signals = stack.enter_context(_signals(sources))
+        reporters = _reporters(sources, outlets, out)
+        for reporter in reporters:
+            reporter.start()
+        try:
+            _run(sources)
+        finally:
+            for reporter in reporters:
+                reporter.stop()
+    return _conclusion(sources, signals[0] if signals else 0)
+
+
+def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list[Reporter]:
+    """One a source; the line that is rewritten in place only where there is one source."""
+    events = (lambda line: print_json(line, out)) if outlets.as_json else None
+    live_line = not (outlets.quiet or outlets.as_json) and sys.stderr.isatty() and len(sources) == 1
+    return [
+        Reporter(source.pipeline.snapshot, events, live_line, source.uri if len(sources) > 1 else "")
+        for source in sources
+    ]
+
+
+def _run(sources: list[LiveSource]) -> None:
+    """Until the last has ended. One source runs on this thread, where Ctrl-C arrives."""
+    if len(sources) == 1:
+        sources[0].run()
+        return
+    threads = [threading.Thread(target=source.run, name=f"source-{source.uri}") for source in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():  # in small steps, so that signals are handled
+            thread.join(0.2)
+
+
+def _conclusion(sources: list[LiveSource], number: int) -> tuple[dict[str, Any], int]:
+    """The summary. Raises the first error, of a source or of something that was asked for and not done."""
+    for source in sources:
+        if source.error is not None:
+            if len(sources) > 1 and isinstance(source.error, (ValueError, RuntimeError, OSError)):
+                raise StreamError(f"{source.uri}: {source.error}") from source.error
+            raise source.error
+    for source in sources:
+        problem = undone(source.summary)
+        if problem:
+            raise StreamError(problem)
+    if len(sources) == 1:
+        return sources[0].summary, number
+    return {"state": _state(sources), "sources": [source.summary for source in sources]}, number
+
+
+def _state(sources: list[LiveSource]) -> str:
+    states = {str(source.summary["state"]) for source in sources}
+    return states.pop() if len(states) == 1 else "stopped" if "stopped" in states else "finished"
+
+
+def undone(summary: dict[str, Any]) -> str:
+    """What was asked for and not done, in one sentence; empty where all was: then the exit code is 0.
+
+    A recording or the lines of ``--json`` must hold every frame they were given; a live view may skip some, and a
+    reader of the lines may leave.
+    """
+    for name, sink in summary["sinks"].items():
+        if sink.get("problem"):
+            return printable(str(sink["problem"]))
+        if sink["state"] in ("failed", "stalled") and not (name == "json" and "Broken pipe" in sink["error"]):
+            return printable(f"{name}: {sink['error'] or sink['state']}")
+        if name == "recorder" and sink["dropped"] and (sink.get("recording") or sink.get("frames")):
+            return f"recorder: {sink['dropped']} of {sink['dropped'] + sink['delivered']} frames are missing: too slow"
+    return ""
+
+
+@contextlib.contextmanager
+def _signals(sources: list[LiveSource]) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM ends the stream in order; a second one ends the process on the spot."""
+    signals: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if signals:
+            os._exit(128 + number)
+        signals.append(number)
+        for source in sources:
+            source.pipeline.stop()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

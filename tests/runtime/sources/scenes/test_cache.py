@@ -1,0 +1,64 @@
+"""Rendered pictures on disk: room is taken before it is written to, and what killed processes left is swept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.scenes import cache
+from mutualformer.runtime.sources.scenes.scene import SyntheticScenes
+
+SCENES = SyntheticScenes(3, 5, (16, 24))
+
+
+def test_files_have_their_blocks_before_anything_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allocated: list[int] = []
+    allocate = os.posix_fallocate
+
+    def recorded(descriptor: int, start: int, length: int) -> None:
+        allocated.append(length)
+        allocate(descriptor, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", recorded)
+    arrays = cache.render(SCENES, workers=1, root=tmp_path)
+    sizes = [arrays[name].nbytes for name in SCENES.layout()]
+    assert all(size > least for size, least in zip(allocated, sizes, strict=True))
+    np.testing.assert_array_equal(arrays["rgb"][1], SCENES[1].rgb)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"no room for .* \(No space left on device\); set MUTUALFORMER_CACHE"):
+        cache.render(SCENES, workers=1, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    host = socket.gethostname()
+    stale = tmp_path / f".scenes-v1-9.{host}-{int(gone.stdout)}.abc"
+    busy = tmp_path / f".scenes-v1-9.{host}-{os.getpid()}.abc"
+    elsewhere = tmp_path / ".scenes-v1-9.other-host-1.abc"
+    for folder in (stale, busy, elsewhere):
+        folder.mkdir()
+    cache.render(SCENES, workers=1, root=tmp_path)
+    assert not stale.exists()
+    assert busy.exists()
+    assert elsewhere.exists()
+
+
+def test_another_process_rebuilds_the_source_by_its_name(tmp_path: Path) -> None:
+    source = SyntheticScenes(17, 5, (8, 8))
+    arrays = cache.render(source, workers=2, root=tmp_path)
+    np.testing.assert_array_equal(arrays["rgb"][16], source[16].rgb)

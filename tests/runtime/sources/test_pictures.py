@@ -1,0 +1,221 @@
+"""Picture files: sizes before decoding, one rule for EXIF, people's order, and every failure a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources import pictures as files
+from mutualformer.runtime.sources.header import HeaderError, read_header
+from mutualformer.runtime.sources.pictures import ImageError, list_images, natural_key, read_colour
+from tests.pictures import decode_picture
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+
+
+def encoded(suffix: str, image: NDArray[Any] = PICTURE, *options: int) -> bytes:
+    done, data = cv2.imencode(suffix, image, list(options))
+    assert done
+    return data.tobytes()
+
+
+def exif(turn: int, order: str = "<") -> bytes:
+    """A TIFF structure that holds an orientation and nothing else."""
+    entry = struct.pack(order + "HHIHH", 274, 3, 1, turn, 0)
+    return (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, 1) + entry + bytes(4)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds nothing."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"])
+def test_the_declared_size_is_the_decoded_one(suffix: str) -> None:
+    actual = read_header(encoded(suffix))
+    assert (actual.height, actual.width) == PICTURE.shape[:2]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 3)])
+def test_odd_sizes_in_every_format(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
+        actual = read_header(encoded(suffix, image))
+        assert (actual.height, actual.width) == size, suffix
+    lossless = encoded(".webp", image, cv2.IMWRITE_WEBP_QUALITY, 101)
+    assert (read_header(lossless).height, read_header(lossless).width) == size
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "png": lambda: png_of(32000, 32000),
+    "png of 4 gigapixels": lambda: png_of(65535, 65535),
+    "bmp": lambda: b"BM" + bytes(12) + struct.pack("<Iii", 40, 30000, -30000) + bytes(60),
+    "tif": lambda: (
+        b"II*\0" + struct.pack("<IH", 8, 2) + struct.pack("<HHIIHHII", 256, 4, 1, 90000, 257, 4, 1, 90000) + bytes(4)
+    ),
+    "pgm": lambda: b"P5\n# a comment 1 1\n40000 40000\n255\n",
+    "webp": lambda: b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\xff\x3f\0\xff\x3f\0" + bytes(60),
+    "exr": lambda: (
+        b"\x76\x2f\x31\x01\x02\0\0\0dataWindow\0box2i\0" + struct.pack("<5i", 16, 0, 0, 50000, 50000) + bytes(9)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_size_beyond_the_limit_is_refused_before_decoding(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bomb.png").write_bytes(BOMBS[kind]())
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"bomb\.png: declares .* pixels, expected at most 64 million"):
+        read_colour(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_is_for_lone_photographs_only(tmp_path: Path, turn: int, order: str) -> None:
+    body = b"Exif\0\0" + exif(turn, order)
+    jpeg = encoded(".jpg", PICTURE, cv2.IMWRITE_JPEG_QUALITY, 100)
+    segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
+    (tmp_path / "plain.jpg").write_bytes(jpeg)
+    png = encoded(".png")
+    (tmp_path / "turned.png").write_bytes(png[:33] + chunk(b"eXIf", exif(turn, order)) + png[33:])
+    for suffix in ("jpg", "png"):
+        file = tmp_path / f"turned.{suffix}"
+        plain = files.decode(jpeg if suffix == "jpg" else png, "plain", "colour")
+        assert files.orientation(file) == turn
+        np.testing.assert_array_equal(read_colour(file), plain)
+        upright = read_colour(file, upright=True)
+        expected = decode_picture(file.read_bytes(), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(upright, expected)  # OpenCV turns by the tag unless it is told not to
+    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
+        files.orientation(tmp_path / "gone.jpg")
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xca\xfd\xbe\xdd.png"
+    with open(path, "wb") as file:
+        file.write(encoded(".png"))
+    (actual,) = list_images(tmp_path).files.values()
+    np.testing.assert_array_equal(read_colour(actual), PICTURE[..., ::-1])
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_16_bit_colour_by_its_own_brightest_value(tmp_path: Path, bits: int, caplog: pytest.LogCaptureFixture) -> None:
+    deep = PICTURE.astype(np.uint16) << (bits - 8)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    np.testing.assert_array_equal(read_colour(tmp_path / "deep.png"), PICTURE[..., ::-1])
+    read_colour(tmp_path / "deep.png")
+    assert caplog.text.count(f"never exceeds {bits} bits") == (bits < 16)
+
+
+def test_floats_are_no_colour(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), PICTURE.astype(np.float32) / 255)
+    with pytest.raises(ImageError, match="colour is float32, expected 8 or 16 bits"):
+        read_colour(tmp_path / "a.tif")
+
+
+NO_IMAGES = {
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500),
+    "web page": b"<html>quota exceeded</html>",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12345\n",
+    "no image of a known format": b"\x00\x01 nothing",
+    "the file is empty": b"",
+    "cut short or damaged": b"\xff\xd8\xff\xe0",
+}
+
+
+@pytest.mark.parametrize("message", NO_IMAGES)
+def test_what_is_no_image_is_named(tmp_path: Path, message: str) -> None:
+    (tmp_path / "picture.jpg").write_bytes(NO_IMAGES[message])
+    with pytest.raises(ImageError, match=f"picture.jpg: .*{message}"):
+        read_colour(tmp_path / "picture.jpg")
+
+
+SEEDS = [encoded(suffix) for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damaged_files_are_a_sentence_or_a_picture(data: st.DataObject) -> None:
+    seed = bytearray(data.draw(st.sampled_from(SEEDS)))
+    for _ in range(data.draw(st.integers(0, 6))):
+        seed[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(seed[: data.draw(st.integers(1, len(seed)))])
+    try:
+        picture = files.decode(cut, "fuzz", "colour")
+    except ImageError:
+        return
+    assert picture.dtype == np.uint8
+    assert picture.shape == (read_header(cut).height, read_header(cut).width, 3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([seed[:30] for seed in SEEDS] + [b"\x76\x2f\x31\x01"]))
+def test_headers_of_noise(noise: bytes, start: bytes) -> None:
+    with contextlib.suppress(HeaderError):
+        read_header(start + noise)
+
+
+def test_natural_order() -> None:
+    names = ["frame10.png", "frame2.png", "Frame1.png", "frame02.png", "a", "10", "9", "x1y2", "x1y10", "²"]
+    ordered = sorted(names, key=natural_key)
+    assert ordered.index("9") < ordered.index("10")
+    assert [n for n in ordered if n.lower().startswith("frame")] == [
+        "Frame1.png",
+        "frame02.png",
+        "frame2.png",
+        "frame10.png",
+    ]
+    assert ordered.index("x1y2") < ordered.index("x1y10")
+
+
+@given(st.lists(st.text(alphabet="a1 0.²é", max_size=8), unique=True))
+def test_natural_order_is_total(names: list[str]) -> None:
+    assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key)
+
+
+def test_a_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
+    for name in ("10.png", "2.png", "2.jpg", "._2.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "sub.png").mkdir()
+    listing = list_images(tmp_path)
+    assert list(listing.files) == ["2", "10"]
+    assert [(out.name, kept.name) for out, kept in listing.twice] == [("2.png", "2.jpg")]
+    assert [path.name for path in listing.other] == ["notes.txt"]
+    with pytest.raises(ImageError, match="cannot be listed"):
+        list_images(tmp_path / "none")
+
+
+def test_bytes_behind_an_image_are_no_fault() -> None:
+    """Some cameras append a trailer."""
+    assert files.decode(encoded(".jpg") + b"trailer" * 9, "x", "colour").shape == PICTURE.shape
+
+
+def test_a_png_chunk_that_declares_more_than_there_is_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
+    data = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
+    place = data.index(b"IDAT") - 4
+    began = time.perf_counter()
+    with pytest.raises(ImageError, match="declares more bytes than there are"):
+        files.decode(data[:place] + (0x34000071).to_bytes(4, "big") + data[place + 4 :], "x.png", "colour")
+    assert time.perf_counter() - began < 0.5
