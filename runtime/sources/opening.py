@@ -58,7 +58,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="realsense-file",
-            module="recordings.realsense_file",
+            module="video.realsense_file",
             example="FILE.db3 or FILE.bag",
             about="recordings made by librealsense",
             needs=("pyrealsense2", "realsense"),
@@ -100,13 +100,13 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="recording",
-            module="recordings.recording",
+            module="bags.recording",
             example="recording:FILE.mcap or its folder",
             about="what `--record` writes",
         ),
         Source(
             scheme="rosbag",
-            module="recordings.rosbag",
+            module="bags.rosbag",
             example="rosbag:BAG",
             about="ROS 1 and ROS 2 bags",
         ),
@@ -118,7 +118,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="video",
-            module="recordings.video",
+            module="video.video",
             example="FILE.mp4 or video:COLOUR,DEPTH",
             about="video files, with a depth video or without",
         ),

@@ -18,4 +18,4 @@ def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
     """``target``: the file."""
     if not Path(target).is_file():
         raise CameraError(f"{target}: no such recording")
-    return ChildCamera("recordings.realsense_player", target, query, target)
+    return ChildCamera("video.realsense_player", target, query, target)

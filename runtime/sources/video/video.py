@@ -26,4 +26,4 @@ def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
     for path in filter(None, videos(target)):
         if not path.is_file():
             raise CameraError(f"{path}: no such video file")
-    return ChildCamera("recordings.video_player", target, query, f"video:{target}")
+    return ChildCamera("video.video_player", target, query, f"video:{target}")
