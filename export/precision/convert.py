@@ -27,7 +27,7 @@ from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import OnnxSession
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +78,7 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
         text, items = frames.text, progress(frames, "calibration frames")
         log.info("calibrating on %s; --calibration DATA names others", text)
     else:
-        frames = open_data(data, contract.task, contract.input_size)
+        frames = opening.of_task(data, contract.task, contract.input_size)
         indices = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
         text, items = data, (frames[index] for index in progress(indices, "calibration frames"))
     feeds = [prepare(contract, item[0], item[1]) for item in items]
@@ -141,7 +141,7 @@ def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choi
 def check_calibration(calibration: str | None, contract: Contract) -> None:
     """Raise DataError for DATA that cannot be opened: now, and not after the model has been traced."""
     if calibration is not None:
-        open_data(calibration, contract.task, contract.input_size)
+        opening.of_task(calibration, contract.task, contract.input_size)
 
 
 def export_checkpoint(
