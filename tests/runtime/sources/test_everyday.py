@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.base import CameraLost
+from mutualformer.runtime.sources.base import CameraError, CameraLost
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.devices import webcam
 from mutualformer.runtime.sources.grammar import Address, parse
 from mutualformer.runtime.sources.moving_room import MovingRoom
-from mutualformer.runtime.sources.opening import CameraError
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.pictures import read_picture
 from tests.runtime.prediction.conftest import write_pictures
@@ -60,7 +59,7 @@ def test_a_video_with_a_depth_video_is_exact(tmp_path: Path) -> None:
     camera = opening.camera(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}")
     assert [float(frame.depth[3, 3]) for frame in camera] == pytest.approx([1.0, 1.501, 2.002], abs=1e-6)
     assert not camera.warnings
-    scaled = opening.camera(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}?scale=5000")
+    scaled = opening.camera(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}?depth_scale=0.0002")
     assert float(next(iter(scaled)).depth[0, 0]) == pytest.approx(0.2)
 
 
