@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.sources.pictures import MAX_PIXELS, ImageError, decode, header, read_bytes
 from mutualformer.runtime.untrusted.foreign import foreign
 
+SHAPE_TOLERANCE = 0.02  # between the aspect ratios of a picture and its depth map of another resolution
 POLARITIES = ("near_bright", "near_dark")
 PSEUDO_NEAR_M, PSEUDO_FAR_M = 0.5, 5.0
 MILLIMETRES = 1000.0
@@ -138,6 +139,27 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
         if channel is None:
             raise ImageError(f"{name}: has the channels {', '.join(channels)}, expected {' or '.join(DEPTH_CHANNELS)}")
         return np.asarray(channel.pixels)
+
+
+class DepthError(ValueError):
+    """A depth map cannot lie over its picture: one clause."""
+
+
+def same_shape(one: tuple[int, int], two: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W) have one aspect ratio, within 2 %."""
+    return abs(one[0] * two[1] - two[0] * one[1]) <= SHAPE_TOLERANCE * two[0] * one[1]
+
+
+def aligned(depth: NDArray[Any], shape: tuple[int, int]) -> tuple[NDArray[Any], str | None]:
+    """Depth (H, W) over a picture of ``shape`` (H, W), of any type: of another resolution by nearest neighbour, which
+    the second value says, else None. Raises DepthError where the two have different aspect ratios."""
+    if depth.shape == shape:
+        return depth, None
+    if not same_shape(depth.shape, shape):
+        raise DepthError(f"depth is {depth.shape} and colour {shape}, expected depth aligned to colour")
+    rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(shape, depth.shape, strict=True))
+    note = f"depth of {depth.shape[1]}×{depth.shape[0]} is enlarged to {shape[1]}×{shape[0]} by nearest neighbour"
+    return np.ascontiguousarray(depth[rows[:, None], columns]), note
 
 
 def hole_code(stored: NDArray[Any], units_per_metre: float = MILLIMETRES) -> float | None:
