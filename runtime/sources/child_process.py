@@ -56,7 +56,7 @@ def main() -> int:
     try:
         source = importlib.import_module(f"mutualformer.runtime.sources.{module}")
         _limit(bytes_of(Path(target)))
-        camera = getattr(source, "open_here", source.open_source)(target, query)
+        camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
         send(pipe, "open", {"name": camera.name, "live": camera.live, **_attributes(camera)}, {})
         _play(camera, pipe)
     except BrokenPipeError:

@@ -35,7 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of source. ``module`` in this package; ``needs``: (import name, pip extra) of its SDK, if any."""
+    """One kind of source. ``module`` in this package; ``needs``: (import name, pip extra) of its SDK, if any.
+
+    ``whole``: the module is given the address with its scheme.
+    """
 
     scheme: str
     module: str
@@ -43,6 +46,7 @@ class Source:
     about: str
     needs: tuple[str, str] | None = None
     usb: tuple[str, ...] = ()
+    whole: bool = False
 
 
 SOURCES: dict[str, Source] = {
@@ -121,12 +125,36 @@ SOURCES: dict[str, Source] = {
             module="video.video",
             example="FILE.mp4 or video:COLOUR,DEPTH",
             about="video files, with a depth video or without",
+            needs=("av", "video"),
         ),
         Source(
             scheme="webcam",
             module="devices.webcam",
             example="0 or /dev/video0",
             about="ordinary webcams, colour only",
+        ),
+        Source(
+            scheme="v4l2",
+            module="devices.gstreamer",
+            example="v4l2:///dev/video0",
+            about="cameras of Video4Linux through GStreamer, colour only",
+        ),
+        Source(
+            scheme="csi",
+            module="devices.gstreamer",
+            example="csi://0",
+            about="CSI cameras of a Jetson through GStreamer, colour only",
+        ),
+        *(
+            Source(
+                scheme=scheme,
+                module="devices.network",
+                example=f"{scheme}://HOST/PATH",
+                about="cameras of the network, colour only",
+                needs=("av", "video"),
+                whole=True,
+            )
+            for scheme in ("rtsp", "rtsps", "http", "https")
         ),
         Source(
             scheme="synthetic",
@@ -147,7 +175,9 @@ def open(uri: str, **options: Any) -> BaseCamera:
             f"{uri!r} is neither an existing file or folder nor one of the sources {', '.join(sorted(SOURCES))}"
         )
     if source.needs is not None:
-        require(*source.needs, what=uri)
+        require(*source.needs, what=f"{scheme}:" if source.whole else uri)
+    if source.whole:
+        target = f"{scheme}://{target}"
     module = importlib.import_module(f"mutualformer.runtime.sources.{source.module}")
     camera: BaseCamera = module.open_source(target, {**query, **options})
     return camera
