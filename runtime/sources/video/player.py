@@ -7,10 +7,11 @@ is the file's own, and colour and depth are paired by it.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class VideoCamera(BaseCamera):
             return f"{self.name}: the depth of track {self._depth} is taken as aligned to the colour of {self._colour}"
         return ""
 
-    def _all(self) -> Iterator[Frame]:
+    def _all(self) -> Generator[Frame, None, None]:
         offset, number = 0.0, 0
         while True:
             first = last = step = None
@@ -156,6 +157,11 @@ class VideoCamera(BaseCamera):
             self._pace.wait(frame.timestamp, timeout)
         self._pending = None
         return frame
+
+    def close(self) -> None:
+        """Close the files that are being read."""
+        with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
+            self._frames.close()
 
 
 def _time(entry: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,12 +40,16 @@ class Track:
         return f"{self.index} ({self.title or ('16 bits of grey' if self.depth else 'colour')})"
 
 
-def open_file(path: Path) -> Any:
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[Any]:
     """The container, read through a file of ours. Raises CameraError."""
     if not path.is_file():
         raise CameraError(f"{path}: no such video file")
-    with foreign("FFmpeg", CameraError, f"{path}: cannot be opened as a video", "is it whole?"):
-        return av.open(path.open("rb"), container_options=OPTIONS, metadata_errors="replace")
+    with path.open("rb") as stream:
+        with foreign("FFmpeg", CameraError, f"{path}: cannot be opened as a video", "is it whole?"):
+            container = av.open(stream, container_options=OPTIONS, metadata_errors="replace")
+        with container:
+            yield container
 
 
 def tracks(path: Path) -> list[Track]:
