@@ -15,6 +15,7 @@ from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import DataError, Intrinsics
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 from tests.fuzz.campaign import Target
 from tests.fuzz.recordings import play
 
@@ -68,7 +69,8 @@ def info_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_info(data: bytes, folder: Path) -> None:
-    info = RecordingInfo.from_text(data.decode("utf-8", "replace"), "case")
+    text = data.decode("utf-8", "replace")
+    info = RecordingInfo.from_metadata(Fields(parse_json(text, "case", InfoError), "case", InfoError).data, "case")
     assert info.depth_scale is None or 0 < info.depth_scale <= 1
 
 
