@@ -75,7 +75,6 @@ EXTRAS = {
     "rerun": "rerun",
     "imagehash": "train",
     "OpenEXR": "exr",
-    "foxglove": "foxglove",
     "pyrealsense2": "realsense",
     "depthai": "oak",
     "pyorbbecsdk": "orbbec",

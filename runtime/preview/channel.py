@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.console import describe
-from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.sources.base import Camera
+    from mutualformer.runtime.streaming.recorder import Recorder
+    from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
 from mutualformer.runtime.streaming.console import describe
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 
 def snapshot_zip(result: Result) -> bytes:

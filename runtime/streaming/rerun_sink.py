@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 import rerun as rr
 
+from mutualformer.runtime.preview.addresses import LARGEST_PORT
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
-from mutualformer.runtime.web.addresses import LARGEST_PORT
 
 PORT = 9876
 VIEWER_SECONDS = 15.0

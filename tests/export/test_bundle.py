@@ -34,7 +34,7 @@ from tests.export.pythons import clean_environment, header_folders, index_reacha
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
 FOLDER = f"mutualformer-sod-nano-{TARGET}"
-OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "foxglove", "ray", "huggingface_hub", "shtab", "OpenEXR"}
+OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "shtab", "OpenEXR"}
 
 
 @pytest.fixture(scope="module")

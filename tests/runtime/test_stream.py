@@ -164,7 +164,7 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
 def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
         "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
-        "import mutualformer.runtime.preview.server;"
+        "import mutualformer.runtime.preview.sink;"
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
