@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,18 @@ def shards(count: int) -> list[range]:
 
 
 class Journal:
-    """The journal of one output folder. ``what``: everything besides the pictures that decides the output."""
+    """The journal of one output folder. ``what``: everything besides the pictures that decides the output.
 
-    def __init__(self, out: Path, what: dict[str, Any]) -> None:
+    ``run`` marks the lines of this run: a worker that takes over a lost one's shard tells them from an earlier run's.
+    """
+
+    def __init__(self, out: Path, what: dict[str, Any], run: str = "") -> None:
         self.folder, self.what = out / FOLDER, json.loads(json.dumps(what))
+        self.run = run or uuid.uuid4().hex
 
     def absolute(self) -> Journal:
         """The same journal for processes that work in other folders."""
-        return Journal(self.folder.parent.absolute(), self.what)
+        return Journal(self.folder.parent.absolute(), self.what, self.run)
 
     def begin(self, resume: bool) -> bool:
         """Open it. ``resume``: keep what an earlier run of the same kind finished; returns whether there is any."""
@@ -76,8 +81,8 @@ class Journal:
                 continue
         return lines
 
-    def done(self, shard: int, stamps: dict[int, str]) -> set[int]:
-        """Frames of a shard that need not be done again: finished, from files that have not changed since.
+    def done(self, shard: int, stamps: dict[int, str]) -> dict[int, dict[str, Any]]:
+        """The lines of frames that need not be done again: finished, from files that have not changed since.
 
         Rewrites the shard's file where a line is cut short or out of date.
         """
@@ -87,7 +92,7 @@ class Journal:
         path = self._lines(shard)
         if path.is_file() and path.read_text(encoding="utf-8", errors="replace") != text:
             write_bytes(path, text.encode())
-        return set(valid)
+        return valid
 
     def add(self, shard: int, outcome: FrameOutcome, stamp: str) -> None:
         """Write down a finished frame; its files are there already."""
@@ -95,6 +100,7 @@ class Journal:
             write_bytes(self._tile(outcome.index), outcome.tile)
         line = {
             "index": outcome.index,
+            "run": self.run,
             "stamp": stamp,
             "name": outcome.name,
             "rows": outcome.rows,

@@ -132,7 +132,7 @@ def predict_album(
         nonlocal done_before
         for number, part in enumerate(parts):
             marks = {index: digest(album.stamp(index)) for index in part}
-            finished = journal.done(number, marks) if resume else set()
+            finished = journal.done(number, marks) if resume else {}
             done_before += len(finished)
             report.skip(len(finished))
             for index in part:
