@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mutualformer.plugins.files import plain
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
@@ -116,7 +117,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:
     """Refuse weights whose model has changed since: four heads read what eight heads learnt without any error."""
-    now = json.loads(json.dumps(dict(spec.architecture)))
+    now = plain(dict(spec.architecture))
     for key, value in card.get("architecture", now).items():
         if now.get(key) != value:
             raise CheckpointError(

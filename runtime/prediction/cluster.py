@@ -159,7 +159,8 @@ def _own_cluster(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
         Path(home, "ray_bootstrap_config.yaml").touch()
         own = {"HOME": home, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # with it, Ray replaces 127.0.0.1 by an address seen from outside
+        # Where clusters are enabled, Ray replaces 127.0.0.1 by an address that is seen from outside.
+        own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         before = {name: os.environ.get(name) for name in own}
         variables["HOME"] = str(Path.home())
         os.environ.update(own)

@@ -6,6 +6,7 @@ shard 12, written after the frame's files. Workers of a cluster write different 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from mutualformer.runtime.files import naming, write_bytes, write_json
 from mutualformer.runtime.prediction.work import FrameOutcome
 from mutualformer.runtime.sources.walk import PREDICTED
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain, read_value
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
@@ -40,7 +42,7 @@ class Journal:
     """
 
     def __init__(self, out: Path, what: dict[str, Any], run: str = "") -> None:
-        self.folder, self.what = out / FOLDER, json.loads(json.dumps(what))
+        self.folder, self.what = out / FOLDER, plain(what)
         self.run = run or uuid.uuid4().hex
 
     def absolute(self) -> Journal:
@@ -52,10 +54,10 @@ class Journal:
         path = self.folder / "run.json"
         if resume and path.is_file():
             try:
-                if json.loads(path.read_text(encoding="utf-8")) == self.what:
+                if read_value(path, ValueError, "journal") == self.what:
                     return True
             except ValueError:
-                pass  # cut short: begin anew
+                pass  # cut short or damaged: begin anew
         if self.folder.is_dir():
             for old in self.folder.iterdir():
                 if OURS.fullmatch(old.name):
@@ -67,18 +69,20 @@ class Journal:
         return self.folder / f"{shard:06d}.jsonl"
 
     def read(self, shard: int) -> dict[int, dict[str, Any]]:
-        """Frame → its line; a last line that was cut short does not count."""
+        """Frame → its line; one that is cut short or damaged does not count."""
         lines: dict[int, dict[str, Any]] = {}
         try:
-            text = self._lines(shard).read_text(encoding="utf-8")
+            data = self._lines(shard).read_bytes()
         except FileNotFoundError:
             return lines
-        for line in text.split("\n")[:-1]:
-            try:
-                entry = json.loads(line)
-                lines[int(entry["index"])] = entry
-            except (ValueError, KeyError, TypeError):
-                continue
+        for line in data.split(b"\n")[:-1]:
+            with contextlib.suppress(ValueError):  # damaged: the frame is done again
+                entry = Fields(parse_json(line), "journal", ValueError)
+                for key in ("name", "error", "stamp"):
+                    entry.text(key, longest=len(line))
+                entry.objects("rows")
+                entry.flag("has_depth")
+                lines[entry.whole("index", 0, 1 << 60)] = dict(entry)
         return lines
 
     def done(self, shard: int, stamps: dict[int, str]) -> dict[int, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,6 +17,7 @@ from mutualformer.runtime.preview.holds import Holds
 from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
+from mutualformer.runtime.untrusted.typed_json import parse_json
 from mutualformer.runtime.web.access import Gate, add_headers, through
 from mutualformer.runtime.web.server_thread import ServerThread, json_object
 
@@ -257,6 +257,6 @@ class Routes:
 async def body(request: web.Request) -> dict[str, Any]:
     """The JSON object of a request; an empty one where it is no such thing."""
     try:
-        return json_object(json.loads(await request.text()))
+        return json_object(parse_json(await request.text()))
     except (ValueError, LookupError, RecursionError):  # no JSON, no such charset, nested beyond reason
         return {}

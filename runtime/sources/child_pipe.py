@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.pictures import MAX_PIXELS
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 MOST_HEADER = 1 << 20
 # tag, bytes of JSON; then the arrays the JSON names
@@ -40,7 +41,7 @@ def receive(stream: IO[bytes]) -> tuple[str, dict[str, Any]] | None:
     head = _exactly(stream, length) if length <= MOST_HEADER else None
     if head is None:
         raise ValueError("broke off in the middle")
-    facts: dict[str, Any] = json.loads(head)
+    facts: dict[str, Any] = parse_json(head)
     empty = facts.pop("empty")
     for name, shape in facts.pop("shapes").items():
         dtype, channels = ARRAYS[name]

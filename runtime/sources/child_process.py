@@ -7,7 +7,6 @@ alarm clock, which the heart winds up, ends it even if the parent is gone.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.base import Camera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.child_pipe import send
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 BEAT_SECONDS = 0.5
 ALARM_SECONDS = 20
@@ -45,7 +45,7 @@ def main(module: str, target: str, options: str) -> int:
     camera: Camera | None = None
     try:
         say("here", {})
-        camera = source.open_source(target, json.loads(options))
+        camera = source.open_source(target, parse_json(options))
         say("open", {"name": camera.name, "live": camera.live, **_attributes(camera)})
         _play(camera, say)
     except CameraError as error:
