@@ -26,7 +26,7 @@ def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
         sentence = reason if isinstance(error, ModelFileError) else f"{path}: not a readable ONNX file ({reason})"
         raise ExportError(sentence) from error
     try:
-        return file, Contract.from_props({prop.key: prop.value for prop in file.model.metadata_props})
+        return file, Contract.from_props(file.props)
     except ContractError as error:
         raise ExportError(f"{path}: {error}") from error
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.files import replacing
+from mutualformer.runtime.files import replacing, spreadsheet
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.files import safe_name, write_fast
@@ -144,4 +144,4 @@ class _Table:
         if not self._header:
             self._writer.writerow(header)
             self._header = True
-        self._writer.writerow(row)
+        self._writer.writerow(spreadsheet(dict(enumerate(row))).values())

@@ -6,9 +6,11 @@ shard 12, written after the frame's files. Workers of a cluster write different 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from mutualformer.runtime.files import naming, write_bytes, write_json
 from mutualformer.runtime.prediction.work import FrameOutcome
 from mutualformer.runtime.sources.walk import PREDICTED
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain, read_value
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
@@ -33,24 +36,28 @@ def shards(count: int) -> list[range]:
 
 
 class Journal:
-    """The journal of one output folder. ``what``: everything besides the pictures that decides the output."""
+    """The journal of one output folder. ``what``: everything besides the pictures that decides the output.
 
-    def __init__(self, out: Path, what: dict[str, Any]) -> None:
-        self.folder, self.what = out / FOLDER, json.loads(json.dumps(what))
+    ``run`` marks the lines of this run: a worker that takes over a lost one's shard tells them from an earlier run's.
+    """
+
+    def __init__(self, out: Path, what: dict[str, Any], run: str = "") -> None:
+        self.folder, self.what = out / FOLDER, plain(what)
+        self.run = run or uuid.uuid4().hex
 
     def absolute(self) -> Journal:
         """The same journal for processes that work in other folders."""
-        return Journal(self.folder.parent.absolute(), self.what)
+        return Journal(self.folder.parent.absolute(), self.what, self.run)
 
     def begin(self, resume: bool) -> bool:
         """Open it. ``resume``: keep what an earlier run of the same kind finished; returns whether there is any."""
         path = self.folder / "run.json"
         if resume and path.is_file():
             try:
-                if json.loads(path.read_text(encoding="utf-8")) == self.what:
+                if read_value(path, ValueError, "journal") == self.what:
                     return True
             except ValueError:
-                pass  # cut short: begin anew
+                pass  # cut short or damaged: begin anew
         if self.folder.is_dir():
             for old in self.folder.iterdir():
                 if OURS.fullmatch(old.name):
@@ -62,22 +69,24 @@ class Journal:
         return self.folder / f"{shard:06d}.jsonl"
 
     def read(self, shard: int) -> dict[int, dict[str, Any]]:
-        """Frame → its line; a last line that was cut short does not count."""
+        """Frame → its line; one that is cut short or damaged does not count."""
         lines: dict[int, dict[str, Any]] = {}
         try:
-            text = self._lines(shard).read_text(encoding="utf-8")
+            data = self._lines(shard).read_bytes()
         except FileNotFoundError:
             return lines
-        for line in text.split("\n")[:-1]:
-            try:
-                entry = json.loads(line)
-                lines[int(entry["index"])] = entry
-            except (ValueError, KeyError, TypeError):
-                continue
+        for line in data.split(b"\n")[:-1]:
+            with contextlib.suppress(ValueError):  # damaged: the frame is done again
+                entry = Fields(parse_json(line), "journal", ValueError)
+                for key in ("name", "error", "stamp"):
+                    entry.text(key, longest=len(line))
+                entry.objects("rows")
+                entry.flag("has_depth")
+                lines[entry.whole("index", 0, 1 << 60)] = dict(entry)
         return lines
 
-    def done(self, shard: int, stamps: dict[int, str]) -> set[int]:
-        """Frames of a shard that need not be done again: finished, from files that have not changed since.
+    def done(self, shard: int, stamps: dict[int, str]) -> dict[int, dict[str, Any]]:
+        """The lines of frames that need not be done again: finished, from files that have not changed since.
 
         Rewrites the shard's file where a line is cut short or out of date.
         """
@@ -87,7 +96,7 @@ class Journal:
         path = self._lines(shard)
         if path.is_file() and path.read_text(encoding="utf-8", errors="replace") != text:
             write_bytes(path, text.encode())
-        return set(valid)
+        return valid
 
     def add(self, shard: int, outcome: FrameOutcome, stamp: str) -> None:
         """Write down a finished frame; its files are there already."""
@@ -95,6 +104,7 @@ class Journal:
             write_bytes(self._tile(outcome.index), outcome.tile)
         line = {
             "index": outcome.index,
+            "run": self.run,
             "stamp": stamp,
             "name": outcome.name,
             "rows": outcome.rows,

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mutualformer.runtime.files import replacing, write_bytes
+from mutualformer.runtime.files import replacing, spreadsheet, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
 from mutualformer.runtime.prediction.work import FrameOutcome, Model, Plan, Reader, process
@@ -132,7 +132,7 @@ def predict_album(
         nonlocal done_before
         for number, part in enumerate(parts):
             marks = {index: digest(album.stamp(index)) for index in part}
-            finished = journal.done(number, marks) if resume else set()
+            finished = journal.done(number, marks) if resume else {}
             done_before += len(finished)
             report.skip(len(finished))
             for index in part:
@@ -156,7 +156,7 @@ def finish(summary: Summary, journal: Journal, plan: Plan, count: int, labels: S
     """Write predictions.csv and the contact sheet from the journal; counts the broken ones of earlier runs too."""
     table, strips, broken, first = plan.out / "predictions.csv", [], 0, ""
     with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, restval="")
+        writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         for entry in journal.entries(len(shards(count))):
             write_rows(writer, entry["name"], entry["rows"], entry["error"])
@@ -174,7 +174,7 @@ def finish(summary: Summary, journal: Journal, plan: Plan, count: int, labels: S
 def write_rows(writer: csv.DictWriter[str], name: str, rows: Sequence[dict[str, Any]], error: str) -> None:
     """One frame's lines of the table: one a model, or one with the error."""
     for row in rows if not error else [{"error": error}]:
-        writer.writerow({"name": name, **row})
+        writer.writerow(spreadsheet({"name": name, **row}))
 
 
 def write_sheet(summary: Summary, plan: Plan, strips: Sequence[tuple[str, bytes]], labels: Sequence[str]) -> None:
@@ -203,7 +203,7 @@ def predict_moments(
     (plan.out / FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as output
     try:
         with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, restval="")
+            writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore")
             writer.writeheader()
             try:
                 for outcomes in in_order(batches(tasks(), batch), work, workers):

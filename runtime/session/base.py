@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import read_regular, reason
 from mutualformer.runtime.preprocess import InputError, check
 
+LARGEST_MODEL = 4 << 30  # bytes of a model file; an ONNX file cannot have more than 2 GiB
 Arrays = dict[str, NDArray[Any]]
 Opened = TypeVar("Opened", bound="Session")
 
@@ -102,8 +104,13 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
 
 def read_file(path: str | Path, what: str = "model file") -> bytes:
     """All bytes, read once: what is hashed and checked is what is then used. Raises ModelFileError."""
-    file = existing_file(path, what)
+    file = Path(path)
     try:
-        return file.read_bytes()
+        data = read_regular(file, LARGEST_MODEL)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{file}: no such {what}") from error
     except OSError as error:
-        raise ModelFileError(f"{file}: the {what} cannot be read ({error.strerror})") from error
+        raise ModelFileError(f"{file}: the {what} cannot be read: {reason(error)}") from error
+    if not data:
+        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
+    return data

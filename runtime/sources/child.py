@@ -30,6 +30,7 @@ import mutualformer
 from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 MODULE = "mutualformer.runtime.sources.child_process"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
@@ -138,7 +139,7 @@ class ChildCamera(BaseCamera):
         head = self._fill(bytearray(length)) if length <= MOST_HEADER else None
         if head is None:
             raise ValueError("it broke off in the middle")
-        facts: dict[str, Any] = json.loads(head)
+        facts: dict[str, Any] = parse_json(head)
         for name, shape in facts.pop("shapes").items():
             dtype, channels = ARRAYS[name]
             if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import resource
@@ -22,6 +21,7 @@ from typing import Any
 from mutualformer.runtime.sources.base import Camera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.child import bytes_of, send
 from mutualformer.runtime.untrusted.foreign import reason
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 ALARM_SECONDS = 20
 LOOK_SECONDS = 5.0
@@ -47,7 +47,7 @@ SAID = Said()
 
 def main() -> int:
     """Open the source that standard input names and play it to standard output, which then belongs to nobody else."""
-    module, target, query, name = json.loads(sys.stdin.buffer.readline())
+    module, target, query, name = parse_json(sys.stdin.buffer.readline())
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an SDK prints must not get between the frames
     logging.getLogger("mutualformer").addHandler(SAID)

@@ -78,7 +78,9 @@ class Running:
         self.server = Server("127.0.0.1:0", token)
         self.foxglove = Foxglove(self.server)
         self.runner = SinkRunner(self.foxglove.sink(), latest=True)
-        self.pipeline = Pipeline(lambda: opening.open(f"synthetic://?fps=20&size={size}"), FakeSession(), [self.runner])
+        self.pipeline = Pipeline(
+            lambda: opening.camera(f"synthetic://?fps=20&size={size}"), FakeSession(), [self.runner]
+        )
         self.server.__enter__()
         self.thread = threading.Thread(target=self.pipeline.run)
         self.thread.start()
