@@ -34,14 +34,22 @@ def finish(saliency: Map, rgb: NDArray[np.uint8], threshold: float = 0.5) -> NDA
     height, width = rgb.shape[:2]
     alpha = clean(centred(np.asarray(saliency, np.float32), threshold))
     longest = max(height, width)
-    for side in (longest,) if longest <= SMALL else (COARSE, min(longest, FINE)):
-        size = max(1, round(width * side / longest)), max(1, round(height * side / longest))
-        small = rgb if side == longest else np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-        alpha = curve(refine(soft_mask(alpha, size[::-1]), small))
+    fine = shrunk(rgb, FINE)
+    for small in (fine,) if longest <= SMALL else (shrunk(fine, COARSE), fine):
+        alpha = curve(refine(soft_mask(alpha, (small.shape[0], small.shape[1])), small))
     levels = grey(alpha)
     if levels.shape == (height, width):
         return levels
-    return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def shrunk(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """No side longer than ``longest`` pixels."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def centred(saliency: Map, threshold: float) -> Map:
@@ -97,12 +105,7 @@ def foreground(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     rows, columns = np.nonzero((alpha > 0) & (alpha < 255))
     if not len(rows):
         return rgb
-    scale = min(1.0, FINE / 2 / max(alpha.shape))
-    size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
-    small, levels = (
-        image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        for image in (rgb, alpha)
-    )
+    small, levels = shrunk(rgb, FINE // 2), shrunk(alpha, FINE // 2)
     front, back = Side(small, levels > 230), Side(small, levels < 25)
     height, width = front.spread.shape
     y, x = rows * height // alpha.shape[0], columns * width // alpha.shape[1]

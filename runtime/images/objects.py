@@ -104,7 +104,7 @@ def measured(
     if depth is not None and len(metres := depth[core & (depth > 0)]):
         distance, near = (float(value) for value in np.percentile(metres, (50, NEAR)))
     edges = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    return SalientObject(edges, float(inside.mean()), float(saliency[core].mean()), distance, near)
+    return SalientObject(edges, np.count_nonzero(inside) / inside.size, float(saliency[core].mean()), distance, near)
 
 
 def label(salient: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ def cutout(result: Prediction, look: Look, suffix: str = ".png") -> bytes:
 # Kind → (suffix, encoder). Masks and cut-outs must be exact, what people only look at may be JPEG.
 KINDS: dict[str, tuple[str, Callable[[Prediction, Look], bytes]]] = {
     "mask": (".png", lambda result, look: rendering.png(rendering.grey(result.soft()))),
-    "binary": (".png", lambda result, look: rendering.png(np.where(result.binary(), 255, 0).astype(np.uint8))),
+    "binary": (".png", lambda result, look: rendering.png(result.binary().astype(np.uint8) * np.uint8(255))),
     "cutout": (".png", cutout),
     "overlay": (".jpg", lambda result, look: rendering.jpeg(result.overlay())),
     "contour": (".jpg", lambda result, look: rendering.jpeg(result.contour())),

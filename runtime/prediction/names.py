@@ -16,7 +16,7 @@ def safe_name(name: str) -> str:
     """
     parts = []
     for part in PurePosixPath(name).parts:
-        if part == "/":
+        if not part.strip("/"):
             continue
         clean = "".join("_" if ord(letter) < 32 or letter in '\\:*?"<>|\x7f' else letter for letter in part)
         parts.append("_" * len(clean) if set(clean) <= {"."} else clean)

@@ -59,7 +59,7 @@ def strip(rgb: NDArray[np.uint8], results: Sequence[Prediction]) -> bytes:
     """One frame's cells side by side, as JPEG: the picture, one overlay a model, the cut-out of a single model."""
     (width, height), scale = fitted(rgb.shape)
     small = [result.thumbnail(height, width) if scale < 1 else result for result in results]
-    cells = [cell(rgb), *(cell(result.overlay()) for result in small)]
+    cells = [cell(small[0].rgb if small else rgb), *(cell(result.overlay()) for result in small)]
     if len(results) == 1:
         cells.append(cell(on_checker(small[0].cutout())))
     return rendering.jpeg(np.hstack(cells), 92)

@@ -36,7 +36,7 @@ class Tracker:
     def follow(self, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
         """The same objects in the same order, with identities and smoothed distances."""
         self._frame += 1
-        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= PATIENCE}
+        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= PATIENCE + 1}
         pairs = sorted(
             (
                 (overlap(track.last.box, one.box), identity, index)
