@@ -34,6 +34,9 @@ for _variable, _off in (
     ("HF_HUB_DISABLE_TELEMETRY", "1"),
 ):
     os.environ.setdefault(_variable, _off)
+# OpenCV refuses larger pictures by itself, whatever their headers say; it reads this when it is imported.
+_megapixels = os.environ.get("MUTUALFORMER_MAX_MEGAPIXELS", "64")
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(int(float(_megapixels) * 1e6)))
 
 __all__ = ["Embedding", "Prediction", "Session", "__version__", "load", "predict"]
 

@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
     add_gallery(parser)
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
+    parser.add_argument(
+        "--no-track", dest="track", action="store_false", help="each frame for itself: no identities, no smoothing"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
     parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")
     parser.add_argument("--list", action="store_true", help="list sources and connected cameras, then exit")
@@ -121,6 +124,7 @@ def command(args: argparse.Namespace) -> int:
             gallery=args.gallery,
             frames=args.frames,
             retries=args.retries,
+            track=args.track,
             outlets=outlets,
         )
     _finish(summary, args.json)

@@ -22,7 +22,7 @@ from typing import Any
 import mutualformer
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
-from mutualformer.runtime.prediction.run import Report, Summary, finish
+from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
 from mutualformer.runtime.prediction.work import Model, Plan, process
 from mutualformer.runtime.sources.inputs import Album
 
@@ -43,6 +43,7 @@ class ShardWorker:
 
         cv2.setNumThreads(1)
         self.album, self.plan, self.journal = album, plan, journal
+        self.names = given_names(album)
         self.models = [Model(label, zoo.load(Path(file), device, threads=1)) for label, file in models]
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -50,16 +51,16 @@ class ShardWorker:
         number = int(task["shard"])
         part = shards(len(self.album))[number]
         stamps = {index: digest(self.album.stamp(index)) for index in part}
-        finished = self.journal.done(number, stamps)
+        finished = self.journal.done(number, stamps, self.plan)
         # A lost worker of this run may have done some of them: those count as done now.
         ours = [line for line in finished.values() if line.get("run") == self.journal.run]
         outcomes = [[line["error"], line["has_depth"]] for line in ours]
         for index in part:
             if index in finished:
                 continue
-            batch = [(index, self.album.name(index), partial(self.album.read, index))]
+            batch = [(index, self.names[index], partial(self.album.read, index))]
             (outcome,) = process(batch, self.models, self.plan)
-            self.journal.add(number, outcome, stamps[index])
+            self.journal.add(number, self.names[index], outcome, stamps[index])
             outcomes.append([outcome.error, outcome.has_depth])
         return {"shard": number, "kept": len(finished) - len(ours), "outcomes": outcomes}
 
@@ -71,7 +72,7 @@ def predict_album(
 
     Raises ClusterError, and OSError where OUT cannot be written.
     """
-    journal.begin(resume=True)
+    journal.begin(True, given_names(album))
     report, kept = Report(len(album)), 0
     # Absolute: workers have working folders of their own.
     plan, journal = replace(plan, out=plan.out.absolute()), journal.absolute()
@@ -85,7 +86,7 @@ def predict_album(
     finally:
         report.close()
     report.summary.kept = kept
-    return finish(report.summary, journal, plan, len(album), [label for label, _ in models])
+    return finish(report.summary, journal, plan, len(album))
 
 
 def _results(

@@ -126,9 +126,9 @@ def clean(value: Any) -> Any:
 
 
 def sight(result: Result) -> dict[str, Any]:
-    """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
+    """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``."""
     line = describe(result)
-    keys = ("box", "distance_m", "match", "similarity")
+    keys = ("objects", "nearest_object_m", "match", "similarity")
     return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 
 

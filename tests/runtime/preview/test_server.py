@@ -253,7 +253,7 @@ def test_events_are_server_sent_json(fed: Preview) -> None:
     messages = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert len(messages) == 2
     assert messages[1]["state"] == "running"
-    assert messages[1]["seen"]["box"] == [0, 0, 1, 1]
+    assert messages[1]["seen"]["objects"][0]["box"] == [0, 0, 1, 1]
     answer.close()
     connection.close()
 
