@@ -1,7 +1,7 @@
 """Verb ``bundle``: everything one kind of device needs, in one archive that is the same bytes every time.
 
-    mutualformer bundle model.onnx --target orin-nano -o bundle.tar.gz [--precision fp32 fp16 int8] [--calibration DATA]
-    mutualformer bundle model.onnx --triton -o models.tar.gz [--engine model.engine]
+    mutualformer bundle MODEL --target orin-nano [-o bundle.tar.gz] [--precision fp32 fp16 int8] [--calibration FRAMES]
+    mutualformer bundle MODEL --triton [-o models.tar.gz] [--engine model.engine]
 
 The device needs a C++ compiler, CMake, TensorRT's headers and Python 3.10; neither Triton nor PyTorch. ``--triton``
 makes a model repository for the Triton Inference Server instead.

@@ -1,4 +1,4 @@
-"""FP32 ONNX → the same model in another precision, contract updated; and a checkpoint → a file in any precision."""
+"""A model in another precision, contract updated; and any model of ours → an ONNX file in the precision asked for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 
-from mutualformer.export.criteria.frames import calibration_frames
+from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -21,21 +21,21 @@ from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, F
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
-from mutualformer.export.precision.ranking import costliest, read_worst
+from mutualformer.export.precision.ranking import Judge, costliest, read_worst
+from mutualformer.export.precision.widen import to_fp32
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.sources.folders.spec import open_data
-
-if TYPE_CHECKING:
-    from torch import nn
 
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
 RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
+JUDGED_FRAMES = 8  # on which a new file is compared with what it was made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +59,11 @@ DEFAULT_CHOICES = Choices()
 
 @dataclasses.dataclass(frozen=True)
 class OnnxModel:
-    """A written file. ``worst``: largest difference of its FP32 graph from PyTorch; ``cda_nodes``: how many."""
+    """A written file. ``distance``: how far its answers are from what it was made of, in words."""
 
     path: Path
     contract: Contract
-    worst: float
-    cda_nodes: int
+    distance: str
 
 
 def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES) -> tuple[list[Feed], str]:
@@ -93,23 +92,22 @@ def convert(
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
 ) -> tuple[onnx.ModelProto, Contract]:
-    """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
+    """``model`` in ``precision`` with its new contract; as it is where it has that. Raises ExportError, DataError.
 
-    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them.
+    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them. An FP16
+    graph is widened first, which is exact; an INT8 one has lost what other precisions need.
     """
-    if contract.precision != "fp32":
-        raise ExportError(f"the graph is {contract.precision}; only an fp32 file can be converted to {precision}")
-    if choices.keep_worst and precision != "int8":
-        raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
-    if precision == "fp32":
+    check_request(contract, precision, choices=choices)
+    if precision == contract.precision:
         return model, contract
+    model = to_fp32(model) if contract.precision == "fp16" else model
     card = dict(contract.card)
-    if precision == "fp16":
+    if precision == "fp32":
+        converted = model
+    elif precision == "fp16":
         converted = to_fp16(model, choices.keep)
     else:
         method, placement = choices.method, choices.placement
-        if method not in METHODS:
-            raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
         keep = set(choices.keep)
         check_keep(model, keep)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
@@ -127,7 +125,8 @@ def convert(
             "kept_worst": choices.keep_worst,
             **dataclasses.asdict(placement),
         }
-    after = dataclasses.replace(contract, precision=precision, card=card)
+    nodes = sum(map(is_cda, converted.graph.node))
+    after = dataclasses.replace(contract, precision=precision, card=card, cda_nodes=nodes)
     onnx.helper.set_model_props(converted, after.to_props())
     return converted, after
 
@@ -138,39 +137,92 @@ def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choi
     return costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.method, choices.keep_worst)
 
 
-def check_calibration(calibration: str | None, contract: Contract) -> None:
-    """Raise DataError for DATA that cannot be opened: now, and not after the model has been traced."""
-    if calibration is not None:
-        open_data(calibration, contract.task, contract.input_size)
+def check_request(
+    contract: Contract, precision: str, calibration: str | None = None, choices: Choices = DEFAULT_CHOICES
+) -> None:
+    """Raise ExportError, or DataError for DATA that cannot be opened, where no such file can be made: before any work.
+
+    ``contract``: of the model that it would be made of.
+    """
+    if contract.precision == "int8" != precision:
+        raise ExportError(
+            f"the graph is int8, and what its rounding lost is not to be had back: make the {precision} file of the "
+            "fp32 or fp16 one"
+        )
+    if choices.keep_worst and precision != "int8":
+        raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
+    if choices.method not in METHODS:
+        raise ExportError(f"calibration method is {choices.method!r}, expected one of {', '.join(METHODS)}")
+    if choices.sweep is not None:
+        read_worst(choices.sweep, choices.keep_worst, contract.weights_sha256)
+    if calibration is None:
+        return
+    if precision != "int8" or contract.precision == "int8":
+        held = " already" if contract.precision == precision else ""
+        raise ExportError(f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so")
+    open_data(calibration, contract.task, contract.input_size)
 
 
-def export_checkpoint(
-    model: nn.Module,
+def write_onnx(
+    source: Path,
     out: Path,
     precision: str = "fp32",
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
 ) -> OnnxModel:
-    """Write ``out``, the ONNX file of a model that ``train.checkpoint.load`` made, in ``precision``.
+    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
 
-    Arguments as :func:`convert`'s. Raises ExportError, DataError; ``out`` then keeps what it held.
+    Arguments as :func:`convert`'s. Needs PyTorch for a checkpoint alone. Raises ExportError, DataError, CheckpointError;
+    ``out`` then keeps what it held.
     """
-    from mutualformer.export.graph.from_checkpoint import export_onnx
-    from mutualformer.train.evaluation.session import contract_of
-
-    if precision == "int8":
-        check_calibration(calibration, contract_of(model))
-    if precision == "fp32" and not choices.keep_worst:
-        contract, worst = export_onnx(model, out)
+    if existing_file(source, "model file").suffix == ".onnx":
+        model, contract = read_onnx(source)
+        made_of = f"the {contract.precision} file"
+        check_request(contract, precision, calibration, choices)
+        if precision == contract.precision:
+            with replacing(out) as beside:
+                beside.write_bytes(source.read_bytes())
+            return OnnxModel(out, contract, f"{source} as it is")
     else:
-        with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-            full = Path(folder) / "fp32.onnx"
-            contract, worst = export_onnx(model, full)
-            proto, _ = read_onnx(full)
-        proto, contract = convert(proto, contract, precision, calibration, choices)
-        save_checked(proto, out)
-    file, _ = read_onnx(out)
-    return OnnxModel(out, contract, worst, sum(map(is_cda, file.graph.node)))
+        contract, model, worst = _traced(source, out if precision == "fp32" else None, precision, calibration, choices)
+        if precision == "fp32":
+            return OnnxModel(out, contract, f"{worst:.2g} at most from PyTorch on 4 random frames")
+        made_of = "its fp32 graph, which agrees with PyTorch"
+    proto, after = convert(model, contract, precision, calibration, choices)
+    save_checked(proto, out)
+    return OnnxModel(out, after, f"{_distance(model, proto, after, calibration)} {made_of}")
+
+
+def _traced(
+    checkpoint: Path, out: Path | None, precision: str, calibration: str | None, choices: Choices
+) -> tuple[Contract, onnx.ModelProto, float]:
+    """The FP32 graph of a checkpoint, also written to ``out``; and how far it is from PyTorch at most."""
+    try:
+        from mutualformer.export.graph.from_checkpoint import export_onnx
+        from mutualformer.train.checkpoint import load
+        from mutualformer.train.evaluation.session import contract_of
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"{checkpoint}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
+            "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
+        ) from error
+    module = load(checkpoint)
+    check_request(contract_of(module), precision, calibration, choices)
+    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
+        path = out or Path(folder) / "fp32.onnx"
+        contract, worst = export_onnx(module, path)
+        return contract, read_onnx(path)[0], worst
+
+
+def _distance(reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None) -> str:
+    """How far the answers of ``made`` are from those of ``reference`` on a few frames, in words."""
+    text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
+    frames = open_data(text, contract.task, contract.input_size)
+    picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
+    feeds = [prepare(contract, item[0], item[1]) for item in map(frames.__getitem__, picked)]
+    judge = Judge(reference, contract, feeds)
+    far = judge.difference(judge.outputs(made))
+    return f"{far.mean_abs:.2g} on average and {far.max_abs:.2g} at most on {len(feeds)} frames of {text} from"
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:
