@@ -74,7 +74,9 @@ def command(args: argparse.Namespace) -> int:
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    card = compile_model(zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target, cache)
+    card = compile_model(
+        zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target, cache
+    )
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}{' (tf32)' if card.tf32 else ''}, "
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "

@@ -9,6 +9,12 @@ from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
 
 
+def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The models that a card's model was made of, nearest first; a stranger's card may hold anything there."""
+    value = card.get("parents")
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -76,8 +82,7 @@ def _front_matter(card: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _how_to_run(card: Mapping[str, Any]) -> list[str]:
-    name = card["model"]
+def _how_to_run(card: Mapping[str, Any], name: str) -> list[str]:
     if card["task"] == "sod":
         lines = [
             f"mutualformer predict photo.jpg --model {name} --out out     # mask, cut-out, overlay",
@@ -86,16 +91,27 @@ def _how_to_run(card: Mapping[str, Any]) -> list[str]:
         python = [
             "import mutualformer",
             "",
-            f'model = mutualformer.load("{name}")  # or the path of this file',
+            f'model = mutualformer.load("{name}")',
             'mutualformer.predict(model, "photo.jpg").save("out")',
         ]
         return ["```sh", *lines, "```", "", "```python", *python, "```", ""]
-    return ["```sh", "mutualformer predict reid:FOLDER --model model.onnx --out out     # features, matches", "```", ""]
+    return ["```sh", f"mutualformer predict reid:FOLDER --model {name} --out out     # features, matches", "```", ""]
 
 
-def markdown(card: Mapping[str, Any]) -> str:
+def _data(card: Mapping[str, Any]) -> list[str]:
+    """What it was trained on, and what the models were that it is made of: their data are its data too."""
+    lines = _table(("", ""), list((card.get("data") or {"": "not recorded"}).items()))
+    for one in parents(card):
+        name, digest, data = one.get("model"), str(one.get("weights_sha256"))[:12], one.get("data")
+        lines += [f"It was {one.get('role')} `{name}` (`{one.get('given')}`, sha256 {digest}…), whose data are:", ""]
+        lines += _table(("", ""), list(data.items() if isinstance(data, Mapping) else {"": "not recorded"}.items()))
+    return lines
+
+
+def markdown(card: Mapping[str, Any], file: str = "") -> str:
     """The card for readers: limits first, how to run it, how good it is and how sure that is, data, recipe.
 
+    ``file``: the model's own, as who stands beside the card would name it; "" = it is shipped and has a name.
     ``card["picture"]``, where there is one, names an image beside the card.
     """
     size = card.get("input_size") or ("?", "?")
@@ -112,14 +128,14 @@ def markdown(card: Mapping[str, Any]) -> str:
     if card.get("picture"):
         lines += [f"![what {card['model']} sees]({card['picture']})", ""]
     lines += ["## Limits", "", card.get("limits") or "Not stated.", ""]
-    lines += ["## How to run", "", *_how_to_run(card)]
+    lines += ["## How to run", "", *_how_to_run(card, file or card["model"])]
     metrics = card.get("metrics") or {}
     lines += ["## Metrics", "", *(_by_set(metrics["sets"]) if metrics.get("sets") else _metrics(metrics))]
     if metrics.get("faults"):
         lines += ["What faults of a modality cost:", "", *_by_set(metrics["faults"])]
     if metrics.get("conditions"):
         lines += [str(metrics["conditions"]), ""]
-    lines += ["## Training data", "", *_table(("", ""), list((card.get("data") or {"": "not recorded"}).items()))]
+    lines += ["## Training data", "", *_data(card)]
     recipe = card.get("recipe") or {}
     lines += ["## Recipe", ""]
     lines += _table(("", ""), list(recipe.items())) if recipe else ["Not recorded.", ""]

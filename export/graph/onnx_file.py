@@ -53,8 +53,9 @@ def refuse_inlined(path: Path, model: onnx.ModelProto, contract: Contract) -> No
     """
     found, expected = sum(map(is_cda, model.graph.node)), contract.cda_nodes
     if expected is None:
-        fusion = (contract.card.get("architecture") or {}).get("fusion", "cda")
-        expected = _BLOCKS[contract.task] if "cda" in fusion else 0
+        architecture = contract.card.get("architecture")
+        fusion = architecture.get("fusion") if isinstance(architecture, dict) else None
+        expected = 0 if fusion in ("concat", "cross_attention") else _BLOCKS[contract.task]
     if found < expected:
         raise ExportError(
             f"{path}: {found} of {expected} {OP_TYPE} nodes are left: functions were inlined; export again, or give "

@@ -116,7 +116,9 @@ def _skip_identities(graph: onnx.GraphProto) -> None:
         elif source in made:  # whatever makes the value writes the output itself
             called |= {name: copy for name, other in called.items() if other == source} | {source: copy}
             made.remove(source)
-    kept = [node for node in graph.node if node.op_type != "Identity" or node.output[0] not in {*called, *called.values()}]
+    kept = [
+        node for node in graph.node if node.op_type != "Identity" or node.output[0] not in {*called, *called.values()}
+    ]
     for node in kept:
         for names in (node.input, node.output):
             names[:] = [called.get(name, name) for name in names]

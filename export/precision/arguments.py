@@ -21,7 +21,12 @@ def add_precision(arguments: argparse.ArgumentParser, about: str, several: bool 
     for words, precision in ((("--half", "--fp16"), "fp16"), (("--int8",), "int8")):
         value = [precision] if several else precision
         group.add_argument(
-            *words, dest="precision", action="store_const", const=value, default=default, help=f"--precision {precision}"
+            *words,
+            dest="precision",
+            action="store_const",
+            const=value,
+            default=default,
+            help=f"--precision {precision}",
         )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, Feed, check_frames
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import Judge, costliest, read_worst
 from mutualformer.export.precision.widen import to_fp32
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import replacing
+from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
@@ -159,8 +159,50 @@ def check_request(
         return
     if precision != "int8" or contract.precision == "int8":
         held = " already" if contract.precision == precision else ""
-        raise ExportError(f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so")
-    open_data(calibration, contract.task, contract.input_size)
+        raise ExportError(
+            f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so"
+        )
+    count = len(open_data(calibration, contract.task, contract.input_size))
+    if count < MIN_FRAMES:
+        raise ExportError(f"calibration: {calibration} has {count} frames, expected at least {MIN_FRAMES}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A model as a graph. ``exact``: how far it is from PyTorch where it was traced just now, in words, else ""."""
+
+    graph: onnx.ModelProto
+    contract: Contract
+    exact: str = ""
+
+
+def open_model(source: Path, check: Callable[[Contract], None] = lambda contract: None) -> Opened:
+    """The graph of an .onnx file of ours, or that of a checkpoint, in FP32: traced, which alone needs PyTorch.
+
+    ``check``: is called with the contract before the work and raises what cannot be done with it. Raises ExportError,
+    CheckpointError.
+    """
+    if existing_file(source).suffix == ".onnx":
+        graph, contract = read_onnx(source)
+        check(contract)
+        return Opened(graph, contract)
+    if source.suffix != ".safetensors":
+        raise ExportError(f"{source}: expected a checkpoint (.safetensors) or an ONNX file to make another file of")
+    try:
+        from mutualformer.export.graph.from_checkpoint import export_onnx
+        from mutualformer.train.checkpoint import load
+        from mutualformer.train.evaluation.session import contract_of
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
+            "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
+        ) from error
+    module = load(source)
+    check(contract_of(module))
+    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
+        contract, worst = export_onnx(module, Path(folder) / "fp32.onnx")
+        graph, _ = read_onnx(Path(folder) / "fp32.onnx")
+    return Opened(graph, contract, f"its answers differ from PyTorch's by {worst:.2g} at most, on 4 random frames")
 
 
 def write_onnx(
@@ -169,60 +211,45 @@ def write_onnx(
     precision: str = "fp32",
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
+    check: Callable[[Contract], None] = lambda contract: None,
 ) -> OnnxModel:
     """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
 
-    Arguments as :func:`convert`'s. Needs PyTorch for a checkpoint alone. Raises ExportError, DataError, CheckpointError;
-    ``out`` then keeps what it held.
+    Arguments as :func:`convert`'s, ``check`` as :func:`open_model`'s. Needs PyTorch for a checkpoint alone. Raises
+    ExportError, DataError, CheckpointError; ``out`` then keeps what it held.
     """
-    if existing_file(source, "model file").suffix == ".onnx":
-        model, contract = read_onnx(source)
-        made_of = f"the {contract.precision} file"
+
+    def possible(contract: Contract) -> None:
         check_request(contract, precision, calibration, choices)
-        if precision == contract.precision:
-            with replacing(out) as beside:
-                beside.write_bytes(source.read_bytes())
-            return OnnxModel(out, contract, f"{source} as it is")
-    else:
-        contract, model, worst = _traced(source, out if precision == "fp32" else None, precision, calibration, choices)
-        if precision == "fp32":
-            return OnnxModel(out, contract, f"{worst:.2g} at most from PyTorch on 4 random frames")
-        made_of = "its fp32 graph, which agrees with PyTorch"
-    proto, after = convert(model, contract, precision, calibration, choices)
+        check(contract)
+
+    opened = open_model(source, possible)
+    held = opened.contract.precision
+    if precision == held:
+        if opened.exact:
+            save_checked(opened.graph, out)
+        else:
+            write_bytes(out, source.read_bytes())
+        return OnnxModel(out, opened.contract, opened.exact or f"{source} as it is")
+    proto, contract = convert(opened.graph, opened.contract, precision, calibration, choices)
     save_checked(proto, out)
-    return OnnxModel(out, after, f"{_distance(model, proto, after, calibration)} {made_of}")
+    return OnnxModel(out, contract, _distance(opened.graph, proto, contract, calibration, f"the {held} file"))
 
 
-def _traced(
-    checkpoint: Path, out: Path | None, precision: str, calibration: str | None, choices: Choices
-) -> tuple[Contract, onnx.ModelProto, float]:
-    """The FP32 graph of a checkpoint, also written to ``out``; and how far it is from PyTorch at most."""
-    try:
-        from mutualformer.export.graph.from_checkpoint import export_onnx
-        from mutualformer.train.checkpoint import load
-        from mutualformer.train.evaluation.session import contract_of
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"{checkpoint}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
-            "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
-        ) from error
-    module = load(checkpoint)
-    check_request(contract_of(module), precision, calibration, choices)
-    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        path = out or Path(folder) / "fp32.onnx"
-        contract, worst = export_onnx(module, path)
-        return contract, read_onnx(path)[0], worst
-
-
-def _distance(reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None) -> str:
-    """How far the answers of ``made`` are from those of ``reference`` on a few frames, in words."""
+def _distance(
+    reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None, name: str
+) -> str:
+    """How far the answers of ``made`` are from those of ``reference``, called ``name``, on a few frames, in words."""
     text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
     frames = open_data(text, contract.task, contract.input_size)
     picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
     feeds = [prepare(contract, item[0], item[1]) for item in map(frames.__getitem__, picked)]
     judge = Judge(reference, contract, feeds)
     far = judge.difference(judge.outputs(made))
-    return f"{far.mean_abs:.2g} on average and {far.max_abs:.2g} at most on {len(feeds)} frames of {text} from"
+    return (
+        f"its answers differ from {name}'s by {far.mean_abs:.2g} on average, {far.max_abs:.2g} at most, on "
+        f"{len(feeds)} frames of {text}"
+    )
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import read_onnx
+from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import existing_file
 
 
 def onnx_source(
-    source: Path, folder: Path, stem: str, flavor: str, precision: str | None, calibration: str | None
+    source: Path,
+    folder: Path,
+    stem: str,
+    flavor: str,
+    precision: str | None,
+    calibration: str | None,
+    check: Callable[[Contract], None],
 ) -> Path:
     """The ONNX file to build an engine from: ``source``, or one made of it in ``folder`` and called after ``stem``.
 
     ``precision`` None: that of the file; on TensorRT-RTX FP16 for an FP32 file or a checkpoint, because its GPUs
-    compute nothing faster and lose nothing that counts (docs/quantization.md). Raises ExportError, DataError.
+    compute nothing faster and lose nothing that counts (docs/quantization.md). ``check``: raises what stands against
+    an engine of such a model, before another file is made. Raises ExportError, DataError.
     """
     from mutualformer.export.precision.convert import write_onnx
 
@@ -27,4 +36,4 @@ def onnx_source(
             raise ExportError(f"--calibration {calibration} has no use: {source} is {held} already")
         return source
     name = f"{stem}.{target}.onnx" if source.suffix == ".onnx" else f"{stem}.onnx"
-    return write_onnx(source, folder / name, target, calibration).path
+    return write_onnx(source, folder / name, target, calibration, check=check).path

@@ -1,4 +1,4 @@
-"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, through their own client. An optional extra.
+"""``hf://USER/REPO[@REVISION][/FILE]``: a model file of the Hugging Face hub, by their own client, an extra.
 
 Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
 """

@@ -24,6 +24,11 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         standard = standard_set(data)
         count = metrics[counted]
         rows.append([short(data), count, *(number(metrics[name]) for name in columns)])
+        if seen := metrics.get("trained_on", 0):
+            notes.append(
+                f"{short(data)}: the model was trained on {seen} of these {count} frames, by its card; how it does on "
+                "new ones they cannot tell."
+            )
         if standard is None:
             continue
         if standard.paper:
