@@ -18,7 +18,7 @@ args = parser.parse_args()
 
 with mutualformer.load(args.model) as model:
     # The pipeline keeps capturing while the model works and always takes the newest frame of a live camera.
-    pipeline = Pipeline(lambda: opening.open(args.source), model, frames=args.frames)
+    pipeline = Pipeline(lambda: opening.camera(args.source), model, frames=args.frames)
     for result in pipeline.results():
         salient = salient_object(result.outputs["saliency"], result.frame.depth)
         where = (

@@ -7,15 +7,21 @@ import errno
 import io
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from mutualformer.plugins.files import cache_root, check_writable, naming, replacing, sha256, write_bytes
 
 __all__ = [
+    "NotRegular",
+    "TooLarge",
     "cache_root",
     "check_writable",
     "naming",
+    "open_regular",
+    "read_regular",
     "reason",
     "replacing",
     "sha256",
@@ -40,6 +46,55 @@ _REASONS = {
 def reason(error: OSError) -> str:
     """Why the system refused, as a clause that says what was expected or what to do; without the file's name."""
     return _REASONS.get(error.errno or 0) or error.strerror or " ".join(map(str, error.args)) or type(error).__name__
+
+
+class NotRegular(OSError):
+    """The path is a pipe, a device, a socket or a folder: reading it may block for ever or never end."""
+
+
+class TooLarge(OSError):
+    """The file has more bytes than its kind ever needs, a sparse one included."""
+
+
+def open_regular(path: Path, most: int) -> BinaryIO:
+    """Open an ordinary file of at most ``most`` bytes for reading, without ever waiting for a writer.
+
+    What was opened is examined, so that a file swapped in between is noticed. Raises NotRegular, TooLarge, OSError.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket cannot even be opened
+            raise NotRegular(errno.EINVAL, "is a socket or a device, expected a regular file", str(path)) from error
+        raise
+    try:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotRegular(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegular(errno.EINVAL, "is a pipe or a device, expected a regular file", str(path))
+        if status.st_size > most:
+            raise _too_large(path, status.st_size, most)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of an ordinary file of at most ``most``. Raises NotRegular, TooLarge, OSError."""
+    with naming(path), open_regular(path, most) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows while it is read, or lies under /proc, where every size is 0
+            data += file.read(most + 1 - len(data))
+    if len(data) > most:
+        raise _too_large(path, len(data), most)
+    return data
+
+
+def _too_large(path: Path, size: int, most: int) -> TooLarge:
+    return TooLarge(errno.EFBIG, f"is too large: {size:,} bytes, expected at most {most:,}", str(path))
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:

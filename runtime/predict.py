@@ -25,8 +25,8 @@ from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction import batch, files
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
-from mutualformer.runtime.sources.depth import POLARITIES, DepthRule
-from mutualformer.runtime.sources.inputs import SourceError
+from mutualformer.runtime.sources.depth import POLARITIES
+from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 
 SOURCES = """\
 sources:
@@ -107,7 +107,7 @@ def command(args: argparse.Namespace) -> int:
         models=tuple(args.model or [zoo.DEFAULT]),
         what=files.kinds(args.what),
         depth=args.depth,
-        rule=depth_rule(args.depth_scale, args.polarity),
+        options=read_options(args),
         threshold=args.threshold,
         frames=args.frames,
         gallery=args.gallery,
@@ -122,14 +122,9 @@ def command(args: argparse.Namespace) -> int:
     return summary.exit_code
 
 
-def depth_rule(metres_per_unit: float | None, polarity: str | None) -> DepthRule:
-    """How depth maps are read. Raises SourceError for a unit that is none, and for a unit and a polarity at once."""
-    if metres_per_unit is not None and polarity is not None:
-        raise SourceError("--depth-scale is for depth with a unit and --polarity for depth without: give one of them")
-    if metres_per_unit is not None and not 1e-6 <= metres_per_unit <= 1.0:
-        raise SourceError(f"--depth-scale is {metres_per_unit:g}, expected metres per unit: 0.001 for millimetres")
-    units = None if metres_per_unit is None else 1.0 / metres_per_unit
-    return DepthRule(units, polarity or POLARITIES[0], relative=polarity is not None)
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """How the files of ``--depth`` are read. Raises DataError for a scale that is none, or a scale and a polarity."""
+    return ReadOptions(args.depth_scale or 0.0, polarity=args.polarity or "")
 
 
 def sentence(summary: Summary, out: Path, seconds: float) -> str:

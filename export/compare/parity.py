@@ -15,7 +15,7 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.onnx_file import read_onnx_file
-from mutualformer.runtime.sources.folders.spec import open_all, open_identities
+from mutualformer.runtime.sources import opening
 
 
 def compare(
@@ -48,11 +48,11 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
         sets = data or [parity_data(contract)]
         if len(sets) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(sets)}: identities must not mix")
-        result = compare_reid(reference, candidate, open_identities(sets[0], contract.input_size))
+        result = compare_reid(reference, candidate, opening.identities(sets[0], contract.input_size))
         result.data = sets[0]
         return result
     if data:
-        frames = open_all(data, contract.input_size)
+        frames = opening.frames(data, contract.input_size)
         items = (frames[index] for index in progress(range(len(frames)), "parity"))
         result = compare_sod(reference, candidate, items, show)
         result.data = ", ".join(data)

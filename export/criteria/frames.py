@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.sources.folders.item import DataError, Frames
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Frames
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
@@ -88,7 +88,7 @@ def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Sha
         return []
 
     def make(index: int) -> Any:
-        from mutualformer.runtime.sources.folders.item import Item
+        from mutualformer.runtime.sources.frame import Item
 
         scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
         return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
@@ -107,7 +107,7 @@ def _photographs(root: Path, name: str, count: int) -> list[Share]:
 
 def _optional(about: str, data: str, count: int) -> list[Share]:
     try:
-        frames: Frames = open_data(data, "sod")
+        frames: Frames = opening.frames(data)
     except DataError:
         return []
     return [Share(about, frames, count)]
@@ -115,7 +115,7 @@ def _optional(about: str, data: str, count: int) -> list[Share]:
 
 def _rendered(contract: Contract, count: int, seed: int) -> Share:
     data = f"synthetic:{count}?seed={seed}"
-    return Share(f"rendered ({data})", open_data(data, contract.task, contract.input_size), count)
+    return Share(f"rendered ({data})", opening.of_task(data, contract.task, contract.input_size), count)
 
 
 def calibration_frames(contract: Contract) -> Selection:

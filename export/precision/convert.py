@@ -29,7 +29,7 @@ from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 
 log = logging.getLogger("mutualformer")
 
@@ -77,7 +77,7 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
         text, items = frames.text, progress(frames, "calibration frames")
         log.info("calibrating on %s; --calibration DATA names others", text)
     else:
-        frames = open_data(data, contract.task, contract.input_size)
+        frames = opening.of_task(data, contract.task, contract.input_size)
         indices = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
         text, items = data, (frames[index] for index in progress(indices, "calibration frames"))
     feeds = [prepare(contract, item[0], item[1]) for item in items]
@@ -162,7 +162,7 @@ def check_request(
         raise ExportError(
             f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so"
         )
-    count = len(open_data(calibration, contract.task, contract.input_size))
+    count = len(opening.of_task(calibration, contract.task, contract.input_size))
     if count < MIN_FRAMES:
         raise ExportError(f"calibration: {calibration} has {count} frames, expected at least {MIN_FRAMES}")
 
@@ -241,7 +241,7 @@ def _distance(
 ) -> str:
     """How far the answers of ``made`` are from those of ``reference``, called ``name``, on a few frames, in words."""
     text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
-    frames = open_data(text, contract.task, contract.input_size)
+    frames = opening.of_task(text, contract.task, contract.input_size)
     picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
     feeds = [prepare(contract, item[0], item[1]) for item in map(frames.__getitem__, picked)]
     judge = Judge(reference, contract, feeds)

@@ -19,7 +19,7 @@ from mutualformer.runtime.prediction.run import Summary, predict_album, predict_
 from mutualformer.runtime.prediction.work import Model, Plan
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.threads import usable_threads
-from mutualformer.runtime.sources.depth import DEFAULT_RULE, DepthRule
+from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 from mutualformer.runtime.sources.inputs import Album, Moment, SourceError, album, is_address, moments
 
 GPU_BATCH = 8
@@ -41,7 +41,7 @@ class Request:
     models: tuple[str, ...] = (zoo.DEFAULT,)
     what: tuple[str, ...] = files.DEFAULT
     depth: str | None = None
-    rule: DepthRule = DEFAULT_RULE
+    options: ReadOptions | None = None
     threshold: float = THRESHOLD
     frames: int | None = None
     gallery: Path | None = None
@@ -156,13 +156,13 @@ def fingerprint(request: Request, count: int) -> dict[str, Any]:
         "models": [list(pair) for pair in zip(names, hashes, strict=True)],
         "what": list(request.what),
         "threshold": request.threshold,
-        "depth": str(request.rule),
+        "depth": str(request.options),
     }
 
 
 def _album(request: Request, models: Sequence[Model], workers: int, batch: int) -> Summary:
     """Pictures in files."""
-    pictures = album(request.sources, request.depth, request.rule)
+    pictures = album(request.sources, request.depth, request.options)
     if request.frames is not None:
         pictures = pictures.first(request.frames)
     if not len(pictures):

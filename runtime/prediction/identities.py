@@ -25,7 +25,7 @@ from mutualformer.runtime.prediction.run import Report, Summary, batches, in_ord
 from mutualformer.runtime.prediction.work import BROKEN
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.inputs import SourceError, is_address, moments
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.gallery import Gallery
@@ -59,7 +59,7 @@ def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tup
             pair = Pair(moment.item.name, moment.item.rgb, moment.nir)
             yield pair.name, lambda pair=pair: pair
         return
-    data: Any = open_data(source, "reid", size)
+    data: Any = opening.identities(source, size)
     for index in range(len(data) if limit is None else min(limit, len(data))):
         yield f"{source} #{index}", partial(_read, data, index)
 

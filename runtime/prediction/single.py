@@ -16,11 +16,11 @@ from mutualformer.runtime.images.salient import THRESHOLD
 from mutualformer.runtime.prediction.result import Embedding, Prediction
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.depth import DepthRule
 from mutualformer.runtime.sources.depth_range import plausible
-from mutualformer.runtime.sources.folders.item import Item
+from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
+from mutualformer.runtime.sources.frame import Item
 from mutualformer.runtime.sources.pictures import read_colour
-from mutualformer.runtime.sources.walk import Picture, Pictures
+from mutualformer.runtime.sources.walk import Entry
 
 PictureLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any]"
 
@@ -124,11 +124,8 @@ def _item(rgb: PictureLike, depth: PictureLike | None, depth_scale: float | None
     if depth is None:
         _say_once("no depth given: the model works from colour alone")
     if _is_file(rgb) and (depth is None or _is_file(depth)):
-        rule = DepthRule(None if depth_scale is None else 1.0 / _positive(depth_scale))
-        pictures = Pictures([Picture(_name(rgb), Path(rgb), None if depth is None else Path(depth))], rule)
-        for sentence in pictures.judge():
-            _say_once(f"{depth}: {sentence}")
-        return pictures[0]
+        options = ReadOptions(0.0 if depth_scale is None else _positive(depth_scale))
+        return FileFrames([Entry(_name(rgb), Path(rgb), None if depth is None else Path(depth))], options)[0]
     if depth is None:
         colour = _colour(rgb)
         return Item(colour, np.zeros(colour.shape[:2], np.float32), None, _name(rgb))

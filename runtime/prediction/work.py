@@ -19,12 +19,10 @@ from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelOutputError, Session
-from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.pictures import ImageError
+from mutualformer.runtime.sources.frame import DataError, Item
 
 # What one broken picture may raise; anything else, a full disk above all, ends the run.
-BROKEN = (DataError, ImageError, CameraError, InputError, cv2.error, MemoryError)
+BROKEN = (DataError, InputError, cv2.error, MemoryError)
 
 Reader = Callable[[], tuple[Item, bool]]
 

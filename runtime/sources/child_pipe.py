@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.pictures import MAX_PIXELS
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 
 MOST_HEADER = 1 << 20
 # tag, bytes of JSON; then the arrays the JSON names

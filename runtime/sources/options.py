@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.pictures import MAX_PIXELS
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """Camera → model → sinks, frame after frame: the loop behind ``mutualformer stream``, usable without it.
 
-for result in Pipeline(lambda: opening.open("synthetic://"), session).results(): ...
+for result in Pipeline(lambda: opening.camera("synthetic://"), session).results(): ...
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def stream(
         session = SharedSession(session)
 
     def opener(uri: str) -> Callable[[], Camera]:
-        return lambda: opening.open(uri)
+        return lambda: opening.camera(uri)
 
     sources = [
         LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))

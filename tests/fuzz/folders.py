@@ -54,7 +54,7 @@ def read_address(data: bytes, folder: Path) -> None:
     # What a mutation happens to name on this machine (``/``) takes as long as that disk is large.
     if uri.partition("?")[0].strip("./") == "":
         return
-    with opening.open(uri) as camera:
+    with opening.camera(uri) as camera:
         if "frames=1" in uri and "fps=0" in uri:
             list(camera)
 
@@ -87,7 +87,7 @@ def targets() -> list[Target]:
     json_words = (b"NaN", b"1e999", b"-1", b'""', b"null", b"{}", b"[" * 5000, b"9" * 500)
     names = (b"..", b"/", b"\\", b"?", b"&", b"=", b"%00", b"%ff", b",", b"\xff\xfe", b"\xc2\xb2", b"1e400", b"nan")
     return [
-        Target("picture", picture_seeds, read_picture, (files.ImageError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
+        Target("picture", picture_seeds, read_picture, (files.DataError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
         Target("tum", tum_seeds, read_tum, (CameraError,), (*names, b"#", b"\n", b"rgb/0.png")),
         Target("address", address_seeds, read_address, (CameraError,), names),
         Target("recording-info", info_seeds, read_info, (InfoError,), json_words),

@@ -46,7 +46,7 @@ WORDS = (
 def play(uri: str, most: int = 200) -> int:
     """Frames of a source, at most so many. Raises CameraError."""
     count = 0
-    with opening.open(uri) as camera:
+    with opening.camera(uri) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32

@@ -177,7 +177,7 @@ def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
 
 
 def test_the_status_line_says_it_all_in_one_line() -> None:
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
     pipeline.run()
     line = console.status_line(pipeline.snapshot())
     assert line.startswith("finished")
@@ -242,7 +242,7 @@ def test_a_gallery_names_whom_the_camera_sees(tmp_path: Path) -> None:
     gallery = Gallery.build(tmp_path / "g", session)
     assert gallery.features.shape == (4, 6)
     uri = f"pairs:{tmp_path}/g/rgb,{tmp_path}/g/nir?nir=1"
-    actual = [r.match for r in Pipeline(lambda: opening.open(uri), session, match=gallery.match).results()]
+    actual = [r.match for r in Pipeline(lambda: opening.camera(uri), session, match=gallery.match).results()]
     assert [match[0] for match in actual if match] == ["anna", "anna", "ben", "ben"]
     assert all(match and match[1] > 0.99 for match in actual)
     with pytest.raises(GalleryError, match="is sod"):

@@ -21,8 +21,8 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import Arrays
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.folders.spec import open_data, open_identities
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.train import checkpoint, evaluate, registry
 from mutualformer.train.evaluation import corrupt, run
 from mutualformer.train.evaluation.reid import reid_metrics
@@ -248,7 +248,7 @@ def test_probe_reports_what_each_modality_is_worth(
 
 
 def test_shuffling_gives_every_frame_another_ones_depth() -> None:
-    frames = open_data("synthetic:7?seed=1", size=(32, 32))
+    frames = opening.frames("synthetic:7?seed=1", size=(32, 32))
     spoilt = corrupt.CorruptFrames(frames, {"depth": "shuffle"})
     plain = [frames[i].depth for i in range(7)]
     taken = [next(j for j in range(7) if np.array_equal(spoilt[i].depth, plain[j])) for i in range(7)]
@@ -261,7 +261,7 @@ def test_shuffling_gives_every_frame_another_ones_depth() -> None:
 
 
 def test_holes_units_and_grey_spoil_one_thing_each() -> None:
-    frame = open_data("synthetic:1?seed=1", size=(64, 96))[0]
+    frame = opening.frames("synthetic:1?seed=1", size=(64, 96))[0]
 
     def spoilt(**how: str) -> Item:
         return corrupt.CorruptFrames(_One(frame), how)[0]
@@ -291,7 +291,7 @@ class _One:
 
 
 def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
-    data = open_identities("synthetic:6?seed=3", (32, 32))
+    data = opening.identities("synthetic:6?seed=3", (32, 32))
     spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
     sources = [next(j for j in range(72) if np.array_equal(spoilt[i].nir, data[j].nir)) for i in range(len(data))]
     assert sorted(sources) == list(range(72))
@@ -316,4 +316,4 @@ def test_unknown_corruptions_are_refused(text: str) -> None:
     with pytest.raises(DataError, match="expected each once at most of rgb=shuffle"):
         corrupt.parse(text, "sod")
     with pytest.raises(DataError, match="expected at least two"):
-        corrupt.CorruptFrames(open_data("synthetic:1"), {"depth": "shuffle"})
+        corrupt.CorruptFrames(opening.frames("synthetic:1"), {"depth": "shuffle"})

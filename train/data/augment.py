@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import Item
+from mutualformer.runtime.sources.frame import Item
 
 Rng = np.random.Generator
 

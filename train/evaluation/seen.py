@@ -21,7 +21,7 @@ def prints(frames: Any) -> str:
     """The prints of ``frames`` in a row; "" for frames that cannot be told apart this way, or too many of them.
 
     A duck's test and no list of classes: sets of pictures have ``files`` or ``rgb``, scenes a ``seed``, and those that
-    are made of others ``frames`` and ``indices``, ``datasets`` or ``scenes``.
+    are made of others ``frames`` and ``indices``, ``parts`` or ``scenes``.
     """
     if len(frames) > MOST_FRAMES:
         return ""
@@ -32,8 +32,8 @@ def _contents(frames: Any) -> Iterator[bytes]:
     if hasattr(frames, "indices"):
         whole = list(_contents(frames.frames))
         yield from (whole[index] for index in frames.indices if whole)
-    elif hasattr(frames, "datasets"):
-        for _, inner in frames.datasets:
+    elif hasattr(frames, "parts"):
+        for _, inner in frames.parts:
             yield from _contents(inner)
     elif hasattr(frames, "scenes"):
         yield from _contents(frames.scenes)

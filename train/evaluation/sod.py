@@ -13,7 +13,7 @@ from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.item import DataError, Frames, Item
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train.evaluation.corrupt import CorruptFrames
 from mutualformer.train.evaluation.saliency_scores import SaliencyScores, saliency_scores

@@ -19,8 +19,9 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from mutualformer.runtime.sources.folders.item import DataError, Frames
-from mutualformer.runtime.sources.folders.spec import number, open_data, parse
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Frames
+from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot
@@ -78,7 +79,7 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
     facts: dict[str, Any] = {"train": config.data, "seed": config.seed}
     if config.overrides.get("pretrained") and not config.init:
         facts["pretrained"] = "the backbones started from ImageNet weights"
-    if parse(config.data)[0] == "photo":
+    if parse(config.data).kind == "photo":
         return _photographs(config, facts)
     largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
     size = (largest, max(32, round(largest * width / height / 32) * 32))
@@ -98,7 +99,8 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
-    _, body, options = parse(config.data)
+    address = parse(config.data)
+    body, options = address.target, address.options
     unknown = sorted(set(options) - {"teacher", "rendered"})
     if unknown:
         raise DataError(
@@ -106,8 +108,8 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         )
     photo = PhotoRoot(body, options.get("teacher"))
     check_masks(photo.train, config.data)
-    count = number(config.data, "the number of rendered scenes", options.get("rendered", "300"), 0)
-    rendered = open_data(f"synthetic:{count}?seed=1", "sod", (320, 320), cache=True) if count else None
+    count = opening.number(config.data, "the number of rendered scenes", options.get("rendered", "300"), 0)
+    rendered = opening.frames(f"synthetic:{count}?seed=1", (320, 320), cache=True) if count else None
     facts |= {"samples": len(photo.train), "files_sha256": file_list(photo.train), "rendered_scenes": count}
     if photo.sensor is not None:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}

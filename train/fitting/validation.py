@@ -22,7 +22,7 @@ from torch import nn
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.sources.folders.item import Frames
+from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.sod import sod_metrics

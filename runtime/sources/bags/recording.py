@@ -35,7 +35,7 @@ from mutualformer.runtime.sources.bags.parts import (
 )
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.frame import Frame, metres
-from mutualformer.runtime.sources.pacing import Pace
+from mutualformer.runtime.sources.playing import Pace
 from mutualformer.runtime.untrusted.typed_json import Fields
 
 # Messages of frames that are not whole yet; a file sorted by topic keeps many of them open.

@@ -28,6 +28,7 @@ from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicError, choose
 from mutualformer.runtime.sources.bags.topic_samples import IMAGE_TYPES, calibration, sample_topics
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.depth import DepthRule, to_metres
 from mutualformer.runtime.sources.frame import Frame
 
 ROS_SCALE = 0.001
@@ -226,7 +227,7 @@ class BagCamera(BaseCamera):
         if raw.dtype == np.float32:
             self.depth_scale = None
             return raw * np.float32(self._option_scale) if self._option_scale else raw
-        return self.metres(raw, self.depth_scale or ROS_SCALE)
+        return to_metres(raw, DepthRule(self.depth_scale or ROS_SCALE))
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; reads on without waiting, so ``timeout`` plays no part."""

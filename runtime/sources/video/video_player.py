@@ -25,7 +25,7 @@ from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, CameraError
 from mutualformer.runtime.sources.depth import DepthRule, to_metres
 from mutualformer.runtime.sources.frame import Frame
-from mutualformer.runtime.sources.pacing import Pace
+from mutualformer.runtime.sources.playing import Pace
 from mutualformer.runtime.sources.video.video import videos
 
 UNITS_PER_METRE = 1000.0
@@ -131,7 +131,7 @@ class VideoCamera(BaseCamera):
         units = options.scale or UNITS_PER_METRE
         super().__init__(name, live=False, depth_scale=None if depth is None else 1.0 / units)
         self.assumed_units = None if depth is None or options.scale else units
-        self._rule = DepthRule(units_per_metre=units)
+        self._rule = DepthRule(1.0 / units)
         self._options, self._colour = options, _Reader(colour, as_stored=depth is not None)
         try:
             self._depth = _Reader(depth, exact=True, as_stored=True) if depth is not None else None
@@ -188,7 +188,7 @@ class VideoCamera(BaseCamera):
             self.warn(f"{self.name}: depth of 8 bits has no unit: near and far are right, distances are not")
             return to_metres(stored)
         if stored.dtype == np.uint16:
-            return self.metres(stored, 1.0 / float(self._rule.units_per_metre or UNITS_PER_METRE))
+            return to_metres(stored, self._rule)
         raise CameraError(f"{self.name}: depth is {stored.dtype}, expected 8 or 16 bits a pixel")
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import mutualformer
 from mutualformer.runtime.prediction.single import colour_array, depth_array
 from mutualformer.runtime.preprocess import InputError
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.prediction.conftest import write_pictures

@@ -40,7 +40,7 @@ class Live:
     def __init__(self, folder: Path, token: str | None = None, port: int = 0) -> None:
         self.recorder = Recorder(folder, on=False)
         self.pipeline = Pipeline(
-            lambda: opening.open("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
+            lambda: opening.camera("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
         )
         self.page = Preview(f"127.0.0.1:{port}", token, self.pipeline.snapshot, self.recorder)
         self.pipeline.sinks += [SinkRunner(self.recorder), SinkRunner(self.page, latest=True)]
@@ -131,7 +131,7 @@ def test_the_record_button_records(browser: Browser, live: Live) -> None:
     browser.run("document.getElementById('record').click()")
     browser.until("return document.getElementById('record').textContent === 'Record'")
     time.sleep(0.2)
-    assert len(list(opening.open(live.recorder.path))) >= 5
+    assert len(list(opening.camera(live.recorder.path))) >= 5
 
 
 def test_the_token_opens_the_page_and_leaves_the_address_bar(browser: Browser, tmp_path: Path) -> None:

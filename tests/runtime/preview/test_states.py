@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
     reason="Chromium and chromedriver are not installed (apt install chromium-driver)",
 )
 TOKEN = "correct horse battery"
-MOVING: Opener = lambda: opening.open("synthetic://?fps=20&size=320x240")  # noqa: E731
+MOVING: Opener = lambda: opening.camera("synthetic://?fps=20&size=320x240")  # noqa: E731
 TEXT = "return document.getElementById(arguments[0]).textContent"
 
 
@@ -340,7 +340,7 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
 
 def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: Path) -> None:
     pipeline = Pipeline(
-        lambda: opening.open("synthetic://?fps=20&size=160x120&nir=1"),
+        lambda: opening.camera("synthetic://?fps=20&size=160x120&nir=1"),
         FakeSession(task="reid"),
         match=lambda feature: ("anna\x1b[31m \u202e", 0.876),
     )

@@ -62,7 +62,7 @@ def test_frames_come_bit_for_bit_as_in_this_process() -> None:
     given = {"seed": "3", "fps": "0", "frames": "7", "size": "96x64", "nir": "1"}
     uri = "synthetic://?" + "&".join(f"{key}={value}" for key, value in given.items())
     camera = ChildCamera("synthetic", "", given, "child")
-    here = list(opening.open(uri))
+    here = list(opening.camera(uri))
     there = list(camera)
     assert len(here) == len(there) == 7
     for one, two in zip(here, there, strict=True):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.header import HeaderError, read_header
-from mutualformer.runtime.sources.pictures import ImageError, list_images, natural_key, read_colour
+from mutualformer.runtime.sources.pictures import DataError, list_images, natural_key, read_colour
 from tests.pictures import decode_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
@@ -85,7 +85,7 @@ def test_a_size_beyond_the_limit_is_refused_before_decoding(
 ) -> None:
     (tmp_path / "bomb.png").write_bytes(BOMBS[kind]())
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ImageError, match=r"bomb\.png: declares .* pixels, expected at most 64 million"):
+    with pytest.raises(DataError, match=r"bomb\.png: declares .* pixels, expected at most 64 million"):
         read_colour(tmp_path / "bomb.png")
 
 
@@ -107,7 +107,7 @@ def test_exif_is_for_lone_photographs_only(tmp_path: Path, turn: int, order: str
         upright = read_colour(file, upright=True)
         expected = decode_picture(file.read_bytes(), cv2.IMREAD_COLOR)[..., ::-1]
         np.testing.assert_array_equal(upright, expected)  # OpenCV turns by the tag unless it is told not to
-    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
         files.orientation(tmp_path / "gone.jpg")
 
 
@@ -130,7 +130,7 @@ def test_16_bit_colour_by_its_own_brightest_value(tmp_path: Path, bits: int, cap
 
 def test_floats_are_no_colour(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.tif"), PICTURE.astype(np.float32) / 255)
-    with pytest.raises(ImageError, match="colour is float32, expected 8 or 16 bits"):
+    with pytest.raises(DataError, match="colour is float32, expected 8 or 16 bits"):
         read_colour(tmp_path / "a.tif")
 
 
@@ -147,7 +147,7 @@ NO_IMAGES = {
 @pytest.mark.parametrize("message", NO_IMAGES)
 def test_what_is_no_image_is_named(tmp_path: Path, message: str) -> None:
     (tmp_path / "picture.jpg").write_bytes(NO_IMAGES[message])
-    with pytest.raises(ImageError, match=f"picture.jpg: .*{message}"):
+    with pytest.raises(DataError, match=f"picture.jpg: .*{message}"):
         read_colour(tmp_path / "picture.jpg")
 
 
@@ -163,7 +163,7 @@ def test_damaged_files_are_a_sentence_or_a_picture(data: st.DataObject) -> None:
     cut = bytes(seed[: data.draw(st.integers(1, len(seed)))])
     try:
         picture = files.decode(cut, "fuzz", "colour")
-    except ImageError:
+    except DataError:
         return
     assert picture.dtype == np.uint8
     assert picture.shape == (read_header(cut).height, read_header(cut).width, 3)
@@ -203,7 +203,7 @@ def test_a_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
     assert list(listing.files) == ["2", "10"]
     assert [(out.name, kept.name) for out, kept in listing.twice] == [("2.png", "2.jpg")]
     assert [path.name for path in listing.other] == ["notes.txt"]
-    with pytest.raises(ImageError, match="cannot be listed"):
+    with pytest.raises(DataError, match="cannot be listed"):
         list_images(tmp_path / "none")
 
 
@@ -216,6 +216,6 @@ def test_a_png_chunk_that_declares_more_than_there_is_is_refused_before_it_is_al
     data = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
     place = data.index(b"IDAT") - 4
     began = time.perf_counter()
-    with pytest.raises(ImageError, match="declares more bytes than there are"):
+    with pytest.raises(DataError, match="declares more bytes than there are"):
         files.decode(data[:place] + (0x34000071).to_bytes(4, "big") + data[place + 4 :], "x.png", "colour")
     assert time.perf_counter() - began < 0.5

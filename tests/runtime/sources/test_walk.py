@@ -19,4 +19,4 @@ def test_a_tree_without_pictures_is_not_searched_for_ever(tmp_path: Path, monkey
     assert [path.name for path in pictures.walk(tmp_path)] == ["x.png"]
     monkeypatch.setattr(pictures, "MOST_BARREN", 20)
     with pytest.raises(CameraError, match="20 files and folders without a picture"):
-        opening.open(str(tmp_path))
+        opening.camera(str(tmp_path))

@@ -145,11 +145,11 @@ def test_a_disk_that_takes_a_while_loses_nothing_and_one_that_hangs_is_said(tmp_
 
     slow = Slow(tmp_path / "slow", keep_free=0)
     uri = "synthetic://?fps=0&frames=40&size=64x48"
-    summary = Pipeline(lambda: opening.open(uri), None, [SinkRunner(slow)]).run()
+    summary = Pipeline(lambda: opening.camera(uri), None, [SinkRunner(slow)]).run()
     assert summary["sinks"]["recorder"]["error"] == ""
-    assert len(list(opening.open(slow.path))) == 40
+    assert len(list(opening.camera(slow.path))) == 40
     hung = Slow(tmp_path / "hung", keep_free=0)
-    summary = Pipeline(lambda: opening.open(uri), None, [SinkRunner(hung, stall_s=0.2)]).run()
+    summary = Pipeline(lambda: opening.camera(uri), None, [SinkRunner(hung, stall_s=0.2)]).run()
     assert summary["sinks"]["recorder"]["state"] == "stalled"
     assert "stuck" in summary["sinks"]["recorder"]["error"]
 
@@ -162,7 +162,7 @@ def test_a_sink_that_still_works_is_waited_for_at_the_end() -> None:
         seen.append(result.number)
 
     slow = SinkRunner(Callback(slowly, "slow"), capacity=16)
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=8&size=64x48"), None, [slow])
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=8&size=64x48"), None, [slow])
     for _ in pipeline.results():
         pass
     assert seen == list(range(8))
@@ -181,8 +181,8 @@ def test_frames_that_the_disk_refused_are_not_counted(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))\n"
         f"recorder = Recorder({str(tmp_path)!r}, keep_free=0)\n"
         "uri = 'synthetic://?fps=0&frames=60&size=320x240'\n"
-        "Pipeline(lambda: opening.open(uri), None, [SinkRunner(recorder)]).run()\n"
-        "print(recorder.recorded, len(list(opening.open(recorder.path))), recorder.problem)\n"
+        "Pipeline(lambda: opening.camera(uri), None, [SinkRunner(recorder)]).run()\n"
+        "print(recorder.recorded, len(list(opening.camera(recorder.path))), recorder.problem)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     counted, readable, problem = done.stdout.split(maxsplit=2)

@@ -60,7 +60,7 @@ class Running:
         self.server = FoxgloveServer("127.0.0.1:0", token)
         self.server.__enter__()
         self.pipeline = Pipeline(
-            lambda: opening.open("synthetic://?fps=20&size=64x48"),
+            lambda: opening.camera("synthetic://?fps=20&size=64x48"),
             FakeSession(),
             [SinkRunner(self.server.sink(), latest=True)],
         )

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.depth import read_depth
-from mutualformer.runtime.sources.folders.item import DataError, reading
-from mutualformer.runtime.sources.folders.names import DEPTH_NAMES, frames_in, one_file_a_frame
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import DEPTH_NAMES, frames_in, one_file_a_frame
 from mutualformer.runtime.sources.pictures import DEPTH_SUFFIXES, decode, read_bytes, read_colour
 from mutualformer.train.data.compositing.pairs import pairs
 
@@ -39,12 +39,12 @@ class SensorFrames:
 
     def __getitem__(self, index: int) -> SensorFrame:
         name = self.names[index]
-        rgb, depth = reading(read_colour, self.rgb[name]), reading(read_depth, self.depth[name])
+        rgb, depth = read_colour(self.rgb[name]), read_depth(self.depth[name])
         if depth.shape != rgb.shape[:2]:
             raise DataError(f"{self.depth[name]}: is {depth.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         if name in self.maps:
             path = self.maps[name]
-            salient = np.asarray(reading(decode, reading(read_bytes, path), str(path), "grey"), np.uint8)
+            salient = np.asarray(decode(read_bytes(path), str(path), "grey"), np.uint8)
         else:
             salient = np.zeros(depth.shape, np.uint8)
         return SensorFrame(rgb, depth, salient)

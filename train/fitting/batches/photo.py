@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Frames, Item
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.photographs import Photographs

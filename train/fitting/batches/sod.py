@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mutualformer.runtime.sources.folders.item import DataError, Frames
+from mutualformer.runtime.sources.frame import DataError, Frames
 from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule

@@ -87,7 +87,7 @@ def test_a_database_of_views_is_refused(tmp_path: Path) -> None:
         f"CREATE VIEW messages AS {ENDLESS}",
     )
     with pytest.raises(CameraError, match="has no tables of topics and messages"):
-        opening.open(str(path))
+        opening.camera(str(path))
 
 
 def test_a_database_that_thinks_for_ever_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_damaged_page_costs_its_messages_only(tmp_path: Path) -> None:
 def test_ros_1_bags_without_index_play(tmp_path: Path, number: int) -> None:
     path = tmp_path / "x.bag"
     path.write_bytes(ros1_seeds(tmp_path)[number])
-    assert len(list(opening.open(str(path)))) == 3
+    assert len(list(opening.camera(str(path)))) == 3
 
 
 def test_several_files_of_one_bag_play_as_one(tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ def test_several_files_of_one_bag_play_as_one(tmp_path: Path) -> None:
     for part in (10, 2, 1):
         rows = [image("/c", rgb(part), "rgb8", part), image("/d", units(part), "16UC1", part)]
         write_bag(folder / f"x_{part}.mcap", rows)
-    frames = list(opening.open(f"rosbag:{folder}"))
+    frames = list(opening.camera(f"rosbag:{folder}"))
     assert [round((frame.timestamp - 1.7e9) * 30) for frame in frames] == [1, 2, 10]
     (folder / "x_2.mcap").write_bytes(b"")
-    camera = opening.open(f"rosbag:{folder}")
+    camera = opening.camera(f"rosbag:{folder}")
     assert len(list(camera)) == 2
     assert any("x_2.mcap is left out: it is empty" in warning for warning in camera.warnings)

@@ -100,7 +100,7 @@ def rewrite(
 
 
 def replay(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
-    pipeline = Pipeline(lambda: opening.open(f"{path}{options}"))
+    pipeline = Pipeline(lambda: opening.camera(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.capture.camera is not None
     return frames, list(pipeline.capture.camera.warnings)
@@ -202,7 +202,7 @@ def test_parts_play_in_the_order_people_count(tmp_path: Path) -> None:
         (folder / f"part-{number}.mcap").write_bytes(path.read_bytes())
     (folder / "part-3.mcap").write_bytes(b"")
     (folder / "._part-1.mcap").write_bytes(b"\0\5\x16\7 not ours")
-    camera = opening.open(str(folder))
+    camera = opening.camera(str(folder))
     assert len(list(camera)) == 3 * FRAMES
     assert any("part-3.mcap" in warning and "it is empty" in warning for warning in camera.warnings)
 
@@ -320,7 +320,7 @@ def test_a_chunk_that_declares_gigabytes_is_not_believed(tmp_path: Path) -> None
 def test_parts_play_as_recorded_and_one_that_is_missing_or_copied_is_said(tmp_path: Path) -> None:
     source = "synthetic://?fps=0&frames=8&size=320x240"
     pipeline = Pipeline(
-        lambda: opening.open(source), None, [SinkRunner(Recorder(tmp_path / "r", part_bytes=1_000_000))]
+        lambda: opening.camera(source), None, [SinkRunner(Recorder(tmp_path / "r", part_bytes=1_000_000))]
     )
     assert len(list(pipeline.results())) == 8
     (folder,) = (tmp_path / "r").iterdir()
@@ -332,7 +332,7 @@ def test_parts_play_as_recorded_and_one_that_is_missing_or_copied_is_said(tmp_pa
         place.mkdir()
         for name, part in names.items():
             (place / f"{name}.mcap").write_bytes(part.read_bytes())
-        camera = opening.open(str(place))
+        camera = opening.camera(str(place))
         return [frame.sequence for frame in camera], camera.warnings
 
     whole = {f"part-{index}": part for index, part in enumerate(parts)}

@@ -26,7 +26,7 @@ def pair(index: int, colour: str = COLOUR, depth: str = DEPTH, seed: int = 0, **
 
 def play(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
     """Frames, and all that people are told, through the capture that adds its own."""
-    pipeline = Pipeline(lambda: opening.open(f"{path}{options}"))
+    pipeline = Pipeline(lambda: opening.camera(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.capture.camera is not None
     return frames, list(pipeline.capture.camera.warnings)
@@ -151,7 +151,7 @@ def test_calibration_is_the_colour_camera_s_own(
     tmp_path: Path, rows: list[Row], focal: float | None, says: str
 ) -> None:
     path = write_bag(tmp_path / "x.mcap", [*rows, *pair(0)])
-    camera = opening.open(str(path))
+    camera = opening.camera(str(path))
     camera.close()
     assert (camera.intrinsics.fx if camera.intrinsics else None) == focal
     assert any(says in warning for warning in camera.warnings) or not says
@@ -361,7 +361,7 @@ def test_realsense_topics_are_not_read_as_a_bag(tmp_path: Path) -> None:
     rows = pair(0, "/device_0/sensor_1/Color_0/image/data", "/device_0/sensor_0/Depth_0/image/data")
     path = write_bag(tmp_path / "x.mcap", rows)
     with pytest.raises(CameraError, match="is a RealSense recording"):
-        opening.open(f"rosbag:{path}")
+        opening.camera(f"rosbag:{path}")
 
 
 def test_messages_of_other_kinds_are_named(tmp_path: Path) -> None:
@@ -375,4 +375,4 @@ def test_messages_of_other_kinds_are_named(tmp_path: Path) -> None:
         writer.add_message(channel, 1, b"{}", 1)
         writer.finish()
     with pytest.raises(CameraError, match="its messages are 'json', expected ROS messages"):
-        opening.open(str(tmp_path / "x.mcap"))
+        opening.camera(str(tmp_path / "x.mcap"))

@@ -148,7 +148,7 @@ def test_opening_an_absent_oak_does_not_block() -> None:
     if dai.Device.getAllAvailableDevices():
         pytest.skip("an OAK camera is plugged in")
     with pytest.raises(CameraError, match="no such OAK camera"):
-        opening.open("oak://")
+        opening.camera("oak://")
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_openni2_without_support_says_how_to_get_it() -> None:
     if openni2.available():
         pytest.skip("this OpenCV has OpenNI2")
     with pytest.raises(CameraError, match="WITH_OPENNI2=ON"):
-        opening.open("openni2://")
+        opening.camera("openni2://")
 
 
 def test_a_replugged_device_comes_back_through_the_pipeline() -> None:

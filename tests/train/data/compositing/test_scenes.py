@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import registry
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.sensor import SensorFrames

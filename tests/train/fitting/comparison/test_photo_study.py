@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import Frames, Item
+from mutualformer.runtime.sources.frame import Frames, Item
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train import ablation, checkpoint
 from mutualformer.train.evaluation.corrupt import CorruptFrames

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.folders.folder import RgbdFolder
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
@@ -43,9 +43,9 @@ def test_a_tenth_is_held_out_and_never_trained_on(folder: Path) -> None:
     with pytest.raises(IndexError):
         held[2]
     with pytest.raises(DataError, match="too few to hold some out; give --validate DATA"):
-        split_off(open_data("synthetic:9", size=(32, 32)))
+        split_off(opening.frames("synthetic:9", size=(32, 32)))
     assert file_list(rest) != file_list(held) != file_list(frames)
-    assert file_list(open_data("synthetic:2", size=(32, 32))) == ""
+    assert file_list(opening.frames("synthetic:2", size=(32, 32))) == ""
 
 
 def test_what_a_run_is_scored_on(folder: Path, tmp_path: Path) -> None:

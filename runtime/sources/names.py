@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.pictures import (
-    COLOUR_SUFFIXES,
-    DEPTH_SUFFIXES,
-    ImageError,
-    Listing,
-    list_images,
-    natural_key,
-)
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
 RGB_NAMES: tuple[str, ...] = (
     "rgb",
@@ -30,7 +24,7 @@ RGB_NAMES: tuple[str, ...] = (
     "rgb_left",
     "im",
 )
-RGB_NAMES += ("train_images", "test_images")  # as DUT-RGBD ships
+RGB_NAMES += ("train_images", "test_images", "jpegimages", "imgs_left")  # as DUT-RGBD, PASCAL VOC and COME15K ship
 DEPTH_NAMES: tuple[str, ...] = (
     "depth",
     "depths",
@@ -52,12 +46,26 @@ MASK_NAMES: tuple[str, ...] = (
     "labels",
     "annotation",
 )
-MASK_NAMES += ("train_masks", "test_masks", "ground_truth_mask", "groundtruth_mask")
+MASK_NAMES += ("train_masks", "test_masks", "ground_truth_mask", "groundtruth_mask", "segmentationclass", "gt_right")
+# Folders whose pictures are depth maps or masks wherever they lie.
+NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"} - {
+    "d",
+    "label",
+    "labels",
+    "annotation",
+}
 # RGB sets call their folders after themselves: DUTS-TR-Image, DUTS-TE-Mask, DUT-OMRON-image, pixelwiseGT-new-PNG.
 RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
-ENDINGS = ("_depth_bin", "_depth", "-depth", "_d", "_gt", "-gt", "_mask", "_rgb", "_left", "_right")
+# The endings by which the files of one frame are told apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the
+# whole name where a folder holds one frame (rgb.png beside depth.png). "d" alone may be anybody's last letter.
+ENDINGS = {
+    "colour": r"rgb|colou?r|left|right|image|img",
+    "depth": r"depth[._-]?(?:map|bin|image|raw)?|d",
+    "mask": r"gt|mask|groundtruth|ground_truth",
+}
+ROLES = {role: re.compile(rf"^(?P<base>.*?)(?:^|(?<=.)[._\- ])(?:{words})$") for role, words in ENDINGS.items()}
 
 
 def find_folder(root: Path, names: tuple[str, ...]) -> Path | None:
@@ -79,32 +87,67 @@ def is_rgbd(folder: Path) -> bool:
     )
 
 
-def stem_of(name: Path | str) -> str:
-    """What the files of one frame have in common: the name without an image's suffix, case and endings ``_Depth`` …
+class Part(NamedTuple):
+    """What a file's name says: ``stem``, common to the files of one frame; ``role``: colour, depth, mask or ""."""
 
-    ``frame.1`` has no suffix: only those of images are taken off.
+    stem: str
+    role: str
+
+
+def part_of(name: Path | str) -> Part:
+    """The one rule by which files belong together: without an image's suffix, in Unicode's NFC, without case, without
+    an ending such as ``_Depth``, ``.color`` or ``-gt``. ``frame.1`` has no suffix: only those of images are taken off.
     """
     path = Path(name)
     text = path.stem if path.suffix.lower() in SUFFIXES else path.name
     stem = unicodedata.normalize("NFC", text).lower()
-    while ending := next((e for e in ENDINGS if stem.endswith(e) and len(stem) > len(e)), ""):
-        stem = stem[: -len(ending)]
-    return stem
+    found = ""
+    while match := next(((r, m) for r, rule in ROLES.items() if (m := rule.match(stem))), None):
+        found = found or match[0]
+        if not match[1]["base"]:
+            break
+        stem = match[1]["base"]
+    return Part(stem, found)
 
 
-def frames_in(folder: Path, suffixes: tuple[str, ...] = COLOUR_SUFFIXES) -> Listing:
-    """Frame → file of the images in ``folder``, in natural order. Raises DataError."""
+def stem_of(name: Path | str) -> str:
+    """As :func:`part_of`, the stem alone."""
+    return part_of(name).stem
+
+
+class Listing(NamedTuple):
+    """Images of one folder. ``files``: stem → file, in natural order. ``twice``: (left out, kept instead).
+    ``other``: files, not hidden, that are of no suffix that is read."""
+
+    files: dict[str, Path]
+    twice: list[tuple[Path, Path]]
+    other: list[Path]
+
+
+def frames_in(
+    folder: Path,
+    suffixes: tuple[str, ...] = COLOUR_SUFFIXES,
+    frame_of: Callable[[Path], str] = stem_of,
+) -> Listing:
+    """The images in ``folder``; ``frame_of``: what the files of one frame have in common. Raises DataError."""
     try:
-        return list_images(folder, suffixes, stem_of)
-    except ImageError as error:
-        raise DataError(str(error)) from error
+        paths = [path for path in folder.iterdir() if not hidden(path) and not path.is_dir()]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}), expected a folder of images") from error
+    listing = Listing({}, [], [])
+    for path in sorted(paths, key=lambda path: natural_key(path.name)):
+        if path.suffix.lower() not in suffixes:
+            listing.other.append(path)
+        elif (kept := listing.files.setdefault(frame_of(path), path)) is not path:
+            listing.twice.append((path, kept))
+    return listing
 
 
 def one_file_a_frame(listing: Listing) -> dict[str, Path]:
-    """Frame → file. Raises DataError when two files share a frame."""
+    """Stem → file. Raises DataError when two files share a frame."""
     if listing.twice:
         one, kept = listing.twice[0]
-        raise DataError(f"{one}: is named like {kept.name}, expected one file per frame in {listing.folder}")
+        raise DataError(f"{one}: is named like {kept.name}, expected one file per frame in {one.parent}")
     return listing.files
 
 
