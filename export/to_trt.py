@@ -1,6 +1,6 @@
-"""Verb ``to_trt``: checkpoint or ONNX → serialised TensorRT engine in which every CDA is our plugin, proven.
+"""Verb ``to_trt``: any model → serialised TensorRT engine in which every CDA is our plugin, proven.
 
-    python export/to_trt.py model.onnx -o model.engine [--flavor auto|tensorrt|rtx] [--batch MIN OPT MAX]
+    python export/to_trt.py MODEL -o model.engine [--flavor auto|tensorrt|rtx] [--batch MIN OPT MAX]
 
 Runs where only the runtime's dependencies are installed. Flavour ``rtx`` builds on a machine without a GPU.
 """
@@ -20,24 +20,21 @@ from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import compile_model
 from mutualformer.export.engine.targets import TARGETS, capabilities
 from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
+from mutualformer.runtime import zoo
 from mutualformer.runtime.cli import run_verb
-from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import check_writable
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer to_trt", description=__doc__.splitlines()[0])
-    arguments.add_argument("source", type=Path, help="model.onnx, or model.safetensors with its card")
+    arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .engine file to write")
-    arguments.add_argument(
-        "--precision", choices=PRECISIONS, help="default: what the ONNX file is; rtx: fp16 of an fp32 file"
-    )
-    arguments.add_argument(
-        "--calibration", metavar="DATA", help="int8: frames for the scales (default: real ones where there are any)"
-    )
+    add_precision(arguments, "default: what the ONNX file is; rtx: fp16 of an fp32 file")
+    add_calibration(arguments)
     arguments.add_argument("--flavor", choices=("auto", *library.FLAVORS), default="auto")
     arguments.add_argument(
         "--batch",
@@ -77,7 +74,9 @@ def command(args: argparse.Namespace) -> int:
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    card = compile_model(args.source, args.output, options, args.precision, args.calibration, args.target, cache)
+    card = compile_model(
+        zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target, cache
+    )
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}{' (tf32)' if card.tf32 else ''}, "
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "

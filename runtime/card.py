@@ -26,6 +26,12 @@ def _paragraph(text: str) -> list[str]:
     return [re.sub(r"^([#>+=~-])", r"\\\1", escaped(text)), ""]
 
 
+def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The models that a card's model was made of, nearest first; a stranger's card may hold anything there."""
+    value = card.get("parents")
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -111,16 +117,28 @@ def _how_to_run(name: str, task: str) -> list[str]:
         python = [
             "import mutualformer",
             "",
-            f'model = mutualformer.load("{name}")  # or the path of this file',
+            f'model = mutualformer.load("{name}")',
             'mutualformer.predict(model, "photo.jpg").save("out")',
         ]
         return ["```sh", *lines, "```", "", "```python", *python, "```", ""]
-    return ["```sh", "mutualformer predict reid:FOLDER --model model.onnx --out out     # features, matches", "```", ""]
+    return ["```sh", f"mutualformer predict reid:FOLDER --model {name} --out out     # features, matches", "```", ""]
 
 
-def markdown(card: Mapping[str, Any]) -> str:
+def _data(card: Fields) -> list[str]:
+    """What it was trained on, and what the models were that it is made of: their data are its data too."""
+    lines = _table(("", ""), (_part(card, "data") or {"": "not recorded"}).items())
+    for one in parents(card):
+        name, role, given = (escaped(str(one.get(key))) for key in ("model", "role", "given"))
+        data, digest = one.get("data"), escaped(str(one.get("weights_sha256"))[:12])
+        lines += [f"It was {role} {name} ({given}, sha256 {digest}…), whose data are:", ""]
+        lines += _table(("", ""), (data if isinstance(data, Mapping) and data else {"": "not recorded"}).items())
+    return lines
+
+
+def markdown(card: Mapping[str, Any], file: str = "") -> str:
     """The card for readers: limits first, how to run it, how good it is and how sure that is, data, recipe.
 
+    ``file``: the model's own, as who stands beside the card would name it; "" = it is shipped and has a name.
     ``card["picture"]``, where there is one, names an image beside the card. Raises ContractError naming the key whose
     value is of another type than ours: a stranger's file may hold any card.
     """
@@ -144,7 +162,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
     lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
-    lines += ["## How to run", "", *_how_to_run(name, task)]
+    lines += ["## How to run", "", *_how_to_run(printable(file) or name, task)]
     metrics = _part(card, "metrics")
     sets, faults = _part(metrics, "sets"), _part(metrics, "faults")
     lines += ["## Metrics", "", *(_by_set(sets) if sets else _metrics(metrics))]
@@ -152,8 +170,8 @@ def markdown(card: Mapping[str, Any]) -> str:
         lines += ["What faults of a modality cost:", "", *_by_set(faults)]
     if metrics.get("conditions"):
         lines += _paragraph(metrics.text("conditions"))
-    data, recipe, calibration = (_part(card, key) for key in ("data", "recipe", "calibration"))
-    lines += ["## Training data", "", *_table(("", ""), (data or {"": "not recorded"}).items())]
+    recipe, calibration = (_part(card, key) for key in ("recipe", "calibration"))
+    lines += ["## Training data", "", *_data(card)]
     lines += ["## Recipe", "", *(_table(("", ""), recipe.items()) if recipe else ["Not recorded.", ""])]
     if calibration:
         lines += ["## Calibration", "", *_table(("", ""), calibration.items())]

@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
         "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
         "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
+        "export": Verb("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
         "to_onnx": Verb("mutualformer.export.to_onnx", "checkpoint → ONNX"),
         "to_trt": Verb("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
         "parity": Verb("mutualformer.export.parity", "prove that two models give the same answers"),

@@ -43,7 +43,8 @@ class Contract:
     ``input_size``: (height, width) in pixels. ``depth_range_m``: (near, far) in metres, outside of which depth is
     clipped (SOD only). ``labels``: class names, ``("salient",)`` for SOD, empty for ReID.
     ``weights_sha256``: hash of the safetensors file the graph was traced from. ``card``: the model card (data,
-    recipe, metrics).
+    recipe, metrics). ``cda_nodes``: how many Cross-Diffusion Attention nodes the graph has, None in files of before
+    that was written down.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Contract:
     weights_sha256: str = ""
     schema_version: int = SCHEMA_VERSION
     card: dict[str, Any] = field(default_factory=dict)
+    cda_nodes: int | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -87,6 +89,8 @@ class Contract:
             )
         if type(self.opset) is not int or not all(isinstance(t, str) for t in (self.git_revision, self.weights_sha256)):
             raise ContractError("metadata opset, git_revision or weights_sha256 is not a number and two texts")
+        if self.cda_nodes is not None and (type(self.cda_nodes) is not int or self.cda_nodes < 0):
+            raise ContractError(f"metadata cda_nodes is {self.cda_nodes!r}, expected a number of nodes")
         if not isinstance(self.card, dict):
             raise ContractError(f"metadata card is {type(self.card).__name__}, expected an object")
 

@@ -6,7 +6,6 @@ still builds and proves; what has to run on a GPU is skipped.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -111,20 +110,11 @@ def default_model() -> Path | None:
     return next(iter(sorted(folder.glob("sod-lite*.onnx")) or sorted(folder.glob("*.onnx"))), None)
 
 
-def source_of(model: Path, precision: str, chosen: bool) -> Path:
-    """What an engine of ``precision`` is built from: ``model``, or the shipped weights beside a shipped FP16 file.
+def full_precision(shipped: Path, out: Path) -> Path:
+    """The shipped FP16 file in FP32, made in ``out``: what all engines are built from and compared with."""
+    from mutualformer.export.precision.convert import write_onnx
 
-    ``chosen``: somebody named the model; then it is taken as it is. Raises CheckSkipped where the shipped weights would
-    be needed and cannot be exported here.
-    """
-    weights = model.with_suffix(".safetensors")
-    if chosen or precision == "fp16" or not weights.is_file():
-        return model
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnxscript") is None:
-        raise CheckSkipped(
-            f"{model.name} is FP16; {precision} needs PyTorch to export its weights, or --model FILE (FP32)"
-        )
-    return weights
+    return write_onnx(shipped, out / f"{shipped.stem}.fp32.onnx").path
 
 
 def _ours(error: Exception) -> str:
@@ -134,8 +124,8 @@ def _ours(error: Exception) -> str:
 def outcomes(out: Path, model: Path | None, emulated: bool) -> Iterator[Outcome]:
     """Two lines for each flavour and precision: ``trt-…-build``, ``trt-…-run``; SKIP where there is nothing to do."""
     amount: Amount = EMULATED if emulated else GPU
-    source = model or default_model()
-    kinds = flavor.installed()
+    shipped, kinds = default_model(), flavor.installed()
+    source = model or (full_precision(shipped, out) if shipped is not None and kinds else None)
     if not kinds or source is None:
         why = "no TensorRT is installed" if not kinds else "no ONNX file of ours: give --model FILE"
         yield Outcome("tensorrt", SKIP, why, emulated=emulated)
@@ -148,8 +138,8 @@ def outcomes(out: Path, model: Path | None, emulated: bool) -> Iterator[Outcome]
             engine = out / f"{kind}-{precision}.engine"
             steps = {
                 # called before the next turn of the loop
-                "build": lambda: [_build(source_of(source, precision, bool(model)), engine, precision, kind)],  # noqa: B023
-                "run": lambda: _run_steps(source_of(source, precision, bool(model)), engine, amount, emulated),  # noqa: B023
+                "build": lambda: [_build(source, engine, precision, kind)],  # noqa: B023
+                "run": lambda: _run_steps(source, engine, amount, emulated),  # noqa: B023
             }
             for name, step in steps.items():
                 outcome = _outcome(f"trt-{precision}-{name}", step, emulated)

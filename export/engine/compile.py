@@ -102,6 +102,12 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     return card
 
 
+def _has_plugin(contract: Contract) -> None:
+    """Raise PluginError where a model of ``contract`` needs the plugin and there is none."""
+    if contract.cda_nodes != 0:
+        library.check(library.find())
+
+
 def compile_model(
     source: Path,
     out: Path,
@@ -116,8 +122,10 @@ def compile_model(
     ``precision``, ``calibration``: as :func:`onnx_source`'s; ``targets``: names given for ``options.capabilities``.
     Raises as :func:`to_engine`, and DataError; nothing is written then.
     """
+    host_capability(options.flavor)  # what is missing here is said before minutes of tracing and calibration
+    flavors.import_flavor(options.flavor)
     with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration)
+        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration, _has_plugin)
         card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
         if file != source:
             with replacing(out.with_name(file.name)) as beside:

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from mutualformer.runtime.session import Session
 
 DEFAULT = "sod-lite"
-HELP = "a shipped model's name (`mutualformer models`), a file (.onnx, .engine, .safetensors) or hf://USER/REPO[/FILE]"
+HELP = (
+    "a shipped model's name (`mutualformer models`), a run's folder, a file (.onnx, .engine, .safetensors) or "
+    "hf://USER/REPO[@REVISION][/FILE]"
+)
+TRAINED = "model.safetensors"  # what a run leaves in its folder
 
 
 def resolve(model: str | Path) -> Path:
-    """The file of ``model``: a path as it is, a shipped model with its hash checked, a hub's file downloaded.
+    """The file of ``model``: a path as it is, a run's folder as the weights in it, a shipped model with its hash
+    checked, a hub's file downloaded.
 
     Raises ModelNameError. What only looks like a path is returned as one; loading it says when it does not exist.
     """
@@ -26,21 +31,41 @@ def resolve(model: str | Path) -> Path:
         return hub.fetch(text)
     path = Path(model)
     if isinstance(model, Path) or path.suffix in hub.SUFFIXES or path.is_file() or not NAME.fullmatch(text):
-        return path
+        return _inside(path)
     entry = shipped(text)
-    if entry is None:
-        raise _unknown(text)
-    return checked(entry.path, entry.sha256)
+    if entry is not None:
+        return checked(entry.path, entry.sha256)
+    if path.is_dir():
+        return _inside(path)
+    raise _unknown(text)
 
 
-def weights(name: str) -> Path:
-    """The checked safetensors file of a shipped model, to start a training from. Raises ModelNameError."""
-    entry = shipped(name)
-    if entry is None:
-        raise _unknown(name)
-    if not entry.weights:
-        raise ModelNameError(f"{name} ships no weights to start a training from, only {entry.file}")
-    return checked(entry.folder / entry.weights, entry.weights_sha256)
+def _inside(path: Path) -> Path:
+    """The model of a run's folder: its weights, or else its only ONNX file. Any other path is returned as it is."""
+    if not path.is_dir():
+        return path
+    if (path / TRAINED).is_file():
+        return path / TRAINED
+    files = sorted(path.glob("*.onnx"))
+    if len(files) == 1:
+        return files[0]
+    raise ModelNameError(
+        f"{path}: the folder holds {len(files) or 'no'} ONNX file{'s' * (len(files) != 1)} and no {TRAINED}, which a "
+        "finished `mutualformer fit` leaves there; name the file"
+    )
+
+
+def weights(model: str | Path) -> Path:
+    """The safetensors file of ``model``, to start a training from: of a shipped one checked. Raises ModelNameError."""
+    entry = shipped(str(model))
+    if entry is not None and not entry.weights:
+        raise ModelNameError(f"{model} ships no weights to start a training from, only {entry.file}")
+    if entry is not None and not Path(model).is_file():
+        return checked(entry.folder / entry.weights, entry.weights_sha256)
+    path = resolve(model)
+    if path.suffix != ".safetensors":
+        raise ModelNameError(f"{path}: training starts from weights (.safetensors), and this file has none to change")
+    return path
 
 
 def load(model: str | Path = DEFAULT, device: str = "auto", threads: int = 0) -> Session:

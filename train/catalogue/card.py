@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.card import markdown
+from mutualformer.runtime.card import markdown, parents
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.train.checkpoint import read_card, write_card
@@ -19,6 +19,19 @@ SYNTHETIC = (
     "The training pictures are rendered: how well the model does on a camera of yours is not known until it is "
     "evaluated there."
 )
+
+
+INHERITED = ("model", "weights_sha256", "data", "prints")
+
+
+def parent(path: Path, given: str, role: str) -> list[dict[str, Any]]:
+    """What a card says about the model at ``path`` that it was made of, and about that one's own parents.
+
+    ``given``: how the user called it; ``role``: "fine-tuned from" or "taught by".
+    """
+    card = read_card(path)
+    ours = {key: card[key] for key in INHERITED if card.get(key)}
+    return [{"role": role, "given": given, **ours}, *map(dict, parents(card))]
 
 
 def limits(task: str, data: str) -> str:
@@ -30,7 +43,7 @@ def limits(task: str, data: str) -> str:
 def write_markdown(weights: Path) -> Path:
     """Write ``X.md`` beside ``X.safetensors`` from its card; returns the path."""
     path = weights.with_suffix(".md")
-    write_bytes(path, markdown(read_card(weights)).encode(errors="backslashreplace"))
+    write_bytes(path, markdown(read_card(weights), weights.name).encode(errors="backslashreplace"))
     return path
 
 

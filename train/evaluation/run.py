@@ -13,6 +13,7 @@ from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.sources.opening import expand
 from mutualformer.train.evaluation import corrupt
+from mutualformer.train.evaluation.seen import trained_on
 from mutualformer.train.evaluation.tables import probe_table, results_table
 from mutualformer.train.tasks import TASKS
 
@@ -28,7 +29,9 @@ def evaluate(
     corruption: str = "",
     curves: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of ``session`` on DATA. Raises DataError, ScoreError.
+    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames its card says it was trained on.
+
+    Raises DataError, ScoreError.
 
     ``out``: folder for pictures and, with ``maps``, what the model answered. ``corruption``: spoil modalities first,
     such as "depth=shuffle" (train/evaluation/corrupt.py). ``curves``: add precision and recall over thresholds.
@@ -37,7 +40,8 @@ def evaluate(
     task = TASKS[contract.task]
     how = corrupt.parse(corruption, contract.task) if corruption else None
     samples = task.open(data, contract.input_size, True, "test")
-    return task.score(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
+    metrics = task.score(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
+    return {**metrics, "trained_on": trained_on(contract.card, samples)}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import nn
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import ModelFileError, Session, existing_file
 from mutualformer.train.checkpoint import load
+from mutualformer.train.mutualformer import CrossDiffusionAttention
 from mutualformer.train.registry import spec_of
 
 
@@ -28,6 +29,7 @@ def contract_of(model: nn.Module) -> Contract:
         git_revision=card.get("git_revision", "unknown"),
         weights_sha256=str(model.weights_sha256),
         card=card,
+        cda_nodes=sum(isinstance(module, CrossDiffusionAttention) for module in model.modules()),
     )
 
 

@@ -25,6 +25,11 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         standard = standard_set(parse(data))
         count = metrics[counted]
         rows.append([parse(data).short, count, *(number(metrics[name]) for name in columns)])
+        if seen := metrics.get("trained_on", 0):
+            notes.append(
+                f"{parse(data).short}: the model was trained on {seen} of these {count} frames, by its card; they cannot "
+                "tell how it does on new ones."
+            )
         if standard is None:
             continue
         if standard.paper:

@@ -25,6 +25,7 @@ from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.catalogue import card
 from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.evaluation.seen import prints
 from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.batches.photo import PhotoBatches
@@ -34,7 +35,7 @@ from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
-from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
+from mutualformer.train.fitting.preparation.start import begin_with, open_teacher, weights_file
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
@@ -62,19 +63,22 @@ class Processes:
 class Data:
     """What a run trains on and is scored on. ``sets``: frames to validate on while it trains, by name.
 
-    ``held_out``: frames kept out of training; ``facts``: for the card.
+    ``held_out``: frames kept out of training; ``facts``, ``prints`` (of the frames trained on): for the card.
     """
 
     source: BatchSource
     facts: dict[str, Any]
     held_out: Any = None
     sets: dict[str, Frames] = dataclasses.field(default_factory=dict)
+    prints: str = ""
 
 
 def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
     """DATA as training batches. Raises DataError, also for frames without masks."""
     height, width = spec.input_size
     facts: dict[str, Any] = {"train": config.data, "seed": config.seed}
+    if config.overrides.get("pretrained") and not config.init:
+        facts["pretrained"] = "the backbones started from ImageNet weights"
     if parse(config.data).kind == "photo":
         return _photographs(config, facts)
     largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
@@ -91,7 +95,7 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
     source = task.make_batches(samples, spec, config.recipe, config.seed)
-    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out)
+    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out, prints=prints(samples))
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
@@ -111,7 +115,7 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
     source = PhotoBatches(photo.train, photo.sensor, rendered, config.recipe.batch, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
-    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {})
+    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {}, prints=prints(photo.train))
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -268,9 +272,17 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
                 **{key: getattr(config, key) for key in ("init", "teacher", "local_norms") if getattr(config, key)},
             },
             "limits": card.limits(spec.task, config.data),
+            "prints": data.prints,
+            "parents": _parents(config),
         }
         _finish(config, task.finish(), data, facts)
     return path
+
+
+def _parents(config: FitConfig) -> list[dict[str, Any]]:
+    """The models that this one is made of, for its card: their data are its data too."""
+    roles = {"fine-tuned from": config.init, "taught by": config.teacher}
+    return [one for role, name in roles.items() if name for one in card.parent(weights_file(name), name, role)]
 
 
 def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_from: str | None, save: Save) -> None:

@@ -16,10 +16,7 @@ LEAST_SHARE = 0.5  # of a model's tensors that must agree, or the file is anothe
 
 
 def weights_file(name: str) -> Path:
-    """The checkpoint that ``name`` means: a file, or a shipped model's weights. Raises FitError."""
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
-        return path
+    """The checkpoint that ``name`` means: a file, a run's folder, or a shipped model's weights. Raises FitError."""
     from mutualformer.runtime import zoo
 
     try:
