@@ -7,18 +7,23 @@ from dataclasses import dataclass, field, replace
 from mutualformer.train.data.augment import Augmentation
 
 
+Stage = tuple[float, int] | tuple[float, int, int]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train.
 
     ``steps``: optimiser steps. ``batch``: global, over all processes and accumulation. ``stages``: (share of the run
-    at which it starts, side in pixels of square training pictures, a multiple of 32); () = the model's input size.
-    ``multi_scale``: factors on the side, one drawn for each step; () = none.
-    ``learning_rate``: peak of a cycle that warms up over ``warmup`` of the run and falls as a cosine to
-    ``final`` · peak. ``backbone_lr``: factor on the backbones' rate (below 1 for pretrained ones).
+    at which it starts, side in pixels of square training pictures, a multiple of 32), or (share, smallest, largest
+    side): one is drawn for each step; () = the model's input size.
+    ``learning_rate``: peak of a cycle that warms up over ``warmup`` of the run, stays there for ``plateau`` of it and
+    falls as a cosine to ``final`` · peak. ``backbone_lr``: factor on the rate of the parameters whose names begin with
+    one of ``backbones`` (below 1 for pretrained ones).
     ``triplet_ramp``: share of the run over which ReID's triplet loss comes in; at once, its hardest triplets draw
     features that know nothing yet into one point. ``contrast``: weight of ReID's contrastive loss.
-    ``freeze``: beginnings of the names of parameters that keep their pretrained values, batch norms included.
+    ``freeze``: patterns of the beginnings of the names of parameters that keep their pretrained values, batch norms
+    included; from ``thaw`` of the run on they learn too.
     ``ema``: decay of the averaged weights that are saved, 0 = none.
     ``minutes``: time budget, 0 = none; a run that would take longer goes through its schedule by the clock and is then
     not reproducible to the bit.
@@ -28,12 +33,13 @@ class Recipe:
     steps: int
     batch: int
     learning_rate: float
-    stages: tuple[tuple[float, int], ...] = ()
-    multi_scale: tuple[float, ...] = ()
+    stages: tuple[Stage, ...] = ()
     warmup: float = 0.1
+    plateau: float = 0.0
     final: float = 0.01
     weight_decay: float = 0.02
     backbone_lr: float = 1.0
+    backbones: tuple[str, ...] = ("*backbone",)
     clip: float = 2.0
     ema: float = 0.99
     minutes: float = 0.0
@@ -41,12 +47,14 @@ class Recipe:
     contrast: float = 0.0
     optimizer: str = "adamw"
     freeze: tuple[str, ...] = ()
+    thaw: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     note: str = ""
 
 
 # Edges and colours of ImageNet are edges and colours; these layers also cost most of a backward pass.
 _LITE0_STEM = ("rgb_backbone.conv_stem", "rgb_backbone.bn1", "rgb_backbone.blocks.0.", "rgb_backbone.blocks.1.")
+_LITE0_NORMS = ("rgb_backbone.*bn",)  # statistics of batches of six are worth less than ImageNet's
 _NARROW_STEM = _LITE0_STEM[:3]  # the narrow stream has the wide one's beginning as it is, up to here
 
 RECIPES = {
@@ -73,16 +81,20 @@ RECIPES = {
         ),
         Recipe(
             "photo",
-            steps=1900,
-            batch=16,
-            learning_rate=2e-3,
-            stages=((0.0, 192), (0.64, 256), (0.93, 320)),
-            warmup=0.04,
+            steps=30_000,
+            batch=12,
+            learning_rate=6e-4,
+            stages=((0.0, 256), (0.03, 320), (0.67, 288, 352)),
+            warmup=0.005,
+            plateau=0.75,
             final=0.01,
-            backbone_lr=0.2,
-            ema=0.995,
-            freeze=_LITE0_STEM,
-            note="sod-lite, pretrained, on photographs and composites: photo:ROOT; hours on two cores",
+            backbone_lr=0.3,
+            backbones=("rgb_backbone",),
+            ema=0.999,
+            freeze=(*_LITE0_STEM, *_LITE0_NORMS),
+            thaw=0.25,
+            note="sod-lite on photographs and composites (photo:ROOT), 27 epochs from its shipped weights "
+            "(--init sod-lite): 14 hours of two free cores, two processes; it can be cut short",
         ),
         Recipe(
             "taught",
@@ -114,8 +126,7 @@ RECIPES = {
             steps=21_000,
             batch=32,
             learning_rate=0.05,
-            stages=(),
-            multi_scale=(224 / 352, 256 / 352, 288 / 352, 320 / 352, 1.0),  # F3Net's sides at 352
+            stages=((0.0, 224, 352),),
             warmup=0.5,
             final=0.0,
             weight_decay=5e-4,
@@ -169,8 +180,10 @@ def limited(recipe: Recipe, side: int) -> Recipe:
     """
     if side < 32 or side % 32:
         raise ValueError(f"--side is {side}, expected a multiple of 32 pixels")
-    stages: list[tuple[float, int]] = []
-    for start, own in recipe.stages:
-        if not stages or min(own, side) != stages[-1][1]:
-            stages.append((start, min(own, side)))
+    stages: list[Stage] = []
+    for start, *sides in recipe.stages:
+        low, high = min(sides[0], side), min(sides[-1], side)
+        stage = (start, low) if low == high else (start, low, high)
+        if not stages or stage[1:] != stages[-1][1:]:
+            stages.append(stage)
     return replace(recipe, stages=tuple(stages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import lightning
@@ -36,27 +37,28 @@ class Average:
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
-    """Parameters whose names start with one of ``prefixes`` stop learning; returns their batch norms.
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, f"{pattern}*") for pattern in patterns)
+
+
+def freeze(model: nn.Module, patterns: Sequence[str], frozen: bool = True) -> list[nn.Module]:
+    """Parameters whose names begin as one of ``patterns`` stop learning, or learn again; returns their batch norms.
 
     The norms keep the statistics they were pretrained with as long as they stay in eval mode. Raises ValueError for a
-    prefix that names nothing.
+    pattern that names nothing.
     """
-    for prefix in prefixes:
-        parameters = [p for name, p in model.named_parameters() if name.startswith(prefix)]
-        if not parameters:
-            raise ValueError(f"freeze is {prefix!r}, expected the beginning of a parameter's name")
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-    return (
-        [
-            module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(tuple(prefixes))
-        ]
-        if prefixes
-        else []
-    )
+    named = list(model.named_parameters())
+    for pattern in patterns:
+        if not any(_named(name, (pattern,)) for name, _ in named):
+            raise ValueError(f"freeze is {pattern!r}, expected the beginning of a parameter's name")
+    for name, parameter in named:
+        if _named(name, patterns):
+            parameter.requires_grad_(not frozen)
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and _named(f"{name}.", patterns)
+    ]
 
 
 class TrainingTask(lightning.LightningModule):
@@ -74,11 +76,15 @@ class TrainingTask(lightning.LightningModule):
         raise NotImplementedError
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate."""
+        """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate.
+
+        What is frozen is among them, without gradients: a state of before the thaw can be resumed from after it.
+        """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(("backbone" in name, parameter.dim() > 1), []).append(parameter)
+            if parameter.requires_grad or self.recipe.thaw < 1.0:
+                key = _named(name, self.recipe.backbones), parameter.dim() > 1
+                groups.setdefault(key, []).append(parameter)
         listed = []
         for (backbone, decays), parameters in groups.items():
             rate = self.recipe.learning_rate * (self.recipe.backbone_lr if backbone else 1.0)
@@ -103,6 +109,10 @@ class TrainingTask(lightning.LightningModule):
         if progress >= 1.0:
             self.trainer.should_stop = True
             return -1
+        if self.frozen and progress >= self.recipe.thaw:
+            freeze(self.model, self.recipe.freeze, frozen=False)
+            self.frozen = []
+            self.train()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = group["peak"] * self.schedule.rate(progress)
         return None

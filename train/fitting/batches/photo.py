@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
+from mutualformer.runtime.data.masks import MIDDLE
 from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.data.compositing.faults import holed, spoil
+from mutualformer.train.data.compositing.paste import Canvas
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 Rng = np.random.Generator
@@ -22,16 +24,22 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the kinds of frames; they sum to 1. The last three are probabilities within a frame with depth."""
+    """Shares of the kinds of frames; they sum to 1. The rest are probabilities within a frame.
 
-    photograph: float = 0.62
-    sensor: float = 0.19
-    table: float = 0.12
-    rendered: float = 0.04
+    A photograph teaches "mark the one that stands out", a table "mark every object". What tells them apart is the
+    view from above and its depth, so a table never loses its depth.
+    """
+
+    photograph: float = 0.77
+    sensor: float = 0.08
+    table: float = 0.11
+    rendered: float = 0.01
     taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
     depth_of_photograph: float = 0.45
-    spoiled: float = 0.16
-    dropped: float = 0.15
+    bystanders: float = 0.2  # photographs with things of others in them that are background
+    spoiled: float = 0.12  # of the frames with depth
+    dropped: float = 0.12
+    holed: float = 0.12
 
     def kinds(self) -> tuple[tuple[str, float], ...]:
         """(name, share) of the five kinds."""
@@ -39,10 +47,11 @@ class Mixture:
 
 
 SURELY_NOT, SURELY = 60, 150  # of 255: between them the teacher's word is worth nothing
+CHANGED = 4.0  # grey levels from which on a pixel shows a bystander
 
 # Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
 APPEARANCE = Augmentation(
-    crop=0.35, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
+    crop=0.125, keep=0.9, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
 )
 
 
@@ -86,10 +95,29 @@ class PhotoBatches:
     def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Composite:
         item = augment(self.photographs[index], size, APPEARANCE, rng)
         assert item.mask is not None
-        depth = item.depth
+        rgb, depth, here = item.rgb, item.depth, None
+        if rng.random() < self.mixture.bystanders:
+            rgb, here = self._with_bystanders(item.rgb, item.mask, rng)
         if rng.random() < self.mixture.depth_of_photograph:
-            depth = plausible_depth(item.rgb, item.mask, rng)
-        return Composite(item.rgb, depth, item.mask, np.ones(size, np.uint8))
+            depth = self._drawn(rgb, item.mask, rng, here)
+        return Composite(rgb, depth, item.mask, np.ones(size, np.uint8))
+
+    def _drawn(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng, here: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.float32]:
+        others = [self.photographs.outline(rng) for _ in range(int(rng.integers(0, 5)))]
+        return plausible_depth(rgb, mask, rng, others, here)
+
+    def _with_bystanders(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The picture with things that are background in it, and where they are (uint8, 0 or 1)."""
+        solid = (mask > MIDDLE).astype(np.uint8)
+        _, _, width, height = cv2.boundingRect(solid)
+        canvas = Canvas(rgb.astype(np.float32), np.full(mask.shape, 1.0, np.float32), solid.copy(), np.ones_like(solid))
+        bystanders(canvas, self.photographs, int(rng.integers(1, 3)), 0.6 * max(width, height), rng)
+        changed = (np.abs(canvas.rgb - rgb).max(axis=2) > CHANGED).astype(np.uint8)
+        return np.clip(canvas.rgb, 0, 255).astype(np.uint8), changed
 
     def _taught(self, size: tuple[int, int], rng: Rng) -> Composite:
         assert self.sensor is not None
@@ -118,27 +146,29 @@ class PhotoBatches:
             else:
                 scene = self._taught(size, rng)
             scene = _augmented(scene, rng)
-        return self._with_faults(scene, size, rng)
+        return self._with_faults(scene, size, rng, kind == "table")
 
-    def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng) -> Composite:
-        depth = scene.depth
+    def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng, needed: bool) -> Composite:
+        """``needed``: depth tells which lesson the frame teaches, so it may get holes and nothing worse."""
+        depth, how = scene.depth, self.mixture
         if not depth.any():
             return scene
         draw = float(rng.random())
-        if draw < self.mixture.dropped:
+        if draw < how.holed:
+            depth = holed(depth, float(rng.uniform(0.05, 0.6)), rng)
+        elif needed:
+            pass
+        elif draw < how.holed + how.dropped:
             depth = np.zeros_like(depth)
-        elif draw < self.mixture.dropped + self.mixture.spoiled:
-            other = depth[::-1]
+        elif draw < how.holed + how.dropped + how.spoiled:
             if self.sensor is not None and rng.random() < 0.5:
                 other = self.sensor.window(size, rng).depth
             else:
                 item = self.photographs[int(rng.integers(len(self.photographs)))]
                 assert item.mask is not None
                 rgb, mask = (cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA) for x in (item.rgb, item.mask))
-                other = plausible_depth(rgb, mask, rng)
+                other = self._drawn(rgb, mask, rng)
             depth = spoil(depth, np.ascontiguousarray(other), rng)
-        elif draw < self.mixture.dropped + self.mixture.spoiled + 0.12:
-            depth = holed(depth, float(rng.uniform(0.05, 0.6)), rng)
         return scene._replace(depth=depth)
 
     def index(self, step: int, slot: int) -> int:
