@@ -14,12 +14,14 @@ from mutualformer.train.fitting.recipes import limited, recipe
 
 def test_stages_above_the_side_are_trained_at_it() -> None:
     photo = recipe("photo")
-    assert limited(photo, 256).stages == ((0.0, 192), (0.64, 256))
+    first, second, third = (stage[0] for stage in photo.stages)
+    assert photo.stages == ((first, 256), (second, 320), (third, 288, 352))
+    assert limited(photo, 320).stages == ((first, 256), (second, 320), (third, 288, 320))
+    assert limited(photo, 288).stages == ((first, 256), (second, 288))
     assert limited(photo, 192).stages == ((0.0, 192),)
-    assert limited(photo, 160).stages == ((0.0, 160),)
     assert limited(photo, 512) == photo
     assert dataclasses.replace(limited(photo, 192), stages=photo.stages) == photo  # nothing else changes
-    assert limited(recipe("f3net"), 256).stages == ()
+    assert limited(recipe("f3net"), 256).stages == ((0.0, 224, 256),)
     for side in (0, -32, 100):
         with pytest.raises(ValueError, match=f"--side is {side}, expected a multiple of 32"):
             limited(photo, side)

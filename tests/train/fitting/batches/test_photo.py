@@ -81,6 +81,19 @@ def test_frozen_parameters_and_their_norms_stay() -> None:
     assert model.depth_squeeze[0][0].weight.requires_grad
     with pytest.raises(ValueError, match="beginning of a parameter"):
         freeze(model, ("absent",))
+    norms = freeze(model, ("rgb_backbone.*bn",))
+    assert len(norms) > 20
+    assert not model.rgb_backbone.blocks[2][0].bn1.weight.requires_grad
+    assert model.rgb_backbone.blocks[2][0].conv_pw.weight.requires_grad
+    assert model.depth_backbone.blocks[0][0].bn1.weight.requires_grad
+    freeze(model, ("rgb_backbone.",), frozen=False)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_table_never_loses_the_depth_that_tells_it_from_a_photograph(root: Path) -> None:  # noqa: F811
+    only = Mixture(photograph=0, sensor=0, table=1, rendered=0, taught=0, dropped=0.5, spoiled=0.4, holed=0.1)
+    tables = PhotoBatches(Photographs(root / "photos"), None, None, batch=8, seed=1, mixture=only)
+    assert all(depth.any() for depth in tables.make(0, range(8), 64)["depth"])
 
 
 def test_validation_keeps_the_best_and_says_what_it_saw(batches: PhotoBatches, tmp_path: Path) -> None:
