@@ -112,7 +112,7 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         log.warning(
             "%s: the sensor frames are left out: nobody knows what is salient in them; give ?teacher=MAPS", config.data
         )
-    source = PhotoBatches(photo.train, taught, rendered, config.recipe.batch, config.seed)
+    source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
     return Data(source, facts, sets=dict(photo.validation_sets()) if first else {})
 
@@ -132,6 +132,8 @@ def _begin(config: FitConfig, folder: Path, rank: int) -> int:
     changed = plan.difference(config.out, config)
     if changed:
         raise FitError(f"{config.out}: the run to resume was begun with {changed}; resume it as it was begun")
+    if rank == 0:
+        plan.keep(config.out, config)
     return int(_state(last)["global_step"])
 
 

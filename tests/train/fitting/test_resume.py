@@ -117,6 +117,19 @@ def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str)
     assert card["recipe"]["processes"] == 2
 
 
+def test_what_thaws_learns_alike_in_every_process(tmp_path: Path) -> None:
+    """And after a kill behind the thaw: frozen parameters are among the optimiser's from the start."""
+    how = {"freeze": ["rgb_backbone.conv_stem", "rgb_backbone.*bn"], "thaw": 0.5}
+    whole = train_here(tmp_path / "one", "sod", how=how, **EXACT)
+    together(2, tmp_path / "two", task="sod", how=how, **EXACT)
+    assert largest_difference(whole, weights(tmp_path / "two")) <= 1e-5
+    kill_when_paused(tmp_path / "run", task="sod", pause="step:7", how=how, save_every=3, **EXACT)
+    assert largest_difference(whole, train_here(tmp_path / "run", "sod", resume=True, how=how, save_every=3, **EXACT)) == 0
+    frozen = train_here(tmp_path / "frozen", "sod", how={**how, "thaw": 1.0}, **EXACT)
+    name = "rgb_backbone.conv_stem.weight"
+    assert largest_difference({name: frozen[name]}, {name: whole[name]}) > 1e-6
+
+
 def test_norms_by_process_are_those_of_a_batch_in_as_many_parts(tmp_path: Path) -> None:
     """Statistics that are only read in evaluation aside: one process has followed both parts, the first its own."""
     together(2, tmp_path / "two", task="sod", local_norms=True, **EXACT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -11,48 +11,20 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.runtime.data.masks import MIDDLE
-from mutualformer.train.data.augment import Augmentation, augment
+from mutualformer.train.data.augment import augment
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.paste import Canvas
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
 from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.fitting.recipes import Recipe
 
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Shares of the kinds of frames; they sum to 1. The rest are probabilities within a frame.
-
-    A photograph teaches "mark the one that stands out", a table "mark every object". What tells them apart is the
-    view from above and its depth, so a table never loses its depth.
-    """
-
-    photograph: float = 0.77
-    sensor: float = 0.08
-    table: float = 0.11
-    rendered: float = 0.01
-    taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
-    depth_of_photograph: float = 0.45
-    bystanders: float = 0.2  # photographs with things of others in them that are background
-    spoiled: float = 0.12  # of the frames with depth
-    dropped: float = 0.12
-    holed: float = 0.12
-
-    def kinds(self) -> tuple[tuple[str, float], ...]:
-        """(name, share) of the five kinds."""
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
-
-
 SURELY_NOT, SURELY = 60, 150  # of 255: between them the teacher's word is worth nothing
 CHANGED = 4.0  # grey levels from which on a pixel shows a bystander
-
-# Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
-APPEARANCE = Augmentation(
-    crop=0.125, keep=0.9, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
-)
 
 
 class PhotoBatches:
@@ -66,12 +38,11 @@ class PhotoBatches:
         photographs: Photographs,
         sensor: SensorFrames | None,
         rendered: Frames | None,
-        batch: int,
+        recipe: Recipe,
         seed: int,
-        mixture: Mixture | None = None,
     ) -> None:
         self.photographs, self.sensor, self.rendered = photographs, sensor, rendered
-        self.batch, self.seed, self.mixture = batch, seed, mixture or Mixture()
+        self.batch, self.seed, self.mixture, self.augmentation = recipe.batch, seed, recipe.mixture, recipe.augmentation
         total = sum(share for _, share in self.mixture.kinds())
         if abs(total - 1) > 1e-6:
             raise DataError(f"the mixture's shares sum to {total:.3f}, expected 1")
@@ -93,7 +64,7 @@ class PhotoBatches:
         return "photograph" if absent else name
 
     def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Composite:
-        item = augment(self.photographs[index], size, APPEARANCE, rng)
+        item = augment(self.photographs[index], size, self.augmentation, rng)
         assert item.mask is not None
         rgb, depth, here = item.rgb, item.depth, None
         if rng.random() < self.mixture.bystanders:
@@ -134,7 +105,7 @@ class PhotoBatches:
             scene = self._photograph(self.index(step, slot), size, rng)
         elif kind == "rendered":
             assert self.rendered is not None
-            item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, APPEARANCE, rng)
+            item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, self.augmentation, rng)
             assert item.mask is not None
             scene = Composite(item.rgb, item.depth, item.mask, np.ones(size, np.uint8))
         else:
@@ -145,7 +116,7 @@ class PhotoBatches:
                 scene = on_a_table(self.photographs, size, rng)
             else:
                 scene = self._taught(size, rng)
-            scene = _augmented(scene, rng)
+            scene = self._augmented(scene, rng)
         return self._with_faults(scene, size, rng, kind == "table")
 
     def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng, needed: bool) -> Composite:
@@ -181,12 +152,8 @@ class PhotoBatches:
         scenes = [self.frame(step, slot, (side, side)) for slot in slots]
         return {name: np.stack([getattr(scene, name) for scene in scenes]) for name in Composite._fields}
 
-
-def _augmented(scene: Composite, rng: Rng) -> Composite:
-    """Appearance and mirroring of a composite; it is at its size already."""
-    size = scene.mask.shape
-    how = Augmentation(
-        crop=0.0, flip=0.0, colour=0.35, grey=0.1, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
-    )
-    item = augment(Item(scene.rgb, scene.depth, scene.mask, ""), (size[0], size[1]), how, rng)
-    return scene._replace(rgb=item.rgb)
+    def _augmented(self, scene: Composite, rng: Rng) -> Composite:
+        """Appearance of a composite; it is at its size and place already."""
+        how = replace(self.augmentation, crop=0.0, flip=0.0, holes=0.0, drop_rgb=0.0, drop_depth=0.0)
+        item = augment(Item(scene.rgb, scene.depth, scene.mask, ""), scene.mask.shape, how, rng)
+        return scene._replace(rgb=item.rgb)
