@@ -116,9 +116,7 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    keys = [
-        key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key) and key not in GOING_ON
-    ]
+    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key) and key not in GOING_ON]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 

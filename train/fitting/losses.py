@@ -21,12 +21,12 @@ def position_weight(mask: Tensor, kernel: int = 31, edges: float = 5.0) -> Tenso
     if kernel % 2 == 0:
         raise ValueError(f"kernel is {kernel}, expected an odd number of pixels")
     half = kernel // 2
-    m = mask.unsqueeze(1)
-    # The sums of all windows are differences of one running sum, an axis after the other: no cost grows with the kernel.
-    for axis in (2, 3):
-        total = F.pad(m if axis == 2 else local, (half + 1, half) if axis == 3 else (0, 0, half + 1, half)).cumsum(axis)
-        size = total.shape[axis]
-        local = total.narrow(axis, kernel, size - kernel) - total.narrow(axis, 0, size - kernel)
+    m = local = mask.unsqueeze(1)
+    # The sums of all windows are differences of one running sum, so that no cost grows with the kernel.
+    for axis, padding in ((2, (0, 0, half + 1, half)), (3, (half + 1, half))):
+        total = F.pad(local, padding).cumsum(axis)
+        windows = total.shape[axis] - kernel
+        local = total.narrow(axis, kernel, windows) - total.narrow(axis, 0, windows)
     return 1.0 + edges * (local / kernel**2 - m).abs().squeeze(1)
 
 
@@ -49,7 +49,9 @@ def deep_supervision_losses(
     [0, 1], what a pixel's truth counts for; None = everywhere 1.
     """
     if len(logits) != len(weights.supervision):
-        raise ValueError(f"{len(logits)} outputs to supervise, losses.supervision has {len(weights.supervision)} weights")
+        raise ValueError(
+            f"{len(logits)} outputs to supervise, losses.supervision has {len(weights.supervision)} weights"
+        )
     targets: dict[int, tuple[Tensor, Tensor]] = {}
     total = torch.zeros(2, device=mask.device, dtype=mask.dtype)
     for share, output in zip(weights.supervision, logits, strict=True):

@@ -81,5 +81,5 @@ def test_set_reaches_every_key_of_a_recipe(tmp_path: Path) -> None:
     assert config.overrides == {"fusion": "concat"}
     assert config.recipe == changed(recipe("default"), [("learning_rate", 3e-4), ("augmentation", {"crop": 0.2})])
     assert config.recipe.augmentation.flip == recipe("default").augmentation.flip
-    with pytest.raises(ValueError, match="recipe.rate is unknown"):
+    with pytest.raises(ValueError, match=r"recipe\.rate is unknown"):
         configured(fit.parser().parse_args([*words, "--set", "recipe.rate=1"]), tmp_path)
