@@ -84,7 +84,7 @@ TASKS: Mapping[str, Task] = {
         batches="mutualformer.train.fitting.batches.sod:SodBatches",
         evaluator="mutualformer.train.evaluation.sod:score",
         open=lambda data, size, cache, split: opening.frames(data, size, cache, split),
-        strategy="ddp",
+        strategy="ddp_find_unused_parameters_true",  # frozen ones have no gradients before they thaw
         probes=("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
     ),
     "reid": Task(

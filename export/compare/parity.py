@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mutualformer.export.graph.node_types import graph_problems, heavy_node_type
 from mutualformer.runtime import zoo
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.base import KEEP_FP16
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.sources import opening
 
@@ -27,6 +29,7 @@ def compare(
     ``show``: so many frames in pictures. ``emulate_half``: compare a second time with the candidate in
     ``export/emulation``, which rounds to float16 where the graph says so; ONNX Runtime on a CPU does not everywhere.
     """
+    os.environ.setdefault(KEEP_FP16, "1")  # judged is what the file says, not what the runtime makes of it
     with zoo.load(reference) as left:
         with zoo.load(candidate) as right:
             result = compare_sessions(left, right, data, show)

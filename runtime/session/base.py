@@ -18,6 +18,8 @@ LARGEST_MODEL = 4 << 30  # bytes of a model file; an ONNX file cannot have more 
 Arrays = dict[str, NDArray[Any]]
 Opened = TypeVar("Opened", bound="Session")
 
+KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment: FP16 weights stay as they are on a CPU; less memory, more time
+
 
 class ModelFileError(RuntimeError):
     """A model file cannot be used: names the file, what was found, what was expected and what to do."""

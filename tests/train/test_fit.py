@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -49,6 +49,38 @@ def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
         run.fit(dataclasses.replace(config, resume=True))
     with pytest.raises(FitError, match="nothing to resume from"):
         run.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    config = tiny("sod", tmp_path, steps=2)
+    run.fit(config)
+    assert recipe(str(tmp_path / plan.RECIPE)) == config.recipe
+    longer = dataclasses.replace(config.recipe, steps=4, plateau=0.5)
+    path = run.fit(dataclasses.replace(config, resume=True, recipe=longer))
+    card = checkpoint.read_card(path)
+    assert (card["recipe"]["resumed_at_step"], card["recipe"]["steps_done"]) == (2, 4)
+    assert recipe(str(tmp_path / plan.RECIPE)) == longer
+
+
+def test_a_pulled_and_blended_run_forgets_less_and_keeps_its_norms(tmp_path: Path) -> None:
+    first = run.fit(tiny("sod", tmp_path / "first", steps=2))
+    start = load_file(first)
+
+    def moved(name: str, **changes: Any) -> dict[str, float]:
+        config = tiny("sod", tmp_path / name, steps=3, init=str(first), seed=5)
+        path = run.fit(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes)))
+        return {key: float((value.double() - start[key].double()).norm()) for key, value in load_file(path).items()}
+
+    def learnt(distances: dict[str, float]) -> float:
+        return sum(value for key, value in distances.items() if key.endswith("weight"))
+
+    free, kept, pulled = moved("free"), moved("kept", keep_norms=True), moved("pulled", keep_norms=True, pull=200.0)
+    blended = moved("blended", keep_norms=True, blend=0.25)
+    means = [key for key in start if key.endswith("running_mean")]
+    assert any(free[key] for key in means)
+    assert not any(kept[key] for key in means)
+    assert 0 < learnt(pulled) < 0.9 * learnt(kept)
+    assert learnt(blended) == pytest.approx(0.25 * learnt(kept), rel=1e-3)
 
 
 @pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])

@@ -81,7 +81,7 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
         facts["pretrained"] = "the backbones started from ImageNet weights"
     if parse(config.data).kind == "photo":
         return _photographs(config, facts)
-    largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
+    largest = max((stage[-1] for stage in config.recipe.stages), default=height)
     size = (largest, max(32, round(largest * width / height / 32) * 32))
     task = TASKS[spec.task]
     samples, held_out = task.open(config.data, size, True, "train"), None
@@ -113,7 +113,12 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
     facts |= {"samples": len(photo.train), "files_sha256": file_list(photo.train), "rendered_scenes": count}
     if photo.sensor is not None:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
-    source = PhotoBatches(photo.train, photo.sensor, rendered, config.recipe.batch, config.seed)
+    taught = photo.sensor if "teacher" in options else None
+    if photo.sensor is not None and taught is None:
+        log.warning(
+            "%s: the sensor frames are left out: nobody knows what is salient in them; give ?teacher=MAPS", config.data
+        )
+    source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
     return Data(source, facts, sets=dict(photo.validation_sets()) if first else {}, prints=prints(photo.train))
 
@@ -133,6 +138,8 @@ def _begin(config: FitConfig, folder: Path, rank: int) -> int:
     changed = plan.difference(config.out, config)
     if changed:
         raise FitError(f"{config.out}: the run to resume was begun with {changed}; resume it as it was begun")
+    if rank == 0:
+        plan.keep(config.out, config)
     return int(_state(last)["global_step"])
 
 

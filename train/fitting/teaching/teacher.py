@@ -28,7 +28,6 @@ from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
 from mutualformer.train.fitting.teaching.narrow import explained, narrow_backbone, narrow_squeeze, narrow_stem
 
-MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 NARROW_PICTURES, NARROW_SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
 PARTS = ((LITE0_NARROW, LITE0), (SMALL_SHORT, SMALL))  # (a student's backbone, the teacher's that it is a part of)
 STREAMS = {"rgb": "colour", "depth": "depth"}  # a stream's name in the batch, and that of the module that reads it
@@ -144,7 +143,7 @@ class TaughtSodTask(SodTask):
         with torch.no_grad(), half:
             soft = teacher(batch["rgb"], batch["depth"])
         logits = self.model(batch["rgb"], batch["depth"])
-        mask = self.supervised(logits, batch)
+        mask = self.supervised(logits, batch).sum()
         close = F.binary_cross_entropy_with_logits(logits[0], soft.to(logits[0]))
         student = self._features["student"]
         whole = [maps.to(student[0].dtype) for maps in self._features["teacher"]]
@@ -154,5 +153,6 @@ class TaughtSodTask(SodTask):
                 for ours, theirs in zip(student, whole, strict=True)
             ]
         ).mean()
-        total = mask + MAP_WEIGHT * close + FEATURE_WEIGHT * feature
+        weights = self.recipe.losses
+        total = mask + weights.teacher_map * close + weights.teacher_features * feature
         return {"loss": total, "mask": mask.detach(), "map": close.detach(), "feature": feature.detach()}
