@@ -17,7 +17,7 @@ if not __package__:
 import argparse
 from collections.abc import Sequence
 
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.errors import ExportError
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import sha256
 

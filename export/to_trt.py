@@ -22,7 +22,7 @@ from mutualformer.export.engine.targets import TARGETS, capabilities
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import check_writable
 

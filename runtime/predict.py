@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.images.salient import THRESHOLD
-from mutualformer.runtime.prediction import batch, files
+from mutualformer.runtime.prediction import batch, saving
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
 from mutualformer.runtime.sources.depth import POLARITIES, DepthRule
@@ -59,9 +59,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--what",
-        default=",".join(files.DEFAULT),
+        default=",".join(saving.DEFAULT),
         metavar="KINDS",
-        help=f"some of {','.join(files.KINDS)}, or all (default: %(default)s)",
+        help=f"some of {','.join(saving.KINDS)}, or all (default: %(default)s)",
     )
     parser.add_argument("--depth", metavar="SOURCE", help="depth of the one SOURCE: file for file, folder for folder")
     parser.add_argument(
@@ -105,7 +105,7 @@ def command(args: argparse.Namespace) -> int:
         sources=tuple(args.sources),
         out=args.out,
         models=tuple(args.model or [zoo.DEFAULT]),
-        what=files.kinds(args.what),
+        what=saving.kinds(args.what),
         depth=args.depth,
         rule=depth_rule(args.depth_scale, args.polarity),
         threshold=args.threshold,

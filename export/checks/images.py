@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lab.kernels.sass import resident_blocks
 from mutualformer.export.checks.rig.driver import LOCAL_BYTES, MAX_SHARED_BYTES, REGISTERS, THREADS
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
-from mutualformer.plugins.inspection.cubins import resident_blocks
 from mutualformer.runtime.session.cuda import CudaError
 
 _DEFAULT_SHARED = 48 * 1024  # bytes a kernel may use without asking

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.export.checks.rig.engine import SIZE, VERSION, Lifetimes, StandInTensorRT
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.runtime.contract import Contract
@@ -19,6 +18,7 @@ from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session.cuda import BindingsDriver, CudaError, Driver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.runtime.session.tensorrt import EngineSession
+from tests.standins.tensorrt import SIZE, VERSION, Lifetimes, StandInTensorRT
 
 _SLACK = 4 << 20  # bytes that a driver may keep for itself, or another program takes meanwhile
 

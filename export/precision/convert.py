@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, F
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
-from mutualformer.export.precision.ranking import costliest, read_worst
+from mutualformer.export.precision.ranking import costliest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
-RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
+RANKING_FRAMES = 4  # of them, on which layers are ranked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +42,12 @@ class Choices:
     """What can be chosen about a conversion; all but ``keep`` are for INT8.
 
     ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: so many
-    further nodes stay in FP16, the costliest alone, as the file ``sweep`` of ``parity --sweep`` ranks them or, without
-    it, as a sweep over calibration frames does. ``placement``: where Q/DQ pairs stand.
+    further nodes stay in FP16, the costliest alone on calibration frames. ``placement``: where Q/DQ pairs stand.
     """
 
     keep: tuple[str, ...] = ()
     method: str = DEFAULT_METHOD
     keep_worst: int = 0
-    sweep: Path | None = None
     placement: Placement = DEFAULT
 
 
@@ -115,7 +112,7 @@ def convert(
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if choices.keep_worst:
-            keep.update(_worst(quantizer, contract, feeds, choices))
+            keep.update(costliest(quantizer, contract, feeds[:RANKING_FRAMES], method, choices.keep_worst))
         converted = quantizer.to_int8(method, keep, placement)
         kept = quantizer.kept(method, placement, keep)
         card["calibration"] = {
@@ -130,12 +127,6 @@ def convert(
     after = dataclasses.replace(contract, precision=precision, card=card)
     onnx.helper.set_model_props(converted, after.to_props())
     return converted, after
-
-
-def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choices: Choices) -> list[str]:
-    if choices.sweep is not None:
-        return read_worst(choices.sweep, choices.keep_worst, contract.weights_sha256)
-    return costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.method, choices.keep_worst)
 
 
 def check_calibration(calibration: str | None, contract: Contract) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,7 @@ from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import session_options
-
-SCHEMA_VERSION = 1  # of sweep.json
 
 
 class Judge:
@@ -71,20 +66,3 @@ def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], m
         for name in progress(quantizer.nodes, "ranking layers")
     }
     return sorted(costs, key=lambda name: -costs[name])[:count]
-
-
-def worst(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
-    """Names of the ``count`` costliest of a sweep's rows."""
-    return [str(row["node"]) for row in sorted(rows, key=lambda row: -row["noise"])[:count]]
-
-
-def read_worst(path: Path, count: int, weights_sha256: str) -> list[str]:
-    """The ``count`` costliest layers that ``sweep.json`` names. Raises ExportError when it is another model's."""
-    try:
-        ranking = json.loads(existing_file(path, "sweep").read_text())
-        rows, version, owner = ranking["layers"], ranking["schema_version"], ranking["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: not a sweep.json of `parity --sweep` ({error})") from error
-    if version != SCHEMA_VERSION or owner != weights_sha256:
-        raise ExportError(f"{path}: the sweep is of other weights or another version; run parity --sweep again")
-    return worst(rows, count)

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutualformer.plugins.inspection.cubins import PRODUCTS, KernelReport
+from mutualformer.plugins.inspection.usage import KernelUsage
+
+
+PRODUCTS = {"cda_rows": 3, "cda_columns": 2}
+"""Matrix products per tile."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,6 @@ class Cost:
     issued_bytes: float  # loads and stores of the loops; caches serve what exceeds the compulsory part
     exponentials: float
     programs: int
-    warp_instructions: float  # of the loops over tiles, all programs and their warps
 
     @property
     def intensity(self) -> float:
@@ -92,7 +95,7 @@ class Cost:
         return self.useful_flops / self.compulsory_bytes
 
 
-def cost(report: KernelReport, work: Workload) -> Cost:
+def cost(report: KernelUsage, work: Workload) -> Cost:
     """Flops and bytes of the launch that ``report``'s kernel serves in ``work``."""
     products = PRODUCTS[report.kernel]
     size = 4 if report.dtype == "fp32" else 2
@@ -112,19 +115,12 @@ def cost(report: KernelReport, work: Workload) -> Cost:
         once = 4 * tensor + 2 * tensor + 4 * tensor + lse  # Q, K; g, which is next; self read, y written in its place
         moved = stationary + rows * (streamed + lse) + 6 * tensor
     programs = 2 * rows * matrices  # one for each modality
-    instructions = programs * report.warps * steps * report.loop_instructions
-    return Cost(useful, issued, float(once), float(moved), exponentials, programs, instructions)
+    return Cost(useful, issued, float(once), float(moved), exponentials, programs)
 
 
-def waves(work_cost: Cost, report: KernelReport, device: Device) -> float:
+def waves(work_cost: Cost, report: KernelUsage, device: Device) -> float:
     """How often the device is filled: programs over those that it holds at a time. Below 1 part of it idles."""
     return work_cost.programs / (device.multiprocessors * report.blocks)
-
-
-def issue_seconds(work_cost: Cost, device: Device) -> float:
-    """Time to issue the instructions of the loops on the busiest multiprocessor, 4 a cycle, no stall whatever."""
-    busiest = -(-work_cost.programs // device.multiprocessors) / work_cost.programs
-    return work_cost.warp_instructions * busiest / (4 * device.clock)
 
 
 def roofline_seconds(work_cost: Cost, device: Device, dtype: str) -> float:

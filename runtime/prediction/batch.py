@@ -12,7 +12,7 @@ from typing import Any
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.images.salient import THRESHOLD
-from mutualformer.runtime.prediction import files, sheet
+from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.run import Summary, predict_album, predict_moments
@@ -39,7 +39,7 @@ class Request:
     sources: tuple[str, ...]
     out: Path
     models: tuple[str, ...] = (zoo.DEFAULT,)
-    what: tuple[str, ...] = files.DEFAULT
+    what: tuple[str, ...] = saving.DEFAULT
     depth: str | None = None
     rule: DepthRule = DEFAULT_RULE
     threshold: float = THRESHOLD

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.salient import THRESHOLD, SalientObject, salient_object
-from mutualformer.runtime.prediction import files
+from mutualformer.runtime.prediction import saving
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Prediction:
 
         Kinds: mask, binary, cutout, overlay, contour, json.
         """
-        return files.write(self, Path(folder), what)
+        return saving.write(self, Path(folder), what)
 
 
 @dataclass(frozen=True)

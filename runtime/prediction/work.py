@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.salient import THRESHOLD
-from mutualformer.runtime.prediction import files, sheet
+from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.preprocess import InputError, prepare
@@ -48,13 +48,13 @@ class Plan:
     """What is made of each frame. ``out``: the folder. ``tiles``: frames shown on the contact sheet."""
 
     out: Path
-    what: tuple[str, ...] = files.DEFAULT
+    what: tuple[str, ...] = saving.DEFAULT
     threshold: float = THRESHOLD
     tiles: frozenset[int] = frozenset()
 
     def folder(self, label: str, models: int) -> Path:
         """Where one model's files go: OUT itself where there is one model only."""
-        return self.out / files.safe_name(label) if models > 1 else self.out
+        return self.out / saving.safe_name(label) if models > 1 else self.out
 
 
 @dataclass
@@ -134,7 +134,7 @@ def _predict(
             outcome.error = f"{outcome.name}: {saliency}"
             continue
         result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold)
-        files.write(result, folder, plan.what)
+        saving.write(result, folder, plan.what)
         outcome.rows.append({**row(result), "model": model.label})
         if index in plan.tiles:
             predictions[index].append(result)

@@ -13,8 +13,8 @@ from aiohttp.typedefs import Handler
 
 from mutualformer.runtime.images.colours import PALETTE
 from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
-from mutualformer.runtime.preview.files import FILES, read
 from mutualformer.runtime.preview.holds import Holds
+from mutualformer.runtime.preview.page_files import FILES, read
 from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mutualformer.runtime.cli import one_line
+from mutualformer.runtime.commandline.running import one_line
 from mutualformer.runtime.files import reason
 
 

@@ -18,8 +18,8 @@ from mutualformer.export.checks.rig.driver import LIBRARY, CudaDriver
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
-from mutualformer.plugins.standins.simulator import Driver as StandInDriver
-from mutualformer.plugins.standins.simulator import Harness
+from mutualformer.plugins.harness.harness import Driver as StandInDriver
+from mutualformer.plugins.harness.harness import Harness
 from mutualformer.runtime.session.cuda import CudaError
 
 EMULATED_CAPABILITY = 87  # the stand-in pretends to be an Orin

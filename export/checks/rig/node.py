@@ -12,8 +12,8 @@ from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import CudaDriver
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
-from mutualformer.plugins.standins.buffers import GUARD, GUARD_BYTE, POISON_BYTE
-from mutualformer.plugins.standins.simulator import Engine
+from mutualformer.plugins.harness.buffers import GUARD, GUARD_BYTE, POISON_BYTE
+from mutualformer.plugins.harness.harness import Engine
 from mutualformer.runtime.session.cuda import CudaError
 
 

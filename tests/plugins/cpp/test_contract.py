@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
-from mutualformer.plugins.standins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
+from mutualformer.plugins.harness.harness import RUNTIME_PHASE, Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 FP32, FP16, INT8, BF16 = 0, 1, 2, 7
