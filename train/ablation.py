@@ -18,10 +18,9 @@ from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
-from mutualformer.train import checkpoint, registry
+from mutualformer.train import registry
 from mutualformer.train.fitting.config import FitConfig, FitError, difference
 from mutualformer.train.fitting.options import add_run, configured
-from mutualformer.train.fusion import FUSIONS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,10 +28,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mutualformer ablation", description=(__doc__ or "").splitlines()[0])
     add_run(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for the runs and the table")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="S", help="one N: 0 … N-1 (default: 3); else these"
-    )
-    parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=FUSIONS, help="arms to compare (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="one N: 0 … N-1 (default: 3); else these")
+    parser.add_argument("--fusions", nargs="+", metavar="FUSION", help="arms to compare (default: all)")
     return parser
 
 
@@ -46,6 +43,7 @@ def seeds_of(numbers: Sequence[int] | None) -> tuple[int, ...]:
 
 def trained(config: FitConfig, fusion: str, seed: int) -> dict[str, Any]:
     """The metrics of one run by set, trained now if it is not finished. Raises what ``fit`` raises."""
+    from mutualformer.train import checkpoint
     from mutualformer.train.fitting.training import fit
 
     out = config.out / f"{fusion}-seed{seed}"
@@ -66,19 +64,20 @@ def trained(config: FitConfig, fusion: str, seed: int) -> dict[str, Any]:
 def command(args: argparse.Namespace) -> int:
     """Train what is not finished, write the table and print it. Raises FitError, and what ``fit`` raises."""
     from mutualformer.train.fitting.interruption import Interrupted
+    from mutualformer.train.fusion import FUSIONS
 
-    config, seeds = configured(args, args.out), seeds_of(args.seeds)
+    config, seeds, fusions = configured(args, args.out), seeds_of(args.seeds), tuple(args.fusions or FUSIONS)
     if "fusion" in config.overrides:
         raise FitError("an ablation chooses the fusion: leave --set fusion=… away and give --fusions")
     try:
-        runs = {(fusion, seed): trained(config, fusion, seed) for seed in seeds for fusion in args.fusions}
+        runs = {(fusion, seed): trained(config, fusion, seed) for seed in seeds for fusion in fusions}
     except Interrupted as stop:
         print(f"ablation: {stop}; the same command goes on", file=sys.stderr)
         return stop.exit_code
     names = TASKS[registry.spec(config.model).task].names
     result = {
-        data: {f: over_seeds([runs[f, s][data] for s in seeds], seeds, names) for f in args.fusions}
-        for data in runs[args.fusions[0], seeds[0]]
+        data: {f: over_seeds([runs[f, s][data] for s in seeds], seeds, names) for f in fusions}
+        for data in runs[fusions[0], seeds[0]]
     }
     rows = [
         [data, fusion, *(f"{one[name]['mean']:.4f} ± {one[name]['std'] or 0:.4f}" for name in names)]

@@ -1,5 +1,5 @@
-"""Stand-ins for both sides of the plugin: what TensorRT does with it, and the CUDA driver it calls.
+"""The plugin driven without TensorRT, and judged without PyTorch: what ``mutualformer acceptance`` runs it with.
 
-harness.cpp (TensorRT's steps) and driver*.cpp, cubin.cpp (libcuda.so.1 over host memory) are built beside the plugin;
-simulator.py drives both from Python, buffers.py holds memory between guard bytes.
+numbers (the types), reference (the operator in NumPy, the two-times rule), harness (TensorRT's steps through
+plugin_harness.cpp, which is built beside the plugin), engine (one node with its buffers).
 """

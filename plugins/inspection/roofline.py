@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from mutualformer.plugins.inspection.usage import KernelUsage
 
-
 PRODUCTS = {"cda_rows": 3, "cda_columns": 2}
 """Matrix products per tile."""
 
@@ -59,6 +58,33 @@ DEVICES = (
 )
 
 
+def device_of(arch: int, multiprocessors: int, clock: float, bandwidth: float) -> Device | None:
+    """A GPU by its attributes: the peaks of one of its architecture, scaled. None where the table has none.
+
+    ``clock`` in Hz; ``bandwidth`` in bytes per second, 0 where the driver does not tell: then that of the table's GPU
+    with as many multiprocessors, or scaled with their number.
+    """
+    like = min(
+        (device for device in DEVICES if device.arch == arch),
+        key=lambda device: abs(device.multiprocessors - multiprocessors),
+        default=None,
+    )
+    if like is None or not multiprocessors or not clock:
+        return None
+    more = multiprocessors / like.multiprocessors
+    faster = more * clock / like.clock
+    return Device(
+        name=f"sm_{arch}, {multiprocessors} multiprocessors at {clock / 1e9:.2f} GHz",
+        arch=arch,
+        multiprocessors=multiprocessors,
+        fp16_tflops=like.fp16_tflops * faster,
+        fp32_tflops=like.fp32_tflops * faster,
+        bandwidth=bandwidth / 1e9 or like.bandwidth * more,
+        exponentials=like.exponentials * faster,
+        source=f"scaled from {like.name}",
+    )
+
+
 @dataclass(frozen=True)
 class Workload:
     """One CDA call."""
@@ -71,8 +97,10 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("SOD 320², stride 32", 1, 100, 8, 8),
-    Workload("SOD 320², stride 16", 1, 400, 8, 8),
+    Workload("sod-lite, stride 32", 1, 100, 4, 16),
+    Workload("sod-lite, stride 16", 1, 400, 4, 16),
+    Workload("sod-nano, stride 32", 1, 100, 2, 32),
+    Workload("sod-nano, stride 16", 1, 400, 2, 32),
     Workload("ReID ViT-B/16 256²", 1, 257, 12, 64),
     Workload("1936 tokens, 8 x 64", 1, 1936, 8, 64),
 )

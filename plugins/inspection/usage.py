@@ -74,10 +74,14 @@ def read_usage(image: dict[str, Any], cubin: bytes) -> KernelUsage:
         done = subprocess.run([find_triton_tool("cuobjdump"), "-res-usage", path], capture_output=True, text=True)
     line = re.search(r"REG:(\d+) STACK:(\d+)", done.stdout + done.stderr)
     if line is None:
-        raise RuntimeError(f"{image['name']} for sm_{image['arch']} cannot be read: {done.stdout} {done.stderr}".strip())
+        raise RuntimeError(
+            f"{image['name']} for sm_{image['arch']} cannot be read: {done.stdout} {done.stderr}".strip()
+        )
     registers, stack, variant = int(line[1]), int(line[2]), variant_named(image["name"])
     blocks = resident_blocks(image["arch"], registers, image["warps"], image["shared"], image["tensor_memory"])
-    table = {name: image[name] for name in ("name", "arch", "tactic", "block_m", "block_n", "warps", "stages", "shared")}
+    table = {
+        name: image[name] for name in ("name", "arch", "tactic", "block_m", "block_n", "warps", "stages", "shared")
+    }
     return KernelUsage(
         **table,
         kernel=variant.kernel,

@@ -40,7 +40,13 @@ def weights(name: str) -> Path:
         raise _unknown(name)
     if not entry.weights:
         raise ModelNameError(f"{name} ships no weights to start a training from, only {entry.file}")
-    return checked(entry.folder / entry.weights, entry.weights_sha256)
+    path = entry.folder / entry.weights
+    if not path.is_file():
+        raise ModelNameError(
+            f"{name}: the weights to start a training from ({entry.weights}) are not in the wheel; run from a checkout "
+            "of the project, or set MUTUALFORMER_MODELS to the folder mutualformer/models of one"
+        )
+    return checked(path, entry.weights_sha256)
 
 
 def load(model: str | Path = DEFAULT, device: str = "auto", threads: int = 0) -> Session:

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "cubin.h"
+#include "occupancy.h"
 
 namespace standin {
 
@@ -27,14 +28,15 @@ struct Failure {
   int result;
   int skip;
 };
-// Limits of one multiprocessor, for the occupancy question (plugins/architectures.py has the table).
+// Limits of one multiprocessor (plugins/architectures.py has the table): what a GPU's driver says of it. How many
+// blocks fit then, NVIDIA's own calculator answers.
 struct Limits {
-  int warps, blocks, shared, shared_reserved, registers;
+  int warps, shared, shared_reserved;
 };
 
 Callback g_callback = nullptr;
 int g_capability = 87;
-Limits g_limits{48, 16, 164 * 1024, 1024, 65536};
+Limits g_limits{48, 164 * 1024, 1024};
 std::map<std::string, int> g_calls;
 std::map<std::string, Failure> g_failures;
 std::vector<std::unique_ptr<Module>> g_modules;
@@ -176,11 +178,10 @@ DRIVER_CALL cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* funct
   if (g_live.count(function) == 0) return kInvalidHandle;
   auto const* asked = static_cast<Function const*>(function);
   int const registers = read_cubin(asked->module->image, asked->module->size, asked->name).registers;
-  int const warps = threads / 32;
-  int const per_warp = (registers * 32 + 255) / 256 * 256;  // registers are handed out in units of 256
-  int const room = g_limits.shared / (static_cast<int>(shared) + g_limits.shared_reserved + (shared == 0 ? 1 : 0));
-  *blocks = std::min({g_limits.warps / warps, g_limits.blocks, g_limits.registers / (per_warp * warps), room});
-  return kSuccess;
+  auto const* const limits = &g_limits;
+  *blocks = test_driver_blocks(g_capability == 121 ? 120 : g_capability, registers, threads, shared, limits->warps,
+                               limits->shared, limits->shared_reserved);
+  return *blocks >= 0 ? kSuccess : kInvalidValue;
 }
 
 DRIVER_CALL cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
@@ -283,9 +284,9 @@ TEST_CALL void test_driver_set_capability(int capability) {
   std::lock_guard<std::mutex> lock(g_mutex);
   g_capability = capability;
 }
-TEST_CALL void test_driver_set_limits(int warps, int blocks, int shared, int shared_reserved, int registers) {
+TEST_CALL void test_driver_set_limits(int warps, int shared, int shared_reserved) {
   std::lock_guard<std::mutex> lock(g_mutex);
-  g_limits = {warps, blocks, shared, shared_reserved, registers};
+  g_limits = {warps, shared, shared_reserved};
 }
 TEST_CALL void test_driver_set_context(unsigned long long context) { set_only_context(context); }
 // The (skip + 1)-th and every later call of `name` returns `result`.

@@ -168,8 +168,18 @@ DRIVER_CALL cuDeviceGetAttribute(int* value, int attribute, int) {
   ENTER(cuDeviceGetAttribute);
   std::lock_guard<std::mutex> lock(g_mutex);
   switch (attribute) {  // CUdevice_attribute
-    case 16:            // multiprocessors
+    case 13:            // clock, kHz
+      *value = 1300000;
+      return kSuccess;
+    case 16:  // multiprocessors
       *value = 16;
+      return kSuccess;
+    case 18:  // integrated
+      *value = 1;
+      return kSuccess;
+    case 36:  // memory clock, kHz: not told
+    case 37:  // width of the memory bus
+      *value = 0;
       return kSuccess;
     case 75:
       *value = capability() / 10;

@@ -1,7 +1,4 @@
-"""Faults that can be planted on the stand-in driver, each with the check that must then FAIL: proof that checks check.
-
-mutualformer acceptance --out DIR --plant dropped-launch
-"""
+"""Faults that can be planted on the stand-in driver, each with the check that must then FAIL."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer.export.checks.rig.machine import Machine
-from mutualformer.export.checks.rig.outcome import CheckFailed
+from tests.standins.driver import Intercept
+from tests.standins.machine import EmulatedMachine
 
 
 @dataclass(frozen=True)
@@ -20,10 +17,10 @@ class Fault:
 
     what: str
     caught_by: str
-    plant: Callable[[Machine], None]
+    plant: Callable[[EmulatedMachine], None]
 
 
-def _wrong_cubin(machine: Machine) -> None:
+def _wrong_cubin(machine: EmulatedMachine) -> None:
     """Two kernels of the same architecture change places in the blob, as a build with stale files would leave them."""
     first = machine.native_images()[0]
     blob, middle = bytearray(machine.blob), first["offset"] + first["size"] // 2
@@ -31,10 +28,9 @@ def _wrong_cubin(machine: Machine) -> None:
     machine.blob = bytes(blob)
 
 
-def _intercepting(intercept: Callable[[str, list[str], list[Any]], list[Any] | None]) -> Callable[[Machine], None]:
-    def plant(machine: Machine) -> None:
-        if machine.stand_in is not None:
-            machine.stand_in.intercept = intercept
+def _intercepting(intercept: Intercept) -> Callable[[EmulatedMachine], None]:
+    def plant(machine: EmulatedMachine) -> None:
+        machine.stand_in.intercept = intercept
 
     return plant
 
@@ -68,33 +64,12 @@ def _drifting() -> Callable[[str, list[str], list[Any]], list[Any]]:
     return intercept
 
 
-def _session(kind: str) -> Callable[[Machine], None]:
-    def plant(machine: Machine) -> None:
-        from mutualformer.runtime.session.tensorrt import EngineSession
-
-        class WrongOrder(EngineSession):
-            def close(self) -> None:
-                with self._driver.context():
-                    self._engine = self._runtime = None
-                super().close()
-
-        class LeakedContext(EngineSession):
-            def close(self) -> None:
-                super().close()
-                self._driver.push()
-
-        class LeakedMemory(EngineSession):
-            def close(self) -> None:
-                with self._driver.context():
-                    self._driver.allocate(1 << 20)
-                super().close()
-
-        machine.session_class = {"order": WrongOrder, "context": LeakedContext, "memory": LeakedMemory}[kind]
-
-    return plant
+def _fewer_warps(machine: EmulatedMachine) -> None:
+    """A multiprocessor that holds half of the warps: the occupancy computed is not the driver's."""
+    machine.stand_in.library.test_driver_set_limits(8, 164 * 1024, 1024)
 
 
-def _kernels_unused(_machine: Machine) -> None:
+def _kernels_unused(_machine: EmulatedMachine) -> None:
     from mutualformer.plugins.kernels import dispatch
 
     dispatch.serves = lambda *_: False
@@ -107,15 +82,5 @@ FAULTS = {
     "drifting-launch": Fault("every launch differs a little from the last", "graph", _intercepting(_drifting())),
     "one-token-more": Fault("kernels are told one token too many", "sanitizer", _intercepting(_one_token_more)),
     "kernels-unused": Fault("PyTorch's inference passes our kernels by", "pytorch", _kernels_unused),
-    "wrong-close-order": Fault("the engine is destroyed before its contexts", "session", _session("order")),
-    "leaked-context": Fault("closing a session leaves its context current", "session", _session("context")),
-    "leaked-memory": Fault("closing a session keeps device memory", "session", _session("memory")),
+    "too-few-blocks": Fault("the driver finds room for fewer blocks than was computed", "cubins", _fewer_warps),
 }
-
-
-def plant(machine: Machine, name: str) -> None:
-    """Plant one of :data:`FAULTS`. Raises CheckFailed on a real GPU, where nothing is planted."""
-    if not machine.emulated:
-        raise CheckFailed(f"{name} can be planted on the stand-in driver only; run with --emulate")
-    machine.planted = name
-    FAULTS[name].plant(machine)

@@ -38,7 +38,7 @@ class Lifetimes:
         self.alive[kind] -= 1
         if before and self.alive[before]:
             self.problems.append(f"the {kind} was destroyed while {self.alive[before]} {before}(s) still lived")
-        if self.machine.driver.current_context() != self.machine.primary:
+        if self.machine.driver.current_context() != self.machine.driver.primary:
             self.problems.append(f"the {kind} was destroyed while another CUDA context than the engine's was current")
 
 
@@ -61,7 +61,7 @@ class _Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         driver, size = self._record.machine.driver, self._batch * SIZE[0] * SIZE[1] * 4
-        driver.copy_inside(self._addresses["saliency"], self._addresses["depth"], size, stream)
+        driver.call("cuMemcpyDtoDAsync", self._addresses["saliency"], self._addresses["depth"], size, stream)
         return self._node.engine.enqueue(stream) == 0
 
     def __del__(self) -> None:

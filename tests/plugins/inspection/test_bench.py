@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.inspection.usage import KernelUsage, read_usage
 from mutualformer.plugins.inspection import bench
+from mutualformer.plugins.inspection.usage import KernelUsage, read_usage
 from tests.plugins import support
 
 
