@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
-from mutualformer.runtime.prediction import files, look
+from mutualformer.runtime.prediction import look, saving
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.names import UNNAMED
 
@@ -157,7 +157,7 @@ class Prediction:
         Kinds: mask, binary, cutout, overlay, contour, json. Files of another picture that this process saved are not
         overwritten, and for an array, which has no name, none that are there: ``-2``, ``-3``, … is added.
         """
-        return files.write(self, Path(folder), what, files.free_name(self, Path(folder)))
+        return saving.write(self, Path(folder), what, saving.free_name(self, Path(folder)))
 
 
 @dataclass(frozen=True)

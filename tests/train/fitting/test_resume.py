@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from mutualformer.train import registry
-from mutualformer.train.fitting.run import fit
+from mutualformer.train.fitting.training import fit
 from tests.train.support.runs import tiny
 
 pytestmark = pytest.mark.slow
