@@ -25,7 +25,7 @@ from mutualformer.runtime.untrusted.foreign import reason
 
 ALARM_SECONDS = 20
 LOOK_SECONDS = 5.0
-MOST_MEMORY = 4 << 30  # and never more than half of what the machine has
+MOST_MEMORY = 2 << 30  # and never more than half of what the machine has
 LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # what is written to disk: so much, or so many times the size of the file
 LONGEST_SENTENCE = 2000
 
