@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MILLIMETRES = 0.001

@@ -54,7 +54,7 @@ def main() -> int:
     threading.Thread(target=_watch_parent, daemon=True).start()
     camera: Camera | None = None
     try:
-        source = importlib.import_module(f"mutualformer.runtime.sources.{module}")
+        source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
         _limit(bytes_of(Path(target)))
         camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
         send(pipe, "open", {"name": camera.name, "live": camera.live, **_attributes(camera)}, {})
@@ -79,7 +79,9 @@ def _play(camera: Camera, pipe: Any) -> None:
             continue
         if frame is None:
             return send(pipe, "done", _attributes(camera), {})
-        arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth, **({"nir": frame.nir} if frame.nir is not None else {})}
+        arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
+        if frame.nir is not None:
+            arrays["nir"] = frame.nir
         times = {"timestamp": frame.timestamp, "depth_timestamp": frame.depth_timestamp}
         facts = {**times, "sequence": frame.sequence, "busy_s": camera.busy_s, **_attributes(camera)}
         send(pipe, "frame", facts, arrays)

@@ -104,7 +104,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="recording",
-            module="bags.recording",
+            module=".recording.replay",
             example="recording:FILE.mcap or its folder",
             about="what `--record` writes",
         ),
@@ -178,7 +178,7 @@ def open(uri: str, **options: Any) -> BaseCamera:
         require(*source.needs, what=f"{scheme}:" if source.whole else uri)
     if source.whole:
         target = f"{scheme}://{target}"
-    module = importlib.import_module(f"mutualformer.runtime.sources.{source.module}")
+    module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
     camera: BaseCamera = module.open_source(target, {**query, **options})
     return camera
 

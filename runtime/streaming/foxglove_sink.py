@@ -12,8 +12,8 @@ from typing import Any
 
 import foxglove
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.web.relay import Relay

@@ -14,9 +14,10 @@ import lz4.frame
 import numpy as np
 import zstandard
 
-from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording import replay
 from mutualformer.runtime.recording.mcap_file import McapFile
-from mutualformer.runtime.sources.bags import recording, rosbag, rvl
+from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags import rosbag, rvl
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
 from mutualformer.runtime.sources.pictures import MAX_PIXELS
@@ -107,7 +108,7 @@ def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
-        return play(recording.open_here if suffix == ".mcap" else rosbag.open_here, str(path))
+        return play(replay.open_here if suffix == ".mcap" else rosbag.open_here, str(path))
 
     return run
 

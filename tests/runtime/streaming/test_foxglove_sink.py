@@ -13,9 +13,9 @@ import aiohttp
 import numpy as np
 import pytest
 
-from mutualformer.runtime.recording.ros_messages import IMAGE, Image, read
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags.ros_images import pixels
+from mutualformer.runtime.sources.bags.ros_messages import IMAGE, Image, read
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.run import StreamError, stream
 from mutualformer.runtime.streaming.sinks import SinkRunner

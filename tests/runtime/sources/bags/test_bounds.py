@@ -1,4 +1,4 @@
-"""Nothing a file declares is believed: what computes for ever, grows without end or lies meets the limits of the child."""
+"""Nothing a file declares is believed: what computes for ever or grows without end meets the limits of the child."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags import rosbag
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera, Patience
