@@ -168,7 +168,7 @@ def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
-        "from mutualformer.runtime.sources.video import recording;"
+        "from mutualformer.runtime.recording import replay;"
         "foreign = {'torch', 'mutualformer.train', 'mutualformer.export', 'timm', 'lightning'};"
         "print(sorted(foreign & set(sys.modules)))"
     )
