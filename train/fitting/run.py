@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -23,16 +24,18 @@ from mutualformer.runtime.data.item import DataError, Frames
 from mutualformer.runtime.data.spec import number, open_data, parse
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.catalogue import card
-from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.data.compositing.sets import FixedFrames, PhotoRoot
 from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting import curves
 from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.curves import Curves
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
-from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, readable, split_off
 from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
@@ -40,6 +43,7 @@ from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
+WATCHED, PARTS = 40, 5  # held-out frames that are validated on while it trains; at least so many times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +65,14 @@ class Processes:
 class Data:
     """What a run trains on and is scored on. ``sets``: frames to validate on while it trains, by name.
 
-    ``held_out``: frames kept out of training; ``facts``: for the card.
+    ``held_out``: frames kept out of training; ``facts``: for the card. ``choose``: the best validated weights are kept.
     """
 
     source: BatchSource
     facts: dict[str, Any]
     held_out: Any = None
     sets: dict[str, Frames] = dataclasses.field(default_factory=dict)
+    choose: bool = False
 
 
 def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
@@ -85,12 +90,18 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
         facts["files_sha256"] = file_list(samples)
         if config.hold_out:
             samples, held_out = split_off(samples)
+            held_out = readable(held_out)
             facts["held_out"] = len(held_out)
     elif config.hold_out:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
     source = task.make_batches(samples, spec, config.recipe, config.seed)
-    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out)
+    sets: dict[str, Frames] = {}
+    if held_out is not None and Processes.here().rank == 0:
+        few = [held_out[index] for index in range(min(len(held_out), WATCHED))]
+        bare = [item._replace(depth=np.zeros_like(item.depth)) for item in few]
+        sets = {"held_out": FixedFrames(few), "held_out_no_depth": FixedFrames(bare)}
+    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out, sets)
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
@@ -114,7 +125,7 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         )
     source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
-    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {})
+    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {}, choose=True)
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -237,8 +248,11 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     task = _task(config, model, schedule, data.source)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
-    if data.sets:
-        callbacks.append(Validation(data.sets, config.out, config.validate_every))
+    if processes.rank == 0:
+        callbacks.append(Curves(config.out))
+    if data.sets and config.validate_every:
+        every = min(config.validate_every, max(config.recipe.steps // PARTS, 1))
+        callbacks.append(Validation(data.sets, config.out, every, data.choose))
     trainer = _trainer(config, processes, spec.task, callbacks)
     began = time.time()
     if start >= config.recipe.steps:  # broken off between the last step and the model: Lightning would train on
@@ -295,7 +309,8 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
 
 def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> None:
     """Score the model and write it with its card; where it was validated on the way, the best weights are kept."""
-    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets else {}
+    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets and data.choose else {}
+    curves.draw(config.out)
     spec = registry.spec_of(model)
     task = TASKS[spec.task]
     session = ModuleSession(model)
