@@ -233,8 +233,6 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     Ctrl-C or SIGTERM, when the state has been saved.
     """
     processes = Processes.here()
-    if processes.world > 1 and config.recipe.minutes:
-        raise FitError("a time budget ends processes at different steps; with several processes give --minutes 0")
     spec = registry.spec(config.model)
     folder = config.out / "checkpoints"
     start = _begin(config, folder, processes.rank)
@@ -244,7 +242,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     data = open_training_data(config, shape)
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
-    schedule = Schedule(config.recipe, shape.input_size[0])
+    schedule = Schedule(config.recipe, shape.input_size[0], start=start)
     task = _task(config, model, schedule, data.source)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
