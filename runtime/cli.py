@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "make one": {
         "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
+        "recipes": Verb("mutualformer.train.recipes", "how fit trains: the recipes, or one as a file to change"),
         "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
         "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
         "export": Verb("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
