@@ -125,6 +125,8 @@ def run_verb(
 ) -> int:
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     prepare_output()
+    if argv is None:
+        signals.insist()
     args = parser.parse_args(argv)
     signals.watch()
     try:
@@ -236,6 +238,8 @@ def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
+    if argv is None:
+        signals.insist()
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     if arguments and arguments[0] in ("-V", "--version", "version"):
