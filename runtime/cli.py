@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import mutualformer
 from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
+from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -99,6 +100,8 @@ def _raise_limit(arguments: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
+    if argv is None:
+        signals.insist()
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     if arguments and arguments[0] in ("-V", "--version", "version"):

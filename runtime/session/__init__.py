@@ -27,11 +27,12 @@ BACKENDS = {
 }
 
 
-def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
+def load(path: str | Path, device: str = "auto", threads: int = 0, sha256: str = "") -> Session:
     """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
     ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist. ``threads``: of the processor,
-    0 = all this process may use; engines need none.
+    0 = all this process may use; engines need none. ``sha256``: what somebody who vouches for the file expects of an
+    ONNX file's bytes; without one it is a stranger's, and memory is limited.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
     if device not in DEVICES:
@@ -46,5 +47,6 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
         raise ModelFileError(
             f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
         ) from error
-    session: Session = backend.open(file, device=device, threads=threads)
+    expected = {"sha256": sha256} if sha256 else {}
+    session: Session = backend.open(file, device=device, threads=threads, **expected)
     return session

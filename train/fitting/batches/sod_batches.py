@@ -26,10 +26,6 @@ class BatchSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def _from(self, first: int, attempt: int) -> Item:
-        """The frame ``attempt`` places behind ``first``: what is taken where that one is corrupt."""
-        return self.frames[(first + attempt) % len(self.frames)]
-
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
         """Name → array (S, …) for the S ``slots``; the same for the same (step, slot), whoever calls."""
 
