@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
@@ -25,7 +26,7 @@ from mutualformer.train import registry
 SCHEMA_VERSION = 2  # 1: cards without a seal
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ModelError, ValueError):
     """A checkpoint is missing, damaged or of another model: says which file, what was found, what is expected."""
 
 

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.images.salient import THRESHOLD
@@ -25,7 +26,7 @@ from mutualformer.runtime.sources.inputs import Album, Moment, SourceError, albu
 GPU_BATCH = 8
 
 
-class RequestError(ValueError):
+class RequestError(InputError):
     """The parts of a request do not fit together: one sentence."""
 
 

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
 
 
-class KindError(ValueError):
+class KindError(InputError):
     """``--what`` names something that is not made."""
 
 

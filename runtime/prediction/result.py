@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.salient import THRESHOLD, SalientObject, salient_object
-from mutualformer.runtime.prediction import files
+from mutualformer.runtime.prediction import files, show
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,20 @@ class Prediction:
 
         Kinds: mask, binary, cutout, overlay, contour, json.
         """
-        return files.write(self, Path(folder), what)
+        kinds = files.kinds(what if isinstance(what, str) else ",".join(what))
+        return files.write(self, Path(folder), kinds)
+
+    def show(self) -> None:
+        """Show picture, overlay and cut-out: in a notebook below the cell, elsewhere in the system's picture viewer.
+
+        Raises InputError where there is neither; :meth:`save` then writes them.
+        """
+        show.show(rendering.png(show.sheet(self.rgb, self.overlay(), self.cutout())))
+
+    def __repr__(self) -> str:
+        height, width = self.rgb.shape[:2]
+        depth = "without depth" if self.depth is None else "with depth"
+        return f"<{type(self).__name__} {self.name!r} by {self.model}, {width}×{height} {depth}>"
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,9 @@ class Embedding:
     feature: NDArray[np.float32]
     name: str = "pair"
     model: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Embedding {self.name!r} by {self.model}, {self.feature.size} values>"
 
     def similarity(self, other: Embedding) -> float:
         """Cosine similarity, 1 = the same."""

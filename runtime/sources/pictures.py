@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from mutualformer.runtime.files import read_regular
 from mutualformer.runtime.sources.describe import (
     EXR,
-    FORMATS,
     MAX_PIXELS,
     NPY,
     Description,

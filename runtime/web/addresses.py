@@ -6,11 +6,13 @@ import ipaddress
 import socket
 from urllib.parse import quote
 
+from mutualformer.errors import InputError
+
 SHORTEST_TOKEN = 8
 LARGEST_PORT = 65535
 
 
-class AddressError(ValueError):
+class AddressError(InputError):
     """HOST:PORT cannot be served: malformed, or open to others without a token."""
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from aiohttp import web
 
+from mutualformer.errors import Error
 from mutualformer.runtime.web.addresses import is_local, link, reachable
 from mutualformer.runtime.web.doors import Door, Doors, Limits, RareLines
 
 
-class ServeError(RuntimeError):
+class ServeError(Error, RuntimeError):
     """The address cannot be served: taken, not ours, or without a usable certificate."""
 
 

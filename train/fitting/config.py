@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import BuildError
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train.fitting.recipes import Recipe
@@ -18,7 +19,7 @@ NAME = "plan.json"
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
-class FitError(ValueError):
+class FitError(BuildError, ValueError):
     """A run that cannot be started as asked."""
 
 
