@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ifeq ($(PROFILE),runtime)
 EXTRAS ?=
 else
-EXTRAS ?= train,export,plugin,serving,rtx,realsense,oak,foxglove,exr,dev
+EXTRAS ?= train,export,plugin,serving,rtx,realsense,oak,exr,dev
 endif
 STAMP := $(VENV)/.installed-$(PROFILE)
 CPP = $$(find plugins tests -name '*.cpp' -o -name '*.h')

@@ -109,8 +109,8 @@ def predict_pair(demo: Demo, item: Item) -> None:
         result = predict(session, item.rgb, item.depth)
     for path in result.save(demo.out / "predict"):
         print(f"  {path}")
-    if result.distance_m is not None:
-        print(f"  the object is {result.distance_m:.2f} m away")
+    if result.nearest_object_m is not None:
+        print(f"  the nearest object is {result.nearest_object_m:.2f} m away")
 
 
 def folder_there(demo: Demo) -> bool:

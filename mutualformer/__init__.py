@@ -19,6 +19,7 @@ none of them: its names are looked up when they are first used.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from mutualformer.runtime.zoo.lookup import list_models, load
 
 __version__ = "0.1.0"
+
+# Packages below this one report to their makers unless they are told not to. They read these variables when they are
+# imported, which is after this line, and their child processes inherit them. Who wants the reports sets the variable.
+for _variable, _off in (
+    ("ORT_DISABLE_TELEMETRY", "1"),
+    ("DEPTHAI_TELEMETRY", "0"),
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+    ("HF_HUB_DISABLE_TELEMETRY", "1"),
+):
+    os.environ.setdefault(_variable, _off)
+# OpenCV refuses larger pictures by itself, whatever their headers say; it reads this when it is imported.
+_megapixels = os.environ.get("MUTUALFORMER_MAX_MEGAPIXELS", "64")
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(int(float(_megapixels) * 1e6)))
 
 __all__ = [
     "BuildError",

@@ -8,10 +8,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
+import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+LARGEST_JSON = 16 << 20  # bytes; ours have a few thousand, an engine's card with all layers a million
+DEEPEST_JSON = 64  # brackets inside each other; ours need eight
+LONGEST_NUMBER = 64  # characters: reading a whole number takes time with the square of its length
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -79,6 +87,58 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         return
     with replacing(target) as beside:
         beside.write_bytes(data)
+
+
+def parse_json(text: str | bytes, where: str = "this text", error: type[Exception] = ValueError) -> Any:
+    """Any JSON value of ``text``, which anybody may have written. The only reader: `make lint` refuses others.
+
+    Raises ``error``, naming ``where``, for what is no JSON (NaN, infinity and keys given twice are none) and for what
+    takes more time or stack than its size: 16 MiB, 64 levels and 64 digits are the limits.
+    """
+    if len(text) > LARGEST_JSON:
+        raise error(f"{where}: is {len(text) >> 20} MiB of JSON, expected at most {LARGEST_JSON >> 20}")
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON number")
+
+    def whole(digits: str) -> int:
+        return int(digits) if len(digits) <= LONGEST_NUMBER else refuse(digits[:20] + "…")
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        return value if math.isfinite(value) else refuse(digits[:20])
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise ValueError(f"key {twice[:80]!r} is there twice")
+        return values
+
+    try:
+        value = json.loads(  # noqa: TID251 - this is the reader
+            text, parse_constant=refuse, parse_int=whole, parse_float=number, object_pairs_hook=unique
+        )
+        level = [value]
+        for _ in range(DEEPEST_JSON):
+            level = [
+                child
+                for item in level
+                if isinstance(item, (dict, list))
+                for child in (item.values() if isinstance(item, dict) else item)
+            ]
+        if level:
+            raise ValueError(f"it nests deeper than {DEEPEST_JSON} levels")
+        return value
+    except RecursionError as cause:
+        raise error(f"{where}: not JSON (it nests deeper than {DEEPEST_JSON} levels)") from cause
+    except ValueError as cause:
+        raise error(f"{where}: not JSON ({str(cause)[:200]})") from cause
+
+
+def plain(data: Any) -> Any:
+    """``data`` of ours as it comes back from a JSON file: tuples are lists, keys are text."""
+    return json.loads(json.dumps(data))  # noqa: TID251 - nobody else's text
 
 
 def cache_root() -> Path:

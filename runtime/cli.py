@@ -76,7 +76,6 @@ EXTRAS = {
     "rerun": "rerun",
     "imagehash": "train",
     "OpenEXR": "exr",
-    "foxglove": "foxglove",
     "pyrealsense2": "realsense",
     "depthai": "oak",
     "pyorbbecsdk": "orbbec",
@@ -235,6 +234,15 @@ def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
     return int(module.main(arguments))
 
 
+def _raise_limit(arguments: Sequence[str]) -> None:
+    """``--max-megapixels N`` must be known before OpenCV and the readers are imported, which is before parsing."""
+    if "--max-megapixels" in arguments[:-1]:
+        megapixels = arguments[arguments.index("--max-megapixels") + 1]
+        with contextlib.suppress(ValueError):  # the parser says what is wrong with it
+            os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(float(megapixels) * 1e6))
+            os.environ["MUTUALFORMER_MAX_MEGAPIXELS"] = megapixels
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -252,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(unknown(verb), file=sys.stderr)
         return 2
+    _raise_limit(rest)
     return run_module(VERBS[verb].module, f"mutualformer {verb}", rest)
 
 

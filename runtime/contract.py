@@ -68,17 +68,21 @@ class Contract:
                 "export the model again"
             )
         if not isinstance(self.task, str) or self.task not in TASKS:
-            raise ContractError(f"metadata task is {self.task!r}, expected one of {', '.join(TASKS)}")
+            raise ContractError(f"metadata task is {self.task!r:.80}, expected one of {', '.join(TASKS)}")
         if self.precision not in PRECISIONS:
-            raise ContractError(f"metadata precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+            raise ContractError(
+                f"metadata precision is {self.precision!r:.80}, expected one of {', '.join(PRECISIONS)}"
+            )
         if not (isinstance(self.model, str) and NAME.fullmatch(self.model)):
             raise ContractError(
-                f"metadata model is {self.model!r}, expected a name of up to 64 lower-case letters, digits, '.', '_' "
-                "and '-': names become parts of paths"
+                f"metadata model is {self.model!r:.80}, expected a name of up to 64 lower-case letters, digits, '.', "
+                "'_' and '-': names become parts of paths"
             )
         size = self.input_size
         if len(size) != 2 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in size):
-            raise ContractError(f"metadata input_size is {size}, expected (height, width) in pixels, 1 to {MAX_SIDE}")
+            raise ContractError(
+                f"metadata input_size is {size!s:.80}, expected (height, width) in pixels, 1 to {MAX_SIDE}"
+            )
         near_far = self.depth_range_m
         if len(near_far) != 2 or not 0 < near_far[0] < near_far[1] < math.inf:
             raise ContractError(
@@ -114,20 +118,21 @@ class Contract:
         names = {f.name for f in fields(cls)}
         unknown = sorted(set(data) - names)
         if unknown:
-            raise ContractError(f"metadata has unknown keys {', '.join(unknown)}; was it written by a newer version?")
+            raise ContractError(
+                f"metadata has unknown keys {', '.join(unknown)[:200]}; was it written by a newer version?"
+            )
         for key in ("task", "model", "input_size"):
             if key not in data:
                 raise ContractError(f"metadata key {key!r} is missing: not a MutualFormer model file")
         values = dict(data)
-        try:
-            for key, kind in (("input_size", int), ("depth_range_m", float), ("labels", str)):
-                if key in values:
-                    values[key] = tuple(kind(item) for item in values[key])
-            return cls(**values)
-        except (TypeError, KeyError, ValueError) as error:
-            if isinstance(error, ContractError):
-                raise
-            raise ContractError(f"metadata is malformed: {error}") from error
+        for key, kinds in (("input_size", (int,)), ("depth_range_m", (int, float)), ("labels", (str,))):
+            items = values.get(key, ())
+            if not isinstance(items, (list, tuple)) or not all(type(item) in kinds for item in items):
+                kind = "texts" if str in kinds else "numbers" if float in kinds else "whole numbers"
+                raise ContractError(f"metadata {key} is {repr(items)[:80]}, expected a list of {kind}")
+            if key in values:
+                values[key] = tuple(map(kinds[-1], items))
+        return cls(**values)
 
     def to_props(self) -> dict[str, str]:
         """ONNX ``metadata_props``."""

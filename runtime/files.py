@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from mutualformer.plugins.files import cache_root, check_writable, naming, replacing, sha256, write_bytes
 
@@ -25,10 +25,13 @@ __all__ = [
     "reason",
     "replacing",
     "sha256",
+    "spreadsheet",
     "write_bytes",
     "write_csv",
     "write_json",
 ]
+
+Key = TypeVar("Key")
 
 # What the system's words leave open: what was expected, or what to do.
 _REASONS = {
@@ -103,10 +106,16 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))  # paths that are not UTF-8 become JSON's own escapes
 
 
+def spreadsheet(row: Mapping[Key, Any]) -> dict[Key, Any]:
+    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are strangers'."""
+    formula = ("=", "+", "-", "@", "\t", "\r")
+    return {k: f"'{v}" if isinstance(v, str) and v.startswith(formula) else v for k, v in row.items()}
+
+
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows under the first one's keys; ``rows`` is not empty. Raises OSError."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(spreadsheet, rows))
     write_bytes(path, text.getvalue().encode())

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mutualformer.errors import ModelError
+from mutualformer.plugins.files import plain
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
@@ -38,12 +39,15 @@ def card_path(path: Path) -> Path:
 def git_revision() -> str:
     """Revision of the source tree this runs from, ``-dirty`` when changed, "unknown" outside a checkout."""
     root = Path(__file__).resolve().parent.parent
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    # `git describe --dirty` says the same but writes to the repository's index.
+    command = ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        status = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return described.stdout.strip() if described.returncode == 0 and described.stdout.strip() else "unknown"
+    lines = status.stdout.splitlines()
+    revision = next((line.split()[2][:12] for line in lines if line.startswith("# branch.oid ")), "unknown")
+    return revision + ("-dirty" if any(not line.startswith("#") for line in lines) else "")
 
 
 def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
@@ -114,7 +118,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:
     """Refuse weights whose model has changed since: four heads read what eight heads learnt without any error."""
-    now = json.loads(json.dumps(dict(spec.architecture)))
+    now = plain(dict(spec.architecture))
     for key, value in card.get("architecture", now).items():
         if now.get(key) != value:
             raise CheckpointError(

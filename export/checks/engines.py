@@ -6,7 +6,6 @@ still builds and proves; what has to run on a GPU is skipped.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -21,6 +20,7 @@ from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed
 from mutualformer.runtime import flavor
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import write_json
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _FRAMES_PER_MINUTE = 30 * 60  # what synthetic:// gives
 _CALIBRATION = "synthetic:32?seed=2026"
@@ -72,13 +72,13 @@ def _inspect(engine: Path) -> tuple[str, dict[str, Any]]:
     text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     path = engine.with_suffix(".inspector.json")
     path.write_text(text)
-    return f"inspector saved as {path.name}", {"inspected": len(json.loads(text).get("Layers", []))}
+    return f"inspector saved as {path.name}", {"inspected": len(parse_json(text).get("Layers", []))}
 
 
 def _compare(model: Path, engine: Path) -> tuple[str, dict[str, Any]]:
     folder = engine.with_suffix(".parity")
     _verb("parity", str(model), str(engine), "--data", _DATA, "--out", str(folder))
-    tensor = json.loads((folder / "parity.json").read_text()).get("tensor", {})
+    tensor = parse_json((folder / "parity.json").read_text()).get("tensor", {})
     return f"engine against {model.name} within its budget", {"max_abs": tensor.get("max_abs", float("nan"))}
 
 
@@ -96,7 +96,7 @@ def _stream(engine: Path, minutes: float) -> tuple[str, dict[str, Any]]:
     frames = max(1, int(minutes * _FRAMES_PER_MINUTE))
     arguments = ("stream", "synthetic://?seed=1", "--model", str(engine), "--frames", str(frames), "--json", "--quiet")
     text = _verb(*arguments, timeout_s=120 + 180 * minutes)
-    frame_count = sum(json.loads(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
+    frame_count = sum(parse_json(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
     if frame_count < 1:
         raise CheckFailed("the stream ended without a frame")
     return f"{frame_count} of {frames} frames streamed in {minutes:g} minutes", {"frames": frame_count}

@@ -23,6 +23,7 @@ from mutualformer.export.checks.launches import portable
 from mutualformer.export.checks.rig import faults
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _PACKAGE = "mutualformer.export.checks"
 
@@ -109,7 +110,7 @@ def run_apart(check: Check, emulated: bool, planted: str = "") -> Outcome:
         except subprocess.TimeoutExpired:
             failed = f"it did not end within {check.minutes} minutes"
         if result.is_file():
-            return Outcome(**json.loads(result.read_text()))
+            return Outcome(**parse_json(result.read_text()))
     return Outcome(check.name, FAIL, failed, {}, emulated, round(time.monotonic() - began, 2))
 
 

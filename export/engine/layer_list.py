@@ -13,12 +13,13 @@ In all of them ``[ONNX Layer: NAME]`` at the end says which nodes of the graph a
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 _HEAD = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]+), Inputs: \[(?P<rest>.*)$")
 _DATATYPE = re.compile(r"\bDatatype: ([^,}\]]+)")
@@ -128,16 +129,14 @@ def inspected_layers(text: str, plugins: Collection[str] = ()) -> list[Layer]:
 
     Raises ValueError when it is not that: not JSON, or names alone because the engine was built less verbosely.
     """
-    answer = json.loads(text)
-    rows = answer.get("Layers") if isinstance(answer, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError("the engine inspector gives no detailed layers")
+    inspected = Fields(parse_json(text), "the engine inspector's answer", ValueError)
+    rows = [Fields(row, inspected.where, ValueError) for row in inspected.objects("Layers")]
     return [
         _layer(
             name=str(row.get("Name", "")),
             kind=str(row.get("LayerType", "")),
-            inputs=[_spelling(tensor) for tensor in row.get("Inputs", ())],
-            outputs=[_spelling(tensor) for tensor in row.get("Outputs", ())],
+            inputs=[_spelling(tensor) for tensor in row.objects("Inputs", ())],
+            outputs=[_spelling(tensor) for tensor in row.objects("Outputs", ())],
             metadata=str(row.get("Metadata", "")),
             tactic=str(row.get("TacticName", "")),
             plugins=plugins,

@@ -27,7 +27,7 @@ def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
     except ModelFileError as error:
         raise ExportError(str(error)) from error
     try:
-        contract = Contract.from_props({prop.key: prop.value for prop in file.model.metadata_props})
+        contract = Contract.from_props(file.props)
     except ContractError as error:
         raise ExportError(f"{path}: {error}") from error
     refuse_inlined(path, file.model, contract)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import session_options
+from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA_VERSION = 1  # of sweep.json
 
@@ -80,11 +80,8 @@ def worst(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
 
 def read_worst(path: Path, count: int, weights_sha256: str) -> list[str]:
     """The ``count`` costliest layers that ``sweep.json`` names. Raises ExportError when it is another model's."""
-    try:
-        ranking = json.loads(existing_file(path, "sweep").read_text())
-        rows, version, owner = ranking["layers"], ranking["schema_version"], ranking["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: not a sweep.json of `parity --sweep` ({error})") from error
-    if version != SCHEMA_VERSION or owner != weights_sha256:
+    sweep = read_json(existing_file(path, "sweep"), ExportError, "sweep.json of `parity --sweep`")
+    if sweep.get("schema_version") != SCHEMA_VERSION or sweep.get("weights_sha256") != weights_sha256:
         raise ExportError(f"{path}: the sweep is of other weights or another version; run parity --sweep again")
-    return worst(rows, count)
+    layers = [Fields(layer, f"{path}, layers", ExportError) for layer in sweep.objects("layers")]
+    return worst([{"node": row.text("node"), "noise": row.number("noise", 0, 1e300)} for row in layers], count)

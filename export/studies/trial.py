@@ -16,7 +16,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.walk import spread_over

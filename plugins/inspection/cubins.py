@@ -17,7 +17,7 @@ from typing import Any
 
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
-from mutualformer.plugins.files import cache_root, write_bytes
+from mutualformer.plugins.files import cache_root, parse_json, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
 from mutualformer.plugins.library import find
 
@@ -169,7 +169,7 @@ def inspect_all(folder: Path | None = None) -> list[KernelReport]:
     """Every cubin in ``folder`` (cubins.bin and cubins.json); by default those the built plugin embeds."""
     folder = folder or find().parent / "generated"
     try:
-        manifest = json.loads((folder / "cubins.json").read_text())
+        manifest = parse_json((folder / "cubins.json").read_text())
         blob = (folder / "cubins.bin").read_bytes()
     except OSError as error:
         raise RuntimeError(f"{error.filename} cannot be read; build the plugin with `make plugin`") from None
@@ -177,7 +177,7 @@ def inspect_all(folder: Path | None = None) -> list[KernelReport]:
     def one(image: dict[str, Any]) -> KernelReport:
         cached = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
         if cached.is_file():
-            return KernelReport(**json.loads(cached.read_text()))
+            return KernelReport(**parse_json(cached.read_text()))
         report = inspect(image, blob[image["offset"] : image["offset"] + image["size"]])
         write_bytes(cached, json.dumps(asdict(report)).encode())
         return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.files import parse_json
 from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import VECTOR_UNIT, variant_named
@@ -53,7 +53,7 @@ class Driver:
         self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
         self.library.test_driver_extent.restype = ctypes.c_size_t
-        read = [json.loads((folder / "generated" / name).read_text()) for name in ("cubins.json", "ptx.json")]
+        read = [parse_json((folder / "generated" / name).read_text()) for name in ("cubins.json", "ptx.json")]
         self.images: dict[tuple[str, int], dict[str, Any]] = {(i["name"], i["arch"]): i for i in read[0]}
         self.ptx: dict[str, dict[str, Any]] = {i["name"]: i for i in read[1]}
         self._callback = _LAUNCH(self._launch)

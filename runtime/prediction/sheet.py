@@ -26,14 +26,18 @@ def chosen(count: int, most: int = MOST) -> frozenset[int]:
 
 def cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 3) shrunk and centred on a cell of paper."""
-    height, width = image.shape[:2]
-    scale = min(CELL[0] / height, CELL[1] / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size, scale = fitted(image.shape)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     canvas = np.full((*CELL, 3), PAPER, np.uint8)
     top, left = (CELL[0] - size[1]) // 2, (CELL[1] - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small
     return canvas
+
+
+def fitted(shape: tuple[int, ...]) -> tuple[tuple[int, int], float]:
+    """(width, height) of a picture (H, W) in a cell, and by how much it is scaled."""
+    scale = min(CELL[0] / shape[0], CELL[1] / shape[1])
+    return (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))), scale
 
 
 def on_checker(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -53,9 +57,11 @@ def captioned(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 def strip(rgb: NDArray[np.uint8], results: Sequence[Prediction]) -> bytes:
     """One frame's cells side by side, as JPEG: the picture, one overlay a model, the cut-out of a single model."""
-    cells = [cell(rgb), *(cell(result.overlay()) for result in results)]
+    (width, height), scale = fitted(rgb.shape)
+    small = [result.thumbnail(height, width) if scale < 1 else result for result in results]
+    cells = [cell(small[0].rgb if small else rgb), *(cell(result.overlay()) for result in small)]
     if len(results) == 1:
-        cells.append(cell(on_checker(results[0].cutout())))
+        cells.append(cell(on_checker(small[0].cutout())))
     return rendering.jpeg(np.hstack(cells), 92)
 
 

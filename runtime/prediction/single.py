@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.images import rendering
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction.accepted import PictureLike, colour, frame_of, name_of
 from mutualformer.runtime.prediction.result import Embedding, Prediction
 from mutualformer.runtime.preprocess import InputError
@@ -32,12 +31,26 @@ def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: f
 
 
 def from_saliency(
-    session: Session, item: Item, saliency: NDArray[np.float32], has_depth: bool, threshold: float
+    session: Session,
+    item: Item,
+    saliency: NDArray[np.float32],
+    has_depth: bool,
+    threshold: float,
+    raw: bool = False,
 ) -> Prediction:
     """The model's map (h, w) → a prediction at the picture's own size."""
-    mask = rendering.soft_mask(np.asarray(saliency, np.float32), item.rgb.shape[:2])
-    depth = item.depth if has_depth else None
-    return Prediction(item.rgb, mask, depth, item.name, session.contract.model, item.metric, threshold)
+    return Prediction(
+        item.rgb,
+        np.asarray(saliency, np.float32),
+        item.depth if has_depth else None,
+        item.name,
+        session.contract.model,
+        item.metric,
+        threshold,
+        raw,
+        getattr(item, "alpha", None),
+        getattr(item, "icc", None),
+    )
 
 
 @overload

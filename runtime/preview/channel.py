@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.console import describe
-from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.sources.base import Camera
+    from mutualformer.runtime.streaming.recorder import Recorder
+    from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
@@ -124,9 +126,9 @@ def clean(value: Any) -> Any:
 
 
 def sight(result: Result) -> dict[str, Any]:
-    """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
+    """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``."""
     line = describe(result)
-    keys = ("box", "distance_m", "match", "similarity")
+    keys = ("objects", "nearest_object_m", "match", "similarity")
     return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 
 

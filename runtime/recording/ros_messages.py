@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.bags.byte_reader import ByteReader, BytesError
 from mutualformer.runtime.sources.frame import Intrinsics
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -81,60 +80,79 @@ class CameraInfo:
     lens: Intrinsics
 
 
+class MessageError(ValueError):
+    """The bytes of a message end too soon or say something that cannot be."""
+
+
 class MessageReader:
-    """The values of one message, laid out as ROS 2 does or ``ros1``. Raises BytesError where bytes disagree."""
+    """The values of one message, laid out as ROS 2 does or ``ros1``; every step is checked against what is there.
+
+    Raises MessageError where bytes disagree.
+    """
 
     def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
-        if ros1:
-            self.fields = ByteReader(data)
-        elif len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
-            raise BytesError("not a CDR message")
-        else:
-            self.fields = ByteReader(memoryview(data)[4:], aligned=True, big=data[1] == 0)
-        self._ros1 = ros1
+        self._data, self._at, self._ros1, self._order = memoryview(data), 0, ros1, "<"
+        if not ros1:
+            if len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
+                raise MessageError("not a CDR message")
+            self._data, self._order = self._data[4:], "<" if data[1] else ">"
+
+    def take(self, kind: str, count: int = 1) -> tuple[Any, ...]:
+        """``count`` values of one struct letter, for example ``I`` or ``d``. Raises MessageError."""
+        width = struct.calcsize(f"<{kind}")
+        if not self._ros1:
+            self._at += -self._at % width
+        return struct.unpack(f"{self._order}{count}{kind}", self.raw(count * width))
+
+    def one(self, kind: str) -> Any:
+        """One value of struct letter ``kind``. Raises MessageError where too few bytes are left."""
+        return self.take(kind)[0]
+
+    def raw(self, size: int) -> memoryview:
+        """The next ``size`` bytes, not copied. Raises MessageError."""
+        left = max(0, len(self._data) - self._at)
+        if size > left:
+            raise MessageError(f"{size} bytes expected where {left} are left")
+        self._at += size
+        return self._data[self._at - size : self._at]
 
     def text(self) -> str:
-        """A string: its length, UTF-8 and, in ROS 2, a closing zero byte. Raises BytesError."""
-        return self.fields.text(terminated=not self._ros1)
+        """A string: its length, UTF-8 and, in ROS 2, a closing zero byte. Raises MessageError."""
+        data = bytes(self.raw(self.one("I")))
+        return (data if self._ros1 else data[:-1]).decode("utf-8", "replace")
 
     def header(self) -> tuple[float, str]:
         """(seconds, frame_id)."""
         if self._ros1:
-            _, seconds, nanoseconds = self.fields.take("I", 3)
+            _, seconds, nanoseconds = self.take("I", 3)
         else:
-            seconds, nanoseconds = self.fields.one("i"), self.fields.one("I")
+            seconds, nanoseconds = self.one("i"), self.one("I")
         return float(seconds + nanoseconds * 1e-9), self.text()
 
     def image(self) -> Image:
-        """The rest as sensor_msgs/Image; pixels stay a view of the message. Raises BytesError."""
+        """The rest as sensor_msgs/Image; pixels stay a view of the message. Raises MessageError."""
         stamp, frame_id = self.header()
-        height, width = self.fields.take("I", 2)
+        height, width = self.take("I", 2)
         encoding = self.text()
-        big, step = bool(self.fields.one("B")), self.fields.one("I")
-        return Image(stamp, frame_id, height, width, encoding, big, step, self.fields.blob())
+        big, step = bool(self.one("B")), self.one("I")
+        return Image(stamp, frame_id, height, width, encoding, big, step, self.raw(self.one("I")))
 
     def compressed(self) -> CompressedImage:
-        """The rest as sensor_msgs/CompressedImage; data stay a view of the message. Raises BytesError."""
+        """The rest as sensor_msgs/CompressedImage; data stay a view of the message. Raises MessageError."""
         stamp, frame_id = self.header()
-        return CompressedImage(stamp, frame_id, self.text(), self.fields.blob())
+        return CompressedImage(stamp, frame_id, self.text(), self.raw(self.one("I")))
 
     def camera_info(self) -> CameraInfo:
-        """The rest as sensor_msgs/CameraInfo, as far as K. Raises BytesError, also for NaN in it."""
+        """The rest as sensor_msgs/CameraInfo, as far as K. Raises MessageError, also for NaN in it."""
         stamp, frame_id = self.header()
-        height, width = self.fields.take("I", 2)
-        model = self.text()
-        coefficients = self.fields.take("d", self._count(8))
-        k = self.fields.take("d", 9)
+        height, width = self.take("I", 2)
+        model, count = self.text(), self.one("I")
+        coefficients = self.take("d", min(count, len(self._data)))  # more than there can be are refused there
+        k = self.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
-            raise BytesError("a calibration that is no number")
+            raise MessageError("a calibration that is no number")
         lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
         return CameraInfo(stamp, frame_id, lens)
-
-    def _count(self, width: int) -> int:
-        count = int(self.fields.one("I"))
-        if count * width > self.fields.left:
-            raise BytesError(f"{count} values declared where {self.fields.left} bytes are left")
-        return count
 
 
 READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInfo]] = {
@@ -145,9 +163,9 @@ READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInf
 
 
 def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
-    """A message of one of the types in :data:`READERS`. Raises BytesError."""
+    """A message of one of the types in :data:`READERS`. Raises MessageError."""
     if kind not in READERS:
-        raise BytesError(f"a message of type {kind[:80]!r}")
+        raise MessageError(f"a message of type {kind[:80]!r}")
     return READERS[kind](MessageReader(data, ros1))
 
 

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from mutualformer.errors import ModelError
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import read_regular, reason
 from mutualformer.runtime.preprocess import InputError, check
 
+LARGEST_MODEL = 4 << 30  # bytes of a model file; an ONNX file cannot have more than 2 GiB
 Arrays = dict[str, NDArray[Any]]
 # "auto", "cpu", "cuda", "cuda:1", or ONNX Runtime's execution providers in order, each alone or with its options.
 Device: TypeAlias = "str | Sequence[str | tuple[str, dict[str, Any]]]"
@@ -109,8 +111,13 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
 
 def read_file(path: str | Path, what: str = "model file") -> bytes:
     """All bytes, read once: what is hashed and checked is what is then used. Raises ModelFileError."""
-    file = existing_file(path, what)
+    file = Path(path)
     try:
-        return file.read_bytes()
+        data = read_regular(file, LARGEST_MODEL)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{file}: no such {what}") from error
     except OSError as error:
-        raise ModelFileError(f"{file}: the {what} cannot be read ({error.strerror})") from error
+        raise ModelFileError(f"{file}: the {what} cannot be read: {reason(error)}") from error
+    if not data:
+        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
+    return data

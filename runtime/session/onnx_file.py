@@ -21,12 +21,13 @@ from mutualformer.runtime.session.base import ModelFileError, read_file
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """``data``: the file's bytes; ``model``: parsed from them; ``sha256``: of them, hex."""
+    """``data``: the file's bytes; ``model``: parsed from them; ``sha256``: of them, hex; ``props``: its metadata."""
 
     path: Path
     data: bytes
     model: onnx.ModelProto
     sha256: str
+    props: dict[str, str]
 
 
 def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
@@ -42,7 +43,11 @@ def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
     if not model.graph.node:
         raise ModelFileError(f"{file}: cannot load it, not an ONNX file or truncated (no node); export it again")
     refuse_external(file, model)
-    return OnnxFile(file, data, model, hashlib.sha256(data).hexdigest())
+    try:
+        props = {entry.key: entry.value for entry in model.metadata_props}
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{file}: its metadata is not UTF-8; export it again") from error
+    return OnnxFile(file, data, model, hashlib.sha256(data).hexdigest(), props)
 
 
 def refuse_external(path: Path, model: onnx.ModelProto) -> None:

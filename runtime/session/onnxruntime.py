@@ -72,7 +72,7 @@ class OnnxSession(Session):
         options = session_options(threads)
         self._session = open_graph(file, options, providers)
         try:
-            self.contract = Contract.from_props(self._session.get_modelmeta().custom_metadata_map)
+            self.contract = Contract.from_props(file.props)
         except ContractError as error:
             raise ModelFileError(f"{path}: {error}") from error
         self._check_graph()

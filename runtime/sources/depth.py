@@ -154,6 +154,11 @@ def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]
     return np.asarray(1 / (1 / PSEUDO_FAR_M + share * (1 / PSEUDO_NEAR_M - 1 / PSEUDO_FAR_M)), dtype=np.float32)
 
 
+def same_shape(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Whether two sizes (H, W) have one aspect ratio, within 2 %."""
+    return abs(one[0] * two[1] - two[0] * one[1]) <= ASPECT_TOLERANCE * two[0] * one[1]
+
+
 def aligned(depth: NDArray[Any], shape: tuple[int, int]) -> tuple[NDArray[Any], str | None]:
     """Depth (H, W) at ``shape`` (height, width) and what was done, None where nothing was.
 
@@ -162,8 +167,7 @@ def aligned(depth: NDArray[Any], shape: tuple[int, int]) -> tuple[NDArray[Any], 
     """
     if depth.shape == shape:
         return depth, None
-    mine, wanted = depth.shape[1] / depth.shape[0], shape[1] / shape[0]
-    if abs(mine / wanted - 1) > ASPECT_TOLERANCE:
+    if not same_shape(depth.shape, shape):
         raise DataError(
             f"depth is {depth.shape[1]}×{depth.shape[0]} and colour {shape[1]}×{shape[0]}, expected one shape: depth "
             "must be aligned to the colour picture, both as stored"

@@ -64,9 +64,23 @@ def describe(data: bytes, name: str) -> Description:
     if told.width <= 0 or told.height <= 0:
         raise DataError(f"{name}: declares {told.width}×{told.height} pixels, expected a picture")
     _bounded(told.width, told.height, told.channels * told.item_bytes, name)
+    if told.kind == "PNG":
+        _whole_chunks(data, name)
     if told.kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS * told.pictures:
         raise DataError(f"{name}: is a JPEG of more than {MAX_SCANS} scans, expected a picture as cameras write it")
     return told
+
+
+def _whole_chunks(data: bytes, name: str) -> None:
+    """Raise DataError where a PNG's chunk declares more than the file holds: OpenCV allocates what is declared."""
+    place = 8
+    while place + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        if place + 12 + length > len(data):
+            raise DataError(f"{name}: a chunk declares more bytes than there are, expected a whole PNG file")
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place += 12 + length
 
 
 def _bounded(width: int, height: int, pixel_bytes: int, name: str) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from mutualformer.runtime.sources.frame import DataError
 
 PATH = "path"  # the kind of an address that names a file or folder and no kind
-NETWORK = ("rtsp", "http", "https")  # their "?" belongs to the URL
+NETWORK = ("rtsp", "rtsps", "http", "https")  # their "?" belongs to the URL
 LIVE = (*NETWORK, "realsense", "oak", "orbbec", "openni2", "csi", "v4l2", "webcam")
 DATA = ("sample", "synthetic", "rgbd", "reid", "photo", "dataset")
 PLAYED = ("recording", "rosbag", "video", "realsense-file")

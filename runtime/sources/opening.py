@@ -126,12 +126,35 @@ SOURCES: dict[str, Source] = {
             module="video.video",
             example="FILE.mp4 or video:COLOUR,DEPTH",
             about="video files, with a depth video or without",
+            needs=("av", "video"),
         ),
         Source(
             scheme="webcam",
             module="devices.webcam",
             example="0 or /dev/video0",
             about="ordinary webcams, colour only",
+        ),
+        Source(
+            scheme="v4l2",
+            module="devices.gstreamer",
+            example="v4l2:///dev/video0",
+            about="cameras of Video4Linux through GStreamer, colour only",
+        ),
+        Source(
+            scheme="csi",
+            module="devices.gstreamer",
+            example="csi://0",
+            about="CSI cameras of a Jetson through GStreamer, colour only",
+        ),
+        *(
+            Source(
+                scheme=scheme,
+                module="devices.network",
+                example=f"{scheme}://HOST/PATH",
+                about="cameras of the network, colour only",
+                needs=("av", "video"),
+            )
+            for scheme in ("rtsp", "rtsps", "http", "https")
         ),
         Source(
             scheme="synthetic",

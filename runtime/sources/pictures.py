@@ -99,7 +99,7 @@ def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any
         text = f"{name}: holds {told.pictures} pictures, the first is taken"
         _say_once(f"pictures {os.path.dirname(name)}", text)
     if told.kind in BY_PILLOW:
-        image: NDArray[Any] | None = _by_pillow(data, name, mode)
+        image: NDArray[Any] | None = _by_pillow(data, told.kind, name, mode)
     else:
         if told.kind == "TIFF" and told.turn != 1:
             data = untagged(data)
@@ -113,11 +113,11 @@ def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any
     return np.asarray(cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _by_pillow(data: bytes, name: str, mode: str) -> NDArray[Any]:
+def _by_pillow(data: bytes, kind: str, name: str, mode: str) -> NDArray[Any]:
     """As OpenCV would: BGR or BGRA, or grey."""
     from PIL import Image
 
-    with foreign("Pillow", DataError, name), Image.open(io.BytesIO(data), formats=BY_PILLOW) as image:
+    with foreign("Pillow", DataError, name), Image.open(io.BytesIO(data), formats=[kind]) as image:
         if mode == "grey":
             return np.asarray(image.convert("L"))
         clear = mode == "stored" and ("A" in image.mode or "transparency" in image.info)

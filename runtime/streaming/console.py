@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mutualformer.runtime.images.salient import salient_object
+from mutualformer.runtime.images.objects import nearest_object_m, rounded
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
@@ -22,8 +22,8 @@ _printing = threading.Lock()
 def describe(result: Result) -> dict[str, Any]:
     """One frame in plain JSON types: times, latency in ms, and what the model found.
 
-    SOD: ``area`` the salient fraction of the picture, ``box`` (left, top, right, bottom) as fractions, ``distance_m``
-    median metric depth inside it (None without). ReID: ``match`` and ``similarity`` with a gallery, else ``feature``.
+    SOD: ``objects``, the nearest first (:meth:`SalientObject.to_json`), and ``nearest_object_m``, the distance of the
+    first, None without. ReID: ``match`` and ``similarity`` with a gallery, else ``feature``.
     """
     frame = result.frame
     line: dict[str, Any] = {
@@ -36,10 +36,8 @@ def describe(result: Result) -> dict[str, Any]:
         "latency_ms": {stage: round(1e3 * seconds, 3) for stage, seconds in result.stages.items()},
     }
     if "saliency" in result.outputs:
-        salient = salient_object(result.outputs["saliency"], frame.depth)
-        line["area"] = round(salient.area, 5)
-        line["box"] = None if salient.box is None else [round(edge, 4) for edge in salient.box]
-        line["distance_m"] = None if salient.distance_m is None else round(salient.distance_m, 3)
+        line["nearest_object_m"] = rounded(nearest_object_m(result.objects))
+        line["objects"] = [one.to_json() for one in result.objects]
     elif result.match is not None:
         line["match"], line["similarity"] = result.match[0], round(result.match[1], 4)
     elif "feature" in result.outputs:

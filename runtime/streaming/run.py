@@ -34,6 +34,7 @@ def stream(
     gallery: Path | None = None,
     frames: int | None = None,
     retries: int = 30,
+    track: bool = True,
     outlets: Outlets | None = None,
     **more: Any,
 ) -> tuple[dict[str, Any], int]:
@@ -41,9 +42,9 @@ def stream(
     or 0.
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
-    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``outlets`` (or its
-    fields as keywords): where results go. Raises StreamError, CameraError, InputError, GalleryError, AddressError,
-    ServeError; of several sources the others go on to their end first.
+    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
+    ``outlets`` (or its fields as keywords): where results go. Raises StreamError, CameraError, InputError,
+    GalleryError, AddressError, ServeError; of several sources the others go on to their end first.
     """
     outlets = outlets or Outlets(**more)
     uris = [source] if isinstance(source, str) else list(source)
@@ -61,7 +62,9 @@ def stream(
         return lambda: opening.camera(uri)
 
     sources = [
-        LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
+        LiveSource(
+            uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries), track=track)
+        )
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.files import reason
+from mutualformer.runtime.images.objects import SalientObject
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.sources.frame import Frame
@@ -22,6 +23,7 @@ class Result:
     ``outputs``: the model's tensors without the batch axis, float32: ``saliency`` (h, w) in [0, 1] at the model's
     size, or ``feature`` (F,). ``stages``: seconds per stage. ``number``: counts results from 0. ``dropped``: frames
     lost so far because the model was busy. ``match``: for ReID with a gallery, (identity, cosine similarity).
+    ``objects``: what the saliency shows, the nearest first.
     """
 
     frame: Frame
@@ -30,6 +32,7 @@ class Result:
     number: int
     dropped: int
     match: tuple[str, float] | None = None
+    objects: tuple[SalientObject, ...] = ()
 
 
 class Sink(Protocol):

@@ -63,7 +63,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     spec = registry.spec_of(model)
     checkpoint.save(folder / "model.safetensors", model, {})
     loaded = checkpoint.load(folder / "model.safetensors")
-    contract, source = contract_of(loaded), opening.frames(CALIBRATION[spec.task], spec.task, spec.input_size)
+    contract, source = contract_of(loaded), opening.of_task(CALIBRATION[spec.task], spec.task, spec.input_size)
     frames = [prepare(contract, item[0], item[1]) for item in (source[i] for i in range(8))]
     noise = example_inputs(contract, 8, seed=5)  # the export is checked on such inputs: they must not be strangers
     for i in range(8):

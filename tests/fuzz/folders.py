@@ -13,7 +13,9 @@ from mutualformer.runtime.recording.info import SEAL, InfoError, RecordingInfo
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.frame import Intrinsics
+from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.frame import DataError, Intrinsics
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 from tests.fuzz.campaign import Target
 from tests.fuzz.recordings import play
 
@@ -67,7 +69,8 @@ def info_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_info(data: bytes, folder: Path) -> None:
-    info = RecordingInfo.from_text(data.decode("utf-8", "replace"), "case")
+    text = data.decode("utf-8", "replace")
+    info = RecordingInfo.from_metadata(Fields(parse_json(text, "case", InfoError), "case", InfoError).data, "case")
     assert info.depth_scale is None or 0 < info.depth_scale <= 1
 
 
@@ -80,14 +83,14 @@ def picture_seeds(folder: Path) -> Sequence[bytes]:
 
 def read_picture(data: bytes, folder: Path) -> None:
     for mode in ("stored", "colour"):
-        assert files.decode(data, "case", mode).size <= 4 * files.MAX_PIXELS
+        assert files.decode(data, "case", mode).size <= 4 * MAX_PIXELS
 
 
 def targets() -> list[Target]:
     json_words = (b"NaN", b"1e999", b"-1", b'""', b"null", b"{}", b"[" * 5000, b"9" * 500)
     names = (b"..", b"/", b"\\", b"?", b"&", b"=", b"%00", b"%ff", b",", b"\xff\xfe", b"\xc2\xb2", b"1e400", b"nan")
     return [
-        Target("picture", picture_seeds, read_picture, (files.DataError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
+        Target("picture", picture_seeds, read_picture, (DataError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
         Target("tum", tum_seeds, read_tum, (CameraError,), (*names, b"#", b"\n", b"rgb/0.png")),
         Target("address", address_seeds, read_address, (CameraError,), names),
         Target("recording-info", info_seeds, read_info, (InfoError,), json_words),

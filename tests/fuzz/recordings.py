@@ -17,9 +17,9 @@ from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags import rvl
-from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
-from mutualformer.runtime.sources.pictures import MAX_PIXELS
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.fuzz.campaign import Target
@@ -73,7 +73,7 @@ def frames(count: int) -> list[Frame]:
     ]
 
 
-class _Source(opening.BaseCamera):
+class _Source(BaseCamera):
     def __init__(self) -> None:
         super().__init__("fuzz", live=False, intrinsics=Intrinsics(8, 6, 7.0, 7.0, 4.0, 3.0), depth_scale=0.001)
 

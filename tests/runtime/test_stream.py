@@ -152,19 +152,19 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     saliency[6:12, 8:16] = 0.9
     stages = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
     line = console.describe(Result(frame, {"saliency": saliency}, stages, 0, 0))
-    assert line["box"] == [0.25, 0.25, 0.5, 0.5]
-    assert line["distance_m"] == 1.25
+    assert [one["box"] for one in line["objects"]] == [[0.25, 0.25, 0.5, 0.5]]
+    assert line["nearest_object_m"] == 1.25
     assert line["area"] == pytest.approx(48 / 768, abs=1e-4)
     nothing = console.describe(Result(frame, {"saliency": saliency * 0}, stages, 0, 0))
-    assert nothing["box"] is None
-    assert nothing["distance_m"] is None
+    assert nothing["objects"] == []
+    assert nothing["nearest_object_m"] is None
     json.dumps([line, nothing])
 
 
 def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
         "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
-        "import mutualformer.runtime.preview.server;"
+        "import mutualformer.runtime.preview.sink;"
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
@@ -214,7 +214,7 @@ def test_a_real_model_file_streams_with_page_and_recording(tmp_path: Path, capsy
     (folder,) = (tmp_path / "rec").iterdir()
     assert main([str(folder), "--model", str(model), "--device", "cpu", "--json"]) == 0
     again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    keys = ("sequence", "area", "box", "distance_m")
+    keys = ("sequence", "objects", "nearest_object_m")
     for one, two in zip(live, [line for line in again if line["type"] == "frame"], strict=True):
         assert {key: one[key] for key in keys} == {key: two[key] for key in keys}
 
@@ -224,7 +224,7 @@ def test_the_function_under_the_verb_returns_the_summary(capsys: pytest.CaptureF
     assert number == 0
     assert summary["model"] == "fake fp32"
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert sum("distance_m" in line for line in lines) == 4
+    assert sum("objects" in line for line in lines) == 4
 
 
 def write_gallery(folder: Path, people: dict[str, tuple[int, int]]) -> None:

@@ -6,11 +6,11 @@ A run is gone on with only as it was begun: :func:`difference` says how a comman
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from mutualformer.errors import BuildError
+from mutualformer.plugins.files import plain
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train.fitting.recipes import Recipe
@@ -87,7 +87,7 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
     }
     if not config.validate_every:  # else the best of its validations are the weights
         plan["validate_every"] = 0
-    return dict(json.loads(json.dumps(plan)))
+    return dict(plain(plan))
 
 
 def _flat(plan: dict[str, Any], prefix: str = "") -> dict[str, Any]:

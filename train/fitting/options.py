@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.runtime.untrusted.typed_json import parse_json
 from mutualformer.train import registry
 from mutualformer.train.fitting.recipes import RECIPES, limited, recipe
 
@@ -93,7 +93,7 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise FitError(f"--set {pair!r}: expected option=value")
         try:
-            overrides[key] = json.loads(value)
+            overrides[key] = parse_json(value)
         except ValueError:
             overrides[key] = value
     return overrides

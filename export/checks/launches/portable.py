@@ -6,13 +6,13 @@ its PTX instead of its cubins because ``MUTUALFORMER_KERNELS=ptx`` is set in thi
 
 from __future__ import annotations
 
-import json
 import os
 
 from mutualformer.export.checks.launches.numerics import run_case
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 ENVIRONMENT = {"MUTUALFORMER_KERNELS": "ptx"}
 
@@ -27,7 +27,7 @@ def _cases(machine: Machine, dtypes: list[str]) -> list[Case]:
 def check(machine: Machine) -> tuple[str, dict[str, object]]:
     """Check 4. Raises CheckFailed naming the case, CheckSkipped for a GPU older than the PTX."""
     path = machine.folder / "generated" / "ptx.json"
-    images = json.loads(path.read_text()) if path.is_file() else []
+    images = parse_json(path.read_text()) if path.is_file() else []
     if not images:
         raise CheckSkipped("this plugin embeds no PTX; build it with all architectures (make plugin)")
     oldest = min(image["arch"] for image in images)

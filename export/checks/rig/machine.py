@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.standins.simulator import Driver as StandInDriver
 from mutualformer.plugins.standins.simulator import Harness
 from mutualformer.runtime.session.cuda import CudaError
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 EMULATED_CAPABILITY = 87  # the stand-in pretends to be an Orin
 
@@ -41,7 +41,7 @@ class Machine:
         except library.PluginError as error:
             raise CheckFailed(str(error)) from error
         self.folder = self.plugin.parent
-        self.images: list[dict[str, Any]] = json.loads(self._file("generated/cubins.json").read_text())
+        self.images: list[dict[str, Any]] = parse_json(self._file("generated/cubins.json").read_text())
         self.blob = self._file("generated/cubins.bin").read_bytes()
         self._file("libplugin_harness.so")
         self.stand_in = StandInDriver(self._file("libtest_cuda_driver.so").parent) if emulated else None

@@ -1,5 +1,6 @@
-"""ROS 1 and ROS 2 bags, read.
+"""Recordings of ours and of others, read.
 
-In reading order: open_bag (any kind), bag (what all have in common), ros2_bag, ros1_bag, ros_images (pixels of an image
-message; its packing: rvl). Which topics are played: topic_samples, topic_choice.
+In reading order: open_bag (any file or folder), containers (MCAP, ROS 1, SQLite), ros_images (pixels of an image
+message; its packing: rvl), pairing (colour and depth by time). Played by recording (ours) and rosbag (others', in a
+child process; which topics: topic_samples, topic_choice; which clock: bag_times).
 """

@@ -1,1 +1,1 @@
-"""Cameras that are plugged in, one file per SDK: realsense, oak, orbbec, openni2; webcam through OpenCV."""
+"""Cameras, one file per SDK: realsense, oak, orbbec, openni2; of colour alone: webcam (OpenCV), gstreamer, network (PyAV)."""

@@ -114,7 +114,7 @@ class Survey:
             near, median, far = (float(value) for value in np.percentile(values, (2, 50, 98)))
             self.distances.append(Distances(near, median, far, name))
             usual = 1.0 if stored.dtype.kind == "f" else 0.001
-            self.scales.update(better_scales(metres, self.rule.depth_scale or usual)[:1])
+            self.scales.update(better_scales(metres, self.rule.depth_scale or usual))
         self.evidence.add(stored, mask.pixels if fits and mask is not None else None, measured)
 
     def _add_mask(self, mask: Mask, name: str) -> None:
@@ -243,17 +243,17 @@ class Survey:
         elif self.eights >= MOST * self.maps and not self.rule.rotate:
             what = "16-bit depth values are multiples of 8, as in SUN RGB-D, whose bits are rotated"
             yield Remark(SHOULD, "unit", what, "is rotate=3 meant?")
+        elif (scale := self._stepped) is not None:
+            what = f"depth values are multiples of {round(0.001 / scale)}"
+            yield Remark(SHOULD, "unit", what, f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?")
         elif distances.implausible:
-            better = self.scales.most_common(1)
-            meant = f"is depth_scale={better[0][0]:g} meant? or " if better else ""
+            better = [f"{scale:g}" for scale, count in self.scales.most_common(3) if count >= len(self.distances) / 2]
+            meant = f"is depth_scale={' or '.join(better)} meant? or " if better else ""
             remedy = f"{meant}{NO_UNIT}"
             yield Remark(SHOULD, "unit", f"depth read as {self.unit} is {distances}", remedy)
         elif self.kinds["float"] >= LEAST_FRAMES and self.fractions >= MOST * self.kinds["float"]:
             what = f"depth read as metres never exceeds 1 ({self.fractions} of {self.kinds['float']} maps)"
             yield Remark(SHOULD, "unit", what, f"normalised maps have no unit; {NO_UNIT}")
-        elif (scale := self._stepped) is not None:
-            what = f"depth values are multiples of {round(0.001 / scale)}"
-            yield Remark(SHOULD, "unit", what, f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?")
         else:
             yield from self._other_units(distances)
 

@@ -25,7 +25,7 @@ def test_a_file_gives_a_map_of_its_own_size(red: Path, tmp_path: Path) -> None:
     assert result.mask.shape == result.rgb.shape[:2] == (40, 60)
     assert result.mask.dtype == np.float32
     assert (result.name, result.model) == ("0", "red-channel")
-    assert result.distance_m is not None
+    assert result.nearest_object_m is not None
     # The model says red ÷ 255 at its own size; the map comes back bilinearly.
     small = cv2.resize(result.rgb, (48, 32), interpolation=cv2.INTER_AREA)[..., 0].astype(np.float32) / 255
     assert np.abs(result.mask - cv2.resize(small, (60, 40), interpolation=cv2.INTER_LINEAR)).max() < 1e-5
@@ -40,14 +40,14 @@ def test_files_and_arrays_agree(red: Path, tmp_path: Path) -> None:
     metres = mutualformer.predict(red, rgb, units.astype(np.float64) * 0.001)
     for other in (arrays, metres):
         assert np.array_equal(files.mask, other.mask)
-        assert files.distance_m == pytest.approx(other.distance_m, abs=1e-6)
+        assert files.nearest_object_m == pytest.approx(other.nearest_object_m, abs=1e-6)
 
 
 def test_without_depth_no_distance_is_told(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path, 1)
     result = mutualformer.predict(red, tmp_path / "0.png")
     assert result.depth is None
-    assert result.distance_m is None
+    assert result.nearest_object_m is None
 
 
 def test_a_phone_s_picture_is_turned_upright(red: Path, tmp_path: Path) -> None:

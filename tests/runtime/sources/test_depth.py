@@ -151,13 +151,14 @@ def at_random(kind: str, rng: np.random.Generator) -> NDArray[Any]:
     """A depth map as some device writes it."""
     shape = (24, 32)
     units = rng.integers(300, 6000, shape)
-    stored: NDArray[Any] = {
+    makers: dict[str, Callable[[], NDArray[Any]]] = {
         "8 bit": lambda: rng.integers(0, 256, shape).astype(np.uint8),
         "16 bit": lambda: units.astype(np.uint16),
         "16 bit signed": lambda: np.where(rng.random(shape) < 0.2, -1, units).astype(np.int16),
         "32 bit": lambda: units.astype(np.int32),
         "float": lambda: np.where(rng.random(shape) < 0.2, np.nan, units / 1000).astype(np.float32),
-    }[kind]()
+    }
+    stored = makers[kind]()
     if kind in ("16 bit", "32 bit"):
         for code in rng.choice([0, 2047, 4095, 9999, 16383, 65534, 65535], 2):
             stored[rng.random(shape) < 0.1] = code

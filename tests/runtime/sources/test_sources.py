@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.folders.tum_lists import associate
-from mutualformer.runtime.sources.opening import CameraError
 
 
 def write_tum(folder: Path, colour: list[float], depth: list[float], units: int = 5000) -> None:
@@ -53,7 +53,7 @@ def test_a_tum_folder_with_its_own_timestamps_and_gaps(tmp_path: Path) -> None:
 def test_tum_scale_intrinsics_and_unreadable_images(tmp_path: Path) -> None:
     write_tum(tmp_path, [0.0, 0.1, 0.2], [0.0, 0.1, 0.2], units=1000)
     (tmp_path / "depth/0.100000.png").write_bytes(b"not a png")
-    camera = opening.camera(f"tum:{tmp_path}?scale=1000&fx=500&fy=510&cx=8&cy=6")
+    camera = opening.camera(f"tum:{tmp_path}?depth_scale=0.001&fx=500&fy=510&cx=8&cy=6")
     frames = list(camera)
     assert [f.sequence for f in frames] == [0, 2]
     assert frames[0].depth[5, 5] == pytest.approx(1.0)
@@ -159,8 +159,8 @@ def test_bare_paths_are_recognised_by_content(tmp_path: Path) -> None:
     real, ros = tmp_path / "a.bag", tmp_path / "b.bag"
     real.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/device_0/sensor_0/Depth_0/image/data")
     ros.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/camera/color/image_raw")
-    assert opening.recognise(real) == "realsense-file"
-    assert opening.recognise(ros) == "rosbag"
+    assert opening.resolved(str(real)).kind == "realsense-file"
+    assert opening.resolved(str(ros)).kind == "rosbag"
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

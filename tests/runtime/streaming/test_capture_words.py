@@ -15,9 +15,9 @@ import pytest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError, CameraTimeout
-from mutualformer.runtime.sources.depth_range import better_units, plausible, shallow
+from mutualformer.runtime.sources.depth_range import better_scales, plausible
 from mutualformer.runtime.sources.frame import Frame
-from mutualformer.runtime.sources.pacing import Pace
+from mutualformer.runtime.sources.playing import Pace
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -72,11 +72,9 @@ def test_the_range_is_the_model_s_own() -> None:
 def test_plausible_depth() -> None:
     room = np.linspace(0.8, 4, 48 * 64, dtype=np.float32).reshape(48, 64)
     assert plausible(room) is None
-    assert shallow(room) is None
     assert plausible(room * np.float32(1000)) is not None
-    assert shallow(room / np.float32(5)) is not None
-    assert better_units(room * np.float32(1000), 1)[0] == 1000
-    assert 1000 in better_units(room / np.float32(5), 5000)
+    assert better_scales(room * np.float32(1000), 1.0)[0] == 0.001
+    assert 0.001 in better_scales(room / np.float32(5), 0.0002)
     assert plausible(np.zeros((4, 4), np.float32)) is None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -124,7 +124,7 @@ def resident_mb() -> float:
 
 
 def check_no_leaks(frames: int, size: str, folder: Path) -> None:
-    """Recording and with a visitor on the page: resident memory after a tenth of the frames and at the end differ by at
+    """Recording and with a viewer on the page: resident memory after a tenth of the frames and at the end differ by at
     most 20 MB, threads and descriptors by none."""
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     pipeline = Pipeline(
@@ -134,7 +134,7 @@ def check_no_leaks(frames: int, size: str, folder: Path) -> None:
         recorder = SinkRunner(Recorder(folder, part_bytes=16 << 20))
         pipeline.sinks += [recorder, SinkRunner(page, latest=True)]
         seen = [0]
-        viewer = threading.Thread(target=watch, args=(page.url, seen))
+        viewer = threading.Thread(target=watch, args=(page.server.url(), seen))
         viewer.start()
         warm = 0.0
         for result in pipeline.results():
@@ -142,7 +142,7 @@ def check_no_leaks(frames: int, size: str, folder: Path) -> None:
                 warm = resident_mb()
         grown = resident_mb() - warm
     viewer.join(10)
-    assert seen[0] > 1000, "the visitor got pictures"
+    assert seen[0] > 1000, "the viewer got pictures"
     assert recorder.snapshot()["frames"] == frames
     assert grown <= 20
     assert threading.active_count() == threads

@@ -249,7 +249,7 @@ def test_a_file_cut_anywhere_opens_up_to_the_cut(tmp_path: Path, seed: int) -> N
 
 def test_garbage_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(b"\x89MCAP0\r\n" + b"\xff" * 100)
-    with pytest.raises(opening.CameraError, match="not a readable MCAP file"):
+    with pytest.raises(CameraError, match="not a readable MCAP file"):
         opening.camera(str(tmp_path / "x.mcap"))
 
 

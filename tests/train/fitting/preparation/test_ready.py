@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.folders.folder import RgbdFolder
+from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.config import FitConfig, FitError
@@ -34,11 +34,11 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
 
 
 def test_a_tenth_is_held_out_and_never_trained_on(folder: Path) -> None:
-    frames = RgbdFolder(folder)
+    frames = rgbd_folder(folder)
     rest, held = split_off(frames)
     assert (len(rest), len(held)) == (18, 2)
     assert not set(rest.indices) & set(held.indices)
-    assert split_off(RgbdFolder(folder))[1].indices == held.indices  # the same in every run
+    assert split_off(rgbd_folder(folder))[1].indices == held.indices  # the same in every run
     assert rest[0].name != held[0].name
     with pytest.raises(IndexError):
         held[2]
@@ -119,7 +119,7 @@ def test_masks_that_teach_nothing_are_refused_before_the_first_step(
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("mutualformer fit: error: ")
     with pytest.raises(DataError, match=message):
-        check_masks(RgbdFolder(root), str(root))
+        check_masks(rgbd_folder(root), str(root))
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 

@@ -8,8 +8,55 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.web.addresses import AddressError, link, parse_address, reachable
-from mutualformer.runtime.web.tokens import VARIABLE, token
+from mutualformer.runtime.preview.addresses import (
+    VARIABLE,
+    AddressError,
+    is_local,
+    link,
+    parse_address,
+    reachable,
+    token,
+)
+
+TOKEN = "open sesame please"
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "expected"),
+    [
+        ("127.0.0.1:8080", None, ("127.0.0.1", 8080)),
+        (":9000", None, ("127.0.0.1", 9000)),
+        ("8080", None, ("127.0.0.1", 8080)),
+        ("localhost:1", None, ("localhost", 1)),
+        ("[::1]:8080", None, ("::1", 8080)),
+        ("0.0.0.0:8080", TOKEN, ("0.0.0.0", 8080)),
+    ],
+)
+def test_addresses(text: str, token: str | None, expected: tuple[str, int]) -> None:
+    assert parse_address(text, token) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "message"),
+    [
+        ("0.0.0.0:8080", None, "add --token"),
+        ("jetson.lan:8080", None, "add --token"),
+        ("[::]:8080", None, "add --token"),
+        ("127.0.0.1", None, "HOST:PORT"),
+        ("127.0.0.1:http", None, "HOST:PORT"),
+        ("127.0.0.1:70000", None, "HOST:PORT"),
+        ("", None, "HOST:PORT"),
+        ("0.0.0.0:8080", "short", "at least 8"),
+    ],
+)
+def test_refused_addresses_say_why(text: str, token: str | None, message: str) -> None:
+    with pytest.raises(AddressError, match=message):
+        parse_address(text, token)
+
+
+def test_local_names() -> None:
+    assert all(map(is_local, ("localhost", "127.0.0.1", "127.8.8.8", "::1")))
+    assert not any(map(is_local, ("0.0.0.0", "192.168.1.5", "localhost.evil.org", "::", "")))
 
 
 def test_the_printed_address_opens_from_elsewhere() -> None:
@@ -26,7 +73,7 @@ def test_the_printed_address_opens_from_elsewhere() -> None:
 
 def test_ports_are_ascii_digits() -> None:
     for text in ("127.0.0.1:²", "127.0.0.1:٣", "127.0.0.1:-1", "127.0.0.1: 80"):
-        with pytest.raises(AddressError, match="expected HOST:PORT"):
+        with pytest.raises(AddressError, match="HOST:PORT"):
             parse_address(text, None)
 
 
@@ -56,7 +103,7 @@ def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
     assert "list of processes" in token(True, argument="from the command line").warning
 
 
-@pytest.mark.parametrize("text", ["short", "with\x1b[31mcolour", ""])
+@pytest.mark.parametrize("text", ["short", "with\x1b[31mcolour", "schlüsselwort", ""])
 def test_bad_tokens_are_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(text)
