@@ -23,7 +23,7 @@ from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 
 
 def parser() -> argparse.ArgumentParser:

@@ -38,7 +38,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import ContractError
 from mutualformer.runtime.files import sha256, write_bytes
 from mutualformer.runtime.images import rendering

@@ -25,7 +25,7 @@ from mutualformer.export.device.deliver import FORMATS, Order, deliver
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.arguments import CALIBRATION, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.files import check_writable
 
 METHODS = ("minmax", "percentile", "mse")
@@ -38,9 +38,6 @@ def parser() -> argparse.ArgumentParser:
     rare.add_argument(
         "--keep-worst", type=int, default=0, metavar="K", help="int8: leave the K costliest layers in FP16"
     )
-    rare.add_argument(
-        "--sweep", type=Path, metavar="FILE", help="sweep.json of parity --sweep that ranks them (default: rank now)"
-    )
     rare.add_argument("--scales", choices=("fp16", "fp32"), default="fp16", help="int8: precision of the scales")
     rare.add_argument(
         "--weights", choices=("dq", "qdq"), default="dq", help="int8: qdq for a TensorRT that refuses INT8 weights"
@@ -56,8 +53,8 @@ def command(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".onnx":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .onnx")
-    if args.keep_worst < 0 or (args.sweep is not None and not args.keep_worst):
-        raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers (1 or more with --sweep)")
+    if args.keep_worst < 0:
+        raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers")
     if args.calibration and args.precision != "int8":
         raise ExportError(f"--calibration {args.calibration} has no use with {args.precision or 'fp32'}, only int8")
     check_writable(args.output)
@@ -70,7 +67,6 @@ def command(args: argparse.Namespace) -> int:
             keep=tuple(args.keep or ()),
             method=args.method,
             keep_worst=args.keep_worst,
-            sweep=args.sweep,
             placement=Placement(args.scales, args.weights, args.depthwise),
         ),
     )

@@ -24,7 +24,7 @@ from mutualformer.export.precision.arguments import add_calibration, add_precisi
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.files import check_writable
 
 

@@ -10,11 +10,11 @@ if not __package__:
 
 from collections.abc import Sequence
 
-from mutualformer.runtime.cli import run_module
+from mutualformer.runtime.commandline.running import run_module
 
 BENCHES = {
     "cda": (
-        "mutualformer.export.benchmarks.cda",
+        "mutualformer.export.benchmarks.operator",
         "the operator: released form, ours, plain attention, the machine's peak",
     ),
     "model": ("mutualformer.runtime.benchmarks.model", "model files: latency of the whole graph"),

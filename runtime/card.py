@@ -1,9 +1,21 @@
-"""A model card as Markdown: the one rendering for the checkpoint's folder and the bundle."""
+"""The model card: what a file was trained on and how, how good it is and how sure that is, what it is not for.
+
+One schema for all: JSON beside the weights (``train/checkpoint.py`` writes and checks it), the metadata of an ONNX
+file, the bundle, and the page for readers that :func:`markdown` makes.
+
+    model, task, input_size, params      which model of the registry this is, and how large
+    overrides, architecture              its options, and all dimensions as they were when it was trained
+    data, recipe                         what it was trained on, and every setting of the run
+    metrics                              of one set ("data" names it) or of several ("sets"); "faults", "over_seeds"
+    limits                               what it is not for, in sentences
+    weights_sha256, git_revision, created, schema_version
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from mutualformer.runtime.contract import NAME, ContractError
@@ -30,6 +42,28 @@ def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The models that a card's model was made of, nearest first; a stranger's card may hold anything there."""
     value = card.get("parents")
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+SCHEMA_VERSION = 2  # 1: cards without a seal
+_SYNTHETIC = (
+    "The training pictures are rendered: how well the model does on a camera of yours is not known until it is "
+    "evaluated there."
+)
+
+
+def limits(task: str, data: str) -> str:
+    """The card's limits, with what follows from the data."""
+    sentence = TASKS[task].limits
+    return f"{sentence} {_SYNTHETIC}" if data.startswith("synthetic:") else sentence
+
+
+def over_seeds(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+    """Mean and sample standard deviation of every metric over runs that differ in the seed alone."""
+    spread: dict[str, Any] = {"seeds": list(seeds)}
+    for name in names:
+        values = [float(one[name]) for one in metrics]
+        spread[name] = {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None}
+    return spread
 
 
 def _cell(value: Any) -> str:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import difflib
-import importlib
-import logging
 import os
 import platform
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mutualformer
-from mutualformer.runtime.files import reason
-from mutualformer.runtime.streaming import signals
+from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -33,7 +27,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "use a model": {
         "predict": Verb("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
         "stream": Verb("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
-        "models": Verb("mutualformer.train.catalogue.models", "shipped and registered models, sizes, scores"),
+        "models": Verb("mutualformer.train.models", "shipped and registered models, sizes, scores"),
         "evaluate": Verb("mutualformer.train.evaluate", "task metrics of any model on any data"),
     },
     "make one": {
@@ -51,116 +45,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "look around": {
         "bench": Verb("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
         "doctor": Verb("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
-        "completion": Verb("mutualformer.runtime.commandline.completion", "tab completion for bash, zsh or tcsh"),
+        "completion": Verb("mutualformer.runtime.completion", "tab completion for bash, zsh or tcsh"),
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # what nearly everybody comes for
-
-# What our code raises on bad input: one sentence, no traceback. MemoryError: a picture or model too large for here.
-USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
-
-# Import name → pip extra, for packages that the base installation does without.
-EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    "onnxscript": "export",
-    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
-    "tensorrt_rtx": "rtx",
-    "tensorrt": "tensorrt",
-    "pycuda": "pycuda",
-    "cuda": "cuda",
-    "tritonclient": "serving",
-    "ray": "ray",
-    "huggingface_hub": "hub",
-    "shtab": "completion",
-    "rerun": "rerun",
-    "imagehash": "train",
-    "OpenEXR": "exr",
-    "pyrealsense2": "realsense",
-    "depthai": "oak",
-    "pyorbbecsdk": "orbbec",
-}
-
-
-class _Lines(logging.Formatter):
-    """Log lines as sentences; control characters in strangers' names are made visible."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line) for line in super().format(record).split("\n"))
-
-
-class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
-    """Writes to whatever standard error is at that moment: programs and tests replace it."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-        self.setFormatter(_Lines("%(message)s"))
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, stream: Any) -> None: ...
-
-
-def prepare_output() -> None:
-    """Log lines to stderr; a terminal that cannot show a letter shows its code instead of ending the program."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-    root = logging.getLogger()
-    # By name: run as a file, this module is there twice.
-    if not any(type(handler).__name__ == _Stderr.__name__ for handler in root.handlers):
-        root.addHandler(_Stderr())
-        root.setLevel(logging.WARNING)
-    logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
-
-
-def run_verb(
-    parser: argparse.ArgumentParser,
-    command: Callable[[argparse.Namespace], int],
-    argv: Sequence[str] | None = None,
-) -> int:
-    """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
-    prepare_output()
-    args = parser.parse_args(argv)
-    signals.watch()
-    try:
-        if signals.received:
-            return signals.stopped()
-        code = command(args)
-        sys.stdout.flush()  # what cannot be written is our failure, not the interpreter's at its end
-        return 128 + signals.received.pop() if signals.received and code == 128 + signal.SIGINT else code
-    except KeyboardInterrupt:
-        return signals.stopped()
-    except BrokenPipeError:
-        return _unread()
-    except Exception as error:
-        if os.environ.get("MUTUALFORMER_DEBUG"):
-            raise
-        return signals.stopped() if signals.received else _failed(parser.prog, error)
-
-
-def _failed(program: str, error: Exception) -> int:
-    """Say what went wrong on one line; returns the exit code."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        print(f"{program}: error: {missing(error.name)}", file=sys.stderr)
-        return 1
-    fault = " (this is a fault of the program: please report it with what MUTUALFORMER_DEBUG=1 adds)"
-    print(
-        f"{program}: error: {one_line(error)}{'' if isinstance(error, USER_ERRORS) else fault}",
-        file=sys.stderr,
-    )
-    return 1
-
-
-def _unread() -> int:
-    """The reader went away (``| head``): nobody is left to be told. The exit code is as the shell counts a SIGPIPE."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
 
 
 def _answer(text: str) -> int:
@@ -168,29 +57,11 @@ def _answer(text: str) -> int:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        return _unread()
+        return unread()
     except OSError as error:
         print(f"mutualformer: error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message on one line; the class name where a foreign error has none of ours in it."""
-    if isinstance(error, OSError) and error.errno and error.filename is not None:
-        return printable(f"{os.fsdecode(error.filename)}: {reason(error)}")
-    if isinstance(error, OSError) and error.errno and error.args[1:2] == (error.strerror,):
-        return printable(reason(error))
-    text = printable(" ".join(str(error).split())) or type(error).__name__
-    ours = type(error).__module__.split(".")[0] == "mutualformer"
-    return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
-
-
-def missing(module: str) -> str:
-    """``Python package 'torch' is missing; pip install 'mutualformer[train]'``."""
-    extra = EXTRAS.get(module.split(".")[0])
-    cure = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
-    return f"Python package {module!r} is missing; {cure}"
 
 
 def usage(every: bool = False) -> str:
@@ -219,23 +90,6 @@ def unknown(verb: str) -> str:
     close = difflib.get_close_matches(verb.replace("-", "_"), VERBS, 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
     return f"mutualformer: error: unknown verb {printable(repr(verb))}; {hint}"
-
-
-def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
-    """``main(arguments)`` of module ``name``, imported now; a package that its import misses is one line."""
-    signals.watch()
-    try:
-        module = importlib.import_module(name)
-    except KeyboardInterrupt:
-        return signals.stopped()
-    except ImportError as error:
-        if signals.received:
-            return signals.stopped()
-        if not isinstance(error, ModuleNotFoundError):
-            raise
-        print(f"{prog}: error: {missing(error.name or str(error))}", file=sys.stderr)
-        return 1
-    return int(module.main(arguments))
 
 
 def _raise_limit(arguments: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 import mutualformer
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor, zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.sources import udev
 from mutualformer.runtime.untrusted.printable import printable

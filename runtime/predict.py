@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.images.objects import THRESHOLD
-from mutualformer.runtime.prediction import batch, files, look, output
+from mutualformer.runtime.prediction import batch, look, output, saving
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
 from mutualformer.runtime.sources.depth import POLARITIES
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--what",
         metavar="KINDS",
-        help=f"some of {','.join(files.KINDS)}, or all (default: {','.join(files.DEFAULT)}; with -o by the ending)",
+        help=f"some of {','.join(saving.KINDS)}, or all (default: {','.join(saving.DEFAULT)}; with -o by the ending)",
     )
     parser.add_argument("--depth", metavar="SOURCE", help="depth of the one SOURCE: file for file, folder for folder")
     parser.add_argument(
@@ -142,7 +142,7 @@ def asked(args: argparse.Namespace, sources: tuple[str, ...]) -> Request:
         out=args.out,
         output=args.output,
         models=tuple(args.model or [zoo.DEFAULT]),
-        what=files.kinds(args.what) if args.what is not None else None,
+        what=saving.kinds(args.what) if args.what is not None else None,
         depth=args.depth,
         options=read_options(args),
         threshold=args.threshold,

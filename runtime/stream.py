@@ -23,8 +23,8 @@ from typing import Any
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
 from mutualformer.runtime.streaming.run import Outlets, StreamError, stream

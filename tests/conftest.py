@@ -43,7 +43,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     from mutualformer.train.backbone import SMALL
     from mutualformer.train.fitting.config import FitConfig
     from mutualformer.train.fitting.recipes import recipe
-    from mutualformer.train.fitting.run import fit
+    from mutualformer.train.fitting.training import fit
 
     folder = tmp_path_factory.mktemp("nano")
     short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import email
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from mutualformer.runtime.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("plugins", "runtime", "train", "export")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("source")
     for name in ("mutualformer", *STAGES):
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in FILES:
         shutil.copy(ROOT / name, copy / name)
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out)]
@@ -69,6 +71,37 @@ def test_it_holds_one_package_with_every_module_and_the_licence(wheel: Path) -> 
     assert {f"mutualformer/runtime/preview/{name}" for name in page} <= names
     assert {"mutualformer/py.typed", f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
     assert (facts["Version"], facts["License-Expression"]) == (mutualformer.__version__, "Apache-2.0")
+
+
+def test_it_holds_no_laboratory_no_stand_in_and_no_training_weights(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith("mutualformer/")]
+    assert not [name for name in names if name.endswith(".safetensors")]
+    assert "mutualformer/models/sod-lite.onnx" in names
+    strange = ("standin", "stand_in", "emulat", "study", "sweep", "trial", "lab/", "tests/")
+    assert not [name for name in names if any(word in name.lower() for word in strange)]
+    bases = collections.Counter(name.rsplit("/", 1)[1] for name in names)
+    del bases["__init__.py"]
+    assert not {base: count for base, count in bases.items() if count > 2}, "a name says what a file is"
+
+
+@pytest.mark.parametrize("left", [None, "plugins"])
+def test_a_checkout_without_links_builds_nothing(left: str | None, tmp_path: Path) -> None:
+    """As git checks symbolic links out where it may not make any: files that hold the target's path."""
+    (tmp_path / "mutualformer").mkdir()
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "mutualformer" / "__init__.py", tmp_path / "mutualformer")
+    for stage in STAGES:
+        if stage == left:
+            shutil.copytree(ROOT / stage, tmp_path / "mutualformer" / stage)
+        else:
+            (tmp_path / "mutualformer" / stage).write_text(f"../{stage}")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w"]
+    done = subprocess.run([*command, str(tmp_path / "out"), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert "symbolic link" in done.stderr
+    assert not list(tmp_path.glob("out/*.whl"))
 
 
 def test_it_works_beside_a_project_with_the_same_names(project: Path) -> None:

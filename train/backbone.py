@@ -29,7 +29,7 @@ LITE0 = "tf_efficientnet_lite0"
 # EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (2 to 4 times the input's instead of 6), its
 # last stage left out and the one before it half as deep: a fifth of its parameters, two fifths of its products. Every
 # block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
-# (train/fitting/teaching/narrow.py). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
+# (lab/narrow). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
 # ReLU6: it melts into the convolution before it in half precision too.
 LITE0_NARROW = "tf_efficientnet_lite0_narrow"
 _NARROW_STAGES = [

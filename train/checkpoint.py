@@ -18,13 +18,12 @@ from torch import nn
 
 from mutualformer.errors import ModelError
 from mutualformer.plugins.files import plain
+from mutualformer.runtime.card import SCHEMA_VERSION, markdown, parents
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import registry
-
-SCHEMA_VERSION = 2  # 1: cards without a seal
 
 
 class CheckpointError(ModelError, ValueError):
@@ -88,6 +87,19 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
     write_bytes(card_path(path), text.encode(errors="backslashreplace"))
 
 
+def write_markdown(path: Path) -> Path:
+    """Write the card of checkpoint ``path`` for readers, ``X.md`` beside it; returns that file's path."""
+    page = path.with_suffix(".md")
+    write_bytes(page, markdown(read_card(path)).encode(errors="backslashreplace"))
+    return page
+
+
+def change_card(path: Path, **changes: Any) -> None:
+    """Replace parts of the card of checkpoint ``path``, and its form for readers."""
+    write_card(path, {**read_card(path), **changes})
+    write_markdown(path)
+
+
 def read_card(path: str | Path) -> dict[str, Any]:
     """The card of checkpoint ``path``, checked for schema, model and hash of the weights beside it."""
     path = Path(path)
@@ -114,6 +126,25 @@ def read_card(path: str | Path) -> dict[str, Any]:
     for key in ("architecture", "data", "recipe", "metrics"):
         fields.fields(key, default={})
     return dict(fields)
+
+
+def parent(path: Path, given: str, role: str) -> list[dict[str, Any]]:
+    """What a card says about the model at ``path`` that it was made of, and about that one's own parents.
+
+    ``given``: how the user called it; ``role``: "fine-tuned from" or "taught by".
+    """
+    card = read_card(path)
+    ours = {key: card[key] for key in ("model", "weights_sha256", "data", "prints") if card.get(key)}
+    return [{"role": role, "given": given, **ours}, *map(dict, parents(card))]
+
+
+def has_steps(path: Path, steps: int) -> bool:
+    """Whether ``path`` is a whole checkpoint of a run that made all of its ``steps``."""
+    try:
+        card = read_card(path)
+    except CheckpointError:
+        return False
+    return bool(card["recipe"].get("steps_done") == steps and card["weights_sha256"] == sha256(path))
 
 
 def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources.folders import sets
 from mutualformer.runtime.sources.folders.survey import MUST
 from mutualformer.runtime.sources.names import is_rgbd

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.files import write_bytes, write_json
 
 
@@ -47,7 +47,7 @@ def command(args: argparse.Namespace) -> int:
         raise ValueError("--maps needs --out DIR to write them to")
     if args.probe and args.corrupt:
         raise ValueError("--probe compares with the data as they are: give it or --corrupt, not both")
-    from mutualformer.train.evaluation.run import evaluate_all
+    from mutualformer.train.evaluation.scoring import evaluate_all
 
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work

@@ -19,7 +19,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.train.fitting.options import add_run, configured
 
 
@@ -39,7 +39,7 @@ def command(args: argparse.Namespace) -> int:
     """Train; prints the checkpoint's path and metrics as JSON. Raises ValueError."""
     from mutualformer.train import checkpoint
     from mutualformer.train.fitting.interruption import Interrupted
-    from mutualformer.train.fitting.run import fit
+    from mutualformer.train.fitting.training import fit
 
     try:
         path = fit(configured(args, args.out, args.seed, args.resume))

@@ -89,7 +89,7 @@ _SPECS = {
     spec.name: spec
     for spec in (
         # Fusion and decoder are sod-lite's, its streams are parts of sod-lite's: taught by it
-        # (train/fitting/teaching/teacher.py).
+        # (train/fitting/teacher.py).
         _sod(
             "sod-nano",
             rgb="tf_efficientnet_lite0_narrow",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mutualformer.runtime.session import Session
-    from mutualformer.train.fitting.batches.sod import BatchSource
+    from mutualformer.train.fitting.batches.sod_batches import BatchSource
     from mutualformer.train.fitting.recipes import Recipe
     from mutualformer.train.fitting.schedule import Schedule
     from mutualformer.train.fitting.task import TrainingTask
@@ -81,10 +81,10 @@ TASKS: Mapping[str, Task] = {
         options=("input_size", "depth_range_m"),
         model="mutualformer.train.sod:SalientObjectDetector",
         training="mutualformer.train.fitting.task:SodTask",
-        batches="mutualformer.train.fitting.batches.sod:SodBatches",
-        evaluator="mutualformer.train.evaluation.sod:score",
+        batches="mutualformer.train.fitting.batches.sod_batches:SodBatches",
+        evaluator="mutualformer.train.evaluation.maps:score",
         open=lambda data, size, cache, split: opening.frames(data, size, cache, split),
-        strategy="ddp",
+        strategy="ddp_find_unused_parameters_true",  # frozen ones have no gradients before they thaw
         probes=("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
     ),
     "reid": Task(
@@ -92,8 +92,8 @@ TASKS: Mapping[str, Task] = {
         options=("input_size",),
         model="mutualformer.train.reid:ReIdentifier",
         training="mutualformer.train.fitting.reid_task:ReidTask",
-        batches="mutualformer.train.fitting.batches.reid:ReidBatches",
-        evaluator="mutualformer.train.evaluation.reid:score",
+        batches="mutualformer.train.fitting.batches.reid_batches:ReidBatches",
+        evaluator="mutualformer.train.evaluation.features:score",
         open=lambda data, size, cache, split: opening.identities(data, size, split),
         strategy="ddp_find_unused_parameters_true",  # a class token leaves the patch pooling's parameters without use
         probes=("nir=shuffle", "nir=zero", "rgb=zero"),

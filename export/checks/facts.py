@@ -6,15 +6,14 @@ import importlib.metadata
 from typing import Any
 
 from mutualformer.export.checks import sanitizer
-from mutualformer.export.checks.rig.driver import MULTIPROCESSORS
 from mutualformer.export.checks.rig.machine import Machine
-from mutualformer.export.checks.rig.outcome import CheckFailed
+from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.benchmarks.measure import conditions
 
 _PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
-_OLDEST_DRIVER = (12, 0)  # cuCtxGetId, cuGraphKernelNodeGetParams_v2
+_OLDEST_DRIVER = (12, 0)  # cuCtxGetId
 
 
 def versions() -> dict[str, str]:
@@ -34,16 +33,18 @@ def versions() -> dict[str, str]:
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:
-    """Check 1. Raises CheckFailed for a driver or GPU that the plugin cannot serve."""
+    """Check 1. Raises CheckFailed for a plugin that has no kernels for this GPU, CheckSkipped for an old driver."""
     driver = machine.driver
-    newest = driver.version()
-    if tuple(int(part) for part in newest.split(".")) < _OLDEST_DRIVER:
-        raise CheckFailed(f"the driver serves CUDA {newest}, expected 12.0 or newer; update the NVIDIA driver")
+    newest, oldest = (".".join(map(str, version)) for version in (driver.version(), _OLDEST_DRIVER))
+    if driver.version() < _OLDEST_DRIVER:
+        raise CheckSkipped(f"the driver serves CUDA {newest}, the checks need {oldest}; update the NVIDIA driver")
     architectures = sorted({image["arch"] for image in machine.images})
     numbers: dict[str, Any] = {
-        "gpu": driver.device_name(),
+        "gpu": driver.gpu,
         "sm": machine.capability,
-        "multiprocessors": driver.attribute(MULTIPROCESSORS),
+        "multiprocessors": driver.attribute("MULTIPROCESSOR_COUNT"),
+        "clock_mhz": driver.attribute("CLOCK_RATE") // 1000,
+        "integrated": bool(driver.attribute("INTEGRATED")),
         "cuda": newest,
         "plugin_sha256": machine.record.sha256[:16],
         "architectures": architectures,
@@ -52,5 +53,10 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
         "versions": versions(),
         "conditions": conditions(),
     }
-    what = "no GPU: the stand-in driver and Triton's interpreter" if machine.emulated else numbers["gpu"]
-    return f"{what}, sm_{machine.capability}", numbers
+    if not machine.native_images() and not machine.runs_ptx:
+        served = ", ".join(f"sm_{arch}" for arch in architectures)
+        raise CheckFailed(
+            f"sm_{machine.capability}: the plugin has {served} and no PTX for it; build it on this machine"
+        )
+    how = "" if machine.native_images() else ", which runs the PTX"
+    return f"{driver.gpu}, sm_{machine.capability}{how}", numbers

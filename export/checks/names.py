@@ -1,4 +1,4 @@
-"""Names of the checks and of the faults that can be planted; the command line needs them before it needs PyTorch."""
+"""Names of the checks; the command line needs them before anything is imported that computes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ CHECKS = {
     "concurrency": "two streams, two threads, two contexts",
     "graph": "CUDA graph capture, replays bit-equal, another shape",
     "pytorch": "PyTorch runs the kernels, jitted, also inside a MutualFormer",
-    "session": "engine sessions: order of destruction, CUDA context, memory",
     "timing": "medians beside an empty graph, PyTorch's attention and the roofline",
     "sanitizer": "compute-sanitizer: memcheck, racecheck, synccheck, initcheck",
-    "tensorrt": "with TensorRT, per precision: build, proof, parity, kernels, bench, stream",
+    "tensorrt": "with TensorRT, per flavour and precision: build, proof, parity, sessions, bench, stream",
 }
 
-FAULTS = (
-    "wrong-cubin",
-    "dropped-launch",
-    "wrong-stride",
-    "drifting-launch",
-    "one-token-more",
-    "kernels-unused",
-    "wrong-close-order",
-    "leaked-context",
-    "leaked-memory",
-)
+SHARES = {
+    "machine": 0.02,
+    "cubins": 0.06,
+    "numerics": 0.22,
+    "portable": 0.06,
+    "concurrency": 0.05,
+    "graph": 0.04,
+    "pytorch": 0.06,
+    "timing": 0.06,
+    "sanitizer": 0.13,
+    "tensorrt": 0.30,
+}
+"""What part of ``--minutes`` each check plans with."""

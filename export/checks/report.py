@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from mutualformer.export.checks import runner
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
-from mutualformer.export.errors import ExportError
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.session.gpu import compute_capabilities
+from mutualformer.runtime.session.gpu import ask_driver, device_node
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REPORT = "acceptance.json"
 
 
@@ -22,30 +21,29 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return 1 if FAIL in states or PASS not in states else 0
 
 
-def run(out: Path, names: Sequence[str], model: Path | None, emulate: bool, planted: str) -> int:
-    """All checks, or those of ``names``; returns the exit code.
+def run(out: Path, names: Sequence[str], model: Path | None, minutes: float) -> int:
+    """All checks, or those of ``names``, in about ``minutes``; returns the exit code.
 
-    Raises ExportError where a fault is to be planted on a real GPU, OSError where ``out`` cannot be written.
+    Where there is no GPU, or its driver does not start, that is the whole report. Raises OSError where ``out`` cannot
+    be written.
     """
-    emulated = emulate or not compute_capabilities()
-    if planted and not emulated:
-        raise ExportError(f"{planted} can be planted on the stand-in driver only; add --emulate")
-    if emulated:
-        why = "--emulate" if emulate else "no NVIDIA GPU here"
-        print(
-            f"{why}: launches run in Triton's interpreter on a stand-in driver; no number below is a GPU's", flush=True
-        )
+    capabilities, why = ask_driver()
+    if not capabilities:
+        node = device_node()
+        there = Outcome("machine", FAIL, f"there is a GPU ({node}), but {why}")
+        return report(out, [there if node else Outcome("machine", SKIP, f"no NVIDIA GPU here: {why}")])
+    return report(out, runner.run_all(names, minutes, out, model, capabilities[0]))
+
+
+def report(out: Path, coming: Iterable[Outcome]) -> int:
+    """Print and write outcomes as they come; returns the exit code."""
     out.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
-    for outcome in runner.run_all(emulated, names, planted, out=out, model=model):
+    for outcome in coming:
         print(outcome.line(), flush=True)
         outcomes.append(outcome)
-        write_json(out / REPORT, {  # after each check: a crash of the machine leaves what came before
-            "schema_version": SCHEMA_VERSION,
-            "emulated": emulated,
-            "planted": planted,
-            "checks": [asdict(o) for o in outcomes],
-        })  # fmt: skip
+        checks = [asdict(done) for done in outcomes]  # after each: a crash of the machine leaves what came before
+        write_json(out / REPORT, {"schema_version": SCHEMA_VERSION, "checks": checks})
     counts = {state: sum(o.state == state for o in outcomes) for state in (PASS, FAIL, SKIP)}
     print(", ".join(f"{count} {state}" for state, count in counts.items()) + f"; {out / REPORT}")
     return exit_code(outcomes)

@@ -42,21 +42,8 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
     ]
-    twin = result.emulated
-    extra = ["in true half precision"] if twin else []
-    tensor = [
-        [WORDS.get(key, key), value, *([twin.tensor[key]] if twin else [])] for key, value in result.tensor.items()
-    ]
-    task = [
-        [
-            WORDS.get(key, key),
-            row["reference"],
-            row["candidate"],
-            row["delta"],
-            *([twin.task[key]["delta"]] if twin else []),
-        ]
-        for key, row in result.task.items()
-    ]
+    tensor = [[WORDS.get(key, key), value] for key, value in result.tensor.items()]
+    task = [[WORDS.get(key, key), row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
     host = result.host
     when = (
         f"{result.candidate['file']}, {result.precision}, against {result.reference['file']} on {result.frames} "
@@ -67,8 +54,8 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         ("Budgets: value against limit", bars(result)),
         ("Frames" if result.shown else "", "".join(report.row(frame.name, frame.pictures) for frame in result.shown)),
         ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
-        ("Task", report.table(["metric", "reference", "candidate", "|Δ|", *(f"|Δ| {e}" for e in extra)], task)),
-        ("Output tensor", report.table(["measure", "value", *extra], tensor)),
+        ("Task", report.table(["metric", "reference", "candidate", "|Δ|"], task)),
+        ("Output tensor", report.table(["measure", "value"], tensor)),
     ]
     return [part for part in parts if part[1]]
 

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.export.compare.reid import compare_reid
+from mutualformer.export.compare.features import compare_reid
+from mutualformer.export.compare.maps import compare_sod
 from mutualformer.export.compare.result import Parity
-from mutualformer.export.compare.sod import compare_sod
 from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.base import KEEP_FP16
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.sources import opening
 
 
-def compare(
-    reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6, emulate_half: bool = False
-) -> Parity:
+def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data.
 
     ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
-    ``show``: so many frames in pictures. ``emulate_half``: compare a second time with the candidate in
-    ``export/emulation``, which rounds to float16 where the graph says so; ONNX Runtime on a CPU does not everywhere.
+    ``show``: so many frames in pictures.
     """
+    os.environ.setdefault(KEEP_FP16, "1")  # judged is what the file says, not what the runtime makes of it
     with zoo.load(reference) as left:
         with zoo.load(candidate) as right:
             result = compare_sessions(left, right, data, show)
-        if emulate_half:
-            from mutualformer.export.emulation.session import EmulatedSession
-
-            if candidate.suffix != ".onnx":
-                raise ExportError(f"{candidate}: --emulate-half interprets .onnx files only")
-            result.add_emulated(compare_sessions(left, EmulatedSession(candidate), data, show=0))
     if candidate.suffix == ".onnx":  # engines prove theirs when built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result

@@ -43,7 +43,6 @@ class Parity:
     """Outcome of one comparison; ``problems`` empty = parity holds.
 
     ``measured``: the value for each bound of ``budget``. ``shown``: frames in pictures.
-    ``emulated``: the same candidate in the interpreter, every operator rounding to the graph's own type.
     """
 
     reference: dict[str, Any]
@@ -58,12 +57,6 @@ class Parity:
     measured: dict[str, float] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
     host: dict[str, Any] = field(default_factory=lambda: host())
-    emulated: Parity | None = None
-
-    def add_emulated(self, emulated: Parity) -> None:
-        """Take in what the interpreter found; it has the same budget to keep."""
-        self.emulated = emulated
-        self.problems += [f"in true half precision: {problem}" for problem in emulated.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``parity.json``."""
@@ -79,13 +72,6 @@ class Parity:
             "frames": self.frames,
             "tensor": self.tensor,
             "task": self.task,
-            "emulated": self.emulated
-            and {
-                "backend": self.emulated.candidate["backend"],
-                "tensor": self.emulated.tensor,
-                "task": self.emulated.task,
-                "problems": self.emulated.problems,
-            },
             "measured": self.measured,
             "host": self.host,
         }

@@ -14,8 +14,19 @@ from mutualformer.export.errors import ExportError
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
-_NEEDED = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "mutualformer", "plugins", "runtime", "train", "export")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.so.json", "*.egg-info")
+_NEEDED = (
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+    "mutualformer",
+    "plugins",
+    "runtime",
+    "train",
+    "export",
+)
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.so.json", "*.egg-info", "*.safetensors")
 _EPOCH = "315532800"  # 1980-01-01, the earliest a zip file can say: SOURCE_DATE_EPOCH of the build
 
 

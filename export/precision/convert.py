@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, M
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
-from mutualformer.export.precision.ranking import Judge, costliest, read_worst
+from mutualformer.export.precision.ranking import Judge, costliest
 from mutualformer.export.precision.widen import to_fp32
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, write_bytes
@@ -34,7 +34,7 @@ from mutualformer.runtime.sources import opening
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
-RANKING_FRAMES = 4  # of them, on which layers are ranked when no sweep is given
+RANKING_FRAMES = 4  # of them, on which layers are ranked
 JUDGED_FRAMES = 8  # on which a new file is compared with what it was made of
 
 
@@ -43,14 +43,12 @@ class Choices:
     """What can be chosen about a conversion; all but ``keep`` are for INT8.
 
     ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: so many
-    further nodes stay in FP16, the costliest alone, as the file ``sweep`` of ``parity --sweep`` ranks them or, without
-    it, as a sweep over calibration frames does. ``placement``: where Q/DQ pairs stand.
+    further nodes stay in FP16, the costliest alone on calibration frames. ``placement``: where Q/DQ pairs stand.
     """
 
     keep: tuple[str, ...] = ()
     method: str = DEFAULT_METHOD
     keep_worst: int = 0
-    sweep: Path | None = None
     placement: Placement = DEFAULT
 
 
@@ -113,7 +111,7 @@ def convert(
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if choices.keep_worst:
-            keep.update(_worst(quantizer, contract, feeds, choices))
+            keep.update(costliest(quantizer, contract, feeds[:RANKING_FRAMES], method, choices.keep_worst))
         converted = quantizer.to_int8(method, keep, placement)
         kept = quantizer.kept(method, placement, keep)
         card["calibration"] = {
@@ -129,12 +127,6 @@ def convert(
     after = dataclasses.replace(contract, precision=precision, card=card, cda_nodes=nodes)
     onnx.helper.set_model_props(converted, after.to_props())
     return converted, after
-
-
-def _worst(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], choices: Choices) -> list[str]:
-    if choices.sweep is not None:
-        return read_worst(choices.sweep, choices.keep_worst, contract.weights_sha256)
-    return costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.method, choices.keep_worst)
 
 
 def check_request(
@@ -153,8 +145,6 @@ def check_request(
         raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
     if choices.method not in METHODS:
         raise ExportError(f"calibration method is {choices.method!r}, expected one of {', '.join(METHODS)}")
-    if choices.sweep is not None:
-        read_worst(choices.sweep, choices.keep_worst, contract.weights_sha256)
     if calibration is None:
         return
     if precision != "int8" or contract.precision == "int8":

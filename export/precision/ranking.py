@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,7 @@ from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import session_options
-from mutualformer.runtime.untrusted.typed_json import Fields, read_json
-
-SCHEMA_VERSION = 1  # of sweep.json
 
 
 class Judge:
@@ -71,17 +66,3 @@ def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], m
         for name in progress(quantizer.nodes, "ranking layers")
     }
     return sorted(costs, key=lambda name: -costs[name])[:count]
-
-
-def worst(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
-    """Names of the ``count`` costliest of a sweep's rows."""
-    return [str(row["node"]) for row in sorted(rows, key=lambda row: -row["noise"])[:count]]
-
-
-def read_worst(path: Path, count: int, weights_sha256: str) -> list[str]:
-    """The ``count`` costliest layers that ``sweep.json`` names. Raises ExportError when it is another model's."""
-    sweep = read_json(existing_file(path, "sweep"), ExportError, "sweep.json of `parity --sweep`")
-    if sweep.get("schema_version") != SCHEMA_VERSION or sweep.get("weights_sha256") != weights_sha256:
-        raise ExportError(f"{path}: the sweep is of other weights or another version; run parity --sweep again")
-    layers = [Fields(layer, f"{path}, layers", ExportError) for layer in sweep.objects("layers")]
-    return worst([{"node": row.text("node"), "noise": row.number("noise", 0, 1e300)} for row in layers], count)

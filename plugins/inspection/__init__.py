@@ -1,1 +1,1 @@
-"""What the compiled kernels are made of: cubins, roofline, bench."""
+"""What the compiled kernels take and could reach: usage (registers, occupancy), roofline, bench."""

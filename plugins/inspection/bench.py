@@ -1,7 +1,7 @@
 """``mutualformer bench kernels``: what the compiled CDA kernels are made of, and their roofline. No GPU needed.
 
 Reads the cubins that the built plugin embeds and writes ``kernels.json`` and ``kernels.png``. Everything is computed
-from the machine code and the loop structure; nothing is measured, and both files say so.
+from the cubins and the loop structure; nothing is measured, and both files say so.
 """
 
 from __future__ import annotations
@@ -16,58 +16,46 @@ from typing import Any
 
 from mutualformer.plugins.attributes import PLUGIN_VERSION
 from mutualformer.plugins.files import replacing, sha256, write_bytes
-from mutualformer.plugins.inspection.cubins import KernelReport, inspect_all
-from mutualformer.plugins.inspection.roofline import (
-    DEVICES,
-    WORKLOADS,
-    Device,
-    Workload,
-    cost,
-    issue_seconds,
-    roofline_seconds,
-    waves,
-)
+from mutualformer.plugins.inspection.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds, waves
+from mutualformer.plugins.inspection.usage import KernelUsage, read_all
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, VECTOR_UNIT, variant_for, variant_named
 from mutualformer.plugins.library import PluginError, find
 
-NOTE = "computed from machine code and loop structure, not measured"
+NOTE = "computed from cubins and loop structure, not measured"
 
 
-def estimate(reports: Sequence[KernelReport], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
+def estimate(reports: Sequence[KernelUsage], device: Device, work: Workload, dtype: str) -> list[dict[str, Any]]:
     """Both launches of the default path of one workload on one device, one row for each tactic; microseconds.
 
-    ``roofline_us``: a lower bound from published peaks; ``issue_us``: one from the instructions that the compiled loops
-    issue, on the busiest multiprocessor. Neither counts launches or latency.
+    ``roofline_us``: a lower bound from published peaks, which counts neither launches nor latency.
     """
     rows = []
     names = {kernel: variant_for(kernel, dtype, work.head_dim).name for kernel in KERNELS}
     tactics = sorted({r.tactic for r in reports if variant_named(r.name).name in names.values()})
     for tactic in tactics:
         row: dict[str, Any] = {"device": device.name, "workload": work.name, "dtype": dtype, "tactic": tactic}
-        row |= {"note": NOTE, "roofline_us": 0.0, "issue_us": 0.0}
+        row |= {"note": NOTE, "roofline_us": 0.0}
         for kernel in KERNELS:
             entry = variant_for(kernel, dtype, work.head_dim).entry(tactic)
             report = next((r for r in reports if (r.name, r.arch) == (entry, device.arch)), None)
             if report is None:
                 break
             launch = cost(report, work)
-            seconds, issue = roofline_seconds(launch, device, dtype), issue_seconds(launch, device)
+            seconds = roofline_seconds(launch, device, dtype)
             row["roofline_us"] += 1e6 * seconds
-            row["issue_us"] += 1e6 * issue
             row[kernel] = {
                 **asdict(launch),
                 "intensity": launch.intensity,
                 "waves": waves(launch, report, device),
                 "busy": min(1.0, launch.programs / device.multiprocessors),
                 "roofline_us": 1e6 * seconds,
-                "issue_us": 1e6 * issue,
             }
         else:
             rows.append(row)
     return rows
 
 
-def collect(reports: Sequence[KernelReport]) -> dict[str, Any]:
+def collect(reports: Sequence[KernelUsage]) -> dict[str, Any]:
     """The JSON document."""
     present = {r.arch for r in reports}
     return {
@@ -76,9 +64,7 @@ def collect(reports: Sequence[KernelReport]) -> dict[str, Any]:
         "plugin_sha256": sha256(find()),
         "devices": [asdict(d) for d in DEVICES],
         "workloads": [asdict(w) for w in WORKLOADS],
-        "kernels": [
-            {**asdict(r), "instructions_per_1024": r.instructions_per_1024, "spills": r.spills} for r in reports
-        ],
+        "kernels": [{**asdict(r), "spills": r.spills} for r in reports],
         "roofline": [
             row
             for device in DEVICES
@@ -103,13 +89,13 @@ def draw(document: dict[str, Any], path: Path) -> None:
     for k in kernels:
         i, j = lines.index((k["dtype"], k["kernel"], k["block_d"])), columns.index(k["arch"])
         table[i][j] = k["occupancy"]
-        text = f"{k['loop_instructions']:.0f} i, {k['registers']} r, {k['blocks']} b"
+        text = f"{k['registers']} r, {k['blocks']} b"
         text += "\nspills" if k["spills"] else ""
         left.text(j, i, text, ha="center", va="center", fontsize=7, color="black")
     picture = left.imshow(table, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
     left.set_xticks(range(len(columns)), [f"sm_{c}" for c in columns])
     left.set_yticks(range(len(lines)), [f"{t} {k.removeprefix('cda_')} d{d}" for t, k, d in lines])
-    left.set_title("instructions per tile and warp (i), registers (r), blocks per multiprocessor (b); tactic 1")
+    left.set_title("registers (r), blocks per multiprocessor (b); tactic 1")
     figure.colorbar(picture, ax=left, label="theoretical occupancy")
 
     rows = [r for r in document["roofline"] if r["dtype"] == "fp16" and r["tactic"] == 1]
@@ -142,8 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write kernels.json and kernels.png."""
     args = parser().parse_args(argv)
     try:
-        print("reading the cubins (about a minute the first time)", file=sys.stderr, flush=True)
-        document = collect(inspect_all())
+        print("reading the cubins", file=sys.stderr, flush=True)
+        document = collect(read_all())
     except (PluginError, RuntimeError) as error:
         print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
         return 1
@@ -152,13 +138,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw(document, args.out / "kernels.png")
     spilling = [f"{k['name']} sm_{k['arch']}" for k in document["kernels"] if k["spills"]]
     print(f"{len(document['kernels'])} kernels, {len(spilling)} with spills ({NOTE})")
-    print("  device, workload, tactic: programs of cda_rows, waves; µs at the roofline, µs to issue the loops")
+    print("  device, workload, tactic: programs of cda_rows, waves; µs at the roofline")
     for row in document["roofline"]:
         if row["dtype"] == "fp16":
             first = row["cda_rows"]
             print(
                 f"  {row['device']:<22} {row['workload']:<20} {row['tactic']}: {first['programs']:5d} "
-                f"{first['waves']:7.2f} {row['roofline_us']:10.2f} {row['issue_us']:10.2f}"
+                f"{first['waves']:7.2f} {row['roofline_us']:10.2f}"
             )
     print(args.out / "kernels.json", args.out / "kernels.png", sep="\n")
     return 0

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutualformer.plugins.inspection.cubins import PRODUCTS, KernelReport
+from mutualformer.plugins.inspection.usage import KernelUsage
+
+PRODUCTS = {"cda_rows": 3, "cda_columns": 2}
+"""Matrix products per tile."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,33 @@ DEVICES = (
 )
 
 
+def device_of(arch: int, multiprocessors: int, clock: float, bandwidth: float) -> Device | None:
+    """A GPU by its attributes: the peaks of one of its architecture, scaled. None where the table has none.
+
+    ``clock`` in Hz; ``bandwidth`` in bytes per second, 0 where the driver does not tell: then that of the table's GPU
+    with as many multiprocessors, or scaled with their number.
+    """
+    like = min(
+        (device for device in DEVICES if device.arch == arch),
+        key=lambda device: abs(device.multiprocessors - multiprocessors),
+        default=None,
+    )
+    if like is None or not multiprocessors or not clock:
+        return None
+    more = multiprocessors / like.multiprocessors
+    faster = more * clock / like.clock
+    return Device(
+        name=f"sm_{arch}, {multiprocessors} multiprocessors at {clock / 1e9:.2f} GHz",
+        arch=arch,
+        multiprocessors=multiprocessors,
+        fp16_tflops=like.fp16_tflops * faster,
+        fp32_tflops=like.fp32_tflops * faster,
+        bandwidth=bandwidth / 1e9 or like.bandwidth * more,
+        exponentials=like.exponentials * faster,
+        source=f"scaled from {like.name}",
+    )
+
+
 @dataclass(frozen=True)
 class Workload:
     """One CDA call."""
@@ -67,8 +97,10 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("SOD 320², stride 32", 1, 100, 8, 8),
-    Workload("SOD 320², stride 16", 1, 400, 8, 8),
+    Workload("sod-lite, stride 32", 1, 100, 4, 16),
+    Workload("sod-lite, stride 16", 1, 400, 4, 16),
+    Workload("sod-nano, stride 32", 1, 100, 2, 32),
+    Workload("sod-nano, stride 16", 1, 400, 2, 32),
     Workload("ReID ViT-B/16 256²", 1, 257, 12, 64),
     Workload("1936 tokens, 8 x 64", 1, 1936, 8, 64),
 )
@@ -84,7 +116,6 @@ class Cost:
     issued_bytes: float  # loads and stores of the loops; caches serve what exceeds the compulsory part
     exponentials: float
     programs: int
-    warp_instructions: float  # of the loops over tiles, all programs and their warps
 
     @property
     def intensity(self) -> float:
@@ -92,7 +123,7 @@ class Cost:
         return self.useful_flops / self.compulsory_bytes
 
 
-def cost(report: KernelReport, work: Workload) -> Cost:
+def cost(report: KernelUsage, work: Workload) -> Cost:
     """Flops and bytes of the launch that ``report``'s kernel serves in ``work``."""
     products = PRODUCTS[report.kernel]
     size = 4 if report.dtype == "fp32" else 2
@@ -112,19 +143,12 @@ def cost(report: KernelReport, work: Workload) -> Cost:
         once = 4 * tensor + 2 * tensor + 4 * tensor + lse  # Q, K; g, which is next; self read, y written in its place
         moved = stationary + rows * (streamed + lse) + 6 * tensor
     programs = 2 * rows * matrices  # one for each modality
-    instructions = programs * report.warps * steps * report.loop_instructions
-    return Cost(useful, issued, float(once), float(moved), exponentials, programs, instructions)
+    return Cost(useful, issued, float(once), float(moved), exponentials, programs)
 
 
-def waves(work_cost: Cost, report: KernelReport, device: Device) -> float:
+def waves(work_cost: Cost, report: KernelUsage, device: Device) -> float:
     """How often the device is filled: programs over those that it holds at a time. Below 1 part of it idles."""
     return work_cost.programs / (device.multiprocessors * report.blocks)
-
-
-def issue_seconds(work_cost: Cost, device: Device) -> float:
-    """Time to issue the instructions of the loops on the busiest multiprocessor, 4 a cycle, no stall whatever."""
-    busiest = -(-work_cost.programs // device.multiprocessors) / work_cost.programs
-    return work_cost.warp_instructions * busiest / (4 * device.clock)
 
 
 def roofline_seconds(work_cost: Cost, device: Device, dtype: str) -> float:

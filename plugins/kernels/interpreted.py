@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import numpy as np
+from mutualformer.plugins.harness.numbers import from_bfloat16, to_bfloat16
 
 _lock = threading.RLock()  # the interpreter patches Triton's modules while it runs: one launch at a time
 
@@ -42,18 +42,6 @@ def kernels() -> ModuleType:
     return module
 
 
-def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """uint16 bits → float32, exactly."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def _to_bfloat16(x: np.ndarray) -> np.ndarray:
-    """float32 → uint16 bits, to nearest even as the hardware rounds."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
-
-
 @contextlib.contextmanager
 def _bfloat16() -> Iterator[None]:
     """BF16 as it should be: Triton's interpreter multiplies its bits as integers, and cuts where it should round."""
@@ -66,14 +54,14 @@ def _bfloat16() -> Iterator[None]:
     def cast_impl(self: Any, src: Any, dst_type: Any) -> Any:
         types = (src.dtype.scalar, dst_type.scalar)
         if types == (tl.float32, tl.bfloat16):
-            return handle(_to_bfloat16(src.data), tl.bfloat16)
+            return handle(to_bfloat16(src.data), tl.bfloat16)
         if types == (tl.bfloat16, tl.float32):
-            return handle(_from_bfloat16(src.data), tl.float32)
+            return handle(from_bfloat16(src.data), tl.float32)
         return cast(self, src, dst_type)
 
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         if a.dtype.scalar == tl.bfloat16:
-            a, b = (handle(_from_bfloat16(x.data), tl.float32) for x in (a, b))
+            a, b = (handle(from_bfloat16(x.data), tl.float32) for x in (a, b))
         return dot(self, a, b, *rest)
 
     builder.cast_impl, builder.create_dot = cast_impl, create_dot

@@ -15,8 +15,8 @@ import onnxruntime as ort
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.cli import run_verb
 from mutualformer.runtime.commandline.arguments import add_device
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.session import ModelFileError, Session, load

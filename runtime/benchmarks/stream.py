@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.benchmarks.measure import processor_name
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preview.sink import Preview

@@ -1,1 +1,1 @@
-"""The command line itself: arguments (those that several verbs have), completion (of a shell)."""
+"""The command line itself: running (what every verb goes through), arguments (those that several verbs have)."""

@@ -17,8 +17,8 @@ from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.images.objects import THRESHOLD
-from mutualformer.runtime.prediction import files, sheet
 from mutualformer.runtime.prediction import output as one
+from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
@@ -69,7 +69,7 @@ class Request:
         """What is made of each frame."""
         assert self.out is not None
         return Plan(
-            self.out, self.what or files.DEFAULT, self.threshold, labels=tuple(labels(self.models)), look=self.look
+            self.out, self.what or saving.DEFAULT, self.threshold, labels=tuple(labels(self.models)), look=self.look
         )
 
     def __post_init__(self) -> None:

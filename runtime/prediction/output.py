@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from mutualformer.errors import InputError
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.images import rendering
-from mutualformer.runtime.prediction.files import KINDS
 from mutualformer.runtime.prediction.look import Look
 from mutualformer.runtime.prediction.result import Prediction
+from mutualformer.runtime.prediction.saving import KINDS
 from mutualformer.runtime.sources.pictures import natural_key
 
 PIPE = "-"  # standard input as a SOURCE, standard output as a FILE

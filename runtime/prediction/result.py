@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
-from mutualformer.runtime.prediction import files, look, show
+from mutualformer.runtime.prediction import look, saving, show
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.names import UNNAMED
 
@@ -157,8 +157,8 @@ class Prediction:
         Kinds: mask, binary, cutout, overlay, contour, json. Files of another picture that this process saved are not
         overwritten, and for an array, which has no name, none that are there: ``-2``, ``-3``, … is added.
         """
-        kinds = files.kinds(what if isinstance(what, str) else ",".join(what))
-        return files.write(self, Path(folder), kinds, files.free_name(self, Path(folder)))
+        kinds = saving.kinds(what if isinstance(what, str) else ",".join(what))
+        return saving.write(self, Path(folder), kinds, saving.free_name(self, Path(folder)))
 
     def show(self) -> None:
         """Show picture, overlay and cut-out: in a notebook below the cell, elsewhere in the system's picture viewer.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import THRESHOLD, rounded
-from mutualformer.runtime.prediction import files, sheet
+from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
 from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction
@@ -55,7 +55,7 @@ class Plan:
     """
 
     out: Path
-    what: tuple[str, ...] = files.DEFAULT
+    what: tuple[str, ...] = saving.DEFAULT
     threshold: float = THRESHOLD
     tiles: frozenset[int] = frozenset()
     labels: tuple[str, ...] = ("model",)
@@ -67,7 +67,7 @@ class Plan:
 
     def written(self, name: str) -> bool:
         """Whether every file of the frame called ``name`` is there, and none of them empty."""
-        paths = (files.target(self.folder(label), kind, name) for label in self.labels for kind in self.what)
+        paths = (saving.target(self.folder(label), kind, name) for label in self.labels for kind in self.what)
         return all(path.is_file() and path.stat().st_size for path in paths)
 
 
@@ -163,9 +163,9 @@ def _predict(
         raw = plan.look.raw
         result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold, raw)
         try:
-            files.write(result, folder, plan.what, outcome.name, plan.look)
+            saving.write(result, folder, plan.what, outcome.name, plan.look)
         except OSError as error:
-            if error.errno not in files.BAD_NAME:
+            if error.errno not in saving.BAD_NAME:
                 raise
             outcome.error = f"{outcome.name}: the disk takes no such name ({error.strerror})"
             continue

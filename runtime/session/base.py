@@ -21,6 +21,8 @@ Arrays = dict[str, NDArray[Any]]
 Device: TypeAlias = "str | Sequence[str | tuple[str, dict[str, Any]]]"
 Opened = TypeVar("Opened", bound="Session")
 
+KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment: FP16 weights stay as they are on a CPU; less memory, more time
+
 
 class ModelFileError(ModelError, RuntimeError):
     """A model file cannot be used: names the file, what was found, what was expected and what to do."""

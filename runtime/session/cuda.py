@@ -123,32 +123,35 @@ class BindingsDriver(Driver):
 
     def __init__(self, cuda: ModuleType) -> None:
         self._cuda = cuda
-        self._call("cuInit", 0)
-        if self._call("cuDeviceGetCount") < 1:
+        self.call("cuInit", 0)
+        if self.call("cuDeviceGetCount") < 1:
             raise CudaError("no NVIDIA GPU here")
-        device = self._call("cuDeviceGet", 0)
-        self.gpu = self._call("cuDeviceGetName", 128, device).split(b"\0")[0].decode(errors="replace")
+        device = self.call("cuDeviceGet", 0)
+        self.gpu = self.call("cuDeviceGetName", 128, device).split(b"\0")[0].decode(errors="replace")
         attribute = cuda.CUdevice_attribute
         names = ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
-        self.capability = ".".join(
-            str(self._call("cuDeviceGetAttribute", getattr(attribute, n), device)) for n in names
-        )
-        self._primary = self._call("cuDevicePrimaryCtxRetain", device)
+        self.capability = ".".join(str(self.call("cuDeviceGetAttribute", getattr(attribute, n), device)) for n in names)
+        self._primary = self.call("cuDevicePrimaryCtxRetain", device)
 
-    def _call(self, name: str, *arguments: Any) -> Any:
+    def call(self, name: str, *arguments: Any) -> Any:
         """One driver call; its value, or CudaError with the driver's own name for what went wrong."""
         result, *values = getattr(self._cuda, name)(*arguments)
+        self.check(name, result)
+        return values[0] if values else None
+
+    @staticmethod
+    def check(name: str, result: Any) -> None:
+        """Raise CudaError with the driver's own name for ``result``, the answer of call ``name``, unless success."""
         if int(result) != 0:
             raise CudaError(f"{name} failed: {getattr(result, 'name', result)}")
-        return values[0] if values else None
 
     def push(self) -> None:
         """As Driver.push. Raises CudaError, as every method here, with the driver's own name for it."""
-        self._call("cuCtxPushCurrent", self._primary)
+        self.call("cuCtxPushCurrent", self._primary)
 
     def pop(self) -> None:
         """As Driver.pop."""
-        self._call("cuCtxPopCurrent")
+        self.call("cuCtxPopCurrent")
 
     def address(self, handle: Any) -> int:
         """The handle itself: the package's handles convert to int."""
@@ -156,64 +159,64 @@ class BindingsDriver(Driver):
 
     def allocate(self, size: int) -> Any:
         """As Driver.allocate; the handle is the address."""
-        return self._call("cuMemAlloc", size)
+        return self.call("cuMemAlloc", size)
 
     def free(self, memory: Any) -> None:
         """As Driver.free."""
-        self._call("cuMemFree", memory)
+        self.call("cuMemFree", memory)
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
         """As Driver.allocate_host: a view of the driver's memory, which the array does not own."""
-        pointer = int(self._call("cuMemHostAlloc", size, 0))
+        pointer = int(self.call("cuMemHostAlloc", size, 0))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
         """As Driver.free_host; the array must not be touched any more."""
-        self._call("cuMemFreeHost", memory.ctypes.data)
+        self.call("cuMemFreeHost", memory.ctypes.data)
 
     def create_stream(self) -> Any:
         """As Driver.create_stream."""
-        return self._call("cuStreamCreate", _NON_BLOCKING)
+        return self.call("cuStreamCreate", _NON_BLOCKING)
 
     def destroy_stream(self, stream: Any) -> None:
         """As Driver.destroy_stream."""
-        self._call("cuStreamDestroy", stream)
+        self.call("cuStreamDestroy", stream)
 
     def synchronize(self, stream: Any) -> None:
         """As Driver.synchronize; also where the failure of earlier work shows."""
-        self._call("cuStreamSynchronize", stream)
+        self.call("cuStreamSynchronize", stream)
 
     def copy_in(self, device: Any, host: NDArray[Any], stream: Any) -> None:
         """As Driver.copy_in."""
-        self._call("cuMemcpyHtoDAsync", device, host.ctypes.data, host.nbytes, stream)
+        self.call("cuMemcpyHtoDAsync", device, host.ctypes.data, host.nbytes, stream)
 
     def copy_out(self, host: NDArray[Any], device: Any, stream: Any) -> None:
         """As Driver.copy_out."""
-        self._call("cuMemcpyDtoHAsync", host.ctypes.data, device, host.nbytes, stream)
+        self.call("cuMemcpyDtoHAsync", host.ctypes.data, device, host.nbytes, stream)
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Any:
         """As Driver.capture, in thread-local mode: other threads may allocate meanwhile."""
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self._call("cuStreamBeginCapture", stream, mode)
+        self.call("cuStreamBeginCapture", stream, mode)
         try:
             work()
         except BaseException:
             with contextlib.suppress(CudaError):  # a broken capture ends in an error and without a graph
-                self._call("cuGraphDestroy", self._call("cuStreamEndCapture", stream))
+                self.call("cuGraphDestroy", self.call("cuStreamEndCapture", stream))
             raise
-        graph = self._call("cuStreamEndCapture", stream)
+        graph = self.call("cuStreamEndCapture", stream)
         try:
-            return self._call("cuGraphInstantiate", graph, 0)
+            return self.call("cuGraphInstantiate", graph, 0)
         finally:
-            self._call("cuGraphDestroy", graph)
+            self.call("cuGraphDestroy", graph)
 
     def launch(self, graph: Any, stream: Any) -> None:
         """As Driver.launch."""
-        self._call("cuGraphLaunch", graph, stream)
+        self.call("cuGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: Any) -> None:
         """As Driver.destroy_graph."""
-        self._call("cuGraphExecDestroy", graph)
+        self.call("cuGraphExecDestroy", graph)
 
 
 class PycudaDriver(Driver):

@@ -155,11 +155,16 @@ def verify_host(engine: Path, card: EngineCard, version: str, compute_capability
             f"{engine}: built by {card.flavor} {card.builder_version}, this machine has {version}; "
             f"rebuild it with: {card.rebuild}"
         )
-    if not any(_covers(target, compute_capability) for target in card.targets):
+    if not serves(card, compute_capability):
         raise ModelFileError(
             f"{engine}: runs on compute capability {', '.join(card.targets)}, this GPU is {compute_capability}; "
             f"rebuild it with: {card.rebuild}"
         )
+
+
+def serves(card: EngineCard, compute_capability: str) -> bool:
+    """Whether the engine was built for such a GPU, e.g. "8.7"."""
+    return any(_covers(target, compute_capability) for target in card.targets)
 
 
 def _covers(target: str, capability: str) -> bool:

@@ -8,18 +8,21 @@ values; one that does not is refused, wherever in it the reference hides.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
+from onnx import numpy_helper
 
 from mutualformer.runtime.session.base import ModelFileError, read_file
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class OnnxFile:
     """``data``: the file's bytes; ``model``: parsed from them; ``sha256``: of them, hex; ``props``: its metadata."""
 
@@ -71,3 +74,31 @@ def tensors(message: Message) -> Iterator[onnx.TensorProto]:
         if field.message_type is not None:
             for part in (value,) if isinstance(value, Message) else value:
                 yield from tensors(part)
+
+
+def widened(file: OnnxFile) -> OnnxFile:
+    """``file`` with every half-precision number as the single-precision one that it is, and no rounding to half.
+
+    A processor without half-precision arithmetic computes in single precision anyway, and would convert the weights
+    again in every call.
+    """
+    model = widen(file.model)
+    return dataclasses.replace(file, data=model.SerializeToString(), model=model)
+
+
+def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without half precision; the casts between the two are left, and change nothing."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    for tensor in tensors(model):
+        if tensor.data_type == onnx.TensorProto.FLOAT16:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in itertools.chain(model.graph.node, *(function.node for function in model.functions)):
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT16:
+                attribute.i = onnx.TensorProto.FLOAT
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return model

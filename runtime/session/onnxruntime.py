@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mutualformer.runtime.contract import Contract, ContractError
-from mutualformer.runtime.session.base import Device, ModelFileError, Session
-from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
+from mutualformer.runtime.contract import PREFIX, Contract, ContractError
+from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
+from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
 
 log = logging.getLogger("mutualformer")
@@ -70,7 +71,10 @@ class OnnxSession(Session):
         self.path, file = path, read_onnx_file(path)
         providers = _providers(path, device)
         options = session_options(threads)
-        self._session = open_graph(file, options, providers)
+        # ORT converts FP16 weights of a CPU session again in every call.
+        half = any(p.key == f"{PREFIX}precision" and p.value == '"fp16"' for p in file.model.metadata_props)
+        self._widened = half and providers == ["CPUExecutionProvider"] and not os.environ.get(KEEP_FP16)
+        self._session = open_graph(widened(file) if self._widened else file, options, providers)
         try:
             self.contract = Contract.from_props(file.props)
         except ContractError as error:
@@ -129,12 +133,13 @@ class OnnxSession(Session):
             "providers": list(self._session.get_providers()),
             "threads": self.threads,
             "precision": self.contract.precision,
+            "computes": "fp32" if self._widened else self.contract.precision,
         }
 
 
 @functools.cache
 def _say_slow() -> None:
-    """Once per process. FP16 files need no such line: ONNX Runtime runs them as fast as FP32 ones."""
+    """Once per process. FP16 files need no such line: widened, they run as fast as FP32 ones."""
     log.info("an int8 file is several times slower than fp32 on a CPU; the fp32 or fp16 file is the fast one there")
 
 

@@ -1,7 +1,7 @@
 """Models by name: what is shipped, where it lies, and that it is what it says it is.
 
 In reading order: ``index`` (the shelf of shipped models and their hashes), ``hub`` (``hf://USER/REPO[/FILE]``),
-``lookup`` (a name, a file or an address → a checked path → a session), ``ship`` (put a new model on the shelf).
+``lookup`` (a name, a file or an address → a checked path → a session).
 """
 
 from mutualformer.runtime.zoo.hub import SUFFIXES

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.standins import simulator
+from mutualformer.plugins.harness.harness import Harness
 from tests.plugins import support
+from tests.standins.driver import Driver
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,12 @@ def plugin_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _driver(plugin_path: Path) -> simulator.Driver:
-    return simulator.Driver(support.built())
+def _driver(plugin_path: Path) -> Driver:
+    return Driver(support.built())
 
 
 @pytest.fixture
-def driver(_driver: simulator.Driver) -> Iterator[simulator.Driver]:
+def driver(_driver: Driver) -> Iterator[Driver]:
     """The test driver, fresh; fails the test if a launch raised in Python."""
     _driver.reset()
     yield _driver
@@ -35,10 +36,10 @@ def driver(_driver: simulator.Driver) -> Iterator[simulator.Driver]:
 
 
 @pytest.fixture
-def harness(driver: simulator.Driver, plugin_path: Path) -> Iterator[simulator.Harness]:
+def harness(driver: Driver, plugin_path: Path) -> Iterator[Harness]:
     """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
     from mutualformer.plugins import library
 
-    actual = simulator.Harness(support.built(), Path(library.registered("rtx").mapped))
+    actual = Harness(support.built(), Path(library.registered("rtx").mapped))
     yield actual
     actual.release_log()

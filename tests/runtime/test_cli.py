@@ -25,7 +25,8 @@ ROOT = Path(mutualformer.__file__).resolve().parents[1]
 # Run first in a fresh interpreter: the packages of every extra cannot be imported.
 BLOCK = """
 import importlib.machinery, sys
-from mutualformer.runtime.cli import EXTRAS, main
+from mutualformer.runtime.cli import main
+from mutualformer.runtime.commandline.running import EXTRAS
 find = importlib.machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):
     return None if name.split(".")[0] in EXTRAS else find(name, path, target)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mutualformer.runtime import doctor
-from mutualformer.runtime.cli import EXTRAS
+from mutualformer.runtime.commandline.running import EXTRAS
 from mutualformer.runtime.sources import udev
 from mutualformer.runtime.sources.opening import SOURCES
 from tests.runtime.test_cli import run_without_extras

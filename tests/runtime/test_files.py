@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.cli import one_line
+from mutualformer.runtime.commandline.running import one_line
 from mutualformer.runtime.files import NotRegular, TooLarge, read_regular, reason
 
 

@@ -25,8 +25,8 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.train import checkpoint, evaluate, registry
 from mutualformer.train.evaluation import corrupt, run
-from mutualformer.train.evaluation.reid import reid_metrics
-from mutualformer.train.evaluation.sod import sod_metrics
+from mutualformer.train.evaluation.features import reid_metrics
+from mutualformer.train.evaluation.maps import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
 from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting import config as plan
-from mutualformer.train.fitting import run
+from mutualformer.train.fitting import training
 from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.recipes import recipe
 from tests.train.support.runs import DATA, HELD_OUT, tiny
@@ -30,30 +30,62 @@ def same(a: Path, b: Path) -> bool:
 def test_a_seed_is_a_model(tmp_path: Path, task: str) -> None:
     cv2.setNumThreads(2)  # threads that a forked worker must not wait for
     cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)
-    first = run.fit(tiny(task, tmp_path / "a", steps=2))
+    first = training.fit(tiny(task, tmp_path / "a", steps=2))
     torch.manual_seed(99)  # whatever was drawn before must not matter
-    again = run.fit(tiny(task, tmp_path / "b", steps=2, workers=2))  # nor how many prepare the batches
-    other = run.fit(tiny(task, tmp_path / "c", steps=2, seed=1))
+    again = training.fit(tiny(task, tmp_path / "b", steps=2, workers=2))  # nor how many prepare the batches
+    other = training.fit(tiny(task, tmp_path / "c", steps=2, seed=1))
     assert same(first, again)
     assert not same(first, other)
 
 
 def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
     config = tiny("sod", tmp_path, steps=2, save_every=1)
-    run.fit(config)
+    training.fit(config)
     changed = dataclasses.replace(config, resume=True, seed=4, recipe=dataclasses.replace(config.recipe, batch=4))
     with pytest.raises(FitError, match=r"begun with recipe\.batch = 8, now 4; seed = 0, now 4"):
-        run.fit(changed)
+        training.fit(changed)
     (tmp_path / plan.NAME).write_text("[")
     with pytest.raises(ValueError, match="is not a plan"):
-        run.fit(dataclasses.replace(config, resume=True))
+        training.fit(dataclasses.replace(config, resume=True))
     with pytest.raises(FitError, match="nothing to resume from"):
-        run.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
+        training.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    config = tiny("sod", tmp_path, steps=2)
+    run.fit(config)
+    assert recipe(str(tmp_path / plan.RECIPE)) == config.recipe
+    longer = dataclasses.replace(config.recipe, steps=4, plateau=0.5)
+    path = run.fit(dataclasses.replace(config, resume=True, recipe=longer))
+    card = checkpoint.read_card(path)
+    assert (card["recipe"]["resumed_at_step"], card["recipe"]["steps_done"]) == (2, 4)
+    assert recipe(str(tmp_path / plan.RECIPE)) == longer
+
+
+def test_a_pulled_and_blended_run_forgets_less_and_keeps_its_norms(tmp_path: Path) -> None:
+    first = run.fit(tiny("sod", tmp_path / "first", steps=2))
+    start = load_file(first)
+
+    def moved(name: str, **changes: Any) -> dict[str, float]:
+        config = tiny("sod", tmp_path / name, steps=3, init=str(first), seed=5)
+        path = run.fit(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes)))
+        return {key: float((value.double() - start[key].double()).norm()) for key, value in load_file(path).items()}
+
+    def learnt(distances: dict[str, float]) -> float:
+        return sum(value for key, value in distances.items() if key.endswith("weight"))
+
+    free, kept, pulled = moved("free"), moved("kept", keep_norms=True), moved("pulled", keep_norms=True, pull=200.0)
+    blended = moved("blended", keep_norms=True, blend=0.25)
+    means = [key for key in start if key.endswith("running_mean")]
+    assert any(free[key] for key in means)
+    assert not any(kept[key] for key in means)
+    assert 0 < learnt(pulled) < 0.9 * learnt(kept)
+    assert learnt(blended) == pytest.approx(0.25 * learnt(kept), rel=1e-3)
 
 
 @pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])
 def test_the_card_is_complete_and_readable(tmp_path: Path, task: str, over: str) -> None:
-    path = run.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
+    path = training.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
     card = checkpoint.read_card(path)
     assert card["data"]["train"] == DATA[task]
     assert card["data"]["samples"] == {"sod": 16, "reid": 48}[task]
@@ -79,7 +111,7 @@ def test_the_f3net_recipe_runs_on_sod_r18(tmp_path: Path) -> None:
     assert full.multi_scale
     short = dataclasses.replace(full, steps=3, batch=2, multi_scale=(0.5, 1.0, 1.5))
     config = tiny("sod", tmp_path, overrides={"input_size": [64, 64]}, precision="bf16-mixed", save_every=3)
-    path = run.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
+    path = training.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
     model = checkpoint.load(path)
     assert model.spec.name == "sod-r18"
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]

@@ -25,7 +25,7 @@ from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
-from mutualformer.train.evaluation.sod import sod_metrics
+from mutualformer.train.evaluation.maps import sod_metrics
 from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.registry import spec_of

@@ -1,7 +1,6 @@
 """The machine under test.
 
-In reading order: outcome.py (PASS, FAIL, SKIP), driver.py (CUDA through ctypes), machine.py (a GPU, or the stand-in
-driver), cases.py (which nodes are run), amount.py (how much of everything), node.py (one CDA node with its buffers on
-that machine), faults.py (what can be planted to see a check fail), engine.py (a stand-in for TensorRT), subject.py
-(what compute-sanitizer watches).
+In reading order: outcome.py (PASS, FAIL, SKIP), driver.py (what the checks ask of CUDA), machine.py (the GPU and the
+plugin), cases.py (which nodes are run), amount.py (how much of everything), node.py (one CDA node with its buffers),
+subject.py (what compute-sanitizer watches).
 """

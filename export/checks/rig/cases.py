@@ -6,19 +6,20 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.plugins.harness.numbers import encode
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 ALPHA = 0.6
 
 
 @dataclass(frozen=True)
 class Case:
-    """One point of the grid. ``dtype``: a key of :data:`DTYPES`."""
+    """One point of the grid. ``dtype``: fp16, bf16 or fp32."""
 
     tokens: int
     head_dim: int
@@ -39,19 +40,14 @@ class Case:
         """(B, N, 3C) of qkv_r and qkv_d."""
         return self.batch, self.tokens, 3 * self.heads * self.head_dim
 
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """PyTorch's type of the inputs and outputs."""
-        return DTYPES[self.dtype]
-
-    def inputs(self, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Seeded qkv_r and qkv_d on the CPU."""
-        generator = torch.Generator().manual_seed(seed)
-        pair = [torch.randn(self.shape, generator=generator, dtype=torch.float64) for _ in range(2)]
-        return pair[0].to(self.torch_dtype), pair[1].to(self.torch_dtype)
+    def inputs(self, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Seeded qkv_r and qkv_d, in the type's stored form."""
+        generator = np.random.default_rng(seed)
+        qkv_r, qkv_d = (encode(generator.standard_normal(self.shape), self.dtype) for _ in range(2))
+        return qkv_r, qkv_d
 
     def work(self) -> int:
-        """What a run costs in Triton's interpreter, in tiles of 32 × 32 scores; starting a program counts as four."""
+        """What a run and its reference cost, in tiles of 32 × 32 scores; starting a program counts as four."""
         blocks = -(-self.tokens // 32)
         launches = 2 * self.iterations + (self.init == "cross")
         return 2 * launches * blocks * (4 + blocks) * self.batch * self.heads

@@ -1,66 +1,70 @@
-"""The machine under test: its driver, the plugin driven without TensorRT, and how much is asked of it.
+"""The machine under test: GPU 0 with its driver, the plugin driven without TensorRT, and the time that a check has.
 
-A GPU where there is one; otherwise the stand-in driver of ``plugins/standins``, which hands every launch to Triton's
-interpreter, so that the checks themselves run everywhere.
+What is at fault decides: the plugin, and a driver that does not start although a GPU is there, FAIL; what the
+environment lacks is a SKIP with its own words.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.checks.rig.amount import EMULATED, GPU, Amount
-from mutualformer.export.checks.rig.driver import LIBRARY, CudaDriver
-from mutualformer.export.checks.rig.outcome import CheckFailed
+from mutualformer.export.checks.rig.amount import GPU, Amount
+from mutualformer.export.checks.rig.driver import CheckDriver
+from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
-from mutualformer.plugins.standins.simulator import Driver as StandInDriver
-from mutualformer.plugins.standins.simulator import Harness
+from mutualformer.plugins.files import parse_json
+from mutualformer.plugins.harness.harness import Harness
 from mutualformer.runtime.session.cuda import CudaError
-from mutualformer.runtime.untrusted.typed_json import parse_json
+from mutualformer.runtime.session.gpu import device_node
 
-EMULATED_CAPABILITY = 87  # the stand-in pretends to be an Orin
+
+def open_driver() -> CheckDriver:
+    """The driver of GPU 0. Raises CheckFailed where a GPU is there and CUDA does not start, else CheckSkipped."""
+    try:
+        return CheckDriver()
+    except ModuleNotFoundError as error:
+        raise CheckSkipped("Python package cuda-bindings is not installed; pip install cuda-bindings") from error
+    except Exception as error:  # cuda-bindings raises its own where the library is missing or too old
+        words = " ".join(str(error).split())
+        if node := device_node():
+            raise CheckFailed(f"there is a GPU ({node}), but its driver does not start: {words}") from error
+        raise CheckSkipped(f"no NVIDIA GPU here ({words})") from error
 
 
 class Machine:
-    """One GPU, or the stand-in, with the plugin in ``folder``.
+    """One GPU, with the plugin in ``folder``.
 
-    ``images``: the rows of cubins.json; ``blob``: what their offsets count in. ``architecture``: the one whose cubins
-    this GPU runs. ``dtypes``: the types the plugin has kernels for. Raises CheckFailed where any part is missing.
+    ``images``: the rows of cubins.json; ``blob``: what their offsets count in. ``amount``: how much each check does.
+    ``deadline``: when the running check must come to an end, by time.monotonic. Raises CheckFailed, CheckSkipped.
     """
 
-    def __init__(self, emulated: bool) -> None:
-        self.emulated = emulated
-        self.amount: Amount = EMULATED if emulated else GPU
+    amount: Amount = GPU
+
+    def __init__(self, driver: CheckDriver | None = None, seconds: float = 600.0) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.seconds = seconds
         try:
             self.plugin = library.find()
             self.record = library.check(self.plugin)
         except library.PluginError as error:
             raise CheckFailed(str(error)) from error
         self.folder = self.plugin.parent
-        self.images: list[dict[str, Any]] = parse_json(self._file("generated/cubins.json").read_text())
-        self.blob = self._file("generated/cubins.bin").read_bytes()
-        self._file("libplugin_harness.so")
-        self.stand_in = StandInDriver(self._file("libtest_cuda_driver.so").parent) if emulated else None
-        if self.stand_in is not None:
-            self.stand_in.reset(EMULATED_CAPABILITY, context=0)
-            self.stand_in.library.test_driver_show_device(1)
-            self.stand_in.only_allocations = True
-        try:
-            cuda = self.stand_in.library if self.stand_in is not None else ctypes.CDLL(LIBRARY)
-            self.driver = CudaDriver(cuda)
-            self.capability = self.driver.capability()
-            self.primary = self.driver.retain_primary()
-        except (OSError, CudaError) as error:
-            raise CheckFailed(f"the CUDA driver cannot be used: {error}") from error
+        self.images: list[dict[str, Any]] = parse_json(self.file("generated/cubins.json").read_text())
+        self.ptx: list[dict[str, Any]] = parse_json(self.file("generated/ptx.json").read_text())
+        self.blob = self.file("generated/cubins.bin").read_bytes()
+        self.file("libplugin_harness.so")
+        self.driver = driver or open_driver()
+        major, minor = (int(part) for part in self.driver.capability.split("."))
+        self.capability = 10 * major + minor
         self.harness = Harness(self.folder, self.plugin, direct=True)
-        self.session_class: Any = None  # a planted one; the real one where there is none
-        self.planted = ""
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """A file beside the plugin. Raises CheckFailed where it is missing."""
         path = self.folder / name
         if not path.is_file():
             raise CheckFailed(f"{path} is missing beside the plugin; build it again with `make plugin`")
@@ -71,53 +75,68 @@ class Machine:
         """The architecture whose cubins this GPU runs, e.g. 86 for a GPU of 8.6."""
         return RUNS_AS.get(self.capability, self.capability)
 
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Types that the native cubins exist for, sorted; those of all cubins where none is native."""
-        names = {str(image["name"]).split("_")[2] for image in self.native_images() or self.images}
-        return tuple(sorted(names & {"fp16", "bf16", "fp32"}))
-
-    @property
-    def torch_device(self) -> str:
-        """Where PyTorch computes references."""
-        if self.emulated:
-            return "cpu"
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-
     def native_images(self) -> list[dict[str, Any]]:
         """The rows of cubins.json for :attr:`architecture`; empty where this GPU needs the PTX."""
         return [image for image in self.images if image["arch"] == self.architecture]
 
+    @property
+    def runs_ptx(self) -> bool:
+        """Whether the driver compiles the embedded PTX for this GPU, which has no cubins."""
+        return not self.native_images() and any(image["arch"] <= self.capability for image in self.ptx)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Types that there are kernels for on this GPU, sorted."""
+        images = self.native_images() or (self.ptx if self.runs_ptx else self.images)
+        return tuple(sorted({str(image["name"]).split("_")[2] for image in images} & {"fp16", "bf16", "fp32"}))
+
     def cubin(self, image: dict[str, Any]) -> bytes:
-        """The bytes of one row's cubin."""
+        """The bytes of one row's cubin or PTX."""
         return self.blob[image["offset"] : image["offset"] + image["size"]]
 
-    def interpreter_error(self) -> str:
-        """The last line of what Triton's interpreter raised since this was last asked; "" on a GPU."""
-        if self.stand_in is None or not self.stand_in.errors:
-            return ""
-        text, self.stand_in.errors = self.stand_in.errors[0], []
-        return text.strip().splitlines()[-1]
+    def left(self) -> float:
+        """Seconds that the running check still has."""
+        return self.deadline - time.monotonic()
+
+    def words(self) -> str:
+        """What the plugin said since this was last asked."""
+        return " ".join(self.harness.log().split())
 
     def is_broken(self) -> bool:
         """Whether a launch has left the context unusable, as an illegal address does."""
         try:
-            self.driver.synchronize()
+            self.driver.wait()
         except CudaError:
             return True
         return False
 
+    def torch_device(self) -> str:
+        """ "cuda", after PyTorch has computed there. Raises CheckSkipped with PyTorch's words where it cannot."""
+        try:
+            import torch
+        except ImportError as error:
+            raise CheckSkipped(f"PyTorch cannot be imported: {error}") from error
+        torch.set_float32_matmul_precision("highest")  # containers switch TF32 on for everybody
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            ones = torch.ones(16, 16, device="cuda")
+            if float((ones @ ones).sum()) != 16.0**3:
+                raise CheckSkipped(f"PyTorch {torch.__version__} multiplies wrongly on this GPU")
+        except (RuntimeError, AssertionError) as error:  # no CUDA in this build, or no code for this GPU
+            reason = " ".join(str(error).split())[:200]
+            raise CheckSkipped(f"PyTorch {torch.__version__} does not compute on this GPU: {reason}") from error
+        return "cuda"
+
+    def jitting(self) -> contextlib.AbstractContextManager[Any]:
+        """Inside it PyTorch's inference may use the kernels."""
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """The primary context, current on this thread inside the ``with``."""
-        with self.driver.context(self.primary):
+        with self.driver.context():
             yield
 
     def close(self) -> None:
-        """Give the primary context back; the harness keeps the plugin mapped."""
+        """Let the plugin's messages go where they went before; it stays mapped."""
         self.harness.release_log()
-        self.driver.release_primary()
-        if self.stand_in is not None:
-            self.stand_in.library.test_driver_show_device(0)

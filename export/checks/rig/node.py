@@ -3,78 +3,100 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.export.checks.rig.cases import Case
-from mutualformer.export.checks.rig.driver import CudaDriver
+from mutualformer.export.checks.rig.driver import CheckDriver
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import CheckFailed
-from mutualformer.plugins.standins.buffers import GUARD, GUARD_BYTE, POISON_BYTE
-from mutualformer.plugins.standins.simulator import Engine
+from mutualformer.plugins.harness.engine import Engine
 from mutualformer.runtime.session.cuda import CudaError
 
+Array = NDArray[Any]
+GUARD = 4096  # bytes on either side of a guarded buffer
+GUARD_BYTE, POISON_BYTE = 0xA5, 0xFF  # 0xFF… is NaN in every float type
 
-class DeviceBuffer:
-    """Device memory between guard bytes, poisoned with NaN: ``plugins.standins.buffers.Buffer`` on a device."""
 
-    def __init__(self, driver: CudaDriver, size: int) -> None:
+class ExactBuffer:
+    """Device memory of exactly ``size`` bytes, as it comes: what compute-sanitizer can watch."""
+
+    guard = 0
+
+    def __init__(self, driver: CheckDriver, size: int) -> None:
         self._driver, self.size = driver, size
-        self._base = driver.allocate(size + 2 * GUARD)
-        driver.fill(self._base, GUARD_BYTE, size + 2 * GUARD)
-        self.poison()
+        self._base = driver.allocate(max(1, size) + 2 * self.guard)
+        self.address = driver.address(self._base) + self.guard
+        """Device address of the first usable byte."""
 
-    @property
-    def address(self) -> int:
-        """Device address of the first byte behind the front guard."""
-        return self._base + GUARD
+    def poison(self) -> None:
+        """Nothing here: memory that nobody wrote must stay recognisable as such."""
+
+    def write(self, array: Array) -> None:
+        """Copy ``array`` to the beginning of the buffer."""
+        data = np.ascontiguousarray(array)
+        self._driver.write(self.address, data.ctypes.data, data.nbytes)
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """The beginning of the buffer as a new array."""
+        result = np.empty(shape, dtype)
+        self._driver.read(result.ctypes.data, self.address, result.nbytes)
+        return result
+
+    def assert_guards_intact(self, name: str) -> None:
+        """Nothing to look at: the sanitizer does."""
+
+    def free(self) -> None:
+        """Give the memory back; wants the context it was allocated in."""
+        self._driver.free(self._base)
+
+
+class GuardedBuffer(ExactBuffer):
+    """Device memory between guard bytes, poisoned with NaN."""
+
+    guard = GUARD
+
+    def __init__(self, driver: CheckDriver, size: int) -> None:
+        super().__init__(driver, size)
+        driver.fill(self.address - GUARD, GUARD_BYTE, size + 2 * GUARD)
+        self.poison()
 
     def poison(self) -> None:
         """Fill everything between the guards with bytes that are NaN in every float type."""
         if self.size:
             self._driver.fill(self.address, POISON_BYTE, self.size)
 
-    def write(self, tensor: torch.Tensor) -> None:
-        """Copy ``tensor``, any shape and type, to the beginning of the buffer."""
-        data = tensor.contiguous()
-        self._driver.copy_in(self.address, data.data_ptr(), data.numel() * data.element_size())
-
-    def read(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """The beginning of the buffer as a new tensor on the CPU."""
-        result = torch.empty(shape, dtype=dtype)
-        self._driver.copy_out(result.data_ptr(), self.address, result.numel() * result.element_size())
-        return result
-
     def assert_guards_intact(self, name: str) -> None:
         """Raise AssertionError that names ``name`` where a byte of either guard has changed."""
-        guards = torch.empty(2, GUARD, dtype=torch.uint8)
-        for row, address in zip(guards, (self._base, self.address + self.size), strict=True):
-            self._driver.copy_out(row.data_ptr(), address, GUARD)
+        guards = np.empty((2, GUARD), np.uint8)
+        for row, address in zip(guards, (self.address - GUARD, self.address + self.size), strict=True):
+            self._driver.read(row.ctypes.data, address, GUARD)
         touched = int((guards != GUARD_BYTE).sum())
         if touched:
             raise AssertionError(f"{touched} bytes outside {name} were written")
-
-    def free(self) -> None:
-        """Give the memory back, guards included; wants the context it was allocated in."""
-        self._driver.free(self._base)
 
 
 class Node:
     """A node in an execution context, with its buffers; open it with :func:`opened`."""
 
-    def __init__(self, machine: Machine, case: Case, tactic: int = 0) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        case: Case,
+        tactic: int = 0,
+        buffer: Callable[[CheckDriver, int], ExactBuffer] = GuardedBuffer,
+    ) -> None:
         """``tactic``: which of the plugin's tiles, as TensorRT would have chosen; 0 for its default."""
-        self.machine, self.case = machine, case
-        self.buffers: list[DeviceBuffer] = []
+        self.machine, self.case, self._buffer = machine, case, buffer
+        self.buffers: list[ExactBuffer] = []
         self.stream = machine.driver.create_stream()
-        self.engine = Engine(
-            machine.harness, case.attributes, case.shape, case.torch_dtype, allocate=self._allocate, tactic=tactic
-        )
+        self.engine = Engine(machine.harness, case.attributes, case.shape, case.dtype, self._allocate, tactic)
 
-    def _allocate(self, size: int) -> DeviceBuffer:
-        self.buffers.append(DeviceBuffer(self.machine.driver, size))
+    def _allocate(self, size: int) -> ExactBuffer:
+        self.buffers.append(self._buffer(self.machine.driver, size))
         return self.buffers[-1]
 
     def change_case(self, case: Case) -> None:
@@ -87,33 +109,27 @@ class Node:
 
     def poison(self) -> None:
         """NaN into outputs and workspace."""
-        for buffer in (*self.engine.outputs, self.engine.scratch):
-            cast(DeviceBuffer, buffer).poison()  # what _allocate made
+        for buffer in self.buffers[2:]:
+            buffer.poison()
 
-    def enqueue(self, stream: int | None = None) -> None:
+    def enqueue(self, stream: Any = None) -> None:
         """Queue the node on a stream, its own by default. Raises CheckFailed with the plugin's own words."""
-        if self.engine.enqueue(self.stream if stream is None else stream) != 0:
-            raise CheckFailed(f"{self.case}: enqueue failed: {self.log()}")
+        if self.engine.enqueue(self.machine.driver.address(stream or self.stream)) != 0:
+            raise CheckFailed(f"{self.case}: enqueue failed: {self.machine.words()}")
 
-    def run(
-        self, qkv_r: torch.Tensor, qkv_d: torch.Tensor, stream: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copy in, enqueue, wait; y_r and y_d on the CPU."""
+    def run(self, qkv_r: Array, qkv_d: Array) -> tuple[Array, Array]:
+        """Copy in, enqueue, wait; y_r and y_d."""
         self.engine.write(qkv_r, qkv_d)
-        self.enqueue(stream)
-        self.machine.driver.synchronize_stream(self.stream if stream is None else stream)
+        self.enqueue()
+        self.machine.driver.synchronize(self.stream)
         return self.engine.result()
 
-    def check_memory(self, qkv_r: torch.Tensor, qkv_d: torch.Tensor) -> None:
+    def check_memory(self, qkv_r: Array, qkv_d: Array) -> None:
         """Guards whole and inputs as they were written."""
         try:
             self.engine.assert_nothing_else_written(qkv_r, qkv_d)
         except AssertionError as error:
             raise CheckFailed(f"{self.case}: {error}") from error
-
-    def log(self) -> str:
-        """What the plugin said, and what the interpreter raised."""
-        return " ".join((self.machine.harness.log().strip() + " " + self.machine.interpreter_error()).split())
 
     def close(self) -> None:
         """Destroy the plugin, its buffers and its stream, in that order; wants the machine's context."""
@@ -124,16 +140,21 @@ class Node:
 
 
 @contextlib.contextmanager
-def opened(machine: Machine, case: Case, tactic: int = 0) -> Iterator[Node]:
+def opened(
+    machine: Machine,
+    case: Case,
+    tactic: int = 0,
+    buffer: Callable[[CheckDriver, int], ExactBuffer] = GuardedBuffer,
+) -> Iterator[Node]:
     """A node on the current context. Raises CheckFailed where the plugin refuses or the driver fails."""
     try:
-        node = Node(machine, case, tactic)
+        node = Node(machine, case, tactic, buffer)
     except (AssertionError, CudaError) as error:
         raise CheckFailed(f"{case}: the plugin cannot be prepared: {error}") from error
     try:
         yield node
     except CudaError as error:
-        raise CheckFailed(f"{case}: {error}; {node.log()}".rstrip("; ")) from error
+        raise CheckFailed(f"{case}: {error}; {machine.words()}".rstrip("; ")) from error
     finally:
         with contextlib.suppress(CudaError):  # after a broken launch every call fails
             node.close()

@@ -19,20 +19,18 @@ class CheckSkipped(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of the report. ``emulated``: launches ran in Triton's interpreter, so no number is a GPU's."""
+    """One line of the report."""
 
     check: str
     state: str
     detail: str
     numbers: dict[str, Any] = field(default_factory=dict)
-    emulated: bool = False
     seconds: float = 0.0
 
     def line(self) -> str:
         """``check, PASS|FAIL|SKIP, sentence, name=value …`` as the command prints it."""
         numbers = " ".join(f"{name}={_text(value)}" for name, value in self.numbers.items() if _is_short(value))
-        where = " [emulated]" if self.emulated and self.state != SKIP else ""
-        return ", ".join(part for part in (f"{self.check:<12}", self.state + where, self.detail, numbers) if part)
+        return ", ".join(part for part in (f"{self.check:<12}", self.state, self.detail, numbers) if part)
 
 
 def _is_short(value: Any) -> bool:

@@ -14,11 +14,11 @@ import pytest
 
 from mutualformer.export import acceptance
 from mutualformer.export.checks import names, report, runner
-from mutualformer.export.checks.rig.faults import FAULTS
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
 from mutualformer.export.device.wheel import ROOT
 from mutualformer.runtime.session.gpu import compute_capabilities
 from tests.plugins import support
+from tests.standins.faults import FAULTS
 
 pytestmark = pytest.mark.skipif(bool(compute_capabilities()), reason="a GPU is here: run the command itself")
 CAUGHT = [(fault.caught_by, name) for name, fault in FAULTS.items()]

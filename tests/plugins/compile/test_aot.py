@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from lab.kernels.sass import KernelReport, inspect
 from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile import aot, ptxas
 from mutualformer.plugins.inspection import roofline
-from mutualformer.plugins.inspection.cubins import KernelReport, inspect, resident_blocks
+from mutualformer.plugins.inspection.usage import resident_blocks
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, Variant, tiles_for, variant_named, variants_of
 from tests.plugins import support
 

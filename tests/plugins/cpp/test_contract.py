@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
-from mutualformer.plugins.standins.simulator import RUNTIME_PHASE, Driver, Engine, Harness
+from mutualformer.plugins.harness.harness import RUNTIME_PHASE, Harness
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
+from tests.standins.driver import Driver
+from tests.standins.engine import Engine
 
 FP32, FP16, INT8, BF16 = 0, 1, 2, 7
 SHAPE = (2, 33, 3 * 2 * 8)
@@ -300,10 +302,8 @@ def test_enqueue_believes_its_descriptions(driver: Driver, harness: Harness) -> 
     for shape, dtype in (((2, 70, 48), torch.float16), ((1, 20, 96), torch.float16), ((1, 20, 48), torch.float32)):
         fresh = Engine(harness, CdaAttributes(2, iterations=2), shape, dtype)
         qkv = random_pair(shape, dtype, 3)
-        for buffer, values in zip(fresh.inputs, qkv, strict=True):
-            buffer.write(values)
-        addresses = [b.address for b in (*fresh.inputs, *fresh.outputs, fresh.scratch)]
-        assert harness.enqueue(engine.plugin, *addresses, 7, described=(fresh.kind, shape)) == 0, harness.log()
+        fresh.write(*qkv)
+        assert harness.enqueue(engine.plugin, *fresh.addresses, 7, described=(fresh.kind, shape)) == 0, harness.log()
         fresh.assert_nothing_else_written(*qkv)
         assert_two_times(fresh.result(), *qkv, fresh.attributes)
         fresh.close()

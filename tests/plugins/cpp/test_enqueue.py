@@ -11,10 +11,12 @@ import torch
 
 from mutualformer.export.checks.rig.cases import covering
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
+from mutualformer.plugins.harness.harness import Harness
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import tiles_for, variant_for
-from mutualformer.plugins.standins.simulator import Driver, Engine, Harness
 from tests.plugins.support import assert_two_times, random_qkv
+from tests.standins.driver import Driver
+from tests.standins.engine import Engine
 
 AXES: dict[str, tuple[object, ...]] = {
     "tokens": (1, 17, 100, 121, 257, 484, 577),

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from mutualformer.plugins.inspection import bench
-from mutualformer.plugins.inspection.cubins import KernelReport, inspect
+from mutualformer.plugins.inspection.usage import KernelUsage, read_usage
 from tests.plugins import support
 
 
-def _orin() -> list[KernelReport]:
+def _orin() -> list[KernelUsage]:
     folder = support.built() / "generated"
     blob = (folder / "cubins.bin").read_bytes()
     images = [i for i in json.loads((folder / "cubins.json").read_text()) if i["arch"] == 87]
     wanted = [i for i in images if any(i["name"].endswith(end) for end in ("_d16_u8", "_d64_u8"))]
-    return [inspect(i, blob[i["offset"] : i["offset"] + i["size"]]) for i in wanted]
+    return [read_usage(i, blob[i["offset"] : i["offset"] + i["size"]]) for i in wanted]
 
 
 def test_report_and_chart(tmp_path: Path, plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "inspect_all", _orin)
+    monkeypatch.setattr(bench, "read_all", _orin)
     assert bench.main(["--out", str(tmp_path / "out")]) == 0
     document = json.loads((tmp_path / "out" / "kernels.json").read_text())
     assert "not measured" in document["note"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mutualformer.runtime.prediction import files
+from mutualformer.runtime.prediction import saving
 from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction, run_lengths
 from tests.pictures import read_picture
@@ -97,7 +97,7 @@ def test_pycocotools_reads_them() -> None:
 
 def test_every_kind_is_written_where_it_belongs(tmp_path: Path) -> None:
     result = sample()
-    paths = result.save(tmp_path, files.kinds("all"))
+    paths = result.save(tmp_path, saving.kinds("all"))
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == {
         "mask/thing.png",
         "binary/thing.png",
@@ -131,6 +131,6 @@ def test_names_stay_inside_the_output_folder(name: str, safe: str) -> None:
 
 
 def test_an_unknown_kind_is_one_sentence() -> None:
-    with pytest.raises(files.KindError, match=r"'mask,hologram', expected some of mask,binary"):
-        files.kinds("mask,hologram")
-    assert files.kinds("mask, mask,json") == ("mask", "json")
+    with pytest.raises(saving.KindError, match=r"'mask,hologram', expected some of mask,binary"):
+        saving.kinds("mask,hologram")
+    assert saving.kinds("mask, mask,json") == ("mask", "json")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from lab import ship
 from mutualformer.runtime import zoo
-from mutualformer.runtime.zoo import hub, index, ship
+from mutualformer.runtime.zoo import hub, index
 from tests.runtime.fakes import write_model
 
 
@@ -46,6 +47,12 @@ def test_a_changed_file_is_refused_before_it_is_loaded(shelf: Path) -> None:
     path.unlink()
     with pytest.raises(zoo.ModelNameError, match="missing although the index"):
         zoo.resolve("red-channel")
+
+
+def test_weights_that_the_wheel_leaves_out_are_found_elsewhere_or_missed_in_one_sentence(shelf: Path) -> None:
+    (shelf / "red-channel.safetensors").unlink()
+    with pytest.raises(zoo.ModelNameError, match="MUTUALFORMER_MODELS"):
+        zoo.weights("red-channel")
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one(shelf: Path) -> None:

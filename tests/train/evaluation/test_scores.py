@@ -10,8 +10,8 @@ import pytest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import Arrays, ModelOutputError
-from mutualformer.train.evaluation.run import evaluate
-from mutualformer.train.evaluation.sod import ScoreError, sod_metrics, to_grey
+from mutualformer.train.evaluation.maps import ScoreError, sod_metrics, to_grey
+from mutualformer.train.evaluation.scoring import evaluate
 
 
 class Broken(Session):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mutualformer.train.fitting.run import fit
+from mutualformer.train.fitting.training import fit
 from tests.train.fitting.test_resume import environment
 from tests.train.support.runs import tiny
 

@@ -68,7 +68,7 @@ def main() -> None:
     if pause:
         config.out.mkdir(parents=True, exist_ok=True)
         arrange_pause(pause, config.out / "paused")
-    from mutualformer.train.fitting.run import fit
+    from mutualformer.train.fitting.training import fit
 
     fit(config)
 

@@ -49,6 +49,12 @@ class Photographs:
             raise DataError(f"{self.masks[name]}: is {mask.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         return Item(rgb, np.zeros(mask.shape, np.float32), mask, name)
 
+    def outline(self, rng: Rng) -> NDArray[np.uint8]:
+        """The mask of a random photograph, cropped to what is salient in it (all of it where nothing is)."""
+        mask = read_mask(self.masks[self.names[int(rng.integers(len(self)))]]).pixels
+        left, top, width, height = cv2.boundingRect(mask)
+        return np.ascontiguousarray(mask[top : top + height, left : left + width]) if width else mask
+
     def only(self, names: Sequence[str]) -> Photographs:
         """The photographs of these names, no others. Raises DataError for a name that is not here."""
         absent = sorted(set(names) - set(self.names))

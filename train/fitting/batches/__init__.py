@@ -1,1 +1,1 @@
-"""What a training step is given: sod (and what all share), photo, reid."""
+"""What a training step is given: sod_batches (and what all share), photo, reid_batches."""

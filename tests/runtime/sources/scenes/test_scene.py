@@ -109,7 +109,7 @@ def test_refuses_nothing_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
 def test_data_never_imports_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from mutualformer.runtime.sources.folders.spec import open_data\n"
+        "from mutualformer.runtime.sources import opening\n"
         "import mutualformer.train.evaluation.sod\n"
         "print(opening.frames('synthetic:1', size=(32, 32))[0].rgb.shape)"
     )

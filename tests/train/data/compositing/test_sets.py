@@ -10,7 +10,7 @@ import pytest
 
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train.data.compositing.sets import PhotoRoot
-from tests.train.fitting.comparison.photo_root import PHOTOGRAPHS, write_photo_root
+from tests.lab.ablation.photo_root import PHOTOGRAPHS, write_photo_root
 
 
 @pytest.fixture(scope="module")

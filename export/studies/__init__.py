@@ -1,1 +1,0 @@
-"""Studies of quantisation, layer by layer: study, trial, sweep."""

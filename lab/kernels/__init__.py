@@ -1,0 +1,1 @@
+"""The compiled kernels, instruction by instruction: sass."""

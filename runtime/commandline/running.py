@@ -1,0 +1,160 @@
+"""How a verb runs: output that cannot fail on a letter, signals, errors as one line, packages that are missing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mutualformer.runtime.files import reason
+from mutualformer.runtime.streaming import signals
+from mutualformer.runtime.untrusted.printable import printable
+
+# What our code raises on bad input: one sentence, no traceback. MemoryError: a picture or model too large for here.
+USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
+
+# Import name → pip extra, for packages that the base installation does without.
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
+    "onnxscript": "export",
+    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
+    "tensorrt_rtx": "rtx",
+    "tensorrt": "tensorrt",
+    "pycuda": "pycuda",
+    "cuda": "cuda",
+    "tritonclient": "serving",
+    "ray": "ray",
+    "huggingface_hub": "hub",
+    "shtab": "completion",
+    "rerun": "rerun",
+    "imagehash": "train",
+    "OpenEXR": "exr",
+    "av": "video",
+    "rosbags": "ros",
+    "pillow_heif": "heic",
+    "pyrealsense2": "realsense",
+    "depthai": "oak",
+    "pyorbbecsdk": "orbbec",
+}
+
+
+class _Lines(logging.Formatter):
+    """Log lines as sentences; control characters in strangers' names are made visible."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
+    """Writes to whatever standard error is at that moment: programs and tests replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(_Lines("%(message)s"))
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: Any) -> None: ...
+
+
+def prepare_output() -> None:
+    """Log lines to stderr; a terminal that cannot show a letter shows its code instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    root = logging.getLogger()
+    # By name: run as a file, this module is there twice.
+    if not any(type(handler).__name__ == _Stderr.__name__ for handler in root.handlers):
+        root.addHandler(_Stderr())
+        root.setLevel(logging.WARNING)
+    logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
+
+
+def run_verb(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
+    prepare_output()
+    args = parser.parse_args(argv)
+    signals.watch()
+    try:
+        if signals.received:
+            return signals.stopped()
+        code = command(args)
+        sys.stdout.flush()  # what cannot be written is our failure, not the interpreter's at its end
+        return 128 + signals.received.pop() if signals.received and code == 128 + signal.SIGINT else code
+    except KeyboardInterrupt:
+        return signals.stopped()
+    except BrokenPipeError:
+        return unread()
+    except Exception as error:
+        if os.environ.get("MUTUALFORMER_DEBUG"):
+            raise
+        return signals.stopped() if signals.received else _failed(parser.prog, error)
+
+
+def _failed(program: str, error: Exception) -> int:
+    """Say what went wrong on one line; returns the exit code."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        print(f"{program}: error: {missing(error.name)}", file=sys.stderr)
+        return 1
+    fault = " (this is a fault of the program: please report it with what MUTUALFORMER_DEBUG=1 adds)"
+    print(
+        f"{program}: error: {one_line(error)}{'' if isinstance(error, USER_ERRORS) else fault}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def unread() -> int:
+    """The reader went away (``| head``): nobody is left to be told. The exit code is as the shell counts a SIGPIPE."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line; the class name where a foreign error has none of ours in it."""
+    if isinstance(error, OSError) and error.errno and error.filename is not None:
+        return printable(f"{os.fsdecode(error.filename)}: {reason(error)}")
+    if isinstance(error, OSError) and error.errno and error.args[1:2] == (error.strerror,):
+        return printable(reason(error))
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    ours = type(error).__module__.split(".")[0] == "mutualformer"
+    return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
+
+
+def missing(module: str) -> str:
+    """``Python package 'torch' is missing; pip install 'mutualformer[train]'``."""
+    extra = EXTRAS.get(module.split(".")[0])
+    cure = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
+    return f"Python package {module!r} is missing; {cure}"
+
+
+def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
+    """``main(arguments)`` of module ``name``, imported now; a package that its import misses is one line."""
+    signals.watch()
+    try:
+        module = importlib.import_module(name)
+    except KeyboardInterrupt:
+        return signals.stopped()
+    except ImportError as error:
+        if signals.received:
+            return signals.stopped()
+        if not isinstance(error, ModuleNotFoundError):
+            raise
+        print(f"{prog}: error: {missing(error.name or str(error))}", file=sys.stderr)
+        return 1
+    return int(module.main(arguments))

@@ -1,0 +1,87 @@
+"""``mutualformer models``: what is shipped and loaded by name, and what can be trained."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root stands in for this folder on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mutualformer.runtime import zoo
+from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.tasks import TITLES
+from mutualformer.train import registry
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One entry a model, shipped ones first: name, task, input size, shipped, and what the shelf knows of it."""
+    shipped = {entry.name: entry for entry in zoo.shelf()}
+    entries: list[dict[str, Any]] = [
+        {**entry.to_json(), "path": str(entry.path), "shipped": True, "default": entry.name == zoo.DEFAULT}
+        for entry in shipped.values()
+    ]
+    for name in registry.list_models():
+        if name not in shipped:
+            spec = registry.spec(name)
+            size = list(spec.input_size)
+            entries.append(
+                {"name": name, "task": spec.task, "input_size": size, "shipped": False, "default": name == zoo.DEFAULT}
+            )
+    return entries
+
+
+def scores(entry: Mapping[str, Any]) -> str:
+    """``duts_te: S-measure 0.912, maximum F 0.921``; empty where nothing was measured."""
+    sets = entry.get("scores") or {}
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{TITLES.get(metric, metric)} {value:.3f}" for metric, value in values.items())
+        for name, values in sets.items()
+    )
+
+
+def text(entries: Sequence[Mapping[str, Any]]) -> str:
+    """For people."""
+    lines = [f"{'MODEL':<18} {'TASK':<5} {'INPUT':<9} {'PARAMETERS':>10} {'FILE':>9}  HOW TO USE IT"]
+    for entry in entries:
+        height, width = entry["input_size"]
+        count, size = entry.get("parameters"), entry.get("bytes")
+        use = f"--model {entry['name']}" if entry["shipped"] else f"train it: mutualformer fit {entry['name']} --data …"
+        lines.append(
+            f"{entry['name']:<18} {entry['task']:<5} {f'{width}×{height}':<9} "
+            f"{f'{count / 1e6:.2f} M' if count else '':>10} {f'{size / 1e6:.1f} MB' if size else '':>9}  {use}"
+            f"{' (the default)' if entry['default'] and entry['shipped'] else ''}"
+        )
+        for line in filter(None, (scores(entry), entry.get("data", ""), entry.get("path", ""))):
+            lines.append(f"{'':<18} {line}")
+    if not any(entry["shipped"] for entry in entries):
+        lines.append("This installation ships no trained model yet: give --model FILE where a verb asks for one.")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this verb."""
+    parser = argparse.ArgumentParser(prog="mutualformer models", description="Shipped and registered models.")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def command(args: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    entries = catalogue()
+    print(json.dumps(entries, indent=1) if args.json else text(entries))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``mutualformer models``."""
+    return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
