@@ -32,16 +32,17 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write")
     add_precision(arguments, "default: fp32")
     add_calibration(arguments)
-    arguments.add_argument("--method", choices=METHODS, default="mse", help="int8: how scales are chosen")
-    arguments.add_argument("--keep", action="append", metavar="NODE", help="leave this node one precision higher")
-    arguments.add_argument(
+    rare = arguments.add_argument_group("rarely needed")
+    rare.add_argument("--method", choices=METHODS, default="mse", help="int8: how scales are chosen")
+    rare.add_argument("--keep", action="append", metavar="NODE", help="leave this node one precision higher")
+    rare.add_argument(
         "--keep-worst", type=int, default=0, metavar="K", help="int8: leave the K costliest layers in FP16"
     )
-    arguments.add_argument("--scales", choices=("fp16", "fp32"), default="fp16", help="int8: precision of the scales")
-    arguments.add_argument(
+    rare.add_argument("--scales", choices=("fp16", "fp32"), default="fp16", help="int8: precision of the scales")
+    rare.add_argument(
         "--weights", choices=("dq", "qdq"), default="dq", help="int8: qdq for a TensorRT that refuses INT8 weights"
     )
-    arguments.add_argument("--depthwise", choices=("fp16", "int8"), default="fp16", help="int8: depthwise convolutions")
+    rare.add_argument("--depthwise", choices=("fp16", "int8"), default="fp16", help="int8: depthwise convolutions")
     return arguments
 
 

@@ -44,15 +44,14 @@ def parser() -> argparse.ArgumentParser:
         default=(1, 1, 1),
         help="default 1 1 1, a stream's: fewest kernels, least memory",
     )
-    arguments.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
-    arguments.add_argument(
+    rare = arguments.add_argument_group("rarely needed")
+    rare.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
+    rare.add_argument(
         "--depth-means", choices=("plain", "blocks"), default="plain", help="blocks: if parity of the engine fails"
     )
-    arguments.add_argument(
-        "--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch"
-    )
+    rare.add_argument("--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch")
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
-    arguments.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
+    rare.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
     return arguments
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.tasks import TASKS, Port
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
@@ -23,7 +24,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a model: a stranger's file
 MAX_SIDE = 8192
 
 
-class ContractError(ValueError):
+class ContractError(ModelError, ValueError):
     """A model file's metadata is missing, unreadable or of another schema."""
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mutualformer.errors import ModelError
 from mutualformer.plugins.files import plain
 from mutualformer.runtime.card import SCHEMA_VERSION, markdown, parents
 from mutualformer.runtime.files import replacing, sha256, write_bytes
@@ -25,7 +26,7 @@ from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import registry
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ModelError, ValueError):
     """A checkpoint is missing, damaged or of another model: says which file, what was found, what is expected."""
 
 

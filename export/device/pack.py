@@ -51,7 +51,7 @@ Please send OUT/acceptance.json back, whatever it says.
 
 def _sources() -> dict[str, bytes]:
     package = Path(str(resources.files("mutualformer")))
-    files = {"mutualformer/__init__.py": (package / "__init__.py").read_bytes()}
+    files = {f"mutualformer/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}
     for stage in STAGES:
         root = (package / stage).resolve()
         for path in sorted(root.rglob("*.py")):

@@ -22,14 +22,13 @@ USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
 # Import name → pip extra, for packages that the base installation does without.
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    **dict.fromkeys(("onnxscript", "onnx_graphsurgeon"), "export"),
+    "onnxscript": "export",
     **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",
     "pycuda": "pycuda",
     "cuda": "cuda",
     "tritonclient": "serving",
-    "cyclonedx": "export",
     "ray": "ray",
     "huggingface_hub": "hub",
     "shtab": "completion",

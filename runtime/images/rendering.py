@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import Error
+
 TINT = (255, 140, 0)  # orange: rare in nature and readable for all kinds of colour vision
 TINT_SHARE = 0.45
 LINE = (0, 255, 170)
 
 
-class RenderError(RuntimeError):
+class RenderError(Error, RuntimeError):
     """An image could not be encoded."""
 
 

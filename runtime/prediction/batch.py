@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.images.objects import THRESHOLD
@@ -35,7 +36,7 @@ from mutualformer.runtime.sources.walk import walk
 GPU_BATCH = 8
 
 
-class RequestError(ValueError):
+class RequestError(InputError):
     """The parts of a request do not fit together: one sentence."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import mutualformer
+from mutualformer.errors import Error
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
 from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
@@ -29,7 +30,7 @@ from mutualformer.runtime.sources.inputs import Album
 LOCAL = "local"
 
 
-class ClusterError(RuntimeError):
+class ClusterError(Error, RuntimeError):
     """Ray is missing or its cluster cannot be reached: one sentence."""
 
 

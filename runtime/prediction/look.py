@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.sources.pictures import read_colour
 
@@ -33,7 +34,7 @@ MARGIN = 0.02  # of the longest side, around what is cropped to
 BLURRED = 64  # pixels of the longest side to which a background is shrunk to blur it
 
 
-class LookError(ValueError):
+class LookError(InputError):
     """``--background`` names no colour and no picture: one sentence."""
 
 

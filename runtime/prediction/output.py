@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction.look import Look
@@ -31,7 +32,7 @@ PICTURES = {".png": "cutout", ".webp": "cutout", ".jpg": "overlay", ".jpeg": "ov
 VIDEOS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 
 
-class OutputError(ValueError):
+class OutputError(InputError):
     """``-o FILE`` cannot be made that way: one sentence."""
 
 

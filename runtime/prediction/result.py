@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
-from mutualformer.runtime.prediction import look, saving
+from mutualformer.runtime.prediction import look, saving, show
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.names import UNNAMED
 
@@ -157,7 +157,20 @@ class Prediction:
         Kinds: mask, binary, cutout, overlay, contour, json. Files of another picture that this process saved are not
         overwritten, and for an array, which has no name, none that are there: ``-2``, ``-3``, … is added.
         """
-        return saving.write(self, Path(folder), what, saving.free_name(self, Path(folder)))
+        kinds = saving.kinds(what if isinstance(what, str) else ",".join(what))
+        return saving.write(self, Path(folder), kinds, saving.free_name(self, Path(folder)))
+
+    def show(self) -> None:
+        """Show picture, overlay and cut-out: in a notebook below the cell, elsewhere in the system's picture viewer.
+
+        Raises InputError where there is neither; :meth:`save` then writes them.
+        """
+        show.show(rendering.png(show.sheet(self.rgb, self.overlay(), self.cutout())))
+
+    def __repr__(self) -> str:
+        height, width = self.rgb.shape[:2]
+        depth = "without depth" if self.depth is None else "with depth"
+        return f"<{type(self).__name__} {self.name!r} by {self.model}, {width}×{height} {depth}>"
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,9 @@ class Embedding:
     feature: NDArray[np.float32]
     name: str = "pair"
     model: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Embedding {self.name!r} by {self.model}, {self.feature.size} values>"
 
     def similarity(self, other: Embedding) -> float:
         """Cosine similarity, 1 = the same."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
-class KindError(ValueError):
+class KindError(InputError):
     """``--what`` names something that is not made."""
 
 

@@ -194,8 +194,14 @@ def widened(file: OnnxFile) -> OnnxFile:
     A processor without half-precision arithmetic computes in single precision anyway, and would convert the weights
     again in every call.
     """
+    model = widen(file.model)
+    return dataclasses.replace(file, data=model.SerializeToString(), model=model)
+
+
+def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without half precision; the casts between the two are left, and change nothing."""
     model = onnx.ModelProto()
-    model.CopyFrom(file.model)
+    model.CopyFrom(graph)
     for tensor in tensors(model):
         if tensor.data_type == onnx.TensorProto.FLOAT16:
             values = numpy_helper.to_array(tensor).astype(np.float32)
@@ -207,4 +213,4 @@ def widened(file: OnnxFile) -> OnnxFile:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    return dataclasses.replace(file, data=model.SerializeToString(), model=model)
+    return model

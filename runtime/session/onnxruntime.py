@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import PREFIX, Contract, ContractError
-from mutualformer.runtime.session.base import KEEP_FP16, ModelFileError, Session
+from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
 from mutualformer.runtime.session.onnx_file import TRUST, OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
 
@@ -37,7 +37,7 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
-def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
     """Anybody's ONNX file, checked already, in ONNX Runtime. Raises ModelFileError."""
     try:
         return ort.InferenceSession(file.data, options, providers=providers)
@@ -45,12 +45,30 @@ def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[str]
         raise ModelFileError(f"{file.path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
+def _providers(path: Path, device: Device) -> list[Any]:
+    """ONNX Runtime's execution providers for a device, or those of a list. Raises ModelFileError for one it lacks."""
+    available, cuda = ort.get_available_providers(), "CUDAExecutionProvider"
+    if not isinstance(device, str):
+        names = [one if isinstance(one, str) else one[0] for one in device]
+        if not names or set(names) - set(available):
+            raise ModelFileError(f"{path}: providers are {names}, this ONNX Runtime offers {', '.join(available)}")
+        return list(device)
+    if device.startswith("cuda") and cuda not in available:
+        raise ModelFileError(
+            f"{path}: device is {device}, but this ONNX Runtime offers {', '.join(available)}; "
+            "install onnxruntime-gpu or use --device cpu"
+        )
+    if device == "cpu" or cuda not in available:
+        return ["CPUExecutionProvider"]
+    return [(cuda, {"device_id": int(device.partition(":")[2] or 0)}), "CPUExecutionProvider"]
+
+
 class OnnxSession(Session):
     """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use. Raises ModelFileError."""
 
     concurrent = True
 
-    def __init__(self, path: Path, device: str = "auto", threads: int = 0, sha256: str = "") -> None:
+    def __init__(self, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> None:
         self.path, file = path, read_onnx_file(path)
         if sha256 and file.sha256 != sha256:
             raise ModelFileError(
@@ -59,18 +77,11 @@ class OnnxSession(Session):
             )
         if not sha256 and not os.environ.get(TRUST):
             _limit_memory()
-        available = ort.get_available_providers()
-        if device == "cuda" and "CUDAExecutionProvider" not in available:
-            raise ModelFileError(
-                f"{path}: device is cuda, but this ONNX Runtime offers {', '.join(available)}; "
-                "install onnxruntime-gpu or use --device cpu"
-            )
-        cuda = device != "cpu" and "CUDAExecutionProvider" in available
-        providers = (["CUDAExecutionProvider"] if cuda else []) + ["CPUExecutionProvider"]
+        providers = _providers(path, device)
         options = session_options(threads)
         # ORT converts FP16 weights of a CPU session again in every call.
         half = any(p.key == f"{PREFIX}precision" and p.value == '"fp16"' for p in file.model.metadata_props)
-        self._widened = half and not cuda and not os.environ.get(KEEP_FP16)
+        self._widened = half and providers == ["CPUExecutionProvider"] and not os.environ.get(KEEP_FP16)
         self._session = open_graph(widened(file) if self._widened else file, options, providers)
         try:
             self.contract = Contract.from_props(file.props)
@@ -79,13 +90,13 @@ class OnnxSession(Session):
         self._check_graph()
         self.threads = options.intra_op_num_threads
         self.device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
-        if device == "cuda" and self.device != "cuda":
+        if isinstance(device, str) and device.startswith("cuda") and self.device != "cuda":
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = file.sha256
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
+    def open(cls, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
         """For ``runtime.session.load``: as the constructor, and say it when another file would be the faster one."""
         session = cls(path, device, threads, sha256)
         if session.contract.precision == "int8" and session.device == "cpu":

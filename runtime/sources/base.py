@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-from mutualformer.runtime.sources.frame import DataError, Frame, Intrinsics
+from mutualformer.errors import CameraError as CameraError
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 MOST_WARNINGS = 100
 # Frames left out are named one by one up to here, then counted.
@@ -15,10 +16,6 @@ NAMED_FRAMES = 3
 
 # What a source of colour alone says, once.
 WITHOUT_DEPTH = "no depth: colour only, no distances"
-
-
-class CameraError(DataError):
-    """The source cannot be used at all: wrong address, missing extra, unreadable file. Trying again will not help."""
 
 
 class CameraLost(CameraError):

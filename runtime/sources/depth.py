@@ -188,7 +188,11 @@ def read_stored_depth(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises DataError for what is no depth map: a colour picture (colourised depth has lost its values), a file of
     another shape, one that declares more pixels than MAX_PIXELS.
     """
-    data, name = read_bytes(path), str(path)
+    return stored_depth(read_bytes(path), str(path))
+
+
+def stored_depth(data: bytes, name: str) -> NDArray[Any]:
+    """As :func:`read_stored_depth`, of a file's bytes; ``name`` names it in the DataError."""
     if data.startswith(NPY):
         image = _npy(data, name)
     elif data.startswith(ZIP):

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
-class DataError(ValueError):
-    """What was asked for is missing, corrupt or cannot be read: names the file, what was found, what is expected."""
+from mutualformer.errors import DataError as DataError
 
 
 class Item(NamedTuple):

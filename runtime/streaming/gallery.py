@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.base import CameraError
@@ -24,7 +25,7 @@ from mutualformer.runtime.streaming.flight import Runner
 log = logging.getLogger("mutualformer")
 
 
-class GalleryError(ValueError):
+class GalleryError(InputError):
     """The gallery folder cannot be used: says what is missing."""
 
 

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import rerun as rr
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.preview.addresses import LARGEST_PORT
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
@@ -34,7 +35,7 @@ LEAST_ROOM = 64 << 10  # bytes: with less a disk counts as full
 SERVED_MEMORY = "512MiB"
 
 
-class RerunError(ValueError):
+class RerunError(InputError):
     """The stream cannot be shown in rerun that way: one sentence."""
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.contract import MAX_SIDE, PRECISIONS
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.session.base import LARGEST_MODEL
@@ -31,7 +32,7 @@ FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class ModelNameError(RuntimeError):
+class ModelNameError(ModelError, RuntimeError):
     """A model cannot be had by this name, or its file is not what the index promises: one sentence, with a cure."""
 
 

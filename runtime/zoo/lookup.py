@@ -10,7 +10,7 @@ from mutualformer.runtime.zoo import hub
 from mutualformer.runtime.zoo.index import NAME, ModelNameError, ShippedModel, checked, missing, shelf, shipped
 
 if TYPE_CHECKING:
-    from mutualformer.runtime.session import Session
+    from mutualformer.runtime.session import Device, Session
 
 DEFAULT = "sod-lite"
 HELP = (
@@ -74,10 +74,26 @@ def weights(model: str | Path) -> Path:
     return path
 
 
-def load(model: str | Path = DEFAULT, device: str = "auto", threads: int = 0) -> Session:
-    """Open any model. ``device``: auto, cpu or cuda. ``threads``: of ONNX Runtime, 0 = all this process may use.
+def list_models() -> list[str]:
+    """Names of the shipped models, smallest first.
 
-    Raises ModelNameError, and ModelFileError as :func:`mutualformer.runtime.session.load` does.
+    >>> list_models()
+    ['sod-nano', 'sod-lite']
+    """
+    return [entry.name for entry in sorted(shelf(), key=lambda entry: entry.bytes)]
+
+
+def load(model: str | Path = DEFAULT, device: Device = "auto", threads: int = 0) -> Session:
+    """Open any model: a shipped one's name, a run's folder, a file or ``hf://USER/REPO[@REVISION][/FILE]``.
+
+    ``device``: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", or ONNX Runtime's execution providers in
+    order: ``["CPUExecutionProvider"]``. ``threads``: of the processor, 0 = all that this process may use. Use it in a
+    ``with`` statement, or ``close()`` it, where memory counts.
+
+    >>> load("sod-nano", device="cpu")
+    <sod-nano fp16, 320×320, cpu>
+
+    Raises ModelError: the name is unknown, the file is missing or corrupt, there is no such device.
     """
     from mutualformer.runtime import session
 

@@ -118,9 +118,18 @@ def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> No
 def test_usage_goes_to_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert "usage: mutualformer VERB" in capsys.readouterr().err
-    assert cli.main(["help"]) == 0
+    assert cli.main(["help", "--all"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in cli.VERBS)
+
+
+def test_six_verbs_stand_first_and_the_others_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help"]) == 0
+    out = capsys.readouterr().out
+    shown = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert shown == ["predict", "stream", "models", "fit", "export", "doctor"]
+    (rest,) = (line for line in out.splitlines() if line.endswith("mutualformer help --all"))
+    assert set(rest.partition(":")[0].split(", ")) == set(cli.VERBS) - set(shown)
 
 
 def test_a_terminal_without_unicode_gets_codes_and_no_traceback() -> None:

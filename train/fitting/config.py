@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import BuildError
 from mutualformer.plugins.files import plain
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.untrusted.typed_json import read_json
@@ -22,7 +23,7 @@ GOING_ON = tuple(f"recipe.{key}" for key in ("steps", "minutes", "stages", "plat
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
-class FitError(ValueError):
+class FitError(BuildError, ValueError):
     """A run that cannot be started as asked."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mutualformer
-from mutualformer.runtime.prediction.single import colour_array, depth_array
+from mutualformer.runtime.prediction.accepted import colour_array, depth_array
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.sources.frame import DataError
 from tests.pictures import read_picture
@@ -92,7 +92,8 @@ def test_colour_that_does_not_fit_is_refused(image: np.ndarray, message: str) ->
 def test_grey_and_transparent_pictures_are_taken() -> None:
     grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert np.array_equal(colour_array(grey)[..., 1], grey)
-    assert colour_array(np.zeros((4, 5, 4), np.uint8)).shape == (4, 5, 3)
+    assert colour_array(np.zeros((4, 5, 4), np.uint8)).shape == (4, 5, 4)
+    assert colour_array(grey[..., None]).shape == (4, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_grey_and_transparent_pictures_are_taken() -> None:
         (np.zeros((4, 5), np.uint16), None, "without a unit: give depth_scale"),
         (np.zeros((4, 5), np.float32), 0.001, "float, which is metres already"),
         (np.zeros((4, 5), np.int32), 0.001, "depth is int32"),
-        (np.zeros((4, 5, 1), np.float32), None, r"expected \(H, W\)"),
+        (np.zeros((4, 5, 2), np.float32), None, r"expected \(H, W\)"),
         (np.zeros((4, 5), np.uint16), -1.0, "depth_scale is -1"),
     ],
 )
@@ -119,8 +120,8 @@ def test_sizes_that_differ_and_files_that_are_missing_are_named(red: Path, tmp_p
     write_pictures(tmp_path, 1)
     with pytest.raises(DataError, match=r"nosuch\.png"):
         mutualformer.predict(red, tmp_path / "nosuch.png")
-    cv2.imwrite(str(tmp_path / "depth.png"), np.zeros((20, 30), np.uint16))
-    with pytest.raises(DataError, match=r"depth.png: is 30×20, expected 60×40"):
+    cv2.imwrite(str(tmp_path / "depth.png"), np.zeros((20, 50), np.uint16))
+    with pytest.raises(DataError, match=r"depth.png: depth is 50×20 and colour 60×40, expected one shape"):
         mutualformer.predict(red, tmp_path / "0.png", tmp_path / "depth.png")
-    with pytest.raises(InputError, match="expected one size"):
+    with pytest.raises(InputError, match="expected one shape"):
         mutualformer.predict(red, np.zeros((4, 5, 3), np.uint8), np.ones((5, 5), np.float32))

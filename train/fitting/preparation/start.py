@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mutualformer.errors import BuildError
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting.config import FitError
 
@@ -25,7 +26,7 @@ def weights_file(name: str) -> Path:
         raise FitError(f"{name}: no .safetensors checkpoint and no shipped model with weights ({error})") from error
 
 
-class MismatchError(ValueError):
+class MismatchError(BuildError, ValueError):
     """Too few tensors of a file agree in name and shape with a model's."""
 
 
