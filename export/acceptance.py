@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--pack", type=Path, metavar="FILE", help="write a .tar.gz of at most 40 MB that carries the checks"
     )
+    arguments.add_argument("--for", dest="processor", choices=("x86_64", "aarch64"), help="--pack for that processor")
     arguments.add_argument("--only", nargs="+", choices=tuple(CHECKS), default=[], metavar="CHECK", help="some checks")
     arguments.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file of ours, for the TensorRT checks")
     arguments.add_argument(
@@ -51,7 +52,7 @@ def command(args: argparse.Namespace) -> int:
     from mutualformer.export.device import pack
 
     if args.pack is not None:
-        size = pack.pack(args.pack, args.model)
+        size = pack.pack(args.pack, args.model, args.processor or "")
         print(f"{args.pack}: {size / 1e6:.1f} MB; on the machine with the GPU: tar xf, ./run.sh OUT")
         return 0
     return report.run(args.out, args.only, args.model, args.minutes)
