@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
     arguments.add_argument(
-        "--depth-means", choices=("plain", "blocks"), default="plain", help="blocks: if parity of the engine fails"
+        "--unfolded", action="store_true", help="the graph as exported: if parity of the engine fails"
     )
     arguments.add_argument(
         "--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch"
@@ -72,7 +72,7 @@ def command(args: argparse.Namespace) -> int:
         flavor=flavor,
         profile=tuple(args.batch),
         tf32=args.tf32,
-        depth_means=args.depth_means,
+        folded=not args.unfolded,
         workspace_mib=args.workspace,
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
@@ -83,6 +83,7 @@ def command(args: argparse.Namespace) -> int:
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "
         f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, {card.kernels} kernels a frame, "
         f"heavy nodes {', '.join(f'{count} {kind}' for kind, count in card.heavy_nodes.items())}, "
+        f"folded {', '.join(f'{count} {name}' for name, count in card.folds.items()) or 'nothing'}, "
         f"targets {', '.join(card.targets)}"
     )
     return 0
