@@ -157,7 +157,8 @@ def _config(trt: ModuleType, builder: Any, inputs: Sequence[TensorSpec], options
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.timing_cache is not None:
-        config.set_timing_cache(config.create_timing_cache(options.timing_cache), False)
+        cache = config.create_timing_cache(options.timing_cache) or config.create_timing_cache(b"")  # none: damaged
+        config.set_timing_cache(cache, False)
     if options.flavor == "rtx" and options.capabilities:
         config.num_compute_capabilities = len(options.capabilities)
         for index, capability in enumerate(options.capabilities):
