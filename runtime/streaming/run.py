@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.devices.network import shown
 from mutualformer.runtime.sources.opening import Camera
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
@@ -60,9 +61,9 @@ def stream(
     def opener(uri: str) -> Callable[[], Camera]:
         return lambda: opening.open(uri)
 
+    retry = Retry(attempts=retries)
     sources = [
-        LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
-        for uri in uris
+        LiveSource(shown(uri), Pipeline(opener(uri), session, frames=frames, match=match, retry=retry)) for uri in uris
     ]
     with contextlib.ExitStack() as stack:
         # What camera SDKs print must not stand between our lines.

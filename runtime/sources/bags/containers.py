@@ -188,7 +188,7 @@ class McapBag:
         try:
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
                 if isinstance(record, Chunk):
-                    if record.compression and not self._unpack and not self._channels:
+                    if record.compression and not self._unpack:
                         raise PackedError("compressed")
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
