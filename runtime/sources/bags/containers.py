@@ -234,7 +234,7 @@ class RosbagsBag:
         except BaseException:
             self._folder.cleanup()
             raise
-        self.topics = {one.topic: normal_type(one.msgtype) for one in self._reader.connections}
+        self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As Bag.messages; the first damage is noted and ends them."""
@@ -244,7 +244,8 @@ class RosbagsBag:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
                 data = plain(bytes(stored), self.damage)
                 if data is not None:
-                    yield BagMessage(one.topic, self.topics[one.topic], self._ros1, last, data)
+                    topic = str(one.topic)
+                    yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
             self.damage.append(f"damaged after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 
