@@ -23,7 +23,7 @@ from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.frame_cost import BOUNDS, DEVICES, ERROR, Device, Work, cost, device_of
 from mutualformer.runtime.benchmarks.model import is_ours
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import TensorSpec
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import working

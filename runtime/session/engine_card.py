@@ -20,7 +20,7 @@ _MOST = 1_000_000  # layers, nodes, kernels
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REBUILD = re.compile(
     rf"mutualformer to_trt {_NAME}\.onnx -o {_NAME}\.engine"
-    r"( --(flavor|target|depth-means) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32)*"
+    r"( --(flavor|target) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32| --unfolded)*"
 )
 _VERSION = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
