@@ -13,6 +13,7 @@ from pathlib import Path
 from mutualformer.export.device.archive import write_archive
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
+from mutualformer.runtime.files import replacing
 
 LIMIT_BYTES = 40_000_000
 FOLDER = "mutualformer-acceptance"
@@ -62,7 +63,7 @@ def _sources() -> dict[str, bytes]:
 def _built() -> dict[str, bytes]:
     try:
         plugin = library.find()
-        library.check(plugin)
+        content, _ = library.read(plugin)
     except library.PluginError as error:
         raise ExportError(str(error)) from error
     names = [plugin.name, f"{plugin.name}.json", *_BUILT]
@@ -70,7 +71,7 @@ def _built() -> dict[str, bytes]:
     missing = [name for name in names if not (plugin.parent / name).is_file()]
     if missing:
         raise ExportError(f"{plugin.parent} has no {', '.join(missing)}; build the plugin again with `make plugin`")
-    return {f"build/{name}": (plugin.parent / name).read_bytes() for name in names}
+    return {f"build/{name}": (plugin.parent / name).read_bytes() for name in names} | {f"build/{plugin.name}": content}
 
 
 def pack(out: Path, model: Path | None = None) -> int:
@@ -86,11 +87,11 @@ def pack(out: Path, model: Path | None = None) -> int:
         files["models/model.onnx"] = model.read_bytes()
         note = " (--model models/model.onnx)"
     files["README.txt"] = _README.format(machine=platform.machine(), model=note).encode()
-    write_archive(out, FOLDER, files)
-    size = out.stat().st_size
-    if size > LIMIT_BYTES:
-        out.unlink()
-        raise ExportError(
-            f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
-        )
+    with replacing(out) as beside:  # what stands there stays until the new one is good
+        write_archive(beside, FOLDER, files)
+        size = beside.stat().st_size
+        if size > LIMIT_BYTES:
+            raise ExportError(
+                f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
+            )
     return size

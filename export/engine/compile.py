@@ -6,7 +6,6 @@ import hashlib
 import logging
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
 from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256, write_bytes
@@ -116,8 +116,8 @@ def compile_model(
     ``precision``, ``calibration``: as :func:`onnx_source`'s; ``targets``: names given for ``options.capabilities``.
     Raises as :func:`to_engine`, and DataError; nothing is written then.
     """
-    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration)
+    with scratch() as folder:
+        file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration)
         card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
         if file != source:
             with replacing(out.with_name(file.name)) as beside:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import costliest, read_worst
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
@@ -163,8 +163,8 @@ def export_checkpoint(
     if precision == "fp32" and not choices.keep_worst:
         contract, worst = export_onnx(model, out)
     else:
-        with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-            full = Path(folder) / "fp32.onnx"
+        with scratch() as folder:
+            full = folder / "fp32.onnx"
             contract, worst = export_onnx(model, full)
             proto, _ = read_onnx(full)
         proto, contract = convert(proto, contract, precision, calibration, choices)

@@ -1,4 +1,4 @@
-"""``hf://USER/REPO[/FILE]``: a model file from the Hugging Face hub, through their own client. An optional extra.
+"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, by their own client, an extra.
 
 Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
 """
@@ -6,20 +6,26 @@ Nothing of ours lives there: the file is a stranger's, loaded like any other fil
 from __future__ import annotations
 
 import importlib.util
+import logging
 from pathlib import Path, PurePosixPath
 
+from mutualformer.runtime.files import sha256
 from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
 SUFFIXES = (".onnx", ".engine", ".safetensors")
 
 
-def split(address: str) -> tuple[str, str]:
-    """``hf://USER/REPO[/FILE]`` → ("USER/REPO", "FILE" or ""). Raises ModelNameError."""
+def split(address: str) -> tuple[str, str, str]:
+    """``hf://USER/REPO[@REVISION][/FILE]`` → ("USER/REPO", "REVISION" or "", "FILE" or ""). Raises ModelNameError.
+
+    A revision is a branch, a tag or, which alone stays the same, a commit.
+    """
     parts = address.removeprefix(SCHEME).strip("/").split("/")
-    if len(parts) < 2 or not all(parts) or ".." in parts:
-        raise ModelNameError(f"{address}: expected hf://USER/REPO or hf://USER/REPO/FILE")
-    return "/".join(parts[:2]), "/".join(parts[2:])
+    name, at, revision = parts[1].partition("@") if len(parts) > 1 else ("", "", "")
+    if not name or (at and not revision) or not all(parts) or ".." in parts:
+        raise ModelNameError(f"{address}: expected hf://USER/REPO, with @REVISION and /FILE where they are known")
+    return f"{parts[0]}/{name}", revision, "/".join(parts[2:])
 
 
 def only_model(address: str, names: list[str]) -> str:
@@ -33,17 +39,23 @@ def only_model(address: str, names: list[str]) -> str:
 
 
 def fetch(address: str) -> Path:
-    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError."""
-    repository, file = split(address)
+    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError.
+
+    Says the sha256 of what came, for a log that tells which model it was.
+    """
+    repository, revision, file = split(address)
+    which = {"revision": revision} if revision else {}
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
     import huggingface_hub
 
     try:
-        file = file or only_model(address, list(huggingface_hub.list_repo_files(repository)))
+        file = file or only_model(address, list(huggingface_hub.list_repo_files(repository, **which)))
         if PurePosixPath(file).suffix not in SUFFIXES:
             raise ModelNameError(f"{address}: the file ends in {PurePosixPath(file).suffix!r}, expected .onnx")
-        return Path(huggingface_hub.hf_hub_download(repository, file))
+        path = Path(huggingface_hub.hf_hub_download(repository, file, **which))
+        logging.getLogger("mutualformer").info("%s: %s, sha256 %s", address, file, sha256(path))
+        return path
     except ModelNameError:
         raise
     except Exception as error:  # the client raises its own, requests', httpx' and the system's families

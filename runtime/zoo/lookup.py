@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mutualformer.runtime.session import Session
 
 DEFAULT = "sod-lite"
-HELP = "a shipped model's name (`mutualformer models`), a file (.onnx, .engine, .safetensors) or hf://USER/REPO[/FILE]"
+HELP = "a shipped model's name (`mutualformer models`), a file (.onnx, .engine, .safetensors) or hf://USER/REPO[@REVISION][/FILE]"
 
 
 def resolve(model: str | Path) -> Path:
