@@ -6,7 +6,6 @@ import hashlib
 import logging
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
 from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.benchmarks.frame_cost import device_of
 from mutualformer.runtime.contract import Contract
@@ -135,8 +135,8 @@ def compile_model(
     """
     host_capability(options.flavor)  # what is missing here is said before minutes of tracing and calibration
     flavors.import_flavor(options.flavor)
-    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration, _has_plugin)
+    with scratch() as folder:
+        file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration, _has_plugin)
         card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
         if file != source:
             with replacing(out.with_name(file.name)) as beside:

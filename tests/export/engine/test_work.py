@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.export.engine.layer_list import Layer
 from mutualformer.export.engine.work import layer_work
@@ -48,7 +51,7 @@ QUANTISED = """work (float16[B, 8, 10, 10] x) => (float16[B, 4, 10, 10] y) {
 
 
 def test_quantised_values_count_one_byte_and_int8_products() -> None:
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "scale": np.array(0.1, np.float16), "zero": np.array(0, np.int8),
         "levels": np.ones((4, 8, 1, 1), np.int8), "scales": np.ones(4, np.float16),
     }  # fmt: skip

@@ -60,7 +60,7 @@ def test_a_large_hole_is_no_mistake() -> None:
 
 def test_a_soft_map_becomes_a_crisp_object() -> None:
     rgb, truth = scene((240, 320))
-    saliency = blurred(truth, 6) * 0.95
+    saliency = np.asarray(blurred(truth, 6) * 0.95, np.float32)
     alpha = finish(saliency, rgb)
     before = np.abs(soft_mask(saliency, truth.shape) - truth).mean()
     assert np.abs(alpha / 255 - truth).mean() < 0.25 * before
@@ -120,7 +120,8 @@ def test_any_map_for_any_picture(height: int, width: int, rows: int, columns: in
     rng = np.random.default_rng(seed)
     rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
     alpha = finish(rng.random((rows, columns), np.float32), rgb, float(rng.random() * 0.99))
-    assert (alpha.shape, alpha.dtype) == ((height, width), np.uint8)
+    assert alpha.shape == (height, width)
+    assert alpha.dtype == np.uint8
     assert foreground(rgb, alpha).shape == rgb.shape
 
 

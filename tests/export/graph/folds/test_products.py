@@ -75,7 +75,7 @@ def test_weights_that_would_become_more_are_left_alone() -> None:
         [d] d = MatMul (c, w4)
         [out] y = Add (b, d)
     }"""
-    shapes = {"w1": (8, 1), "w2": (1, 8), "w3": (8, 1), "w4": (1, 8)}
+    shapes: dict[str, tuple[int, ...]] = {"w1": (8, 1), "w2": (1, 8), "w3": (8, 1), "w4": (1, 8)}
     assert fold_products(Wiring(model(text, constants(np.random.default_rng(0), shapes)))) == 0
 
 
