@@ -48,7 +48,7 @@ def test_cut_out(model: Path, samples: Path, tmp_path: Path) -> None:
     pair = samples / "motorcycle"
     out = tmp_path / "cut-out.png"
     said = run("cut_out.py", pair / "rgb.png", out, "--depth", pair / "depth.png", "--model", model)
-    assert re.search(r"\d+ % of the picture, \d\.\d\d m away", said)
+    assert re.search(r"\d+ % of the picture\nobject 1: \d+ %, \d\.\d\d m away", said)
     cutout = read_picture(out, cv2.IMREAD_UNCHANGED)
     assert cutout.shape == (*read_picture(pair / "rgb.png").shape[:2], 4)
 
@@ -57,7 +57,8 @@ def test_live_distance(model: Path) -> None:
     said = run("live_distance.py", "synthetic://?fps=0&size=160x120", "--frames", "4", "--model", model)
     lines = said.splitlines()
     assert len(lines) == 4
-    assert all(re.fullmatch(r"frame \d: box (0|1)\.\d\d(, \d\.\d\d){3}, \d+\.\d\d m", line) for line in lines), said
+    one = r"object \d+ at \d+\.\d\d m"
+    assert all(re.fullmatch(rf"frame \d: {one}(, {one})*", line) for line in lines), said
 
 
 def test_cda_in_your_model() -> None:
@@ -79,6 +80,6 @@ def test_the_notebook(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output
     )
-    assert re.search(r"distance \d\.\d+ m", printed)
+    assert re.search(r"distance_m=\d\.\d+", printed)
     pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/jpeg" in o.get("data", {})]
     assert len(pictures) == 2

@@ -79,7 +79,7 @@ def test_the_edge_follows_the_colours_and_not_the_map() -> None:
 def test_without_any_contrast_the_map_decides() -> None:
     truth = disc((240, 320), 0.25)
     alpha = finish(blurred(truth, 6), np.full((240, 320, 3), 90, np.uint8))
-    assert ((alpha > 127) != truth).mean() < 0.005
+    assert ((alpha > 127) != truth).mean() < 0.01, "LEAN moves it inwards by a pixel or two"
 
 
 @pytest.mark.parametrize("shape", [(1500, 2250), (3000, 4500)])
