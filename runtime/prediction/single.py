@@ -40,7 +40,7 @@ def from_saliency(
 ) -> Prediction:
     """The model's map (h, w) → a prediction at the picture's own size."""
     return Prediction(
-        item.rgb,
+        item.rgb if item.original is None else item.original,  # a cut-out keeps the picture's own colours
         np.asarray(saliency, np.float32),
         item.depth if has_depth else None,
         item.name,
@@ -48,8 +48,8 @@ def from_saliency(
         item.metric,
         threshold,
         raw,
-        getattr(item, "alpha", None),
-        getattr(item, "icc", None),
+        item.alpha,
+        item.icc,
     )
 
 
