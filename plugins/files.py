@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST_JSON = 16 << 20  # bytes; ours have a few thousand, an engine's card with all layers a million
+LARGEST_JSON = 4 << 20  # bytes, thirty times as many in memory; an engine's card with all layers has a million
 DEEPEST_JSON = 64  # brackets inside each other; ours need eight
 LONGEST_NUMBER = 64  # characters: reading a whole number takes time with the square of its length
 
@@ -145,7 +145,7 @@ def parse_json(text: str | bytes, where: str = "this text", error: type[Exceptio
     """Any JSON value of ``text``, which anybody may have written. The only reader: `make lint` refuses others.
 
     Raises ``error``, naming ``where``, for what is no JSON (NaN, infinity and keys given twice are none) and for what
-    takes more time or stack than its size: 16 MiB, 64 levels and 64 digits are the limits.
+    takes more time or stack than its size: 4 MiB, 64 levels and 64 digits are the limits.
     """
     if len(text) > LARGEST_JSON:
         raise error(f"{where}: is {len(text) >> 20} MiB of JSON, expected at most {LARGEST_JSON >> 20}")

@@ -24,6 +24,7 @@ from mutualformer.runtime.tasks import TASKS, TITLES
 from mutualformer.runtime.untrusted.printable import printable
 from mutualformer.runtime.untrusted.typed_json import Fields
 
+MOST_ROWS = 1000  # of a table; ours have a dozen
 _MARKS = re.compile(r"[\\`\[\]<|]")  # what begins code, links, pictures, HTML or a cell
 
 
@@ -112,8 +113,10 @@ def _with_error(value: str, error: str, form: str) -> str:
 
 def _part(values: Fields, key: str) -> Fields:
     """The object at ``key``; an empty one where it is missing or null."""
-    empty = Fields({}, values.where, values.error)
-    return empty if values.get(key) is None else values.fields(key)
+    part = Fields({}, values.where, values.error) if values.get(key) is None else values.fields(key)
+    if len(part) > MOST_ROWS:
+        raise values.refuse(key, f"at most {MOST_ROWS} entries")
+    return part
 
 
 def _by_set(sets: Fields) -> list[str]:

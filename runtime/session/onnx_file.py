@@ -61,12 +61,11 @@ def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
     if not model.graph.node:
         raise ModelFileError(f"{file}: cannot load it, not an ONNX file or truncated (no node); export it again")
     refuse_external(file, model)
-    try:
-        if not os.environ.get(TRUST):
-            refuse_programs(file, model, len(data))
-        props = {entry.key: entry.value for entry in model.metadata_props}
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"{file}: it holds text that is not UTF-8; export it again") from error
+    if not os.environ.get(TRUST):
+        refuse_programs(file, model, len(data))
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    if not all(isinstance(text, str) for entry in props.items() for text in entry):  # protobuf gives bytes then
+        raise ModelFileError(f"{file}: its metadata is not UTF-8; export it again")
     return OnnxFile(file, data, model, hashlib.sha256(data).hexdigest(), props)
 
 
@@ -100,7 +99,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
                 node.op_type in allowed if node.domain in ("", "ai.onnx") else (node.domain, node.op_type) == FUNCTION
             )
             if not ours:
-                name = ".".join(filter(None, (node.domain, node.op_type)))
+                name = ".".join(str(part) for part in (node.domain, node.op_type) if part)
                 raise ModelFileError(
                     f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"
                 )

@@ -87,7 +87,10 @@ class OnnxSession(Session):
             self.contract = Contract.from_props(file.props)
         except ContractError as error:
             raise ModelFileError(f"{path}: {error}") from error
-        self._check_graph()
+        try:
+            self._check_graph()
+        except UnicodeDecodeError as error:
+            raise ModelFileError(f"{path}: a name in its graph is not UTF-8; export it again") from error
         self.threads = options.intra_op_num_threads
         self.device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if isinstance(device, str) and device.startswith("cuda") and self.device != "cuda":

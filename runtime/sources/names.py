@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -191,6 +192,6 @@ def read_list(path: Path, known: Collection[str]) -> list[str]:
             f"{path}: names {absent[0]} ({len(absent)} of {len(names)} names like it), expected names of colour images"
         )
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"{path}: names {twice} twice, expected every frame once")
     return sorted(names, key=natural_key)

@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.fuzz import folders, recordings
+from tests.fuzz import folders, lists, models, recordings
 from tests.fuzz.campaign import Report, campaign
 
-TARGETS = {target.name: target for target in (*recordings.targets(), *folders.targets())}
+TARGETS = {
+    target.name: target for target in (*recordings.targets(), *folders.targets(), *lists.targets(), *models.targets())
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,12 +15,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from tests.fuzz.mutations import mutate
+from tests.fuzz.mutations import blow_up, mutate
 
 HANG_SECONDS = 5  # of this process's own time; other programs on the machine are not a hang
 STUCK_SECONDS = 60  # on the clock, for what waits without computing
+BLOWN_UP_SHARE = 0.02  # of the cases; they are a hundred times larger
+# What a case of so many bytes may take: CPU seconds and bytes of memory, a fixed part and one with its size.
+SECONDS, SECONDS_PER_MB = 0.5, 5.0
+MEMORY, MEMORY_PER_BYTE = 64 << 20, 20
 # Beyond what the interpreter and its libraries have mapped when the campaign begins.
 MORE_MEMORY = 1 << 30
+
+
+class TooMuch(Exception):
+    """A case took more time or memory than its size allows."""
 
 
 class Hang(BaseException):
@@ -39,6 +47,7 @@ class Target:
     run: Callable[[bytes, Path], object]
     allowed: tuple[type[BaseException], ...]
     words: Sequence[bytes] = ()
+    bomb: Callable[[bytes], bytes] | None = None  # packs a blown-up case as the format does
 
 
 @dataclass
@@ -91,18 +100,35 @@ def _run(target: Target, cases: int, seed: int, seconds: float, keep: Path | Non
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MORE_MEMORY, resource.RLIM_INFINITY))
         while report.cases < cases and time.monotonic() - began < seconds:
-            data = mutate(rng, rng.choice(seeds), target.words)
+            large = rng.random() < BLOWN_UP_SHARE
+            data = (blow_up if large else mutate)(rng, rng.choice(seeds), target.words)
+            if large and target.bomb is not None:
+                data = target.bomb(data)
             report.cases += 1
-            start = time.process_time()
+            before, start = _resident() if large else 0, time.process_time()
             try:
                 _case(target, data, folder, report, keep)
             except Hang as hang:  # native code held the signal back until the case was over
                 _note(report, hang, data, keep)
             finally:
                 _watch(0, 0)
-            report.slowest_s = max(report.slowest_s, time.process_time() - start)
+            took = time.process_time() - start
+            report.slowest_s = max(report.slowest_s, took)
+            if large:
+                grown = _resident(peak=True) - before
+                if took > SECONDS + SECONDS_PER_MB * len(data) / 1e6 or grown > MEMORY + MEMORY_PER_BYTE * len(data):
+                    _note(report, TooMuch(f"{len(data)} bytes took {took:.1f} s, {grown >> 20} MiB"), data, keep)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _resident(peak: bool = False) -> int:
+    """Bytes of memory this process has now, or at most since the last call without ``peak``."""
+    if not peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    name = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
 def _case(target: Target, data: bytes, folder: Path, report: Report, keep: Path | None) -> None:
@@ -125,10 +151,14 @@ def _watch(own_seconds: float, clock_seconds: float) -> None:
 
 
 def _note(report: Report, error: BaseException, data: bytes, keep: Path | None) -> None:
-    stack = traceback.extract_tb(error.__traceback__)
+    stack = traceback.extract_tb(error.__traceback__) or traceback.extract_stack()[:1]
     ours = [place for place in stack if "/mutualformer/" in place.filename or "/runtime/" in place.filename]
     place = (ours or stack)[-1]
-    where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+    where = (
+        "too much"
+        if isinstance(error, TooMuch)
+        else f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+    )
     if where not in report.failures:
         report.failures[where] = f"case {report.cases}: {str(error)[:200]}"
         if keep is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,11 +88,28 @@ def read_picture(data: bytes, folder: Path) -> None:
         assert files.decode(data, "case", mode).size <= 4 * MAX_PIXELS
 
 
+def png_bomb(data: bytes) -> bytes:
+    """A PNG of 8 × 6 pixels whose compressed part holds ``data``."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 8, 6, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
+
+
 def targets() -> list[Target]:
     json_words = (b"NaN", b"1e999", b"-1", b'""', b"null", b"{}", b"[" * 5000, b"9" * 500)
     names = (b"..", b"/", b"\\", b"?", b"&", b"=", b"%00", b"%ff", b",", b"\xff\xfe", b"\xc2\xb2", b"1e400", b"nan")
     return [
-        Target("picture", picture_seeds, read_picture, (DataError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
+        Target(
+            "picture",
+            picture_seeds,
+            read_picture,
+            (DataError,),
+            (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF"),
+            png_bomb,
+        ),
         Target("tum", tum_seeds, read_tum, (CameraError,), (*names, b"#", b"\n", b"rgb/0.png")),
         Target("address", address_seeds, read_address, (CameraError,), names),
         Target("recording-info", info_seeds, read_info, (InfoError,), json_words),

@@ -22,6 +22,16 @@ def mutate(rng: random.Random, data: bytes, words: Sequence[bytes] = ()) -> byte
     return bytes(changed)
 
 
+def blow_up(rng: random.Random, data: bytes, words: Sequence[bytes] = ()) -> bytes:
+    """``data`` with one word of it, or of the format, 100,000 times in a row: squares take hours."""
+    at = rng.randrange(len(data) or 1)
+    own = data[at : at + rng.choice((1, 2, 4, 8, 16))]
+    word = rng.choice([own, own, *(word for word in words if len(word) <= 16)]) or b"["
+    if rng.random() < 0.3:  # a different one each time: keys of an object, names in a list
+        return data[:at] + b"".join(word + b'"%x":0,' % number for number in range(100_000)) + data[at:]
+    return data[:at] + word * 100_000 + data[at:]
+
+
 def _change(rng: random.Random, data: bytearray, words: Sequence[bytes]) -> None:
     at, length = rng.randrange(len(data)), rng.choice((1, 2, 4, 8, 16, 64, 256))
     kind = rng.randrange(10)

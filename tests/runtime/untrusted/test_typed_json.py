@@ -77,14 +77,14 @@ def test_what_is_no_json(text: str | bytes) -> None:
 
 
 def test_reading_takes_time_with_the_size_alone() -> None:
-    keys = "{" + ",".join(f'"{number:x}":0' for number in range(200_000))
+    keys = "{" + ",".join(f'"{number:x}":0' for number in range(150_000))
     for text in (keys + ',"zz":1,"zz":2}', "9" * 2_000_000, "[" * 2_000_000, '{"a":' * 300_000, "[0," * 600_000):
         began = time.process_time()
         with pytest.raises(WrongFile):
             parse_json(text, "x.json", WrongFile)
         assert time.process_time() - began < 5
-    with pytest.raises(WrongFile, match="is 17 MiB of JSON, expected at most 16"):
-        parse_json(" " * (17 << 20), "x.json", WrongFile)
+    with pytest.raises(WrongFile, match="is 5 MiB of JSON, expected at most 4"):
+        parse_json(" " * (5 << 20), "x.json", WrongFile)
     assert parse_json("[" * 64 + "]" * 64, "x.json", WrongFile)
 
 
@@ -96,7 +96,7 @@ def test_files(tmp_path: Path) -> None:
         read_json(tmp_path / "list.json", WrongFile, "model card")
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(LARGEST_JSON + 1)
-    with pytest.raises(WrongFile, match="expected at most 16,777,216"):
+    with pytest.raises(WrongFile, match="expected at most 4,194,304"):
         read_json(tmp_path / "large.json", WrongFile, "model card")
 
 
