@@ -20,5 +20,7 @@ with mutualformer.load(args.model) as model:
     result = mutualformer.predict(model, args.photo, args.depth)
 
 args.out.write_bytes(png(result.cutout()))
-distance = f", {result.distance_m:.2f} m away" if result.distance_m is not None else ""
-print(f"{args.out}: {100 * result.salient.area:.0f} % of the picture{distance}")
+print(f"{args.out}: {100 * result.binary().mean():.0f} % of the picture")
+for number, one in enumerate(result.objects, start=1):
+    distance = "" if one.distance_m is None else f", {one.distance_m:.2f} m away"
+    print(f"object {number}: {100 * one.area:.0f} %{distance}")

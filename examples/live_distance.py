@@ -6,7 +6,6 @@ python examples/live_distance.py realsense:// [--model sod-lite] [--frames 100]
 import argparse
 
 import mutualformer
-from mutualformer.runtime.images.salient import salient_object
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
@@ -18,11 +17,10 @@ args = parser.parse_args()
 
 with mutualformer.load(args.model) as model:
     # The pipeline keeps capturing while the model works and always takes the newest frame of a live camera.
-    pipeline = Pipeline(lambda: opening.open(args.source), model, frames=args.frames)
+    pipeline = Pipeline(lambda: opening.camera(args.source), model, frames=args.frames)
     for result in pipeline.results():
-        salient = salient_object(result.outputs["saliency"], result.frame.depth)
-        where = (
-            "nothing stands out" if salient.box is None else f"box {', '.join(f'{edge:.2f}' for edge in salient.box)}"
-        )
-        how_far = "" if salient.distance_m is None else f", {salient.distance_m:.2f} m"
-        print(f"frame {result.number}: {where}{how_far}")
+        found = [  # the nearest first
+            f"object {one.identity} at {'?' if one.distance_m is None else f'{one.distance_m:.2f}'} m"
+            for one in result.objects
+        ]
+        print(f"frame {result.number}: {', '.join(found) or 'nothing stands out'}")

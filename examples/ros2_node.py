@@ -5,13 +5,15 @@
         -r rgb:=/camera/color/image_raw -r depth:=/camera/aligned_depth_to_color/image_raw
 
 Subscribes ``rgb`` (sensor_msgs/Image, rgb8 or bgr8) and ``depth`` aligned to it (16UC1 millimetres or 32FC1 metres);
-publishes ``saliency`` (32FC1, the model's size, the colour image's header) and ``distance`` (std_msgs/Float32, metres
-of the salient object; nothing is published where there was no depth). A pair is used where the two stamps differ by at
+publishes ``saliency`` (32FC1, the model's size, the colour image's header), ``objects`` (std_msgs/String, JSON: box,
+area and distances of each, the nearest first) and ``distance`` (std_msgs/Float32, metres of the nearest object;
+nothing is published where there was no depth). A pair is used where the two stamps differ by at
 most 20 ms. Only the newest pair is processed: a slow model drops frames, it never falls behind.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -22,12 +24,12 @@ try:
     from rclpy.node import Node
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
-    from std_msgs.msg import Float32
+    from std_msgs.msg import Float32, String
 except ImportError as error:
     sys.exit(f"{error}: source ROS 2's setup.bash first (packages ros-…-rclpy, ros-…-message-filters)")
 
 import mutualformer
-from mutualformer.runtime.images.salient import salient_object
+from mutualformer.runtime.images.objects import find_objects, nearest_object_m
 from mutualformer.runtime.preprocess import prepare
 
 MOST_SKEW_S = 0.02
@@ -61,6 +63,7 @@ class SaliencyNode(Node):
         super().__init__("mutualformer")
         self._session = mutualformer.load(self.declare_parameter("model", "sod-lite").value)
         self._saliency = self.create_publisher(Image, "saliency", qos_profile_sensor_data)
+        self._objects = self.create_publisher(String, "objects", qos_profile_sensor_data)
         self._distance = self.create_publisher(Float32, "distance", qos_profile_sensor_data)
         topics = [
             message_filters.Subscriber(self, Image, name, qos_profile=qos_profile_sensor_data)
@@ -86,9 +89,11 @@ class SaliencyNode(Node):
         answer = Image(header=rgb.header, height=height, width=width, encoding="32FC1", step=4 * width)
         answer.data = saliency.astype("<f4").tobytes()
         self._saliency.publish(answer)
-        salient = salient_object(saliency, distances)
-        if salient.distance_m is not None:
-            self._distance.publish(Float32(data=salient.distance_m))
+        objects, _ = find_objects(saliency, distances)
+        self._objects.publish(String(data=json.dumps([one.to_json() for one in objects])))
+        nearest = nearest_object_m(objects)
+        if nearest is not None:
+            self._distance.publish(Float32(data=nearest))
 
 
 def main() -> None:

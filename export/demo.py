@@ -49,8 +49,8 @@ from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import ModelFileError, Session, engine_card
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.runtime.session.gpu import compute_capabilities
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Item
 
 MODEL, RECIPE = zoo.DEFAULT, "finetune"
 FOLDER_FRAMES = 40
@@ -109,8 +109,8 @@ def predict_pair(demo: Demo, item: Item) -> None:
         result = predict(session, item.rgb, item.depth)
     for path in result.save(demo.out / "predict"):
         print(f"  {path}")
-    if result.distance_m is not None:
-        print(f"  the object is {result.distance_m:.2f} m away")
+    if result.nearest_object_m is not None:
+        print(f"  the nearest object is {result.nearest_object_m:.2f} m away")
 
 
 def folder_there(demo: Demo) -> bool:
@@ -121,7 +121,7 @@ def folder_there(demo: Demo) -> bool:
 
 def make_folder(demo: Demo) -> None:
     """Rendered frames as a folder in the public sets' layout: colour JPEG, 16-bit depth in millimetres, masks."""
-    scenes = open_data(f"synthetic:{FOLDER_FRAMES}?seed=0", cache=True)
+    scenes = opening.frames(f"synthetic:{FOLDER_FRAMES}?seed=0", cache=True)
     for name in ("RGB", "depth", "GT"):
         (demo.frames / name).mkdir(parents=True, exist_ok=True)
     for index in range(len(scenes)):
@@ -196,10 +196,10 @@ def compile_engine(demo: Demo) -> EngineCard:
 def real_pair() -> tuple[Item, str]:
     """The real RGB-D photograph, or a synthetic scene and a line that says so."""
     try:
-        return open_data(SAMPLE)[0], SAMPLE
+        return opening.frames(SAMPLE)[0], SAMPLE
     except DataError as error:
         print(f"no real pair here ({error}); using a synthetic scene instead")
-        return open_data(STAND_IN)[0], STAND_IN
+        return opening.frames(STAND_IN)[0], STAND_IN
 
 
 def median_ms(session: Session, inputs: dict[str, NDArray[Any]], runs: int = 15) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mutualformer.errors import BuildError
 
-class ExportError(RuntimeError):
+
+class ExportError(BuildError, RuntimeError):
     """A conversion cannot be done: names the file or tensor, what was found, what was expected and what to do."""

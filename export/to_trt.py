@@ -1,6 +1,6 @@
-"""Verb ``to_trt``: checkpoint or ONNX → serialised TensorRT engine in which every CDA is our plugin, proven.
+"""Verb ``to_trt``: any model → serialised TensorRT engine in which every CDA is our plugin, proven.
 
-    python export/to_trt.py model.onnx -o model.engine [--flavor auto|tensorrt|rtx] [--batch MIN OPT MAX]
+    python export/to_trt.py MODEL -o model.engine [--flavor auto|tensorrt|rtx] [--batch MIN OPT MAX]
 
 Runs where only the runtime's dependencies are installed. Flavour ``rtx`` builds on a machine without a GPU.
 """
@@ -20,24 +20,21 @@ from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import compile_model
 from mutualformer.export.engine.targets import TARGETS, capabilities
 from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
+from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.running import run_verb
-from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import check_writable
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer to_trt", description=__doc__.splitlines()[0])
-    arguments.add_argument("source", type=Path, help="model.onnx, or model.safetensors with its card")
+    arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .engine file to write")
-    arguments.add_argument(
-        "--precision", choices=PRECISIONS, help="default: what the ONNX file is; rtx: fp16 of an fp32 file"
-    )
-    arguments.add_argument(
-        "--calibration", metavar="DATA", help="int8: frames for the scales (default: real ones where there are any)"
-    )
+    add_precision(arguments, "default: what the ONNX file is; rtx: fp16 of an fp32 file")
+    add_calibration(arguments)
     arguments.add_argument("--flavor", choices=("auto", *library.FLAVORS), default="auto")
     arguments.add_argument(
         "--batch",
@@ -47,15 +44,12 @@ def parser() -> argparse.ArgumentParser:
         default=(1, 1, 1),
         help="default 1 1 1, a stream's: fewest kernels, least memory",
     )
-    arguments.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
-    arguments.add_argument(
-        "--depth-means", choices=("plain", "blocks"), default="plain", help="blocks: if parity of the engine fails"
-    )
-    arguments.add_argument(
-        "--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch"
-    )
+    rare = arguments.add_argument_group("rarely needed")
+    rare.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
+    rare.add_argument("--unfolded", action="store_true", help="the graph as exported: if parity of the engine fails")
+    rare.add_argument("--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch")
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
-    arguments.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
+    rare.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
     return arguments
 
 
@@ -72,17 +66,20 @@ def command(args: argparse.Namespace) -> int:
         flavor=flavor,
         profile=tuple(args.batch),
         tf32=args.tf32,
-        depth_means=args.depth_means,
+        folded=not args.unfolded,
         workspace_mib=args.workspace,
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    card = compile_model(args.source, args.output, options, args.precision, args.calibration, args.target, cache)
+    card = compile_model(
+        zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target, cache
+    )
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}{' (tf32)' if card.tf32 else ''}, "
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "
         f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, {card.kernels} kernels a frame, "
         f"heavy nodes {', '.join(f'{count} {kind}' for kind, count in card.heavy_nodes.items())}, "
+        f"folded {', '.join(f'{count} {name}' for name, count in card.folds.items()) or 'nothing'}, "
         f"targets {', '.join(card.targets)}"
     )
     return 0

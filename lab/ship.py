@@ -6,7 +6,6 @@ python -m lab.ship sod-lite.onnx [--weights sod-lite.safetensors] [--shelf DIR]
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mutualformer.plugins.files import plain
 from mutualformer.runtime.card import markdown
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.files import replacing, sha256, write_bytes, write_json
@@ -61,7 +61,7 @@ def ship(onnx: Path, folder: Path, weights: Path | None = None) -> ShippedModel:
     for target, source in copies.items():
         with replacing(folder / target) as beside:
             shutil.copyfile(source, beside)
-    write_json(folder / f"{name}.json", json.loads(json.dumps(contract.card)))
+    write_json(folder / f"{name}.json", plain(contract.card))
     if contract.card:
         write_bytes(folder / f"{name}.md", markdown(contract.card).encode())
     entry = ShippedModel(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import BuildError
 from mutualformer.plugins.attributes import OP_TYPE, PLUGIN_NAMESPACE, PLUGIN_VERSION
 from mutualformer.plugins.compile.headers import rtx_library
 from mutualformer.plugins.record import Record, record_path
@@ -48,7 +49,7 @@ _mapped: dict[str, tuple[str, ctypes.CDLL]] = {}  # sha256 → the path it is ma
 _kept: list[ctypes.CDLL] = []  # other libraries that must stay mapped
 
 
-class PluginError(RuntimeError):
+class PluginError(BuildError, RuntimeError):
     """The plugin cannot be used; the message says what is wrong, with which file, and what to do."""
 
 

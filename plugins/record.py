@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mutualformer.plugins.files import parse_json, plain
+
 SEAL = "record_sha256"
 LARGEST_BYTES = 1 << 20
 
@@ -46,7 +48,7 @@ def record_path(library: Path) -> Path:
 
 def to_json(record: Record) -> bytes:
     """The record's file, sealed."""
-    data = json.loads(json.dumps(asdict(record)))
+    data = plain(asdict(record))
     return (json.dumps({**data, SEAL: seal(data)}, indent=1) + "\n").encode()
 
 
@@ -54,10 +56,7 @@ def read(path: Path) -> Record:
     """Read a record. Raises OSError, or ValueError saying what is wrong with its content."""
     if path.stat().st_size > LARGEST_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes, expected at most {LARGEST_BYTES}")
-    try:
-        data = json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError("it nests too deep") from None
+    data = parse_json(path.read_bytes())
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     missing = [f.name for f in fields(Record) if f.name not in data]

@@ -13,12 +13,36 @@ file, the bundle, and the page for readers that :func:`markdown` makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from mutualformer.runtime.contract import NAME, ContractError
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
+from mutualformer.runtime.untrusted.printable import printable
+from mutualformer.runtime.untrusted.typed_json import Fields
+
+_MARKS = re.compile(r"[\\`\[\]<|]")  # what begins code, links, pictures, HTML or a cell
+
+
+def escaped(text: str) -> str:
+    """A card's text as text in Markdown: on one line, without marks that a renderer acts on. Cards are strangers'."""
+    line = printable(" ".join(text.split()))
+    return _MARKS.sub(lambda mark: "&lt;" if mark[0] == "<" else "\\" + mark[0], line)
+
+
+def _paragraph(text: str) -> list[str]:
+    """``text`` on a line of its own, where it must not begin a heading, a list, a fence or a header."""
+    return [re.sub(r"^([#>+=~-])", r"\\\1", escaped(text)), ""]
+
+
+def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The models that a card's model was made of, nearest first; a stranger's card may hold anything there."""
+    value = card.get("parents")
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
+
 
 SCHEMA_VERSION = 2  # 1: cards without a seal
 _SYNTHETIC = (
@@ -46,56 +70,65 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{escaped(str(key))} {_cell(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_cell, value))
-    return "–" if value is None or value == "" else str(value)
+    return "–" if value is None or value == "" else escaped(str(value))
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    cells = [[_cell(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return [*tables.markdown(header, cells).splitlines(), ""]
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    return [*tables.markdown(header, [[_cell(cell) for cell in row] for row in rows]).splitlines(), ""]
 
 
-def _metrics(metrics: Mapping[str, Any]) -> list[str]:
+def _number(values: Fields, key: str, form: str) -> str:
+    """The number at ``key``, formatted; empty where there is none. Raises the card's error for anything else."""
+    return "" if values.get(key) is None else format(values.number(key, -1e12, 1e12), form)
+
+
+def _metrics(metrics: Fields) -> list[str]:
     if not metrics:
         return ["Not evaluated.", ""]
-    errors, seeds = metrics.get("standard_error") or {}, metrics.get("over_seeds") or {}
-    lines = [f"On `{metrics.get('data', 'unknown data')}`", ""]
+    errors, seeds = _part(metrics, "standard_error"), _part(metrics, "over_seeds")
+    data = metrics.text("data", "unknown data").replace("`", "'")
+    line = f"On `{printable(' '.join(data.split()))}`"
     header: tuple[str, ...] = ("metric", "this file")
     if errors:
-        lines[0] += f", ± standard error over {errors['over']}"
+        line += f", ± standard error over {_cell(errors.get('over'))}"
     if seeds:
-        lines[0] += f"; over training seeds {_cell(seeds['seeds'])}, mean ± standard deviation"
+        line += f"; over training seeds {_cell(seeds.get('seeds'))}, mean ± standard deviation"
         header = (*header, "over seeds")
     rows: list[tuple[Any, ...]] = []
     for name in (name for name in TITLES if name in metrics):
-        row = f"{metrics[name]:.4f}" + (f" ± {errors[name]:.4f}" if errors.get(name) is not None else "")
-        spread = seeds.get(name) or {}
-        mean, deviation = spread.get("mean"), spread.get("std")
-        both = "" if mean is None else f"{mean:.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
+        spread = _part(seeds, name)
+        both = _with_error(_number(spread, "mean", ".4f"), _number(spread, "std", ".4f"), " ± {}")
+        row = _with_error(_number(metrics, name, ".4f"), _number(errors, name, ".4f"), " ± {}")
         rows.append((TITLES[name], row, *([both] if seeds else [])))
-    lines[0] += "."
-    return [*lines, *_table(header, rows)]
+    return [line + ".", "", *_table(header, rows)]
 
 
-def _by_set(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _with_error(value: str, error: str, form: str) -> str:
+    return value + form.format(error) if value and error else value
+
+
+def _part(values: Fields, key: str) -> Fields:
+    """The object at ``key``; an empty one where it is missing or null."""
+    empty = Fields({}, values.where, values.error)
+    return empty if values.get(key) is None else values.fields(key)
+
+
+def _by_set(sets: Fields) -> list[str]:
     """Several sets, a row each, with the standard error of each mean in brackets."""
-    names = [name for name in TITLES if any(name in metrics for metrics in sets.values())]
+    parts = {data: sets.fields(data) for data in sets}
+    names = [name for name in TITLES if any(name in metrics for metrics in parts.values())]
     rows: list[tuple[Any, ...]] = []
-    for data, metrics in sets.items():
-        errors = metrics.get("standard_error") or {}
-        cells = [
-            "–"
-            if name not in metrics
-            else f"{metrics[name]:.3f}" + (f" (±{errors[name]:.3f})" if name in errors else "")
-            for name in names
-        ]
+    for data, metrics in parts.items():
+        errors = _part(metrics, "standard_error")
+        cells = [_with_error(_number(metrics, n, ".3f"), _number(errors, n, ".3f"), " (±{})") for n in names]
         rows.append((data, *cells, metrics.get("images", "")))
     return _table(("set", *(TITLES[name] for name in names), "pictures"), rows)
 
 
-def _front_matter(card: Mapping[str, Any]) -> list[str]:
+def _front_matter(task: str) -> list[str]:
     """The YAML header that model hubs read."""
     tags = {
         "sod": ["salient-object-detection", "rgb-d", "background-removal"],
@@ -103,15 +136,14 @@ def _front_matter(card: Mapping[str, Any]) -> list[str]:
     }
     pipeline = {"sod": "image-segmentation", "reid": "image-feature-extraction"}
     lines = ["---", "license: apache-2.0", "library_name: mutualformer"]
-    if card["task"] in pipeline:
-        lines.append(f"pipeline_tag: {pipeline[card['task']]}")
-    lines += ["tags:", *(f"- {tag}" for tag in ["onnx", "tensorrt", *tags.get(card["task"], [])]), "---", ""]
+    if task in pipeline:
+        lines.append(f"pipeline_tag: {pipeline[task]}")
+    lines += ["tags:", *(f"- {tag}" for tag in ["onnx", "tensorrt", *tags.get(task, [])]), "---", ""]
     return lines
 
 
-def _how_to_run(card: Mapping[str, Any]) -> list[str]:
-    name = card["model"]
-    if card["task"] == "sod":
+def _how_to_run(name: str, task: str) -> list[str]:
+    if task == "sod":
         lines = [
             f"mutualformer predict photo.jpg --model {name} --out out     # mask, cut-out, overlay",
             f"mutualformer stream realsense:// --model {name}             # a camera, live",
@@ -119,44 +151,63 @@ def _how_to_run(card: Mapping[str, Any]) -> list[str]:
         python = [
             "import mutualformer",
             "",
-            f'model = mutualformer.load("{name}")  # or the path of this file',
+            f'model = mutualformer.load("{name}")',
             'mutualformer.predict(model, "photo.jpg").save("out")',
         ]
         return ["```sh", *lines, "```", "", "```python", *python, "```", ""]
-    return ["```sh", "mutualformer predict reid:FOLDER --model model.onnx --out out     # features, matches", "```", ""]
+    return ["```sh", f"mutualformer predict reid:FOLDER --model {name} --out out     # features, matches", "```", ""]
 
 
-def markdown(card: Mapping[str, Any]) -> str:
+def _data(card: Fields) -> list[str]:
+    """What it was trained on, and what the models were that it is made of: their data are its data too."""
+    lines = _table(("", ""), (_part(card, "data") or {"": "not recorded"}).items())
+    for one in parents(card):
+        name, role, given = (escaped(str(one.get(key))) for key in ("model", "role", "given"))
+        data, digest = one.get("data"), escaped(str(one.get("weights_sha256"))[:12])
+        lines += [f"It was {role} {name} ({given}, sha256 {digest}…), whose data are:", ""]
+        lines += _table(("", ""), (data if isinstance(data, Mapping) and data else {"": "not recorded"}).items())
+    return lines
+
+
+def markdown(card: Mapping[str, Any], file: str = "") -> str:
     """The card for readers: limits first, how to run it, how good it is and how sure that is, data, recipe.
 
-    ``card["picture"]``, where there is one, names an image beside the card.
+    ``file``: the model's own, as who stands beside the card would name it; "" = it is shipped and has a name.
+    ``card["picture"]``, where there is one, names an image beside the card. Raises ContractError naming the key whose
+    value is of another type than ours: a stranger's file may hold any card.
     """
-    size = card.get("input_size") or ("?", "?")
+    card = Fields(card, "model card", ContractError)
+    name, task, picture = card.text("model"), card.text("task", one_of=tuple(TASKS)), card.text("picture", "")
+    if not NAME.fullmatch(name):  # it becomes part of commands
+        raise card.refuse("model", "a model's name")
+    if picture and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", picture):
+        raise card.refuse("picture", "the name of a file beside the card")
+    size = "? × ?" if card.get("input_size") is None else " × ".join(map(str, card.wholes("input_size", 2, 1, 1 << 20)))
     facts = [
-        ("task", TASKS[card["task"]].title if card["task"] in TASKS else None),
-        ("input", f"{size[0]} × {size[1]} pixels"),
-        ("parameters", f"{card['params']:,}" if "params" in card else None),
+        ("task", TASKS[task].title),
+        ("input", f"{size} pixels"),
+        ("parameters", f"{card.whole('params', 0, 1 << 60):,}" if "params" in card else None),
         ("options", card.get("overrides") or "those of the registry"),
         ("weights sha256", card.get("weights_sha256")),
         ("source revision", card.get("git_revision")),
         ("created", card.get("created")),
     ]
-    lines = [*_front_matter(card), f"# {card['model']}", ""]
-    if card.get("picture"):
-        lines += [f"![what {card['model']} sees]({card['picture']})", ""]
-    lines += ["## Limits", "", card.get("limits") or "Not stated.", ""]
-    lines += ["## How to run", "", *_how_to_run(card)]
-    metrics = card.get("metrics") or {}
-    lines += ["## Metrics", "", *(_by_set(metrics["sets"]) if metrics.get("sets") else _metrics(metrics))]
-    if metrics.get("faults"):
-        lines += ["What faults of a modality cost:", "", *_by_set(metrics["faults"])]
+    lines = [*_front_matter(task), f"# {name}", ""]
+    if picture:
+        lines += [f"![what {name} sees]({picture})", ""]
+    lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
+    lines += ["## How to run", "", *_how_to_run(printable(file) or name, task)]
+    metrics = _part(card, "metrics")
+    sets, faults = _part(metrics, "sets"), _part(metrics, "faults")
+    lines += ["## Metrics", "", *(_by_set(sets) if sets else _metrics(metrics))]
+    if faults:
+        lines += ["What faults of a modality cost:", "", *_by_set(faults)]
     if metrics.get("conditions"):
-        lines += [str(metrics["conditions"]), ""]
-    lines += ["## Training data", "", *_table(("", ""), list((card.get("data") or {"": "not recorded"}).items()))]
-    recipe = card.get("recipe") or {}
-    lines += ["## Recipe", ""]
-    lines += _table(("", ""), list(recipe.items())) if recipe else ["Not recorded.", ""]
-    if card.get("calibration"):
-        lines += ["## Calibration", "", *_table(("", ""), list(card["calibration"].items()))]
+        lines += _paragraph(metrics.text("conditions"))
+    recipe, calibration = (_part(card, key) for key in ("recipe", "calibration"))
+    lines += ["## Training data", "", *_data(card)]
+    lines += ["## Recipe", "", *(_table(("", ""), recipe.items()) if recipe else ["Not recorded.", ""])]
+    if calibration:
+        lines += ["## Calibration", "", *_table(("", ""), calibration.items())]
     lines += ["## What it is", "", *_table(("", ""), facts)]
     return "\n".join(lines)

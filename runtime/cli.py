@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 
 import mutualformer
 from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
+from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -30,10 +33,12 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "make one": {
         "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
+        "recipes": Verb("mutualformer.train.recipes", "how fit trains: the recipes, or one as a file to change"),
         "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
         "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
-        "to_onnx": Verb("mutualformer.export.to_onnx", "checkpoint → ONNX"),
-        "to_trt": Verb("mutualformer.export.to_trt", "checkpoint or ONNX → TensorRT engine with the CDA plugin"),
+        "export": Verb("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
+        "to_onnx": Verb("mutualformer.export.to_onnx", "any model → ONNX, with every choice"),
+        "to_trt": Verb("mutualformer.export.to_trt", "any model → TensorRT engine, with every choice"),
         "parity": Verb("mutualformer.export.parity", "prove that two models give the same answers"),
         "bundle": Verb("mutualformer.export.bundle", "pack everything a device or an inference server needs"),
         "acceptance": Verb("mutualformer.export.acceptance", "does the plugin work on this GPU: PASS, FAIL or SKIP"),
@@ -46,6 +51,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # what nearly everybody comes for
 
 
 def _answer(text: str) -> int:
@@ -60,12 +66,16 @@ def _answer(text: str) -> int:
     return 0
 
 
-def usage() -> str:
-    """All verbs, by what one wants to do."""
-    width = max(map(len, VERBS))
+def usage(every: bool = False) -> str:
+    """The six verbs that nearly everybody comes for, or ``every`` one, by what one wants to do."""
+    groups = GROUPS if every else {"first": {name: VERBS[name] for name in FIRST}}
+    width = max(len(name) for verbs in groups.values() for name in verbs)
     lines = ["usage: mutualformer VERB …"]
-    for title, verbs in GROUPS.items():
-        lines += ["", f"{title}:", *(f"  {name:<{width}}  {verb.about}" for name, verb in verbs.items())]
+    for title, verbs in groups.items():
+        lines += ["", *([f"{title}:"] if every else [])]
+        lines += [f"  {name:<{width}}  {verb.about}" for name, verb in verbs.items()]
+    if not every:
+        lines += ["", f"{', '.join(name for name in VERBS if name not in FIRST)}: mutualformer help --all"]
     return "\n".join([*lines, "", "mutualformer help VERB tells more; mutualformer --version tells which this is."])
 
 
@@ -84,13 +94,26 @@ def unknown(verb: str) -> str:
     return f"mutualformer: error: unknown verb {printable(repr(verb))}; {hint}"
 
 
+def _raise_limit(arguments: Sequence[str]) -> None:
+    """``--max-megapixels N`` must be known before OpenCV and the readers are imported, which is before parsing."""
+    if "--max-megapixels" in arguments[:-1]:
+        megapixels = arguments[arguments.index("--max-megapixels") + 1]
+        with contextlib.suppress(ValueError):  # the parser says what is wrong with it
+            os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(float(megapixels) * 1e6))
+            os.environ["MUTUALFORMER_MAX_MEGAPIXELS"] = megapixels
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
+    if argv is None:
+        signals.insist()
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     if arguments and arguments[0] in ("-V", "--version", "version"):
         return _answer(version())
     if arguments[:1] == ["help"]:
+        if arguments[1:2] == ["--all"]:
+            return _answer(usage(every=True))
         arguments = [arguments[1], "--help"] if len(arguments) > 1 else ["--help"]
     if arguments[:1] in (["-h"], ["--help"]):
         return _answer(usage())
@@ -101,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(unknown(verb), file=sys.stderr)
         return 2
+    _raise_limit(rest)
     return run_module(VERBS[verb].module, f"mutualformer {verb}", rest)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.tasks import TASKS, Port
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
@@ -23,7 +24,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a model: a stranger's file
 MAX_SIDE = 8192
 
 
-class ContractError(ValueError):
+class ContractError(ModelError, ValueError):
     """A model file's metadata is missing, unreadable or of another schema."""
 
 
@@ -43,7 +44,8 @@ class Contract:
     ``input_size``: (height, width) in pixels. ``depth_range_m``: (near, far) in metres, outside of which depth is
     clipped (SOD only). ``labels``: class names, ``("salient",)`` for SOD, empty for ReID.
     ``weights_sha256``: hash of the safetensors file the graph was traced from. ``card``: the model card (data,
-    recipe, metrics).
+    recipe, metrics). ``cda_nodes``: how many Cross-Diffusion Attention nodes the graph has, None in files of before
+    that was written down.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Contract:
     weights_sha256: str = ""
     schema_version: int = SCHEMA_VERSION
     card: dict[str, Any] = field(default_factory=dict)
+    cda_nodes: int | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -65,17 +68,21 @@ class Contract:
                 "export the model again"
             )
         if not isinstance(self.task, str) or self.task not in TASKS:
-            raise ContractError(f"metadata task is {self.task!r}, expected one of {', '.join(TASKS)}")
+            raise ContractError(f"metadata task is {self.task!r:.80}, expected one of {', '.join(TASKS)}")
         if self.precision not in PRECISIONS:
-            raise ContractError(f"metadata precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+            raise ContractError(
+                f"metadata precision is {self.precision!r:.80}, expected one of {', '.join(PRECISIONS)}"
+            )
         if not (isinstance(self.model, str) and NAME.fullmatch(self.model)):
             raise ContractError(
-                f"metadata model is {self.model!r}, expected a name of up to 64 lower-case letters, digits, '.', '_' "
-                "and '-': names become parts of paths"
+                f"metadata model is {self.model!r:.80}, expected a name of up to 64 lower-case letters, digits, '.', "
+                "'_' and '-': names become parts of paths"
             )
         size = self.input_size
         if len(size) != 2 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in size):
-            raise ContractError(f"metadata input_size is {size}, expected (height, width) in pixels, 1 to {MAX_SIDE}")
+            raise ContractError(
+                f"metadata input_size is {size!s:.80}, expected (height, width) in pixels, 1 to {MAX_SIDE}"
+            )
         near_far = self.depth_range_m
         if len(near_far) != 2 or not 0 < near_far[0] < near_far[1] < math.inf:
             raise ContractError(
@@ -83,6 +90,8 @@ class Contract:
             )
         if type(self.opset) is not int or not all(isinstance(t, str) for t in (self.git_revision, self.weights_sha256)):
             raise ContractError("metadata opset, git_revision or weights_sha256 is not a number and two texts")
+        if self.cda_nodes is not None and (type(self.cda_nodes) is not int or self.cda_nodes < 0):
+            raise ContractError(f"metadata cda_nodes is {self.cda_nodes!r}, expected a number of nodes")
         if not isinstance(self.card, dict):
             raise ContractError(f"metadata card is {type(self.card).__name__}, expected an object")
 
@@ -109,20 +118,21 @@ class Contract:
         names = {f.name for f in fields(cls)}
         unknown = sorted(set(data) - names)
         if unknown:
-            raise ContractError(f"metadata has unknown keys {', '.join(unknown)}; was it written by a newer version?")
+            raise ContractError(
+                f"metadata has unknown keys {', '.join(unknown)[:200]}; was it written by a newer version?"
+            )
         for key in ("task", "model", "input_size"):
             if key not in data:
                 raise ContractError(f"metadata key {key!r} is missing: not a MutualFormer model file")
         values = dict(data)
-        try:
-            for key, kind in (("input_size", int), ("depth_range_m", float), ("labels", str)):
-                if key in values:
-                    values[key] = tuple(kind(item) for item in values[key])
-            return cls(**values)
-        except (TypeError, KeyError, ValueError) as error:
-            if isinstance(error, ContractError):
-                raise
-            raise ContractError(f"metadata is malformed: {error}") from error
+        for key, kinds in (("input_size", (int,)), ("depth_range_m", (int, float)), ("labels", (str,))):
+            items = values.get(key, ())
+            if not isinstance(items, (list, tuple)) or not all(type(item) in kinds for item in items):
+                kind = "texts" if str in kinds else "numbers" if float in kinds else "whole numbers"
+                raise ContractError(f"metadata {key} is {repr(items)[:80]}, expected a list of {kind}")
+            if key in values:
+                values[key] = tuple(map(kinds[-1], items))
+        return cls(**values)
 
     def to_props(self) -> dict[str, str]:
         """ONNX ``metadata_props``."""

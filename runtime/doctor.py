@@ -209,7 +209,7 @@ CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     lambda: _package("onnx", "onnx"),
     models,
     lambda: _package("torch", "torch", "train", "to train and export"),
-    lambda: _package("onnx_graphsurgeon", "onnx-graphsurgeon", "export", "to export"),
+    lambda: _package("onnxscript", "onnxscript", "export", "to export checkpoints"),
     lambda: _package("triton", "triton", "plugin", "to build the plugin"),
     tensorrt,
     plugin,

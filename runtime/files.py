@@ -7,22 +7,31 @@ import errno
 import io
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 from mutualformer.plugins.files import cache_root, check_writable, naming, replacing, sha256, write_bytes
 
 __all__ = [
+    "NotRegular",
+    "TooLarge",
     "cache_root",
     "check_writable",
     "naming",
+    "open_regular",
+    "read_regular",
     "reason",
     "replacing",
     "sha256",
+    "spreadsheet",
     "write_bytes",
     "write_csv",
     "write_json",
 ]
+
+Key = TypeVar("Key")
 
 # What the system's words leave open: what was expected, or what to do.
 _REASONS = {
@@ -42,10 +51,65 @@ def reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0) or error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
+class NotRegular(OSError):
+    """The path is a pipe, a device, a socket or a folder: reading it may block for ever or never end."""
+
+
+class TooLarge(OSError):
+    """The file has more bytes than its kind ever needs, a sparse one included."""
+
+
+def open_regular(path: Path, most: int) -> BinaryIO:
+    """Open an ordinary file of at most ``most`` bytes for reading, without ever waiting for a writer.
+
+    What was opened is examined, so that a file swapped in between is noticed. Raises NotRegular, TooLarge, OSError.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket cannot even be opened
+            raise NotRegular(errno.EINVAL, "is a socket or a device, expected a regular file", str(path)) from error
+        raise
+    try:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotRegular(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegular(errno.EINVAL, "is a pipe or a device, expected a regular file", str(path))
+        if status.st_size > most:
+            raise _too_large(path, status.st_size, most)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of an ordinary file of at most ``most``. Raises NotRegular, TooLarge, OSError."""
+    with naming(path), open_regular(path, most) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows while it is read, or lies under /proc, where every size is 0
+            data += file.read(most + 1 - len(data))
+    if len(data) > most:
+        raise _too_large(path, len(data), most)
+    return data
+
+
+def _too_large(path: Path, size: int, most: int) -> TooLarge:
+    return TooLarge(errno.EFBIG, f"is too large: {size:,} bytes, expected at most {most:,}", str(path))
+
+
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write indented JSON. Raises ValueError for NaN and infinity, which JSON cannot say, and OSError."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode(errors="backslashreplace"))  # paths that are not UTF-8 become JSON's own escapes
+
+
+def spreadsheet(row: Mapping[Key, Any]) -> dict[Key, Any]:
+    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are strangers'."""
+    formula = ("=", "+", "-", "@", "\t", "\r")
+    return {k: f"'{v}" if isinstance(v, str) and v.startswith(formula) else v for k, v in row.items()}
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -53,5 +117,5 @@ def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(spreadsheet, rows))
     write_bytes(path, text.getvalue().encode())

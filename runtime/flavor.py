@@ -6,12 +6,13 @@ import importlib
 import importlib.util
 from types import ModuleType
 
+from mutualformer.errors import ModelError
 from mutualformer.plugins.library import FLAVORS
 
 EXTRAS = {"tensorrt": "mutualformer[tensorrt]", "rtx": "mutualformer[rtx]"}
 
 
-class FlavorError(RuntimeError):
+class FlavorError(ModelError, RuntimeError):
     """The asked-for TensorRT flavour is not usable here."""
 
 

@@ -21,16 +21,17 @@ import cv2
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.arguments import add_device, add_gallery
 from mutualformer.runtime.commandline.running import run_verb
-from mutualformer.runtime.images.salient import THRESHOLD
-from mutualformer.runtime.prediction import batch, saving
+from mutualformer.runtime.images.objects import THRESHOLD
+from mutualformer.runtime.prediction import batch, look, output, saving
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
-from mutualformer.runtime.sources.depth import POLARITIES, DepthRule
-from mutualformer.runtime.sources.inputs import SourceError
+from mutualformer.runtime.sources.depth import POLARITIES
+from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 
 SOURCES = """\
 sources:
-  photo.jpg …                      photographs, without depth
+  photo.jpg …, 'photos/*.jpg', -   photographs, without depth; - is standard input
   rgb.png --depth depth.png        a photograph with its depth map (8, 16 bit or float; also two folders)
   FOLDER                           a data set in any of the usual spellings (RGB/ depth/ GT/), or a tree of photographs
   sample:motorcycle                the real pair in $MUTUALFORMER_SAMPLES
@@ -50,7 +51,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to look at, see below")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets one folder for each kind of file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the one file that one picture becomes, its kind by the ending: cut.png and cut.webp a cut-out, look.jpg "
+        "an overlay, found.json the objects; - for standard output; film.mp4 the video SOURCE with boxes and distances",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="gets one folder for each kind of file")
     parser.add_argument(
         "--model",
         action="append",
@@ -59,9 +67,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--what",
-        default=",".join(saving.DEFAULT),
         metavar="KINDS",
-        help=f"some of {','.join(saving.KINDS)}, or all (default: %(default)s)",
+        help=f"some of {','.join(saving.KINDS)}, or all (default: {','.join(saving.DEFAULT)}; with -o by the ending)",
     )
     parser.add_argument("--depth", metavar="SOURCE", help="depth of the one SOURCE: file for file, folder for folder")
     parser.add_argument(
@@ -75,7 +82,23 @@ def parser() -> argparse.ArgumentParser:
         choices=POLARITIES,
         help=f"of depth maps without a unit: 8-bit maps ({POLARITIES[0]} by default), with it maps of any kind",
     )
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the binary mask (default: %(default)s)")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="what counts as salient (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--background", metavar="COLOUR|FILE|blur", help="what cut-outs are put upon (default: nothing, transparent)"
+    )
+    parser.add_argument("--crop", action="store_true", help="cut cut-outs to what was found")
+    parser.add_argument("--raw", action="store_true", help="the network's map everywhere, with its soft edges")
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help=f"the largest picture that is read (default: {MAX_PIXELS / 1e6:g})",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="SOURCE is a folder: predict what comes into it, until Ctrl-C"
+    )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     add_gallery(parser)
     add_device(parser)
@@ -101,13 +124,27 @@ def command(args: argparse.Namespace) -> int:
     # Each worker thread decodes and encodes its own picture; OpenCV's own threads would only wait for one another.
     cv2.setNumThreads(1)
     started = time.monotonic()
-    request = Request(
-        sources=tuple(args.sources),
+    with output.sources(args.sources) as sources:
+        request = asked(args, sources)
+        if args.watch:
+            batch.watch(request, lambda summary: print(sentence(summary, args.out, time.monotonic() - started)))
+        summary = batch.predict(request)
+    where = args.output or args.out
+    said = sentence(summary, where, time.monotonic() - started)
+    print(said, file=sys.stderr if args.output == output.PIPE else sys.stdout)
+    return summary.exit_code
+
+
+def asked(args: argparse.Namespace, sources: tuple[str, ...]) -> Request:
+    """The command line as a request."""
+    return Request(
+        sources=sources,
         out=args.out,
+        output=args.output,
         models=tuple(args.model or [zoo.DEFAULT]),
-        what=saving.kinds(args.what),
+        what=saving.kinds(args.what) if args.what is not None else None,
         depth=args.depth,
-        rule=depth_rule(args.depth_scale, args.polarity),
+        options=read_options(args),
         threshold=args.threshold,
         frames=args.frames,
         gallery=args.gallery,
@@ -116,33 +153,26 @@ def command(args: argparse.Namespace) -> int:
         batch=args.batch,
         resume=args.resume,
         ray=args.ray,
+        look=look.Look(look.background(args.background), args.crop, args.raw),
     )
-    summary = batch.predict(request)
-    print(sentence(summary, args.out, time.monotonic() - started))
-    return summary.exit_code
 
 
-def depth_rule(metres_per_unit: float | None, polarity: str | None) -> DepthRule:
-    """How depth maps are read. Raises SourceError for a unit that is none, and for a unit and a polarity at once."""
-    if metres_per_unit is not None and polarity is not None:
-        raise SourceError("--depth-scale is for depth with a unit and --polarity for depth without: give one of them")
-    if metres_per_unit is not None and not 1e-6 <= metres_per_unit <= 1.0:
-        raise SourceError(f"--depth-scale is {metres_per_unit:g}, expected metres per unit: 0.001 for millimetres")
-    units = None if metres_per_unit is None else 1.0 / metres_per_unit
-    return DepthRule(units, polarity or POLARITIES[0], relative=polarity is not None)
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """How the files of ``--depth`` are read. Raises DataError for a scale that is none, or a scale and a polarity."""
+    return ReadOptions(args.depth_scale or 0.0, polarity=args.polarity or "")
 
 
-def sentence(summary: Summary, out: Path, seconds: float) -> str:
+def sentence(summary: Summary, out: Path | str, seconds: float) -> str:
     """``predicted 12 pictures in 1.3 s (9.2 a second) → out; contact sheet out/sheet.jpg``."""
-    pictures = f"{summary.computed} picture{'' if summary.computed == 1 else 's'}"
-    parts = [f"predicted {pictures} in {seconds:.1f} s ({summary.computed / max(seconds, 1e-9):.1f} a second) → {out}"]
+    count = f"{summary.computed} picture{'' if summary.computed == 1 else 's'}"
+    parts = [f"predicted {count} in {seconds:.1f} s ({summary.computed / max(seconds, 1e-9):.1f} a second) → {out}"]
     if summary.kept:
         parts.append(f"{summary.kept} were done before")
     if summary.broken:
         parts.append(f"{summary.broken} skipped, the first: {summary.first_error}")
     if not summary.frames:
         parts = [f"no frame in {out}: the source gave none"]
-    sheets = [path for path in summary.files if path.suffix == ".jpg"]
+    sheets = [path for path in summary.files if path.name == "sheet.jpg"]
     if sheets:
         parts.append(f"contact sheet {sheets[0]}")
     return "; ".join(parts)

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError as InputError
 from mutualformer.runtime.contract import Contract, TensorSpec
-
-
-class InputError(ValueError):
-    """A frame or tensor does not fit the model: says which, what was found and what is expected."""
 
 
 def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

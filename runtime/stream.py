@@ -50,8 +50,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add_device(parser)
     parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
-    parser.add_argument("--preview", metavar="HOST:PORT", help="serve a live page, for example 127.0.0.1:8080")
-    parser.add_argument("--foxglove", metavar="HOST:PORT", help="stream live to Foxglove, for example 127.0.0.1:8765")
+    parser.add_argument("--preview", metavar="[HOST:]PORT", help="serve a live page, for example 8080 or 0.0.0.0:8080")
+    parser.add_argument(
+        "--foxglove",
+        nargs="?",
+        const="",
+        metavar="[HOST:]PORT",
+        help="stream live to Foxglove: at the page's address, or one of its own",
+    )
     parser.add_argument(
         "--rerun",
         nargs="?",
@@ -64,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="holds what visitors from other machines must show (made where it is missing); or set MUTUALFORMER_TOKEN; "
+        help="holds what other machines must show (made where it is missing); or set MUTUALFORMER_TOKEN; "
         "without either a token is made for this run and printed once",
     )
     parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
@@ -72,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
     add_gallery(parser)
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
+    parser.add_argument(
+        "--no-track", dest="track", action="store_false", help="each frame for itself: no identities, no smoothing"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
     parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")
     parser.add_argument("--list", action="store_true", help="list sources and connected cameras, then exit")
@@ -115,6 +124,7 @@ def command(args: argparse.Namespace) -> int:
             gallery=args.gallery,
             frames=args.frames,
             retries=args.retries,
+            track=args.track,
             outlets=outlets,
         )
     _finish(summary, args.json)

@@ -21,6 +21,8 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
+from mutualformer.errors import ModelError
+
 LITE0 = "tf_efficientnet_lite0"
 # Two streams of sod-nano, each a part of one that sod-lite has: stages in timm's notation, one row for each.
 #
@@ -59,7 +61,7 @@ _LITE0_OUTSIDE = {
 _log = logging.getLogger("mutualformer")
 
 
-class PretrainedUnavailable(RuntimeError):
+class PretrainedUnavailable(ModelError, RuntimeError):
     """Pretrained weights were asked for and cannot be downloaded here."""
 
 

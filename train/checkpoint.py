@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mutualformer.runtime.card import SCHEMA_VERSION, markdown
+from mutualformer.errors import ModelError
+from mutualformer.plugins.files import plain
+from mutualformer.runtime.card import SCHEMA_VERSION, markdown, parents
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
@@ -24,7 +26,7 @@ from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import registry
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ModelError, ValueError):
     """A checkpoint is missing, damaged or of another model: says which file, what was found, what is expected."""
 
 
@@ -36,12 +38,15 @@ def card_path(path: Path) -> Path:
 def git_revision() -> str:
     """Revision of the source tree this runs from, ``-dirty`` when changed, "unknown" outside a checkout."""
     root = Path(__file__).resolve().parent.parent
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    # `git describe --dirty` says the same but writes to the repository's index.
+    command = ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        status = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return described.stdout.strip() if described.returncode == 0 and described.stdout.strip() else "unknown"
+    lines = status.stdout.splitlines()
+    revision = next((line.split()[2][:12] for line in lines if line.startswith("# branch.oid ")), "unknown")
+    return revision + ("-dirty" if any(not line.startswith("#") for line in lines) else "")
 
 
 def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
@@ -85,7 +90,7 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 def write_markdown(path: Path) -> Path:
     """Write the card of checkpoint ``path`` for readers, ``X.md`` beside it; returns that file's path."""
     page = path.with_suffix(".md")
-    write_bytes(page, markdown(read_card(path)).encode(errors="backslashreplace"))
+    write_bytes(page, markdown(read_card(path), path.name).encode(errors="backslashreplace"))
     return page
 
 
@@ -123,6 +128,16 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return dict(fields)
 
 
+def parent(path: Path, given: str, role: str) -> list[dict[str, Any]]:
+    """What a card says about the model at ``path`` that it was made of, and about that one's own parents.
+
+    ``given``: how the user called it; ``role``: "fine-tuned from" or "taught by".
+    """
+    card = read_card(path)
+    ours = {key: card[key] for key in ("model", "weights_sha256", "data", "prints") if card.get(key)}
+    return [{"role": role, "given": given, **ours}, *map(dict, parents(card))]
+
+
 def has_steps(path: Path, steps: int) -> bool:
     """Whether ``path`` is a whole checkpoint of a run that made all of its ``steps``."""
     try:
@@ -134,7 +149,7 @@ def has_steps(path: Path, steps: int) -> bool:
 
 def _check_architecture(path: Path, card: Mapping[str, Any], spec: registry.ModelSpec) -> None:
     """Refuse weights whose model has changed since: four heads read what eight heads learnt without any error."""
-    now = json.loads(json.dumps(dict(spec.architecture)))
+    now = plain(dict(spec.architecture))
     for key, value in card.get("architecture", now).items():
         if now.get(key) != value:
             raise CheckpointError(

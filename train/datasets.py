@@ -19,8 +19,8 @@ from typing import Any
 
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources.folders import sets
-from mutualformer.runtime.sources.folders.names import is_rgbd
 from mutualformer.runtime.sources.folders.survey import MUST
+from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.train.data.check.findings import Finding, as_json, duplicates
 from mutualformer.train.data.check.reid import check_reid, query_in_gallery
 from mutualformer.train.data.check.rgbd import check_rgbd

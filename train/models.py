@@ -23,7 +23,8 @@ def catalogue() -> list[dict[str, Any]]:
     """One entry a model, shipped ones first: name, task, input size, shipped, and what the shelf knows of it."""
     shipped = {entry.name: entry for entry in zoo.shelf()}
     entries: list[dict[str, Any]] = [
-        {**entry.to_json(), "shipped": True, "default": entry.name == zoo.DEFAULT} for entry in shipped.values()
+        {**entry.to_json(), "path": str(entry.path), "shipped": True, "default": entry.name == zoo.DEFAULT}
+        for entry in shipped.values()
     ]
     for name in registry.list_models():
         if name not in shipped:
@@ -56,7 +57,7 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
             f"{f'{count / 1e6:.2f} M' if count else '':>10} {f'{size / 1e6:.1f} MB' if size else '':>9}  {use}"
             f"{' (the default)' if entry['default'] and entry['shipped'] else ''}"
         )
-        for line in filter(None, (scores(entry), entry.get("data", ""))):
+        for line in filter(None, (scores(entry), entry.get("data", ""), entry.get("path", ""))):
             lines.append(f"{'':<18} {line}")
     if not any(entry["shipped"] for entry in entries):
         lines.append("This installation ships no trained model yet: give --model FILE where a verb asks for one.")

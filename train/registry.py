@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mutualformer.plugins.attributes import DEFAULTS
+from mutualformer.plugins.files import plain
 from mutualformer.train.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -201,5 +201,5 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
     model = task.build(chosen, pretrained)
     model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
-    model.overrides = json.loads(json.dumps({key: _plain(value) for key, value in overrides.items()}))
+    model.overrides = plain({key: _plain(value) for key, value in overrides.items()})
     return model

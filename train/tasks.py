@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mutualformer.runtime import tasks as facts
-from mutualformer.runtime.sources.folders.spec import open_data, open_identities
+from mutualformer.runtime.sources import opening
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,8 +83,8 @@ TASKS: Mapping[str, Task] = {
         training="mutualformer.train.fitting.task:SodTask",
         batches="mutualformer.train.fitting.batches.sod_batches:SodBatches",
         evaluator="mutualformer.train.evaluation.maps:score",
-        open=lambda data, size, cache, split: open_data(data, "sod", size, cache, split),
-        strategy="ddp",
+        open=lambda data, size, cache, split: opening.frames(data, size, cache, split),
+        strategy="ddp_find_unused_parameters_true",  # frozen ones have no gradients before they thaw
         probes=("depth=shuffle", "depth=unit", "depth=holes", "depth=zero", "rgb=grey,depth=holes", "rgb=zero"),
     ),
     "reid": Task(
@@ -94,7 +94,7 @@ TASKS: Mapping[str, Task] = {
         training="mutualformer.train.fitting.reid_task:ReidTask",
         batches="mutualformer.train.fitting.batches.reid_batches:ReidBatches",
         evaluator="mutualformer.train.evaluation.features:score",
-        open=lambda data, size, cache, split: open_identities(data, size, split),
+        open=lambda data, size, cache, split: opening.identities(data, size, split),
         strategy="ddp_find_unused_parameters_true",  # a class token leaves the patch pooling's parameters without use
         probes=("nir=shuffle", "nir=zero", "rgb=zero"),
     ),

@@ -6,8 +6,6 @@ for is skipped, as is what needs a package that is not here.
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -22,6 +20,7 @@ from mutualformer.runtime import flavor
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.session import engine_card
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _FRAMES_PER_SECOND = 30  # what synthetic:// gives
 _CALIBRATION = "synthetic:32?seed=2026"
@@ -90,19 +89,19 @@ def _inspect(engine: Path) -> tuple[str, dict[str, Any]]:
     text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     path = engine.with_suffix(".inspector.json")
     path.write_text(text)
-    return f"inspector saved as {path.name}", {"inspected": len(json.loads(text).get("Layers", []))}
+    return f"inspector saved as {path.name}", {"inspected": len(parse_json(text).get("Layers", []))}
 
 
 def _sessions(engine: Path) -> tuple[str, dict[str, Any]]:
     text = _run(["mutualformer.export.checks.sessions", str(engine)], "opening sessions")
-    numbers = json.loads(text.strip().splitlines()[-1])
+    numbers = parse_json(text.strip().splitlines()[-1])
     return numbers.pop("sentence"), numbers
 
 
 def _compare(model: Path, engine: Path) -> tuple[str, dict[str, Any]]:
     folder = engine.with_suffix(".parity")
     _verb("parity", str(model), str(engine), "--data", _DATA, "--out", str(folder))
-    tensor = json.loads((folder / "parity.json").read_text()).get("tensor", {})
+    tensor = parse_json((folder / "parity.json").read_text()).get("tensor", {})
     return f"engine against {model.name} within its budget", {"max_abs": tensor.get("max_abs", float("nan"))}
 
 
@@ -120,7 +119,7 @@ def _stream(engine: Path, seconds: float) -> tuple[str, dict[str, Any]]:
     frames = max(30, int(seconds * _FRAMES_PER_SECOND))
     arguments = ("stream", "synthetic://?seed=1", "--model", str(engine), "--frames", str(frames), "--json", "--quiet")
     text = _verb(*arguments, timeout_s=120 + 3 * seconds)
-    frame_count = sum(json.loads(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
+    frame_count = sum(parse_json(line).get("type") == "frame" for line in text.splitlines() if line.startswith("{"))
     if frame_count < 1:
         raise CheckFailed("the stream ended without a frame")
     return f"{frame_count} of {frames} frames streamed", {"frames": frame_count}
@@ -134,20 +133,11 @@ def default_model() -> Path | None:
     return next(iter(sorted(folder.glob("sod-lite*.onnx")) or sorted(folder.glob("*.onnx"))), None)
 
 
-def source_of(model: Path, precision: str, chosen: bool) -> Path:
-    """What an engine of ``precision`` is built from: ``model``, or the shipped weights beside a shipped FP16 file.
+def full_precision(shipped: Path, out: Path) -> Path:
+    """The shipped FP16 file in FP32, made in ``out``: what all engines are built from and compared with."""
+    from mutualformer.export.precision.convert import write_onnx
 
-    ``chosen``: somebody named the model; then it is taken as it is. Raises CheckSkipped where the shipped weights would
-    be needed and cannot be exported here.
-    """
-    weights = model.with_suffix(".safetensors")
-    if chosen or precision == "fp16" or not weights.is_file():
-        return model
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnxscript") is None:
-        raise CheckSkipped(
-            f"{model.name} is FP16; {precision} needs PyTorch to export its weights, or --model FILE (FP32)"
-        )
-    return weights
+    return write_onnx(shipped, out / f"{shipped.stem}.fp32.onnx").path
 
 
 def _ours(error: Exception) -> str:
@@ -157,8 +147,8 @@ def _ours(error: Exception) -> str:
 def outcomes(out: Path, model: Path | None, capability: str, seconds: float) -> Iterator[Outcome]:
     """Two lines for each flavour and precision: ``trt-FLAVOUR-PRECISION-build`` and ``-run``; SKIP where there is
     nothing to do. ``capability``: of this GPU, e.g. "8.7". ``seconds``: what all of it plans with."""
-    source = model or default_model()
-    kinds = flavor.installed()
+    shipped, kinds = default_model(), flavor.installed()
+    source = model or (full_precision(shipped, out) if shipped is not None and kinds else None)
     if not kinds or source is None:
         yield Outcome(
             "tensorrt", SKIP, "no TensorRT is installed" if not kinds else "no ONNX file of ours: --model FILE"
@@ -174,12 +164,12 @@ def outcomes(out: Path, model: Path | None, capability: str, seconds: float) -> 
         engine, share = out / f"{kind}-{precision}.engine", max(0.0, left) / (len(planned) - index)
 
         def build(engine: Path = engine, precision: str = precision, kind: str = kind) -> Steps:
-            yield _build(source_of(source, precision, bool(model)), engine, precision, kind)
+            yield _build(source, engine, precision, kind)
 
         def run(engine: Path = engine, precision: str = precision, share: float = share) -> Steps:
             _served(engine, capability)
             yield _inspect(engine)
-            yield _compare(source_of(source, precision, bool(model)), engine)
+            yield _compare(source, engine)
             yield _sessions(engine)
             yield _bench(engine)
             yield _stream(engine, share / 3)

@@ -23,6 +23,7 @@ from mutualformer.export.checks.launches import portable
 from mutualformer.export.checks.names import SHARES
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _PACKAGE = "mutualformer.export.checks"
 _SLOWEST, _START_S = 4, 120.0
@@ -106,7 +107,7 @@ def run_apart(check: Check, seconds: float, module: str = f"{_PACKAGE}.runner", 
         except subprocess.TimeoutExpired:
             failed = f"it did not end within {most:.0f} s"
         if result.is_file():
-            return Outcome(**json.loads(result.read_text()))
+            return Outcome(**parse_json(result.read_text()))
     return Outcome(check.name, FAIL, failed, {}, round(time.monotonic() - began, 2))
 
 

@@ -14,7 +14,7 @@ from mutualformer.export.compare.result import Parity, Shown, check_same_model, 
 from mutualformer.export.criteria.tensors import TensorComparison
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.train.evaluation.maps import sod_metrics

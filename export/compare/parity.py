@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from mutualformer.export.graph.node_types import graph_problems, heavy_node_type
 from mutualformer.runtime import zoo
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.session.base import KEEP_FP16
 from mutualformer.runtime.session.onnx_file import read_onnx_file
-from mutualformer.runtime.sources.folders.spec import open_all, open_identities
+from mutualformer.runtime.sources import opening
 
 
 def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6) -> Parity:
@@ -24,8 +26,10 @@ def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: in
     ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
     ``show``: so many frames in pictures.
     """
-    with zoo.load(reference) as left, zoo.load(candidate) as right:
-        result = compare_sessions(left, right, data, show)
+    os.environ.setdefault(KEEP_FP16, "1")  # judged is what the file says, not what the runtime makes of it
+    with zoo.load(reference) as left:
+        with zoo.load(candidate) as right:
+            result = compare_sessions(left, right, data, show)
     if candidate.suffix == ".onnx":  # engines prove theirs when built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
@@ -38,11 +42,11 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
         sets = data or [parity_data(contract)]
         if len(sets) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(sets)}: identities must not mix")
-        result = compare_reid(reference, candidate, open_identities(sets[0], contract.input_size))
+        result = compare_reid(reference, candidate, opening.identities(sets[0], contract.input_size))
         result.data = sets[0]
         return result
     if data:
-        frames = open_all(data, contract.input_size)
+        frames = opening.frames(data, contract.input_size)
         items = (frames[index] for index in progress(range(len(frames)), "parity"))
         result = compare_sod(reference, candidate, items, show)
         result.data = ", ".join(data)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.sources.folders.item import DataError, Frames
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Frames
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
@@ -88,7 +89,7 @@ def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Sha
         return []
 
     def make(index: int) -> Any:
-        from mutualformer.runtime.sources.folders.item import Item
+        from mutualformer.runtime.sources.frame import Item
 
         scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
         return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
@@ -107,7 +108,7 @@ def _photographs(root: Path, name: str, count: int) -> list[Share]:
 
 def _optional(about: str, data: str, count: int) -> list[Share]:
     try:
-        frames: Frames = open_data(data, "sod")
+        frames: Frames = opening.frames(data)
     except DataError:
         return []
     return [Share(about, frames, count)]
@@ -115,19 +116,41 @@ def _optional(about: str, data: str, count: int) -> list[Share]:
 
 def _rendered(contract: Contract, count: int, seed: int) -> Share:
     data = f"synthetic:{count}?seed={seed}"
-    return Share(f"rendered ({data})", open_data(data, contract.task, contract.input_size), count)
+    return Share(f"rendered ({data})", opening.of_task(data, contract.task, contract.input_size), count)
+
+
+def _worn(parts: list[Share], count: int, seed: int) -> Share:
+    """Frames of ``parts`` as a poor camera gives them: grey, and most of their depth not measured.
+
+    Activations are another size there: scales that never saw such frames clip what they bring.
+    """
+    from mutualformer.train.data.compositing.faults import holed
+
+    source = [(part.frames, int(index)) for part in parts for index in range(len(part))]
+
+    def make(index: int) -> Any:
+        frames, at = source[index * len(source) // count]
+        item, rng = frames[at], np.random.default_rng([seed, 1, index])
+        grey = cv2.cvtColor(cv2.cvtColor(item.rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        return item._replace(rgb=grey, depth=holed(item.depth, float(rng.uniform(0.3, 0.7)), rng))
+
+    return Share("grey ones, most depth missing", Made(make, count), count)
 
 
 def calibration_frames(contract: Contract) -> Selection:
-    """64 frames for INT8 scales: composites, sensor frames, photographs and rendered scenes; ReID: rendered alone."""
+    """64 frames for INT8 scales: composites, sensor frames, photographs, rendered scenes, grey ones with many holes.
+
+    ReID: rendered ones alone.
+    """
     parts: list[Share] = []
     root = _root()
     if contract.task == "sod" and root is not None:
-        parts += _composites(root, "duts_tr", 24, CALIBRATION_SEED)
-        parts += _optional("sensor frames", str(root / "sensor_frames"), 16)
-        parts += _photographs(root, "duts_tr", 12)
-    rendered = _rendered(contract, max(12, 64 - sum(map(len, parts))), CALIBRATION_SEED)
-    return Selection((*parts, rendered))
+        parts += _composites(root, "duts_tr", 18, CALIBRATION_SEED)
+        parts += _optional("sensor frames", str(root / "sensor_frames"), 12)
+        parts += _photographs(root, "duts_tr", 10)
+    worn = 12 if contract.task == "sod" else 0
+    parts.append(_rendered(contract, max(12, 64 - worn - sum(map(len, parts))), CALIBRATION_SEED))
+    return Selection((*parts, _worn(parts, worn, CALIBRATION_SEED)) if worn else tuple(parts))
 
 
 def parity_data(contract: Contract) -> str:
@@ -136,7 +159,7 @@ def parity_data(contract: Contract) -> str:
 
 
 def parity_frames(contract: Contract) -> Selection:
-    """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, composites, then rendered.
+    """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, composites, rendered, worn.
 
     Not those that :func:`calibration_frames` takes its photographs from.
     """
@@ -146,4 +169,5 @@ def parity_frames(contract: Contract) -> Selection:
         parts += _photographs(root, "duts_te", 100)
         parts += _optional("sensor frames", str(root / "sensor_frames"), 50)
         parts += _composites(root, "duts_te", 24, PARITY_SEED)
-    return Selection((*parts, _rendered(contract, 24, PARITY_SEED)))
+    parts.append(_rendered(contract, 24, PARITY_SEED))
+    return Selection((*parts, _worn(parts[-3:], 24, PARITY_SEED)))

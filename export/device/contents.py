@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mutualformer.export.device.archive import write_archive
-from mutualformer.export.device.models import models
-from mutualformer.export.device.plugin import cubins, licences, plugin_sources
+from mutualformer.export.device.models import models, wanted_precisions
+from mutualformer.export.device.plugin import can_compile, cubins, licences, plugin_sources
 from mutualformer.export.device.sbom import requirements
 from mutualformer.export.device.scripts import scripts
 from mutualformer.export.device.wheel import build_wheel
 from mutualformer.export.engine.targets import Target
-from mutualformer.export.errors import ExportError
-from mutualformer.runtime.contract import PRECISIONS
+from mutualformer.export.precision.convert import open_model
+from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import sha256
 
 
@@ -24,16 +24,22 @@ def held_precisions(files: Sequence[str]) -> list[str]:
 
 
 def write_bundle(
-    onnx_file: Path, target: Target, out: Path, precisions: Sequence[str] = (), calibration: str | None = None
+    source: Path, target: Target, out: Path, precisions: Sequence[str] = (), calibration: str | None = None
 ) -> dict[str, int]:
     """Write the archive ``out``; returns path → bytes of its members. Empty ``precisions``: all that can be made.
 
-    Raises ExportError, DataError, ContractError; ``out`` then keeps what it held.
+    ``source``: a checkpoint or an .onnx file. Raises ExportError, DataError, ContractError; ``out`` then keeps what it
+    held.
     """
-    if not out.name.endswith(".tar.gz"):
-        raise ExportError(f"{out}: the output's name must end in .tar.gz")
-    contract, files = models(onnx_file, precisions, calibration)
-    kept = held_precisions(list(files))
+
+    def check(contract: Contract) -> None:
+        wanted_precisions(contract, precisions, calibration)
+        can_compile()
+
+    opened = open_model(source, check)
+    contract = opened.contract
+    kept = list(wanted_precisions(contract, precisions, calibration))
+    files = models(opened.graph, contract, kept, calibration)
     wheel, content = build_wheel()
     files |= {f"wheels/{wheel}": content, **cubins(target), **plugin_sources(), **requirements(), **licences()}
     files |= scripts(target, contract.model, kept)
@@ -44,7 +50,7 @@ def write_bundle(
         "flavors": target.flavors,
         "model": contract.model,
         "precisions": kept,
-        "onnx_sha256": sha256(onnx_file),
+        "source_sha256": sha256(source),
         "git_revision": contract.git_revision,
         "wheel": wheel,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -12,8 +11,7 @@ import onnx
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.node_types import heavy_node_types
-from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.convert import convert
+from mutualformer.export.precision.convert import check_request, convert
 from mutualformer.export.precision.half import ISLAND_OPS, answer_nodes, camera_nodes
 from mutualformer.runtime.card import markdown
 from mutualformer.runtime.contract import PRECISIONS, Contract
@@ -25,12 +23,14 @@ def wanted_precisions(contract: Contract, names: Sequence[str], calibration: str
     Raises ExportError for what cannot be made from a file of this precision, or calibration data nothing would use.
     """
     everything = ("fp32", "fp16") + (("int8",) if calibration else ())
-    default = everything if contract.precision == "fp32" else (contract.precision,)
+    default = (contract.precision,) if contract.precision == "int8" else everything
     precisions = tuple(p for p in PRECISIONS if p in (names or default))
-    if "int8" in precisions and contract.precision == "fp32" and not calibration:
-        raise ExportError("precision int8 needs --calibration DATA (a folder, a recording, or synthetic:N)")
-    if calibration and ("int8" not in precisions or contract.precision != "fp32"):
-        raise ExportError(f"--calibration {calibration} has no use: no int8 model is made from an fp32 file here")
+    if "int8" in precisions and contract.precision != "int8" and not calibration:
+        raise ExportError("precision int8 needs --calibration FRAMES (a folder, a recording, or synthetic:N)")
+    if calibration and "int8" not in precisions:
+        raise ExportError(f"--calibration {calibration} has no use: no int8 model is asked for")
+    for precision in precisions:
+        check_request(contract, precision, calibration if precision == "int8" else None)
     return precisions
 
 
@@ -65,20 +65,20 @@ def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
     return row
 
 
-def models(source: Path, names: Sequence[str], calibration: str | None) -> tuple[Contract, dict[str, bytes]]:
-    """The contract of ``source`` and the files ``models/…``. Raises ExportError, DataError, ContractError."""
-    model, contract = read_onnx(source)
+def models(
+    model: onnx.ModelProto, contract: Contract, precisions: Sequence[str], calibration: str | None
+) -> dict[str, bytes]:
+    """The files ``models/…``: ``model`` in each of ``precisions``. Raises ExportError, DataError."""
     files: dict[str, bytes] = {}
     rows: dict[str, Any] = {}
-    for precision in wanted_precisions(contract, names, calibration):
-        graph, after = model, contract
-        if precision != contract.precision:
-            graph, after = convert(model, contract, precision, calibration)
+    for precision in precisions:
+        graph, after = convert(model, contract, precision, calibration)
         onnx.checker.check_model(graph)
         files[f"models/model.{precision}.onnx"] = graph.SerializeToString(deterministic=True)
         files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
         rows[precision] = report(graph, after)
+    file = f"models/model.{precisions[-1]}.onnx"
     # One page for all precisions; where the INT8 scales come from is in the card of that one.
-    files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}).encode()
+    files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}, file).encode()
     files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})
-    return contract, files
+    return files

@@ -17,6 +17,7 @@ from mutualformer.export.device.archive import write_archive
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
 from mutualformer.plugins.build import ROOT, build
+from mutualformer.runtime.files import replacing
 
 LIMIT_BYTES = 40_000_000
 FOLDER = "mutualformer-acceptance"
@@ -55,7 +56,7 @@ and ONNX engines are built and run{model}. Please send OUT/acceptance.json back,
 
 def _sources() -> dict[str, bytes]:
     package = Path(str(resources.files("mutualformer")))
-    files = {"mutualformer/__init__.py": (package / "__init__.py").read_bytes()}
+    files = {f"mutualformer/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}
     for stage in STAGES:
         root = (package / stage).resolve()
         for path in sorted(root.rglob("*.py")):
@@ -84,7 +85,7 @@ def _compiled_for(processor: str, generated: Path, folder: Path) -> Path:
 def _built(processor: str) -> dict[str, bytes]:
     try:
         plugin = library.find()
-        library.check(plugin)
+        content, _ = library.read(plugin)
     except library.PluginError as error:
         raise ExportError(str(error)) from error
     generated = plugin.parent / "generated"
@@ -98,7 +99,10 @@ def _built(processor: str) -> dict[str, bytes]:
         missing = [name for name, path in places.items() if not path.is_file()]
         if missing:
             raise ExportError(f"{plugin.parent} has no {', '.join(missing)}; build the plugin again with `make plugin`")
-        return {f"build/{name}": path.read_bytes() for name, path in places.items()}
+        native = (
+            {f"build/{plugin.name}": content} if processor == platform.machine() else {}
+        )  # the bytes that were checked
+        return {f"build/{name}": path.read_bytes() for name, path in places.items()} | native
 
 
 def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
@@ -116,11 +120,11 @@ def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
         files["models/model.onnx"] = model.read_bytes()
         note = " (--model models/model.onnx)"
     files["README.txt"] = _README.format(machine=processor, model=note).encode()
-    write_archive(out, FOLDER, files)
-    size = out.stat().st_size
-    if size > LIMIT_BYTES:
-        out.unlink()
-        raise ExportError(
-            f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
-        )
+    with replacing(out) as beside:  # what stands there stays until the new one is good
+        write_archive(beside, FOLDER, files)
+        size = beside.stat().st_size
+        if size > LIMIT_BYTES:
+            raise ExportError(
+                f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
+            )
     return size

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import tempfile
 from pathlib import Path
 
 from mutualformer.export.device.wheel import ROOT
 from mutualformer.export.engine.targets import Target
 from mutualformer.export.errors import ExportError
+from mutualformer.plugins.files import scratch
 
 
 def cubins(target: Target) -> dict[str, bytes]:
@@ -27,9 +28,19 @@ def cubins(target: Target) -> dict[str, bytes]:
             f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
             "pip install 'mutualformer[plugin]'"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="mutualformer-bundle-") as folder:
-        write_generated(compiled, Path(folder))
-        return {f"source/generated/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+    with scratch() as folder:
+        write_generated(compiled, folder)
+        return {f"source/generated/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+
+def can_compile() -> None:
+    """Raise ExportError where :func:`cubins` could not work, without the minutes that it may take."""
+    for module in ("triton", "setuptools"):  # the kernels, and the wheel that goes with them
+        if importlib.util.find_spec(module) is None:
+            raise ExportError(
+                f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}; "
+                "pip install 'mutualformer[plugin]'"
+            )
 
 
 def plugin_sources(root: Path = ROOT) -> dict[str, bytes]:

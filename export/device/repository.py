@@ -1,63 +1,45 @@
 """A model repository for the Triton Inference Server: the ONNX file on CPU or GPU, an engine with our plugin on a GPU.
 
-Configurations are messages of the protocol's own schema (``tritonclient``), written as text and read back.
+Configurations are text in the protocol's own schema; the tests read them back with the protocol's own client.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from mutualformer.export.device.archive import write_archive
 from mutualformer.export.device.plugin import licences
 from mutualformer.export.device.scripts import resource
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.onnx_file import open_onnx
 from mutualformer.plugins import library
+from mutualformer.plugins.record import to_json
 from mutualformer.runtime.contract import Contract, TensorSpec
 from mutualformer.runtime.session import engine_card
-from mutualformer.runtime.session.onnx_file import read_onnx_file
 
 MAX_BATCH = 8
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 
 
-def _schema() -> Any:
-    try:
-        from tritonclient.grpc import model_config_pb2
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"a model repository needs Python package {error.name!r}; pip install 'mutualformer[serving]'"
-        ) from error
-    return model_config_pb2
-
-
 def model_config(name: str, backend: str, contract: Contract, max_batch: int) -> str:
-    """``config.pbtxt`` of one model. ``backend``: "onnxruntime" or "tensorrt". Raises ExportError without tritonclient.
+    """``config.pbtxt`` of one model. ``backend``: "onnxruntime" or "tensorrt".
 
     The batch is the server's first dimension and is left out of ``dims``; requests are batched on the fly.
     """
-    schema = _schema()
-    from google.protobuf import text_format
 
-    def tensors(kind: Any, specs: tuple[TensorSpec, ...]) -> list[Any]:
-        return [kind(name=s.name, data_type=schema.DataType.Value(_TYPES[s.dtype]), dims=s.shape[1:]) for s in specs]
+    def tensors(key: str, specs: tuple[TensorSpec, ...]) -> list[str]:
+        rows = [
+            f'  {{ name: "{one.name}" data_type: {_TYPES[one.dtype]} dims: [{", ".join(map(str, one.shape[1:]))}] }}'
+            for one in specs
+        ]
+        return [f"{key} [", ",\n".join(rows), "]"]
 
-    kinds = schema.ModelInstanceGroup
-    config = schema.ModelConfig(
-        name=name,
-        backend=backend,
-        max_batch_size=max_batch,
-        input=tensors(schema.ModelInput, contract.inputs),
-        output=tensors(schema.ModelOutput, contract.outputs),
-        instance_group=[kinds(count=1, kind=kinds.KIND_GPU if backend == "tensorrt" else kinds.KIND_AUTO)],
-    )
-    if max_batch > 1:
-        config.dynamic_batching.SetInParent()
-    text = text_format.MessageToString(config)
-    if text_format.Parse(text, schema.ModelConfig()) != config:
-        raise ExportError(f"the configuration of {name} does not survive being written as text")
-    return str(text)
+    lines = [f'name: "{name}"', f'backend: "{backend}"', f"max_batch_size: {max_batch}"]
+    lines += tensors("input", contract.inputs) + tensors("output", contract.outputs)
+    lines.append(f"instance_group [ {{ count: 1 kind: {'KIND_GPU' if backend == 'tensorrt' else 'KIND_AUTO'} }} ]")
+    lines += ["dynamic_batching { }"] if max_batch > 1 else []
+    return "\n".join(lines) + "\n"
 
 
 def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
@@ -76,10 +58,9 @@ def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
     files = {f"models/{name}/config.pbtxt": config.encode(), f"models/{name}/1/model.plan": data}
     if card.cda_nodes:
         plugin = library.find()
-        library.check(plugin)
-        engine_card.verify_plugin(engine, card, plugin)
-        for path in (plugin, plugin.with_name(plugin.name + ".json")):
-            files[f"plugins/{path.name}"] = path.read_bytes()
+        content, record = library.read(plugin)
+        engine_card.verify_plugin(engine, card, plugin, record.sha256)
+        files |= {f"plugins/{plugin.name}": content, f"plugins/{plugin.name}.json": to_json(record)}
     return files, f"; the engine was built by TensorRT {card.builder_version}, and the server's must be the same"
 
 
@@ -91,8 +72,7 @@ def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> 
     """
     if not out.name.endswith(".tar.gz"):
         raise ExportError(f"{out}: the output's name must end in .tar.gz")
-    source = read_onnx_file(onnx_file)
-    contract = Contract.from_props({prop.key: prop.value for prop in source.model.metadata_props})
+    source, contract = open_onnx(onnx_file)
     rows = [f"| `{contract.model}` | ONNX Runtime, CPU or GPU | {contract.precision} | {MAX_BATCH} |"]
     files = {
         f"models/{contract.model}/config.pbtxt": model_config(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from mutualformer import __version__
 from mutualformer.export.device.scripts import resource
@@ -45,36 +47,29 @@ def bill_of_materials(title: str, table: list[Package]) -> bytes:
 
     Hashes are those of all files that pip may choose from, as properties: which one it is depends on the processor.
     """
-    try:
-        from cyclonedx.model import Property
-        from cyclonedx.model.bom import Bom
-        from cyclonedx.model.component import Component, ComponentType
-        from cyclonedx.output.json import JsonV1Dot5
-        from packageurl import PackageURL
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"a bill of materials needs Python package {error.name!r}; pip install 'mutualformer[export]'"
-        ) from error
-    bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, f"{title} {__version__} {table!r}"))
-    bom.metadata.timestamp = None  # type: ignore[assignment]  # the library fills in the present otherwise
-    ours = Component(
-        name="mutualformer", version=__version__, type=ComponentType.APPLICATION, bom_ref=f"mutualformer@{__version__}"
-    )
-    bom.metadata.component = ours
+    ours = {"type": "application", "bom-ref": f"mutualformer@{__version__}", "name": "mutualformer"}
+    components = []
     for package in table:
-        purl = PackageURL("pypi", None, package.name.lower(), package.version)
-        bom.components.add(
-            Component(
-                name=package.name,
-                version=package.version,
-                type=ComponentType.LIBRARY,
-                purl=purl,
-                bom_ref=purl.to_string(),
-                properties=[Property(name="mutualformer:sha256", value=value) for value in package.sha256],
-            )
-        )
-    bom.register_dependency(ours, bom.components)
-    return f"{JsonV1Dot5(bom).output_as_string(indent=1)}\n".encode()
+        purl = f"pkg:pypi/{package.name.lower()}@{package.version}"
+        component: dict[str, Any] = {"type": "library", "bom-ref": purl, "name": package.name}
+        component |= {"version": package.version, "purl": purl}
+        component["properties"] = [{"name": "mutualformer:sha256", "value": value} for value in package.sha256]
+        components.append(component)
+    references = [component["bom-ref"] for component in components]
+    bill = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": uuid.uuid5(_NAMESPACE, f"{title} {__version__} {table!r}").urn,
+        "version": 1,
+        "metadata": {"component": {**ours, "version": __version__}},
+        "components": components,
+        "dependencies": [
+            {"ref": ours["bom-ref"], "dependsOn": references},
+            *({"ref": reference} for reference in references),
+        ],
+    }
+    return (json.dumps(bill, indent=1) + "\n").encode()
 
 
 def requirements() -> dict[str, bytes]:

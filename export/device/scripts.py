@@ -23,8 +23,8 @@ def resource(folder: str, name: str) -> bytes:
 
 
 def default_precision(precisions: Sequence[str]) -> str:
-    """What build.sh builds when nothing is said: FP16 where there is one."""
-    return "fp16" if "fp16" in precisions else precisions[0]
+    """What build.sh builds when nothing is said: FP16 where there is one, else what goes beside the reference."""
+    return "fp16" if "fp16" in precisions else precisions[-1]
 
 
 def target_env(target: Target, precisions: Sequence[str]) -> bytes:

@@ -13,19 +13,20 @@ In all of them ``[ONNX Layer: NAME]`` at the end says which nodes of the graph a
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
+
 _HEAD = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]+), Inputs: \[(?P<rest>.*)$")
 _DATATYPE = re.compile(r"\bDatatype: ([^,}\]]+)")
 _TACTIC = re.compile(r"\bTacticName: ([^,]*)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _PLUGIN_KINDS = {"custom_layer", "PluginV3", "PLUGIN_V3", "PluginV2"}
-_NO_KERNEL = {"shape_call", "signal", "wait", "reshape", "runtime_function", "NoOp", "Constant", "Signal", "Wait"}
+_NO_KERNEL = {"shape_call", "signal", "wait", "reshape", "NoOp", "Constant", "Signal", "Wait"}
 
 # Substring of TensorRT's spelling → the type's name here; longer words first, "UInt8" holds "Int8".
 _TYPES = (
@@ -65,9 +66,9 @@ class Layer:
     is_plugin: bool = False
 
     @property
-    def is_kernel(self) -> bool:
-        """Whether it launches work: not an event, a shape computation or a change of view."""
-        return self.kind not in _NO_KERNEL
+    def launches(self) -> int:
+        """How many kernels it launches: none for an event, a shape computation or a change of view, two for CDA."""
+        return 2 if self.is_plugin else int(self.kind not in _NO_KERNEL)
 
     def as_dict(self) -> dict[str, object]:
         """For the engine card: plain JSON types."""
@@ -128,16 +129,14 @@ def inspected_layers(text: str, plugins: Collection[str] = ()) -> list[Layer]:
 
     Raises ValueError when it is not that: not JSON, or names alone because the engine was built less verbosely.
     """
-    answer = json.loads(text)
-    rows = answer.get("Layers") if isinstance(answer, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError("the engine inspector gives no detailed layers")
+    inspected = Fields(parse_json(text), "the engine inspector's answer", ValueError)
+    rows = [Fields(row, inspected.where, ValueError) for row in inspected.objects("Layers")]
     return [
         _layer(
             name=str(row.get("Name", "")),
             kind=str(row.get("LayerType", "")),
-            inputs=[_spelling(tensor) for tensor in row.get("Inputs", ())],
-            outputs=[_spelling(tensor) for tensor in row.get("Outputs", ())],
+            inputs=[_spelling(tensor) for tensor in row.objects("Inputs", ())],
+            outputs=[_spelling(tensor) for tensor in row.objects("Outputs", ())],
             metadata=str(row.get("Metadata", "")),
             tactic=str(row.get("TacticName", "")),
             plugins=plugins,
@@ -181,4 +180,4 @@ def precision_counts(layers: Iterable[Layer]) -> dict[str, int]:
 
 def kernel_count(layers: Iterable[Layer]) -> int:
     """How many kernels one frame launches."""
-    return sum(layer.is_kernel for layer in layers)
+    return sum(layer.launches for layer in layers)

@@ -12,6 +12,7 @@ from torch import nn
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function
+from mutualformer.export.graph.onnx_file import refuse_inlined
 from mutualformer.export.graph.tidy import tidy
 from mutualformer.export.graph.trace import example_inputs, trace
 from mutualformer.runtime.contract import Contract
@@ -57,6 +58,7 @@ def export_onnx(model: nn.Module, out: Path) -> tuple[Contract, float]:
     contract = replace(contract_of(model), opset=ONNX_OPSET)
     with working(f"tracing {contract.model}"):
         proto = to_proto(model, contract)
+    refuse_inlined(out, proto, contract)
     with replacing(out) as beside:
         onnx.save(proto, beside)
         with working("comparing the graph with PyTorch"):

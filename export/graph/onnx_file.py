@@ -9,32 +9,58 @@ import onnx
 from onnx import numpy_helper
 
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.plugins.attributes import OP_TYPE
 from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.session import ModelFileError
 from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
 
+# Blocks with Cross-Diffusion Attention in every model of a task that was exported before files told their number.
+_BLOCKS = {"sod": 2, "reid": 1}
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
-    """The file, read once, and its contract. Raises ExportError when it is no ONNX file of ours."""
+    """The file, read once, and its contract. Raises ExportError when it is no ONNX file of ours, or no longer one."""
     try:
         file = read_onnx_file(path, "ONNX file")
-        onnx.checker.check_model(file.model)
-    except (ModelFileError, onnx.checker.ValidationError) as error:
-        reason = (str(error).strip() or "not ONNX").splitlines()[0]
-        sentence = reason if isinstance(error, ModelFileError) else f"{path}: not a readable ONNX file ({reason})"
-        raise ExportError(sentence) from error
+    except ModelFileError as error:
+        raise ExportError(str(error)) from error
     try:
-        return file, Contract.from_props({prop.key: prop.value for prop in file.model.metadata_props})
+        contract = Contract.from_props(file.props)
     except ContractError as error:
         raise ExportError(f"{path}: {error}") from error
+    refuse_inlined(path, file.model, contract)
+    try:
+        onnx.checker.check_model(file.model)
+    except onnx.checker.ValidationError as error:
+        reason = (str(error).strip() or "not ONNX").splitlines()[0]
+        raise ExportError(f"{path}: not a readable ONNX file ({reason})") from error
+    return file, contract
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, Contract]:
     """The graph and its contract, as :func:`open_onnx`."""
     file, contract = open_onnx(path)
     return file.model, contract
+
+
+def refuse_inlined(path: Path, model: onnx.ModelProto, contract: Contract) -> None:
+    """Raise ExportError when ``model`` has fewer CDA nodes than it was exported with.
+
+    Tools that inline functions or optimise a graph put standard operators in the nodes' place. Such a file answers the
+    same, but no engine of it would hold our plugin, and "every node became a plugin layer" would be true of none.
+    """
+    found, expected = sum(map(is_cda, model.graph.node)), contract.cda_nodes
+    if expected is None:
+        architecture = contract.card.get("architecture")
+        fusion = architecture.get("fusion") if isinstance(architecture, dict) else None
+        expected = 0 if fusion in ("concat", "cross_attention") else _BLOCKS[contract.task]
+    if found < expected:
+        raise ExportError(
+            f"{path}: {found} of {expected} {OP_TYPE} nodes are left: functions were inlined; export again, or give "
+            "the file before optimisation"
+        )
 
 
 def refuse_damaged_weights(path: Path, model: onnx.ModelProto) -> None:

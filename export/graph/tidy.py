@@ -1,28 +1,41 @@
-"""Leave in the graph only what computes: constants folded, dead ends cut, names and opsets in order."""
+"""Leave in the graph only what computes: constants folded, dead ends cut, names and opsets in order.
+
+In plain ONNX, so that a device and an installation without PyTorch can rewrite a model too.
+"""
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
+
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from mutualformer.plugins.attributes import DOMAIN, OPSET_VERSION
 
+# Q/DQ pairs on constants are what tells a builder the precision; a random value is no constant.
+_NEVER_FOLDED = ("QuantizeLinear", "DequantizeLinear", "RandomNormal", "RandomUniform")
+
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, drop identities and unreachable nodes, sort topologically, fix opset imports.
+    """A copy with constants folded, identities and unreachable nodes dropped, nodes sorted, opset imports fixed.
 
     Works on a graph without local functions; attach them afterwards.
     """
     if model.functions:
         raise ValueError("tidy() wants the graph before its functions are attached")
-    graph = gs.import_onnx(model)
-    _resize_by_scale(graph)
-    graph.fold_constants(error_ok=False).cleanup(remove_unused_graph_inputs=False).toposort()
-    for node in graph.nodes:
-        node.name = node.name or f"{node.op}_{node.outputs[0].name}"
-    tidied: onnx.ModelProto = gs.export_onnx(graph)
-    tidied.ir_version = model.ir_version
+    tidied = onnx.ModelProto()
+    tidied.CopyFrom(model)
+    sort(tidied)
+    _resize_by_scale(tidied)
+    _fold(tidied)
+    _skip_identities(tidied.graph)
+    _cut_dead_ends(tidied.graph)
+    sort(tidied)
+    for node in tidied.graph.node:
+        node.name = node.name or f"{node.op_type}_{node.output[0]}"
+        del node.metadata_props[:]  # where in the Python source it came from: a megabyte, and nobody's business
     standard = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     del tidied.opset_import[:]
     tidied.opset_import.append(onnx.helper.make_opsetid("", standard))
@@ -34,23 +47,94 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def sort(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Only order the nodes topologically; some rewriters append theirs at the end."""
-    order = {node.name: i for i, node in enumerate(gs.import_onnx(model).toposort().nodes)}
-    nodes = sorted(model.graph.node, key=lambda node: order[node.name])
+    """Order the nodes topologically, in place; some rewriters append theirs at the end."""
+    nodes = list(model.graph.node)
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output}
+    before = {index: [maker[name] for name in node.input if name in maker] for index, node in enumerate(nodes)}
+    order = [nodes[index] for index in TopologicalSorter(before).static_order()]
     del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    model.graph.node.extend(order)
     return model
 
 
-def _resize_by_scale(graph: gs.Graph) -> None:
+def _resize_by_scale(model: onnx.ModelProto) -> None:
     """Resize by constant scales instead of sizes computed from Shape: with a dynamic batch only they stay constant."""
-    for node in graph.nodes:
-        if node.op != "Resize" or len(node.inputs) < 4:
+    graph = model.graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    for node in graph.node:
+        if node.op_type != "Resize" or len(node.input) < 4:
             continue
-        before, after = node.inputs[0].shape, node.outputs[0].shape
-        if before is None or after is None or not all(isinstance(n, int) for n in (*before[1:], *after[1:])):
+        before, after = shapes.get(node.input[0], [])[1:], shapes.get(node.output[0], [])[1:]
+        if not before or len(before) != len(after) or not all((*before, *after)):
             continue
-        scales = np.array([1.0] + [a / b for a, b in zip(after[1:], before[1:], strict=True)], np.float32)
-        exact = [int(np.floor(b * s)) for b, s in zip(before[1:], scales[1:], strict=True)] == list(after[1:])
-        if exact:  # otherwise rounding could change the output's size
-            node.inputs = [node.inputs[0], gs.Variable.empty(), gs.Constant(f"{node.name}_scales", scales)]
+        scales = np.array([1.0] + [a / b for a, b in zip(after, before, strict=True)], np.float32)
+        if [int(np.floor(b * s)) for b, s in zip(before, scales[1:], strict=True)] == after:  # else a size may change
+            graph.initializer.append(numpy_helper.from_array(scales, f"{node.output[0]}_scales"))
+            node.input[:] = [node.input[0], "", f"{node.output[0]}_scales"]
+
+
+def _fold(model: onnx.ModelProto) -> None:
+    """Compute what depends on constants alone, once and here; the nodes must be in order."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    folded, kept = [], []
+    for node in graph.node:
+        known = all(name in constants for name in node.input if name)
+        if known and node.domain in ("", "ai.onnx") and node.op_type not in _NEVER_FOLDED:
+            folded.append(node)
+            constants.update(node.output)
+        else:
+            kept.append(node)
+    if not folded:
+        return
+    read = {name for node in kept for name in node.input} | {output.name for output in graph.output}
+    results = [name for node in folded for name in node.output if name in read]
+    part = onnx.helper.make_graph(folded, "constants", [], [onnx.ValueInfoProto(name=name) for name in results])
+    used = {name for node in folded for name in node.input}
+    part.initializer.extend(tensor for tensor in graph.initializer if tensor.name in used)
+    program = onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
+    values = ReferenceEvaluator(program).run(results, {})
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in zip(results, values, strict=True)
+    )
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _skip_identities(graph: onnx.GraphProto) -> None:
+    """Drop every Identity that only gives a value a second name; the graph's inputs and outputs keep theirs."""
+    answers = {output.name for output in graph.output}
+    made = {name for node in graph.node for name in node.output} - answers
+    called: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type != "Identity":
+            continue
+        source, copy = called.get(node.input[0], node.input[0]), node.output[0]
+        if copy not in answers:
+            called[copy] = source
+        elif source in made:  # whatever makes the value writes the output itself
+            called |= {name: copy for name, other in called.items() if other == source} | {source: copy}
+            made.remove(source)
+    kept = [
+        node for node in graph.node if node.op_type != "Identity" or node.output[0] not in {*called, *called.values()}
+    ]
+    for node in kept:
+        for names in (node.input, node.output):
+            names[:] = [called.get(name, name) for name in names]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _cut_dead_ends(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output depends on; the nodes must be in order."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(tensors)

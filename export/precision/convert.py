@@ -1,40 +1,41 @@
-"""FP32 ONNX → the same model in another precision, contract updated; and a checkpoint → a file in any precision."""
+"""A model in another precision, contract updated; and any model of ours → an ONNX file in the precision asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 
-from mutualformer.export.criteria.frames import calibration_frames
+from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, Feed, check_frames
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
-from mutualformer.export.precision.ranking import costliest
+from mutualformer.export.precision.ranking import Judge, costliest
+from mutualformer.export.precision.widen import to_fp32
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import replacing
+from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
-from mutualformer.runtime.sources.folders.spec import open_data
-
-if TYPE_CHECKING:
-    from torch import nn
+from mutualformer.runtime.sources import opening
 
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
 RANKING_FRAMES = 4  # of them, on which layers are ranked
+JUDGED_FRAMES = 8  # on which a new file is compared with what it was made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,11 @@ DEFAULT_CHOICES = Choices()
 
 @dataclasses.dataclass(frozen=True)
 class OnnxModel:
-    """A written file. ``worst``: largest difference of its FP32 graph from PyTorch; ``cda_nodes``: how many."""
+    """A written file. ``distance``: how far its answers are from what it was made of, in words."""
 
     path: Path
     contract: Contract
-    worst: float
-    cda_nodes: int
+    distance: str
 
 
 def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES) -> tuple[list[Feed], str]:
@@ -75,7 +75,7 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
         text, items = frames.text, progress(frames, "calibration frames")
         log.info("calibrating on %s; --calibration DATA names others", text)
     else:
-        frames = open_data(data, contract.task, contract.input_size)
+        frames = opening.of_task(data, contract.task, contract.input_size)
         indices = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
         text, items = data, (frames[index] for index in progress(indices, "calibration frames"))
     feeds = [prepare(contract, item[0], item[1]) for item in items]
@@ -90,23 +90,22 @@ def convert(
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
 ) -> tuple[onnx.ModelProto, Contract]:
-    """``model`` (FP32) in ``precision`` with its new contract. Raises ExportError, DataError.
+    """``model`` in ``precision`` with its new contract; as it is where it has that. Raises ExportError, DataError.
 
-    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them.
+    ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them. An FP16
+    graph is widened first, which is exact; an INT8 one has lost what other precisions need.
     """
-    if contract.precision != "fp32":
-        raise ExportError(f"the graph is {contract.precision}; only an fp32 file can be converted to {precision}")
-    if choices.keep_worst and precision != "int8":
-        raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
-    if precision == "fp32":
+    check_request(contract, precision, choices=choices)
+    if precision == contract.precision:
         return model, contract
+    model = to_fp32(model) if contract.precision == "fp16" else model
     card = dict(contract.card)
-    if precision == "fp16":
+    if precision == "fp32":
+        converted = model
+    elif precision == "fp16":
         converted = to_fp16(model, choices.keep)
     else:
         method, placement = choices.method, choices.placement
-        if method not in METHODS:
-            raise ExportError(f"calibration method is {method!r}, expected one of {', '.join(METHODS)}")
         keep = set(choices.keep)
         check_keep(model, keep)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
@@ -124,44 +123,123 @@ def convert(
             "kept_worst": choices.keep_worst,
             **dataclasses.asdict(placement),
         }
-    after = dataclasses.replace(contract, precision=precision, card=card)
+    nodes = sum(map(is_cda, converted.graph.node))
+    after = dataclasses.replace(contract, precision=precision, card=card, cda_nodes=nodes)
     onnx.helper.set_model_props(converted, after.to_props())
     return converted, after
 
 
-def check_calibration(calibration: str | None, contract: Contract) -> None:
-    """Raise DataError for DATA that cannot be opened: now, and not after the model has been traced."""
-    if calibration is not None:
-        open_data(calibration, contract.task, contract.input_size)
+def check_request(
+    contract: Contract, precision: str, calibration: str | None = None, choices: Choices = DEFAULT_CHOICES
+) -> None:
+    """Raise ExportError, or DataError for DATA that cannot be opened, where no such file can be made: before any work.
+
+    ``contract``: of the model that it would be made of.
+    """
+    if contract.precision == "int8" != precision:
+        raise ExportError(
+            f"the graph is int8, and what its rounding lost is not to be had back: make the {precision} file of the "
+            "fp32 or fp16 one"
+        )
+    if choices.keep_worst and precision != "int8":
+        raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
+    if choices.method not in METHODS:
+        raise ExportError(f"calibration method is {choices.method!r}, expected one of {', '.join(METHODS)}")
+    if calibration is None:
+        return
+    if precision != "int8" or contract.precision == "int8":
+        held = " already" if contract.precision == precision else ""
+        raise ExportError(
+            f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so"
+        )
+    count = len(opening.of_task(calibration, contract.task, contract.input_size))
+    if count < MIN_FRAMES:
+        raise ExportError(f"calibration: {calibration} has {count} frames, expected at least {MIN_FRAMES}")
 
 
-def export_checkpoint(
-    model: nn.Module,
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A model as a graph. ``exact``: how far it is from PyTorch where it was traced just now, in words, else ""."""
+
+    graph: onnx.ModelProto
+    contract: Contract
+    exact: str = ""
+
+
+def open_model(source: Path, check: Callable[[Contract], None] = lambda contract: None) -> Opened:
+    """The graph of an .onnx file of ours, or that of a checkpoint, in FP32: traced, which alone needs PyTorch.
+
+    ``check``: is called with the contract before the work and raises what cannot be done with it. Raises ExportError,
+    CheckpointError.
+    """
+    if existing_file(source).suffix == ".onnx":
+        graph, contract = read_onnx(source)
+        check(contract)
+        return Opened(graph, contract)
+    if source.suffix != ".safetensors":
+        raise ExportError(f"{source}: expected a checkpoint (.safetensors) or an ONNX file to make another file of")
+    try:
+        from mutualformer.export.graph.from_checkpoint import export_onnx
+        from mutualformer.train.checkpoint import load
+        from mutualformer.train.evaluation.session import contract_of
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
+            "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
+        ) from error
+    module = load(source)
+    check(contract_of(module))
+    with scratch() as folder:
+        contract, worst = export_onnx(module, folder / "fp32.onnx")
+        graph, _ = read_onnx(folder / "fp32.onnx")
+    return Opened(graph, contract, f"its answers differ from PyTorch's by {worst:.2g} at most, on 4 random frames")
+
+
+def write_onnx(
+    source: Path,
     out: Path,
     precision: str = "fp32",
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
+    check: Callable[[Contract], None] = lambda contract: None,
 ) -> OnnxModel:
-    """Write ``out``, the ONNX file of a model that ``train.checkpoint.load`` made, in ``precision``.
+    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
 
-    Arguments as :func:`convert`'s. Raises ExportError, DataError; ``out`` then keeps what it held.
+    Arguments as :func:`convert`'s, ``check`` as :func:`open_model`'s. Needs PyTorch for a checkpoint alone. Raises
+    ExportError, DataError, CheckpointError; ``out`` then keeps what it held.
     """
-    from mutualformer.export.graph.from_checkpoint import export_onnx
-    from mutualformer.train.evaluation.session import contract_of
 
-    if precision == "int8":
-        check_calibration(calibration, contract_of(model))
-    if precision == "fp32" and not choices.keep_worst:
-        contract, worst = export_onnx(model, out)
-    else:
-        with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-            full = Path(folder) / "fp32.onnx"
-            contract, worst = export_onnx(model, full)
-            proto, _ = read_onnx(full)
-        proto, contract = convert(proto, contract, precision, calibration, choices)
-        save_checked(proto, out)
-    file, _ = read_onnx(out)
-    return OnnxModel(out, contract, worst, sum(map(is_cda, file.graph.node)))
+    def possible(contract: Contract) -> None:
+        check_request(contract, precision, calibration, choices)
+        check(contract)
+
+    opened = open_model(source, possible)
+    held = opened.contract.precision
+    if precision == held:
+        if opened.exact:
+            save_checked(opened.graph, out)
+        else:
+            write_bytes(out, source.read_bytes())
+        return OnnxModel(out, opened.contract, opened.exact or f"{source} as it is")
+    proto, contract = convert(opened.graph, opened.contract, precision, calibration, choices)
+    save_checked(proto, out)
+    return OnnxModel(out, contract, _distance(opened.graph, proto, contract, calibration, f"the {held} file"))
+
+
+def _distance(
+    reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None, name: str
+) -> str:
+    """How far the answers of ``made`` are from those of ``reference``, called ``name``, on a few frames, in words."""
+    text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
+    frames = opening.of_task(text, contract.task, contract.input_size)
+    picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
+    feeds = [prepare(contract, item[0], item[1]) for item in map(frames.__getitem__, picked)]
+    judge = Judge(reference, contract, feeds)
+    far = judge.difference(judge.outputs(made))
+    return (
+        f"its answers differ from {name}'s by {far.mean_abs:.2g} on average, {far.max_abs:.2g} at most, on "
+        f"{len(feeds)} frames of {text}"
+    )
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

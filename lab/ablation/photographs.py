@@ -13,8 +13,9 @@ from typing import Any
 
 from lab.ablation.photo_spread import BARE, DRAWN
 from mutualformer.runtime.files import sha256, write_json
-from mutualformer.runtime.sources.folders.item import Frames
-from mutualformer.runtime.sources.folders.spec import expand, open_data, parse, short
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import Frames
+from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.tasks import SOD
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
@@ -58,17 +59,18 @@ class HeldOut:
 
 
 def _root(data: str) -> PhotoRoot:
-    _, body, options = parse(data)
+    address = parse(data)
+    body, options = address.target, address.options
     return PhotoRoot(body, options.get("teacher"))
 
 
 @functools.lru_cache(maxsize=1)
 def _opened(held_out: HeldOut) -> dict[str, Frames]:
     sets: dict[str, Frames] = dict(_root(held_out.data).unseen_sets(held_out.frames))
-    for one in expand(held_out.extra) if held_out.extra else ():
-        if short(one) in sets:
-            raise FitError(f"--validate {one}: there is a set {short(one)} already")
-        sets[short(one)] = open_data(one)
+    for one in opening.expand(held_out.extra) if held_out.extra else ():
+        if one.short in sets:
+            raise FitError(f"--validate {one}: there is a set {one.short} already")
+        sets[one.short] = opening.frames(one)
     return sets
 
 

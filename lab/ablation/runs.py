@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.runtime.sources.folders.spec import parse
+from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting import config as plan
 from mutualformer.train.fitting.config import FitConfig, FitError
@@ -37,7 +37,7 @@ class Run:
 
 def on_photographs(config: FitConfig) -> bool:
     """Whether the runs train on ``photo:ROOT``, which brings its own pictures to be scored on."""
-    return parse(config.data)[0] == "photo"
+    return parse(config.data).kind == "photo"
 
 
 def planned(config: FitConfig, seeds: Sequence[int], fusions: Sequence[str]) -> list[Run]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.compile.ptxas import find_triton_tool
-from mutualformer.plugins.files import cache_root, write_bytes
+from mutualformer.plugins.files import cache_root, parse_json, write_bytes
 from mutualformer.plugins.inspection.roofline import PRODUCTS, Device, Workload, cost
 from mutualformer.plugins.inspection.usage import KernelUsage, manifest, read_usage
 
@@ -108,7 +108,7 @@ def inspect_all(folder: Path | None = None) -> list[KernelReport]:
         image, cubin = entry
         cached = cache_root() / "reports" / f"{image['sha256']}-{_REVISION}.json"  # disassembly takes 0.5 s
         if cached.is_file():
-            return KernelReport(**json.loads(cached.read_text()))
+            return KernelReport(**parse_json(cached.read_text()))
         report = inspect(image, cubin)
         write_bytes(cached, json.dumps(asdict(report)).encode())
         return report

@@ -16,10 +16,10 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.ranking import Judge, noise
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.sources.folders.polarity import spread_over
-from mutualformer.runtime.sources.folders.spec import open_all, open_identities
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.walk import spread_over
 
 Score = Callable[[Sequence[NDArray[Any]]], dict[str, float]]
 
@@ -74,7 +74,7 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     """
     if contract.task == "reid":
         return _reid_trial(model, contract, data)
-    joined = open_all(data, contract.input_size)
+    joined = opening.frames(data, contract.input_size)
     items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
     masks = [
@@ -97,7 +97,7 @@ def _reid_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str])
 
     if len(data) != 1:
         raise ExportError(f"ReID is judged on one DATA at a time, found {len(data)}: identities must not mix")
-    identities: Any = open_identities(data[0], contract.input_size)
+    identities: Any = opening.identities(data[0], contract.input_size)
     items = [identities[index] for index in range(len(identities))]
     labels = (identities.identities, identities.cameras, identities.query, identities.gallery)
 

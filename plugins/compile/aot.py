@@ -30,7 +30,7 @@ from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, 
 from mutualformer.plugins.compile.embed import write_generated
 from mutualformer.plugins.compile.images import Compiled, Image
 from mutualformer.plugins.compile.ptxas import find_ptxas, ptx_version
-from mutualformer.plugins.files import cache_root, write_bytes
+from mutualformer.plugins.files import cache_root, parse_json, write_bytes
 from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, VECTOR_UNIT, Tile, Variant, tiles_for
 
@@ -224,7 +224,7 @@ def compile_all(
     compiled = Compiled([], [])
     for product, key in keys:
         stem = cache / key
-        image = Image(**json.loads(stem.with_suffix(".json").read_text()))
+        image = Image(**parse_json(stem.with_suffix(".json").read_text()))
         content = stem.with_suffix(".image").read_bytes()
         if hashlib.sha256(content).hexdigest() != image.sha256:
             stem.with_suffix(".json").unlink()

@@ -17,7 +17,7 @@ from pathlib import Path
 from mutualformer.plugins import attributes as a
 from mutualformer.plugins.architectures import PTX_ARCHITECTURE, RUNS_AS
 from mutualformer.plugins.compile.images import Compiled, Image
-from mutualformer.plugins.files import sha256, write_bytes
+from mutualformer.plugins.files import parse_json, sha256, write_bytes
 from mutualformer.plugins.kernels import schedule
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, variant_named
 from mutualformer.plugins.record import Record, record_path, to_json
@@ -103,7 +103,7 @@ def write_generated(compiled: Compiled, out: Path) -> None:
 
 def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
     """What the built ``library`` is: its hash, version and contents, and the hash of the shim beside it."""
-    cubins, ptx = (json.loads((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
+    cubins, ptx = (parse_json((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
     return Record(
         library=library.name,
         sha256=sha256(library),

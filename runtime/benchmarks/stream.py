@@ -31,7 +31,7 @@ from mutualformer.runtime.benchmarks.measure import processor_name
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
@@ -140,7 +140,7 @@ def throughput(frames: int, size: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def viewer(url: str) -> Iterator[None]:
-    """A visitor in a process of its own, so that its work is not ours."""
+    """A client in a process of its own, so that its work is not ours."""
     process = subprocess.Popen([sys.executable, "-c", VIEWER, url])
     try:
         yield
@@ -160,7 +160,7 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
         if "preview" in configuration:
             page = stack.enter_context(Preview("127.0.0.1:0", None, pipeline.snapshot))
             pipeline.sinks.append(SinkRunner(page, latest=True))
-            stack.enter_context(viewer(page.url))
+            stack.enter_context(viewer(page.server.url()))
             time.sleep(0.5)
         cpu = started = 0.0
         for result in pipeline.results():

@@ -22,21 +22,22 @@ USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
 # Import name → pip extra, for packages that the base installation does without.
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    **dict.fromkeys(("onnxscript", "onnx_graphsurgeon"), "export"),
+    "onnxscript": "export",
     **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",
     "pycuda": "pycuda",
     "cuda": "cuda",
     "tritonclient": "serving",
-    "cyclonedx": "export",
     "ray": "ray",
     "huggingface_hub": "hub",
     "shtab": "completion",
     "rerun": "rerun",
     "imagehash": "train",
     "OpenEXR": "exr",
-    "foxglove": "foxglove",
+    "av": "video",
+    "rosbags": "ros",
+    "pillow_heif": "heic",
     "pyrealsense2": "realsense",
     "depthai": "oak",
     "pyorbbecsdk": "orbbec",
@@ -86,6 +87,8 @@ def run_verb(
 ) -> int:
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     prepare_output()
+    if argv is None:
+        signals.insist()
     args = parser.parse_args(argv)
     signals.watch()
     try:

@@ -6,16 +6,23 @@ a file with OpenCV turns them around (:func:`png`, :func:`jpeg`).
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from mutualformer.errors import Error
 
 TINT = (255, 140, 0)  # orange: rare in nature and readable for all kinds of colour vision
 TINT_SHARE = 0.45
 LINE = (0, 255, 170)
 
 
-class RenderError(RuntimeError):
+class RenderError(Error, RuntimeError):
     """An image could not be encoded."""
 
 
@@ -31,43 +38,75 @@ def grey(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(mask, alpha=255.0), np.uint8)
 
 
-def _check(rgb: NDArray[np.uint8], mask: NDArray[np.float32]) -> None:
+def levels(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """A soft mask, in [0, 1] or as levels already, as levels of the picture's size. Raises ValueError."""
     if rgb.shape[:2] != mask.shape:
         raise ValueError(f"picture is {rgb.shape[:2]} and mask {mask.shape}, expected one size for both")
+    return np.asarray(mask, np.uint8) if mask.dtype == np.uint8 else grey(mask)
 
 
-def cutout(rgb: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(H, W, 4) RGBA: the picture with the soft mask as its alpha plane.
+def cutout(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W, 4) RGBA: the picture with the soft mask, or levels of alpha, as its alpha plane.
 
     Where the mask is 0 the colour is black too, so that nobody finds the background in a file meant to hide it.
     """
-    _check(rgb, mask)
-    alpha = grey(mask)
-    hidden = cv2.bitwise_and(rgb, rgb, mask=alpha)
-    return np.asarray(np.dstack((hidden, alpha)), np.uint8)
+    alpha = levels(rgb, mask)
+    rgba = cv2.cvtColor(cv2.bitwise_and(rgb, rgb, mask=alpha), cv2.COLOR_RGB2RGBA)
+    rgba[..., 3] = alpha
+    return np.asarray(rgba, np.uint8)
 
 
-def overlay(rgb: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+def overlay(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W, 3): the picture, tinted where it is salient and darkened where it is not, with the contour drawn."""
-    _check(rgb, mask)
-    # Fixed-point blending in 8 bits: three times as fast as float32 and never more than one level off.
-    inside = cv2.addWeighted(rgb, 1 - TINT_SHARE, np.full_like(rgb, TINT), TINT_SHARE, 0)
-    outside = cv2.convertScaleAbs(rgb, alpha=0.6)
-    share = cv2.cvtColor(grey(mask), cv2.COLOR_GRAY2BGR)
-    blended = cv2.add(cv2.multiply(inside, share, scale=1 / 255), cv2.multiply(outside, 255 - share, scale=1 / 255))
-    return _draw_contour(blended, mask, 0.5)
+    alpha, canvas = levels(rgb, mask), np.empty_like(rgb)
+    for rows in strips(rgb.shape):
+        # Fixed-point blending in 8 bits: three times as fast as float32 and never more than one level off.
+        inside = cv2.addWeighted(rgb[rows], 1 - TINT_SHARE, np.full_like(rgb[rows], TINT), TINT_SHARE, 0)
+        outside = cv2.convertScaleAbs(rgb[rows], alpha=0.6)
+        canvas[rows] = blend(np.asarray(inside, np.uint8), np.asarray(outside, np.uint8), alpha[rows])
+    return _draw_contour(canvas, alpha)
 
 
-def contour(rgb: NDArray[np.uint8], mask: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.uint8]:
-    """(H, W, 3): the picture with a line around what lies above ``threshold``."""
-    _check(rgb, mask)
-    return _draw_contour(rgb.copy(), mask, threshold)
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of a picture, about a megapixel at a time: what is made on the way then takes no memory to speak of."""
+    step = max(1, (1 << 20) // max(1, shape[1]))
+    for start in range(0, shape[0], step):
+        yield slice(start, start + step)
 
 
-def _draw_contour(canvas: NDArray[np.uint8], mask: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    salient = np.asarray(mask > threshold, np.uint8)
+def blend(front: NDArray[np.uint8], back: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``front`` over ``back``, both (H, W, 3), by levels of alpha (H, W)."""
+    share = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
+    mixed = cv2.add(cv2.multiply(front, share, scale=1 / 255), cv2.multiply(back, 255 - share, scale=1 / 255))
+    return np.asarray(mixed, np.uint8)
+
+
+def contour(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W, 3): the picture with a line around what is more than half salient."""
+    return _draw_contour(rgb.copy(), levels(rgb, mask))
+
+
+def thickness(shape: tuple[int, ...]) -> int:
+    """Pixels of a line that is seen in a picture of this shape."""
+    return max(1, round(max(shape[:2]) / 320))
+
+
+def _draw_contour(canvas: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    salient = np.asarray(alpha > 127, np.uint8)
     lines, _ = cv2.findContours(salient, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, lines, -1, LINE, max(1, round(max(canvas.shape[:2]) / 320)), cv2.LINE_8)
+    cv2.drawContours(canvas, lines, -1, LINE, thickness(canvas.shape), cv2.LINE_8)
+    return canvas
+
+
+def boxes(canvas: NDArray[np.uint8], marks: Iterable[tuple[tuple[int, int, int, int], str]]) -> NDArray[np.uint8]:
+    """Draw ((left, top, right, bottom), text) each upon (H, W, 3), in place."""
+    line = thickness(canvas.shape)
+    size = max(0.4, max(canvas.shape[:2]) / 1280)
+    for (left, top, right, bottom), text in marks:
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), LINE, line)
+        spot = (left, max(top - 2 * line, round(22 * size)))
+        for colour, width in ((0, 0, 0), 3 * line + 1), (LINE, line):
+            cv2.putText(canvas, text, spot, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
     return canvas
 
 
@@ -75,14 +114,49 @@ def png(image: NDArray[np.uint8], level: int = 1) -> bytes:
     """Grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) → PNG. Level 1: a tenth of the time for a fifth more bytes.
 
     Run-length matches are what masks and cut-outs are made of: smaller by 8 % than zlib's own search, and sooner done.
+    One filter for all rows takes 40 % of the time of a choice for each, and 18 % more bytes.
     """
     strategy = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    strategy += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
     return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, level, *strategy])
 
 
 def jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
     """Grey (H, W) or RGB (H, W, 3) → JPEG."""
     return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def encoded(image: NDArray[np.uint8], suffix: str, icc: bytes | None = None) -> bytes:
+    """RGB or RGBA → PNG, JPEG or WebP by a file's ending, with a colour profile where there is one (not in WebP).
+
+    JPEG knows no transparency: what is transparent becomes white. Raises RenderError.
+    """
+    if suffix in (".jpg", ".jpeg"):
+        if image.ndim == 3 and image.shape[2] == 4:
+            white = np.full_like(image[..., :3], 255)
+            image = blend(np.ascontiguousarray(image[..., :3]), white, np.ascontiguousarray(image[..., 3]))
+        data = jpeg(image, 95)
+        return (
+            data if icc is None else data[:20] + b"".join(_jpeg_profile(icc)) + data[20:]
+        )  # behind JFIF's own segment
+    if suffix == ".webp":
+        return _encode(suffix, image, [cv2.IMWRITE_WEBP_QUALITY, 92])
+    if suffix != ".png":
+        raise RenderError(f"{suffix or 'no ending'}: expected .png, .jpg or .webp")
+    data = png(image)
+    if icc is None:
+        return data
+    chunk = b"iCCPicc\0\0" + zlib.compress(icc)
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[:33] + framed + data[33:]  # behind the header, which is 33 bytes long
+
+
+def _jpeg_profile(icc: bytes) -> Iterator[bytes]:
+    """A profile as APP2 segments (ICC.1:2010, B.4), each of which holds less than 64 KiB."""
+    pieces = [icc[start : start + 65000] for start in range(0, len(icc), 65000)]
+    for number, piece in enumerate(pieces, start=1):
+        body = b"ICC_PROFILE\0" + bytes((number, len(pieces))) + piece
+        yield b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
 
 
 def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:

@@ -8,8 +8,10 @@ twice, whichever way the earlier run was made.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,16 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import mutualformer
+from mutualformer.errors import Error
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
-from mutualformer.runtime.prediction.run import Report, Summary, finish
+from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
 from mutualformer.runtime.prediction.work import Model, Plan, process
 from mutualformer.runtime.sources.inputs import Album
 
 LOCAL = "local"
 
 
-class ClusterError(RuntimeError):
+class ClusterError(Error, RuntimeError):
     """Ray is missing or its cluster cannot be reached: one sentence."""
 
 
@@ -40,6 +44,7 @@ class ShardWorker:
 
         cv2.setNumThreads(1)
         self.album, self.plan, self.journal = album, plan, journal
+        self.names = given_names(album)
         self.models = [Model(label, zoo.load(Path(file), device, threads=1)) for label, file in models]
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -47,16 +52,18 @@ class ShardWorker:
         number = int(task["shard"])
         part = shards(len(self.album))[number]
         stamps = {index: digest(self.album.stamp(index)) for index in part}
-        finished = self.journal.done(number, stamps)
-        outcomes = []
+        finished = self.journal.done(number, stamps, self.plan)
+        # A lost worker of this run may have done some of them: those count as done now.
+        ours = [line for line in finished.values() if line.get("run") == self.journal.run]
+        outcomes = [[line["error"], line["has_depth"]] for line in ours]
         for index in part:
             if index in finished:
                 continue
-            batch = [(index, self.album.name(index), partial(self.album.read, index))]
+            batch = [(index, self.names[index], partial(self.album.read, index))]
             (outcome,) = process(batch, self.models, self.plan)
-            self.journal.add(number, outcome, stamps[index])
+            self.journal.add(number, self.names[index], outcome, stamps[index])
             outcomes.append([outcome.error, outcome.has_depth])
-        return {"shard": number, "kept": len(finished), "outcomes": outcomes}
+        return {"shard": number, "kept": len(finished) - len(ours), "outcomes": outcomes}
 
 
 def predict_album(
@@ -66,7 +73,7 @@ def predict_album(
 
     Raises ClusterError, and OSError where OUT cannot be written.
     """
-    journal.begin(resume=True)
+    journal.begin(True, given_names(album))
     report, kept = Report(len(album)), 0
     # Absolute: workers have working folders of their own.
     plan, journal = replace(plan, out=plan.out.absolute()), journal.absolute()
@@ -80,35 +87,17 @@ def predict_album(
     finally:
         report.close()
     report.summary.kept = kept
-    return finish(report.summary, journal, plan, len(album), [label for label, _ in models])
+    return finish(report.summary, journal, plan, len(album))
 
 
 def _results(
     album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], address: str, device: str
 ) -> Iterator[dict[str, Any]]:
     """One dict a shard, as they are finished."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere on our behalf
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-    import ray.data
+    with _connected(address):
+        import ray
+        import ray.data
 
-    # Checkout or installed: workers import the package that this process uses, where they see the same files.
-    root = str(Path(mutualformer.__file__).resolve().parents[1])
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    ours = not ray.is_initialized()
-    if ours:
-        try:
-            ray.init(
-                address=None if address == LOCAL else address,
-                runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
-                include_dashboard=False if address == LOCAL else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except Exception as error:  # Ray raises its own, grpc's and the system's families
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
-    try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.verbose_progress = False
@@ -129,12 +118,62 @@ def _results(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_cpus=1,
         )
-        yield from results.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise ClusterError(f"a worker failed: {_cause(error)}") from error
-    finally:
-        if ours:
-            ray.shutdown()
+        try:
+            yield from results.iter_rows()
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"a worker failed: {_cause(error)}") from error
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """A cluster while the block runs: the one this process is connected to, that at ``address``, or one of our own."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Checkout or installed: workers import the package that this process uses, where they see the same files.
+    root = str(Path(mutualformer.__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    variables = {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"address": address}
+        if address == LOCAL:
+            options = stack.enter_context(_own_cluster(variables))
+        import ray
+
+        if not ray.is_initialized():
+            try:
+                ray.init(
+                    **options, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.ERROR
+                )
+            except Exception as error:  # Ray raises its own, grpc's and the system's families
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+                raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
+            stack.callback(ray.shutdown)
+        yield
+
+
+@contextlib.contextmanager
+def _own_cluster(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Options for a cluster that only this process may use, and that leaves nothing behind.
+
+    It listens on 127.0.0.1 and asks for a token made for this run. Ray's head process asks addresses of cloud
+    providers who they are, with its usage statistics switched off too, unless its home folder holds a description of
+    the cluster: so it gets a home of its own, which also takes its session's files. Workers keep the user's.
+    """
+    with scratch() as home:
+        (home / "ray_bootstrap_config.yaml").touch()
+        own = {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Where clusters are enabled, Ray replaces 127.0.0.1 by an address that is seen from outside.
+        own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        before = {name: os.environ.get(name) for name in own}
+        variables["HOME"] = str(Path.home())
+        os.environ.update(own)
+        try:
+            yield {"_node_ip_address": "127.0.0.1", "_temp_dir": str(home), "include_dashboard": False}
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _cause(error: BaseException) -> str:

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.files import replacing
+from mutualformer.runtime.files import replacing, spreadsheet
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction import sheet
+from mutualformer.runtime.prediction.names import Names
 from mutualformer.runtime.prediction.run import Report, Summary, batches, in_order
-from mutualformer.runtime.prediction.saving import safe_name, write_fast
+from mutualformer.runtime.prediction.saving import write_fast
 from mutualformer.runtime.prediction.work import BROKEN
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.inputs import SourceError, is_address, moments
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.gallery import Gallery
@@ -59,7 +60,7 @@ def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tup
             pair = Pair(moment.item.name, moment.item.rgb, moment.nir)
             yield pair.name, lambda pair=pair: pair
         return
-    data: Any = open_data(source, "reid", size)
+    data: Any = opening.identities(source, size)
     for index in range(len(data) if limit is None else min(limit, len(data))):
         yield f"{source} #{index}", partial(_read, data, index)
 
@@ -92,6 +93,7 @@ def predict_identities(
     """Features of every pair of ``sources``; matches against ``gallery`` where there is one. See the module's text."""
     known = Gallery.build(gallery, session) if gallery is not None else None
     report, written = Report(None, says_depth=False), [out / "features.csv"]
+    names = Names()
     with ExitStack() as stack:
         table = _Table(stack, out / "features.csv")
         matches = _Table(stack, out / "matches.csv") if known is not None else None
@@ -103,7 +105,7 @@ def predict_identities(
             for pair, feature in outcome.pairs:
                 table.write(["name", *(f"f{i}" for i in range(len(feature)))], [pair.name, *map(_number, feature)])
                 if known is not None and matches is not None:
-                    _match(pair, feature, known, matches, out)
+                    _match(pair, feature, known, matches, out / "matches" / f"{names.give(pair.name)}.jpg")
                 report.add("", True)
             report.summary.frames += len(outcome.errors) + len(outcome.pairs)
     report.close()
@@ -117,7 +119,7 @@ def _number(value: np.float32) -> str:
     return f"{float(value):.8g}"
 
 
-def _match(pair: Pair, feature: NDArray[np.float32], known: Gallery, table: _Table, out: Path) -> None:
+def _match(pair: Pair, feature: NDArray[np.float32], known: Gallery, table: _Table, picture: Path) -> None:
     """The nearest identities of one pair, as rows and as a picture."""
     answers = known.nearest(feature, ANSWERS)
     for rank, (identity, similarity, path) in enumerate(answers, start=1):
@@ -128,7 +130,7 @@ def _match(pair: Pair, feature: NDArray[np.float32], known: Gallery, table: _Tab
     cells = [sheet.captioned(pair.rgb, "query"), sheet.captioned(pair.nir, "NIR")]
     for identity, similarity, path in answers:
         cells.append(sheet.captioned(read_colour(path), f"{identity} {similarity:.3f}"))
-    write_fast(out / "matches" / f"{safe_name(pair.name)}.jpg", rendering.jpeg(np.hstack(cells)))
+    write_fast(picture, rendering.jpeg(np.hstack(cells)))
 
 
 class _Table:
@@ -144,4 +146,4 @@ class _Table:
         if not self._header:
             self._writer.writerow(header)
             self._header = True
-        self._writer.writerow(row)
+        self._writer.writerow(spreadsheet(dict(enumerate(row))).values())

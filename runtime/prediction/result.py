@@ -3,97 +3,162 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images import rendering
-from mutualformer.runtime.images.salient import THRESHOLD, SalientObject, salient_object
-from mutualformer.runtime.prediction import saving
+from mutualformer.runtime.images.finishing import finish, foreground
+from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
+from mutualformer.runtime.prediction import look, saving, show
+from mutualformer.runtime.prediction.look import Background
+from mutualformer.runtime.prediction.names import UNNAMED
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a SOD model says about one picture.
 
-    ``rgb`` (H, W, 3) uint8, upright. ``mask`` (H, W) float32 in [0, 1]: how salient each pixel is, at the picture's
-    own size. ``depth`` (H, W) float32 metres, 0 = no measurement, or None where there was none. ``metric``: False
-    where ``depth`` is relative only (8-bit maps), so that no distance can be told. ``model``: its name.
+    ``rgb`` (H, W, 3) uint8, upright. ``saliency`` (h, w) float32 in [0, 1]: how salient each pixel is, at the model's
+    size or the picture's. ``depth`` (H, W) float32 metres, 0 = no measurement, or None where there was none.
+    ``metric``: False where ``depth`` is relative only (8-bit maps), so that no distance can be told. ``model``: its
+    name. ``threshold``: above which a pixel counts as salient. ``raw``: nothing is finished. ``opacity`` (H, W) uint8:
+    the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
     """
 
     rgb: NDArray[np.uint8]
-    mask: NDArray[np.float32]
+    saliency: NDArray[np.float32]
     depth: NDArray[np.float32] | None = None
-    name: str = "picture"
+    name: str = UNNAMED
     model: str = ""
     metric: bool = True
     threshold: float = field(default=THRESHOLD, repr=False)
+    raw: bool = field(default=False, repr=False)
+    opacity: NDArray[np.uint8] | None = field(default=None, repr=False)
+    icc: bytes | None = field(default=None, repr=False)
 
     @cached_property
-    def salient(self) -> SalientObject:
-        """Share of the picture, box and distance of what lies above ``threshold``."""
-        return salient_object(self.mask, self.depth if self.metric else None, self.threshold)
+    def mask(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1]: the soft mask at the picture's own size, as evaluation takes it."""
+        return self.soft()
+
+    def soft(self) -> NDArray[np.float32]:
+        """``mask``, made anew: what is needed once need not stay in memory."""
+        return rendering.soft_mask(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
+
+    @cached_property
+    def alpha(self) -> NDArray[np.uint8]:
+        """(H, W) uint8: how much of each pixel is object, finished at the picture's own size (:mod:`.finishing`).
+
+        The picture's own transparency is multiplied in. With ``raw`` the soft mask in 256 levels.
+        """
+        own = rendering.grey(self.soft()) if self.raw else finish(self.saliency, self.rgb, self.threshold)
+        return own if self.opacity is None else np.asarray(cv2.multiply(own, self.opacity, scale=1 / 255), np.uint8)
+
+    @cached_property
+    def _found(self) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
+        return find_objects(self.saliency, self.depth if self.metric else None, salient=self.binary())
 
     @property
-    def distance_m(self) -> float | None:
-        """Median measured depth of the salient object in metres; None where nothing tells it."""
-        return self.salient.distance_m
+    def objects(self) -> tuple[SalientObject, ...]:
+        """One entry for each connected salient region (split where the depth jumps), the nearest first."""
+        return self._found[0]
 
     @property
-    def box(self) -> tuple[int, int, int, int] | None:
-        """(left, top, right, bottom) in pixels, right and bottom exclusive; None where nothing is salient."""
-        if self.salient.box is None:
-            return None
-        height, width = self.mask.shape
-        left, top, right, bottom = self.salient.box
-        return round(left * width), round(top * height), round(right * width), round(bottom * height)
+    def labels(self) -> NDArray[np.uint8]:
+        """(H, W): each pixel's object, counted from 1 in the order of ``objects``; 0 where there is none."""
+        return self._found[1]
+
+    @property
+    def nearest_object_m(self) -> float | None:
+        """Metres to the nearest object (the median of its depth); None where nothing tells it."""
+        return nearest_object_m(self.objects)
 
     def binary(self, threshold: float | None = None) -> NDArray[np.bool_]:
-        """(H, W): the mask above ``threshold`` (this prediction's own, 0.5 unless it was made with another)."""
-        return np.asarray(self.mask > (self.threshold if threshold is None else threshold))
+        """(H, W): what is salient. With a ``threshold`` the soft mask above it, not finished."""
+        if threshold is None and not self.raw:
+            return np.asarray(self.alpha > 127)
+        return np.asarray(self.soft() > (self.threshold if threshold is None else threshold))
 
-    def cutout(self) -> NDArray[np.uint8]:
-        """(H, W, 4) RGBA: the picture with the soft mask as alpha."""
-        return rendering.cutout(self.rgb, self.mask)
+    def cutout(self, background: Background = None, crop: bool = False) -> NDArray[np.uint8]:
+        """(H, W, 4) RGBA: the picture with ``alpha``, and without the old background's colour along the edge.
+
+        ``background``: upon a colour (r, g, b), a picture (h, w, 3) or "blur", then (H, W, 3). ``crop``: to the object.
+        """
+        front = self.rgb if self.raw else foreground(self.rgb, self.alpha)
+        if background is None:
+            image = rendering.cutout(front, self.alpha)
+        else:
+            image = look.composed(front, self.alpha, self.rgb, background)
+        return np.ascontiguousarray(image[look.cropping(self.alpha)]) if crop else image
 
     def overlay(self) -> NDArray[np.uint8]:
         """(H, W, 3): the picture, tinted where it is salient, darker elsewhere."""
-        return rendering.overlay(self.rgb, self.mask)
+        return rendering.overlay(self.rgb, self.alpha)
 
     def contour(self) -> NDArray[np.uint8]:
-        """(H, W, 3): the picture with a line around the salient object."""
-        return rendering.contour(self.rgb, self.mask, self.threshold)
+        """(H, W, 3): the picture with a line around what is salient."""
+        return rendering.contour(self.rgb, self.binary().astype(np.uint8) * np.uint8(255))
+
+    def annotated(self) -> NDArray[np.uint8]:
+        """(H, W, 3): the overlay with each object's box and distance."""
+        told = ("" if one.distance_m is None else f"{one.distance_m:.2f} m" for one in self.objects)
+        boxes = (one.pixels(*self.alpha.shape) for one in self.objects)
+        return rendering.boxes(self.overlay(), zip(boxes, told, strict=True))
+
+    def thumbnail(self, height: int, width: int) -> Prediction:
+        """The same answer for a smaller picture: what is drawn small is shrunk first."""
+        size = (width, height)
+        small = np.asarray(cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+        opacity = None if self.opacity is None else np.asarray(cv2.resize(self.opacity, size), np.uint8)
+        return replace(self, rgb=small, depth=None, opacity=opacity)
 
     def to_json(self) -> dict[str, Any]:
-        """Box, distance and the mask as COCO has them, in plain JSON types.
+        """The objects with their masks as COCO has them, in plain JSON types; the nearest object first.
 
         ``bbox``: [left, top, width, height] in pixels. ``segmentation``: COCO's uncompressed run-length code of the
-        binary mask, column by column, starting with background. ``score``: mean of the soft mask inside.
+        object's mask, column by column, starting with background. ``score``: mean of the soft mask inside.
         """
-        inside, box = self.binary(), self.box
+        objects = []
+        for number, one in enumerate(self.objects, start=1):
+            inside = self.labels == number
+            left, top, right, bottom = one.pixels(*inside.shape)
+            mask = {"bbox": [left, top, right - left, bottom - top], "segmentation": run_lengths(inside)}
+            objects.append({"category": "salient", **one.numbers(), **mask, "area": int(inside.sum())})
         return {
             "name": self.name,
             "model": self.model,
-            "category": "salient",
-            "size": list(self.mask.shape),
+            "size": list(self.labels.shape),
             "threshold": self.threshold,
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]] if box else None,
-            "area": int(inside.sum()),
-            "score": round(float(self.mask[inside].mean()), 5) if box else 0.0,
-            "distance_m": None if self.distance_m is None else round(self.distance_m, 3),
-            "segmentation": run_lengths(inside),
+            "nearest_object_m": rounded(self.nearest_object_m),
+            "objects": objects,
         }
 
     def save(self, folder: str | Path, what: Sequence[str] = ("mask", "cutout", "overlay")) -> list[Path]:
         """Write the chosen kinds as ``FOLDER/KIND/NAME.png`` (or .jpg, .json); returns the paths.
 
-        Kinds: mask, binary, cutout, overlay, contour, json.
+        Kinds: mask, binary, cutout, overlay, contour, json. Files of another picture that this process saved are not
+        overwritten, and for an array, which has no name, none that are there: ``-2``, ``-3``, … is added.
         """
-        return saving.write(self, Path(folder), what)
+        kinds = saving.kinds(what if isinstance(what, str) else ",".join(what))
+        return saving.write(self, Path(folder), kinds, saving.free_name(self, Path(folder)))
+
+    def show(self) -> None:
+        """Show picture, overlay and cut-out: in a notebook below the cell, elsewhere in the system's picture viewer.
+
+        Raises InputError where there is neither; :meth:`save` then writes them.
+        """
+        show.show(rendering.png(show.sheet(self.rgb, self.overlay(), self.cutout())))
+
+    def __repr__(self) -> str:
+        height, width = self.rgb.shape[:2]
+        depth = "without depth" if self.depth is None else "with depth"
+        return f"<{type(self).__name__} {self.name!r} by {self.model}, {width}×{height} {depth}>"
 
 
 @dataclass(frozen=True)
@@ -108,6 +173,9 @@ class Embedding:
     feature: NDArray[np.float32]
     name: str = "pair"
     model: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Embedding {self.name!r} by {self.model}, {self.feature.size} values>"
 
     def similarity(self, other: Embedding) -> float:
         """Cosine similarity, 1 = the same."""

@@ -13,22 +13,26 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mutualformer.runtime.files import replacing, write_bytes
+from mutualformer.runtime.files import replacing, spreadsheet, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
+from mutualformer.runtime.prediction.names import Names
 from mutualformer.runtime.prediction.work import FrameOutcome, Model, Plan, Reader, process
 from mutualformer.runtime.reporting.progress import bar, beside
 from mutualformer.runtime.sources.inputs import Album, Moment
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures named one by one; the rest are in predictions.csv
-COLUMNS = ("name", "model", "area", "left", "top", "right", "bottom", "distance_m", "error")
+COLUMNS = (
+    *("name", "model", "object", "area", "score", "left", "top", "right", "bottom", "distance_m", "nearest_m"),
+    "error",
+)
 Batch = list[tuple[int, str, Reader]]
 
 
@@ -123,7 +127,8 @@ def predict_album(
     album: Album, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
 ) -> Summary:
     """All frames of ``album`` that ``journal`` does not know as done; then the table and the contact sheet."""
-    journal.begin(resume)
+    names = given_names(album)
+    journal.begin(resume, names)
     parts = shards(len(album))
     stamps: dict[int, str] = {}
     done_before = 0
@@ -132,56 +137,62 @@ def predict_album(
         nonlocal done_before
         for number, part in enumerate(parts):
             marks = {index: digest(album.stamp(index)) for index in part}
-            finished = journal.done(number, marks) if resume else set()
+            finished = journal.done(number, marks, plan) if resume else {}
             done_before += len(finished)
             report.skip(len(finished))
             for index in part:
                 if index not in finished:
                     stamps[index] = marks[index]
-                    yield index, album.name(index), partial(album.read, index)
+                    yield index, names[index], partial(album.read, index)
 
     report = Report(len(album))
     try:
         for outcomes in in_order(batches(pending(), batch), partial(process, models=models, plan=plan), workers):
             for outcome in outcomes:
-                journal.add(outcome.index // SHARD, outcome, stamps.pop(outcome.index))
+                journal.add(outcome.index // SHARD, names[outcome.index], outcome, stamps.pop(outcome.index))
                 report.add(outcome.error, outcome.has_depth)
     finally:
         report.close()
     report.summary.kept = done_before
-    return finish(report.summary, journal, plan, len(album), [model.label for model in models])
+    return finish(report.summary, journal, plan, len(album))
 
 
-def finish(summary: Summary, journal: Journal, plan: Plan, count: int, labels: Sequence[str]) -> Summary:
+def given_names(album: Album) -> list[str]:
+    """What the files of each frame are called, no two alike."""
+    names = Names()
+    return [names.give(album.name(index)) for index in range(len(album))]
+
+
+def finish(summary: Summary, journal: Journal, plan: Plan, count: int) -> Summary:
     """Write predictions.csv and the contact sheet from the journal; counts the broken ones of earlier runs too."""
     table, strips, broken, first = plan.out / "predictions.csv", [], 0, ""
     with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, restval="")
+        writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         for entry in journal.entries(len(shards(count))):
             write_rows(writer, entry["name"], entry["rows"], entry["error"])
             broken += bool(entry["error"])
             first = first or entry["error"]
-            tile = journal.tile(entry["index"]) if entry["index"] in plan.tiles else None
+            tile = journal.tile(entry["key"]) if entry["index"] in plan.tiles else None
             if tile is not None:
                 strips.append((entry["name"], tile))
     summary.frames, summary.broken, summary.first_error = count, broken, first
     summary.files.append(table)
-    write_sheet(summary, plan, strips, labels)
+    write_sheet(summary, plan, strips)
     return summary
 
 
 def write_rows(writer: csv.DictWriter[str], name: str, rows: Sequence[dict[str, Any]], error: str) -> None:
     """One frame's lines of the table: one a model, or one with the error."""
     for row in rows if not error else [{"error": error}]:
-        writer.writerow({"name": name, **row})
+        writer.writerow(spreadsheet({"name": name, **row}))
 
 
-def write_sheet(summary: Summary, plan: Plan, strips: Sequence[tuple[str, bytes]], labels: Sequence[str]) -> None:
+def write_sheet(summary: Summary, plan: Plan, strips: Sequence[tuple[str, bytes]]) -> None:
     """The contact sheet, where any frame has an answer."""
     if strips:
         path = plan.out / "sheet.jpg"
-        write_bytes(path, sheet.sheet(strips, labels))
+        write_bytes(path, sheet.sheet(strips, plan.labels))
         summary.files.append(path)
 
 
@@ -189,21 +200,24 @@ def predict_moments(
     frames: Iterable[Moment], models: Sequence[Model], plan: Plan, *, workers: int, batch: int
 ) -> Summary:
     """Frames that come one after another and only once: a video, a camera, a recording. Cannot be resumed."""
-    report, strips = Report(None, says_depth=False), Spread(sheet.MOST)
+    report, strips, names = Report(None, says_depth=False), Spread(sheet.MOST), Names()
 
     def tasks() -> Iterator[tuple[int, str, Reader]]:
         for index, moment in enumerate(frames):
-            yield index, moment.item.name, partial(_same, (moment.item, moment.has_depth))
+            yield index, names.give(moment.item.name), partial(_same, (moment.item, moment.has_depth))
 
     def work(group: Batch) -> list[FrameOutcome]:
         tiles = frozenset(index for index, _, _ in group if strips.wants(index))
-        return process(group, models, Plan(plan.out, plan.what, plan.threshold, tiles))
+        return process(group, models, replace(plan, tiles=tiles))
 
     table = plan.out / "predictions.csv"
     (plan.out / FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as output
     try:
-        with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, restval="")
+        with (
+            replacing(table) as beside,
+            beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
+            writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore")
             writer.writeheader()
             try:
                 for outcomes in in_order(batches(tasks(), batch), work, workers):
@@ -220,7 +234,7 @@ def predict_moments(
     finally:
         report.close()
     report.summary.files.append(table)
-    write_sheet(report.summary, plan, strips.chosen(), [model.label for model in models])
+    write_sheet(report.summary, plan, strips.chosen())
     return report.summary
 
 

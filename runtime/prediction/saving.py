@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import threading
+import secrets
+import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
+from mutualformer.runtime.prediction.look import AS_IT_IS, Look
+from mutualformer.runtime.prediction.names import UNNAMED, Names
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.prediction.result import Prediction
+
+# What the file system says of a name, not of the disk: the picture's fault, not the end of the run.
+BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
-class KindError(ValueError):
+class KindError(InputError):
     """``--what`` names something that is not made."""
 
 
-class Answer(Protocol):
-    """What is written down: :class:`mutualformer.runtime.prediction.result.Prediction`, as far as files need it."""
-
-    @property
-    def name(self) -> str:
-        """The frame's name; may contain folders."""
-
-    @property
-    def mask(self) -> NDArray[np.float32]:
-        """(H, W) in [0, 1]."""
-
-    def binary(self) -> NDArray[np.bool_]:
-        """(H, W): what counts as salient."""
-
-    def cutout(self) -> NDArray[np.uint8]:
-        """(H, W, 4) RGBA."""
-
-    def overlay(self) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB."""
-
-    def contour(self) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Box, distance and mask in plain JSON types."""
-
-
-def _json(result: Answer) -> bytes:
+def _json(result: Prediction, look: Look) -> bytes:
     return (json.dumps(result.to_json(), allow_nan=False) + "\n").encode()
 
 
+def cutout(result: Prediction, look: Look, suffix: str = ".png") -> bytes:
+    """The cut-out as it is wanted, with the picture's own colour profile."""
+    return rendering.encoded(result.cutout(look.background, look.crop), suffix, result.icc)
+
+
 # Kind → (suffix, encoder). Masks and cut-outs must be exact, what people only look at may be JPEG.
-KINDS: dict[str, tuple[str, Callable[[Answer], bytes]]] = {
-    "mask": (".png", lambda result: rendering.png(rendering.grey(result.mask))),
-    "binary": (".png", lambda result: rendering.png(np.where(result.binary(), 255, 0).astype(np.uint8))),
-    "cutout": (".png", lambda result: rendering.png(result.cutout())),
-    "overlay": (".jpg", lambda result: rendering.jpeg(result.overlay())),
-    "contour": (".jpg", lambda result: rendering.jpeg(result.contour())),
+KINDS: dict[str, tuple[str, Callable[[Prediction, Look], bytes]]] = {
+    "mask": (".png", lambda result, look: rendering.png(rendering.grey(result.soft()))),
+    "binary": (".png", lambda result, look: rendering.png(result.binary().astype(np.uint8) * np.uint8(255))),
+    "cutout": (".png", cutout),
+    "overlay": (".jpg", lambda result, look: rendering.jpeg(result.overlay())),
+    "contour": (".jpg", lambda result, look: rendering.jpeg(result.contour())),
     "json": (".json", _json),
 }
 DEFAULT = ("mask", "binary", "cutout", "overlay")
@@ -72,41 +60,46 @@ def kinds(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def safe_name(name: str) -> str:
-    """A frame's name as a relative path that stays inside the output folder.
-
-    Parts that would climb out, and the characters that no file system takes, become underscores.
-    """
-    parts = []
-    for part in PurePosixPath(name).parts:
-        if part == "/":
-            continue
-        clean = "".join("_" if ord(letter) < 32 or letter in '\\:*?"<>|\x7f' else letter for letter in part)
-        parts.append("_" * len(clean) if set(clean) <= {"."} else clean)
-    return "/".join(parts) or "picture"
-
-
 def target(folder: Path, kind: str, name: str) -> Path:
-    """Where the ``kind`` of frame ``name`` goes."""
-    return folder / kind / (safe_name(name) + KINDS[kind][0])
+    """Where the ``kind`` of the frame whose given name is ``name`` goes."""
+    return folder / kind / (name + KINDS[kind][0])
 
 
-def write(result: Answer, folder: Path, what: Sequence[str]) -> list[Path]:
+def write(result: Prediction, folder: Path, what: Sequence[str], name: str, look: Look = AS_IT_IS) -> list[Path]:
     """Write the kinds ``what`` of one answer below ``folder``; returns their paths. Raises OSError, RenderError."""
     paths = []
     for kind in what:
-        path = target(folder, kind, result.name)
-        write_fast(path, KINDS[kind][1](result))
+        path = target(folder, kind, name)
+        write_fast(path, KINDS[kind][1](result, look))
         paths.append(path)
     return paths
+
+
+_saved: dict[Path, int] = {}  # what this process saved: folder/name → the picture's checksum
+
+
+def free_name(result: Prediction, folder: Path) -> str:
+    """A name under which ``folder`` holds nothing of another picture; see :meth:`Prediction.save`."""
+    picture = zlib.crc32(result.rgb.tobytes())
+    absolute = folder.absolute()
+
+    def taken(name: str) -> bool:
+        before = _saved.get(absolute / name)
+        if before is not None or result.name != UNNAMED:
+            return before not in (None, picture)
+        return any(target(folder, kind, name).exists() for kind in KINDS)
+
+    name = Names(taken).give(result.name)
+    _saved[absolute / name] = picture
+    return name
 
 
 def write_fast(path: Path, data: bytes) -> None:
     """A whole file or none of it, without waiting for the disk: thousands of these are written in a run.
 
-    A power cut can lose the newest of them; the journal then does them again.
+    A power cut can lose the newest of them; ``--resume`` then does them again.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    beside = path.with_name(f".{secrets.token_hex(6)}.part")  # short: the name itself may be as long as a disk allows
     try:
         with naming(path, str(beside)):
             try:

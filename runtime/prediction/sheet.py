@@ -26,9 +26,7 @@ def chosen(count: int, most: int = MOST) -> frozenset[int]:
 
 def cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 3) shrunk and centred on a cell of paper."""
-    height, width = image.shape[:2]
-    scale = min(CELL[0] / height, CELL[1] / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size, scale = fitted(image.shape)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     canvas = np.full((*CELL, 3), PAPER, np.uint8)
     top, left = (CELL[0] - size[1]) // 2, (CELL[1] - size[0]) // 2
@@ -36,14 +34,17 @@ def cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return canvas
 
 
-def on_checker(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A cut-out on the grey checkerboard that stands for transparency: (H, W, 4) → (H, W, 3)."""
-    height, width = rgba.shape[:2]
+def fitted(shape: tuple[int, ...]) -> tuple[tuple[int, int], float]:
+    """(width, height) of a picture (H, W) in a cell, and by how much it is scaled."""
+    scale = min(CELL[0] / shape[0], CELL[1] / shape[1])
+    return (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))), scale
+
+
+def checker(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3): the grey checkerboard that stands for transparency."""
     side = max(4, max(height, width) // 24)
     odd = (np.arange(height)[:, None] // side + np.arange(width)[None, :] // side) % 2
-    board = np.where(odd, CHECKER[0], CHECKER[1]).astype(np.float32)[..., None]
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.asarray(rgba[..., :3] * alpha + board * (1 - alpha) + 0.5, np.uint8)
+    return np.repeat(np.where(odd, *CHECKER).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def captioned(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
@@ -53,9 +54,11 @@ def captioned(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 def strip(rgb: NDArray[np.uint8], results: Sequence[Prediction]) -> bytes:
     """One frame's cells side by side, as JPEG: the picture, one overlay a model, the cut-out of a single model."""
-    cells = [cell(rgb), *(cell(result.overlay()) for result in results)]
+    (width, height), scale = fitted(rgb.shape)
+    small = [result.thumbnail(height, width) if scale < 1 else result for result in results]
+    cells = [cell(small[0].rgb if small else rgb), *(cell(result.overlay()) for result in small)]
     if len(results) == 1:
-        cells.append(cell(on_checker(results[0].cutout())))
+        cells.append(cell(small[0].cutout(checker(*small[0].alpha.shape))))
     return rendering.jpeg(np.hstack(cells), 92)
 
 

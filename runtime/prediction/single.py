@@ -1,28 +1,24 @@
-"""``mutualformer.predict(model, picture)``: one picture as a file or an array, with depth or without."""
+"""``mutualformer.predict(model, picture)``, ``predict_many`` and ``stream``: pictures of any form, one, many, live."""
 
 from __future__ import annotations
 
-import logging
-import os
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.images import rendering
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
+from mutualformer.runtime.prediction.accepted import PictureLike, colour, frame_of, name_of
 from mutualformer.runtime.prediction.result import Embedding, Prediction
 from mutualformer.runtime.preprocess import InputError
-from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.depth import DepthRule
-from mutualformer.runtime.sources.depth_range import plausible
-from mutualformer.runtime.sources.folders.item import Item
-from mutualformer.runtime.sources.pictures import read_colour
-from mutualformer.runtime.sources.walk import Picture, Pictures
-
-PictureLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any]"
+from mutualformer.runtime.session import Device, Session
+from mutualformer.runtime.sources.frame import Frame, Item
 
 
 def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: float = THRESHOLD) -> Prediction:
@@ -35,12 +31,38 @@ def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: f
 
 
 def from_saliency(
-    session: Session, item: Item, saliency: NDArray[np.float32], has_depth: bool, threshold: float
+    session: Session,
+    item: Item,
+    saliency: NDArray[np.float32],
+    has_depth: bool,
+    threshold: float,
+    raw: bool = False,
 ) -> Prediction:
     """The model's map (h, w) → a prediction at the picture's own size."""
-    mask = rendering.soft_mask(np.asarray(saliency, np.float32), item.rgb.shape[:2])
-    depth = item.depth if has_depth else None
-    return Prediction(item.rgb, mask, depth, item.name, session.contract.model, item.metric, threshold)
+    return Prediction(
+        item.rgb,
+        np.asarray(saliency, np.float32),
+        item.depth if has_depth else None,
+        item.name,
+        session.contract.model,
+        item.metric,
+        threshold,
+        raw,
+        getattr(item, "alpha", None),
+        getattr(item, "icc", None),
+    )
+
+
+@overload
+def predict(
+    model: Session | str | Path,
+    rgb: list[Any] | tuple[Any, ...] | Iterator[Any],
+    depth: list[Any] | tuple[Any, ...] | None = None,
+    *,
+    depth_scale: float | None = None,
+    nir: None = None,
+    threshold: float = THRESHOLD,
+) -> list[Prediction]: ...
 
 
 @overload
@@ -69,130 +91,190 @@ def predict(
 
 def predict(
     model: Session | str | Path,
-    rgb: PictureLike,
-    depth: PictureLike | None = None,
+    rgb: Any,
+    depth: Any = None,
     *,
     depth_scale: float | None = None,
-    nir: PictureLike | None = None,
+    nir: Any = None,
     threshold: float = THRESHOLD,
-) -> Prediction | Embedding:
-    """What ``model`` sees in one picture.
+) -> Any:
+    """What ``model`` sees in a picture, or in each of several.
 
-    ``model``: a session from :func:`mutualformer.load`, or what that takes (opened and closed for this one picture).
-    ``rgb``: a file, or uint8 (H, W, 3) in RGB order (grey (H, W) is taken three times, an alpha plane dropped).
-    ``depth``: none; a file; uint16 (H, W) with ``depth_scale``; or float metres (H, W), 0 or NaN = no measurement.
-    ``depth_scale``: metres per unit of integer depth: 0.001 for millimetres, which 16-bit *files* have by default.
+    ``model``: a session from :func:`mutualformer.load`, or what that takes (opened and closed for this call).
+    ``rgb``: a path; a file's bytes; uint8 (H, W, 3) in RGB order, (H, W) grey or (H, W, 4) with transparency, as an
+    array or a PyTorch tensor, which may be (C, H, W) too; a PIL image of any mode, turned as its EXIF tag asks. A list
+    or an iterator of these gives a list of answers; :func:`predict_many` gives them one by one.
+    ``depth``: none; or the same forms: a file (16-bit: millimetres), uint16 (H, W) with ``depth_scale``, float metres
+    (H, W), 0 or NaN = no measurement. Of a list of pictures a list.
+    ``depth_scale``: metres per unit of integer depth: 0.001 for millimetres.
     ``nir``: the near-infrared picture, for ReID models only; the answer is then an :class:`Embedding`.
-    ``threshold``: above which a pixel counts as salient for box, distance and binary mask.
+    ``threshold``: above which a pixel counts as salient, 0 … 1.
 
-    Raises InputError (an array does not fit), DataError or ImageError (a file cannot be read), and what
-    :func:`mutualformer.load` raises.
+    >>> picture = np.zeros((120, 160, 3), np.uint8)
+    >>> picture[40:80, 60:100] = (200, 40, 30)
+    >>> result = predict("sod-nano", picture)
+    >>> result.mask.shape, result.mask.dtype
+    ((120, 160), dtype('float32'))
+    >>> [one.mask.shape for one in predict("sod-nano", [picture, picture[:60]])]
+    [(120, 160), (60, 160)]
+
+    Raises InputError (what is handed in does not fit), DataError (a file cannot be read), ModelError as
+    :func:`mutualformer.load`. Warns where depth is hardly in metres.
     """
+    _check_threshold(threshold)
+    with _opened(model) as session:
+        if isinstance(rgb, (list, tuple, Iterator)):
+            if nir is not None:
+                raise InputError("pairs with near-infrared are predicted one at a time")
+            if depth is None:
+                pairs: list[Any] = list(rgb)
+            elif isinstance(depth, (list, tuple)) and len(depth) == len(rgb := list(rgb)):
+                pairs = list(zip(rgb, depth, strict=True))
+            else:
+                raise InputError("depth of a list of pictures is a list of the same length")
+            return list(_many(session, pairs, depth_scale, threshold, 0))
+        if session.contract.task == "reid":
+            if nir is None or depth is not None:
+                raise InputError(f"{session.contract.model} compares RGB-NIR pairs: give nir=, and no depth")
+            return _embedding(session, colour(rgb, True).rgb, colour(nir, True).rgb, name_of(rgb))
+        if nir is not None:
+            raise InputError(f"{session.contract.model} finds salient objects: it takes depth=, not nir=")
+        item = frame_of(rgb, depth, depth_scale)
+        return answer(session, item, has_depth=depth is not None, threshold=threshold)
+
+
+def predict_many(
+    model: Session | str | Path,
+    pictures: Iterable[PictureLike | tuple[PictureLike, PictureLike | None]],
+    *,
+    depth_scale: float | None = None,
+    threshold: float = THRESHOLD,
+    batch: int = 0,
+) -> Iterator[Prediction]:
+    """The answers to ``pictures``, lazily and in their order: a folder of a million needs no more memory than a batch.
+
+    ``pictures``: any iterable of what :func:`predict` takes, or of pairs (picture, depth). ``batch``: pictures per call
+    of the model, 0 = one on a CPU, where more is no faster, eight on a GPU. The rest is as for :func:`predict`, also
+    what it raises: the message says which picture it is, counted from 0.
+
+    >>> picture = np.zeros((120, 160, 3), np.uint8)
+    >>> for result in predict_many("sod-nano", [picture, (picture, np.full((120, 160), 1.5, np.float32))]):
+    ...     print(result.mask.shape, result.depth is not None)
+    (120, 160) False
+    (120, 160) True
+    """
+    _check_threshold(threshold)
+    if batch < 0:
+        raise InputError(f"batch is {batch}, expected a number of pictures, or 0")
+
+    def answers() -> Iterator[Prediction]:
+        with _opened(model) as session:
+            yield from _many(session, pictures, depth_scale, threshold, batch)
+
+    return answers()
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Live(Prediction):
+    """The answer to one frame of a stream: a :class:`Prediction` and where it came from.
+
+    ``frame``: as the camera gave it, with its times. ``number``: counts answers from 0. ``dropped``: frames lost so far
+    because the model was busy. ``latency_s``: from the frame's arrival to this answer.
+    """
+
+    frame: Frame | None = dataclasses.field(default=None, repr=False)
+    number: int = 0
+    dropped: int = 0
+    latency_s: float = 0.0
+
+
+def stream(
+    source: str,
+    model: Session | str | Path = "sod-lite",
+    *,
+    frames: int | None = None,
+    threshold: float = THRESHOLD,
+    device: Device = "auto",
+) -> Iterator[Live]:
+    """Answers to the frames of a live source, one by one, until it ends or the loop is left; then all is closed.
+
+    ``source``: any address that ``mutualformer stream`` takes: ``realsense://``, ``0`` (a webcam), ``rtsp://…``, a
+    video, a recording, ``synthetic://``. A camera's frames are answered newest first and late ones dropped, a file's
+    all and in order. ``model``: of salient objects, as for :func:`predict`. ``frames``: stop after so many.
+
+    >>> for result in stream("synthetic://?seed=1", "sod-nano", frames=2):
+    ...     print(result.number, result.mask.shape == result.frame.rgb.shape[:2])
+    0 True
+    1 True
+
+    Raises CameraError, DataError, InputError, ModelError.
+    """
+    from mutualformer.runtime.sources import opening
+    from mutualformer.runtime.streaming.pipeline import Pipeline
+
+    _check_threshold(threshold)
+    if frames is not None and frames < 1:
+        raise InputError(f"frames is {frames}, expected at least 1")
+
+    def answers() -> Iterator[Live]:
+        with _opened(model, device) as session, contextlib.ExitStack() as stack:
+            if session.contract.task != "sod":
+                raise InputError(f"{session.contract.model} compares identities; stream() is for salient objects")
+            results = Pipeline(lambda: opening.camera(source), session, frames=frames).results()
+            stack.callback(results.close)
+            for result in results:
+                frame = result.frame
+                item = Item(frame.rgb, frame.depth, None, f"frame-{frame.sequence:06d}")
+                made = from_saliency(session, item, result.outputs["saliency"], bool(frame.depth.any()), threshold)
+                known = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+                yield Live(**known, frame=frame, number=result.number, dropped=result.dropped,
+                           latency_s=result.stages["total"])  # fmt: skip
+
+    return answers()
+
+
+def _many(
+    session: Session, pictures: Iterable[Any], depth_scale: float | None, threshold: float, batch: int
+) -> Iterator[Prediction]:
+    if session.contract.task != "sod":
+        raise InputError(f"{session.contract.model} compares identities: predict() takes one pair at a time, with nir=")
+    size, waiting, first = batch or (1 if session.device == "cpu" else 8), iter(pictures), 0
+    while part := list(islice(waiting, size)):
+        items = [_numbered(first + index, one, depth_scale) for index, one in enumerate(part)]
+        inputs = [preprocess.prepare(session.contract, item.rgb, item.depth) for item, _ in items]
+        joined = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
+        maps = session.run(**joined)["saliency"]
+        for (item, has_depth), saliency in zip(items, maps, strict=True):
+            yield from_saliency(session, item, saliency, has_depth, threshold)
+        first += len(part)
+
+
+def _numbered(number: int, one: Any, depth_scale: float | None) -> tuple[Item, bool]:
+    """A picture, or a pair with its depth, as a frame and whether it has depth; errors say which picture it is."""
+    rgb, depth = one if isinstance(one, tuple) and len(one) == 2 else (one, None)
+    try:
+        item = frame_of(rgb, depth, None if depth is None else depth_scale)
+    except ValueError as error:
+        raise type(error)(f"picture {number}: {error}") from error
+    return item, depth is not None
+
+
+def _embedding(session: Session, rgb: NDArray[np.uint8], nir: NDArray[np.uint8], name: str) -> Embedding:
+    feature = session.run(**preprocess.prepare(session.contract, rgb, nir))["feature"][0]
+    return Embedding(rgb, nir, np.asarray(feature, np.float32), name, session.contract.model)
+
+
+def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold < 1:
         raise InputError(f"threshold is {threshold:g}, expected 0 or more and less than 1")
+
+
+def _opened(model: Session | str | Path, device: Device = "auto") -> contextlib.AbstractContextManager[Session]:
+    """A session of the caller's stays open; one that is opened here is closed here."""
+    if isinstance(model, Session):
+        return contextlib.nullcontext(model)
     if not isinstance(model, (str, Path)):
-        return _predict(model, rgb, depth, depth_scale, nir, threshold)
+        raise InputError(f"model is {type(model).__name__}, expected a session, a name or a path")
     from mutualformer.runtime import zoo
 
-    with zoo.load(model) as session:
-        return _predict(session, rgb, depth, depth_scale, nir, threshold)
-
-
-def _predict(
-    session: Session,
-    rgb: PictureLike,
-    depth: PictureLike | None,
-    depth_scale: float | None,
-    nir: PictureLike | None,
-    threshold: float,
-) -> Prediction | Embedding:
-    contract = session.contract
-    if contract.task == "reid":
-        if nir is None or depth is not None:
-            raise InputError(f"{contract.model} compares RGB-NIR pairs: give nir=, and no depth")
-        colour, infrared = (_colour(picture) for picture in (rgb, nir))
-        feature = session.run(**preprocess.prepare(contract, colour, infrared))["feature"][0]
-        return Embedding(colour, infrared, np.asarray(feature, np.float32), _name(rgb), contract.model)
-    if nir is not None:
-        raise InputError(f"{contract.model} finds salient objects: it takes depth=, not nir=")
-    item = _item(rgb, depth, depth_scale)
-    return answer(session, item, has_depth=depth is not None, threshold=threshold)
-
-
-def _item(rgb: PictureLike, depth: PictureLike | None, depth_scale: float | None) -> Item:
-    """One frame from files, arrays, or one of each."""
-    if depth is None:
-        _say_once("no depth given: the model works from colour alone")
-    if _is_file(rgb) and (depth is None or _is_file(depth)):
-        rule = DepthRule(None if depth_scale is None else 1.0 / _positive(depth_scale))
-        pictures = Pictures([Picture(_name(rgb), Path(rgb), None if depth is None else Path(depth))], rule)
-        for sentence in pictures.judge():
-            _say_once(f"{depth}: {sentence}")
-        return pictures[0]
-    if depth is None:
-        colour = _colour(rgb)
-        return Item(colour, np.zeros(colour.shape[:2], np.float32), None, _name(rgb))
-    if _is_file(depth):
-        raise InputError("rgb is an array and depth a file, expected both as arrays or both as files")
-    # A file beside an array is read as stored: the array was made for the pixels that are in the file.
-    colour = read_colour(Path(rgb)) if _is_file(rgb) else colour_array(np.asarray(rgb))
-    metres = depth_array(np.asarray(depth), depth_scale)
-    if clause := plausible(metres):
-        _say_once(f"depth: {clause}; is it in metres?")
-    return Item(colour, metres, None, _name(rgb))
-
-
-def _is_file(picture: PictureLike) -> TypeGuard[str | os.PathLike[str]]:
-    return isinstance(picture, (str, os.PathLike))
-
-
-def _name(picture: PictureLike) -> str:
-    return Path(picture).stem if _is_file(picture) else "picture"
-
-
-def _colour(picture: PictureLike) -> NDArray[np.uint8]:
-    if _is_file(picture):
-        return read_colour(Path(picture), upright=True)
-    return colour_array(np.asarray(picture))
-
-
-def _positive(scale: float) -> float:
-    if not (scale > 0 and np.isfinite(scale)):
-        raise InputError(f"depth_scale is {scale:g}, expected metres per unit, for example 0.001 for millimetres")
-    return scale
-
-
-def colour_array(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3), (H, W, 4) or (H, W) → (H, W, 3). Raises InputError."""
-    if image.dtype != np.uint8:
-        hint = "; multiply a picture in [0, 1] by 255" if image.dtype.kind == "f" else ""
-        raise InputError(f"rgb is {image.dtype} {image.shape}, expected uint8 (H, W, 3){hint}")
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
-        raise InputError(f"rgb is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
-    return np.ascontiguousarray(image[..., :3])
-
-
-def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
-    """uint16 (H, W) times ``scale``, or float metres (H, W) → float32 metres, 0 = no measurement. Raises InputError."""
-    if depth.ndim != 2:
-        raise InputError(f"depth is {depth.dtype} {depth.shape}, expected (H, W)")
-    if depth.dtype.kind == "f":
-        if scale is not None:
-            raise InputError("depth is float, which is metres already: leave depth_scale out, or multiply it yourself")
-        return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
-    if depth.dtype != np.uint16:
-        raise InputError(f"depth is {depth.dtype}, expected uint16 with depth_scale, or float metres")
-    if scale is None:
-        raise InputError("depth is uint16 without a unit: give depth_scale in metres per unit, 0.001 for millimetres")
-    return np.asarray(np.multiply(depth, np.float32(_positive(scale)), dtype=np.float32))
-
-
-_reported: set[str] = set()
-
-
-def _say_once(sentence: str) -> None:
-    if sentence not in _reported:
-        _reported.add(sentence)
-        logging.getLogger("mutualformer").info("%s", sentence)
+    return zoo.load(model, device)

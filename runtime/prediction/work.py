@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +14,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.salient import THRESHOLD
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import saving, sheet
+from mutualformer.runtime.prediction.look import AS_IT_IS, Look
+from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelOutputError, Session
-from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.pictures import ImageError
+from mutualformer.runtime.sources.frame import DataError, Item
 
 # What one broken picture may raise; anything else, a full disk above all, ends the run.
-BROKEN = (DataError, ImageError, CameraError, InputError, cv2.error, MemoryError)
+BROKEN = (DataError, InputError, cv2.error, MemoryError)
+
+# What Album.name gives where only reading tells the name.
+UNKNOWN = re.compile(r"frame-[0-9]{6}$")
 
 Reader = Callable[[], tuple[Item, bool]]
 
@@ -45,23 +49,32 @@ class Model:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made of each frame. ``out``: the folder. ``tiles``: frames shown on the contact sheet."""
+    """What is made of each frame. ``out``: the folder. ``tiles``: frames shown on the contact sheet.
+
+    ``labels``: the models' folders.
+    """
 
     out: Path
     what: tuple[str, ...] = saving.DEFAULT
     threshold: float = THRESHOLD
     tiles: frozenset[int] = frozenset()
+    labels: tuple[str, ...] = ("model",)
+    look: Look = AS_IT_IS
 
-    def folder(self, label: str, models: int) -> Path:
+    def folder(self, label: str) -> Path:
         """Where one model's files go: OUT itself where there is one model only."""
-        return self.out / saving.safe_name(label) if models > 1 else self.out
+        return self.out / safe_name(label) if len(self.labels) > 1 else self.out
+
+    def written(self, name: str) -> bool:
+        """Whether every file of the frame called ``name`` is there, and none of them empty."""
+        paths = (saving.target(self.folder(label), kind, name) for label in self.labels for kind in self.what)
+        return all(path.is_file() and path.stat().st_size for path in paths)
 
 
 @dataclass
 class FrameOutcome:
-    """One frame done. ``rows``: what each model said, for predictions.csv. ``error``: why there is no answer.
-
-    ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
+    """One frame done. ``name``: of its files. ``rows``: what each model said, for predictions.csv. ``error``: why there
+    is no answer. ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
     """
 
     index: int
@@ -72,25 +85,24 @@ class FrameOutcome:
     has_depth: bool = True
 
 
-def row(result: Prediction) -> dict[str, Any]:
-    """One line of predictions.csv: box in pixels, distance in metres."""
-    left, top, right, bottom = result.box or ("", "", "", "")
-    return {
-        "model": result.model,
-        "area": round(result.salient.area, 5),
-        "left": left,
-        "top": top,
-        "right": right,
-        "bottom": bottom,
-        "distance_m": "" if result.distance_m is None else round(result.distance_m, 3),
-    }
+def rows(result: Prediction, label: str) -> list[dict[str, Any]]:
+    """Lines of predictions.csv, one an object, the nearest first: box in pixels, distances in metres.
+
+    A frame in which nothing is salient has one line with an area of 0 and no object.
+    """
+    lines: list[dict[str, Any]] = []
+    for number, one in enumerate(result.objects, start=1):
+        edges = zip(("left", "top", "right", "bottom"), one.pixels(*result.alpha.shape), strict=True)
+        lines.append({"model": label, "object": number, **dict(edges), **one.numbers()})
+    return lines or [{"model": label, "area": 0.0}]
 
 
 def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
     """Read, predict and write the frames of one batch: (index, name, reader) each. One FrameOutcome each, in order.
 
-    A frame that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the
-    output cannot be written.
+    ``name``: what its files are called; of a data set that tells no names before it is read, the frame's own. A frame
+    that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the output cannot
+    be written.
     """
     outcomes = {index: FrameOutcome(index, name) for index, name, _ in batch}
     items: dict[int, Item] = {}
@@ -98,12 +110,14 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
         outcome = outcomes[index]
         try:
             item, outcome.has_depth = read()
-            outcome.name, items[index] = item.name, item
+            if UNKNOWN.search(outcome.name):
+                outcome.name = safe_name(item.name)
+            items[index] = item._replace(name=outcome.name)
         except BROKEN as error:
             outcome.error = " ".join(str(error).split()) or type(error).__name__
     predictions: dict[int, list[Prediction]] = {index: [] for index in items}
     for model in models:
-        _predict(model, items, outcomes, plan, predictions, len(models))
+        _predict(model, items, outcomes, plan, predictions)
     for index in plan.tiles & items.keys():
         if not outcomes[index].error:
             outcomes[index].tile = sheet.strip(items[index].rgb, predictions[index])
@@ -116,7 +130,6 @@ def _predict(
     outcomes: Mapping[int, FrameOutcome],
     plan: Plan,
     predictions: Mapping[int, list[Prediction]],
-    models: int,
 ) -> None:
     """One model on one batch of frames, and its files."""
     prepared: dict[int, dict[str, NDArray[Any]]] = {}
@@ -127,15 +140,22 @@ def _predict(
             outcomes[index].error = f"{item.name}: {error}"
     if not prepared:
         return
-    folder = plan.folder(model.label, models)
+    folder = plan.folder(model.label)
     for index, saliency in _maps(model, prepared):
         outcome = outcomes[index]
         if isinstance(saliency, ModelOutputError):
             outcome.error = f"{outcome.name}: {saliency}"
             continue
-        result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold)
-        saving.write(result, folder, plan.what)
-        outcome.rows.append({**row(result), "model": model.label})
+        raw = plan.look.raw
+        result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold, raw)
+        try:
+            saving.write(result, folder, plan.what, outcome.name, plan.look)
+        except OSError as error:
+            if error.errno not in saving.BAD_NAME:
+                raise
+            outcome.error = f"{outcome.name}: the disk takes no such name ({error.strerror})"
+            continue
+        outcome.rows += rows(result, model.label)
         if index in plan.tiles:
             predictions[index].append(result)
 

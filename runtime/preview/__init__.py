@@ -1,5 +1,5 @@
-"""The live page: a small web server beside the stream, and what it shows.
+"""The one web server beside a stream: the live page, and Foxglove's WebSocket.
 
-``server``: the sink and its server. ``channel``: one camera. ``routes``: request by request. ``encode``, ``snapshot``,
-``holds``: pictures, files to keep, paused moments. The page: ``page.html``, ``app.js`` and the scripts it imports.
+In reading order: addresses (HOST:PORT, tokens, links), connections (how many, how long), middleware (who may see it),
+server, foxglove, sink, routes, channel, holds, encode, snapshot. The page: ``page.html``, ``app.js`` and its scripts.
 """

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.sources.base import Camera
-from mutualformer.runtime.streaming.console import describe
-from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.sources.base import Camera
+    from mutualformer.runtime.streaming.recorder import Recorder
+    from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
 # Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
@@ -92,7 +93,7 @@ class Channel:
         news["clock"] = round(time.monotonic(), 3)
         latest = self.latest
         if latest is not None and not str(news.get("state", "")).startswith(OVER):
-            news["seen"] = {key: value for key, value in describe(latest).items() if key != "feature"}
+            news["seen"] = {key: value for key, value in latest.to_json().items() if key != "feature"}
         recording = (news.get("sinks") or {}).get("recorder")
         if recording is not None:
             recording.update(self._tape(recording))
@@ -124,9 +125,9 @@ def clean(value: Any) -> Any:
 
 
 def sight(result: Result) -> dict[str, Any]:
-    """What is drawn upon a picture: ``box`` as fractions and ``distance_m``, or ``match`` and ``similarity``."""
-    line = describe(result)
-    keys = ("box", "distance_m", "match", "similarity")
+    """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``."""
+    line = result.to_json()
+    keys = ("objects", "nearest_object_m", "match", "similarity")
     return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.colours import depth_colours, depth_range
 from mutualformer.runtime.images.rendering import grey, jpeg
-from mutualformer.runtime.streaming.sinks import Result
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 QUALITY = 80
 # No wider than a page shows them; depth and infrared have the small tiles.
@@ -36,13 +40,15 @@ class Encoder:
         self.near = self.far = 0.0
 
     def __call__(self, result: Result) -> dict[str, bytes]:
-        """JPEG per view: ``rgb`` always, ``nir`` or ``depth``, ``saliency`` at the model's size where there is one."""
+        """JPEG per view: ``rgb``, ``nir`` or (once any was measured) ``depth``, ``saliency`` at the model's size."""
         frame = result.frame
         views = {"rgb": jpeg(np.asarray(shrink(frame.rgb, WIDEST), np.uint8), QUALITY)}
         if frame.nir is not None:
             views["nir"] = jpeg(np.asarray(shrink(frame.nir, WIDEST_SECOND), np.uint8)[..., 0], QUALITY)
         else:
-            views["depth"] = jpeg(self.depth_colours(np.asarray(shrink(frame.depth, WIDEST_SECOND), np.float32)))
+            colours = self.depth_colours(np.asarray(shrink(frame.depth, WIDEST_SECOND), np.float32))
+            if self.far > 0:  # a source without depth has no depth view
+                views["depth"] = jpeg(colours)
         if "saliency" in result.outputs:
             views["saliency"] = jpeg(grey(result.outputs["saliency"]), 90)
         return views

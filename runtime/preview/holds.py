@@ -6,8 +6,10 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from mutualformer.runtime.streaming.sinks import Result
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 
 class Holds:

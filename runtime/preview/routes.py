@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from mutualformer.runtime.images.colours import PALETTE
 from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
 from mutualformer.runtime.preview.holds import Holds
-from mutualformer.runtime.preview.page_files import FILES, read
+from mutualformer.runtime.preview.middleware import body, file
+from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
-from mutualformer.runtime.web.access import Gate, add_headers, through
-from mutualformer.runtime.web.server_thread import ServerThread, json_object
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 # Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
-# A visitor who takes nothing for so long is gone: phones vanish without closing their connection.
+# A client that takes nothing for so long is gone: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
-# How long a new visitor waits for a frame before the last one is shown.
+# How long a new client waits for a frame before the last one is shown.
 STILL_SECONDS = 1.0
+
+SCRIPT, STYLE = "text/javascript", "text/css"
+# The page's own files; all addresses in them are relative, for proxies with a prefix.
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/style.css": ("style.css", STYLE),
+    **{f"/{name}.js": (f"{name}.js", SCRIPT) for name in ("app", "multipart", "pictures", "panel", "charts", "words")},
+    "/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", SCRIPT),
+    "/uPlot.min.css": ("vendor/uPlot.min.css", STYLE),
+}
 
 
 class Routes:
-    """The page's requests. ``channels``: its cameras, in order. Everything runs in the server's event loop."""
+    """The page's requests. ``channels``: its cameras, in order. Everything runs in the event loop of ``server``."""
 
-    def __init__(self, channels: list[Channel], token: str | None) -> None:
-        self.channels, self._token = channels, token
+    def __init__(self, channels: list[Channel], server: Server) -> None:
+        self.channels, self._server = channels, server
         self._watching = {"pictures": 0, "numbers": 0}
         self._holds = Holds()
-        self._web: ServerThread
+        server.routes += [
+            *(web.get(path, self._file) for path in FILES),
+            web.get("/palette.json", self._palette),
+            web.get("/frames", self._frames),
+            web.get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames),
+            web.get("/events", self._events),
+            web.get("/snapshot.zip", self._download),
+            web.get("/depth", self._depth),
+            web.post("/hold", self._hold),
+            web.post("/release", self._release),
+            web.post("/record", self._record),
+        ]
 
     @property
     def viewers(self) -> int:
@@ -50,50 +70,18 @@ class Routes:
         """Somebody looks at the pictures."""
         return self._watching["pictures"] > 0
 
-    def application(self, server: ServerThread) -> web.Application:
-        """Inside the event loop of ``server``."""
-        self._web = server
-        gate = Gate(
-            self._token,
-            lambda: server.port,
-            secure=server.scheme == "https",
-            form=lambda: read("login.html"),
-            landing=lambda: read("landing.html"),
-        )
-
-        @web.middleware
-        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await through(server, gate, request, handler)
-
-        app = web.Application(middlewares=[middleware], client_max_size=4096)
-        app.on_response_prepare.append(add_headers)
-        for path in FILES:
-            app.router.add_get(path, self._file)
-        app.router.add_get("/palette.json", self._palette)
-        app.router.add_get("/frames", self._frames)
-        app.router.add_get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames)
-        app.router.add_get("/events", self._events)
-        app.router.add_get("/snapshot.zip", self._download)
-        app.router.add_get("/depth", self._depth)
-        app.router.add_post("/hold", self._hold)
-        app.router.add_post("/release", self._release)
-        app.router.add_post("/record", self._record)
-        app.router.add_post("/login", gate.login)
-        app.router.add_get("/session", gate.session)
-        return app
-
     async def publish(self, index: int, bundle: Bundle) -> None:
         """A camera's newest pictures."""
-        async with self._web.news:
+        async with self._server.news:
             self.channels[index].bundle = bundle
-            self._web.news.notify_all()
+            self._server.news.notify_all()
 
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path]
-        body = (
-            read(name).replace(b"{{cameras}}", str(len(self.channels)).encode()) if name == "page.html" else read(name)
-        )
-        return web.Response(body=body, content_type=kind, charset="utf-8")
+        response = file(name, kind)
+        if name == "page.html" and isinstance(response.body, bytes):
+            response.body = response.body.replace(b"{{cameras}}", str(len(self.channels)).encode())
+        return response
 
     async def _palette(self, request: web.Request) -> web.Response:
         """The depth colours, far to near, as 256 × [red, green, blue]."""
@@ -103,12 +91,12 @@ class Routes:
     async def _watcher(self, kind: str) -> AsyncIterator[None]:
         """Counts an open stream. Raises HTTPServiceUnavailable where there are too many of its kind."""
         if self._watching[kind] >= MOST_VIEWERS:
-            raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} visitors are watching already\n")
+            raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} clients are watching already\n")
         self._watching[kind] += 1
         try:
             yield
         except (ConnectionError, asyncio.TimeoutError):
-            pass  # the visitor left
+            pass  # the client left
         finally:
             self._watching[kind] -= 1
 
@@ -131,7 +119,7 @@ class Routes:
         return response
 
     async def _catch_up(self) -> None:
-        """For a visitor who comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
+        """For a client that comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
         loop = asyncio.get_running_loop()
         for channel in self.channels:
             latest, bundle = channel.latest, channel.bundle
@@ -147,14 +135,14 @@ class Routes:
 
     async def _next(self, last: dict[int, int]) -> dict[int, Bundle] | None:
         """The newest bundles that are not ``last``, camera by camera; None when the server stops."""
-        stopping = self._web.stopping
+        stopping = self._server.stopping
 
         def news() -> dict[int, Bundle]:
             newest = {index: self.channels[index].bundle for index in last}
             return {i: bundle for i, bundle in newest.items() if bundle is not None and bundle.number != last[i]}
 
-        async with self._web.news:
-            await self._web.news.wait_for(lambda: stopping.is_set() or news())
+        async with self._server.news:
+            await self._server.news.wait_for(lambda: stopping.is_set() or news())
         return None if stopping.is_set() else news()
 
     def _camera(self, request: web.Request) -> int:
@@ -171,12 +159,12 @@ class Routes:
             await response.prepare(request)
             over = False
             while not over:
-                over = self._web.stopping.is_set()
+                over = self._server.stopping.is_set()
                 lines = [finite_json({**channel.news(), "camera": channel.index}) for channel in self.channels]
                 data = "".join(f"retry: 1000\ndata: {line}\n\n" for line in lines)
                 await asyncio.wait_for(response.write(data.encode()), WRITE_SECONDS)
                 if not over:
-                    await self._web.pause(METRICS_SECONDS)
+                    await self._server.pause(METRICS_SECONDS)
         return response
 
     async def _record(self, request: web.Request) -> web.Response:
@@ -184,9 +172,7 @@ class Routes:
         recorders = [channel.recorder for channel in self.channels if channel.recorder is not None]
         if not recorders:
             raise web.HTTPConflict(text="this stream has no recorder\n")
-        on = (await body(request)).get("on")
-        if not isinstance(on, bool):
-            raise web.HTTPBadRequest(text='expected {"on": true} or {"on": false}\n')
+        on = (await body(request)).flag("on")
         for recorder in recorders:
             recorder.switch(on)
         return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
@@ -209,7 +195,7 @@ class Routes:
         return response
 
     async def _release(self, request: web.Request) -> web.Response:
-        self._holds.release(str((await body(request)).get("hold", "")))
+        self._holds.release((await body(request)).text("hold", ""))
         return web.Response(status=204)
 
     def _shown(self, request: web.Request) -> Result:
@@ -252,11 +238,3 @@ class Routes:
         for start in range(0, len(data), BLOCK):
             await asyncio.wait_for(response.write(data[start : start + BLOCK]), WRITE_SECONDS)
         return response
-
-
-async def body(request: web.Request) -> dict[str, Any]:
-    """The JSON object of a request; an empty one where it is no such thing."""
-    try:
-        return json_object(json.loads(await request.text()))
-    except (ValueError, LookupError, RecursionError):  # no JSON, no such charset, nested beyond reason
-        return {}

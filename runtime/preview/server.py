@@ -1,122 +1,171 @@
-"""The live page beside a stream: a sink for every camera, and the server that shows them.
-
-Costs the stream nothing while nobody watches; a slow visitor gets fewer pictures and harms nobody.
-"""
+"""The one web server of a stream, in a thread of its own: page and Foxglove are routes of it behind one check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.preview.channel import Bundle, Channel
-from mutualformer.runtime.preview.routes import MOST_VIEWERS, Routes
-from mutualformer.runtime.sources.base import Camera
-from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Result
-from mutualformer.runtime.web.addresses import parse_address
-from mutualformer.runtime.web.doors import Limits
-from mutualformer.runtime.web.server_thread import ServeError, ServerThread, tls_context
+from aiohttp import web
 
-__all__ = ["MOST_VIEWERS", "Preview", "PreviewError"]
+from mutualformer.runtime.preview.addresses import bracketed, is_local, link, parse_address, reachable
+from mutualformer.runtime.preview.connections import Connections, Limits
+from mutualformer.runtime.preview.middleware import Access, add_headers
 
-PreviewError = ServeError
+LARGEST_BODY = 4096  # bytes of a request
 
 
-class Preview:
-    """A sink and a web server; use it as a context manager around the stream.
+class ServeError(RuntimeError):
+    """The address cannot be served: taken, not ours, or without a usable certificate."""
 
-    ``address``: HOST:PORT, port 0 takes a free one. ``snapshot``: gives the numbers to show. ``recorder``: what the
-    record button switches. ``tls``: certificate and key in PEM. :meth:`add` gives the sinks of further cameras.
-    Raises AddressError, PreviewError.
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """For ``--tls CERT KEY``, both PEM. Raises ServeError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        sentence = f"--tls {certificate} {key}: expected a certificate and its key in PEM ({reason})"
+        raise ServeError(sentence) from error
+    return context
+
+
+class Server:
+    """Serves ``routes`` at ``address`` (HOST:PORT, port 0: a free one); a context manager.
+
+    ``routes``: to be added to before it is entered. ``token``: None where only this machine reaches the address.
+    ``option``: where the address was given, for errors and hints. ``tls``: certificate and key in PEM. ``stopping``
+    is set when the end begins, ``news`` is notified then and whenever a route has something new; both belong to the
+    event loop. Raises AddressError, ServeError.
     """
-
-    name = "preview"
 
     def __init__(
         self,
         address: str,
         token: str | None,
-        snapshot: Callable[[], dict[str, Any]],
-        recorder: Recorder | None = None,
-        fps: float = 30.0,
         *,
+        option: str = "--preview",
         tls: tuple[Path, Path] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        host, port = parse_address(address, token)
-        self._token, self._fps = token, fps
-        self.channels: list[Channel] = []
-        self._routes = Routes(self.channels, token)
-        self._web = ServerThread(
-            "preview",
-            host,
-            port,
-            lambda: self._routes.application(self._web),
-            tls=tls_context(*tls) if tls is not None else None,
-            limits=limits,
-        )
-        self.add(snapshot, recorder)
+        self.host, self.port = parse_address(address, token, option)
+        self.routes: list[web.RouteDef] = []
+        self.stopping, self.news = asyncio.Event(), asyncio.Condition()
+        self.connections = Connections(limits or Limits())
+        self._token, self._option = token, option
+        self._tls = tls_context(*tls) if tls is not None else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure = ""
+        self._serving = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="preview", daemon=True)
 
-    def add(self, snapshot: Callable[[], dict[str, Any]], recorder: Recorder | None = None) -> Channel:
-        """The sink of one more camera on the same page; to be called before the page is served."""
-        index = len(self.channels)
-        channel = Channel(
-            index, snapshot, recorder, self._fps, lambda: self._routes.watched, self._publish, self.details
-        )
-        self.channels.append(channel)
-        return channel
+    def url(self, path: str = "", *, kind: str = "http", secret: bool = False) -> str:
+        """The link that other machines open, or this one where only it can. ``kind``: ``http`` or ``ws``.
 
-    def _publish(self, index: int, bundle: Bundle) -> None:
-        """From a sink's thread."""
-        self._web.soon(lambda: self._routes.publish(index, bundle))
-
-    # As a sink, on the sink's thread: the first camera's.
-
-    def open(self, camera: Camera) -> None:
-        """As Sink.open; the server has been running since ``__enter__``."""
-
-    def write(self, result: Result) -> None:
-        """Hand ``result`` to the first camera's channel."""
-        self.channels[0].write(result)
-
-    def close(self) -> None:
-        """As Sink.close; the server goes on until ``__exit__``."""
-
-    def details(self) -> dict[str, Any]:
-        """For the summary; the address without the token, since it ends up in logs."""
-        return {"url": self.url, "viewers": self._routes.viewers}
-
-    # As a server.
+        ``secret``: with the token, for a person's eyes; otherwise ``…`` stands for it, since links end up in logs.
+        """
+        scheme = kind + ("s" if self._tls is not None else "")
+        url = link(reachable(self.host), self.port, self._token if secret else None, scheme=scheme, path=path)
+        return url if secret or self._token is None else url + "?token=…"
 
     @property
-    def url(self) -> str:
-        """What to open; the token is not in it, since it ends up in logs."""
-        return self._web.address(self._token, elsewhere=False, hidden=True)
-
-    @property
-    def lan_url(self) -> str:
-        """What opens from other machines; without the token too."""
-        return self._web.address(self._token, hidden=True)
-
-    @property
-    def open_url(self) -> str:
-        """A link that opens from other machines, token and all: for a person's eyes or a QR code, not for a log."""
-        return self._web.address(self._token)
+    def hint(self) -> str:
+        """How another machine gets to an address of this machine; empty where it just opens the link."""
+        if not is_local(self.host):
+            return ""
+        here = f"{self.port}:{bracketed(self.host)}:{self.port}"
+        return f"from another machine: ssh -L {here} {socket.gethostname()}, or {self._option} 0.0.0.0:{self.port}"
 
     @property
     def warning(self) -> str:
         """One sentence where the token and the pictures travel readable for others, else empty."""
-        return self._web.warning
+        if is_local(self.host) or self._tls is not None:
+            return ""
+        return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
 
-    @property
-    def port(self) -> int:
-        """The port that is served, also where port 0 was asked for."""
-        return self._web.port
-
-    def __enter__(self) -> Preview:
-        self._web.start()
+    def __enter__(self) -> Server:
+        """Returns when connections are accepted. Raises ServeError."""
+        self._thread.start()
+        self._serving.wait(10)
+        if self._failure or not self._serving.is_set():
+            raise ServeError(
+                f"{self._option} cannot listen on {self.host}:{self.port} ({self._failure or 'no answer'}); "
+                "choose another port, or an address that this machine has"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._web.stop()
+        """End in order: streams send their last message, whoever hangs on is cut off."""
+        if self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # closed in between
+                self._loop.call_soon_threadsafe(self.stopping.set)
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have the event loop do something; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(work(), self._loop)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the end."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except OSError as error:
+            self._failure = error.strerror or str(error)
+        finally:
+            self._serving.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        log = logging.getLogger("mutualformer.preview")
+        log.filters[:] = [once_a_kind()]
+        self._loop.set_exception_handler(lambda _, context: log.error("%s", context.get("message", "")))
+        access = Access(self._token, self.connections)
+        app = web.Application(middlewares=[access.middleware], client_max_size=LARGEST_BODY)
+        app.on_response_prepare.append(add_headers)
+        app.add_routes(self.routes)
+        # Streams are ended by ``stopping``; whoever still hangs on half a second later is cut off.
+        runner = web.AppRunner(app, access_log=None, logger=log, shutdown_timeout=0.5, handler_cancellation=True)
+        await runner.setup()
+        try:
+            for listener in self.connections.listen(self.host, self.port):
+                self.port = int(listener.getsockname()[1])
+                await web.SockSite(runner, listener, ssl_context=self._tls).start()
+            self._serving.set()
+            await self.stopping.wait()
+            async with self.news:
+                self.news.notify_all()
+        finally:
+            await runner.cleanup()
+            for connection in self.connections.open.values():
+                connection.shut()
+
+
+def once_a_kind() -> Callable[[logging.LogRecord], bool]:
+    """A log filter: one line for each kind of error, without what the client sent.
+
+    That may be megabytes, terminal escapes, or the token itself.
+    """
+    said: set[str] = set()
+
+    def rare(record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else record.levelname.lower()
+        record.msg, record.args = f"preview: a request failed ({kind}); more of this kind are not told", None
+        record.exc_info = record.exc_text = record.stack_info = None
+        new = kind not in said
+        said.add(kind)
+        return new
+
+    return rare

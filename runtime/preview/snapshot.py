@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
-from mutualformer.runtime.streaming.console import describe
-from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 
 def snapshot_zip(result: Result) -> bytes:
@@ -27,16 +29,17 @@ def snapshot_zip(result: Result) -> bytes:
         images["nir.png"] = frame.nir
     images["depth_mm.png"] = np.clip(np.rint(frame.depth * 1000), 0, 65535).astype(np.uint16)
     if "saliency" in result.outputs:
-        mask = soft_mask(result.outputs["saliency"], (frame.rgb.shape[0], frame.rgb.shape[1]))
-        images["mask.png"] = grey(mask)
-        images["cutout.png"] = cutout(frame.rgb, mask)
-        images["overlay.png"] = overlay(frame.rgb, mask)
-        images["saliency.png"] = grey(result.outputs["saliency"])
+        saliency = result.outputs["saliency"]
+        alpha = finish(saliency, frame.rgb)
+        images["mask.png"] = grey(soft_mask(saliency, (frame.rgb.shape[0], frame.rgb.shape[1])))
+        images["cutout.png"] = cutout(foreground(frame.rgb, alpha), alpha)
+        images["overlay.png"] = overlay(frame.rgb, alpha)
+        images["saliency.png"] = grey(saliency)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, image in images.items():
             archive.writestr(name, png(image))
-        archive.writestr("frame.json", json.dumps(finite(describe(result)), indent=1, allow_nan=False))
+        archive.writestr("frame.json", json.dumps(finite(result.to_json()), indent=1, allow_nan=False))
     return out.getvalue()
 
 

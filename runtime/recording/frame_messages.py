@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.images.objects import SalientObject
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MILLIMETRES = 0.001
@@ -40,6 +41,10 @@ class FrameResult(Protocol):
     @property
     def match(self) -> tuple[str, float] | None:
         """(identity, cosine similarity) of a ReID model with a gallery, else None."""
+
+    @property
+    def objects(self) -> tuple[SalientObject, ...]:
+        """What the saliency shows, the nearest first."""
 
 
 def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:
@@ -80,6 +85,7 @@ def frame_messages(result: FrameResult, depth_scale: float | None, about: dict[s
         "stages": result.stages,
         "dropped": result.dropped,
         "match": result.match,
+        "objects": [one.to_json() for one in result.objects],
         "about": about,
     }
     yield topics.FRAME, ros.STRING, ros.write_text(json.dumps(facts))

@@ -70,15 +70,6 @@ class RecordingInfo:
             recording=fields.text("recording", ""),
         )
 
-    def to_text(self) -> str:
-        """JSON for the message."""
-        return json.dumps(self.to_metadata())
-
-    @classmethod
-    def from_text(cls, text: str, where: str) -> RecordingInfo:
-        """Of :meth:`to_text`. Raises InfoError."""
-        return cls.from_metadata(Fields(parse_json(text, where, InfoError), where, InfoError).data, where)
-
 
 def checked_scale(value: Any, where: str) -> float:
     """Metres per unit: a number above 0, at most 1. Raises InfoError."""

@@ -10,12 +10,13 @@ engine_card, buffers (one call in flight), cuda (driver calls), gpu (is there on
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.session.base import ModelFileError, ModelOutputError, Session, existing_file
+from mutualformer.runtime.session.base import Device, ModelFileError, ModelOutputError, Session, existing_file
 
-__all__ = ["BACKENDS", "DEVICES", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
+__all__ = ["BACKENDS", "DEVICES", "Device", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -27,16 +28,22 @@ BACKENDS = {
 }
 
 
-def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
+def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> Session:
     """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
-    ``device``: "auto" takes a GPU where the backend has one, "cpu" and "cuda" insist. ``threads``: of the processor,
-    0 = all this process may use; engines need none.
+    ``device``: "auto" takes a GPU where the backend has one, "cpu", "cuda" and "cuda:1" insist; of ONNX files also a
+    list of ONNX Runtime's execution providers, in order. ``threads``: of the processor, 0 = all this process may use;
+    engines need none. ``sha256``: what somebody who vouches for the file expects of an ONNX file's bytes; without one
+    it is a stranger's, and memory is limited.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
-    if device not in DEVICES:
-        raise ModelFileError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
+    if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
+        raise ModelFileError(
+            f"device is {device!r}, expected one of {', '.join(DEVICES)}, cuda:1 or a list of providers"
+        )
     file = existing_file(path)
+    if not isinstance(device, str) and file.suffix != ".onnx":
+        raise ModelFileError(f"{file}: providers are ONNX Runtime's, for .onnx files; give device='cuda' or 'cpu'")
     if file.suffix not in BACKENDS:
         raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected one of {', '.join(BACKENDS)}")
     module, name, extra = BACKENDS[file.suffix]
@@ -46,5 +53,6 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Session:
         raise ModelFileError(
             f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
         ) from error
-    session: Session = backend.open(file, device=device, threads=threads)
+    expected = {"sha256": sha256} if sha256 else {}
+    session: Session = backend.open(file, device=device, threads=threads, **expected)
     return session

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.files import read_regular, reason
 from mutualformer.runtime.preprocess import InputError, check
 
+LARGEST_MODEL = 4 << 30  # bytes of a model file; an ONNX file cannot have more than 2 GiB
 Arrays = dict[str, NDArray[Any]]
+# "auto", "cpu", "cuda", "cuda:1", or ONNX Runtime's execution providers in order, each alone or with its options.
+Device: TypeAlias = "str | Sequence[str | tuple[str, dict[str, Any]]]"
 Opened = TypeVar("Opened", bound="Session")
 
+KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment: FP16 weights stay as they are on a CPU; less memory, more time
 
-class ModelFileError(RuntimeError):
+
+class ModelFileError(ModelError, RuntimeError):
     """A model file cannot be used: names the file, what was found, what was expected and what to do."""
 
 
-class ModelOutputError(RuntimeError):
+class ModelOutputError(ModelError, RuntimeError):
     """A model answered with NaN or infinity: names the model, the tensor and how much of it."""
 
 
@@ -37,6 +44,10 @@ class Session(abc.ABC):
     device: str
     in_flight: int = 1
     concurrent: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.contract.input_size
+        return f"<{self.contract.model} {self.contract.precision}, {width}×{height}, {self.device}>"
 
     def run(self, **inputs: NDArray[Any]) -> Arrays:
         """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.
@@ -102,8 +113,13 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
 
 def read_file(path: str | Path, what: str = "model file") -> bytes:
     """All bytes, read once: what is hashed and checked is what is then used. Raises ModelFileError."""
-    file = existing_file(path, what)
+    file = Path(path)
     try:
-        return file.read_bytes()
+        data = read_regular(file, LARGEST_MODEL)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{file}: no such {what}") from error
     except OSError as error:
-        raise ModelFileError(f"{file}: the {what} cannot be read ({error.strerror})") from error
+        raise ModelFileError(f"{file}: the {what} cannot be read: {reason(error)}") from error
+    if not data:
+        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
+    return data

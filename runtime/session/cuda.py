@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import ModelError
+
 ENVIRONMENT = "MUTUALFORMER_CUDA"
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for the legacy default stream
 
@@ -27,7 +29,7 @@ _lock = threading.Lock()
 _opened: Driver | None = None
 
 
-class CudaError(RuntimeError):
+class CudaError(ModelError, RuntimeError):
     """CUDA cannot be used or a driver call failed: says which call and what the driver answered."""
 
 

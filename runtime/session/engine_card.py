@@ -17,6 +17,12 @@ from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 SCHEMA_VERSION = 2
 MAX_BATCH = 1024
 _MOST = 1_000_000  # layers, nodes, kernels
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_REBUILD = re.compile(
+    rf"mutualformer to_trt {_NAME}\.onnx -o {_NAME}\.engine"
+    r"( --(flavor|target) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32| --unfolded)*"
+)
+_VERSION = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
 
 
@@ -29,9 +35,10 @@ class EngineCard:
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
     ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
     in, "unnamed" those that no layer names. ``layers``: that list, ``layers_from``: who told it, the builder's log or
-    the engine inspector; ``kernels``: how many of them launch one, 0 in cards of older versions. ``tf32``: whether
+    the engine inspector; ``kernels``: how many they launch, 0 in cards of older versions. ``tf32``: whether
     FP32 products may be computed in TF32, as in engines of older versions. ``rebuild``: the command that makes this
-    engine again.
+    engine again. ``folds``: what was folded in the graph before the build, and how often. A layer's "work" is what
+    it computes and moves for one frame, as ``export/engine/work.py`` counts it.
     """
 
     contract: Contract
@@ -53,6 +60,7 @@ class EngineCard:
     kernels: int = 0
     tf32: bool = True
     heavy_nodes: dict[str, int] = field(default_factory=dict)
+    folds: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def write_to(self, path: Path) -> None:
@@ -84,6 +92,8 @@ def _typed(card: Fields) -> EngineCard:
     low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
     if not low <= best <= high:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
+    if not _VERSION.fullmatch(card.text("builder_version")):
+        raise card.refuse("builder_version", "a version")
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
@@ -98,13 +108,24 @@ def _typed(card: Fields) -> EngineCard:
         plugin_layers=card.whole("plugin_layers", 0, _MOST),
         targets=_targets(card),
         built_on=card.text("built_on"),
-        rebuild=card.text("rebuild"),
+        rebuild=_rebuild(card),
         layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
         heavy_nodes=_counts(card, "heavy_nodes"),
+        folds=_counts(card, "folds"),
     )
+
+
+def _rebuild(card: Fields) -> str:
+    """The command that the card tells where it is one of ours, else one of the card's other values: people paste it."""
+    told = card.text("rebuild")
+    if _REBUILD.fullmatch(told):
+        return told
+    batch = " ".join(map(str, card.wholes("profile", 3, 1, MAX_BATCH)))
+    tf32 = " --tf32" if card.flag("tf32", True) else ""
+    return f"mutualformer to_trt MODEL.onnx -o MODEL.engine --flavor {card['flavor']} --batch {batch}{tf32}"
 
 
 def _targets(card: Fields) -> tuple[str, ...]:
@@ -135,11 +156,12 @@ def verify_bytes(engine: Path, card: EngineCard, data: bytes) -> None:
         )
 
 
-def verify_plugin(engine: Path, card: EngineCard, plugin: Path) -> None:
-    """The plugin that runs must be the plugin it was built with."""
-    if card.cda_nodes and sha256(plugin) != card.plugin_sha256:
+def verify_plugin(engine: Path, card: EngineCard, plugin: Path, digest: str = "") -> None:
+    """The plugin that runs must be the plugin it was built with. ``digest``: of its bytes where they were read."""
+    digest = digest or sha256(plugin)
+    if card.cda_nodes and digest != card.plugin_sha256:
         raise ModelFileError(
-            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {sha256(plugin)[:12]}…; "
+            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {digest[:12]}…; "
             f"rebuild it with: {card.rebuild}"
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mutualformer.runtime.contract import Contract, ContractError
-from mutualformer.runtime.session.base import ModelFileError, Session
-from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
+from mutualformer.runtime.contract import PREFIX, Contract, ContractError
+from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
+from mutualformer.runtime.session.onnx_file import TRUST, OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
 
 log = logging.getLogger("mutualformer")
@@ -35,7 +37,7 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
-def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
     """Anybody's ONNX file, checked already, in ONNX Runtime. Raises ModelFileError."""
     try:
         return ort.InferenceSession(file.data, options, providers=providers)
@@ -43,39 +45,60 @@ def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[str]
         raise ModelFileError(f"{file.path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
+def _providers(path: Path, device: Device) -> list[Any]:
+    """ONNX Runtime's execution providers for a device, or those of a list. Raises ModelFileError for one it lacks."""
+    available, cuda = ort.get_available_providers(), "CUDAExecutionProvider"
+    if not isinstance(device, str):
+        names = [one if isinstance(one, str) else one[0] for one in device]
+        if not names or set(names) - set(available):
+            raise ModelFileError(f"{path}: providers are {names}, this ONNX Runtime offers {', '.join(available)}")
+        return list(device)
+    if device.startswith("cuda") and cuda not in available:
+        raise ModelFileError(
+            f"{path}: device is {device}, but this ONNX Runtime offers {', '.join(available)}; "
+            "install onnxruntime-gpu or use --device cpu"
+        )
+    if device == "cpu" or cuda not in available:
+        return ["CPUExecutionProvider"]
+    return [(cuda, {"device_id": int(device.partition(":")[2] or 0)}), "CPUExecutionProvider"]
+
+
 class OnnxSession(Session):
     """One ONNX file in ONNX Runtime. ``threads``: 0 = all this process may use. Raises ModelFileError."""
 
     concurrent = True
 
-    def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> None:
         self.path, file = path, read_onnx_file(path)
-        available = ort.get_available_providers()
-        if device == "cuda" and "CUDAExecutionProvider" not in available:
+        if sha256 and file.sha256 != sha256:
             raise ModelFileError(
-                f"{path}: device is cuda, but this ONNX Runtime offers {', '.join(available)}; "
-                "install onnxruntime-gpu or use --device cpu"
+                f"{path}: sha256 is {file.sha256[:12]}…, expected {sha256[:12]}…: the file was changed or cut short; "
+                "install the package again"
             )
-        cuda = device != "cpu" and "CUDAExecutionProvider" in available
-        providers = (["CUDAExecutionProvider"] if cuda else []) + ["CPUExecutionProvider"]
+        if not sha256 and not os.environ.get(TRUST):
+            _limit_memory()
+        providers = _providers(path, device)
         options = session_options(threads)
-        self._session = open_graph(file, options, providers)
+        # ORT converts FP16 weights of a CPU session again in every call.
+        half = any(p.key == f"{PREFIX}precision" and p.value == '"fp16"' for p in file.model.metadata_props)
+        self._widened = half and providers == ["CPUExecutionProvider"] and not os.environ.get(KEEP_FP16)
+        self._session = open_graph(widened(file) if self._widened else file, options, providers)
         try:
-            self.contract = Contract.from_props(self._session.get_modelmeta().custom_metadata_map)
+            self.contract = Contract.from_props(file.props)
         except ContractError as error:
             raise ModelFileError(f"{path}: {error}") from error
         self._check_graph()
         self.threads = options.intra_op_num_threads
         self.device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
-        if device == "cuda" and self.device != "cuda":
+        if isinstance(device, str) and device.startswith("cuda") and self.device != "cuda":
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = file.sha256
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> OnnxSession:
+    def open(cls, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
         """For ``runtime.session.load``: as the constructor, and say it when another file would be the faster one."""
-        session = cls(path, device, threads)
+        session = cls(path, device, threads, sha256)
         if session.contract.precision == "int8" and session.device == "cpu":
             _say_slow()
         return session
@@ -118,12 +141,26 @@ class OnnxSession(Session):
             "providers": list(self._session.get_providers()),
             "threads": self.threads,
             "precision": self.contract.precision,
+            "computes": "fp32" if self._widened else self.contract.precision,
         }
 
 
 @functools.cache
+def _limit_memory() -> None:
+    """Once per process: half of the machine's memory, at least 4 GiB, is all that a stranger's model may take.
+
+    What a model computes at run time has no bound that its file tells; beyond the limit it gets an error, where the
+    system would end this or another program.
+    """
+    most = max(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > most:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+@functools.cache
 def _say_slow() -> None:
-    """Once per process. FP16 files need no such line: ONNX Runtime runs them as fast as FP32 ones."""
+    """Once per process. FP16 files need no such line: widened, they run as fast as FP32 ones."""
     log.info("an int8 file is several times slower than fp32 on a CPU; the fp32 or fp16 file is the fast one there")
 
 

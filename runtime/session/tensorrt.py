@@ -73,6 +73,8 @@ class EngineSession(Session):
         card = engine_card.read(path)
         data = read_file(path, "engine")
         engine_card.verify_bytes(path, card, data)
+        if device not in ("auto", "cuda", "cuda:0", "cpu"):
+            raise ModelFileError(f"{path}: device is {device}; let CUDA_VISIBLE_DEVICES choose the GPU of an engine")
         if device == "cpu":
             raise ModelFileError(f"{path}: an engine runs on a GPU only; load the .onnx file for --device cpu")
         try:

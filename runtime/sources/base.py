@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mutualformer.runtime.sources.depth import hole_code
-from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+from mutualformer.errors import CameraError as CameraError
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 MOST_WARNINGS = 100
 # Frames left out are named one by one up to here, then counted.
@@ -18,11 +15,7 @@ NAMED_FRAMES = 3
 
 
 # What a source of colour alone says, once.
-WITHOUT_DEPTH = "has no depth: the model works from colour alone, and no distance can be told"
-
-
-class CameraError(RuntimeError):
-    """The source cannot be used at all: wrong address, missing extra, unreadable file. Trying again will not help."""
+WITHOUT_DEPTH = "no depth: colour only, no distances"
 
 
 class CameraLost(CameraError):
@@ -110,21 +103,6 @@ class BaseCamera:
         """At the end of a recording: how many frames were left out, if not all of them were named."""
         if self.left_out > NAMED_FRAMES:
             self.warn(f"{self.name}: {self.left_out} frames left out in all")
-
-    def metres(self, units: NDArray[np.uint16], scale: float) -> NDArray[np.float32]:
-        """Units (H, W) of a sensor → metres; a value that stands for "no measurement" becomes 0, and is said once."""
-        code = hole_code(units, 1 / scale)
-        if code is not None:
-            self.note_hole(code)
-            units = np.where(units == code, np.uint16(0), units)
-        return metres(units, scale)
-
-    def note_hole(self, code: float | None) -> None:
-        """Say once that a value of depth stands for no measurement; None = there is no such value."""
-        if code is not None:
-            self.warn(
-                f"{self.name}: depth value {code:g} stands for no measurement, taken as a hole", key=f"hole {code:g}"
-            )
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:

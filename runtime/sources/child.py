@@ -1,172 +1,188 @@
-"""Runs a source in a process of its own: a native reader that hangs, crashes or eats memory takes only itself down.
+"""Runs a source in a process of its own, with limits of memory, time and disk: for whatever is not ours.
 
-The child plays frames into a pipe, which holds it back when nobody reads, and sends a heartbeat from a second thread.
-Native code that never returns keeps Python's lock, so the heart stops with it: the parent gives up after a bounded
-time, and the child's own alarm clock, which the heart winds up, ends it even if the parent is gone.
+Foreign bags, databases, videos and SDKs are fed with strangers' files. A reader that hangs, crashes or eats memory
+takes only itself down (:mod:`child_process`), and the parent says so in bounded time. What the two say to each other:
+the length of a JSON object, the object, and behind it the arrays that it names, as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import queue
+import select
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import mutualformer
 from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
-from mutualformer.runtime.sources.child_pipe import receive
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 MODULE = "mutualformer.runtime.sources.child_process"
-LONGEST_STEP = 0.3
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
+# Nothing is multiplied there, and each thread of a pool would take its share of the memory allowed.
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+LENGTH = struct.Struct("<I")
+MOST_HEADER = 1 << 20
+ARRAYS: dict[str, tuple[type[np.generic], int]] = {"rgb": (np.uint8, 3), "depth": (np.float32, 1), "nir": (np.uint8, 3)}
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds. ``start``: to import everything. ``silence``: between two heartbeats. ``frame``: to the next frame.
+    """Seconds. ``start``: to import and open; ``bytes_per_s``: a large file may take that much longer. ``frame``: to
+    the next frame while the parent waits for it."""
 
-    ``bytes_per_s``: opening a large file may keep the reader busy that much longer.
-    """
-
-    start: float = 60.0
-    silence: float = 4.0
-    frame: float = 60.0
+    start: float = 30.0
+    frame: float = 20.0
     bytes_per_s: float = 20e6
 
 
 class ChildCamera(BaseCamera):
-    """``module``: of this package, whose ``open_source(target, query)`` runs in the child. Raises as that one does.
+    """``module``: of this package, whose ``open_here(target, query)``, or else ``open_source``, runs in the child.
 
-    And CameraError where the child hangs, crashes or dies, in bounded time.
+    Raises what that one raises, and CameraError (CameraLost of a ``live`` camera) where the child hangs, crashes, takes
+    too much memory or dies.
     """
 
     def __init__(
-        self, module: str, target: str, query: Mapping[str, Any], name: str, patience: Patience | None = None
+        self,
+        module: str,
+        target: str,
+        query: Mapping[str, Any],
+        name: str,
+        patience: Patience | None = None,
+        live: bool = False,
     ) -> None:
-        super().__init__(name, live=False)
+        super().__init__(name, live=live)
         self._patience = patience or Patience()
-        self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=2)
-        self._heard = self._heard_before = self._looked = self._waiting = time.monotonic()
-        self._silent = 0.0
-        self._over = False
-        command = [sys.executable, "-m", MODULE, module, target, json.dumps(dict(query))]
-        paths = [
-            str(Path(mutualformer.__file__).parents[1]),
-            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
-        ]
+        self._lock = threading.Lock()
+        self._scratch = tempfile.TemporaryDirectory(prefix="mutualformer-")
+        paths = [str(Path(mutualformer.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stderr=subprocess.DEVNULL,  # native libraries speak of every broken picture
+            bufsize=0,
+            env={**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name},
             start_new_session=True,  # Ctrl-C is the parent's to act upon
         )
-        self._listener = threading.Thread(target=self._listen, name=f"child-{self._process.pid}", daemon=True)
-        self._listener.start()
         try:
-            self._expect("here", self._patience.start)
-            size = Path(target).stat().st_size if Path(target).is_file() else 0
-            about = self._expect("open", self._patience.silence + size / self._patience.bytes_per_s)
+            # Not among the arguments, which every user of the machine can see: an address may hold a password.
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(json.dumps([module, target, dict(query), name]).encode() + b"\n")
+            limit = self._patience.start + bytes_of(Path(target)) / self._patience.bytes_per_s
+            if not self._arrives(limit):
+                self._lose(f"its reader could not open it within {limit:.0f} s and was ended")
+            about = self._take("open")
         except BaseException:
             self.close()
             raise
         self.name, self.live = about["name"], about["live"]
         self._adopt(about)
+        self._waiting: float | None = None
+        self._over = False
 
     def _adopt(self, facts: dict[str, Any]) -> None:
         lens = facts["intrinsics"]
         self.intrinsics = Intrinsics.from_json(lens) if lens is not None else None
         self.depth_scale, self.assumed_units = facts["depth_scale"], facts["assumed_units"]
+        self.first_reason = facts["first_reason"]
         for sentence in facts["warnings"]:
             self.warn(sentence)
 
-    def _listen(self) -> None:
-        """In a thread: whatever the child says goes into the inbox, which holds the child back when it is full."""
-        stream = self._process.stdout
-        assert stream is not None
-        try:
-            while (message := receive(stream)) is not None:
-                self._heard = time.monotonic()
-                if message[0] != "beat":
-                    self._inbox.put(message)
-        except (ValueError, OSError) as error:
-            self._inbox.put(("gone", str(error)))
-        else:
-            self._inbox.put(("gone", ""))
+    def _arrives(self, seconds: float) -> bool:
+        """Whether the child says something, or dies, within ``seconds``."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], max(0.0, seconds))[0])
 
-    def _expect(self, tag: str, seconds: float) -> Any:
-        """The next message, which must be ``tag``, within ``seconds`` of silence. Raises CameraError."""
-        self._looked = self._waiting = time.monotonic()
-        self._silent = 0.0
-        while True:
-            with contextlib.suppress(queue.Empty):
-                return self._take(self._inbox.get(timeout=0.1), tag)
-            self._judge(seconds)
-
-    def _judge(self, silence: float) -> None:
-        """Raise CameraError where the child has been silent, or has let us wait, for too long."""
-        now = time.monotonic()
-        # Long steps are ours: on a machine too busy to wake this process the child may be as late.
-        step, self._looked = min(now - self._looked, LONGEST_STEP), now
-        self._silent = 0.0 if self._heard > self._heard_before else self._silent + step
-        self._heard_before = self._heard
-        if self._silent > silence:
-            self.close()
-            raise CameraError(
-                f"{self.name}: its reader hangs and was ended after {silence:.0f} s; the file is most likely damaged"
-            )
-        if now - self._waiting > self._patience.frame:
-            self.close()
-            raise CameraError(f"{self.name}: its reader gave no frame for {self._patience.frame:g} s and was ended")
-
-    def _take(self, message: tuple[str, Any], tag: str) -> Any:
-        kind, content = message
-        if kind == tag:
-            return content
+    def _lose(self, why: str) -> None:
         self.close()
-        if kind == "fail":
-            raise ERRORS.get(content["error"], CameraError)(content["text"])
+        raise (CameraLost if self.live else CameraError)(f"{self.name}: {why}")
+
+    def _take(self, *tags: str) -> dict[str, Any]:
+        """The message that arrives, which must be one of ``tags``."""
+        problem = ""
+        try:
+            facts = self._receive()
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            facts, problem = None, f" ({error})"
+        if facts is not None and facts["tag"] in tags:
+            return facts
+        self.close()
+        if facts is not None and facts["tag"] == "fail":
+            raise ERRORS.get(facts["error"], CameraError)(facts["text"])
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
-        raise CameraError(
-            f"{self.name}: its reader ended with {how}{f' ({content})' if content else ''}; "
-            "the file is most likely damaged"
-        )
+        self._lose(f"its reader ended with {how}{problem}; the file is most likely damaged")
+        raise AssertionError
+
+    def _receive(self) -> dict[str, Any] | None:
+        """The next message with its arrays; None at the end. Raises ValueError where it makes no sense."""
+        lead = self._fill(bytearray(LENGTH.size))
+        if lead is None:
+            return None
+        (length,) = LENGTH.unpack(lead)
+        head = self._fill(bytearray(length)) if length <= MOST_HEADER else None
+        if head is None:
+            raise ValueError("it broke off in the middle")
+        facts: dict[str, Any] = parse_json(head)
+        for name, shape in facts.pop("shapes").items():
+            dtype, channels = ARRAYS[name]
+            if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
+                raise ValueError(f"it sent {name} of {shape}")
+            facts[name] = np.zeros(shape, dtype)
+            if name not in facts["empty"] and self._fill(facts[name].data.cast("B")) is None:
+                raise ValueError("it broke off in the middle of a frame")
+        return facts
+
+    def _fill(self, target: Any) -> Any:
+        """``target`` once it is full; None where the child ends before, or is silent for too long."""
+        stream: Any = self._process.stdout
+        view, at = memoryview(target), 0
+        while at < len(view):
+            count = stream.readinto(view[at:]) if self._arrives(self._patience.frame) else 0
+            if not count:
+                return None
+            at += count
+        return target
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; CameraError in bounded time where the child hangs, crashes or dies."""
-        if self._over:
-            return None
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                message = self._inbox.get(timeout=min(0.2, max(0.001, end - time.monotonic())))
-                break
-            except queue.Empty:
-                self._judge(self._patience.silence)
-                if time.monotonic() >= end:
-                    raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s") from None
-        self._waiting = time.monotonic()
-        self._silent = 0.0
-        if message[0] == "done":
-            self._over = True
-            self._adopt(message[1])
-            self.close()
-            return None
-        facts = self._take(message, "pics")
-        self._adopt(facts)
+        with self._lock:
+            if self._over:
+                return None
+            now = time.monotonic()
+            self._waiting = self._waiting or now
+            if not self._arrives(timeout):
+                if time.monotonic() - self._waiting > self._patience.frame:
+                    self._lose(f"its reader gave no frame for {self._patience.frame:g} s and was ended")
+                raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s")
+            self._waiting = None
+            facts = self._take("done", "frame")
+            self._adopt(facts)
+            if facts["tag"] == "done":
+                self._over = True
+                self.close()
+                return None
         self.busy_s = facts["busy_s"]
-        nir = facts.get("nir")
-        return Frame(facts["rgb"], facts["depth"], facts["timestamp"], facts["depth_timestamp"], facts["sequence"], nir)
+        stamps = facts["timestamp"], facts["depth_timestamp"]
+        return Frame(facts["rgb"], facts["depth"], *stamps, facts["sequence"], facts.get("nir"))
 
     def close(self) -> None:
         """Ask the child to end, and end it where it does not within a second."""
@@ -174,15 +190,36 @@ class ChildCamera(BaseCamera):
         with contextlib.suppress(OSError):
             if process.stdin is not None:
                 process.stdin.close()
-        deadline = time.monotonic() + 1.0
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):  # a child that waits for room in the pipe must get it
-                self._inbox.get(timeout=0.02)
-        if process.poll() is None:
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
             process.kill()
-        process.wait()
-        while self._listener.is_alive() and time.monotonic() < deadline + 1.0:
-            with contextlib.suppress(queue.Empty):
-                self._inbox.get(timeout=0.02)
-        if process.stdout is not None and not self._listener.is_alive():
-            process.stdout.close()
+            process.wait()
+        self._scratch.cleanup()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self.close()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+
+
+def bytes_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 for what is neither."""
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_dir():
+            return sum(inside.stat().st_size for inside in path.iterdir())
+        return path.stat().st_size
+    return 0
+
+
+def send(stream: IO[bytes], tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """One message; ``arrays`` named as in :data:`ARRAYS`. Depth that was never measured travels as its shape alone."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    empty = [name for name, array in arrays.items() if not array.any()]
+    head = json.dumps({**facts, "tag": tag, "shapes": shapes, "empty": empty}).encode()
+    stream.write(LENGTH.pack(len(head)) + head)
+    for name, array in arrays.items():
+        if name not in empty:
+            stream.write(np.ascontiguousarray(array).data.cast("B"))
+    stream.flush()

@@ -1,111 +1,123 @@
-"""The child of :mod:`child`: opens a source and plays it into a pipe, with a heartbeat from a second thread.
+"""The child of :mod:`child`: opens a source within its limits and plays it into a pipe.
 
-Native code that never returns keeps Python's lock, so the heart stops with it: the parent gives up, and the child's own
-alarm clock, which the heart winds up, ends it even if the parent is gone.
+Native code that never returns keeps Python's lock, so that no thread of ours could end it: an alarm clock does, which a
+second thread winds up while it still runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import importlib
+import logging
 import os
+import resource
+import select
 import signal
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from mutualformer.runtime.sources.base import Camera, CameraError, CameraTimeout
-from mutualformer.runtime.sources.child_pipe import send
+from mutualformer.runtime.sources.child import bytes_of, send
+from mutualformer.runtime.untrusted.foreign import reason
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
-BEAT_SECONDS = 0.5
 ALARM_SECONDS = 20
-MOST_MEMORY = 8 << 30
+LOOK_SECONDS = 5.0
+MOST_MEMORY = 2 << 30  # and never more than half of what the machine has
+LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # what is written to disk: so much, or so many times the size of the file
+LONGEST_SENTENCE = 2000
 
 
-def main(module: str, target: str, options: str) -> int:
-    """Open the source and play it to standard output, which then belongs to nobody else."""
-    import importlib
+class Said(logging.Handler):
+    """What our own code logs travels to the parent as warnings: standard error leads nowhere here."""
 
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the sentence."""
+        self.sentences.append(record.getMessage())
+
+
+SAID = Said()
+
+
+def main() -> int:
+    """Open the source that standard input names and play it to standard output, which then belongs to nobody else."""
+    module, target, query, name = parse_json(sys.stdin.buffer.readline())
     pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the SDK prints goes to standard error
-    _limit_memory()
-    lock = threading.Lock()
-
-    def say(tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
-        with lock:
-            send(pipe, tag, facts, arrays or {})
-
-    source = importlib.import_module(f"mutualformer.runtime.sources.{module}")
+    os.dup2(2, 1)  # what an SDK prints must not get between the frames
+    logging.getLogger("mutualformer").addHandler(SAID)
     threading.Thread(target=_watch_parent, daemon=True).start()
-    threading.Thread(target=_beat, args=(say, lock), daemon=True).start()
     camera: Camera | None = None
     try:
-        say("here", {})
-        camera = source.open_source(target, json.loads(options))
-        say("open", {"name": camera.name, "live": camera.live, **_attributes(camera)})
-        _play(camera, say)
-    except CameraError as error:
-        say("fail", {"error": type(error).__name__, "text": str(error)})
+        source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
+        _limit(bytes_of(Path(target)))
+        camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
+        send(pipe, "open", {"name": camera.name, "live": camera.live, **_attributes(camera)}, {})
+        _play(camera, pipe)
     except BrokenPipeError:
         pass
+    except Exception as error:  # libraries raise what they like; a sentence of ours passes as it is
+        text = str(error) if isinstance(error, CameraError) else f"{name}: its reader failed ({reason(error)})"
+        send(pipe, "fail", {"error": type(error).__name__, "text": text[:LONGEST_SENTENCE]}, {})
     finally:
-        if camera is not None:
-            camera.close()
+        with contextlib.suppress(Exception):
+            if camera is not None:
+                camera.close()
     return 0
 
 
-def _play(camera: Camera, say: Any) -> None:
+def _play(camera: Camera, pipe: Any) -> None:
     while True:
         try:
             frame = camera.read(0.5)
         except CameraTimeout:
             continue
         if frame is None:
-            say("done", _attributes(camera))
-            return
-        arrays = {"rgb": frame.rgb, "depth": frame.depth, **({"nir": frame.nir} if frame.nir is not None else {})}
+            return send(pipe, "done", _attributes(camera), {})
+        arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
+        if frame.nir is not None:
+            arrays["nir"] = frame.nir
         times = {"timestamp": frame.timestamp, "depth_timestamp": frame.depth_timestamp}
         facts = {**times, "sequence": frame.sequence, "busy_s": camera.busy_s, **_attributes(camera)}
-        say("pics", facts, arrays)
+        send(pipe, "frame", facts, arrays)
 
 
 def _attributes(camera: Camera) -> dict[str, Any]:
-    lens = camera.intrinsics.to_json() if camera.intrinsics is not None else None
-    units = getattr(camera, "assumed_units", None)
-    known = {"intrinsics": lens, "depth_scale": camera.depth_scale, "assumed_units": units}
-    return {**known, "warnings": list(camera.warnings)}
-
-
-def _beat(say: Any, lock: threading.Lock) -> None:
-    """The heart: winds up the alarm, and says so unless a frame is on its way, which says the same."""
-    while True:
-        signal.alarm(ALARM_SECONDS)
-        if not lock.locked():
-            with contextlib.suppress(OSError):
-                say("beat", {})
-        time.sleep(BEAT_SECONDS)
+    return {
+        "intrinsics": camera.intrinsics.to_json() if camera.intrinsics is not None else None,
+        "depth_scale": camera.depth_scale,
+        "assumed_units": getattr(camera, "assumed_units", None),
+        "first_reason": getattr(camera, "first_reason", "")[:LONGEST_SENTENCE],
+        "warnings": [sentence[:LONGEST_SENTENCE] for sentence in (*camera.warnings, *SAID.sentences)],
+    }
 
 
 def _watch_parent() -> None:
     """The parent closes our standard input when it is done with us, or dies."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 1):
-            pass
-    os._exit(0)
+    while True:
+        signal.alarm(ALARM_SECONDS)
+        if select.select([0], [], [], LOOK_SECONDS)[0] and not os.read(0, 1):
+            os._exit(0)
 
 
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MOST_MEMORY if most == resource.RLIM_INFINITY else min(MOST_MEMORY, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+def _limit(size: int) -> None:
+    """Limits of memory and of what is written to disk, by the bytes of the file."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = {
+        resource.RLIMIT_DATA: min(MOST_MEMORY, memory // 2),
+        resource.RLIMIT_FSIZE: max(LEAST_DISK, MOST_GROWTH * size),
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, limit in limits.items():
+        _, most = resource.getrlimit(kind)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -1,19 +1,22 @@
-"""Depth maps as files: what is stored, and how it becomes metres. One reader for cameras, data sets and ``predict``.
+"""The one depth rule: the only way from stored values to metres, whoever asks and wherever the file lies.
 
 =================  ==========================================================================================
 stored             meaning
 =================  ==========================================================================================
-16 or 32 bit       units from the camera, 1000 a metre unless :class:`DepthRule` says otherwise; 0 = no measurement
-float              metres (units where the rule gives a scale); 0, negative, NaN and infinity = no measurement
-any, ``relative``  no unit: relative inverse depth, disparity and the like, as below; floats by their largest value
+16 or 32 bit       units from the camera, 0.001 m each unless ``depth_scale`` (metres per unit) says otherwise
+float              metres, or units where ``depth_scale`` is given
 8 bit              no unit: relative inverse depth. Value v becomes pseudo-metres, 1/z = 1/5 + v/255 · (1/0.5 − 1/5),
                    so 0 … 255 span 5 m … 0.5 m. Models standardise inverse depth per image, so 0.5 and 5 m cancel;
-                   only the polarity matters. 0 = no measurement where near is dark, and where near is bright if the
-                   values next to it are unused (else it is what lies farthest)
+                   only the polarity matters
+any, ``relative``  the same for disparities, inverse depth and 8-bit maps stored with more bits
 =================  ==========================================================================================
 
-Files: PNG, TIFF, PGM, BMP, JPEG (8 bit), ``.npy``, and ``.exr`` with the package OpenEXR. Values that stand for "no
-measurement" besides 0, such as 65535, are found by :func:`hole_code`.
+No measurement ("hole", 0 in metres) is: 0, NaN, infinity, a negative value, 65535 of 16 bits, and a map's largest value
+where it is 2ⁿ − 1 (n = 11 … 15) and at least 1 % of the pixels hold exactly it: the full-scale codes of sensors.
+``holes=none`` keeps these codes as distances; ``holes=9999,4000`` names others. Live cameras follow their SDK and come
+through :func:`mutualformer.runtime.sources.frame.metres` alone. No other statistics ever change a pixel.
+
+Files: PNG, TIFF, PGM, PFM, BMP, JPEG (8 bit), ``.npy``, ``.npz``, and ``.exr`` with the package OpenEXR.
 """
 
 from __future__ import annotations
@@ -23,95 +26,207 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.pictures import MAX_PIXELS, ImageError, decode, header, read_bytes
+from mutualformer.runtime.sources.describe import EXR, MAX_PIXELS, NPY, ZIP
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.pictures import decode, read_bytes
 from mutualformer.runtime.untrusted.foreign import foreign
 
 POLARITIES = ("near_bright", "near_dark")
 PSEUDO_NEAR_M, PSEUDO_FAR_M = 0.5, 5.0
-MILLIMETRES = 1000.0
-NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
-DEPTH_CHANNELS = ("Z", "Y", "D", "depth", "R", "V")  # of an EXR file, the first there is
-# Largest values of integers of 10 … 16 bits: what sensors and simulators write where they saw nothing.
-HOLE_CODES = (1023, 2047, 4095, 8191, 16383, 32767, 65534)
-NEVER_MEASURED = 65535  # of 16 bits: a hole in every set that has it
+MILLIMETRES = 0.001
+NEVER_MEASURED = 65535  # of 16 bits: what sensors, SDKs and data sets alike write for no measurement
+FULL_SCALES = tuple((1 << bits) - 1 for bits in range(11, 16))
+# A surface at exactly a full-scale distance fills far less of a frame than this; what a sensor missed fills more.
+FULL_SCALE_SHARE = 0.01
+ASPECT_TOLERANCE = 0.02  # 1920×1440 beside 256×192 is one shape; 16:9 beside 4:3 is another field of view
 GREY_TOLERANCE = 8  # between the channels of a grey picture: JPEG makes them differ a little
-SPIKE_SHARE = 0.005  # of the pixels that a code must have at least,
-SPIKE_FACTOR = 4.0  # and how many times as many as any value within
-SPIKE_REACH = 0.05  # this share of it: a sensor's own quantisation makes many spikes side by side
-BEYOND_M = 10.0  # metres that a value must lie beyond to be none by its size: what the sensors of rooms do not measure
-RELATIVE_BITS = (8, 10, 12, 16, 32)
-LOW_CODES = 8  # values next to 0 of an 8-bit map that are unused where 0 is a hole
+# Channels of an EXR file that are depth by their name alone, the first there is; layers stand before a dot.
+DEPTH_CHANNELS = ("z", "depth", "d", "distance", "worlddepth", "v", "y")
 
 
 @dataclass(frozen=True)
 class DepthRule:
     """How stored values become metres.
 
-    ``units_per_metre``: 1000 = millimetres, 5000 = TUM, 256 = KITTI; None = 1000 for integers and 1 for floats.
-    ``polarity``: "near_bright" or "near_dark", of maps without a unit: those of 8 bits, and with ``relative`` all (an
-    8-bit map stored with more bits, disparities). ``hole``: a value that stands for no measurement besides 0; None
-    = look for one (:func:`hole_code`), 0 = none. ``rotate``: bits by which 16-bit values were rotated left, 3 in
-    SUN RGB-D. ``full``: the largest value of integer maps without a unit, None = each map's own
-    (:func:`full_scale`).
+    ``depth_scale``: metres per unit, None = 0.001 for integers and 1 for floats: 0.0002 is TUM's, 0.00390625 KITTI's.
+    ``holes``: values besides the ones above that are no measurement; ``none``: full-scale codes are distances.
+    ``bits``: the low bits that hold depth, 0 = all: 13 for Android's DEPTH16, whose high bits are confidence.
+    ``rotate``: bits by which 16-bit values were rotated left, 3 in SUN RGB-D. ``relative``: maps of every type have no
+    unit; ``polarity``: "near_bright" or "near_dark", of maps without one.
     """
 
-    units_per_metre: float | None = None
-    polarity: str = "near_bright"
-    relative: bool = False
-    hole: float | None = None
+    depth_scale: float | None = None
+    holes: tuple[float, ...] = ()
+    none: bool = False
+    bits: int = 0
     rotate: int = 0
-    full: float | None = None
+    relative: bool = False
+    polarity: str = "near_bright"
 
     def __post_init__(self) -> None:
-        if self.units_per_metre is not None and not 0 < self.units_per_metre < float("inf"):
-            raise ValueError(f"depth units per metre are {self.units_per_metre:g}, expected a number above 0")
+        if self.depth_scale is not None and not 1e-7 <= self.depth_scale <= 10:
+            raise DataError(f"depth_scale is {self.depth_scale:g}, expected metres per unit: 0.001 (mm), 0.0002 (TUM)")
         if self.polarity not in POLARITIES:
-            raise ValueError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
-        if not 0 <= self.rotate < 16:
-            raise ValueError(f"bits are rotated by {self.rotate}, expected 0 … 15")
+            raise DataError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
+        if not (0 <= self.rotate < 16 and 0 <= self.bits <= 16):
+            raise DataError(f"rotate is {self.rotate} and depth_bits is {self.bits}, expected 0 … 15 and 0 … 16 bits")
 
 
 DEFAULT_RULE = DepthRule()
 
 
+def parse_holes(text: str) -> tuple[tuple[float, ...], bool]:
+    """``holes=`` of an address → (values, whether full-scale codes are distances). Raises DataError."""
+    if text.strip().lower() == "none":
+        return (), True
+    try:
+        return tuple(float(word) for word in text.split(",") if word.strip()), False
+    except ValueError:
+        raise DataError(f"holes is {text!r}, expected numbers parted by commas, or none") from None
+
+
+def is_relative(stored: NDArray[Any], rule: DepthRule) -> bool:
+    """Whether a map as stored has no unit: 8 bits without a stated scale, and all where the rule says so."""
+    return (stored.dtype == np.uint8 and rule.depth_scale is None) or rule.relative
+
+
+def full_scale_code(stored: NDArray[Any]) -> int | None:
+    """The full-scale code that stands for no measurement in a map of integers as stored, or None."""
+    if stored.dtype.kind not in "iu" or stored.dtype == np.uint8 or not stored.size:
+        return None
+    top = int(stored.max())
+    full = top in FULL_SCALES and int(np.count_nonzero(stored == top)) >= FULL_SCALE_SHARE * stored.size
+    return top if full else None
+
+
+def unpacked(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[Any]:
+    """Values without rotation and confidence bits."""
+    if stored.dtype != np.uint16:
+        return stored
+    if rule.rotate:
+        stored = np.asarray((stored >> rule.rotate) | (stored << (16 - rule.rotate)), dtype=np.uint16)
+    return stored & np.uint16((1 << rule.bits) - 1) if rule.bits else stored
+
+
+def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
+    """(H, W) as stored → (H, W) float32 metres, 0 = no measurement.
+
+    One float32 multiplication, so that the same integers always give the same metres.
+    """
+    raw = stored
+    stored = unpacked(stored, rule)
+    if stored.dtype.kind == "f":
+        hole = ~(np.isfinite(stored) & (stored > 0))
+    else:
+        hole = stored <= 0
+        if not rule.none and not rule.bits:
+            if raw.dtype == np.uint16:
+                hole |= raw == NEVER_MEASURED
+            if not is_relative(stored, rule) and (code := full_scale_code(stored)) is not None:
+                hole |= stored == code
+    for value in rule.holes:
+        hole |= stored == (np.float32(value) if stored.dtype.kind == "f" else value)
+    if is_relative(stored, rule):
+        metres = _pseudo_metres(stored, rule)
+    else:
+        scale = rule.depth_scale or (1.0 if stored.dtype.kind == "f" else MILLIMETRES)
+        metres = np.multiply(stored, np.float32(scale), dtype=np.float32)
+    metres[hole] = 0
+    return np.asarray(metres)
+
+
+def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
+    """Relative inverse depth of any type → 5 m … 0.5 m. The scale is the type's own, or a float map's largest value:
+    it cancels where the model standardises inverse depth."""
+    if stored.dtype.kind == "f":
+        finite = stored[np.isfinite(stored)]
+        full = max(float(finite.max()) if finite.size else 1.0, 1e-6)
+    else:
+        full = float(np.iinfo(stored.dtype).max)
+    with np.errstate(invalid="ignore"):
+        share = np.clip(stored.astype(np.float32) / np.float32(full), 0, 1)
+    if rule.polarity == "near_dark":
+        share = 1 - share
+    return np.asarray(1 / (1 / PSEUDO_FAR_M + share * (1 / PSEUDO_NEAR_M - 1 / PSEUDO_FAR_M)), dtype=np.float32)
+
+
+def same_shape(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Whether two sizes (H, W) have one aspect ratio, within 2 %."""
+    return abs(one[0] * two[1] - two[0] * one[1]) <= ASPECT_TOLERANCE * two[0] * one[1]
+
+
+def aligned(depth: NDArray[Any], shape: tuple[int, int]) -> tuple[NDArray[Any], str | None]:
+    """Depth (H, W) at ``shape`` (height, width) and what was done, None where nothing was.
+
+    Depth of another resolution but of the same shape (ARKit, ScanNet, OAK) is enlarged or reduced by nearest neighbour,
+    so that no distance is invented. Raises DataError where the shapes differ by more than 2 %: depth must be aligned.
+    """
+    if depth.shape == shape:
+        return depth, None
+    if not same_shape(depth.shape, shape):
+        raise DataError(
+            f"depth is {depth.shape[1]}×{depth.shape[0]} and colour {shape[1]}×{shape[0]}, expected one shape: depth "
+            "must be aligned to the colour picture, both as stored"
+        )
+    how = "enlarged" if shape[0] >= depth.shape[0] else "reduced"
+    note = f"depth of {depth.shape[1]}×{depth.shape[0]} is {how} to {shape[1]}×{shape[0]} by nearest neighbour"
+    return np.asarray(cv2.resize(depth, shape[::-1], interpolation=cv2.INTER_NEAREST)), note
+
+
+def read_depth(path: str | os.PathLike[str], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
+    """(H, W) float32 metres, 0 = no measurement, from a depth file. Raises DataError."""
+    return to_metres(read_stored_depth(path), rule)
+
+
 def read_stored_depth(path: str | os.PathLike[str]) -> NDArray[Any]:
     """(H, W) as stored: unsigned or signed integers of 8, 16 or 32 bits, or float32.
 
-    Raises ImageError for what is no depth map: a colour picture (colourised depth has lost its values), a file of
-    another shape, one that declares more pixels than :data:`MAX_PIXELS`.
+    Raises DataError for what is no depth map: a colour picture (colourised depth has lost its values), a file of
+    another shape, one that declares more pixels than MAX_PIXELS.
     """
-    data, name = read_bytes(path), str(path)
+    return stored_depth(read_bytes(path), str(path))
+
+
+def stored_depth(data: bytes, name: str) -> NDArray[Any]:
+    """As :func:`read_stored_depth`, of a file's bytes; ``name`` names it in the DataError."""
     if data.startswith(NPY):
         image = _npy(data, name)
+    elif data.startswith(ZIP):
+        image = _npz(data, name)
     elif data.startswith(EXR):
         image = _exr(data, name)
+    elif data[:3] in (b"Pf\n", b"Pf\r"):
+        image = _pfm(data, name)
     else:
         image = decode(data, name, "stored")
     if image.ndim == 3 and image.shape[2] in (3, 4):
         channels = image[..., :3].astype(np.float64)
-        if not (np.ptp(channels, axis=2) <= GREY_TOLERANCE).all():  # JPEG makes grey channels differ a little
-            raise ImageError(
+        if not (np.ptp(channels, axis=2) <= GREY_TOLERANCE).all():
+            raise DataError(
                 f"{name}: is a colour picture, expected a depth map of one channel; colourised depth cannot be undone"
             )
         image = image[..., 1]
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
+    if image.ndim == 3 and 1 in (image.shape[0], image.shape[2]):
+        image = image[0] if image.shape[0] == 1 else image[..., 0]
     if image.ndim != 2:
-        raise ImageError(f"{name}: depth is {image.shape}, expected one channel (H, W)")
+        raise DataError(f"{name}: depth is {image.shape}, expected one channel (H, W)")
     if image.dtype.kind == "f":
         return np.ascontiguousarray(image, dtype=np.float32)
+    if image.dtype.kind in "iu" and image.dtype.itemsize == 8 and abs(image).max() < 1 << 31:
+        image = image.astype(np.int32)
     if image.dtype.kind not in "iu" or image.dtype.itemsize > 4:
-        raise ImageError(f"{name}: depth is {image.dtype}, expected integers of 8, 16 or 32 bits, or floats")
+        raise DataError(f"{name}: depth is {image.dtype}, expected integers of 8, 16 or 32 bits, or floats")
     return np.ascontiguousarray(image)
 
 
 def _npy(data: bytes, name: str) -> NDArray[Any]:
     """An ``.npy`` file's array; its header is checked first, and nothing is ever unpickled."""
     stream = io.BytesIO(data)
-    with foreign("NumPy", ImageError, name, "expected a whole .npy file"):
+    with foreign("NumPy", DataError, name, "expected a whole .npy file"):
         formats: Any = np.lib.format  # untyped
         newer = formats.read_magic(stream) >= (2, 0)
         read = formats.read_array_header_2_0 if newer else formats.read_array_header_1_0
@@ -120,149 +235,65 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
         for side in shape:
             count *= int(side)
         if dtype.kind not in "iuf" or not 0 < count <= MAX_PIXELS or count * dtype.itemsize > len(data):
-            raise ImageError(f"{name}: declares {dtype} {shape}, expected one depth map that the file holds whole")
+            raise DataError(f"{name}: declares {dtype} {shape}, expected one depth map that the file holds whole")
         stream.seek(0)
         return np.asarray(np.load(stream, allow_pickle=False))
 
 
+def _npz(data: bytes, name: str) -> NDArray[Any]:
+    """The only array of an ``.npz`` file, or the one named depth."""
+    import zipfile
+
+    with foreign("zipfile", DataError, name, "expected a whole .npz file"), zipfile.ZipFile(io.BytesIO(data)) as files:
+        arrays = {info.filename.removesuffix(".npy"): info for info in files.infolist()}
+        chosen = arrays.get("depth") or (next(iter(arrays.values())) if len(arrays) == 1 else None)
+        if chosen is None:
+            raise DataError(f"{name}: holds {', '.join(arrays)}, expected one array or one named depth")
+        if chosen.file_size > 8 * MAX_PIXELS:
+            raise DataError(f"{name}: {chosen.filename} declares {chosen.file_size >> 20} MiB, expected one depth map")
+        return _npy(files.read(chosen), name)
+
+
+def _pfm(data: bytes, name: str) -> NDArray[Any]:
+    """A portable float map of one channel: rows from the bottom, byte order in the sign of its scale (Middlebury)."""
+    try:
+        words, rest = data[:64].split(None, 4)[:4], data
+        width, height, scale = int(words[1]), int(words[2]), float(words[3])
+        start = data.index(words[3], data.index(words[2], data.index(words[1], 2) + len(words[1]))) + len(words[3]) + 1
+        if not 0 < width * height <= MAX_PIXELS or len(rest) - start < 4 * width * height:
+            raise ValueError
+    except ValueError:
+        raise DataError(f"{name}: is no whole PFM file of one channel") from None
+    values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", width * height, start)
+    return np.ascontiguousarray(values.reshape(height, width)[::-1], dtype=np.float32)
+
+
 def _exr(data: bytes, name: str) -> NDArray[Any]:
     """The depth channel of an OpenEXR file. OpenCV's own reader is years old and switched off for its faults."""
-    header(data, name)
     try:
         import OpenEXR
     except ImportError as error:
-        raise ImageError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
-    with foreign("OpenEXR", ImageError, name, "expected a whole EXR file"):
-        channels = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).channels()
-        channel = next((channels[key] for key in DEPTH_CHANNELS if key in channels), None)
-        if channel is None:
-            raise ImageError(f"{name}: has the channels {', '.join(channels)}, expected {' or '.join(DEPTH_CHANNELS)}")
-        return np.asarray(channel.pixels)
-
-
-def hole_code(stored: NDArray[Any], units_per_metre: float = MILLIMETRES) -> float | None:
-    """The value of a depth map (H, W) that stands for "no measurement" besides 0, or None.
-
-    Integers: NEVER_MEASURED always; one of :data:`HOLE_CODES` where it is a spike (0.5 % of the pixels, and 4 times as
-    many as any value within 5 % of it has). Integers and floats: any other largest value that as many pixels share,
-    twice the next lower one and beyond 10 m, as simulators and converted files have it (1000.0, 65.535, 1e10).
-    """
-    if stored.dtype == np.uint8 or not stored.size:
-        return None
-    values = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
-    top = values.max() if values.size else 0
-    least = max(2, round(SPIKE_SHARE * stored.size))
-    if stored.dtype.kind in "iu":
-        if stored.dtype == np.uint16 and top == NEVER_MEASURED:
-            return NEVER_MEASURED
-        for code in HOLE_CODES:
-            if code <= top and is_spike(stored, code, least):
-                return code
-    if top > BEYOND_M * units_per_metre and int(np.count_nonzero(stored == top)) >= least:
-        below = values[values < top]
-        if below.size and top >= 2 * float(below.max()) > 0:
-            return float(top) if stored.dtype.kind == "f" else int(top)
-    return None
-
-
-def is_spike(stored: NDArray[Any], code: int, least: int) -> bool:
-    """Whether integers (H, W) have ``code`` in at least ``least`` pixels and far more often than any value near it."""
-    share = int(np.count_nonzero(stored == code))
-    if share < least:
-        return False
-    reach = round(SPIKE_REACH * code)
-    near = stored[(stored >= code - reach) & (stored <= code + reach) & (stored != code)].astype(np.int64)
-    most = int(np.bincount(near - (code - reach)).max()) if near.size else 0
-    return share >= SPIKE_FACTOR * most
-
-
-def full_scale(stored: NDArray[Any]) -> float:
-    """The value of a map without a unit that is nearest (or farthest): of integers the largest of 8, 10, 12, 16 or 32
-    bits, whichever holds the map; of floats 1 where none is larger, else the map's own largest."""
-    if stored.dtype == np.uint8 or not stored.size:
-        return 255.0
-    finite = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
-    top = float(finite.max()) if finite.size else 1.0
-    if stored.dtype.kind == "f":
-        return max(top, 1.0)
-    return float(next((1 << bits) - 1 for bits in RELATIVE_BITS if top < 1 << bits))
-
-
-def isolated(stored: NDArray[np.uint8], value: int) -> bool:
-    """Whether 0 or 255 of an 8-bit map stands apart: a share of the pixels have it and none the values next to it."""
-    if np.count_nonzero(stored == value) < SPIKE_SHARE * stored.size:
-        return False
-    beside = (stored > 0) & (stored < LOW_CODES) if value == 0 else (stored < 255) & (stored > 255 - LOW_CODES)
-    return not beside.any()
-
-
-def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
-    """Relative inverse depth of any type → 5 m … 0.5 m, 0 = no measurement."""
-    scale = full_scale(stored)
-    if rule.full is not None and stored.dtype.kind in "iu" and stored.dtype != np.uint8:
-        scale = max(scale, rule.full)  # as the other maps of the set
-    with np.errstate(invalid="ignore"):
-        share = np.clip(stored.astype(np.float32) / np.float32(scale), 0, 1)
-    if rule.polarity == "near_dark":
-        share = 1 - share
-    pseudo = np.asarray(1 / (1 / PSEUDO_FAR_M + share * (1 / PSEUDO_NEAR_M - 1 / PSEUDO_FAR_M)), dtype=np.float32)
-    if stored.dtype.kind == "f":
-        pseudo[~np.isfinite(stored) | (stored <= 0)] = 0
-    elif rule.polarity == "near_dark":
-        pseudo[stored == 0] = 0
-    else:
-        zero, low = stored == 0, LOW_CODES * (int(scale) // 255)
-        if np.count_nonzero(zero) >= SPIKE_SHARE * stored.size and not ((stored > 0) & (stored < low)).any():
-            pseudo[zero] = 0
-    if rule.hole:
-        pseudo[stored == (np.float32(rule.hole) if stored.dtype.kind == "f" else rule.hole)] = 0
-    return pseudo
-
-
-def unrotated(stored: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
-    """Undo a rotation of 16-bit values to the left, as SUN RGB-D's depth_bfx and depth files have it (3 bits)."""
-    return np.asarray((stored >> bits) | (stored << (16 - bits)), dtype=np.uint16) if bits else stored
-
-
-def is_relative(stored: NDArray[Any], rule: DepthRule) -> bool:
-    """Whether a map as stored has no unit: those of 8 bits, and all where the rule says so."""
-    return stored.dtype == np.uint8 or rule.relative
-
-
-def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
-    """(H, W) as stored → (H, W) float32 metres, 0 = no measurement.
-
-    One float32 multiplication, so that the same integers always give the same metres.
-    """
-    if is_relative(stored, rule):
-        return _pseudo_metres(stored, rule)
-    if stored.dtype.kind == "f":
-        return _float_metres(stored, rule)
-    if stored.dtype == np.uint16:
-        stored = unrotated(stored, rule.rotate)
-    units = rule.units_per_metre or MILLIMETRES
-    hole = rule.hole if rule.hole is not None else hole_code(stored, units)
-    metres = np.multiply(stored, np.float32(1.0 / units), dtype=np.float32)
-    if stored.dtype.kind == "i":
-        np.maximum(metres, 0, out=metres)
-    if hole is not None:
-        metres[stored == hole] = 0
-    if hole and stored.dtype == np.uint16:  # a hole whatever else is one, unless the rule says that there is none
-        metres[stored == NEVER_MEASURED] = 0
-    return np.asarray(metres)
-
-
-def _float_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]:
-    units = rule.units_per_metre or 1.0
-    hole = rule.hole if rule.hole is not None else hole_code(stored, units)
-    scale = 1.0 / units
-    metres = stored.astype(np.float32) if scale == 1.0 else np.multiply(stored, np.float32(scale), dtype=np.float32)
-    measured = np.isfinite(metres) & (metres > 0)
-    if hole:
-        measured &= stored != np.float32(hole)
-    return np.asarray(np.where(measured, metres, np.float32(0)))
-
-
-def read_depth(path: str | os.PathLike[str], rule: DepthRule = DEFAULT_RULE) -> NDArray[np.float32]:
-    """(H, W) float32 metres, 0 = no measurement, from a depth file. Raises ImageError."""
-    return to_metres(read_stored_depth(path), rule)
+        raise DataError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
+    with foreign("OpenEXR", DataError, name, "expected a whole EXR file"):
+        stream = io.BytesIO(data)
+        heads = [part.header for part in OpenEXR.File(stream, header_only=True, num_threads=0).parts]
+        size = 0
+        for head in heads:  # all parts and channels are decoded together
+            low, high = head["dataWindow"]
+            sides = [int(b) - int(a) + 1 for a, b in zip(low, high, strict=True)]
+            size += max(0, sides[0]) * max(0, sides[1]) * max(1, len(head.get("channels", ())))
+        if not 0 < size <= 4 * MAX_PIXELS or len(heads) > 1:
+            raise DataError(f"{name}: declares {size} values in {len(heads)} parts, expected one picture of one part")
+        stream.seek(0)
+        channels = OpenEXR.File(stream, separate_channels=True, num_threads=0).channels()
+    by_name = {key.lower().rpartition(".")[2]: key for key in reversed(list(channels))}
+    by_layer = {
+        key.lower().split(".")[-2]: key for key in channels if key.count(".") and key[-2:].upper() in (".R", ".V")
+    }
+    key = next((by_name[want] for want in DEPTH_CHANNELS if want in by_name), None)
+    key = key or next((by_layer[want] for want in DEPTH_CHANNELS if want in by_layer), None)
+    if key is None and len(channels) == 1 and next(iter(channels)).upper() not in ("R", "G", "B", "A"):
+        key = next(iter(channels))
+    if key is None:
+        raise DataError(f"{name}: has the channels {', '.join(channels)}, none of which is named as depth (Z, depth)")
+    return np.asarray(channels[key].pixels)

@@ -1,12 +1,93 @@
-"""One moment seen by a camera, its optics, and its depth in metres: what every stage of the runtime hands on."""
+"""What every source gives: :class:`Frame` from a camera, :class:`Item` by number from files, and the error of both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mutualformer.errors import DataError as DataError
+
+
+class Item(NamedTuple):
+    """One frame of files.
+
+    ``rgb`` uint8 (H, W, 3); ``depth`` float32 metres (H, W), 0 = no measurement, all 0 where there is none; ``mask``
+    uint8 (H, W), 0 or 255, None without ground truth; ``name``: unique in its source. ``metric``: False where depth has
+    no unit: near and far are right, distances are not. ``alpha`` uint8 (H, W): the picture's own transparency.
+    ``original``: the pixels as stored where ``rgb`` differs from them, ``icc`` their colour profile: what a cut-out is
+    made of. ``nir`` uint8 (H, W, 3): for ReID.
+    ``time``, ``depth_time``: seconds on the source's clock, None where files have none.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None
+    name: str
+    metric: bool = True
+    alpha: NDArray[np.uint8] | None = None
+    icc: bytes | None = None
+    original: NDArray[np.uint8] | None = None
+    nir: NDArray[np.uint8] | None = None
+    time: float | None = None
+    depth_time: float | None = None
+
+
+class Frames(Protocol):
+    """Frames by number. ``has_depth``: False where no frame has any."""
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether any frame has depth."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item: ...
+
+
+class Joined:
+    """The frames of several sources, numbered through; a name says which source it is from."""
+
+    def __init__(self, parts: Sequence[tuple[str, Frames]]) -> None:
+        self.parts = list(parts)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether any source has depth."""
+        return any(frames.has_depth for _, frames in self.parts)
+
+    def __len__(self) -> int:
+        return sum(len(frames) for _, frames in self.parts)
+
+    def locate(self, index: int) -> tuple[str, Frames, int]:
+        """Prefix, frames and the number among them of frame ``index``. Raises IndexError."""
+        if index >= 0:
+            for prefix, frames in self.parts:
+                if index < len(frames):
+                    return prefix, frames, index
+                index -= len(frames)
+        raise IndexError(index)
+
+    def __getitem__(self, index: int) -> Item:
+        prefix, frames, inner = self.locate(index)
+        item = frames[inner]
+        return item._replace(name=f"{prefix}{item.name}") if prefix else item
+
+    def name(self, index: int) -> str:
+        """What frame ``index`` is called, as far as that is known without reading it."""
+        prefix, frames, inner = self.locate(index)
+        namer = getattr(frames, "name", None)
+        return f"{prefix}{namer(inner) if callable(namer) else f'frame-{inner:06d}'}"
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that frame ``index`` is read from; none for what is rendered."""
+        _, frames, inner = self.locate(index)
+        lister = getattr(frames, "files", None)
+        return tuple(lister(inner)) if callable(lister) else ()
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ Reads the kernel's USB table instead of asking the SDKs: those take seconds to f
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.sources.devices import openni2
+from mutualformer.runtime.sources.devices import gstreamer, openni2
 from mutualformer.runtime.sources.opening import SOURCES
 
 USB = Path("/sys/bus/usb/devices")
+VIDEO = Path("/sys/class/video4linux")
 
 
 def usb_devices(root: Path = USB) -> list[dict[str, str]]:
@@ -55,7 +57,14 @@ def sources(root: Path = USB) -> list[dict[str, Any]]:
         install = "" if ready or source.needs is None else f"pip install 'mutualformer[{source.needs[1]}]'"
         if source.scheme == "openni2" and not openni2.available():
             ready, install = False, "an OpenCV built with -DWITH_OPENNI2=ON"
+        if source.module == "devices.gstreamer" and shutil.which(gstreamer.PROGRAM) is None:
+            ready, install = False, gstreamer.INSTALL
         devices = [device for device in plugged if belongs(device, source.usb)]
+        if source.scheme == "v4l2":
+            devices = [
+                {"product": name.read_text(errors="replace").strip(), "serial": f"/dev/{name.parent.name}", "speed": ""}
+                for name in sorted(VIDEO.glob("*/name"))
+            ]
         entries.append(
             {
                 "scheme": source.scheme,
@@ -78,6 +87,6 @@ def text(entries: list[dict[str, Any]]) -> str:
         for device in entry["devices"]:
             slow = " (USB 2: plug it into a USB 3 port)" if device["speed"] in ("12", "480") else ""
             lines.append(f"    connected: {device['product'] or device['id']} serial {device['serial'] or '?'}{slow}")
-    if not any(entry["devices"] for entry in entries):
+    if not any(entry["devices"] for entry in entries if entry["scheme"] != "v4l2"):
         lines.append("No depth camera is plugged in over USB (network cameras are not listed).")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ objects?), labels beside 255 (which marks what is undecided), colours of one bri
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, reading
+from mutualformer.runtime.sources.describe import describe
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import decode, read_bytes
 
 MIDDLE = 127  # of 255: above it a pixel is object
@@ -150,5 +152,22 @@ def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
 
 
 def read_mask(path: Path, inverted: bool = False) -> Mask:
-    """The ground truth in an image file. Raises DataError."""
-    return binary(reading(decode, reading(read_bytes, path), str(path), "stored"), str(path), inverted)
+    """The ground truth in a picture file. Raises DataError."""
+    data = read_bytes(path)
+    told = describe(data, str(path))
+    indices = _palette_indices(data) if told.palette and told.kind in ("PNG", "GIF", "BMP") else None
+    return binary(decode(data, str(path), "stored") if indices is None else indices, str(path), inverted)
+
+
+def _palette_indices(data: bytes) -> NDArray[np.uint8] | None:
+    """The numbers behind a coloured palette (PASCAL VOC: classes, 255 undecided), None where its paint is grey.
+
+    Such a palette's brightness says nothing: VOC paints class 8 dark and what is undecided bright.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        indices = np.asarray(image)
+        palette = np.asarray(image.getpalette("RGB"), np.int64).reshape(-1, 3)
+    used = palette[np.unique(indices[indices < len(palette)])]
+    return indices if used.size and int(np.ptp(used, axis=1).max()) > CHROMA else None

@@ -1,41 +1,46 @@
-"""RGB-D sources behind one protocol: ``open("realsense://")``, ``open("tum:FOLDER")``, ``open("recording.db3")`` …
+"""One address, one opening: ``frames("NJU2K_TEST")[3]`` by number, ``camera("realsense://")`` one after another.
 
-One file per source, imported when it is asked for, so that no SDK is needed but the one in use: devices (plugged in),
-folders, recordings, synthetic and moving_room. In reading order: base (what a source is), address (what a text
-means), options, pacing (files at their own speed); listing shows what is connected, udev what may not be opened;
-child runs a source in a process of its own (child_process) and hears from it (child_pipe).
+What one verb opens, every verb opens. Files are indexed (:class:`Frames`) and can be played; recordings, videos and
+cameras are played (:class:`Camera`), and all that ends can be indexed. One file per kind, imported when it is asked
+for, so that no SDK is needed but the one in use. In reading order: grammar (what a text means), walk and names (what a
+folder holds), describe, pictures, depth and masks (how a file becomes numbers), folders (lists of files), playing
+(files as a camera and back), base and options (what a camera is), devices, bags, video, child (a reader in a process
+of its own).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.sources.address import recognise, split
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.sources.folders import sets, tum
+from mutualformer.runtime.sources.folders.file_frames import OPTION_NAMES, FileFrames, read_options
+from mutualformer.runtime.sources.folders.pairs import pairs, split_target
+from mutualformer.runtime.sources.folders.reid_folder import ReidData
+from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
+from mutualformer.runtime.sources.frame import DataError, Frames, Joined
+from mutualformer.runtime.sources.grammar import KINDS, PATH, Address, joined, parse
+from mutualformer.runtime.sources.names import is_rgbd
+from mutualformer.runtime.sources.playing import CameraFrames, FramesCamera, PlayOptions, collected
+from mutualformer.runtime.sources.recognise import recognise
+from mutualformer.runtime.sources.walk import Entry, is_depth_map, walk
 
-__all__ = [
-    "SOURCES",
-    "BaseCamera",
-    "Camera",
-    "CameraError",
-    "CameraLost",
-    "CameraTimeout",
-    "Frame",
-    "Intrinsics",
-    "Source",
-    "open",
-    "recognise",
-    "require",
-]
+FORMS = "synthetic:N[?seed=S], sample:motorcycle, rgbd:ROOT/NAME+NAME, a picture, a folder, a recording or a video"
+REID_FORMS = "synthetic:IDENTITIES[?seed=S], an RGBN300-style folder or reid:ROOT/NAME for ReID"
+log = logging.getLogger("mutualformer")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of source. ``module`` in this package; ``needs``: (import name, pip extra) of its SDK, if any."""
+    """One kind of source. ``module``: in this package, of those that are played; "" for files, which are indexed.
+    ``needs``: (import name, pip extra) of its SDK, if any."""
 
     scheme: str
     module: str
@@ -88,19 +93,19 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="tum",
-            module="folders.tum",
+            module="",
             example="tum:FOLDER",
             about="TUM RGB-D folders (rgb.txt and depth.txt)",
         ),
         Source(
             scheme="pairs",
-            module="folders.pairs",
+            module="",
             example="pairs:RGB_DIR,DEPTH_DIR",
             about="two folders of images with equal file names",
         ),
         Source(
             scheme="recording",
-            module="bags.recording",
+            module=".recording.replay",
             example="recording:FILE.mcap or its folder",
             about="what `--record` writes",
         ),
@@ -111,22 +116,45 @@ SOURCES: dict[str, Source] = {
             about="ROS 1 and ROS 2 bags",
         ),
         Source(
-            scheme="dataset",
-            module="folders.dataset",
-            example="FOLDER, dataset:DATA or sample:NAME",
-            about="data sets, the real sample, photographs",
+            scheme="path",
+            module="",
+            example="PICTURE, FOLDER or sample:NAME",
+            about="photographs, pairs, data sets, the real sample",
         ),
         Source(
             scheme="video",
             module="video.video",
             example="FILE.mp4 or video:COLOUR,DEPTH",
             about="video files, with a depth video or without",
+            needs=("av", "video"),
         ),
         Source(
             scheme="webcam",
             module="devices.webcam",
             example="0 or /dev/video0",
             about="ordinary webcams, colour only",
+        ),
+        Source(
+            scheme="v4l2",
+            module="devices.gstreamer",
+            example="v4l2:///dev/video0",
+            about="cameras of Video4Linux through GStreamer, colour only",
+        ),
+        Source(
+            scheme="csi",
+            module="devices.gstreamer",
+            example="csi://0",
+            about="CSI cameras of a Jetson through GStreamer, colour only",
+        ),
+        *(
+            Source(
+                scheme=scheme,
+                module="devices.network",
+                example=f"{scheme}://HOST/PATH",
+                about="cameras of the network, colour only",
+                needs=("av", "video"),
+            )
+            for scheme in ("rtsp", "rtsps", "http", "https")
         ),
         Source(
             scheme="synthetic",
@@ -138,22 +166,251 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def open(uri: str, **options: Any) -> BaseCamera:
-    """Open a source address; keyword options override those after its ``?``. Raises CameraError in one sentence."""
-    scheme, target, query = split(uri, SOURCES)
-    source = SOURCES.get(scheme)
-    if source is None:
-        raise CameraError(
-            f"{uri!r} is neither an existing file or folder nor one of the sources {', '.join(sorted(SOURCES))}"
+def resolved(address: Address | str) -> Address:
+    """``address`` with the kind that a path's content tells. Raises DataError where it is neither file nor kind."""
+    address = parse(address) if isinstance(address, str) else address
+    if address.kind == "dataset":
+        address = Address(PATH, address.target, address.options)
+    if address.kind != PATH:
+        return address
+    path = Path(address.target)
+    if not path.exists():
+        raise DataError(
+            f"{address.target!r} is neither an existing file or folder nor one of the sources {', '.join(KINDS)}"
         )
-    if source.needs is not None:
-        require(*source.needs, what=uri)
-    module = importlib.import_module(f"mutualformer.runtime.sources.{source.module}")
-    camera: BaseCamera = module.open_source(target, {**query, **options})
-    return camera
+    kind, place = recognise(path)
+    return Address(kind, str(place), address.options)
+
+
+def camera(address: Address | str, **options: Any) -> BaseCamera:
+    """A source as a camera; keyword options override those of the address. Raises CameraError in one sentence."""
+    try:
+        address = resolved(address)
+        query = {**address.options, **options}
+        source = SOURCES.get(address.kind)
+        if source is not None and source.module and address.played:
+            if source.needs is not None:
+                require(*source.needs, what=str(address))
+            module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
+            target = address.target[2:] if address.target.startswith("//") else address.target
+            played: BaseCamera = module.open_source(target, query)
+            return played
+        ours = {field.name for field in fields(PlayOptions)}
+        play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
+        rest = {key: str(value) for key, value in query.items() if key not in ours}
+        with collected() as said:
+            opened = frames(Address(address.kind, address.target, rest))
+        player = FramesCamera(opened, play, address.short)
+        for sentence in said:
+            player.warn(sentence)
+        return player
+    except CameraError:
+        raise
+    except DataError as error:
+        raise CameraError(str(error)) from error
 
 
 def require(module: str, extra: str, what: str) -> None:
     """Raise CameraError naming the pip extra unless ``module`` can be imported (found, not yet imported)."""
     if importlib.util.find_spec(module) is None:
         raise CameraError(f"{what!r} needs the package {module}: pip install 'mutualformer[{extra}]'")
+
+
+def expand(text: str, split: str = "test") -> list[Address]:
+    """The single addresses that ``text`` joins, with groups of standard sets (rgbd:ROOT/standard) as one each."""
+    found: list[Address] = []
+    for address in joined(text):
+        if address.kind in ("rgbd", "reid"):
+            root, _, name = address.target.rpartition("/")
+            members = sets.members(name, address.options.get("split", split))
+            found += [Address(address.kind, f"{root}/{one}" if root else one, address.options) for one in members]
+        else:
+            found.append(address)
+    return found
+
+
+def frames(
+    source: str | Address | Sequence[str | Address],
+    size: tuple[int, int] | None = None,
+    cache: bool = False,
+    split: str = "test",
+) -> Frames:
+    """The frames of one or several addresses, numbered through.
+
+    ``size``: (height, width) in which synthetic scenes are rendered, 320² by default; files keep their own size.
+    ``cache``: render synthetic scenes now, by several processes, and keep them on disk. ``split``: the one to take of
+    sets that have both; ``?split=`` in the address goes before it. Raises DataError.
+    """
+    texts = [source] if isinstance(source, (str, Address)) else list(source)
+    singles = [one for text in texts for one in (expand(text, split) if isinstance(text, str) else [text])]
+    opened = [_frames(single, size, cache, split) for single in singles]
+    if len(opened) == 1:
+        return opened[0]
+    return Joined([(f"{single.short}/", one) for single, one in zip(singles, opened, strict=True)])
+
+
+def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+    if not address.ends:
+        raise DataError(f"{address}: is a camera, which has no last frame; expected files, a recording or a video")
+    address = resolved(address)
+    where = str(address)
+    if address.played:
+        return CameraFrames(lambda: camera(address), address.short)
+    if address.kind == "photo":
+        raise DataError(f"{where}: photo: is for `fit` by itself, expected {FORMS}")
+    if address.kind == "reid":
+        raise DataError(f"{where}: holds identities, expected frames for a sod model")
+    accepted = {"synthetic": {"seed"}, "sample": set()}.get(address.kind, set(OPTION_NAMES))
+    accepted |= {field.name for field in fields(tum.TumOptions)} if address.kind == "tum" else set()
+    accepted |= {"nir"} if address.kind == "pairs" else set()
+    unknown = sorted(set(address.options) - accepted)
+    if unknown:
+        raise DataError(
+            f"{where}: has no option {', '.join(unknown)}; it accepts: {', '.join(sorted(accepted)) or 'none'}"
+        )
+    return _OPENERS[address.kind](address, size, cache, split)
+
+
+def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+    from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
+
+    count, seed = number(address, "the number of scenes", address.target, 1), _seed(address)
+    scenes = SyntheticScenes(count, seed, size or (320, 320))
+    return CachedScenes(scenes) if cache else scenes
+
+
+def _seed(address: Address) -> int:
+    return number(address, "the seed", address.options.get("seed", "0"), 0)
+
+
+def number(address: Address | str, what: str, value: str, least: int) -> int:
+    """A whole number in an address. Raises DataError naming ``what``."""
+    if not (value.isascii() and value.isdigit() and len(value) < 10) or int(value) < least:
+        raise DataError(f"{address}: {what} is {value!r}, expected a whole number of at least {least}")
+    return int(value)
+
+
+def _sample(address: Address, *_: Any) -> Frames:
+    from mutualformer.runtime.sources.folders.sample import Sample
+
+    return Sample(address.target)
+
+
+def _tum(address: Address, *_: Any) -> Frames:
+    how = {key: value for key, value in address.options.items() if key not in OPTION_NAMES}
+    return tum.tum(
+        Path(address.target), read_options(address.options, str(address)), opts.parse(tum.TumOptions, how, str(address))
+    )
+
+
+def _pairs(address: Address, *_: Any) -> Frames:
+    nir = address.options.get("nir", "0").lower() in opts.TRUE
+    return pairs(*split_target(address.target), read_options(address.options, str(address)), nir)
+
+
+def _path(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+    """A picture, a data set, or a folder of pictures."""
+    path, options = Path(address.target), read_options(address.options, str(address))
+    if path.is_file():
+        if is_depth_map(path):
+            raise DataError(
+                f"{path}: is a depth map (one channel of 16 bits or floats), not a photograph; give it with --depth "
+                "to the picture that it belongs to"
+            )
+        return FileFrames([Entry(path.stem, path)], options)
+    if is_rgbd(path):
+        return rgbd_folder(path, options, split)
+    found = walk(path)
+    if found.left_out:
+        log.warning("%s", found.sentence())
+    return FileFrames(found.entries, options, root=path)
+
+
+def _standard(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+    """One standard set below its root; a count other than the published one is said in one line."""
+    root, _, name = address.target.rpartition("/")
+    standard, split = sets.SETS[name.lower()], address.options.get("split", split)
+    if standard.task != "sod":
+        raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{address.target} with a ReID model")
+    options = dict(address.options)
+    if "polarity" not in options and "depth_scale" not in options:
+        options["polarity"] = "auto"
+    chosen = read_options(options, str(address))
+    place, named_split = sets.locate(Path(root or "."), standard.name, split)
+    opened = rgbd_folder(place, chosen, "" if named_split else split)
+    expected = standard.frames[split]
+    if not named_split and opened.listed is None and len(opened) != expected:
+        raise DataError(
+            f"{place}: holds {len(opened)} frames and does not say which are {split}; "
+            f"put their names into {place / (split + '.txt')}, one a line ({standard.name} has {expected})"
+        )
+    if len(opened) != expected:
+        log.warning("%s: %d frames, %s's %s split has %d", place, len(opened), standard.name, split, expected)
+    return opened
+
+
+_OPENERS: dict[str, Callable[[Address, tuple[int, int] | None, bool, str], Frames]] = {
+    "synthetic": _synthetic,
+    "sample": _sample,
+    "tum": _tum,
+    "pairs": _pairs,
+    PATH: _path,
+    "rgbd": _standard,
+}
+
+
+def standard_set(address: Address) -> sets.StandardSet | None:
+    """The standard set whose test split an address names, or None."""
+    name = address.target.rpartition("/")[2].lower()
+    is_test_split = address.kind in ("rgbd", "reid") and address.options.get("split", "test") == "test"
+    return sets.SETS.get(name) if is_test_split else None
+
+
+def identities(text: str, size: tuple[int, int] | None = None, split: str = "test") -> ReidData:
+    """Data for the ReID task: ``synthetic:IDENTITIES[?seed=S]``, a folder, or ``reid:ROOT/NAME``. Raises DataError."""
+    from mutualformer.runtime.sources.folders import reid_folder
+    from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
+
+    singles = expand(text, split)
+    if len(singles) > 1:
+        raise DataError(f"{text}: identities of several sets must not mix, expected one set for ReID")
+    (address,) = singles
+    if address.kind not in ("synthetic", "reid", PATH) or address.played:
+        raise DataError(f"{text}: expected {REID_FORMS}")
+    accepted = {"seed"} if address.kind == "synthetic" else {"split", "spectra"}
+    if unknown := sorted(set(address.options) - accepted):
+        raise DataError(f"{text}: has no option {', '.join(unknown)}; it accepts: {', '.join(sorted(accepted))}")
+    if address.kind == "synthetic":
+        count = number(address, "the number of identities", address.target, 1)
+        return reid_folder.synthetic(SyntheticIdentities(count, _seed(address), size or (128, 128)))
+    spectra, split = address.options.get("spectra", ""), address.options.get("split", split)
+    if spectra not in ("", "2", "3"):
+        raise DataError(f"{text}: spectra is {spectra!r}, expected 2 or 3 pictures side by side")
+    place = Path(address.target)
+    if address.kind == "reid":
+        root, _, name = address.target.rpartition("/")
+        if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
+            raise DataError(f"{text}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
+        place = sets.locate(Path(root or "."), name.lower(), split)[0]
+    return reid_folder.folder(place, split, int(spectra or 0))
+
+
+def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None = None) -> Any:
+    """:func:`frames` for a "sod" model, :func:`identities` for a "reid" one. Raises DataError."""
+    if task != "reid":
+        return frames(data, size)
+    return identities(data if isinstance(data, str) else "+".join(data), size)
+
+
+__all__ = [
+    "SOURCES",
+    "Camera",
+    "camera",
+    "expand",
+    "frames",
+    "identities",
+    "of_task",
+    "require",
+    "resolved",
+    "standard_set",
+]

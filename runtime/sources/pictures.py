@@ -1,89 +1,128 @@
 """Picture files, read one way by everybody: cameras, data sets, galleries and ``predict``.
 
-One rule each: a header that declares more than :data:`MAX_PIXELS` is refused before it is decoded; EXIF's turn is
-not applied (depth and masks of the same frame were made for the pixels as stored) unless a lone photograph is asked
-for ``upright``; files are ordered as people count (``2.png`` before ``10.png``); what is hidden or no image is left
-out. 16-bit colour is read by its own brightest value: the smallest of 8, 10, 12, 14 and 16 bits that holds it is white.
+One rule each: what a file is is looked at before it is decoded (``describe.py``); EXIF's turn is not applied (depth and
+masks of the same frame were made for the pixels as stored) unless a lone photograph is asked for ``upright``; files are
+ordered as people count (``2.png`` before ``10.png``). 16-bit colour is read by its own brightest value: the smallest of
+8, 10, 12, 14 and 16 bits that holds it is white. The model sees sRGB over a neutral ground; what a picture's own
+colour profile and transparency were is kept beside it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.header import Header, HeaderError, read_header, turned_back
+from mutualformer.runtime.files import read_regular
+from mutualformer.runtime.sources.describe import (
+    EXR,
+    MAX_PIXELS,
+    NPY,
+    Description,
+    check_decoded,
+    describe,
+    untagged,
+)
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.untrusted.foreign import foreign
 
-MAX_PIXELS = 64_000_000
-COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
-DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".exr")
+COLOUR_SUFFIXES: tuple[str, ...] = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".pnm",
+)
+COLOUR_SUFFIXES += (".gif", ".avif", ".heic", ".heif", ".jp2")
+DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".npz", ".exr", ".pfm")
+MOST_BYTES = 8 * MAX_PIXELS  # of a file: what the largest depth map takes as .npy of 64 bits
 COLOUR_BITS = (8, 10, 12, 14, 16)
+NEUTRAL = 128  # the ground on which the model sees a picture where it is wholly transparent
 # OpenCV's flags for what a file is read as; "stored" keeps type and channels.
 _FLAGS = {
     "colour": cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION,
     "grey": cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
     "stored": cv2.IMREAD_UNCHANGED,  # implies that orientation is ignored
 }
+BY_PILLOW = ("GIF", "AVIF", "HEIF", "JPEG2000")  # the kinds that not every build of OpenCV decodes
 
 
-class ImageError(ValueError):
-    """A file is missing, no image, damaged or too large: names the file and what was expected."""
+class Picture(NamedTuple):
+    """``rgb`` uint8 (H, W, 3): what the model sees. ``original``: the pixels as stored where they differ from it.
+    ``alpha`` uint8 (H, W): transparency, None where the file has none. ``icc``: the profile of ``original``."""
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    icc: bytes | None = None
+    original: NDArray[np.uint8] | None = None
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """A file's bytes. Raises ImageError: by Python and not by OpenCV, which hides why and dies of some names."""
+    """A file's bytes. Raises DataError: by Python and not by OpenCV, which hides why and dies of some names."""
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(Path(path), MOST_BYTES)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not data:
-        raise ImageError(f"{path}: the file is empty, expected an image")
+        raise DataError(f"{path}: the file is empty, expected a picture")
     return data
 
 
-def header(data: bytes | memoryview, name: str) -> Header:
-    """What an image declares, within :data:`MAX_PIXELS`. ``name`` names it in the ImageError."""
-    try:
-        size = read_header(data)
-    except HeaderError as error:
-        raise ImageError(f"{name}: cannot be decoded ({len(data)} bytes): {error}") from error
-    if not size.pixels:
-        raise ImageError(f"{name}: declares {size.width}×{size.height} pixels, expected an image")
-    if size.pixels > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: declares {size.width}×{size.height} pixels, expected at most {MAX_PIXELS // 1_000_000} million"
-        )
-    return size
-
-
 def decode(data: bytes | memoryview, name: str, mode: str) -> NDArray[Any]:
-    """Image bytes → pixels, of a size that was checked first.
+    """A picture's bytes → pixels, of a size that was checked first.
 
     ``mode``: "colour" → (H, W, 3) uint8 in RGB order; "grey" → (H, W) uint8; "stored" → type and channels as they are,
-    colour channels in BGR order. ``name`` names the image in the ImageError.
+    colour channels in BGR order. ``name`` names the picture in the DataError.
     """
-    declared = header(data, name)
-    if declared.format == "EXR":
-        raise ImageError(f"{name}: is an EXR picture, which is read as depth only")
-    if declared.format == "TIFF" and declared.orientation != 1:
-        data = turned_back(data)
-    with foreign("OpenCV", ImageError, name):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[mode])
+    data = bytes(data)
+    return _decode(data, describe(data, name), name, mode)
+
+
+def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any]:
+    if told.thumbnail:
+        raise DataError(f"{name}: is a camera's raw file, of which only a thumbnail could be read; develop it first")
+    if told.pictures > 1:
+        text = f"{name}: holds {told.pictures} pictures, the first is taken"
+        _say_once(f"pictures {os.path.dirname(name)}", text)
+    if told.kind in BY_PILLOW:
+        image: NDArray[Any] | None = _by_pillow(data, told.kind, name, mode)
+    else:
+        if told.kind == "TIFF" and told.turn != 1:
+            data = untagged(data)
+        with foreign("OpenCV", DataError, name):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[mode])
     if image is None or not image.size:
-        raise ImageError(f"{name}: cannot be decoded ({len(data)} bytes), expected a whole image")
+        raise DataError(f"{name}: cannot be decoded ({len(data)} bytes), expected a whole picture")
+    check_decoded(image, told, name)
     if mode != "colour":
         return np.asarray(image)
     return np.asarray(cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _by_pillow(data: bytes, kind: str, name: str, mode: str) -> NDArray[Any]:
+    """As OpenCV would: BGR or BGRA, or grey."""
+    from PIL import Image
+
+    with foreign("Pillow", DataError, name), Image.open(io.BytesIO(data), formats=[kind]) as image:
+        if mode == "grey":
+            return np.asarray(image.convert("L"))
+        clear = mode == "stored" and ("A" in image.mode or "transparency" in image.info)
+        pixels = np.asarray(image.convert("RGBA" if clear else "RGB"))
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if clear else cv2.COLOR_RGB2BGR))
 
 
 def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -91,7 +130,7 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if image.dtype == np.uint8:
         return np.asarray(image)
     if image.dtype != np.uint16:
-        raise ImageError(f"{name}: colour is {image.dtype}, expected 8 or 16 bits a channel")
+        raise DataError(f"{name}: colour is {image.dtype}, expected 8 or 16 bits a channel")
     high, low = image >> 8, image & 255
     if (low == high).all() or not low.any():  # 8 bits spread over 16, however dark
         return np.asarray(high, dtype=np.uint8)
@@ -126,29 +165,66 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
-def read_colour(path: str | os.PathLike[str], upright: bool = False) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a picture file; grey becomes three equal channels, transparency is dropped.
+def read_picture(path: str | os.PathLike[str], upright: bool = False) -> Picture:
+    """A picture file, its transparency and its colour profile; grey becomes three equal channels.
 
-    ``upright``: turn it as its EXIF tag asks, for a photograph that no depth map or mask belongs to. Raises ImageError.
+    ``upright``: turn it as its EXIF tag asks, for a photograph that no depth map or mask belongs to. Raises DataError.
     """
-    data = read_bytes(path)
-    image = decode(data, str(path), "colour")
-    return np.ascontiguousarray(_UPRIGHT[header(data, str(path)).orientation](image)) if upright else image
+    return picture(read_bytes(path), str(path), upright)
+
+
+def picture(data: bytes, name: str, upright: bool = False) -> Picture:
+    """As :func:`read_picture`, of a file's bytes; ``name`` names it in the DataError."""
+    told = describe(data, name)
+    turn = _UPRIGHT[told.turn if upright and 1 <= told.turn <= 8 else 1]
+    if not told.alpha:
+        stored, alpha = np.ascontiguousarray(turn(_decode(data, told, name, "colour"))), None
+    else:
+        image = _decode(data, told, name, "stored")
+        alpha = None
+        if image.ndim == 3 and image.shape[2] == 4:
+            high = image[..., 3] >> 8 if image.dtype == np.uint16 else image[..., 3]
+            alpha = np.ascontiguousarray(turn(np.asarray(high, np.uint8)))
+            image = image[..., :3]
+        elif image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        colour = cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB)
+        stored = np.ascontiguousarray(turn(np.asarray(colour, np.uint8)))
+    rgb = _to_srgb(stored, told.icc)
+    if alpha is not None and not alpha.all():
+        rgb = np.where(alpha[..., None] == 0, np.uint8(NEUTRAL), rgb)
+    elif alpha is not None and alpha.min() == 255:
+        alpha = None
+    return Picture(rgb, alpha, told.icc if rgb is not stored else None, None if rgb is stored else stored)
+
+
+def _to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
+    """Colours of ``profile`` as sRGB, which models are trained with; the same array where nothing changes."""
+    if not profile:
+        return rgb
+    from PIL import Image, ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() != "RGB" or "sRGB" in (source.profile.profile_description or ""):
+            return rgb
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(Image.fromarray(rgb), source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        _say_once("profile", "a picture's colour profile is corrupt, its colours are taken as sRGB")
+        return rgb
+    return np.asarray(converted, dtype=np.uint8)
+
+
+def read_colour(path: str | os.PathLike[str], upright: bool = False) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a picture file, as :func:`read_picture`."""
+    return read_picture(path, upright).rgb
 
 
 def orientation(path: str | os.PathLike[str]) -> int:
-    """EXIF orientation of a picture file, 1 … 8; 1 = as stored. Raises ImageError."""
-    return header(read_bytes(path), str(path)).orientation
-
-
-def turned(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Those of ``paths`` whose tag asks for a turn; what cannot be read is told by whoever reads it."""
-    names = []
-    for path in paths:
-        with contextlib.suppress(ImageError):
-            if Path(path).suffix.lower() != ".npy" and orientation(path) != 1:
-                names.append(str(path))
-    return names
+    """EXIF orientation of a picture file, 1 … 8; 1 = as stored. Raises DataError."""
+    data = read_bytes(path)
+    return 1 if data.startswith((NPY, EXR)) else describe(data, str(path)).turn
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -163,35 +239,3 @@ def natural_key(name: str) -> tuple[Any, ...]:
 def hidden(path: Path) -> bool:
     """Whether a name is one of a system's own: ``.DS_Store``, ``._picture.jpg``, ``Thumbs.db``, …"""
     return path.name.startswith((".", "@", "__MACOSX")) or path.name.lower() in ("thumbs.db", "desktop.ini")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Images of one folder. ``files``: frame → file, in natural order. ``twice``: (left out, kept instead).
-
-    ``other``: files, not hidden, that are of no suffix that is read.
-    """
-
-    folder: Path
-    files: dict[str, Path] = field(default_factory=dict)
-    twice: list[tuple[Path, Path]] = field(default_factory=list)
-    other: list[Path] = field(default_factory=list)
-
-
-def list_images(
-    folder: Path,
-    suffixes: tuple[str, ...] = COLOUR_SUFFIXES,
-    frame_of: Callable[[Path], str] = lambda path: path.stem,
-) -> Listing:
-    """The images in ``folder``; ``frame_of``: what the files of one frame have in common. Raises ImageError."""
-    try:
-        paths = [path for path in folder.iterdir() if not hidden(path) and not path.is_dir()]
-    except OSError as error:
-        raise ImageError(f"{folder}: cannot be listed ({error.strerror}), expected a folder of images") from error
-    listing = Listing(folder)
-    for path in sorted(paths, key=lambda path: natural_key(path.name)):
-        if path.suffix.lower() not in suffixes:
-            listing.other.append(path)
-        elif (kept := listing.files.setdefault(frame_of(path), path)) is not path:
-            listing.twice.append((path, kept))
-    return listing

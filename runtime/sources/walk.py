@@ -1,148 +1,218 @@
-"""Photographs as they come: single files, whole folder trees, with or without a depth map beside. No ground truth."""
+"""What a folder holds: the one walk over photographs, pairs and data sets, in the order in which people count.
+
+Links are followed, with a guard against loops. A folder that holds a data set (``RGB/ depth/ GT/``) is read as one,
+wherever it lies below. Elsewhere the files of one frame are paired by their names (``names.part_of``): ``f1_color.png``
+and ``f1_depth.png``, ``rgb.png`` beside ``depth.png``. Depth maps and masks are never taken for photographs. What is
+left out is counted by kind, so that one line can say it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.depth import DEFAULT_RULE, DepthRule, is_relative, read_stored_depth, to_metres
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.folders.polarity import spread_over
-from mutualformer.runtime.sources.folders.survey import FRAMES, Survey
-from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, ImageError, hidden, natural_key, read_colour, turned
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import (
+    DEPTH_NAMES,
+    MASK_NAMES,
+    NO_PHOTOGRAPHS,
+    RGB_NAMES,
+    find_folder,
+    frames_in,
+    is_rgbd,
+    part_of,
+)
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
+
+# A tree that shows no picture in so many files and folders is none of pictures: a home folder, a whole disk.
+MOST_BARREN = 50_000
+PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
+# Beside pictures these are notes and lists, which nobody misses.
+TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", ".yaml", ".yml", "")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """``name``: without suffix, with the folders below the tree's root. ``depth``: its depth map's file, if any."""
+class Entry(NamedTuple):
+    """The files of one frame. ``name``: without suffix, with the folders below the root. ``time``, ``depth_time``:
+    seconds, where a list tells them. ``nir``: a near-infrared picture instead of depth."""
 
     name: str
     colour: Path
     depth: Path | None = None
+    mask: Path | None = None
+    nir: Path | None = None
+    time: float | None = None
+    depth_time: float | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them that there are."""
+        return tuple(path for path in (self.colour, self.depth, self.mask, self.nir) if path is not None)
 
 
-class Pictures:
-    """Frames of ``pictures``. A lone photograph is turned upright by its EXIF tag; a pair is read as stored.
+@dataclass
+class Walk:
+    """``entries`` in natural order; ``left_out``: kind → number of files that are no part of any."""
 
-    ``has_depth``: whether every one of them has a depth map. ``root``: the folder they lie in, where there is one.
-    ``assumption``: by which unit depth is read where nobody said it, once :meth:`judge` has looked.
-    """
+    root: Path
+    entries: list[Entry] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
-    def __init__(self, pictures: Sequence[Picture], rule: DepthRule = DEFAULT_RULE, root: Path | None = None) -> None:
-        if not pictures:
-            raise DataError("no picture is named, expected at least one")
-        self.root = root
-        self.pictures, self.rule = list(pictures), rule
-        self.assumption = ""
-        self.has_depth = all(picture.depth is not None for picture in pictures)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def name(self, index: int) -> str:
-        """The name of frame ``index``, without reading it."""
-        return self.pictures[index].name
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """The files that frame ``index`` is read from."""
-        picture = self.pictures[index]
-        return (picture.colour,) if picture.depth is None else (picture.colour, picture.depth)
-
-    def __getitem__(self, index: int) -> Item:
-        picture = self.pictures[index]
-        try:
-            rgb = read_colour(picture.colour, upright=picture.depth is None)
-            if picture.depth is None:
-                return Item(rgb, np.zeros(rgb.shape[:2], np.float32), None, picture.name)
-            stored = read_stored_depth(picture.depth)
-        except ImageError as error:
-            raise DataError(str(error)) from error
-        stored = self._unit_of_bytes(stored)
-        if stored.shape != rgb.shape[:2]:
-            raise DataError(
-                f"{picture.depth}: is {stored.shape[1]}×{stored.shape[0]}, expected {rgb.shape[1]}×{rgb.shape[0]} as "
-                f"{picture.colour.name} (depth must be aligned to the colour picture, both as stored)"
-            )
-        return Item(rgb, to_metres(stored, self.rule), None, picture.name, not is_relative(stored, self.rule))
-
-    def _unit_of_bytes(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """8-bit maps as integers with a unit where the user says that they have one."""
-        return stored.astype(np.uint16) if stored.dtype == np.uint8 and self.rule.units_per_metre else stored
-
-    def judge(self) -> list[str]:
-        """What does not fit the way in which the depth maps are read, one sentence each, as for data sets; holes that
-        most maps mark alike are read as such from now on."""
-        stated = self.rule.units_per_metre is not None or self.rule.relative
-        survey = Survey(self.rule, stated)
-        for index in spread_over(len(self.pictures), FRAMES):
-            picture = self.pictures[index]
-            if picture.depth is None:
-                continue
-            try:
-                stored = read_stored_depth(picture.depth)
-            except ImageError:
-                continue  # told when it is asked for
-            survey.add(self._unit_of_bytes(stored), None, picture.name)
-            survey.turned += turned((picture.colour, picture.depth))
-        if self.rule.hole is None and survey.hole is not None:
-            self.rule = replace(self.rule, hole=survey.hole)
-        self.assumption = survey.assumption
-        return [f"{remark.what}: {REMEDIES.get(remark.kind, remark.remedy)}" for remark in survey.remarks()]
+    def sentence(self) -> str:
+        """One line about what was left out, "" where nothing was."""
+        if not self.left_out:
+            return ""
+        return f"{self.root}: left out: " + ", ".join(
+            f"{count} {kind}" for kind, count in sorted(self.left_out.items())
+        )
 
 
-# What mends it where there is no DATA whose options could.
-REMEDIES = {
-    "unit": "if the unit is another give metres per unit: 0.0002 (TUM), 0.0001, 0.01 (cm), 0.00390625 (KITTI); for "
-    "maps without a unit their polarity",
-    "polarity": "give the polarity if it is not as it is read: near_bright or near_dark",
-    "hole": "read as holes",
-    "white": "read as a distance; make it 0 if it is no measurement",
-}
-# A tree that shows no picture in so many files is none of pictures: a home folder, a whole disk.
-MOST_BARREN = 50_000
-PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
+def walk(root: Path) -> Walk:
+    """Every picture, pair and data set below ``root``. Raises DataError where it holds none."""
+    found = Walk(root)
+    for folder, files in _folders(root):
+        prefix = folder.relative_to(root).as_posix().removeprefix(".")
+        prefix = f"{prefix}/" if prefix else ""
+        if is_rgbd(folder):
+            _data_set(folder, prefix, found)
+        elif folder != root and folder.name.lower() in NO_PHOTOGRAPHS:
+            found.left_out["files in folders of depth maps or masks"] += len(files)
+        else:
+            _pictures(folder, prefix, files, found)
+    if not found.entries:
+        rest = found.sentence().partition(": left out: ")[2]
+        raise DataError(
+            f"{root}: holds no picture" + (f", but {rest}" if rest else "") + "; expected .jpg, .png, .webp …"
+        )
+    found.entries = _unique(found.entries)
+    return found
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """Every picture file below ``root``, folder by folder in natural order.
+def has_picture(root: Path) -> bool:
+    """Whether a file below ``root`` is named like a picture. Raises DataError for a tree too large to look through."""
+    return any(Path(name).suffix.lower() in COLOUR_SUFFIXES for _, files in _folders(root) for name in files)
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder below ``root`` once, with its files in natural order; those of a data set are its own affair.
 
     Left out: hidden files and folders, and what an earlier ``predict`` wrote (``predict photos --out photos/out``).
-    Raises DataError where :data:`MOST_BARREN` files and folders in a row hold none.
     """
-    barren = 0
-    for folder, folders, files in os.walk(root):
-        barren += 1 + len(files)
-        if barren > MOST_BARREN:
-            raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
-        if PREDICTED in folders and Path(folder) != root:
+    barren, seen = 0, set()
+    for name, folders, files in os.walk(root, followlinks=True):
+        folder = Path(name)
+        real = os.path.realpath(name)
+        if real in seen or (PREDICTED in folders and folder != root):
             folders.clear()
             continue
-        folders[:] = sorted((name for name in folders if not hidden(Path(name))), key=natural_key)
-        for name in sorted(files, key=natural_key):
-            if Path(name).suffix.lower() in COLOUR_SUFFIXES and not hidden(Path(name)):
-                barren = 0
-                yield Path(folder, name)
+        seen.add(real)
+        barren += 1 + len(files)
+        if any(Path(file).suffix.lower() in COLOUR_SUFFIXES for file in files):
+            barren = 0
+        if barren > MOST_BARREN:
+            raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
+        folders[:] = sorted((one for one in folders if not hidden(Path(one))), key=natural_key)
+        yield folder, [file for file in sorted(files, key=natural_key) if not hidden(Path(file))]
+        if is_rgbd(folder):
+            folders[:] = [one for one in folders if not _is_part(one)]
 
 
-def tree(root: Path) -> Pictures:
-    """The photographs below ``root``. Names keep their folders; where two differ in the suffix alone they keep it."""
-    paths = list(walk(root))
-    if not paths:
-        raise DataError(f"{root}: holds no picture, expected {', '.join(COLOUR_SUFFIXES[:8])} … in it or below")
-    names = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
-    count_of: dict[str, int] = {}
-    for name in names:
-        count_of[name] = count_of.get(name, 0) + 1
-    return Pictures(
-        [
-            Picture(name if count_of[name] == 1 else path.relative_to(root).as_posix(), path)
-            for name, path in zip(names, paths, strict=True)
-        ],
-        root=root,
-    )
+def _is_part(name: str) -> bool:
+    return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES} or name.lower() in NO_PHOTOGRAPHS
+
+
+def _data_set(folder: Path, prefix: str, found: Walk) -> None:
+    """The frames of one data set among others: what it lacks is left to whoever reads it, frame by frame."""
+    rgb, depth, mask = (find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
+    assert rgb is not None
+    depths = frames_in(depth, DEPTH_SUFFIXES).files if depth is not None else {}
+    masks = frames_in(mask).files if mask is not None else {}
+    listing = frames_in(rgb)
+    for stem, path in listing.files.items():
+        found.entries.append(Entry(f"{prefix}{path.stem}", path, depths.get(stem), masks.get(stem)))
+    found.left_out.update(_kind(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES)
+
+
+def _pictures(folder: Path, prefix: str, files: list[str], found: Walk) -> None:
+    """The photographs and pairs of a folder without a layout."""
+    frames: dict[str, dict[str, list[Path]]] = {}
+    for file in files:
+        path = folder / file
+        suffix = path.suffix.lower()
+        if suffix not in DEPTH_SUFFIXES:
+            if suffix not in TEXT_SUFFIXES:
+                found.left_out[_kind(path)] += 1
+            continue
+        part = part_of(path)
+        role = part.role or "colour"
+        if role == "colour" and is_depth_map(path):
+            role = "depth"
+        frames.setdefault(part.stem, {}).setdefault(role, []).append(path)
+    whole = frames.get("rgb", frames.get("color", frames.get("colour", frames.get("image"))))
+    if whole is not None:  # rgb.png beside depth.png and mask.png: one frame, each file named by its role alone
+        for role, word in (("depth", "depth"), ("mask", "mask"), ("mask", "gt")):
+            if role not in whole and word in frames:
+                whole[role] = frames.pop(word).get(role, [])
+    for parts in frames.values():
+        _frame(parts, prefix, found)
+
+
+def _frame(parts: dict[str, list[Path]], prefix: str, found: Walk) -> None:
+    colours, depths, masks = (parts.get(role, []) for role in ("colour", "depth", "mask"))
+    if not colours:
+        lone = [path for path in (*depths, *masks) if path.stem.lower().endswith("d") and not is_depth_map(path)]
+        colours = [path for path in lone if not path.stem.lower().endswith("depth")]  # photo_d.jpg is a photograph
+        if not colours:
+            found.left_out["depth maps without a colour picture"] += len(depths)
+            found.left_out["masks without a colour picture"] += len(masks)
+            found.left_out += Counter()  # drops kinds that count 0
+            return
+        depths = masks = []
+    first, *others = colours
+    depth, mask = (next(iter(paths), None) for paths in (depths, masks))
+    found.entries.append(Entry(f"{prefix}{first.stem}", first, depth, mask))
+    found.entries += [Entry(f"{prefix}{path.stem}", path) for path in others]
+
+
+def _kind(path: Path) -> str:
+    return f"{path.suffix.lower()} files"
+
+
+def _unique(entries: list[Entry]) -> list[Entry]:
+    """Names that differ in the suffix alone keep it."""
+    count = Counter(entry.name for entry in entries)
+    return [e if count[e.name] == 1 else e._replace(name=f"{e.name}{e.colour.suffix}") for e in entries]
+
+
+def is_depth_map(path: Path) -> bool:
+    """Whether a file cannot be a photograph: one channel of 16 bits or of floats. Reads no more than it must."""
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz", ".exr", ".pfm"):
+        return True
+    if suffix == ".png":
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+                start = stream.read(26)
+        except OSError:
+            return False  # reading it later says why
+        return start[12:16] == b"IHDR" and start[24:26] == bytes((16, 0))  # bits a channel, colour type grey
+    if suffix in (".tif", ".tiff", ".pgm"):
+        from mutualformer.runtime.sources.describe import describe
+        from mutualformer.runtime.sources.pictures import read_bytes
+
+        try:
+            told = describe(read_bytes(path), str(path))
+        except DataError:
+            return False
+        return told.channels == 1 and (told.item_bytes > 1 or told.floats)
+    return False
+
+
+def spread_over(count: int, most: int) -> list[int]:
+    """Indices of at most ``most`` of ``count`` frames, evenly spread."""
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []

@@ -1,5 +1,5 @@
 """Camera to sinks.
 
-In reading order: pipeline, capture, flight, health, telemetry, sinks, recorder, rerun_sink, foxglove_sink, console,
+In reading order: pipeline, capture, flight, health, telemetry, sinks, recorder, rerun_sink, console,
 stdout, gallery.
 """

@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.folders.loaders import list_folder, load_colour
+from mutualformer.runtime.sources.names import frames_in
+from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.flight import Runner
 
 log = logging.getLogger("mutualformer")
 
 
-class GalleryError(ValueError):
+class GalleryError(InputError):
     """The gallery folder cannot be used: says what is missing."""
 
 
@@ -58,7 +60,7 @@ class Gallery:
         if session.contract.task != "reid":
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")
         try:
-            rgb, nir = list_folder(folder / "rgb").files, list_folder(folder / "nir").files
+            rgb, nir = frames_in(folder / "rgb").files, frames_in(folder / "nir").files
         except CameraError as error:
             raise GalleryError(f"gallery {folder}: expected the folders rgb and nir ({error})") from error
         names = [name for name in rgb if name in nir]
@@ -71,7 +73,7 @@ class Gallery:
             )
         rows = []
         for name in progress(names, "gallery"):
-            inputs = preprocess.prepare(session.contract, load_colour(rgb[name]), load_colour(nir[name]))
+            inputs = preprocess.prepare(session.contract, read_colour(rgb[name]), read_colour(nir[name]))
             rows.append(np.asarray(session.run(**inputs)["feature"][0], np.float32))
         return cls(np.stack(rows), [identity_of(name) for name in names], [rgb[name] for name in names])
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from mutualformer.runtime.preview.addresses import AddressError, Token, is_local, split_address
+from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.streaming.console import JsonLines
 from mutualformer.runtime.streaming.playlist import LiveSource, StreamError
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
-from mutualformer.runtime.web.addresses import is_local, split_address
-from mutualformer.runtime.web.tokens import Token
-from mutualformer.runtime.web.tokens import token as token_of_run
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.preview.server import Server
 
 
 @dataclass(frozen=True)
 class Outlets:
     """Where results go besides the return value.
 
-    ``record``: folder to record into from the first frame. ``preview``, ``foxglove``: HOST:PORT; any host but this
-    machine's needs a token: ``token_file``, ``MUTUALFORMER_TOKEN`` or ``token``, else one is made and printed once.
-    ``tls``: certificate and key of both. ``rerun``: see :func:`rerun_sink.target`, None: not at all. ``as_json``: lines
-    on standard output. ``quiet``: no status line and no addresses.
+    ``record``: folder to record into from the first frame. ``preview``, ``foxglove``: PORT or HOST:PORT; any host but
+    this machine's needs a token: ``token_file``, ``MUTUALFORMER_TOKEN`` or ``token``, else one is made and printed
+    once. An empty ``foxglove`` is the address of ``preview``. ``tls``: certificate and key of both. ``rerun``: see
+    :func:`rerun_sink.target`, None: not at all. ``as_json``: lines on standard output. ``quiet``: no status line and no
+    addresses.
     """
 
     record: Path | None = None
@@ -40,7 +44,9 @@ class Outlets:
 
     def access(self) -> Token:
         """The token of this run. Raises AddressError."""
-        addresses = {"--preview": self.preview, "--foxglove": self.foxglove}
+        if self.foxglove == "" and self.preview is None:
+            raise AddressError("--foxglove without --preview needs its own address, for example 127.0.0.1:8765")
+        addresses = {"--preview": self.preview, "--foxglove": self.foxglove or None}
         hosts = [split_address(text, option)[0] for option, text in addresses.items() if text is not None]
         needed = any(not is_local(host) for host in hosts)
         return token_of_run(needed, file=self.token_file, argument=self.token) if hosts else Token()
@@ -64,12 +70,8 @@ def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: con
             sinks.append(SinkRunner(lines, capacity=256))
     if outlets.rerun is not None:
         _rerun(sources, outlets.rerun, stack)
-    links: list[tuple[str, str, str, str]] = []
-    if outlets.preview is not None:
-        links.append(_preview(sources, outlets, access, stack))
-    if outlets.foxglove is not None:
-        links.append(_foxglove(sources, outlets, access, stack))
-    _announce(links, access, outlets)
+    if outlets.preview is not None or outlets.foxglove is not None:
+        _serve(sources, outlets, access, stack)
 
 
 def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) -> None:
@@ -85,46 +87,47 @@ def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) ->
         source.pipeline.sinks.append(SinkRunner(sink, latest=True))
 
 
-def _preview(
-    sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack
-) -> tuple[str, str, str, str]:
-    from mutualformer.runtime.preview.server import Preview
+def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack) -> None:
+    """Page and Foxglove: routes of one server where their addresses are one."""
+    from mutualformer.runtime.preview.foxglove import Foxglove
+    from mutualformer.runtime.preview.server import Server
+    from mutualformer.runtime.preview.sink import Preview
 
-    assert outlets.preview is not None
-    first = sources[0]
-    page = Preview(outlets.preview, access.text, first.pipeline.snapshot, first.recorder, tls=outlets.tls)
-    first.pipeline.sinks.append(SinkRunner(page, latest=True))
-    for source in sources[1:]:
-        channel = page.add(source.pipeline.snapshot, source.recorder)
-        source.pipeline.sinks.append(SinkRunner(channel, latest=True))
-    stack.enter_context(page)
-    return "preview", page.lan_url, page.open_url, page.warning
+    links: list[tuple[str, Server, Callable[[bool], str]]] = []
+    server: Server | None = None
+    if outlets.preview is not None:
+        first = sources[0]
+        page = Preview(outlets.preview, access.text, first.pipeline.snapshot, first.recorder, tls=outlets.tls)
+        first.pipeline.sinks.append(SinkRunner(page, latest=True))
+        for source in sources[1:]:
+            channel = page.add(source.pipeline.snapshot, source.recorder)
+            source.pipeline.sinks.append(SinkRunner(channel, latest=True))
+        server = page.server
+        links.append(("preview", server, lambda secret: page.server.url(secret=secret)))
+    if outlets.foxglove is not None:
+        if server is None or outlets.foxglove not in ("", outlets.preview):
+            server = Server(outlets.foxglove, access.text, option="--foxglove", tls=outlets.tls)
+        foxglove = Foxglove(server)
+        for index, source in enumerate(sources):
+            sink = foxglove.sink(f"/camera{index + 1}" if len(sources) > 1 else "")
+            source.pipeline.sinks.append(SinkRunner(sink, latest=True))
+        links.append(("foxglove", server, foxglove.url))
+    for server in dict.fromkeys(server for _, server, _ in links):
+        stack.enter_context(server)
+    _announce(links, access, outlets)
 
 
-def _foxglove(
-    sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack
-) -> tuple[str, str, str, str]:
-    _require("foxglove", "--foxglove", "foxglove-sdk", "foxglove")
-    from mutualformer.runtime.streaming.foxglove_sink import FoxgloveServer
-
-    assert outlets.foxglove is not None
-    server = stack.enter_context(FoxgloveServer(outlets.foxglove, access.text, outlets.tls))
-    for index, source in enumerate(sources):
-        sink = server.sink(f"/camera{index + 1}" if len(sources) > 1 else "")
-        source.pipeline.sinks.append(SinkRunner(sink, latest=True))
-    return "foxglove", server.url, server.open_url, server.warning
-
-
-def _announce(links: list[tuple[str, str, str, str]], access: Token, outlets: Outlets) -> None:
+def _announce(links: list[tuple[str, Server, Callable[[bool], str]]], access: Token, outlets: Outlets) -> None:
     """Addresses on standard error. The token only where a person reads it: on a terminal, or once when it is new."""
-    if access.warning:
-        print(f"warning: {access.warning}", file=sys.stderr, flush=True)
-    for warning in dict.fromkeys(warning for _, _, _, warning in links if warning):
+    warnings = [access.warning, *(server.warning for _, server, _ in links)]
+    for warning in dict.fromkeys(filter(None, warnings)):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
-    show = access.new or (access.text is not None and sys.stderr.isatty())
-    for name, url, open_url, _ in links:
+    secret = access.new or (access.text is not None and sys.stderr.isatty())
+    for name, _, url in links:
         if not outlets.quiet or access.new:
-            print(f"{name}: {open_url if show else url}", file=sys.stderr, flush=True)
+            print(f"{name}: {url(secret)}", file=sys.stderr, flush=True)
+    for hint in dict.fromkeys(server.hint for _, server, _ in links if server.hint and not outlets.quiet):
+        print(hint, file=sys.stderr, flush=True)
 
 
 def _require(module: str, option: str, package: str, extra: str) -> None:

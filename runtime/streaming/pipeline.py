@@ -1,6 +1,6 @@
 """Camera → model → sinks, frame after frame: the loop behind ``mutualformer stream``, usable without it.
 
-for result in Pipeline(lambda: opening.open("synthetic://"), session).results(): ...
+for result in Pipeline(lambda: opening.camera("synthetic://"), session).results(): ...
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
+from mutualformer.runtime.images.objects import SalientObject, find_objects
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.sources.frame import Frame
@@ -21,6 +22,7 @@ from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Re
 from mutualformer.runtime.streaming.flight import Flight, Runner
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
+from mutualformer.runtime.streaming.tracking import Tracker
 
 Match = Callable[[NDArray[np.float32]], tuple[str, float]]
 
@@ -29,7 +31,8 @@ class Pipeline:
     """One run over one source. ``session`` None shows and records the camera without a model.
 
     ``frames``: stop after so many results, None = when the source ends. ``match``: feature (F,) → (identity,
-    similarity). ``stop()`` may be called from a signal handler or another thread.
+    similarity). ``track``: objects keep their identities from frame to frame, and their distances are smoothed.
+    ``stop()`` may be called from a signal handler or another thread.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class Pipeline:
         frames: int | None = None,
         match: Match | None = None,
         retry: Retry | None = None,
+        track: bool = True,
     ) -> None:
         limits = session.contract.depth_range_m if session is not None else DEFAULT_RANGE
         self.capture = Capture(opener, retry, limits)
         self.session, self.sinks, self.match = session, list(sinks), match
         self.telemetry = Telemetry()
+        self._tracker = Tracker() if track else None
         self._flight = Flight(session) if session is not None else None
         self._frames = frames
         self._stop = threading.Event()
@@ -127,6 +132,11 @@ class Pipeline:
         self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken_at: float, prepared: float, inferred: float
     ) -> Result:
         match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
+        objects: tuple[SalientObject, ...] = ()
+        if "saliency" in outputs:
+            objects, _ = find_objects(outputs["saliency"], item.frame.depth)
+            if self._tracker is not None:
+                objects = self._tracker.follow(objects)
         end = time.monotonic()
         stages = {
             "capture": item.busy_s,
@@ -138,7 +148,7 @@ class Pipeline:
         }
         number = self.telemetry.frames
         self.telemetry.add(stages, item.frame.skew, end)
-        result = Result(item.frame, outputs, stages, number, self.dropped, match)
+        result = Result(item.frame, outputs, stages, number, self.dropped, match, objects)
         for sink in self.sinks:
             sink.offer(result)
         return result

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 
 
-class StreamError(ValueError):
+class StreamError(InputError):
     """The run cannot start or go on: one sentence."""
 
 

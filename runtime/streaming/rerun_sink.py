@@ -23,9 +23,10 @@ import cv2
 import numpy as np
 import rerun as rr
 
+from mutualformer.errors import InputError
+from mutualformer.runtime.preview.addresses import LARGEST_PORT
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
-from mutualformer.runtime.web.addresses import LARGEST_PORT
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
@@ -34,7 +35,7 @@ LEAST_ROOM = 64 << 10  # bytes: with less a disk counts as full
 SERVED_MEMORY = "512MiB"
 
 
-class RerunError(ValueError):
+class RerunError(InputError):
     """The stream cannot be shown in rerun that way: one sentence."""
 
 
@@ -171,10 +172,20 @@ class RerunSink:
         if "saliency" in result.outputs:
             grey = cv2.convertScaleAbs(result.outputs["saliency"], alpha=255.0)
             self._log("model/saliency", rr.Image(np.asarray(grey, np.uint8), color_model="L"))
+            self._log("camera/objects", self._boxes(result))
         if result.match is not None:
             self._log("model/match", rr.TextLog(f"{result.match[0]} ({result.match[1]:.3f})"))
         for stage in ("infer", "total"):
             self._log(f"latency_ms/{stage}", rr.Scalars(1e3 * result.stages[stage]))
+
+    @staticmethod
+    def _boxes(result: Result) -> Any:
+        """Each object's box with its distance, upon the colour picture."""
+        objects, shape = result.objects, result.frame.rgb.shape[:2]
+        edges = np.array([one.pixels(*shape) for one in objects], np.float32).reshape(-1, 4)
+        labels = ["?" if one.distance_m is None else f"{one.distance_m:.2f} m" for one in objects]
+        numbers = [one.identity or 0 for one in objects]
+        return rr.Boxes2D(array=edges, array_format=rr.Box2DFormat.XYXY, labels=labels, class_ids=numbers)
 
     def _log(self, entity: str, value: Any) -> None:
         self._stream.log(self._prefix + entity, value)

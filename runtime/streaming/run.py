@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.devices.network import shown
 from mutualformer.runtime.sources.opening import Camera
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
@@ -34,6 +35,7 @@ def stream(
     gallery: Path | None = None,
     frames: int | None = None,
     retries: int = 30,
+    track: bool = True,
     outlets: Outlets | None = None,
     **more: Any,
 ) -> tuple[dict[str, Any], int]:
@@ -41,9 +43,9 @@ def stream(
     or 0.
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
-    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``outlets`` (or its
-    fields as keywords): where results go. Raises StreamError, CameraError, InputError, GalleryError, AddressError,
-    ServeError; of several sources the others go on to their end first.
+    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
+    ``outlets`` (or its fields as keywords): where results go. Raises StreamError, CameraError, InputError,
+    GalleryError, AddressError, ServeError; of several sources the others go on to their end first.
     """
     outlets = outlets or Outlets(**more)
     uris = [source] if isinstance(source, str) else list(source)
@@ -58,10 +60,11 @@ def stream(
         session = SharedSession(session)
 
     def opener(uri: str) -> Callable[[], Camera]:
-        return lambda: opening.open(uri)
+        return lambda: opening.camera(uri)
 
+    retry = Retry(attempts=retries)
     sources = [
-        LiveSource(uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries)))
+        LiveSource(shown(uri), Pipeline(opener(uri), session, frames=frames, match=match, retry=retry, track=track))
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:

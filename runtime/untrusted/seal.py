@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mutualformer.plugins.files import plain
+
 SEAL = "card_sha256"
 
 
@@ -18,5 +20,5 @@ def seal_of(data: Mapping[str, Any], key: str = SEAL) -> str:
 
 def sealed(data: Mapping[str, Any], key: str = SEAL) -> dict[str, Any]:
     """``data`` in plain JSON types with its seal."""
-    plain = json.loads(json.dumps({name: value for name, value in data.items() if name != key}))
-    return {**plain, key: seal_of(plain, key)}
+    content = plain({name: value for name, value in data.items() if name != key})
+    return {**content, key: seal_of(content, key)}

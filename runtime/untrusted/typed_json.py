@@ -4,51 +4,37 @@
     width = fields.whole("width", 1, 65536)
 
 Every getter names the file and the key in its error, so no reader has to wrap TypeError, KeyError, OverflowError,
-RecursionError and the rest. NaN and infinity are no JSON and are refused; so are keys given twice.
+RecursionError and the rest. What counts as JSON at all is said in ``plugins/files.py``.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-LARGEST_BYTES = 16 << 20  # of a JSON file; ours are a few kilobytes, an engine's card with all layers a megabyte
+from mutualformer.plugins.files import LARGEST_JSON, parse_json, plain
+from mutualformer.runtime.files import read_regular, reason
+
+__all__ = ["Fields", "parse_json", "plain", "read_json", "read_value"]
+
 _REQUIRED: Any = object()
 
 
-def parse_json(text: str | bytes, where: str, error: type[Exception]) -> Any:
-    """Any JSON value of ``text``. Raises ``error`` naming ``where``."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON number")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) != len(pairs):
-            twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-            raise ValueError(f"key {twice!r} is there twice")
-        return values
-
+def read_value(path: str | os.PathLike[str], error: type[Exception], what: str) -> Any:
+    """Any JSON value in a regular file. ``what``: what it is expected to be, for the error."""
+    file = Path(path)
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as cause:  # RecursionError: a thousand brackets
-        raise error(f"{where}: not JSON ({str(cause)[:200]})") from cause
+        data = read_regular(file, LARGEST_JSON)
+    except OSError as cause:
+        raise error(f"{file}: cannot be read ({reason(cause)}), expected a {what}") from cause
+    return parse_json(data, f"{file}, expected a {what}", error)
 
 
 def read_json(path: str | os.PathLike[str], error: type[Exception], what: str) -> Fields:
-    """The JSON object in a file. ``what``: what it is expected to be, for the error."""
-    file = Path(path)
-    try:
-        size = file.stat().st_size
-        if size > LARGEST_BYTES:
-            raise error(f"{file}: is {size >> 20} MiB, expected a {what} of at most {LARGEST_BYTES >> 20} MiB")
-        data = file.read_bytes()
-    except OSError as cause:
-        raise error(f"{file}: cannot be read ({cause.strerror}), expected a {what}") from cause
-    return Fields(parse_json(data, f"{file}, expected a {what}", error), str(file), error)
+    """The JSON object in a regular file. ``what``: what it is expected to be, for the error."""
+    return Fields(read_value(path, error, what), os.fspath(path), error)
 
 
 class Fields(Mapping[str, Any]):

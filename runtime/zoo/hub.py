@@ -1,4 +1,4 @@
-"""``hf://USER/REPO[/FILE]``: a model file from the Hugging Face hub, through their own client. An optional extra.
+"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, by their own client, an extra.
 
 Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
 """
@@ -6,20 +6,29 @@ Nothing of ours lives there: the file is a stranger's, loaded like any other fil
 from __future__ import annotations
 
 import importlib.util
+import logging
 from pathlib import Path, PurePosixPath
 
+from mutualformer.runtime.files import sha256
 from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
 SUFFIXES = (".onnx", ".engine", ".safetensors")
 
 
-def split(address: str) -> tuple[str, str]:
-    """``hf://USER/REPO[/FILE]`` → ("USER/REPO", "FILE" or ""). Raises ModelNameError."""
+# What lies beside such a file and must come along: without it nobody vouches for the weights or the engine.
+_BESIDE = {".safetensors": ".json", ".engine": ".engine.json"}
+
+
+def split(address: str) -> tuple[str, str | None, str]:
+    """``hf://USER/REPO[@REVISION][/FILE]`` → ("USER/REPO", revision or None, "FILE" or ""). Raises ModelNameError."""
     parts = address.removeprefix(SCHEME).strip("/").split("/")
     if len(parts) < 2 or not all(parts) or ".." in parts:
         raise ModelNameError(f"{address}: expected hf://USER/REPO or hf://USER/REPO/FILE")
-    return "/".join(parts[:2]), "/".join(parts[2:])
+    name, at, revision = parts[1].partition("@")
+    if not name or (at and not revision):
+        raise ModelNameError(f"{address}: expected hf://USER/REPO@REVISION, a branch, tag or commit")
+    return f"{parts[0]}/{name}", revision or None, "/".join(parts[2:])
 
 
 def only_model(address: str, names: list[str]) -> str:
@@ -33,17 +42,25 @@ def only_model(address: str, names: list[str]) -> str:
 
 
 def fetch(address: str) -> Path:
-    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError."""
-    repository, file = split(address)
+    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError.
+
+    Says the sha256 of what came, for a log that tells which model it was.
+    """
+    repository, revision, file = split(address)
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
     import huggingface_hub
 
     try:
-        file = file or only_model(address, list(huggingface_hub.list_repo_files(repository)))
-        if PurePosixPath(file).suffix not in SUFFIXES:
-            raise ModelNameError(f"{address}: the file ends in {PurePosixPath(file).suffix!r}, expected .onnx")
-        return Path(huggingface_hub.hf_hub_download(repository, file))
+        file = file or only_model(address, list(huggingface_hub.list_repo_files(repository, revision=revision)))
+        suffix = PurePosixPath(file).suffix
+        if suffix not in SUFFIXES:
+            raise ModelNameError(f"{address}: the file ends in {suffix!r}, expected .onnx")
+        if suffix in _BESIDE:
+            huggingface_hub.hf_hub_download(repository, file.removesuffix(suffix) + _BESIDE[suffix], revision=revision)
+        path = Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+        logging.getLogger("mutualformer").info("%s: %s, sha256 %s", address, file, sha256(path))
+        return path
     except ModelNameError:
         raise
     except Exception as error:  # the client raises its own, requests', httpx' and the system's families

@@ -11,15 +11,19 @@ first (a company's own models, a test's). The index is the only list: a file tha
 from __future__ import annotations
 
 import importlib.resources
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mutualformer.errors import ModelError
+from mutualformer.runtime.contract import MAX_SIDE, PRECISIONS
 from mutualformer.runtime.files import sha256
+from mutualformer.runtime.session.base import LARGEST_MODEL
+from mutualformer.runtime.tasks import TASKS
+from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA = 1
 INDEX = "index.json"
@@ -28,7 +32,7 @@ FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class ModelNameError(RuntimeError):
+class ModelNameError(ModelError, RuntimeError):
     """A model cannot be had by this name, or its file is not what the index promises: one sentence, with a cure."""
 
 
@@ -78,23 +82,34 @@ def shelves() -> list[Path]:
     return [*([Path(variable)] if variable else []), own_shelf()]
 
 
-def _entry(folder: Path, data: Any) -> ShippedModel:
-    """One checked entry. Raises ValueError, KeyError or TypeError; the caller names the file."""
-    if not isinstance(data, dict):
-        raise TypeError(f"an entry is {type(data).__name__}, expected an object")
-    height, width = (int(side) for side in data["input_size"])
-    entry = ShippedModel(**{**data, "input_size": (height, width), "folder": folder})
-    checks = (
-        ("name", NAME, entry.name),
-        ("file", FILE, entry.file),
-        ("sha256", DIGEST, entry.sha256),
-        ("weights", FILE, entry.weights or "none"),
-        ("weights_sha256", DIGEST, entry.weights_sha256 or "0" * 64),
+def _entry(folder: Path, data: Fields) -> ShippedModel:
+    """One checked entry. Raises ValueError."""
+    data.only(*(each.name for each in fields(ShippedModel) if each.name != "folder"))
+
+    def matching(key: str, pattern: re.Pattern[str], default: str | None = None) -> str:
+        value = data.text(key) if default is None else data.text(key, default)
+        if value != default and pattern.fullmatch(value) is None:
+            raise data.refuse(key, pattern.pattern)
+        return value
+
+    scores = data.fields("scores", {})
+    sets = {name: scores.fields(name) for name in scores}
+    height, width = data.wholes("input_size", 2, 1, MAX_SIDE)
+    return ShippedModel(
+        name=matching("name", NAME),
+        file=matching("file", FILE),
+        sha256=matching("sha256", DIGEST),
+        bytes=data.whole("bytes", 1, LARGEST_MODEL),
+        task=data.text("task", one_of=tuple(TASKS)),
+        precision=data.text("precision", one_of=PRECISIONS),
+        input_size=(height, width),
+        parameters=data.whole("parameters", 0, LARGEST_MODEL, 0),
+        data=data.text("data", ""),
+        scores={name: {key: values.number(key, -1e9, 1e9) for key in values} for name, values in sets.items()},
+        weights=matching("weights", FILE, ""),
+        weights_sha256=matching("weights_sha256", DIGEST, ""),
+        folder=folder,
     )
-    for key, pattern, value in checks:
-        if not isinstance(value, str) or pattern.fullmatch(value) is None:
-            raise ValueError(f"{key} is {value!r}, expected {pattern.pattern}")
-    return entry
 
 
 def read_index(folder: Path) -> list[ShippedModel]:
@@ -103,11 +118,10 @@ def read_index(folder: Path) -> list[ShippedModel]:
     if not path.is_file():
         return []
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("models"), list):
-            raise ValueError(f"expected schema {SCHEMA} and a list of models")
-        return [_entry(folder, entry) for entry in data["models"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        index = read_json(path, ValueError, "index of models")
+        index.whole("schema", SCHEMA, SCHEMA)
+        return [_entry(folder, Fields(entry, "models", ValueError)) for entry in index.objects("models")]
+    except ValueError as error:
         raise ModelNameError(f"{path}: not a readable index of models ({error}); install the package again") from error
 
 
@@ -128,7 +142,7 @@ def shipped(name: str) -> ShippedModel | None:
 def checked(path: Path, expected: str) -> Path:
     """``path`` when its sha256 is ``expected``. Raises ModelNameError."""
     if not path.is_file():
-        raise ModelNameError(f"{path}: missing although the index beside it names it; install the package again")
+        raise missing(path)
     digest = sha256(path)
     if digest != expected:
         raise ModelNameError(
@@ -136,3 +150,8 @@ def checked(path: Path, expected: str) -> Path:
             "install the package again"
         )
     return path
+
+
+def missing(path: Path) -> ModelNameError:
+    """The error for a file that the index names and that is not there."""
+    return ModelNameError(f"{path}: missing although the index beside it names it; install the package again")

@@ -26,7 +26,7 @@ from mutualformer.export.precision.calibration import DEFAULT_METHOD
 from mutualformer.runtime import session
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 from mutualformer.train.checkpoint import read_card
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
@@ -34,7 +34,7 @@ from tests.export.pythons import clean_environment, header_folders, index_reacha
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
 FOLDER = f"mutualformer-sod-nano-{TARGET}"
-OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "foxglove", "ray", "huggingface_hub", "shtab", "OpenEXR"}
+OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "shtab", "OpenEXR"}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_sums_cover_every_file(unpacked: Path, archive: Path) -> None:
 def test_models_and_their_report(unpacked: Path, nano: ModelFiles) -> None:
     report = json.loads((unpacked / "models" / "calibration.json").read_text())["precisions"]
     reference = session.load(nano.onnx, "cpu")
-    scene = open_data("synthetic:1?seed=5", "sod", (64, 96))[0]
+    scene = opening.frames("synthetic:1?seed=5", (64, 96))[0]
     frame = prepare(reference.contract, scene[0], scene[1])
     expected = reference.run(**frame)["saliency"]
     for precision, limit in (("fp32", 1e-6), ("fp16", 0.002), ("int8", 0.02)):  # measured: 0.0002 and 0.003

@@ -22,7 +22,7 @@ from mutualformer.export.graph.trace import example_inputs
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.evaluation.session import contract_of
 
@@ -63,7 +63,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     spec = registry.spec_of(model)
     checkpoint.save(folder / "model.safetensors", model, {})
     loaded = checkpoint.load(folder / "model.safetensors")
-    contract, source = contract_of(loaded), open_data(CALIBRATION[spec.task], spec.task, spec.input_size)
+    contract, source = contract_of(loaded), opening.of_task(CALIBRATION[spec.task], spec.task, spec.input_size)
     frames = [prepare(contract, item[0], item[1]) for item in (source[i] for i in range(8))]
     noise = example_inputs(contract, 8, seed=5)  # the export is checked on such inputs: they must not be strangers
     for i in range(8):

@@ -33,8 +33,10 @@ def test_file_is_what_the_design_says(nano: ModelFiles) -> None:
     expected = sum(type(m).__name__ == "CrossDiffusionAttention" for m in load(nano.checkpoint).modules())
     assert len(nodes) == expected > 0
     assert len(model.functions) == 1
+    assert all(not node.metadata_props for node in model.graph.node)
     contract = Contract.from_props({prop.key: prop.value for prop in model.metadata_props})
     assert (contract.task, contract.model, contract.input_size) == ("sod", "sod-nano", NANO_SIZE)
+    assert contract.cda_nodes == expected
     assert contract.weights_sha256 == load(nano.checkpoint).weights_sha256
     assert {node.op_type for node in model.graph.node}.isdisjoint({"Identity", "Shape", "Dropout"})
 
@@ -78,7 +80,7 @@ def test_command_line_errors_are_one_sentence(tmp_path: Path, capsys: pytest.Cap
     empty = tmp_path / "empty.safetensors"
     empty.touch()
     for arguments, says in (
-        ([str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "x.onnx")], "no such file"),
+        ([str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "x.onnx")], "no such model file"),
         ([str(empty), "-o", str(tmp_path / "x.onnx")], "empty"),
         ([str(empty), "-o", str(tmp_path / "x.pb")], "expected .onnx"),
         ([str(empty), "-o", str(tmp_path / "x.onnx"), "--calibration", "synthetic:16"], "only int8"),

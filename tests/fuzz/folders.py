@@ -13,7 +13,9 @@ from mutualformer.runtime.recording.info import SEAL, InfoError, RecordingInfo
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.frame import Intrinsics
+from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.frame import DataError, Intrinsics
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 from tests.fuzz.campaign import Target
 from tests.fuzz.recordings import play
 
@@ -32,7 +34,7 @@ def read_tum(data: bytes, folder: Path) -> int:
     rgb, _, depth = data.partition(b"\0")
     (folder / "rgb.txt").write_bytes(rgb)
     (folder / "depth.txt").write_bytes(depth)
-    return play(f"tum:{folder}")
+    return play(lambda path, _: opening.camera(path), f"tum:{folder}")
 
 
 def address_seeds(folder: Path) -> Sequence[bytes]:
@@ -54,7 +56,7 @@ def read_address(data: bytes, folder: Path) -> None:
     # What a mutation happens to name on this machine (``/``) takes as long as that disk is large.
     if uri.partition("?")[0].strip("./") == "":
         return
-    with opening.open(uri) as camera:
+    with opening.camera(uri) as camera:
         if "frames=1" in uri and "fps=0" in uri:
             list(camera)
 
@@ -67,7 +69,8 @@ def info_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def read_info(data: bytes, folder: Path) -> None:
-    info = RecordingInfo.from_text(data.decode("utf-8", "replace"), "case")
+    text = data.decode("utf-8", "replace")
+    info = RecordingInfo.from_metadata(Fields(parse_json(text, "case", InfoError), "case", InfoError).data, "case")
     assert info.depth_scale is None or 0 < info.depth_scale <= 1
 
 
@@ -80,14 +83,14 @@ def picture_seeds(folder: Path) -> Sequence[bytes]:
 
 def read_picture(data: bytes, folder: Path) -> None:
     for mode in ("stored", "colour"):
-        assert files.decode(data, "case", mode).size <= 4 * files.MAX_PIXELS
+        assert files.decode(data, "case", mode).size <= 4 * MAX_PIXELS
 
 
 def targets() -> list[Target]:
     json_words = (b"NaN", b"1e999", b"-1", b'""', b"null", b"{}", b"[" * 5000, b"9" * 500)
     names = (b"..", b"/", b"\\", b"?", b"&", b"=", b"%00", b"%ff", b",", b"\xff\xfe", b"\xc2\xb2", b"1e400", b"nan")
     return [
-        Target("picture", picture_seeds, read_picture, (files.ImageError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
+        Target("picture", picture_seeds, read_picture, (DataError,), (b"IDAT", b"eXIf", b"\xff\xc0", b"RIFF")),
         Target("tum", tum_seeds, read_tum, (CameraError,), (*names, b"#", b"\n", b"rgb/0.png")),
         Target("address", address_seeds, read_address, (CameraError,), names),
         Target("recording-info", info_seeds, read_info, (InfoError,), json_words),

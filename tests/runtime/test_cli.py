@@ -17,6 +17,7 @@ import pytest
 
 import mutualformer
 from mutualformer.runtime import cli
+from mutualformer.runtime.commandline import running
 from tests.runtime.fakes import write_model
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -117,9 +118,18 @@ def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> No
 def test_usage_goes_to_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert "usage: mutualformer VERB" in capsys.readouterr().err
-    assert cli.main(["help"]) == 0
+    assert cli.main(["help", "--all"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in cli.VERBS)
+
+
+def test_six_verbs_stand_first_and_the_others_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help"]) == 0
+    out = capsys.readouterr().out
+    shown = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert shown == ["predict", "stream", "models", "fit", "export", "doctor"]
+    (rest,) = (line for line in out.splitlines() if line.endswith("mutualformer help --all"))
+    assert set(rest.partition(":")[0].split(", ")) == set(cli.VERBS) - set(shown)
 
 
 def test_a_terminal_without_unicode_gets_codes_and_no_traceback() -> None:
@@ -149,7 +159,7 @@ def test_errors_are_one_line_and_an_exit_code(
     def command(args: argparse.Namespace) -> int:
         raise error
 
-    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == code
+    assert running.run_verb(argparse.ArgumentParser(prog="test"), command, []) == code
     printed = capsys.readouterr().err
     assert said in printed
     assert len(printed.strip().splitlines()) == 1
@@ -163,14 +173,14 @@ def test_a_reader_that_goes_away_is_no_error_of_ours() -> None:
 
 
 def test_log_lines_are_sentences_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.prepare_output()
+    running.prepare_output()
     logging.getLogger("mutualformer").warning("%s: odd", "na\x1b[2Jme")
     assert capsys.readouterr().err == "na\\x1b[2Jme: odd\n"
 
 
 def test_completion_knows_verbs_and_their_options() -> None:
     pytest.importorskip("shtab", reason="shtab is not installed")
-    from mutualformer.runtime.commandline import completion
+    from mutualformer.runtime import completion
 
     script = completion.script("bash")
     assert "--depth-scale" in script
@@ -218,11 +228,11 @@ def test_ctrl_c_while_modules_are_imported_is_an_interruption_and_no_fault(
             raise ImportError("initialization failed") from None
         return 0
 
-    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == 130
+    assert running.run_verb(argparse.ArgumentParser(prog="test"), command, []) == 130
     assert capsys.readouterr().err == "interrupted\n"
     (tmp_path / "slow_to_import.py").write_text("import os, signal, time\nos.kill(os.getpid(), 2)\ntime.sleep(5)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert cli.run_module("slow_to_import", "test", []) == 130
+    assert running.run_module("slow_to_import", "test", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
@@ -240,7 +250,7 @@ def test_a_verb_that_is_ended_leaves_nothing_half_written(tmp_path: Path, number
         "        print('begun', flush=True)\n"
         "        time.sleep(60)\n"
         "    return 0\n"
-        "sys.exit(cli.run_verb(argparse.ArgumentParser(prog='test'), command, []))\n"
+        "sys.exit(running.run_verb(argparse.ArgumentParser(prog='test'), command, []))\n"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT

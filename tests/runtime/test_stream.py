@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.stream import main, stream
 from mutualformer.runtime.streaming import console
@@ -151,24 +152,25 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     saliency = np.zeros((24, 32), np.float32)
     saliency[6:12, 8:16] = 0.9
     stages = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
-    line = console.describe(Result(frame, {"saliency": saliency}, stages, 0, 0))
-    assert line["box"] == [0.25, 0.25, 0.5, 0.5]
-    assert line["distance_m"] == 1.25
-    assert line["area"] == pytest.approx(48 / 768, abs=1e-4)
-    nothing = console.describe(Result(frame, {"saliency": saliency * 0}, stages, 0, 0))
-    assert nothing["box"] is None
-    assert nothing["distance_m"] is None
+    objects, _ = find_objects(saliency, frame.depth)
+    line = Result(frame, {"saliency": saliency}, stages, 0, 0, objects=objects).to_json()
+    assert [one["box"] for one in line["objects"]] == [[0.25, 0.25, 0.5, 0.5]]
+    assert line["nearest_object_m"] == 1.25
+    assert line["objects"][0]["area"] == pytest.approx(48 / 768, abs=1e-4)
+    nothing = Result(frame, {"saliency": saliency * 0}, stages, 0, 0).to_json()
+    assert nothing["objects"] == []
+    assert nothing["nearest_object_m"] is None
     json.dumps([line, nothing])
 
 
 def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
         "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
-        "import mutualformer.runtime.preview.server;"
+        "import mutualformer.runtime.preview.sink;"
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
-        "from mutualformer.runtime.sources.video import recording;"
+        "from mutualformer.runtime.recording import replay;"
         "foreign = {'torch', 'mutualformer.train', 'mutualformer.export', 'timm', 'lightning'};"
         "print(sorted(foreign & set(sys.modules)))"
     )
@@ -177,7 +179,7 @@ def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
 
 
 def test_the_status_line_says_it_all_in_one_line() -> None:
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=9&size=64x48"), FakeSession(0.002))
     pipeline.run()
     line = console.status_line(pipeline.snapshot())
     assert line.startswith("finished")
@@ -214,7 +216,7 @@ def test_a_real_model_file_streams_with_page_and_recording(tmp_path: Path, capsy
     (folder,) = (tmp_path / "rec").iterdir()
     assert main([str(folder), "--model", str(model), "--device", "cpu", "--json"]) == 0
     again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    keys = ("sequence", "area", "box", "distance_m")
+    keys = ("sequence", "objects", "nearest_object_m")
     for one, two in zip(live, [line for line in again if line["type"] == "frame"], strict=True):
         assert {key: one[key] for key in keys} == {key: two[key] for key in keys}
 
@@ -224,7 +226,7 @@ def test_the_function_under_the_verb_returns_the_summary(capsys: pytest.CaptureF
     assert number == 0
     assert summary["model"] == "fake fp32"
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert sum("distance_m" in line for line in lines) == 4
+    assert sum("objects" in line for line in lines) == 4
 
 
 def write_gallery(folder: Path, people: dict[str, tuple[int, int]]) -> None:
@@ -242,7 +244,7 @@ def test_a_gallery_names_whom_the_camera_sees(tmp_path: Path) -> None:
     gallery = Gallery.build(tmp_path / "g", session)
     assert gallery.features.shape == (4, 6)
     uri = f"pairs:{tmp_path}/g/rgb,{tmp_path}/g/nir?nir=1"
-    actual = [r.match for r in Pipeline(lambda: opening.open(uri), session, match=gallery.match).results()]
+    actual = [r.match for r in Pipeline(lambda: opening.camera(uri), session, match=gallery.match).results()]
     assert [match[0] for match in actual if match] == ["anna", "anna", "ben", "ben"]
     assert all(match and match[1] > 0.99 for match in actual)
     with pytest.raises(GalleryError, match="is sod"):

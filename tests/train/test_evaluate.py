@@ -21,10 +21,10 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import Arrays
-from mutualformer.runtime.sources.folders.item import DataError, Item
-from mutualformer.runtime.sources.folders.spec import open_data, open_identities
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.train import checkpoint, evaluate, registry
-from mutualformer.train.evaluation import corrupt, run
+from mutualformer.train.evaluation import corrupt, scoring
 from mutualformer.train.evaluation.features import reid_metrics
 from mutualformer.train.evaluation.maps import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
@@ -115,10 +115,10 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_formats_agree(nano: ModelFiles, onnx_precisions: dict[str, Path], precision: str, tolerance: float) -> None:
-    reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
+    reference = scoring.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
-    actual = run.evaluate(session, DATA)
+    actual = scoring.evaluate(session, DATA)
     for name in ("s_measure", "max_f", "max_e", "mae"):
         assert actual[name] == pytest.approx(reference[name], abs=tolerance), name
 
@@ -140,7 +140,7 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch: pytest.MonkeyPatch,
     assert evaluate.main([str(tmp_path / "model.engine"), "--data", DATA, "--out", str(tmp_path)]) == 0
     assert [Path(path).name for path in opened] == ["model.engine"]
     (actual,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
-    direct = run.evaluate(stand, DATA)
+    direct = scoring.evaluate(stand, DATA)
     assert actual == direct
 
 
@@ -248,7 +248,7 @@ def test_probe_reports_what_each_modality_is_worth(
 
 
 def test_shuffling_gives_every_frame_another_ones_depth() -> None:
-    frames = open_data("synthetic:7?seed=1", size=(32, 32))
+    frames = opening.frames("synthetic:7?seed=1", size=(32, 32))
     spoilt = corrupt.CorruptFrames(frames, {"depth": "shuffle"})
     plain = [frames[i].depth for i in range(7)]
     taken = [next(j for j in range(7) if np.array_equal(spoilt[i].depth, plain[j])) for i in range(7)]
@@ -261,7 +261,7 @@ def test_shuffling_gives_every_frame_another_ones_depth() -> None:
 
 
 def test_holes_units_and_grey_spoil_one_thing_each() -> None:
-    frame = open_data("synthetic:1?seed=1", size=(64, 96))[0]
+    frame = opening.frames("synthetic:1?seed=1", size=(64, 96))[0]
 
     def spoilt(**how: str) -> Item:
         return corrupt.CorruptFrames(_One(frame), how)[0]
@@ -291,7 +291,7 @@ class _One:
 
 
 def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
-    data = open_identities("synthetic:6?seed=3", (32, 32))
+    data = opening.identities("synthetic:6?seed=3", (32, 32))
     spoilt = corrupt.corrupt_reid(data, {"nir": "shuffle"})
     sources = [next(j for j in range(72) if np.array_equal(spoilt[i].nir, data[j].nir)) for i in range(len(data))]
     assert sorted(sources) == list(range(72))
@@ -305,8 +305,8 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
         return {"feature": np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in nir])}
 
     session = Stand(Contract("reid", "reid-tiny", (32, 32)), knows_nir)
-    clean = run.evaluate(session, "synthetic:6?seed=3")
-    wrong = run.evaluate(session, "synthetic:6?seed=3", corruption="nir=shuffle")
+    clean = scoring.evaluate(session, "synthetic:6?seed=3")
+    wrong = scoring.evaluate(session, "synthetic:6?seed=3", corruption="nir=shuffle")
     assert clean["map"] == 1.0
     assert wrong["map"] < 0.5
 
@@ -316,4 +316,4 @@ def test_unknown_corruptions_are_refused(text: str) -> None:
     with pytest.raises(DataError, match="expected each once at most of rgb=shuffle"):
         corrupt.parse(text, "sod")
     with pytest.raises(DataError, match="expected at least two"):
-        corrupt.CorruptFrames(open_data("synthetic:1"), {"depth": "shuffle"})
+        corrupt.CorruptFrames(opening.frames("synthetic:1"), {"depth": "shuffle"})

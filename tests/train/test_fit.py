@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -51,6 +51,38 @@ def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
         training.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
 
 
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    config = tiny("sod", tmp_path, steps=2)
+    training.fit(config)
+    assert recipe(str(tmp_path / plan.RECIPE)) == config.recipe
+    longer = dataclasses.replace(config.recipe, steps=4, plateau=0.5)
+    path = training.fit(dataclasses.replace(config, resume=True, recipe=longer))
+    card = checkpoint.read_card(path)
+    assert (card["recipe"]["resumed_at_step"], card["recipe"]["steps_done"]) == (2, 4)
+    assert recipe(str(tmp_path / plan.RECIPE)) == longer
+
+
+def test_a_pulled_and_blended_run_forgets_less_and_keeps_its_norms(tmp_path: Path) -> None:
+    first = training.fit(tiny("sod", tmp_path / "first", steps=2))
+    start = load_file(first)
+
+    def moved(name: str, **changes: Any) -> dict[str, float]:
+        config = tiny("sod", tmp_path / name, steps=3, init=str(first), seed=5)
+        path = training.fit(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes)))
+        return {key: float((value.double() - start[key].double()).norm()) for key, value in load_file(path).items()}
+
+    def learnt(distances: dict[str, float]) -> float:
+        return sum(value for key, value in distances.items() if key.endswith("weight"))
+
+    free, kept, pulled = moved("free"), moved("kept", keep_norms=True), moved("pulled", keep_norms=True, pull=200.0)
+    blended = moved("blended", keep_norms=True, blend=0.25)
+    means = [key for key in start if key.endswith("running_mean")]
+    assert any(free[key] for key in means)
+    assert not any(kept[key] for key in means)
+    assert 0 < learnt(pulled) < 0.9 * learnt(kept)
+    assert learnt(blended) == pytest.approx(0.25 * learnt(kept), rel=1e-3)
+
+
 @pytest.mark.parametrize(("task", "over"), [("sod", "images"), ("reid", "identities")])
 def test_the_card_is_complete_and_readable(tmp_path: Path, task: str, over: str) -> None:
     path = training.fit(tiny(task, tmp_path, steps=1, validate=HELD_OUT[task]))
@@ -76,8 +108,7 @@ def test_the_f3net_recipe_runs_on_sod_r18(tmp_path: Path) -> None:
     full = recipe("f3net")
     assert full.optimizer == "sgd"
     assert full.backbone_lr == pytest.approx(0.1)
-    assert full.multi_scale
-    short = dataclasses.replace(full, steps=3, batch=2, multi_scale=(0.5, 1.0, 1.5))
+    short = dataclasses.replace(full, steps=3, batch=2)
     config = tiny("sod", tmp_path, overrides={"input_size": [64, 64]}, precision="bf16-mixed", save_every=3)
     path = training.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
     model = checkpoint.load(path)

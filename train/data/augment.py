@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import Item
+from mutualformer.runtime.sources.frame import Item
 
 Rng = np.random.Generator
 
@@ -22,6 +22,7 @@ class Augmentation:
     """Strengths in [0, 1] and probabilities; all zero = only resizing."""
 
     crop: float = 0.45  # largest share of either side cut away
+    keep: float = 0.5  # least share of the salient pixels that a crop leaves in the picture
     flip: float = 0.5
     colour: float = 1.0
     grey: float = 0.15
@@ -32,18 +33,18 @@ class Augmentation:
     drop_depth: float = 0.04
 
 
-def _window(mask: NDArray[np.uint8] | None, strength: float, rng: Rng) -> tuple[slice, slice]:
-    """A crop that keeps at least half of the salient pixels; sides cut independently, so the aspect varies."""
+def _window(mask: NDArray[np.uint8] | None, how: Augmentation, rng: Rng) -> tuple[slice, slice]:
+    """A crop that keeps enough of the salient pixels; sides are cut independently, so the aspect varies."""
     rows, columns = mask.shape if mask is not None else (0, 0)
     whole = slice(0, rows), slice(0, columns)
-    if mask is None or strength == 0:
+    if mask is None or how.crop == 0:
         return whole
     inside = cv2.countNonZero(mask)
     for _ in range(4):
-        h, w = (int(n * (1 - strength * rng.random())) for n in (rows, columns))
+        h, w = (int(n * (1 - how.crop * rng.random())) for n in (rows, columns))
         top, left = int(rng.integers(rows - h + 1)), int(rng.integers(columns - w + 1))
         window = slice(top, top + h), slice(left, left + w)
-        if 2 * cv2.countNonZero(mask[window]) >= inside:
+        if cv2.countNonZero(mask[window]) >= how.keep * inside:
             return window
     return whole
 
@@ -72,7 +73,7 @@ def augment(item: Item, size: tuple[int, int], how: Augmentation, rng: Rng) -> I
     """``item`` → the same at ``size`` (height, width), augmented. The mask must be there."""
     if item.mask is None:
         raise ValueError(f"{item.name}: has no ground truth, expected a mask to train with")
-    window = _window(item.mask, how.crop, rng)
+    window = _window(item.mask, how, rng)
     rgb, depth, mask = item.rgb[window], item.depth[window], item.mask[window]
     target = size[::-1]
     shrinking = rgb.shape[0] * rgb.shape[1] > size[0] * size[1]

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Frames, Item
 from mutualformer.runtime.sources.folders.reid_folder import ReidData, ReidItem
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.runtime.tasks import TASKS
 
 WAYS = {

@@ -13,8 +13,8 @@ from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.item import DataError
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid
 from mutualformer.train.evaluation.maps import ScoreError, standard_error

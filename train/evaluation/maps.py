@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import ModelError
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.item import DataError, Frames, Item
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train.evaluation.corrupt import CorruptFrames
 from mutualformer.train.evaluation.saliency_scores import SaliencyScores, saliency_scores
@@ -21,7 +22,7 @@ from mutualformer.train.evaluation.saliency_scores import SaliencyScores, salien
 LEAST_PIXELS = 2  # the E-measure divides by one less than the pixels of a mask
 
 
-class ScoreError(ValueError):
+class ScoreError(ModelError, ValueError):
     """A model's output that no score is defined on."""
 
 

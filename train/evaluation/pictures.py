@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.reporting import charts
-from mutualformer.runtime.sources.folders.item import Item
+from mutualformer.runtime.sources.frame import Item
 from mutualformer.runtime.untrusted.printable import printable
 
 CELL = 160  # pixels

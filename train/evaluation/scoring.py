@@ -10,8 +10,10 @@ from typing import Any
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.folders.spec import expand, short
+from mutualformer.runtime.sources.grammar import parse
+from mutualformer.runtime.sources.opening import expand
 from mutualformer.train.evaluation import corrupt
+from mutualformer.train.evaluation.seen import trained_on
 from mutualformer.train.evaluation.tables import probe_table, results_table
 from mutualformer.train.tasks import TASKS
 
@@ -27,7 +29,9 @@ def evaluate(
     corruption: str = "",
     curves: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of ``session`` on DATA. Raises DataError, ScoreError.
+    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames its card says it was trained on.
+
+    Raises DataError, ScoreError.
 
     ``out``: folder for pictures and, with ``maps``, what the model answered. ``corruption``: spoil modalities first,
     such as "depth=shuffle" (train/evaluation/corrupt.py). ``curves``: add precision and recall over thresholds.
@@ -36,7 +40,8 @@ def evaluate(
     task = TASKS[contract.task]
     how = corrupt.parse(corruption, contract.task) if corruption else None
     samples = task.open(data, contract.input_size, True, "test")
-    return task.score(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
+    metrics = task.score(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
+    return {**metrics, "trained_on": trained_on(contract.card, samples)}
 
 
 @dataclass
@@ -69,7 +74,7 @@ class Evaluation:
         if self.corruption:
             text.insert(0, f"Data corrupted: {self.corruption}.\n")
         for one, spoilt in self.probe.items():
-            text.append(f"\n{short(one)}:\n\n{probe_table(self.results[one], spoilt, task)}")
+            text.append(f"\n{parse(one).short}:\n\n{probe_table(self.results[one], spoilt, task)}")
         return "\n".join(text) + "\n"
 
 
@@ -88,13 +93,13 @@ def evaluate_all(
     ``probe``: also with each modality shuffled or taken away. ``out`` gets precision_recall.png and a folder a DATA.
     """
     result = Evaluation(name, session.contract, corruption)
-    singles = list(dict.fromkeys(single for text in data for single in expand(text)))
+    singles = list(dict.fromkeys(str(single) for text in data for single in expand(text)))
     curves = {}
     for one, folder in zip(singles, _folders(singles, out), strict=True):
         metrics = evaluate(session, one, out=folder, maps=maps, corruption=corruption, curves=True)
         result.results[one] = {key: value for key, value in metrics.items() if key not in CURVES}
         if all(key in metrics for key in CURVES):
-            curves[short(one)] = metrics
+            curves[parse(one).short] = metrics
         if probe:
             ways = TASKS[session.contract.task].probes
             result.probe[one] = {how: evaluate(session, one, corruption=how) for how in ways}
@@ -107,5 +112,5 @@ def evaluate_all(
 
 def _folders(data: Sequence[str], out: Path | None) -> list[Path | None]:
     """One folder a DATA; equal names are told apart by number."""
-    names = [short(one).replace("/", "-") for one in data]
+    names = [parse(one).short.replace("/", "-") for one in data]
     return [out / (n if names.count(n) == 1 else f"{n}-{i}") if out else None for i, n in enumerate(names)]

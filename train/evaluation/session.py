@@ -13,6 +13,7 @@ from torch import nn
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session import ModelFileError, Session, existing_file
 from mutualformer.train.checkpoint import load
+from mutualformer.train.mutualformer import CrossDiffusionAttention
 from mutualformer.train.registry import spec_of
 
 
@@ -28,6 +29,7 @@ def contract_of(model: nn.Module) -> Contract:
         git_revision=card.get("git_revision", "unknown"),
         weights_sha256=str(model.weights_sha256),
         card=card,
+        cda_nodes=sum(isinstance(module, CrossDiffusionAttention) for module in model.modules()),
     )
 
 
@@ -57,16 +59,17 @@ class ModuleSession(Session):
 class CheckpointSession(ModuleSession):
     """``X.safetensors`` in PyTorch, full precision: the reference of references.
 
-    Raises CheckpointError, ModelFileError where ``device`` is "cuda" and there is none.
+    Raises CheckpointError, ModelFileError where ``device`` is a GPU and there is none.
     """
 
     def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
         self.path = existing_file(path, "checkpoint")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ModelFileError(f"{path}: device is cuda, but PyTorch sees no GPU; use --device cpu")
+        on_gpu = device.startswith("cuda")
+        if on_gpu and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+            raise ModelFileError(f"{path}: device is {device}, but PyTorch sees no such GPU; use --device cpu")
         # "auto" stays on the CPU: as a reference it must give the same answer wherever there happens to be a GPU.
         model = load(path)
-        super().__init__(model.to("cuda" if device == "cuda" else "cpu"))
+        super().__init__(model.to(device if on_gpu else "cpu"))
         self.contract = contract_of(model)
         if threads:
             torch.set_num_threads(threads)

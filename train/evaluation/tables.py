@@ -7,7 +7,8 @@ from typing import Any
 
 from mutualformer.runtime.reporting.tables import markdown
 from mutualformer.runtime.sources.folders import sets
-from mutualformer.runtime.sources.folders.spec import short, standard_set
+from mutualformer.runtime.sources.grammar import parse
+from mutualformer.runtime.sources.opening import standard_set
 from mutualformer.runtime.tasks import TASKS
 
 
@@ -21,9 +22,14 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
     columns, counted = TASKS[task].headings, TASKS[task].counted
     rows, notes, papers = [], [], False
     for data, metrics in results.items():
-        standard = standard_set(data)
+        standard = standard_set(parse(data))
         count = metrics[counted]
-        rows.append([short(data), count, *(number(metrics[name]) for name in columns)])
+        rows.append([parse(data).short, count, *(number(metrics[name]) for name in columns)])
+        if seen := metrics.get("trained_on", 0):
+            notes.append(
+                f"{parse(data).short}: the model was trained on {seen} of these {count} frames, by its card; they "
+                "cannot tell how it does on new ones."
+            )
         if standard is None:
             continue
         if standard.paper:

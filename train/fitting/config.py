@@ -6,19 +6,24 @@ A run is gone on with only as it was begun: :func:`difference` says how a comman
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.files import write_json
+from mutualformer.errors import BuildError
+from mutualformer.plugins.files import plain
+from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.recipes.reading import to_toml
 
-NAME = "plan.json"
+NAME, RECIPE = "plan.json", "recipe.toml"
+# What may change when a run goes on: how long it is and how it ends. Progress is a share of the steps, so a longer run
+# goes on at the rate and the side that its schedule has there.
+GOING_ON = tuple(f"recipe.{key}" for key in ("steps", "minutes", "stages", "plateau", "final", "note"))
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
-class FitError(ValueError):
+class FitError(BuildError, ValueError):
     """A run that cannot be started as asked."""
 
 
@@ -86,7 +91,7 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
     }
     if not config.validate_every:  # else the best of its validations are the weights
         plan["validate_every"] = 0
-    return dict(json.loads(json.dumps(plan)))
+    return dict(plain(plan))
 
 
 def _flat(plan: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -112,10 +117,11 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key) and key not in GOING_ON]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 
 def keep(folder: Path, config: FitConfig) -> None:
-    """Write the plan of a run that begins."""
+    """Write the plan of a run that begins or goes on, and its recipe as a file that ``--recipe`` takes."""
     write_json(folder / NAME, plan_of(config))
+    write_bytes(folder / RECIPE, to_toml(config.recipe).encode())

@@ -76,6 +76,11 @@ class Save(Callback):
             self.signum = self.signum or signal.SIGTERM
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save the last step too: a finished run can be made longer."""
+        if trainer.global_step and trainer.global_step != self.saved:
+            self.save(trainer)
+
     def save(self, trainer: lightning.Trainer) -> None:
         """Write the state of ``trainer`` now."""
         self.saved = trainer.global_step

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.runtime.untrusted.typed_json import parse_json
 from mutualformer.train import registry
-from mutualformer.train.fitting.recipes import RECIPES, limited, recipe
+from mutualformer.train.fitting.recipes import limited, names, recipe
+from mutualformer.train.fitting.recipes.reading import changed
 
 if TYPE_CHECKING:
     from mutualformer.train.fitting.config import FitConfig
@@ -22,7 +23,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, photo:ROOT, or a sum A+B"
     )
-    parser.add_argument("--recipe", default="default", help=f"one of {', '.join(RECIPES)} (default: default)")
+    parser.add_argument(
+        "--recipe",
+        default="default",
+        metavar="NAME|FILE.toml",
+        help=f"one of {', '.join(names())}, or a file (see `mutualformer recipes`; default: default)",
+    )
     parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
     parser.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
@@ -80,7 +86,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="OPTION=VALUE",
         dest="options",
-        help="a model option, such as fusion=concat or input_size=[256,256]",
+        help="an option of the model, such as fusion=concat or input_size=[256,256], or a key of the recipe, such as "
+        "recipe.learning_rate=3e-4 or recipe.augmentation.crop=0.2",
     )
 
 
@@ -93,7 +100,7 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise FitError(f"--set {pair!r}: expected option=value")
         try:
-            overrides[key] = json.loads(value)
+            overrides[key] = parse_json(value)
         except ValueError:
             overrides[key] = value
     return overrides
@@ -108,6 +115,8 @@ def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool 
     changes = {"steps": args.steps, "minutes": args.minutes, "batch": args.batch}
     chosen = dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
     overrides = _overrides(args.options)
+    ours = [key for key in overrides if key.startswith("recipe.")]
+    chosen = changed(chosen, [(key.partition(".")[2], overrides.pop(key)) for key in ours])
     if args.side is not None:
         chosen = limited(chosen, args.side)
         overrides.setdefault("input_size", [args.side, args.side])

@@ -62,11 +62,11 @@ class ReidTask(TrainingTask):
         # Triplets over the batches of all processes: mining is what a larger batch is for.
         everyone = gather(label)
         triplet = torch.stack([soft_margin_triplet(gather(f.float()), everyone) for f in output.features])
-        weight = min(1.0, progress / ramp) if (ramp := self.recipe.triplet_ramp) else 1.0
+        weight = min(1.0, progress / ramp) if (ramp := self.recipe.losses.triplet_ramp) else 1.0
         terms = {"identity": identity.mean(), "triplet": triplet.mean()}
         loss = terms["identity"] + weight * terms["triplet"]
-        if self.recipe.contrast:
+        if self.recipe.losses.contrast:
             each = [contrastive(gather(f.float()), everyone) for f in output.normed]
             terms["contrast"] = torch.stack(each).mean()
-            loss = loss + self.recipe.contrast * terms["contrast"]
+            loss = loss + self.recipe.losses.contrast * terms["contrast"]
         return {"loss": loss, **terms}

@@ -17,27 +17,30 @@ SLACK = 0.05
 class Schedule:
     """Maps an optimiser step to the run's progress in [0, 1], and that to learning rate and picture side.
 
-    ``elapsed``: seconds since the run began; replaced in tests. As long as the run keeps up with ``recipe.minutes``
-    progress is step / steps and nothing depends on the clock. The cost of a step is taken as proportional to its
-    pixels, so a run is not called late because its large pictures come last.
+    ``side``: of the pictures where the recipe says none. ``elapsed``: seconds since the run began, or went on at step
+    ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes`` progress is step / steps and
+    nothing depends on the clock. The cost of a step is taken as proportional to its pixels, so a run is not called late
+    because its large pictures come last.
     """
 
-    def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None) -> None:
+    def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None, start: int = 0) -> None:
         began = time.time()
         self.recipe = recipe
         self.stages = recipe.stages or ((0.0, side),)
         self.elapsed = elapsed or (lambda: time.time() - began)
         if self.stages[0][0] != 0.0 or any(a[0] >= b[0] for a, b in zip(self.stages, self.stages[1:], strict=False)):
             raise ValueError(f"recipe {recipe.name}: stages are {self.stages}, expected rising shares from 0.0")
-        if any(side % 32 for _, side in self.stages):
+        if any(side % 32 for stage in self.stages for side in stage[1:]):
             raise ValueError(f"recipe {recipe.name}: stages are {self.stages}, expected sides in multiples of 32")
-        ends = [*[start for start, _ in self.stages[1:]], 1.0]
-        work = [(end - start) * side * side for (start, side), end in zip(self.stages, ends, strict=True)]
+        ends = [*[stage[0] for stage in self.stages[1:]], 1.0]
+        work = [(end - stage[0]) * stage[1] * stage[-1] for stage, end in zip(self.stages, ends, strict=True)]
         total = sum(work)
         # Knots of the piecewise linear map between progress and work done, both in [0, 1].
         self.knots = [(0.0, 0.0)]
         for end, amount in zip(ends, work, strict=True):
             self.knots.append((end, self.knots[-1][1] + amount / total))
+
+        self.done = self._map(min(start / recipe.steps, 1.0), source=0)
 
     def _map(self, value: float, source: int) -> float:
         for low, high in zip(self.knots[:-1], self.knots[1:], strict=True):
@@ -52,20 +55,20 @@ class Schedule:
         if not self.recipe.minutes:
             return planned
         clock = (self.elapsed() / (60 * self.recipe.minutes) - SLACK) / (1 - SLACK)
-        return max(planned, self._map(min(clock, 1.0), source=1)) if clock > self._map(planned, source=0) else planned
+        due = self.done + (1 - self.done) * clock
+        return max(planned, self._map(min(due, 1.0), source=1)) if due > self._map(planned, source=0) else planned
 
     def side(self, progress: float, step: int = 0) -> int:
-        """Side in pixels of the training pictures; with ``recipe.multi_scale`` a multiple of 32 drawn by ``step``."""
-        side = [side for start, side in self.stages if progress >= start][-1]
-        if not self.recipe.multi_scale:
-            return side
-        drawn = np.random.default_rng([8, step]).integers(len(self.recipe.multi_scale))  # alike in every process
-        return max(32, round(side * self.recipe.multi_scale[int(drawn)] / 32) * 32)
+        """Side in pixels of the training pictures, a multiple of 32; drawn by ``step`` where a stage has two."""
+        _, low, *high = [stage for stage in self.stages if progress >= stage[0]][-1]
+        if not high:
+            return low
+        return int(np.random.default_rng([8, step]).integers(low // 32, high[0] // 32 + 1)) * 32  # alike everywhere
 
     def rate(self, progress: float) -> float:
-        """Factor on the learning rate: linear warm-up, then half a cosine down to ``final``."""
-        warmup, final = self.recipe.warmup, self.recipe.final
+        """Factor on the learning rate: linear warm-up, the plateau, then half a cosine down to ``final``."""
+        warmup, plateau, final = self.recipe.warmup, self.recipe.plateau, self.recipe.final
         if progress < warmup:
             return max(progress / warmup, 0.02)
-        turn = (progress - warmup) / (1 - warmup)
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
+        turn = (progress - warmup - plateau) / max(1 - warmup - plateau, 1e-9)
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(max(turn, 0.0), 1.0)))

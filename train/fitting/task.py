@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mutualformer.train.fitting.losses import deep_supervision_loss
+from mutualformer.train.fitting.losses import deep_supervision_losses
 from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
@@ -36,27 +38,28 @@ class Average:
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
-    """Parameters whose names start with one of ``prefixes`` stop learning; returns their batch norms.
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, f"{pattern}*") for pattern in patterns)
+
+
+def freeze(model: nn.Module, patterns: Sequence[str], frozen: bool = True) -> list[nn.Module]:
+    """Parameters whose names begin as one of ``patterns`` stop learning, or learn again; returns their batch norms.
 
     The norms keep the statistics they were pretrained with as long as they stay in eval mode. Raises ValueError for a
-    prefix that names nothing.
+    pattern that names nothing.
     """
-    for prefix in prefixes:
-        parameters = [p for name, p in model.named_parameters() if name.startswith(prefix)]
-        if not parameters:
-            raise ValueError(f"freeze is {prefix!r}, expected the beginning of a parameter's name")
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-    return (
-        [
-            module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(tuple(prefixes))
-        ]
-        if prefixes
-        else []
-    )
+    named = list(model.named_parameters())
+    for pattern in patterns:
+        if not any(_named(name, (pattern,)) for name, _ in named):
+            raise ValueError(f"freeze is {pattern!r}, expected the beginning of a parameter's name")
+    for name, parameter in named:
+        if _named(name, patterns):
+            parameter.requires_grad_(not frozen)
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and _named(f"{name}.", patterns)
+    ]
 
 
 class TrainingTask(lightning.LightningModule):
@@ -65,24 +68,33 @@ class TrainingTask(lightning.LightningModule):
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         super().__init__()
         self.model, self.recipe, self.schedule = model, recipe, schedule
-        self.frozen = freeze(model, recipe.freeze)
+        self.frozen: list[nn.Module] = []
+        if recipe.thaw >= 1.0:
+            self.frozen = freeze(model, recipe.freeze)
+        self.kept_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if recipe.keep_norms else []
+        self.start = [p.detach().clone() for p in model.parameters()] if recipe.pull or recipe.blend < 1 else []
         self.average = Average(model, recipe.ema) if recipe.ema else None
         self.stepped = 0  # optimiser steps the average has seen
+        self.pulled = -1  # the step before which the weights were last pulled
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Named losses of a batch; "loss" is what is minimised."""
         raise NotImplementedError
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate."""
+        """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate.
+
+        What is frozen is among them, without gradients: a state of before the thaw can be resumed from after it.
+        """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(("backbone" in name, parameter.dim() > 1), []).append(parameter)
+            if parameter.requires_grad or self.recipe.thaw < 1.0:
+                key = _named(name, self.recipe.backbones), parameter.dim() > 1
+                groups.setdefault(key, []).append(parameter)
         listed = []
         for (backbone, decays), parameters in groups.items():
             rate = self.recipe.learning_rate * (self.recipe.backbone_lr if backbone else 1.0)
-            decay = self.recipe.weight_decay if decays else 0.0
+            decay = self.recipe.weight_decay if decays and not self.recipe.pull else 0.0
             listed.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
         if self.recipe.optimizer == "sgd":
             return torch.optim.SGD(listed, momentum=0.9, nesterov=True)
@@ -93,18 +105,30 @@ class TrainingTask(lightning.LightningModule):
     def train(self, mode: bool = True) -> TrainingTask:
         """As any module; frozen batch norms stay in eval mode."""
         super().train(mode)
-        for norm in self.frozen:
+        for norm in (*self.frozen, *self.kept_norms):
             norm.eval()
         return self
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
         """Set the learning rates of this step; −1, which ends the epoch, when the schedule is over."""
         progress = self.schedule.progress(self.global_step)
+        if self.recipe.minutes and self.trainer.world_size > 1:  # one clock for all, or they end at different steps
+            progress = float(self.trainer.strategy.broadcast(progress))
         if progress >= 1.0:
             self.trainer.should_stop = True
             return -1
+        if self.frozen and progress >= self.recipe.thaw:
+            freeze(self.model, self.recipe.freeze, frozen=False)
+            self.frozen = []
+            self.train()
+        rate = self.schedule.rate(progress)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = group["peak"] * self.schedule.rate(progress)
+            group["lr"] = group["peak"] * rate
+        if self.recipe.pull and self.global_step != self.pulled:  # once a step, however many parts its batch has
+            self.pulled = self.global_step
+            with torch.no_grad():
+                strength = self.recipe.learning_rate * rate * self.recipe.pull
+                torch._foreach_lerp_(list(self.model.parameters()), self.start, strength)
         return None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -145,7 +169,14 @@ class TrainingTask(lightning.LightningModule):
         self.on_load_checkpoint(checkpoint)
 
     def on_train_start(self) -> None:
-        """Move the averaged weights to the model's device and set the random state of a resumed run."""
+        """Freeze, move the averaged weights to the model's device and set the random state of a resumed run.
+
+        What will thaw is frozen only now: processes exchange the gradients of what could learn when they met.
+        """
+        if self.schedule.progress(self.global_step) < self.recipe.thaw < 1.0:
+            self.frozen = freeze(self.model, self.recipe.freeze)
+        self.train()  # Lightning leaves every module in the mode it was in
+        self.start = [value.to(p) for value, p in zip(self.start, self.model.parameters(), strict=False)]
         if self.average is not None:
             ours = self.model.state_dict()  # by now on its device and in the trainer's precision
             self.average.state = {name: value.to(ours[name]) for name, value in self.average.state.items()}
@@ -157,6 +188,8 @@ class TrainingTask(lightning.LightningModule):
         """The model with the weights to keep: the averaged ones where there are any; in eval mode, on the CPU."""
         if self.average is not None:
             self.model.load_state_dict(self.average.state)
+        if self.recipe.blend < 1:
+            torch._foreach_lerp_(list(self.model.parameters()), self.start, 1 - self.recipe.blend)
         use_convolutions(self.model)
         return self.model.cpu().eval()
 
@@ -168,11 +201,12 @@ class SodTask(TrainingTask):
     """
 
     def supervised(self, logits: list[Tensor], batch: dict[str, Tensor]) -> Tensor:
-        """The deeply supervised loss of the decoder's outputs against the batch's masks."""
+        """(BCE, IoU loss) of the decoder's outputs, deeply supervised, against the batch's masks."""
         dtype = torch.promote_types(logits[0].dtype, torch.float32)
         certain = batch["certain"].to(dtype) if "certain" in batch else None
-        return deep_supervision_loss(logits, batch["mask"].to(dtype) / 255.0, certain)
+        return deep_supervision_losses(logits, batch["mask"].to(dtype) / 255.0, certain, self.recipe.losses)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """ "loss" alone: :meth:`supervised` of the model's logits."""
-        return {"loss": self.supervised(self.model(batch["rgb"], batch["depth"]), batch)}
+        """ "loss" and its parts "bce" and "iou"."""
+        bce, iou = self.supervised(self.model(batch["rgb"], batch["depth"]), batch)
+        return {"loss": bce + iou, "bce": bce.detach(), "iou": iou.detach()}

@@ -102,7 +102,7 @@ class TaughtSodTask(SodTask):
         with torch.no_grad(), half:
             soft = teacher(batch["rgb"], batch["depth"])
         logits = self.model(batch["rgb"], batch["depth"])
-        mask = self.supervised(logits, batch)
+        mask = self.supervised(logits, batch).sum()
         close = F.binary_cross_entropy_with_logits(logits[0], soft.to(logits[0]))
         student = self._features["student"]
         whole = [maps.to(student[0].dtype) for maps in self._features["teacher"]]
@@ -112,5 +112,6 @@ class TaughtSodTask(SodTask):
                 for ours, theirs in zip(student, whole, strict=True)
             ]
         ).mean()
-        total = mask + MAP_WEIGHT * close + FEATURE_WEIGHT * feature
+        weights = self.recipe.losses
+        total = mask + weights.teacher_map * close + weights.teacher_features * feature
         return {"loss": total, "mask": mask.detach(), "map": close.detach(), "feature": feature.detach()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import safetensors
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -20,26 +24,31 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from mutualformer.runtime.card import limits
-from mutualformer.runtime.sources.folders.item import DataError, Frames
-from mutualformer.runtime.sources.folders.spec import number, open_data, parse
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError, Frames
+from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.data.compositing.sets import FixedFrames, PhotoRoot
+from mutualformer.train.evaluation.seen import prints
 from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting import curves
 from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod_batches import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.curves import Curves
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
-from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
-from mutualformer.train.fitting.preparation.start import begin_with, open_teacher
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, readable, split_off
+from mutualformer.train.fitting.preparation.start import begin_with, open_teacher, weights_file
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
+WATCHED, PARTS = 40, 5  # held-out frames that are validated on while it trains; at least so many times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,22 +70,27 @@ class Processes:
 class Data:
     """What a run trains on and is scored on. ``sets``: frames to validate on while it trains, by name.
 
-    ``held_out``: frames kept out of training; ``facts``: for the card.
+    ``held_out``: frames kept out of training; ``facts``, ``prints`` (of the frames trained on): for the card.
+    ``choose``: the best validated weights are kept.
     """
 
     source: BatchSource
     facts: dict[str, Any]
     held_out: Any = None
     sets: dict[str, Frames] = dataclasses.field(default_factory=dict)
+    prints: str = ""
+    choose: bool = False
 
 
 def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
     """DATA as training batches. Raises DataError, also for frames without masks."""
     height, width = spec.input_size
     facts: dict[str, Any] = {"train": config.data, "seed": config.seed}
-    if parse(config.data)[0] == "photo":
+    if config.overrides.get("pretrained") and not config.init:
+        facts["pretrained"] = "the backbones started from ImageNet weights"
+    if parse(config.data).kind == "photo":
         return _photographs(config, facts)
-    largest = max(side for _, side in config.recipe.stages) if config.recipe.stages else height
+    largest = max((stage[-1] for stage in config.recipe.stages), default=height)
     size = (largest, max(32, round(largest * width / height / 32) * 32))
     task = TASKS[spec.task]
     samples, held_out = task.open(config.data, size, True, "train"), None
@@ -85,16 +99,23 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
         facts["files_sha256"] = file_list(samples)
         if config.hold_out:
             samples, held_out = split_off(samples)
+            held_out = readable(held_out)
             facts["held_out"] = len(held_out)
     elif config.hold_out:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
     source = task.make_batches(samples, spec, config.recipe, config.seed)
-    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out)
+    sets: dict[str, Frames] = {}
+    if held_out is not None and Processes.here().rank == 0:
+        few = [held_out[index] for index in range(min(len(held_out), WATCHED))]
+        bare = [item._replace(depth=np.zeros_like(item.depth)) for item in few]
+        sets = {"held_out": FixedFrames(few), "held_out_no_depth": FixedFrames(bare)}
+    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out, sets, prints=prints(samples))
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
-    _, body, options = parse(config.data)
+    address = parse(config.data)
+    body, options = address.target, address.options
     unknown = sorted(set(options) - {"teacher", "rendered"})
     if unknown:
         raise DataError(
@@ -102,14 +123,21 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         )
     photo = PhotoRoot(body, options.get("teacher"))
     check_masks(photo.train, config.data)
-    count = number(config.data, "the number of rendered scenes", options.get("rendered", "300"), 0)
-    rendered = open_data(f"synthetic:{count}?seed=1", "sod", (320, 320), cache=True) if count else None
+    count = opening.number(config.data, "the number of rendered scenes", options.get("rendered", "300"), 0)
+    rendered = opening.frames(f"synthetic:{count}?seed=1", (320, 320), cache=True) if count else None
     facts |= {"samples": len(photo.train), "files_sha256": file_list(photo.train), "rendered_scenes": count}
     if photo.sensor is not None:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
-    source = PhotoBatches(photo.train, photo.sensor, rendered, config.recipe.batch, config.seed)
+    taught = photo.sensor if "teacher" in options else None
+    if photo.sensor is not None and taught is None:
+        log.warning(
+            "%s: the sensor frames are left out: nobody knows what is salient in them; give ?teacher=MAPS", config.data
+        )
+    source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
-    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {})
+    return Data(
+        source, facts, sets=dict(photo.validation_sets()) if first else {}, choose=True, prints=prints(photo.train)
+    )
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -127,6 +155,8 @@ def _begin(config: FitConfig, folder: Path, rank: int) -> int:
     changed = plan.difference(config.out, config)
     if changed:
         raise FitError(f"{config.out}: the run to resume was begun with {changed}; resume it as it was begun")
+    if rank == 0:
+        plan.keep(config.out, config)
     return int(_state(last)["global_step"])
 
 
@@ -215,8 +245,6 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     Ctrl-C or SIGTERM, when the state has been saved.
     """
     processes = Processes.here()
-    if processes.world > 1 and config.recipe.minutes:
-        raise FitError("a time budget ends processes at different steps; with several processes give --minutes 0")
     spec = registry.spec(config.model)
     folder = config.out / "checkpoints"
     start = _begin(config, folder, processes.rank)
@@ -226,12 +254,17 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     data = open_training_data(config, shape)
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
-    schedule = Schedule(config.recipe, shape.input_size[0])
+    if processes.rank == 0:
+        _refuse_full_disk(config, model)
+    schedule = Schedule(config.recipe, shape.input_size[0], start=start)
     task = _task(config, model, schedule)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
-    if data.sets:
-        callbacks.append(Validation(data.sets, config.out, config.validate_every))
+    if processes.rank == 0:
+        callbacks.append(Curves(config.out))
+    if data.sets and config.validate_every:
+        every = min(config.validate_every, max(config.recipe.steps // PARTS, 1))
+        callbacks.append(Validation(data.sets, config.out, every, data.choose))
     trainer = _trainer(config, processes, spec.task, callbacks)
     began = time.time()
     if start >= config.recipe.steps:  # broken off between the last step and the model: Lightning would train on
@@ -265,10 +298,18 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
                 "resumed_at_step": start,
                 **{key: getattr(config, key) for key in ("init", "teacher", "local_norms") if getattr(config, key)},
             },
+            "prints": data.prints,
+            "parents": _parents(config),
             "limits": limits(spec.task, config.data),
         }
-        _finish(config, task.finish(), data, facts)
+        path = _finish(config, task.finish(), data, facts)
     return path
+
+
+def _parents(config: FitConfig) -> list[dict[str, Any]]:
+    """The models that this one is made of, for its card: their data are its data too."""
+    roles = {"fine-tuned from": config.init, "taught by": config.teacher}
+    return [one for role, name in roles.items() if name for one in checkpoint.parent(weights_file(name), name, role)]
 
 
 def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_from: str | None, save: Save) -> None:
@@ -286,9 +327,34 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
         raise Interrupted(save.signum, trainer.global_step, save.folder / LAST)
 
 
-def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> None:
-    """Score the model and write it with its card; where it was validated on the way, the best weights are kept."""
-    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets else {}
+def _refuse_full_disk(config: FitConfig, model: nn.Module) -> None:
+    """Raise FitError where the disk has no room for what a run writes; hours later it would end the run.
+
+    Weights, the best weights, and the optimiser's state twice while it is replaced: ten times the weights at most.
+    """
+    needed = 10 * sum(value.numel() * value.element_size() for value in model.state_dict().values()) + (16 << 20)
+    free = shutil.disk_usage(config.out).free
+    if free < needed:
+        raise FitError(
+            f"{config.out}: the disk has {free / 1e6:.0f} MB free, this run may write {needed / 1e6:.0f} MB; make room "
+            "or choose another place"
+        )
+
+
+def _save(path: Path, model: nn.Module, facts: dict[str, Any]) -> Path:
+    """Write the trained model; where ``path`` takes it no more, beside the system's temporary files, and say so."""
+    try:
+        return checkpoint.save(path, model, facts)
+    except (OSError, safetensors.SafetensorError) as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="mutualformer-model-")) / path.name
+        log.error("%s cannot be written (%s): the model goes to %s", path, error, elsewhere)
+        return checkpoint.save(elsewhere, model, facts)
+
+
+def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> Path:
+    """Score the model and write it with its card; returns its path. Of a validated run the best weights are kept."""
+    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets and data.choose else {}
+    curves.draw(config.out)
     spec = registry.spec_of(model)
     task = TASKS[spec.task]
     session = ModuleSession(model)
@@ -298,9 +364,9 @@ def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, An
     elif data.held_out is not None:
         title = f"{len(data.held_out)} frames held out of {config.data}"
         metrics = {"data": title, **task.score(session, data.held_out, title=title)}
-    path = config.out / "model.safetensors"
-    checkpoint.save(path, model, {**facts, "metrics": metrics})
+    path = _save(config.out / "model.safetensors", model, {**facts, "metrics": metrics})
     checkpoint.write_markdown(path)
+    return path
 
 
 def _take_best(config: FitConfig, model: nn.Module, facts: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ environment lacks is a SKIP with its own words.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from mutualformer.export.checks.rig.driver import CheckDriver
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
+from mutualformer.plugins.files import parse_json
 from mutualformer.plugins.harness.harness import Harness
 from mutualformer.runtime.session.cuda import CudaError
 from mutualformer.runtime.session.gpu import device_node
@@ -54,8 +54,8 @@ class Machine:
         except library.PluginError as error:
             raise CheckFailed(str(error)) from error
         self.folder = self.plugin.parent
-        self.images: list[dict[str, Any]] = json.loads(self.file("generated/cubins.json").read_text())
-        self.ptx: list[dict[str, Any]] = json.loads(self.file("generated/ptx.json").read_text())
+        self.images: list[dict[str, Any]] = parse_json(self.file("generated/cubins.json").read_text())
+        self.ptx: list[dict[str, Any]] = parse_json(self.file("generated/ptx.json").read_text())
         self.blob = self.file("generated/cubins.bin").read_bytes()
         self.file("libplugin_harness.so")
         self.driver = driver or open_driver()

@@ -5,6 +5,7 @@
 #   ./run.sh --verb VERB …                                 any verb of "mutualformer", e.g. ./run.sh --verb doctor
 set -eu
 HERE="$(cd "$(dirname "$0")" && pwd)"
+export ORT_DISABLE_TELEMETRY="${ORT_DISABLE_TELEMETRY:-1}" DEPTHAI_TELEMETRY="${DEPTHAI_TELEMETRY:-0}" # see SECURITY.md
 fail() {
   echo "run.sh: $*" >&2
   exit 1

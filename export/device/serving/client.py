@@ -6,7 +6,6 @@ python client.py PHOTO [--depth FILE] [--nir FILE] [--server HOST:PORT] [--model
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.sources.depth import read_depth
 from mutualformer.runtime.sources.pictures import read_colour
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 HERE = Path(__file__).resolve().parent
 TYPES = {"uint8": "UINT8", "float32": "FP32"}
@@ -39,7 +39,7 @@ def ask(server: str, model: str, inputs: dict[str, np.ndarray], output: str) -> 
 
 def main() -> int:
     """Parse and run; returns the exit code."""
-    contract = Contract.from_json(json.loads((HERE / "contract.json").read_text()))
+    contract = Contract.from_json(parse_json((HERE / "contract.json").read_text()))
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("photo", type=Path)
     arguments.add_argument("--depth", type=Path, help="16-bit PNG in millimetres; without it depth is unknown")

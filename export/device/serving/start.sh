@@ -5,6 +5,7 @@
 set -eu
 HERE="$(cd "$(dirname "$0")" && pwd)"
 ADDRESS="${ADDRESS:-127.0.0.1}"
+export ORT_DISABLE_TELEMETRY="${ORT_DISABLE_TELEMETRY:-1}" # the server's ONNX Runtime would report to its maker
 command -v tritonserver >/dev/null || {
   echo "start.sh: tritonserver is not on PATH: run this inside NVIDIA's Triton Inference Server container" >&2
   exit 1

@@ -39,9 +39,10 @@ function tiles() {
   if (!panel.rgb) return;
   show($("rgb"), panel.rgb);
   if (panel.second) show($("second"), panel.second);
+  $("second").closest("figure").hidden = !panel.second; // a source of colour alone has no second picture
   const { images, range: [near, far] } = panel.moment;
   const infrared = Boolean(images.nir);
-  $("second-name").textContent = infrared ? "Near infrared" : far > 0 ? "Depth" : "Depth: none measured";
+  $("second-name").textContent = infrared ? "Near infrared" : "Depth";
   $("second").setAttribute("aria-label", $("second-name").textContent);
   $("scale").hidden = !(far > 0);
   if (far > 0) {
@@ -342,7 +343,7 @@ function listen() {
     view.connected = false;
     if (!view.paused) figures(null);
     status();
-    // A refusal (too many visitors, no session) is final for the browser; a broken connection it mends itself.
+    // A refusal (too many clients, no session) is final for the browser; a broken connection it mends itself.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   };
 }

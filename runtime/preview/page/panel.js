@@ -84,11 +84,11 @@ export class Panel {
     const seen = this.live && this.moment ? this.moment.seen : {};
     for (let half = 0; half < this.halves; half++) {
       const left = (half * width) / this.halves, wide = width / this.halves;
-      if (this.boxes && seen.box) {
-        const [x0, y0, x1, y1] = seen.box;
+      for (const one of this.boxes && seen.objects || []) {
+        const [x0, y0, x1, y1] = one.box;
         context.strokeStyle = "#00ffaa"; context.lineWidth = 2;
         context.strokeRect(left + x0 * wide + 1, y0 * height + 1, (x1 - x0) * wide - 2, (y1 - y0) * height - 2);
-        if (seen.distance_m) this.label(context, metres(seen.distance_m), left + x0 * wide, y0 * height - 4, left + wide);
+        if (one.distance_m) this.label(context, metres(one.distance_m), left + x0 * wide, y0 * height - 4, left + wide);
       }
       if (this.probe) this.cross(context, left + this.probe.x * wide, this.probe.y * height, left + wide);
     }

@@ -46,6 +46,9 @@ export function bytes(value) {
 // What the camera shows, for people.
 export function sight(seen) {
   if (seen.match) return `${seen.match} (${(seen.similarity ?? 0).toFixed(2)})`;
-  if (seen.distance_m) return `object at ${metres(seen.distance_m)}`;
-  return seen.box ? "object, no depth there" : "";
+  const count = (seen.objects || []).length;
+  if (!count) return "";
+  if (!seen.nearest_object_m) return count > 1 ? `${count} objects, no depth there` : "object, no depth there";
+  const near = metres(seen.nearest_object_m);
+  return count > 1 ? `${count} objects, the nearest at ${near}` : `object at ${near}`;
 }

@@ -1,5 +1,6 @@
-"""ROS 1 and ROS 2 bags, read.
+"""ROS 1 and ROS 2 bags, read, and the messages in them.
 
-In reading order: open_bag (any kind), bag (what all have in common), ros2_bag, ros1_bag, ros_images (pixels of an image
-message; its packing: rvl). Which topics are played: topic_samples, topic_choice.
+In reading order: open_bag (any file or folder), containers (MCAP, ROS 1, SQLite), ros_messages, ros_images (pixels of
+an image message; its packing: rvl), pairing (colour and depth by time). Played by rosbag, in a child process; which
+topics: topic_samples, topic_choice; which clock: bag_times. Recordings of ours are played by runtime.recording.replay.
 """

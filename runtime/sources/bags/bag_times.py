@@ -1,4 +1,4 @@
-"""Which clock and which order the messages of a bag's two topics are paired in; what is unusual is said, not guessed.
+"""Which clock the messages of a bag's two topics are paired by; what is unusual is said, not guessed.
 
 Headers tell when a picture was taken, and are believed unless they cannot be true: all equal (a driver that sets none),
 or colour and depth by clocks that are a second or more apart. Then the bag's own times of recording must do.
@@ -6,58 +6,46 @@ or colour and depth by clocks that are a second or more apart. Then the bag's ow
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import groupby, islice
-from operator import itemgetter
+from collections.abc import Callable
+from itertools import islice
 from statistics import median
 
-from mutualformer.runtime.sources.bags.bag import Bag, BagMessage
+from mutualformer.runtime.sources.bags.containers import Bag, BagMessage
 
 CLOCKS = ("", "header", "log")
-LOOKED_AT = 64
+LOOKED_AT = 16
 APART = 1.0  # seconds that processing may take longer on one topic than on the other
-LONG_RUN = 16  # messages of one topic in a row: the other one lies elsewhere in the file
 
 
 class TimeError(ValueError):
     """Nothing tells which depth belongs to which colour: one clause."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """``clock``: header or log. ``apart``: the topics are not interleaved. ``note``: what to tell people, or ""."""
-
-    clock: str
-    apart: bool
-    note: str
-
-
 Stamp = Callable[[BagMessage], float | None]
 
 
-def timing(bag: Bag, colour: str, depth: str, header: Stamp, wish: str) -> Timing:
-    """Looks at the first messages. ``header``: their time or None. ``wish``: a clock or "". Raises TimeError."""
-    topics = [message.topic for message in islice(bag.messages({colour, depth}), LOOKED_AT)]
-    apart = _longest_run(topics) > LONG_RUN
+def clock(bag: Bag, colour: str, depth: str, header: Stamp, wish: str) -> tuple[str, str]:
+    """(``header`` or ``log``, what to tell people or ""), by the first messages. ``header``: their time or None.
+
+    ``wish``: a clock or "". Raises TimeError.
+    """
     if wish:
-        return Timing(wish, apart, "")
+        return wish, ""
     times = {topic: _times(bag, topic, header) for topic in (colour, depth)}
     reason = _unusable(times, colour, depth)
     if not reason:
-        return Timing("header", apart, "")
+        return "header", ""
     if any(len(pairs) > 1 and _equal([log for _, log in pairs]) for pairs in times.values()):
         raise TimeError(
             f"{reason}, and so are its times of recording: nothing tells which depth belongs to which colour"
         )
-    return Timing("log", apart, f"{reason}: colour and depth are paired by time of recording; ?time=header overrules")
+    return "log", f"{reason}: colour and depth are paired by time of recording; ?time=header overrules"
 
 
 def _times(bag: Bag, topic: str, header: Stamp) -> list[tuple[float, float]]:
     """(header, log) seconds of the first messages of ``topic``."""
     times = []
-    for message in islice(bag.messages({topic}), LOOKED_AT // 4):
+    for message in islice(bag.messages({topic}), LOOKED_AT):
         stamp = header(message)
         if stamp is not None:
             times.append((stamp, message.log_time / 1e9))
@@ -79,26 +67,3 @@ def _unusable(times: dict[str, list[tuple[float, float]]], colour: str, depth: s
 
 def _equal(values: list[float]) -> bool:
     return all(value == values[0] for value in values)
-
-
-def _longest_run(topics: list[str]) -> int:
-    return max((len(list(run)) for _, run in groupby(topics)), default=0)
-
-
-def in_order(bag: Bag, topics: set[str], apart: bool, stamp: Stamp) -> Iterator[BagMessage]:
-    """The messages of ``topics``: as they lie in the file, or merged by time where they lie ``apart`` in it."""
-    if not apart:
-        yield from bag.messages(topics)
-        return
-    streams = [_stamped(bag.messages({topic}), stamp) for topic in sorted(topics)]
-    for _, message in heapq.merge(*streams, key=itemgetter(0)):
-        yield message
-
-
-def _stamped(messages: Iterator[BagMessage], stamp: Stamp) -> Iterator[tuple[float, BagMessage]]:
-    """With their times; a message whose time cannot be read follows the one before it."""
-    last = float("-inf")
-    for message in messages:
-        value = stamp(message)
-        last = value if value is not None else last
-        yield last, message

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import zlib
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from mutualformer.runtime.sources.bags.bag import Bag, BagError, BagMessage
-from mutualformer.runtime.sources.bags.ros1_bag import Ros1Bag
-from mutualformer.runtime.sources.bags.ros2_bag import McapBag, SqliteBag, ZstdBag
+from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage, McapBag, RosbagsBag
 from mutualformer.runtime.sources.pictures import natural_key
+from mutualformer.runtime.untrusted.foreign import foreign
 
 READERS: dict[str, Callable[[Path], Bag]] = {
-    ".bag": Ros1Bag,
-    ".active": Ros1Bag,
+    ".bag": lambda path: RosbagsBag(path, ".bag"),
+    ".active": lambda path: RosbagsBag(path, ".bag"),
     ".mcap": McapBag,
-    ".db3": SqliteBag,
-    ".db3.zstd": ZstdBag,
-    ".mcap.zstd": ZstdBag,
+    ".db3": lambda path: RosbagsBag(path, ".db3"),
+    ".db3.zstd": lambda path: UnpackedBag(path),
+    ".mcap.zstd": lambda path: UnpackedBag(path),
 }
 
 
@@ -46,12 +45,11 @@ class ManyBags:
         self._bags: list[Bag] = []
         for path in files:
             try:
-                bag = READERS[suffix(path)](path)
+                self._bags.append(READERS[suffix(path)](path))
             except (BagError, OSError) as error:
                 self.damage.append(f"{path.name} is left out: {error}")
                 continue
-            self._bags.append(bag)
-            self.topics.update(bag.topics)
+            self.topics.update(self._bags[-1].topics)
         if not self._bags:
             raise BagError("; ".join(self.damage))
         self.closed = all(bag.closed for bag in self._bags)
@@ -68,6 +66,28 @@ class ManyBags:
             bag.close()
 
 
+class UnpackedBag(ManyBags):
+    """A bag file that was compressed as a whole, unpacked into the system's temporary files while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
+        try:
+            target = Path(self._folder.name) / path.stem
+            with foreign("zstandard", BagError, path.name), path.open("rb") as source, target.open("wb") as out:
+                zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
+            super().__init__([target])
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def close(self) -> None:
+        """Close the unpacked file and delete it."""
+        super().close()
+        self._folder.cleanup()
+
+
 def open_bag(path: Path) -> Bag:
     """``path``: a bag file, or a folder of them. Raises BagError."""
     try:
@@ -79,5 +99,5 @@ def open_bag(path: Path) -> Bag:
         if not suffix(path):
             raise BagError("its name ends in none of .bag, .mcap, .db3")
         return READERS[suffix(path)](path)
-    except (OSError, zlib.error) as error:
+    except OSError as error:
         raise BagError(str(error)) from error

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.bags import rvl
+from mutualformer.runtime.sources.bags.ros_messages import CompressedImage, Image
+from mutualformer.runtime.sources.describe import MAX_PIXELS, describe
+from mutualformer.runtime.sources.frame import DataError
 
 # numpy type of one value, values a pixel
 LAYOUT: dict[str, tuple[str, int]] = {
@@ -61,16 +63,16 @@ def packed_depth(name: str) -> bool:
 
 
 def packed_size(message: CompressedImage, where: str) -> tuple[int, int]:
-    """(H, W) that a compressed image declares, nothing decoded. Raises PixelError, ImageError naming ``where``."""
+    """(H, W) that a compressed image declares, nothing decoded. Raises PixelError, DataError naming ``where``."""
     data = message.data
     if packed_depth(message.format):
         data = data[DEPTH_HEADER.size :]
         if _is_rvl(message.format):
             try:
-                return rvl.image_size(data, files.MAX_PIXELS)
+                return rvl.image_size(data, MAX_PIXELS)
             except rvl.RvlError as error:
                 raise PixelError(str(error)) from error
-    head = files.header(data, where)
+    head = describe(bytes(data), where)
     return head.height, head.width
 
 
@@ -114,7 +116,7 @@ def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]
         if isinstance(message, Image):
             return _raw(message)
         return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
-    except (files.ImageError, rvl.RvlError, cv2.error) as error:
+    except (DataError, rvl.RvlError, cv2.error) as error:
         raise PixelError(str(error)) from error
 
 
@@ -135,7 +137,7 @@ def _check_size(message: Image, row: int, rows: int) -> None:
     """``row``: bytes of a row of pixels. A step of 0 is taken as rows without padding."""
     if not (message.height and message.width):
         raise PixelError(f"an image of {message.width}×{message.height} pixels")
-    if message.height * message.width > files.MAX_PIXELS:
+    if message.height * message.width > MAX_PIXELS:
         raise PixelError(f"an image of {message.width}×{message.height} pixels, expected at most 64 million")
     step = message.step or row
     if step < row or len(message.data) < step * rows:
@@ -185,7 +187,7 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     _, a, b = DEPTH_HEADER.unpack_from(message.data)
     packed = message.data[DEPTH_HEADER.size :]
     if _is_rvl(message.format):
-        units = rvl.decode(packed, files.MAX_PIXELS)
+        units = rvl.decode(packed, MAX_PIXELS)
     else:
         units = _units(files.decode(packed, "a compressedDepth image", "stored"))
     if stored in ("16UC1", "16SC1", "mono16") or (stored not in DEPTH and a == 0):

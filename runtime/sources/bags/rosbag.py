@@ -1,14 +1,12 @@
 """ROS 1 and ROS 2 bags, no ROS installed: image topics are found by what is in them, colour and depth by what fits.
 
-Depth of 16 bits is millimetres by ROS convention, ``depth_scale`` (metres a unit) or ``scale`` (units a metre) say
-otherwise; float depth is metres unless one of them is given. Which topics fit together is decided in
-:mod:`runtime.sources.bags.topic_choice`; ``colour=/topic`` and ``depth=/topic`` name them.
+Depth of 16 bits is millimetres by ROS convention, ``depth_scale`` (metres a unit) says otherwise; float depth is metres
+unless it is given. Which topics fit together is decided in :mod:`topic_choice`; ``colour=/topic`` and ``depth=/topic``
+name them. A stranger's file is read in a child process.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
-from mutualformer.runtime.sources.bags.bag import Bag, BagError, BagMessage
-from mutualformer.runtime.sources.bags.bag_times import CLOCKS, TimeError, Timing, in_order, timing
-from mutualformer.runtime.sources.bags.byte_reader import BytesError
+from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags.bag_times import CLOCKS, TimeError, clock
+from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage
 from mutualformer.runtime.sources.bags.open_bag import open_bag
 from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicError, choose
 from mutualformer.runtime.sources.bags.topic_samples import IMAGE_TYPES, calibration, sample_topics
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
+from mutualformer.runtime.sources.frame import DataError, Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
 
 ROS_SCALE = 0.001
 
 
 @dataclass(frozen=True)
 class Options:
-    """``max_skew``: seconds between paired colour and depth. ``depth_scale``, ``scale``: see above; 0 = not given.
+    """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres a unit, 0 = not given.
 
     ``time``: pair by the ``header`` times or by the times of recording, ``log``; "" = headers where they can be true.
     """
@@ -44,23 +44,7 @@ class Options:
     depth: str = ""
     max_skew: float = 0.03
     depth_scale: float = 0.0
-    scale: float = 0.0
     time: str = ""
-
-
-def metres_per_unit(options: Options, name: str) -> float | None:
-    """What the options say about the unit of depth, None where they say nothing. Raises CameraError."""
-    if options.depth_scale and options.scale:
-        raise CameraError(f"{name}: depth_scale (metres a unit) and scale (units a metre) say the same, give one")
-    value = options.depth_scale or (1 / options.scale if options.scale else 0.0)
-    if not value:
-        return None
-    if not 0 < value <= 1:
-        raise CameraError(
-            f"{name}: depth_scale={value:g} is metres a unit, expected at most 1, for example 0.001; "
-            f"{value:g} units a metre are scale={value:g}"
-        )
-    return value
 
 
 @dataclass(frozen=True)
@@ -71,18 +55,14 @@ class Picture:
     content: ros.Image | ros.CompressedImage
 
 
-class BagCamera(BaseCamera):
-    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out.
+class BagCamera(PlayedCamera):
+    """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out."""
 
-    ``integer_scale``: metres per unit of 16-bit depth where that is known and no option says otherwise.
-    """
-
-    def __init__(self, path: Path, options: Options, name: str = "", integer_scale: float | None = None) -> None:
-        name = name or f"rosbag:{path}"
-        option_scale = metres_per_unit(options, name)
-        super().__init__(name, live=False, depth_scale=option_scale or integer_scale or ROS_SCALE)
-        self._option_scale = option_scale
-        self.assumed_units = None if option_scale or integer_scale else 1 / ROS_SCALE
+    def __init__(self, path: Path, options: Options) -> None:
+        name = f"rosbag:{path}"
+        self._option_scale = opts.depth_scale(options.depth_scale, name)
+        super().__init__(name, live=False, depth_scale=self._option_scale or ROS_SCALE)
+        self.assumed_units = None if self._option_scale else 1 / ROS_SCALE
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:
@@ -91,13 +71,13 @@ class BagCamera(BaseCamera):
             raise CameraError(f"{self.name}: not a readable ROS bag ({error})") from error
         try:
             self._choice = self._choose(options)
-            self._timing = self._time(options.time)
+            self._clock = self._time(options.time)
         except BaseException:
             self._bag.close()
             raise
         self._pairer: Pairer[Picture] = Pairer(options.max_skew)
         self._last = float("-inf")
-        self._frames = self._all()
+        self.play(self._all())
 
     def _choose(self, options: Options) -> Choice:
         if any(topic.startswith("/device_0/") for topic in self._bag.topics):
@@ -119,11 +99,11 @@ class BagCamera(BaseCamera):
 
     def _refuse_foreign(self) -> None:
         """Say what is in an MCAP file that holds no ROS messages."""
-        encodings = getattr(self._bag, "encodings", {})
-        foreign = sorted({encoding for encoding in encodings.values() if encoding not in ("cdr", "ros1")})
-        if foreign and not any(encoding in ("cdr", "ros1") for encoding in encodings.values()):
+        encodings: set[str] = getattr(self._bag, "encodings", set())
+        if encodings and not encodings & {"cdr", "ros1"}:
             raise CameraError(
-                f"{self.name}: its messages are {', '.join(map(repr, foreign))}, expected ROS messages ('cdr', 'ros1')"
+                f"{self.name}: its messages are {', '.join(map(repr, sorted(encodings)))}, expected ROS messages "
+                "('cdr', 'ros1')"
             )
 
     def _all(self) -> Generator[Frame, None, None]:
@@ -138,32 +118,29 @@ class BagCamera(BaseCamera):
             self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
         self.sum_up()
 
-    def _time(self, wish: str) -> Timing:
+    def _time(self, wish: str) -> str:
         if wish not in CLOCKS:
             raise CameraError(f"{self.name}: time={wish} is no clock, expected header or log")
         try:
-            choice = timing(self._bag, self._choice.colour.topic, self._choice.depth.topic, self._header_time, wish)
+            name, note = clock(self._bag, self._choice.colour.topic, self._choice.depth.topic, self._header_time, wish)
         except TimeError as error:
             raise CameraError(f"{self.name}: {error}") from error
-        if choice.note:
-            self.warn(f"{self.name}: {choice.note}")
-        return choice
+        if note:
+            self.warn(f"{self.name}: {note}")
+        return name
 
     @staticmethod
     def _header_time(message: BagMessage) -> float | None:
         try:
-            return ros.read(message.kind, message.data, message.encoding == "ros1").stamp
-        except BytesError:
+            return ros.read(message.kind, message.data, message.ros1).stamp
+        except ros.MessageError:
             return None
-
-    def _stamp(self, message: BagMessage) -> float | None:
-        return message.log_time / 1e9 if self._timing.clock == "log" else self._header_time(message)
 
     def _pairs(self) -> Generator[tuple[Picture, Picture], None, None]:
         colour, depth = self._choice.colour.topic, self._choice.depth.topic
         topics = {colour, depth, *filter(None, [self._info_topic])}
         read = 0
-        for message in in_order(self._bag, topics, self._timing.apart, self._stamp):
+        for message in self._bag.messages(topics):
             self._pass_on(read)
             if message.topic == self._info_topic:
                 self._compare_lens(message)
@@ -171,7 +148,7 @@ class BagCamera(BaseCamera):
             content = self._content(message)
             if content is not None:
                 read += 1
-                stamp = message.log_time / 1e9 if self._timing.clock == "log" else content.stamp
+                stamp = message.log_time / 1e9 if self._clock == "log" else content.stamp
                 add = self._pairer.colour if message.topic == colour else self._pairer.depth
                 yield from add(stamp, Picture(stamp, content))
         self._pass_on(read)
@@ -182,8 +159,8 @@ class BagCamera(BaseCamera):
     def _compare_lens(self, message: BagMessage) -> None:
         """Say once that the calibration changes: frames have one, the first."""
         try:
-            info = ros.read(message.kind, message.data, message.encoding == "ros1")
-        except BytesError:
+            info = ros.read(message.kind, message.data, message.ros1)
+        except ros.MessageError:
             return
         if isinstance(info, ros.CameraInfo) and info.lens != self.intrinsics:
             self.warn(f"{self.name}: {message.topic} changes at {info.stamp:.3f} s; the first is kept", key="lens")
@@ -196,52 +173,50 @@ class BagCamera(BaseCamera):
         if message.kind not in IMAGE_TYPES:
             return None
         try:
-            content = ros.read(message.kind, message.data, message.encoding == "ros1")
-        except BytesError as error:
+            content = ros.read(message.kind, message.data, message.ros1)
+        except ros.MessageError as error:
             self.leave_out(f"{message.topic}: {error}")
             return None
         assert isinstance(content, (ros.Image, ros.CompressedImage))
         return content
 
     def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:
-        began = time.perf_counter()
         try:
             rgb = pix.pixels(colour.content, grey=self._choice.colour.kind == "grey")
             raw = pix.pixels(depth.content)
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")
-            if rgb.shape[:2] != raw.shape:
-                raise pix.PixelError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
-        except pix.PixelError as error:
+            raw, note = aligned(raw, rgb.shape[:2])
+        except (pix.PixelError, DataError) as error:
             self.leave_out(f"at {colour.stamp:.3f} s: {error}")
             return None
+        if note:
+            self.warn(f"{self.name}: {note}")
         if colour.stamp < self._last:
             self.warn(f"{self.name}: time goes back at {colour.stamp:.3f} s; the order of the file is kept", key="back")
         self._last = colour.stamp
-        frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
-        self.busy_s = time.perf_counter() - began
-        return frame
+        return Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
 
     def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if raw.dtype == np.float32:
             self.depth_scale = None
             return raw * np.float32(self._option_scale) if self._option_scale else raw
-        return self.metres(raw, self.depth_scale or ROS_SCALE)
-
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; reads on without waiting, so ``timeout`` plays no part."""
-        return next(self._frames, None)
+        return to_metres(raw, DepthRule(self.depth_scale or ROS_SCALE))
 
     def close(self) -> None:
         """Close the bag, and end the generator that reads it."""
-        with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
-            self._frames.close()
+        super().close()
         self._bag.close()
 
 
-def open_source(target: str, query: Mapping[str, Any]) -> BagCamera:
-    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
+def open_here(target: str, query: Mapping[str, Any]) -> BagCamera:
+    """As :func:`open_source`, in this process."""
     path = Path(target)
     if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
         path = path.parent
     return BagCamera(path, opts.parse(Options, query, f"rosbag:{target}"))
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
+    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
+    return ChildCamera("bags.rosbag", target, query, f"rosbag:{target}")

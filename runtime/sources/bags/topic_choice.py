@@ -1,6 +1,6 @@
 """Which two topics of a bag belong together: colour, and the depth that is aligned to it. Never a guess in silence.
 
-The two must have one size, be seen by the same eye (``frame_id``) and belong to the same camera (namespace). Where
+The two must have one shape, be seen by the same eye (``frame_id``) and belong to the same camera (namespace). Where
 more than one pair fits the choice is refused and the options are named.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+
+from mutualformer.runtime.sources.depth import same_shape
 
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd", "ffmpeg")
 ALIGNED = ("aligned", "registered", "to_color", "to_colour", "to_rgb")
@@ -90,13 +92,14 @@ class _Pair:
         return bool(self.colour.eye) and self.colour.eye == self.depth.eye
 
     @property
-    def fit(self) -> tuple[int, bool, bool, bool]:
-        return len(self.shared), self.one_eye, self.depth.says_aligned, self.depth.encoding != "mono16"
+    def fit(self) -> tuple[int, bool, bool, bool, bool]:
+        c, d = self.colour, self.depth
+        return len(self.shared), self.one_eye, d.says_aligned, c.size == d.size, d.encoding != "mono16"
 
     def obstacle(self, named: bool) -> str:
         """Why the two cannot be used together, or "". ``named``: people asked for this depth or colour by name."""
         c, d = self.colour, self.depth
-        if c.size != d.size:
+        if not same_shape(c.size, d.size):
             return (
                 f"{c.topic} is {c.size} and {d.topic} {d.size}, expected depth aligned to colour; choose an aligned "
                 "topic with ?depth=/topic"
@@ -203,9 +206,9 @@ def _best(pairs: list[_Pair]) -> _Pair:
     return options[0]
 
 
-def _best_fits(pairs: list[_Pair], side: str) -> dict[str, tuple[int, bool, bool, bool]]:
+def _best_fits(pairs: list[_Pair], side: str) -> dict[str, tuple[int, bool, bool, bool, bool]]:
     """Topic of one ``side``, colour or depth → the best fit it has."""
-    fits: dict[str, tuple[int, bool, bool, bool]] = {}
+    fits: dict[str, tuple[int, bool, bool, bool, bool]] = {}
     for pair in pairs:
         topic = pair.colour.topic if side == "colour" else pair.depth.topic
         fits[topic] = max(pair.fit, fits.get(topic, pair.fit))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mutualformer.runtime.recording import ros_messages as ros
-from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.bags import ros_images as pix
-from mutualformer.runtime.sources.bags.bag import Bag
-from mutualformer.runtime.sources.bags.byte_reader import BytesError
+from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags.containers import Bag
 from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicSample
-from mutualformer.runtime.sources.frame import Intrinsics
+from mutualformer.runtime.sources.frame import DataError, Intrinsics
 
 IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 # How much of a bag is searched for the first image of every topic.
@@ -31,12 +29,12 @@ def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo
         if message.topic in searched:
             attempts[message.topic] += 1
             try:
-                content = ros.read(message.kind, message.data, message.encoding == "ros1")
+                content = ros.read(message.kind, message.data, message.ros1)
                 if isinstance(content, ros.CameraInfo):
                     infos[message.topic] = content
                 else:
                     samples[message.topic] = _sample(message.topic, content)
-            except (BytesError, pix.PixelError, files.ImageError) as error:
+            except (ros.MessageError, pix.PixelError, DataError) as error:
                 samples[message.topic] = TopicSample(
                     message.topic, "", reason=f"its first images cannot be read ({error})"
                 )

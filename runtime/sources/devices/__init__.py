@@ -1,1 +1,1 @@
-"""Cameras that are plugged in, one file per SDK: realsense, oak, orbbec, openni2; webcam through OpenCV."""
+"""Cameras, one file per SDK: realsense, oak, orbbec, openni2; colour only: webcam, gstreamer, network (PyAV)."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 SCALE = 0.001
 # Colour and depth of one moment differ by at most half a frame at 30 fps.
@@ -102,7 +102,7 @@ class OakCamera(DeviceCamera):
                 f"{self.name}: depth is {units.dtype} {units.shape} and colour {rgb.shape}, expected uint16 of one size"
             )
         stamps = [message.getTimestamp().total_seconds() for message in (colour, depth)]
-        return Frame(rgb, self.metres(units, SCALE), stamps[0], stamps[1], int(colour.getSequenceNum()))
+        return Frame(rgb, metres(units, SCALE), stamps[0], stamps[1], int(colour.getSequenceNum()))
 
 
 def calibration(device: Any, size: tuple[int, int]) -> Intrinsics:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, CameraLost, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 SCALE = 0.001
 
@@ -66,7 +66,7 @@ class OpenNI2Camera(DeviceCamera):
             if focal > 0:
                 self.intrinsics = Intrinsics(width, height, focal, focal, width / 2, height / 2)
         self._number += 1
-        return Frame(rgb, self.metres(units, SCALE), raw, raw, self._number - 1)
+        return Frame(rgb, metres(units, SCALE), raw, raw, self._number - 1)
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> OpenNI2Camera:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class OrbbecCamera(DeviceCamera):
         # The SDK gives millimetres per unit.
         self.depth_scale = float(depth.get_depth_scale()) / 1000
         stamps = colour.get_timestamp_us() / 1e6, depth.get_timestamp_us() / 1e6
-        return Frame(rgb, self.metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
+        return Frame(rgb, metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
 
 
 def serials(context: Any) -> list[str]:

@@ -24,16 +24,16 @@ FINEST, COARSEST = 1e6, 1.0  # units per metre
 
 
 class Declared(NamedTuple):
-    """Depth units per metre, and the file that says so."""
+    """Metres per unit of depth, and the file that says so."""
 
-    units_per_metre: float
+    depth_scale: float
     file: Path
 
     def __str__(self) -> str:
-        return f"{self.units_per_metre:g} units a metre, as {self.file.name} says"
+        return f"depth_scale={self.depth_scale:g}, as {self.file.name} says"
 
 
-def declared_units(folders: Iterable[Path]) -> Declared | None:
+def declared_scale(folders: Iterable[Path]) -> Declared | None:
     """What the texts in ``folders`` say, None where they say nothing or contradict one another.
 
     A number of at least 1 is units per metre, one below is metres per unit; 1 itself says nothing.
@@ -42,8 +42,8 @@ def declared_units(folders: Iterable[Path]) -> Declared | None:
     for folder in dict.fromkeys(folders):
         for path in sorted(folder.iterdir())[:MOST_FILES] if folder.is_dir() else ():
             if path.suffix.lower() in SUFFIXES and path.is_file() and path.stat().st_size <= LARGEST_BYTES:
-                said += [Declared(units, path) for units in _units(path)]
-    values = {round(one.units_per_metre, 6) for one in said}
+                said += [Declared(1 / units, path) for units in _units(path)]
+    values = {round(1 / one.depth_scale, 6) for one in said}
     return said[0] if len(values) == 1 else None
 
 

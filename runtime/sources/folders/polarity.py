@@ -7,7 +7,6 @@ lower rows of a picture show nearer ground than the upper ones. Each frame has o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,16 +99,3 @@ class Evidence:
             if sum(votes)
         ]
         return ", ".join(words) or "no frame tells"
-
-
-def spread_over(count: int, most: int = FRAMES) -> list[int]:
-    """Indices of at most ``most`` of ``count`` frames, evenly spread."""
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
-
-
-def gather(frames: Iterable[tuple[NDArray[np.generic], NDArray[np.uint8] | None]]) -> Evidence:
-    """Votes of (depth as stored, mask or None) pairs."""
-    evidence = Evidence()
-    for depth, mask in frames:
-        evidence.add(depth, mask)
-    return evidence

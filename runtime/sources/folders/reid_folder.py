@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, reading
-from mutualformer.runtime.sources.folders.polarity import spread_over
-from mutualformer.runtime.sources.pictures import ImageError, Listing, list_images, read_colour
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import Listing, frames_in
+from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.sources.scenes.cache import render
 from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
+from mutualformer.runtime.sources.walk import spread_over
 
 FILE_NAME = re.compile(r"^(?P<identity>-?[0-9]{1,9})_c(?:am)?(?P<camera>[0-9]{1,9})", re.IGNORECASE)
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -88,10 +89,7 @@ def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Lis
 
     Identity -1 is junk by convention and left out. Raises DataError.
     """
-    try:
-        listing = list_images(place, frame_of=lambda path: path.name)
-    except ImageError as error:
-        raise DataError(str(error)) from error
+    listing = frames_in(place, frame_of=lambda path: path.name)
     entries, odd = [], []
     for path in listing.files.values():
         match = FILE_NAME.match(path.name)
@@ -140,7 +138,7 @@ def count_spectra(files: Sequence[Path]) -> int:
     for index in spread_over(len(files), SEAM_FILES):
         try:
             image = read_colour(files[index])
-        except ImageError:
+        except DataError:
             continue  # told when the file is asked for
         height, width = image.shape[:2]
         for parts, values in seams.items():
@@ -174,7 +172,7 @@ def count_spectra(files: Sequence[Path]) -> int:
 
 def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """RGB and NIR, (H, W, 3) uint8 each, from one file with ``count`` spectra side by side. Raises DataError."""
-    image: NDArray[np.uint8] = reading(read_colour, path)
+    image = read_colour(path)
     width = image.shape[1] // count
     if not width or width * count != image.shape[1]:
         raise DataError(

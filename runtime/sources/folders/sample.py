@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer.runtime.sources.depth import DepthRule, read_depth
-from mutualformer.runtime.sources.folders.item import DataError, Item, reading
-from mutualformer.runtime.sources.pictures import read_colour
-from mutualformer.runtime.untrusted.typed_json import read_json
+from mutualformer.runtime.sources.folders.file_frames import FileFrames
+from mutualformer.runtime.sources.frame import DataError, Item
+from mutualformer.runtime.sources.walk import Entry
 
 SAMPLES = ("motorcycle",)
 # The pair's calibration at the quarter size in which scikit-image ships it (Middlebury 2014, calib.txt ÷ 4).
@@ -44,12 +43,8 @@ class Sample:
 def _from_folder(folder: Path, name: str) -> Item:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
-    scale = read_json(folder / "camera.json", DataError, "camera's description").number("depth_scale_m", 1e-6, 1.0)
-    rgb = reading(read_colour, folder / "rgb.png")
-    depth = reading(read_depth, folder / "depth.png", DepthRule(units_per_metre=1.0 / scale))
-    if depth.shape != rgb.shape[:2]:
-        raise DataError(f"{folder / 'depth.png'}: is {depth.shape}, expected {rgb.shape[:2]} as in rgb.png")
-    return Item(rgb, depth, None, name)
+    frames = FileFrames([Entry(name, folder / "rgb.png", folder / "depth.png")], name=f"sample:{name}", root=folder)
+    return frames[0]
 
 
 def _from_skimage(name: str) -> Item:

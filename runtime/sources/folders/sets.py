@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mutualformer.runtime.reporting.tables import aligned
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.names import is_rgbd
 from mutualformer.runtime.sources.folders.reid_folder import is_reid
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.pictures import hidden
 from mutualformer.runtime.tasks import SOD
 

@@ -1,8 +1,8 @@
-"""What the depth maps and masks of a set look like as a whole, and what that says about how they must be read.
+"""What the depth maps and masks of a source look like as a whole: reports, which never change a pixel.
 
 One map does not tell whether its unit is a millimetre or whether near is dark; a few dozen do. The survey looks at
-frames spread over the set when it is opened (``data check`` looks at all), and what it remarks is said aloud: no unit,
-polarity or hole is guessed in silence.
+frames spread over a source when it is opened (``data check`` looks at all). What does not fit the way in which depth is
+read is said in one sentence each, with the option that would change it.
 """
 
 from __future__ import annotations
@@ -15,39 +15,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.depth import (
-    MILLIMETRES,
-    SPIKE_FACTOR,
-    SPIKE_SHARE,
-    DepthRule,
-    full_scale,
-    hole_code,
-    is_relative,
-    is_spike,
-    isolated,
-    to_metres,
-)
-from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, finer_unit
+from mutualformer.runtime.sources.depth import DepthRule, full_scale_code, is_relative, to_metres, unpacked
+from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, better_scales, finer_scale
 from mutualformer.runtime.sources.folders.polarity import Evidence
 from mutualformer.runtime.sources.masks import BORDER_SHARE, SHADES_SHARE, Mask
 
-FRAMES = 32  # looked at when a set is opened
+FRAMES = 32  # looked at when a source is opened
 # Metres between which indoor and street-side depth cameras measure: nearest 2 %, median, farthest 2 % of the pixels.
 NEAREST_M, MEDIAN_M, FARTHEST_M = 0.25, (0.75, 6.0), 15.0
-# Frames of one set whose middle is so many times as far as the others' and implausible by itself are of another unit:
-# units in use differ by 3.9 (KITTI, mm) and more.
+# A frame whose median depth is at least 3× that of the other frames, and implausible on its own, was stored in another
+# unit: units in use differ by 3.9 (KITTI, mm) and more.
 OTHER_UNIT = 3.0
-USUAL_UNITS = "5000 (TUM), 10000 (0.1 mm), 100 (cm), 256 (KITTI), 1 (m); SUN RGB-D: ?rotate=3"
-NO_UNIT = "without a unit append ?polarity=near_bright or ?polarity=near_dark"
-# Values that people choose for "no measurement" in millimetres. A wall may lie at one of them in one picture, not in
-# most pictures of a set.
-ROUND_CODES = (*range(1000, 60001, 1000), 9999)
-TOP_SHARE, TOP_GAP = 0.001, 0.02  # of a frame's pixels at a code that is no measurement; how far it is above the rest
-GAP_STEPS = 9  # values below it whose distances tell how coarse the map is
-MOST, SOME = 0.8, 0.3  # of the frames that must agree; that must show a known code to read it as holes in all
-LEAST_FRAMES = 3  # frames that a rule for all is made of
+# A value that stands for no measurement is a spike: this share of the pixels, and so many times as many as any value
+# within 5 % of it has. A sensor's own quantisation makes many spikes side by side.
+SPIKE_SHARE, SPIKE_FACTOR, SPIKE_REACH = 0.005, 4.0, 0.05
+MOST = 0.8  # of the frames that must agree before a sentence is about all of them
+LEAST_FRAMES = 3  # minimum number of frames before a habit is inferred for the whole set
 ROTATED_SHARE = 0.9  # of a frame's values that are multiples of 8 where bits were rotated by 3
+# Between so many neighbouring pixels the three highest bits change while the others hardly do: they are no distance.
+CONFIDENCE_SHARE = 0.02
 MUST, SHOULD = "fix", "look"
+NO_UNIT = "append ?polarity=near_bright or ?polarity=near_dark for maps without a unit"
 
 
 class Remark(NamedTuple):
@@ -87,20 +75,21 @@ def named(names: list[str]) -> str:
 
 @dataclass
 class Survey:
-    """Counts over frames. ``rule``: how depth would be read; ``stated``: whether the user said so (unit, polarity)."""
+    """Counts over frames. ``rule``: how depth is read; ``stated``: whether the user said so (unit, polarity)."""
 
     rule: DepthRule = field(default_factory=DepthRule)
     stated: bool = False
     kinds: Counter[str] = field(default_factory=Counter)
     evidence: Evidence = field(default_factory=Evidence)
     distances: list[Distances] = field(default_factory=list)
-    codes: Counter[float] = field(default_factory=Counter)
-    tops: Counter[float] = field(default_factory=Counter)
-    tops8: int = 0
-    full: float = 0.0
+    codes: Counter[int] = field(default_factory=Counter)
+    spikes: Counter[float] = field(default_factory=Counter)
+    shares: dict[float, float] = field(default_factory=dict)
+    scales: Counter[float] = field(default_factory=Counter)
+    steps: Counter[float | None] = field(default_factory=Counter)
     fractions: int = 0
     eights: int = 0
-    steps: Counter[int | None] = field(default_factory=Counter)
+    confident: int = 0
     blank: int = 0
     borders: list[float] = field(default_factory=list)
     shaded: list[str] = field(default_factory=list)
@@ -115,29 +104,18 @@ class Survey:
         if stored is None:
             return
         self.kinds["float" if stored.dtype.kind == "f" else f"{8 * stored.dtype.itemsize} bit"] += 1
-        measured = np.isfinite(stored) & (stored > 0)
+        metres = to_metres(stored, self.rule)
+        measured = metres > 0
         fits = mask is not None and mask.pixels.shape == stored.shape
-        inside = mask.pixels if fits and mask is not None else None
-        if stored.dtype == np.uint8:
-            measured = self._count_eight_bits(stored, inside)
-        else:
-            if stored.dtype.kind in "iu":
-                self.full = max(self.full, full_scale(stored))
-                self.steps[finer_unit(np.where(measured, stored, stored.dtype.type(0)))] += 1
-            code = self._count_codes(stored, measured)
-            measured &= stored != stored.dtype.type(code) if code is not None else True
-            if stored.dtype.kind in "iu" and measured.any():
-                self.eights += int(np.mean(stored.astype(np.int64)[measured] % 8 == 0) >= ROTATED_SHARE)
-            elif measured.any():
-                self.fractions += bool(0.5 < float(stored[measured].max()) <= 1.0)
+        self._add_codes(stored, measured)
         self.blank += not measured.any()
         if measured.any() and not is_relative(stored, self.rule):
-            metres = to_metres(stored, self.rule)
-            metres = metres[metres > 0][:: max(1, stored.size // 20_000)]
-            if metres.size:
-                near, median, far = (float(value) for value in np.percentile(metres, (2, 50, 98)))
-                self.distances.append(Distances(near, median, far, name))
-        self.evidence.add(stored, inside, measured)
+            values = metres[measured][:: max(1, stored.size // 20_000)]
+            near, median, far = (float(value) for value in np.percentile(values, (2, 50, 98)))
+            self.distances.append(Distances(near, median, far, name))
+            usual = 1.0 if stored.dtype.kind == "f" else 0.001
+            self.scales.update(better_scales(metres, self.rule.depth_scale or usual))
+        self.evidence.add(stored, mask.pixels if fits and mask is not None else None, measured)
 
     def _add_mask(self, mask: Mask, name: str) -> None:
         self.borders.append(mask.border)
@@ -147,66 +125,48 @@ class Survey:
         if not mask.pixels.any():
             self.empty.append(name)
 
-    def _count_eight_bits(self, stored: NDArray[np.uint8], inside: NDArray[np.uint8] | None) -> NDArray[np.bool_]:
-        """Where an 8-bit map measures: 0 and 255 do not where they stand apart from the rest; 255 may be the object."""
-        measured = np.ones(stored.shape, bool)
-        if to_metres(stored).min() == 0:
-            measured = stored > 0
-        top = stored == 255
-        if isolated(stored, 255) and (inside is None or 2 * np.count_nonzero(inside[top]) < np.count_nonzero(top)):
-            self.tops8 += 1
-            measured &= ~top
-        return measured
+    def _add_codes(self, stored: NDArray[Any], measured: NDArray[np.bool_]) -> None:
+        """Values that stand out of a map: codes of no measurement, steps of a finer unit, confidence bits."""
+        values = unpacked(stored, self.rule)[measured]
+        if not values.size:
+            return
+        if stored.dtype.kind in "iu" and not self.rule.none and not is_relative(stored, self.rule):
+            if (code := full_scale_code(unpacked(stored, self.rule))) is not None:
+                self.codes[code] += 1
+        found, counts = np.unique(values, return_counts=True)
+        tops = {*np.argsort(counts)[-3:].tolist(), len(found) - 1}  # the commonest, and the largest
+        for at in sorted(tops):
+            if self._is_spike(stored, found, counts, at):
+                value = float(found[at])
+                self.spikes[value] += 1
+                self.shares[value] = max(self.shares.get(value, 0.0), int(counts[at]) / stored.size)
+        if stored.dtype.kind == "f":
+            self.fractions += bool(0.5 < float(values.max()) <= 1.0)
+        elif stored.dtype != np.uint8:
+            self.steps[finer_scale(values)] += 1
+            self.eights += int(np.mean(values.astype(np.int64) % 8 == 0) >= ROTATED_SHARE)
+            if stored.dtype == np.uint16 and not self.rule.bits:
+                changes = np.diff(stored >> 13, axis=1) != 0
+                still = np.abs(np.diff((stored & 8191).astype(np.int32), axis=1))[changes] < 512
+                self.confident += bool(changes.mean() >= CONFIDENCE_SHARE and still.mean() >= MOST)
 
-    def _count_codes(self, stored: NDArray[Any], measured: NDArray[np.bool_]) -> float | None:
-        """The value of this map that is no measurement by itself, None where only most maps together can tell."""
-        floats = stored.dtype.kind == "f"
-        code = hole_code(stored, self.rule.units_per_metre or (1.0 if floats else MILLIMETRES))
-        if code is not None:
-            self.codes[code] += 1
-            return code
-        values = stored[measured]
-        top = values.max() if values.size else 0
-        below = values[values < top]
-        if below.size and np.count_nonzero(values == top) >= max(4, TOP_SHARE * stored.size):
-            gap = float(top) - float(below.max())
-            steps = np.diff(np.unique(below[:: max(1, below.size // 50_000)])[-GAP_STEPS:])
-            if gap > TOP_GAP * float(top) and gap > SPIKE_FACTOR * float(np.median(steps) if steps.size else 0):
-                self.tops[float(top) if floats else int(top)] += 1
-                return None
-        if not floats and stored.dtype.itemsize == 2:
-            least = max(4, round(SPIKE_SHARE * stored.size))
-            counts = np.bincount(stored.ravel(), minlength=max(ROUND_CODES) + 1)
-            for likely in ROUND_CODES:
-                if counts[likely] >= least and is_spike(stored, likely, least):
-                    self.tops[likely] += 1
-        return None
+    @staticmethod
+    def _is_spike(stored: NDArray[Any], found: NDArray[Any], counts: NDArray[np.intp], at: int) -> bool:
+        """Whether the ``at``-th of the ``found`` values stands apart from all the others of a map."""
+        value, count = float(found[at]), int(counts[at])
+        if count < max(4, SPIKE_SHARE * stored.size):
+            return False
+        if stored.dtype == np.uint8:  # 0 is a hole anyway; between them values are shades
+            return value == 255 and not ((found > 247) & (found < 255)).any()
+        near = (np.abs(found.astype(np.float64) - value) <= SPIKE_REACH * abs(value)) & (found != found[at])
+        if near.any():
+            return count >= SPIKE_FACTOR * int(counts[near].max())
+        return len(found) > 2  # apart from everything else: 9999, 1000.0, 1e10
 
     @property
     def maps(self) -> int:
         """Depth maps looked at."""
         return sum(self.kinds.values())
-
-    @property
-    def hole(self) -> float | None:
-        """No measurement: a known code that is a spike in many maps, or a value that most maps share, apart from
-        everything they measured; 255 where that is so in 8-bit maps."""
-        if self._white_holes:
-            return 255
-        wide = self.maps - self.kinds["8 bit"]
-        if self.codes:
-            code, count = self.codes.most_common(1)[0]
-            if count >= LEAST_FRAMES and count >= SOME * wide:
-                return code
-        if not self.tops:
-            return None
-        value, count = self.tops.most_common(1)[0]
-        return value if count >= LEAST_FRAMES and count >= MOST * wide else None
-
-    @property
-    def _white_holes(self) -> bool:
-        """Whether 255 is no measurement: in one map it may as well be the part that is too near."""
-        return self.tops8 >= LEAST_FRAMES and self.tops8 >= MOST * self.kinds["8 bit"]
 
     @property
     def polarity(self) -> str:
@@ -229,21 +189,21 @@ class Survey:
     @property
     def unit(self) -> str:
         """What a value is taken for."""
-        if self.rule.units_per_metre:
-            return f"units of 1/{self.rule.units_per_metre:g} m"
+        if self.rule.depth_scale:
+            return f"units of {self.rule.depth_scale:g} m"
         return "metres" if "float" in self.kinds else "millimetres"
 
     @property
     def assumption(self) -> str:
         """By which unit distances are read where nobody said it and nothing speaks against it, "" where there are none:
         some wrong units make plausible rooms, so a person should see them."""
-        known = self.stated or self.rule.rotate or self.rule.units_per_metre is not None
+        known = self.stated or self.rule.rotate or self.rule.bits or self.rule.depth_scale is not None
         if self.range_m is None or known or self.grows or any(one.kind == "unit" for one in self._units()):
             return ""
         return f"depth is read as {self.unit}: {self.range_m}"
 
     def remarks(self) -> list[Remark]:
-        """What does not fit the way in which the set would be read."""
+        """What does not fit the way in which the source is read."""
         return [*self._bits(), *self._units(), *self._polarity(), *self._holes(), *self._masks(), *self._turns()]
 
     def _masks(self) -> Iterable[Remark]:
@@ -273,32 +233,37 @@ class Survey:
         distances = self.range_m
         if distances is None or self.grows:
             return
-        if self.rule.units_per_metre and self.stated:
+        if self.confident >= MOST * self.maps:
+            what = "16-bit depth seems to hold confidence in its three highest bits, as Android's DEPTH16 does"
+            yield Remark(SHOULD, "unit", what, "is depth_bits=13 meant?")
+        elif self.rule.depth_scale and self.stated:
             if not NEAR_M <= distances.median <= FAR_M:
                 what = f"depth read as {self.unit} is {distances}"
                 yield Remark(SHOULD, "range", what, f"the models know {NEAR_M:g} … {FAR_M:g} m")
-            return
-        if self.eights == self.maps and not self.rule.rotate:
-            restored = "16-bit depth values are multiples of 8"
-            yield Remark(SHOULD, "unit", restored, "as in SUN RGB-D, whose bits are rotated? then append ?rotate=3")
+        elif self.eights >= MOST * self.maps and not self.rule.rotate:
+            what = "16-bit depth values are multiples of 8, as in SUN RGB-D, whose bits are rotated"
+            yield Remark(SHOULD, "unit", what, "is rotate=3 meant?")
+        elif (scale := self._stepped) is not None:
+            what = f"depth values are multiples of {round(0.001 / scale)}"
+            yield Remark(SHOULD, "unit", what, f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?")
         elif distances.implausible:
-            remedy = f"if their unit is another append ?scale=UNITS_PER_METRE: {USUAL_UNITS}; {NO_UNIT}"
+            better = [f"{scale:g}" for scale, count in self.scales.most_common(3) if count >= len(self.distances) / 2]
+            meant = f"is depth_scale={' or '.join(better)} meant? or " if better else ""
+            remedy = f"{meant}{NO_UNIT}"
             yield Remark(SHOULD, "unit", f"depth read as {self.unit} is {distances}", remedy)
         elif self.kinds["float"] >= LEAST_FRAMES and self.fractions >= MOST * self.kinds["float"]:
             what = f"depth read as metres never exceeds 1 ({self.fractions} of {self.kinds['float']} maps)"
             yield Remark(SHOULD, "unit", what, f"normalised maps have no unit; {NO_UNIT}")
-        elif (unit := self._stepped) is not None:
-            what = f"depth values are multiples of {unit // 1000}"
-            yield Remark(SHOULD, "unit", what, f"whole millimetres in units of 1/{unit} m? then append ?scale={unit}")
         else:
             yield from self._other_units(distances)
 
     @property
-    def _stepped(self) -> int | None:
-        """Units per metre in which the values of all maps are whole millimetres, where it is not the one in use."""
-        unit, count = self.steps.most_common(1)[0] if self.steps else (None, 0)
-        used = (1000, round(self.rule.units_per_metre or MILLIMETRES))
-        return unit if count == self.maps and unit is not None and unit not in used else None
+    def _stepped(self) -> float | None:
+        """Metres per unit in which the values of all maps are whole millimetres, where it is not the one in use."""
+        scale, count = self.steps.most_common(1)[0] if self.steps else (None, 0)
+        used = self.rule.depth_scale or 0.001
+        fits = scale is not None and scale < 0.001 and abs(scale / used - 1) > 0.01 and count == self.maps
+        return scale if fits else None
 
     def _other_units(self, usual: Distances) -> Iterable[Remark]:
         """Frames that are of another unit than the rest."""
@@ -310,7 +275,7 @@ class Survey:
         if max(times, 1 / times) >= OTHER_UNIT:
             what = f"{named([one.name for one in odd])}: depth read as {self.unit} is {odd[0]}, in most frames {usual}"
             yield Remark(
-                SHOULD, "unit", what, "are all maps in one unit? give those that are not as a DATA of their own"
+                SHOULD, "unit", what, "are all maps in one unit? give those that are not as a set of their own"
             )
 
     def _polarity(self) -> Iterable[Remark]:
@@ -319,20 +284,16 @@ class Survey:
             return
         if self.maps and not self.kinds["8 bit"]:
             kind = "depth of floats" if "float" in self.kinds else "16-bit depth"
-            remedy = "it is read as distances; append ?polarity=near_bright"
+            remedy = "it is read as distances; is polarity=near_bright meant?"
             if polarity == "near_bright":
                 yield Remark(MUST, "polarity", f"{kind} grows towards the camera ({why})", remedy)
             elif not polarity and self._unanimous():
-                yield Remark(SHOULD, "polarity", f"{kind} seems to grow towards the camera ({why})", f"if so {remedy}")
+                yield Remark(SHOULD, "polarity", f"{kind} seems to grow towards the camera ({why})", remedy)
         elif self.kinds["8 bit"] and not polarity and self._doubtful:
-            yield Remark(
-                SHOULD,
-                "polarity",
-                f"near bright or dark is unsure ({why})",
-                "look at some and append ?polarity=near_bright or near_dark to DATA",
-            )
+            what = f"near bright or dark is unsure ({why})"
+            yield Remark(SHOULD, "polarity", what, "look at some and append ?polarity=near_bright or near_dark")
         elif self.kinds["8 bit"] and polarity == "near_dark":
-            yield Remark(SHOULD, "polarity", f"near is dark ({why})", "append ?polarity=near_dark to DATA")
+            yield Remark(SHOULD, "polarity", f"near is dark ({why})", "is polarity=near_dark meant?")
 
     @property
     def _doubtful(self) -> bool:
@@ -349,17 +310,13 @@ class Survey:
         if self.blank > self.maps // 2:
             what = f"{self.blank} of {self.maps} depth maps hold no measurement"
             yield Remark(SHOULD, "blank", what, "is it the right folder?")
-        if self._white_holes:
-            what = f"255 stands for no measurement in {self.tops8} of {self.kinds['8 bit']} depth maps"
-            yield Remark(SHOULD, "hole", what, "read as holes; ?hole=0 if it is a distance")
-        elif self.tops8 and self.kinds["8 bit"] < LEAST_FRAMES:  # in many maps it would be all or none
-            what = f"255 stands apart in {self.tops8} of {self.kinds['8 bit']} depth maps, too few to tell what it is"
-            yield Remark(SHOULD, "white", what, "read as the nearest; ?hole=255 if it is no measurement")
-        if self.rule.relative or self.grows:
-            return  # values without a unit have no top code
-        codes = Counter(self.codes)
-        if self.hole is not None and self.hole in self.tops:
-            codes[self.hole] += self.tops[self.hole]
-        for code, count in sorted(codes.items()):
-            what = f"{code:g} stands for no measurement in {count} of {self.maps - self.kinds['8 bit']} depth maps"
-            yield Remark(SHOULD, "hole", what, "read as holes; ?hole=0 if it is a distance")
+        for code, count in sorted(self.codes.items()):
+            what = f"{code} is the largest value of {count} of {self.maps} depth maps, a sensor's full-scale code"
+            yield Remark(SHOULD, "code", what, "read as holes; holes=none reads it as a distance")
+        if self.grows or (self.rule.relative and not self.kinds["8 bit"]):
+            return  # values without a unit have no code
+        for value, count in self.spikes.most_common(2):
+            if value in self.rule.holes or count < min(self.maps, LEAST_FRAMES) or count < MOST * self.maps:
+                continue
+            what = f"{value:g} stands in {self.shares[value]:.0%} of the pixels"
+            yield Remark(SHOULD, "hole", what, f"it is read as a distance; is holes={value:g} meant?")

@@ -10,7 +10,7 @@ import re
 import statistics
 from pathlib import Path, PurePosixPath
 
-from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.frame import DataError
 
 Entry = tuple[float, str]
 LARGEST_LIST_BYTES = 256 << 20
@@ -21,7 +21,7 @@ COMMENT = re.compile(r"(?:^|\s)#")
 
 
 def read_list(path: Path) -> list[Entry]:
-    """``timestamp path`` per line, ``#`` starts a comment; sorted by time. Raises CameraError naming the line."""
+    """``timestamp path`` per line, ``#`` starts a comment; sorted by time. Raises DataError naming the line."""
     entries = []
     for number, line in _lines(path):
         words = line.split(maxsplit=1)
@@ -32,14 +32,14 @@ def read_list(path: Path) -> list[Entry]:
 def read_associations(path: Path) -> list[tuple[Entry, Entry]]:
     """``timestamp colour timestamp depth`` per line, or depth first where its path says so; sorted by colour's time.
 
-    Raises CameraError naming the line.
+    Raises DataError naming the line.
     """
     expected = "'timestamp colour timestamp depth'"
     pairs = []
     for number, line in _lines(path):
         words = line.split()
         if len(words) != 4:
-            raise CameraError(f"{path}, line {number}: expected {expected}, found {line[:100]!r}")
+            raise DataError(f"{path}, line {number}: expected {expected}, found {line[:100]!r}")
         one, two = _entry(words[:2], path, number, expected), _entry(words[2:], path, number, expected)
         swapped = "depth" in one[1].lower() and "depth" not in two[1].lower()
         pairs.append((two, one) if swapped else (one, two))
@@ -60,10 +60,10 @@ def _entry(words: list[str], path: Path, number: int, expected: str) -> Entry:
     except ValueError:
         stamp = math.nan
     if len(words) != 2 or not math.isfinite(stamp):
-        raise CameraError(f"{path}, line {number}: expected {expected}, found {' '.join(words)[:100]!r}")
+        raise DataError(f"{path}, line {number}: expected {expected}, found {' '.join(words)[:100]!r}")
     name = words[1].strip()
     if PurePosixPath(name).is_absolute() or ".." in name.replace("\\", "/").split("/") or "\0" in name:
-        raise CameraError(f"{path}, line {number}: {name[:100]!r} lies outside the folder, expected a path inside it")
+        raise DataError(f"{path}, line {number}: {name[:100]!r} lies outside the folder, expected a path inside it")
     return stamp, name
 
 
@@ -76,10 +76,10 @@ def _text(path: Path) -> str:
     """A list's text: UTF-8 with or without a byte order mark, UTF-16 with one; other encodings of names survive."""
     try:
         if path.stat().st_size > LARGEST_LIST_BYTES:
-            raise CameraError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of images")
+            raise DataError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of images")
         data = path.read_bytes()
     except OSError as error:
-        raise CameraError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

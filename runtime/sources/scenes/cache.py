@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import mutualformer
 from mutualformer.runtime.files import cache_root
 from mutualformer.runtime.reporting import progress
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.scenes.materials import Colour, Palette, shade
 from mutualformer.runtime.sources.scenes.objects import compound, extent, place, vector
 from mutualformer.runtime.sources.scenes.primitives import BOX, Array, GeometryBuffer, Pinhole, Solid, yaw

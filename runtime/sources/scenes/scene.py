@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Item
+from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.runtime.sources.scenes import rooms
 from mutualformer.runtime.sources.scenes.cache import render
 from mutualformer.runtime.sources.scenes.materials import Palette, light_direction, shade

@@ -1,5 +1,4 @@
-"""Recordings: recording (ours; its files: parts), rosbag (its clocks: bag_times), and in a child
-process video (plays video_player) and realsense_file (plays realsense_player).
+"""Video files, and recordings made by librealsense: each read in a child process.
 
-pairing puts colour and depth together by time.
+video opens the child in which player plays the tracks; realsense_file the one of realsense_player.
 """

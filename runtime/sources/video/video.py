@@ -1,4 +1,4 @@
-"""Video files, played by :mod:`video_player` in a process of its own.
+"""Video files, played by :mod:`player` in a process of its own.
 
 Decoders are large native libraries that strangers' files are fed to: one that crashes, hangs or eats memory must take
 nobody with it; see :mod:`child`.
@@ -26,4 +26,4 @@ def open_source(target: str, query: Mapping[str, Any]) -> ChildCamera:
     for path in filter(None, videos(target)):
         if not path.is_file():
             raise CameraError(f"{path}: no such video file")
-    return ChildCamera("video.video_player", target, query, f"video:{target}")
+    return ChildCamera("video.player", target, query, f"video:{target}")

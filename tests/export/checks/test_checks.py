@@ -132,7 +132,7 @@ def test_minutes_are_shared_among_the_checks_that_are_left(monkeypatch: pytest.M
         return Outcome(check.name, PASS, "")
 
     monkeypatch.setattr(runner, "run_apart", apart)
-    monkeypatch.setattr(runner.engines, "outcomes", lambda out, model, capability, seconds: [])
+    monkeypatch.setattr("mutualformer.export.checks.engines.outcomes", lambda out, model, capability, seconds: [])
     list(runner.run_all((), 10, tmp_path, None, "8.7"))
     assert asked["numerics"] > 60 * 10 * names.SHARES["numerics"], "what earlier checks leave is passed on"
     list(runner.run_all(("numerics",), 10, tmp_path, None, "8.7"))

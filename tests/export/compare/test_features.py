@@ -16,7 +16,7 @@ from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
-from mutualformer.runtime.sources.folders.spec import open_identities
+from mutualformer.runtime.sources import opening
 from mutualformer.train import checkpoint, registry
 
 DATA = "synthetic:6?seed=5"  # identities
@@ -60,7 +60,7 @@ def test_features_agree(files: dict[str, Path], precision: str, cosine: float) -
 
 
 def test_interpreter_computes_the_same_feature(files: dict[str, Path]) -> None:
-    item = open_identities(DATA, (64, 64))[0]
+    item = opening.identities(DATA, (64, 64))[0]
     with load(files["fp32"], "cpu") as session:
         inputs = prepare(session.contract, item.rgb, item.nir)
         expected = session.run(**inputs)["feature"]
@@ -68,7 +68,7 @@ def test_interpreter_computes_the_same_feature(files: dict[str, Path]) -> None:
 
 
 def test_features_are_of_unit_length(files: dict[str, Path]) -> None:
-    item = open_identities(DATA, (64, 64))[0]
+    item = opening.identities(DATA, (64, 64))[0]
     with load(files["fp32"], "cpu") as session:
         feature = session.run(**prepare(session.contract, item.rgb, item.nir))["feature"]
     assert feature.shape[0] == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mutualformer.runtime.prediction import saving
+from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction, run_lengths
 from tests.pictures import read_picture
 
@@ -28,35 +29,35 @@ def sample(metric: bool = True) -> Prediction:
 
 def test_box_area_and_distance() -> None:
     result = sample()
-    assert result.box == (12, 8, 30, 24)
-    assert result.distance_m == pytest.approx(2.0)
-    assert result.salient.area == pytest.approx(16 * 18 / 2400)
-    assert result.binary().sum() == 16 * 18
+    (one,) = result.objects
+    assert one.pixels(40, 60) == (12, 8, 30, 24)
+    assert one.distance_m == one.nearest_m == result.nearest_object_m == pytest.approx(2.0)
+    assert one.area == pytest.approx(16 * 18 / 2400)
+    assert result.binary().sum() == (result.labels == 1).sum() == 16 * 18
     assert not result.binary(0.95).any()
 
 
 def test_relative_depth_tells_no_distance() -> None:
-    assert sample(metric=False).distance_m is None
-    assert sample(metric=False).to_json()["distance_m"] is None
+    assert sample(metric=False).nearest_object_m is None
+    assert sample(metric=False).to_json()["objects"][0]["distance_m"] is None
 
 
 def test_nothing_salient_is_said_with_nulls() -> None:
     empty = Prediction(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.float32))
-    assert empty.box is None
-    assert empty.distance_m is None
+    assert empty.objects == ()
+    assert empty.nearest_object_m is None
     line = empty.to_json()
-    assert (line["bbox"], line["area"], line["score"]) == (None, 0, 0.0)
-    assert line["segmentation"]["counts"] == [20]
+    assert (line["nearest_object_m"], line["objects"]) == (None, [])
 
 
 def test_a_cutout_hides_the_background_and_keeps_the_object() -> None:
     result = sample()
     rgba = result.cutout()
     assert rgba.shape == (40, 60, 4)
-    assert (rgba[..., 3][result.binary()] == round(0.9 * 255)).all()
-    outside = ~result.binary()
-    assert not rgba[outside].any(), "no colour may hide below a transparent pixel"
-    assert np.array_equal(rgba[result.binary()][:, :3], result.rgb[result.binary()])
+    inner = (slice(10, 22), slice(14, 28))
+    assert (rgba[inner][..., 3] == 255).all(), "the model's 0.9 is no wish for a half-transparent object"
+    assert not rgba[result.alpha == 0].any(), "no colour may hide below a transparent pixel"
+    assert np.array_equal(rgba[inner][..., :3], result.rgb[inner])
 
 
 def test_an_overlay_tints_inside_and_darkens_outside() -> None:
@@ -110,7 +111,7 @@ def test_every_kind_is_written_where_it_belongs(tmp_path: Path) -> None:
     assert np.array_equal(read_picture(tmp_path / "binary/thing.png", cv2.IMREAD_UNCHANGED) > 0, result.binary())
     cutout = read_picture(tmp_path / "cutout/thing.png", cv2.IMREAD_UNCHANGED)
     assert np.array_equal(cv2.cvtColor(cutout, cv2.COLOR_BGRA2RGBA), result.cutout())
-    assert json.loads((tmp_path / "json/thing.json").read_text())["bbox"] == [12, 8, 18, 16]
+    assert json.loads((tmp_path / "json/thing.json").read_text())["objects"][0]["bbox"] == [12, 8, 18, 16]
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -126,7 +127,7 @@ def test_every_kind_is_written_where_it_belongs(tmp_path: Path) -> None:
     ],
 )
 def test_names_stay_inside_the_output_folder(name: str, safe: str) -> None:
-    assert saving.safe_name(name) == safe
+    assert safe_name(name) == safe
 
 
 def test_an_unknown_kind_is_one_sentence() -> None:

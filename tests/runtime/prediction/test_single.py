@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mutualformer
-from mutualformer.runtime.prediction.single import colour_array, depth_array
+from mutualformer.runtime.prediction.accepted import colour_array, depth_array
 from mutualformer.runtime.preprocess import InputError
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from tests.pictures import read_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.prediction.conftest import write_pictures
@@ -25,7 +25,7 @@ def test_a_file_gives_a_map_of_its_own_size(red: Path, tmp_path: Path) -> None:
     assert result.mask.shape == result.rgb.shape[:2] == (40, 60)
     assert result.mask.dtype == np.float32
     assert (result.name, result.model) == ("0", "red-channel")
-    assert result.distance_m is not None
+    assert result.nearest_object_m is not None
     # The model says red ÷ 255 at its own size; the map comes back bilinearly.
     small = cv2.resize(result.rgb, (48, 32), interpolation=cv2.INTER_AREA)[..., 0].astype(np.float32) / 255
     assert np.abs(result.mask - cv2.resize(small, (60, 40), interpolation=cv2.INTER_LINEAR)).max() < 1e-5
@@ -40,14 +40,14 @@ def test_files_and_arrays_agree(red: Path, tmp_path: Path) -> None:
     metres = mutualformer.predict(red, rgb, units.astype(np.float64) * 0.001)
     for other in (arrays, metres):
         assert np.array_equal(files.mask, other.mask)
-        assert files.distance_m == pytest.approx(other.distance_m, abs=1e-6)
+        assert files.nearest_object_m == pytest.approx(other.nearest_object_m, abs=1e-6)
 
 
 def test_without_depth_no_distance_is_told(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path, 1)
     result = mutualformer.predict(red, tmp_path / "0.png")
     assert result.depth is None
-    assert result.distance_m is None
+    assert result.nearest_object_m is None
 
 
 def test_a_phone_s_picture_is_turned_upright(red: Path, tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_colour_that_does_not_fit_is_refused(image: np.ndarray, message: str) ->
 def test_grey_and_transparent_pictures_are_taken() -> None:
     grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert np.array_equal(colour_array(grey)[..., 1], grey)
-    assert colour_array(np.zeros((4, 5, 4), np.uint8)).shape == (4, 5, 3)
+    assert colour_array(np.zeros((4, 5, 4), np.uint8)).shape == (4, 5, 4)
+    assert colour_array(grey[..., None]).shape == (4, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_grey_and_transparent_pictures_are_taken() -> None:
         (np.zeros((4, 5), np.uint16), None, "without a unit: give depth_scale"),
         (np.zeros((4, 5), np.float32), 0.001, "float, which is metres already"),
         (np.zeros((4, 5), np.int32), 0.001, "depth is int32"),
-        (np.zeros((4, 5, 1), np.float32), None, r"expected \(H, W\)"),
+        (np.zeros((4, 5, 2), np.float32), None, r"expected \(H, W\)"),
         (np.zeros((4, 5), np.uint16), -1.0, "depth_scale is -1"),
     ],
 )
@@ -119,8 +120,8 @@ def test_sizes_that_differ_and_files_that_are_missing_are_named(red: Path, tmp_p
     write_pictures(tmp_path, 1)
     with pytest.raises(DataError, match=r"nosuch\.png"):
         mutualformer.predict(red, tmp_path / "nosuch.png")
-    cv2.imwrite(str(tmp_path / "depth.png"), np.zeros((20, 30), np.uint16))
-    with pytest.raises(DataError, match=r"depth.png: is 30×20, expected 60×40"):
+    cv2.imwrite(str(tmp_path / "depth.png"), np.zeros((20, 50), np.uint16))
+    with pytest.raises(DataError, match=r"depth.png: depth is 50×20 and colour 60×40, expected one shape"):
         mutualformer.predict(red, tmp_path / "0.png", tmp_path / "depth.png")
-    with pytest.raises(InputError, match="expected one size"):
+    with pytest.raises(InputError, match="expected one shape"):
         mutualformer.predict(red, np.zeros((4, 5, 3), np.uint8), np.ones((5, 5), np.float32))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -48,7 +48,7 @@ class Stage:
         self.threads = [threading.Thread(target=self._run, args=(pipeline,)) for pipeline in self.pipelines]
         for thread in self.threads:
             thread.start()
-        self.url = f"http://127.0.0.1:{self.page.port}/"
+        self.url = f"http://127.0.0.1:{self.page.server.port}/"
 
     @staticmethod
     def _run(pipeline: Pipeline) -> None:

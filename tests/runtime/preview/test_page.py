@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.streaming.capture import Retry
@@ -40,14 +40,14 @@ class Live:
     def __init__(self, folder: Path, token: str | None = None, port: int = 0) -> None:
         self.recorder = Recorder(folder, on=False)
         self.pipeline = Pipeline(
-            lambda: opening.open("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
+            lambda: opening.camera("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
         )
         self.page = Preview(f"127.0.0.1:{port}", token, self.pipeline.snapshot, self.recorder)
         self.pipeline.sinks += [SinkRunner(self.recorder), SinkRunner(self.page, latest=True)]
         self.page.__enter__()
         self.thread = threading.Thread(target=self.pipeline.run)
         self.thread.start()
-        self.url = f"http://127.0.0.1:{self.page.port}/"
+        self.url = f"http://127.0.0.1:{self.page.server.port}/"
 
     def close(self) -> None:
         self.pipeline.stop()
@@ -96,7 +96,7 @@ def test_pictures_move_charts_update_and_nothing_is_fetched_elsewhere(browser: B
     assert "ms" in browser.run("return document.getElementById('now-latency').textContent")
     assert "fake fp32" in browser.run("return document.getElementById('facts').textContent")
     hosts = browser.run("return performance.getEntriesByType('resource').map(e => new URL(e.name).host)")
-    assert set(hosts) == {f"127.0.0.1:{live.page.port}"}
+    assert set(hosts) == {f"127.0.0.1:{live.page.server.port}"}
     assert browser.console() == []
 
 
@@ -131,7 +131,7 @@ def test_the_record_button_records(browser: Browser, live: Live) -> None:
     browser.run("document.getElementById('record').click()")
     browser.until("return document.getElementById('record').textContent === 'Record'")
     time.sleep(0.2)
-    assert len(list(opening.open(live.recorder.path))) >= 5
+    assert len(list(opening.camera(live.recorder.path))) >= 5
 
 
 def test_the_token_opens_the_page_and_leaves_the_address_bar(browser: Browser, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_token_opens_the_page_and_leaves_the_address_bar(browser: Browser, t
 
 def test_a_dropped_stream_recovers_by_itself(browser: Browser, tmp_path: Path) -> None:
     live = Live(tmp_path / "a")
-    port = live.page.port
+    port = live.page.server.port
     browser.open(live.url)
     browser.until("return Number(document.body.dataset.frames) > 3")
     live.close()
@@ -182,7 +182,7 @@ def test_a_lost_camera_is_told_in_its_own_words(browser: Browser) -> None:
         thread = threading.Thread(target=pipeline.run)
         thread.start()
         try:
-            browser.open(page.url)
+            browser.open(page.server.url())
             browser.until("return document.getElementById('state').textContent.startsWith('reconnecting (')")
             browser.until("return document.getElementById('state').textContent.includes('no such camera')")
             assert "bad" in browser.run("return document.getElementById('state').className")

@@ -1,4 +1,4 @@
-"""The page's server without a browser: who gets in, what it forbids, slow and vanished visitors, what it costs."""
+"""The page's server without a browser: who gets in, what it forbids, slow and vanished clients, what it costs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.preview.server import MOST_VIEWERS, Preview, PreviewError
+from mutualformer.runtime.preview.routes import MOST_VIEWERS
+from mutualformer.runtime.preview.server import ServeError
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
-from mutualformer.runtime.web.addresses import AddressError, is_local, parse_address
 from tests.pictures import decode_picture
 from tests.runtime.fakes import make_frame
 
@@ -31,7 +33,8 @@ TOKEN = "open sesame please"
 
 def result(number: int) -> Result:
     saliency = np.full((24, 32), 0.75, np.float32)
-    return Result(make_frame(number), {"saliency": saliency}, STAGES, number, 0)
+    frame = make_frame(number)
+    return Result(frame, {"saliency": saliency}, STAGES, number, 0, objects=find_objects(saliency, None)[0])
 
 
 def news() -> dict[str, Any]:
@@ -53,7 +56,7 @@ def locked() -> Iterator[Preview]:
 def ask(
     page: Preview, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", page.server.port, timeout=5)
     connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
     answer = connection.getresponse()
     data = answer.read()
@@ -61,49 +64,13 @@ def ask(
     return answer.status, {key.lower(): value for key, value in answer.getheaders()}, data
 
 
-@pytest.mark.parametrize(
-    ("text", "token", "expected"),
-    [
-        ("127.0.0.1:8080", None, ("127.0.0.1", 8080)),
-        (":9000", None, ("127.0.0.1", 9000)),
-        ("localhost:1", None, ("localhost", 1)),
-        ("[::1]:8080", None, ("::1", 8080)),
-        ("0.0.0.0:8080", TOKEN, ("0.0.0.0", 8080)),
-    ],
-)
-def test_addresses(text: str, token: str | None, expected: tuple[str, int]) -> None:
-    assert parse_address(text, token) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "token", "message"),
-    [
-        ("0.0.0.0:8080", None, "add --token"),
-        ("jetson.lan:8080", None, "add --token"),
-        ("[::]:8080", None, "add --token"),
-        ("127.0.0.1", None, "expected HOST:PORT"),
-        ("127.0.0.1:http", None, "expected HOST:PORT"),
-        ("127.0.0.1:70000", None, "expected HOST:PORT"),
-        ("0.0.0.0:8080", "short", "at least 8"),
-    ],
-)
-def test_refused_addresses_say_why(text: str, token: str | None, message: str) -> None:
-    with pytest.raises(AddressError, match=message):
-        parse_address(text, token)
-
-
-def test_local_names() -> None:
-    assert all(map(is_local, ("localhost", "127.0.0.1", "127.8.8.8", "::1")))
-    assert not any(map(is_local, ("0.0.0.0", "192.168.1.5", "localhost.evil.org", "::", "")))
-
-
 def test_a_taken_port_is_one_sentence(page: Preview) -> None:
-    with pytest.raises(PreviewError, match="choose another port"), Preview(f"127.0.0.1:{page.port}", None, news):
+    with pytest.raises(ServeError, match="choose another port"), Preview(f"127.0.0.1:{page.server.port}", None, news):
         pass
 
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/frames", "/mjpeg/rgb", "/events", "/snapshot.zip"])
-def test_every_door_needs_the_token(locked: Preview, path: str) -> None:
+def test_every_route_needs_the_token(locked: Preview, path: str) -> None:
     assert ask(locked, path)[0] == 401
     assert ask(locked, path, Authorization=f"Bearer {TOKEN}x")[0] == 401
     assert ask(locked, path, Cookie="mutualformer_token=wrong")[0] == 401
@@ -120,7 +87,7 @@ def test_the_token_is_taken_from_header_cookie_or_query(locked: Preview) -> None
     assert "SameSite=Strict" in cookie
     assert ask(locked, "/", Cookie=cookie.split(";")[0])[0] == 200
     assert ask(locked, "/style.css?token=open%20sesame%20please")[0] == 200
-    assert TOKEN not in locked.url
+    assert TOKEN not in locked.server.url()
 
 
 def test_every_answer_carries_the_security_headers(page: Preview, locked: Preview) -> None:
@@ -138,11 +105,11 @@ def test_every_answer_carries_the_security_headers(page: Preview, locked: Previe
 
 def test_foreign_hosts_and_pages_are_refused(page: Preview) -> None:
     assert ask(page, "/", Host="evil.example:80")[0] == 403, "DNS rebinding"
-    assert ask(page, "/", Host=f"localhost:{page.port}")[0] == 200
+    assert ask(page, "/", Host=f"localhost:{page.server.port}")[0] == 200
     good = {"X_Requested_With": "mutualformer"}
     assert ask(page, "/record", "POST", '{"on": true}')[0] == 403
     assert ask(page, "/record", "POST", '{"on": true}', Origin="http://evil.example", **good)[0] == 403
-    assert ask(page, "/record", "POST", '{"on": true}', Origin=f"http://127.0.0.1:{page.port}", **good)[0] == 409
+    assert ask(page, "/record", "POST", '{"on": true}', Origin=f"http://127.0.0.1:{page.server.port}", **good)[0] == 409
 
 
 def test_the_record_switch(tmp_path: Path) -> None:
@@ -162,7 +129,7 @@ class Viewer:
     """Reads a multipart stream part by part."""
 
     def __init__(self, page: Preview, path: str = "/frames") -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+        self._connection = http.client.HTTPConnection("127.0.0.1", page.server.port, timeout=5)
         self._connection.request("GET", path)
         self.answer = self._connection.getresponse()
 
@@ -250,8 +217,8 @@ def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pyt
     assert page.details()["viewers"] == 0
 
 
-def test_a_visitor_who_stops_reading_slows_neither_the_stream_nor_the_others(page: Preview) -> None:
-    stuck = socket.create_connection(("127.0.0.1", page.port))
+def test_a_client_that_stops_reading_slows_neither_the_stream_nor_the_others(page: Preview) -> None:
+    stuck = socket.create_connection(("127.0.0.1", page.server.port))
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stuck.sendall(b"GET /frames HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     time.sleep(0.1)
@@ -272,7 +239,7 @@ def test_a_visitor_who_stops_reading_slows_neither_the_stream_nor_the_others(pag
     stuck.close()
 
 
-def test_there_is_a_limit_on_visitors(fed: Preview) -> None:
+def test_there_is_a_limit_on_viewers(fed: Preview) -> None:
     viewers = [Viewer(fed) for _ in range(MOST_VIEWERS)]
     assert ask(fed, "/frames")[0] == 503
     for viewer in viewers:
@@ -280,7 +247,7 @@ def test_there_is_a_limit_on_visitors(fed: Preview) -> None:
 
 
 def test_events_are_server_sent_json(fed: Preview) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", fed.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", fed.server.port, timeout=5)
     connection.request("GET", "/events")
     answer = connection.getresponse()
     assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -288,7 +255,7 @@ def test_events_are_server_sent_json(fed: Preview) -> None:
     messages = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert len(messages) == 2
     assert messages[1]["state"] == "running"
-    assert messages[1]["seen"]["box"] == [0, 0, 1, 1]
+    assert messages[1]["seen"]["objects"][0]["box"] == [0, 0, 1, 1]
     answer.close()
     connection.close()
 
@@ -319,7 +286,7 @@ def test_holes_are_black_and_near_is_warm() -> None:
     assert far[2] > far[0]
 
 
-def test_closing_with_visitors_is_quick() -> None:
+def test_closing_with_viewers_is_quick() -> None:
     page = Preview("127.0.0.1:0", None, news)
     with page:
         viewers = [Viewer(page), Viewer(page, "/events")]

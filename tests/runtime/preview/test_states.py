@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
@@ -24,7 +24,7 @@ from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.pictures import decode_picture
 from tests.runtime.fakes import FakeSession
-from tests.runtime.preview.proxy import Proxy
+from tests.runtime.preview.nginx import Nginx, needs_nginx
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
     reason="Chromium and chromedriver are not installed (apt install chromium-driver)",
 )
 TOKEN = "correct horse battery"
-MOVING: Opener = lambda: opening.open("synthetic://?fps=20&size=320x240")  # noqa: E731
+MOVING: Opener = lambda: opening.camera("synthetic://?fps=20&size=320x240")  # noqa: E731
 TEXT = "return document.getElementById(arguments[0]).textContent"
 
 
@@ -237,11 +237,11 @@ def test_links_from_another_site_open_the_page(browser: Browser, tmp_path: Path,
         server.server_close()
 
 
-@pytest.mark.parametrize("keep_host", [False, True])
-def test_behind_a_proxy_with_a_prefix(browser: Browser, tmp_path: Path, stages: list[Stage], keep_host: bool) -> None:
-    stages.append(Stage(tmp_path, [MOVING], token=TOKEN if keep_host else None))
-    with Proxy(stages[0].page.port, "/cam1/", keep_host=keep_host) as proxy:
-        moving(browser, proxy.url + ("?token=correct%20horse%20battery" if keep_host else ""))
+@needs_nginx
+def test_behind_a_proxy_with_a_prefix(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
+    stages.append(Stage(tmp_path, [MOVING], token=TOKEN))
+    with Nginx(stages[0].page.server.port, tmp_path) as nginx:
+        moving(browser, nginx.url + "?token=correct%20horse%20battery")
         assert browser.run("return location.pathname + location.search") == "/cam1/"
         browser.run("document.getElementById('record').click()")
         browser.until("return document.getElementById('record').textContent === 'Stop recording'")
@@ -340,7 +340,7 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
 
 def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: Path) -> None:
     pipeline = Pipeline(
-        lambda: opening.open("synthetic://?fps=20&size=160x120&nir=1"),
+        lambda: opening.camera("synthetic://?fps=20&size=160x120&nir=1"),
         FakeSession(task="reid"),
         match=lambda feature: ("anna\x1b[31m \u202e", 0.876),
     )
@@ -349,7 +349,7 @@ def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: 
         thread = threading.Thread(target=pipeline.run)
         thread.start()
         try:
-            moving(browser, page.url)
+            moving(browser, page.server.url())
             assert text(browser, "seen") == "anna\\x1b[31m \\u202e (0.88)", "a stranger's word, made visible"
             assert text(browser, "second-name") == "Near infrared"
             assert browser.run("return document.getElementById('scale').hidden")
@@ -368,7 +368,8 @@ def test_without_depth_the_page_says_so(browser: Browser, tmp_path: Path, stages
     browser.open(stages[0].url)
     browser.until("return Number(document.body.dataset.frames) > 3")
     browser.until("return document.getElementById('state').textContent === 'running, no depth'")
-    assert text(browser, "second-name") == "Depth: none measured"
+    assert browser.run("return document.getElementById('second').clientWidth") == 0, "no black tile"
+    look(browser, "colour-only", tmp_path)
     assert text(browser, "seen") == "object, no depth there"
     assert browser.run("return document.getElementById('scale').hidden")
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
-from mutualformer.runtime import session
+from mutualformer.runtime import session, zoo
 from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelFileError
+from mutualformer.runtime.session.base import KEEP_FP16
+from mutualformer.runtime.session.onnx_file import read_onnx_file, widened
 from tests.conftest import NANO_SIZE, ModelFiles
 
 OPTIONAL = ["pyorbbecsdk", "depthai", "pyrealsense2", "rosbags", "mcap", "rerun"]
@@ -113,3 +116,25 @@ def test_runtime_needs_neither_torch_nor_train_nor_export(nano: ModelFiles) -> N
     assert done.returncode == 0, done.stderr
     # the last line: depthai writes about USB to standard output when imported in a container
     assert done.stdout.strip().splitlines()[-1] == f"(1, {NANO_SIZE[0]}, {NANO_SIZE[1]})"
+
+
+def test_half_precision_weights_are_widened_once_where_the_processor_computes_in_single(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = zoo.resolve("sod-nano")
+    with session.load(path, "cpu") as wide:
+        inputs = prepare(wide.contract, *frame())
+        answer, about = wide.run(**inputs)["saliency"], wide.describe()
+    monkeypatch.setenv(KEEP_FP16, "1")
+    with session.load(path, "cpu") as half:
+        kept, told = half.run(**inputs)["saliency"], half.describe()
+    assert (about["precision"], about["computes"], told["computes"]) == ("fp16", "fp32", "fp16")
+    assert about["sha256"] == told["sha256"]
+    assert 0 < float(np.abs(answer - kept).max()) < 1e-3  # the islands' roundings
+    file = read_onnx_file(path)
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.model.graph.initializer}
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in widened(file).model.graph.initializer}
+    assert {value.dtype for value in before.values()} > {np.dtype(np.float16)}
+    assert np.dtype(np.float16) not in {value.dtype for value in after.values()}
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)

@@ -1,11 +1,8 @@
-"""Everyday sources: videos, webcams, data sets, photographs, the real sample, rendered rooms."""
+"""Everyday sources: webcams, data sets, photographs, the real sample, rendered rooms."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import struct
 import time
 from pathlib import Path
 
@@ -14,88 +11,26 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.address import split
-from mutualformer.runtime.sources.base import CameraLost
-from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.base import CameraError, CameraLost
 from mutualformer.runtime.sources.devices import webcam
+from mutualformer.runtime.sources.grammar import Address, parse
 from mutualformer.runtime.sources.moving_room import MovingRoom
-from mutualformer.runtime.sources.opening import CameraError
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.pictures import read_picture
 from tests.runtime.prediction.conftest import write_pictures
-
-
-def write_video(
-    path: Path, levels: list[int], depth: list[int] | None = None, size: tuple[int, int] = (64, 48)
-) -> Path:
-    """Grey frames as colour (lossless FFV1), or ``depth``: 16-bit levels."""
-    codec = cv2.VideoWriter.fourcc(*"FFV1")
-    if depth is None:
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 20, size)
-    else:
-        how = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 20, size, how)
-    assert writer.isOpened()
-    for level in depth if depth is not None else levels:
-        shape = (size[1], size[0]) if depth is not None else (size[1], size[0], 3)
-        writer.write(np.full(shape, level, np.uint16 if depth is not None else np.uint8))
-    writer.release()
-    return path
-
-
-def test_a_video_alone_says_once_that_depth_is_missing(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20, 30])
-    camera = opening.open(str(tmp_path / "film.mkv"))
-    frames = list(camera)
-    assert [int(frame.rgb[5, 5, 0]) for frame in frames] == pytest.approx([10, 20, 30], abs=2)
-    assert [frame.timestamp for frame in frames] == pytest.approx([0, 0.05, 0.1])
-    assert not any(frame.depth.any() for frame in frames)
-    assert sum("no depth" in sentence for sentence in camera.warnings) == 1
-    assert not camera.live
-
-
-def test_a_video_with_a_depth_video_is_exact(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20, 30])
-    write_video(tmp_path / "depth.mkv", [], depth=[1000, 1501, 2002])
-    camera = opening.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}")
-    assert [float(frame.depth[3, 3]) for frame in camera] == pytest.approx([1.0, 1.501, 2.002], abs=1e-6)
-    assert not camera.warnings
-    scaled = opening.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}?scale=5000")
-    assert float(next(iter(scaled)).depth[0, 0]) == pytest.approx(0.2)
-
-
-def test_videos_of_different_length_and_size(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20, 30, 40])
-    write_video(tmp_path / "depth.mkv", [], depth=[1000, 1500])
-    camera = opening.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}")
-    assert len(list(camera)) == 2
-    assert any("the colour video is longer" in sentence for sentence in camera.warnings)
-    write_video(tmp_path / "small.mkv", [], depth=[1000], size=(32, 24))
-    with pytest.raises(CameraError, match="expected one size"):
-        list(opening.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'small.mkv'}"))
-
-
-def test_a_grey_depth_video_of_8_bits_has_no_unit(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20])
-    write_video(tmp_path / "relative.mkv", [50, 200])
-    address = f"video:{tmp_path / 'film.mkv'},{tmp_path / 'relative.mkv'}"
-    with pytest.raises(CameraError, match="depth of 8 bits has no unit"):
-        list(opening.open(address))
-    far, near = (float(frame.depth[0, 0]) for frame in opening.open(f"{address}?relative=1"))
-    assert far > near > 0
+from tests.runtime.sources.video.films import depth, film
 
 
 def test_loops_and_rates(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20, 30])
     write_pictures(tmp_path / "set", 3, depth=True)
     pairs = f"pairs:{tmp_path / 'set/RGB'},{tmp_path / 'set/depth'}"
-    for address in (f"{tmp_path / 'film.mkv'}?", f"{tmp_path / 'set'}?fps=20&", f"{pairs}?fps=20&"):
-        looped = list(itertools.islice(opening.open(f"{address}loop=1"), 8))
+    for address in (f"{tmp_path / 'set'}?fps=20&", f"{pairs}?fps=20&"):
+        looped = list(itertools.islice(opening.camera(f"{address}loop=1"), 8))
         assert [frame.sequence for frame in looped] == list(range(8))
         assert np.array_equal(looped[0].rgb, looped[3].rgb)
         assert [frame.timestamp for frame in looped] == pytest.approx([number / 20 for number in range(8)])
         began = time.monotonic()
-        list(opening.open(f"{address}rate=2"))
+        list(opening.camera(f"{address}rate=2"))
         assert time.monotonic() - began > 0.04, "two gaps of 25 ms"
 
 
@@ -103,56 +38,41 @@ def test_a_loop_over_nothing_usable_ends(tmp_path: Path) -> None:
     for folder in ("RGB", "depth"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").write_bytes(b"x")
-    assert list(opening.open(f"{tmp_path}?loop=1")) == []
-    assert list(opening.open(f"pairs:{tmp_path / 'RGB'},{tmp_path / 'depth'}?loop=1")) == []
-
-
-def test_a_video_whose_name_is_not_utf_8(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10, 20])
-    odd = os.fsencode(tmp_path) + b"/\xca\xfd.mkv"
-    os.rename(tmp_path / "film.mkv", odd)
-    assert len(list(opening.open(os.fsdecode(odd)))) == 2
-
-
-@pytest.mark.parametrize("data", [b"", b"x" * 1000, b"RIFF\x00\x10\x00\x00AVI LIST"])
-def test_what_is_no_video_is_one_sentence(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "film.avi").write_bytes(data)
-    with pytest.raises(CameraError, match=r"film\.avi: cannot be opened as a video"):
-        opening.open(str(tmp_path / "film.avi"))
+    assert list(opening.camera(f"{tmp_path}?loop=1")) == []
+    assert list(opening.camera(f"pairs:{tmp_path / 'RGB'},{tmp_path / 'depth'}?loop=1")) == []
 
 
 def test_data_sets_photographs_and_the_sample_are_sources(tmp_path: Path, samples: Path) -> None:
     write_pictures(tmp_path / "set", 3, depth=True)
-    frames = list(opening.open(str(tmp_path / "set")))
+    frames = list(opening.camera(str(tmp_path / "set")))
     assert len(frames) == 3
     assert all(frame.depth.max() > 0.4 for frame in frames)
     write_pictures(tmp_path / "photos", 2)
     for address in (str(tmp_path / "photos"), str(tmp_path / "photos/1.png"), f"dataset:{tmp_path / 'photos'}"):
-        camera = opening.open(address)
+        camera = opening.camera(address)
         assert all(not frame.depth.any() for frame in camera)
-        assert sum("has no depth" in sentence for sentence in camera.warnings) == 1
-    (frame,) = list(opening.open("sample:motorcycle"))
+        assert sum("no depth" in sentence for sentence in camera.warnings) == 1
+    (frame,) = list(opening.camera("sample:motorcycle"))
     picture = read_picture(samples / "motorcycle/rgb.png")
     assert np.array_equal(frame.rgb[..., ::-1], picture)
-    assert len(list(opening.open("synthetic:2?seed=5"))) == 2
+    assert len(list(opening.camera("synthetic:2?seed=5"))) == 2
 
 
 def test_broken_frames_are_left_out_and_said(tmp_path: Path) -> None:
     write_pictures(tmp_path, 3, depth=True)
     (tmp_path / "RGB/1.png").write_bytes(b"x")
-    camera = opening.open(str(tmp_path))
+    camera = opening.camera(str(tmp_path))
     assert [frame.sequence for frame in camera] == [0, 2]
     assert any("1.png" in sentence for sentence in camera.warnings)
 
 
 def test_addresses_of_webcams() -> None:
-    schemes = opening.SOURCES
-    assert split("0", schemes) == ("webcam", "0", {})
-    assert split("/dev/video2?fps=15", schemes) == ("webcam", "/dev/video2", {"fps": "15"})
-    assert split("webcam:1?size=320x240", schemes) == ("webcam", "1", {"size": "320x240"})
-    assert split("synthetic:9", schemes)[0] == "dataset"
+    assert parse("0") == Address("webcam", "0", {})
+    assert parse("/dev/video2?fps=15") == Address("webcam", "/dev/video2", {"fps": "15"})
+    assert parse("webcam:1?size=320x240") == Address("webcam", "1", {"size": "320x240"})
+    assert not parse("synthetic:9").played
     with pytest.raises(CameraError, match="/dev/videofront does not exist"):
-        opening.open("webcam:front")
+        opening.camera("webcam:front")
 
 
 class StandIn:
@@ -185,11 +105,11 @@ def test_a_webcam_is_live_colour_without_depth(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "video3").touch()
     monkeypatch.setattr(webcam, "DEVICES", tmp_path)
     monkeypatch.setattr(cv2, "VideoCapture", StandIn)
-    camera = opening.open("3?size=640x480")
+    camera = opening.camera("3?size=640x480")
     assert camera.live
     frames = [camera.read() for _ in range(4)]
     assert [frame.rgb[0, 0].tolist() for frame in frames if frame] == [[0, 0, 10 * n] for n in range(1, 5)], "RGB order"
-    assert any("has no depth" in sentence for sentence in camera.warnings)
+    assert any("no depth" in sentence for sentence in camera.warnings)
     assert any("gives 64×48 instead of 640x480" in sentence for sentence in camera.warnings)
     with pytest.raises(CameraLost, match="gives no picture any more"):
         camera.read()
@@ -201,7 +121,7 @@ def test_a_webcam_that_is_not_there_names_those_that_are(tmp_path: Path, monkeyp
     (tmp_path / "video3").touch()
     monkeypatch.setattr(webcam, "DEVICES", tmp_path)
     with pytest.raises(CameraError, match="video0 does not exist; there is video3"):
-        opening.open("0")
+        opening.camera("0")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -222,46 +142,10 @@ def test_a_room_moves_as_rooms_do(seed: int) -> None:
     assert np.array_equal(depth, again[1])
 
 
-def turn(path: Path) -> None:
-    """Set an MP4's matrix to half a turn, as a telephone held upside down does."""
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 44
-    data[matrix : matrix + 36] = struct.pack(">9i", -65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-
-
-def test_a_video_that_asks_to_be_turned_is_turned_alone_and_read_as_stored_beside_depth(tmp_path: Path) -> None:
-    stored = np.zeros((48, 64, 3), np.uint8)
-    stored[:24] = 200
-    writer = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
-    for _ in range(2):
-        writer.write(stored)
-    writer.release()
-    turn(tmp_path / "film.mp4")
-    alone = next(iter(opening.open(str(tmp_path / "film.mp4"))))
-    assert alone.rgb[:20].max() < 40 < 160 < alone.rgb[-20:].min(), "a film for people"
-    write_video(tmp_path / "depth.mkv", [], depth=[1000, 1500])
-    camera = opening.open(f"video:{tmp_path / 'film.mp4'},{tmp_path / 'depth.mkv'}")
-    beside = next(iter(camera))
-    assert beside.rgb[-20:].max() < 40 < 160 < beside.rgb[:20].min(), "pixels lie where their depth lies"
-    assert any("film.mp4: asks to be turned by 180°" in sentence for sentence in camera.warnings)
-    camera.close()
-
-
-def test_a_decoder_that_dies_takes_only_itself_down(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", list(range(0, 250, 2)))
-    camera = opening.open(str(tmp_path / "film.mkv"))
-    assert isinstance(camera, ChildCamera)
-    camera.read(10)
-    os.kill(camera._process.pid, signal.SIGSEGV)
-    with pytest.raises(CameraError, match=r"film\.mkv: its reader ended with signal 11"):
-        list(camera)
-
-
 def test_depth_video_in_another_unit_is_said_with_the_option_that_would_fit(tmp_path: Path) -> None:
-    write_video(tmp_path / "film.mkv", [10])
-    write_video(tmp_path / "depth.mkv", [], depth=[15000])
-    pipeline = Pipeline(lambda: opening.open(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}"))
+    film(tmp_path / "film.mkv", [10])
+    depth(tmp_path / "depth.mkv", [15000])
+    pipeline = Pipeline(lambda: opening.camera(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}"))
     assert len(list(pipeline.results())) == 1
     assert pipeline.capture.camera is not None
     assert any("1000 units a metre because nothing else was said" in w for w in pipeline.capture.camera.warnings)

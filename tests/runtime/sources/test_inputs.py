@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mutualformer.runtime.predict import depth_rule
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.depth import DepthRule
-from mutualformer.runtime.sources.folders.frames import is_data
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.folders.file_frames import ReadOptions
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.inputs import SourceError, album, is_address, label, moments
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -29,7 +28,7 @@ from tests.runtime.prediction.conftest import write_pictures
         ("/dev/video0", True),
         ("realsense://", True),
         ("synthetic://?seed=1", True),
-        ("pairs:a,b", True),
+        ("pairs:a,b", False),
         ("synthetic:60?seed=3", False),
         ("sample:motorcycle", False),
         ("rgbd:/data/NLPR", False),
@@ -46,7 +45,6 @@ def test_files_are_recognised_by_what_they_are(tmp_path: Path) -> None:
     assert not is_address(str(tmp_path / "photos"))
     assert not is_address(str(tmp_path / "photos/0.png"))
     assert is_address(str(tmp_path / "film.mp4"))
-    assert not is_data(str(tmp_path / "film.mp4"))
 
 
 def test_a_tree_of_photographs_keeps_its_folders_in_the_names(tmp_path: Path) -> None:
@@ -67,10 +65,8 @@ def test_a_tree_of_photographs_keeps_its_folders_in_the_names(tmp_path: Path) ->
 
 
 def test_a_data_set_s_folder_is_read_as_evaluate_reads_it(tmp_path: Path) -> None:
-    from mutualformer.runtime.sources.folders.spec import open_data
-
     write_pictures(tmp_path, 3, depth=True)
-    pictures, frames = album([str(tmp_path)]), open_data(str(tmp_path))
+    pictures, frames = album([str(tmp_path)]), opening.frames(str(tmp_path))
     assert len(pictures) == len(frames) == 3
     for index in range(3):
         item, has_depth = pictures.read(index)
@@ -95,7 +91,7 @@ def test_a_picture_followed_by_its_depth_map_is_a_pair_and_said_so(
 def test_a_depth_map_alone_is_no_photograph(tmp_path: Path) -> None:
     write_pictures(tmp_path, 2, depth=True)
     for names in (["depth/0.png"], ["RGB/0.png", "RGB/1.png", "depth/1.png"]):
-        with pytest.raises(SourceError, match=r"depth/[01].png: is a depth map .* --depth"):
+        with pytest.raises(DataError, match=r"depth/[01].png: is a depth map .* --depth"):
             album([str(tmp_path / name) for name in names])
 
 
@@ -104,8 +100,8 @@ def test_folders_of_colour_and_depth_are_paired_by_name(tmp_path: Path, caplog: 
     (tmp_path / "depth/1.png").unlink()
     pictures = album([str(tmp_path / "RGB")], depth=str(tmp_path / "depth"))
     assert [pictures.name(index) for index in range(len(pictures))] == ["0", "2"]
-    assert "1 images of" in caplog.text
-    with pytest.raises(SourceError, match="expected two files or two folders"):
+    assert "1 images have no partner" in caplog.text
+    with pytest.raises(DataError, match="expected two files or two folders"):
         album([str(tmp_path / "RGB")], depth=str(tmp_path / "depth/0.png"))
     with pytest.raises(SourceError, match="--depth belongs to one SOURCE, 2 are given"):
         album(["a", "b"], depth="c")
@@ -210,8 +206,8 @@ def inverse8(metres: NDArray[np.float32]) -> NDArray[Any]:
     [
         (lambda metres: (metres * 1000).astype(np.uint16), ""),
         (inverse8, ""),
-        (lambda metres: (metres * 5000).astype(np.uint16), "give metres per unit"),
-        (lambda metres: (metres * 100).astype(np.uint16), "give metres per unit"),
+        (lambda metres: (metres * 5000).astype(np.uint16), "depth_scale="),
+        (lambda metres: (metres * 100).astype(np.uint16), "depth_scale="),
         (lambda metres: 255 - inverse8(metres), "near_dark"),
     ],
 )
@@ -232,20 +228,22 @@ def test_depth_beside_pictures_is_judged_as_in_a_data_set(
 
 def test_a_polarity_is_honoured_for_maps_of_any_kind_and_a_unit_for_bytes(tmp_path: Path) -> None:
     first, second = room(tmp_path / "wide", lambda metres: inverse8(metres).astype(np.uint16) * 257)
-    wide = album([first], second, DepthRule(relative=True)).read(0)[0]
+    wide = album([first], second, ReadOptions(polarity="near_bright")).read(0)[0]
     narrow = album([room(tmp_path / "narrow", inverse8)[0]], str(tmp_path / "narrow/depth")).read(0)[0]
     np.testing.assert_allclose(wide.depth, narrow.depth, rtol=1e-5)
     assert not wide.metric
     first, second = room(tmp_path / "decimetres", lambda metres: np.rint(metres * 10).astype(np.uint8))
-    item = album([first], second, DepthRule(units_per_metre=10)).read(0)[0]
+    item = album([first], second, ReadOptions(depth_scale=0.1)).read(0)[0]
     assert item.metric
     np.testing.assert_allclose(item.depth[:, 0], np.linspace(4, 1, 48), atol=0.06)
 
 
 @pytest.mark.parametrize(
-    ("scale", "polarity", "message"),
-    [(0.0, None, "expected metres per unit"), (0.001, "near_dark", "give one of them")],
+    ("scale", "polarity", "message"), [(1000.0, "", "metres per unit"), (0.001, "near_dark", "give one of them")]
 )
-def test_depth_rules_that_make_no_sense_are_refused(scale: float, polarity: str | None, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
-        depth_rule(scale, polarity)
+def test_depth_options_that_make_no_sense_are_refused(
+    tmp_path: Path, scale: float, polarity: str, message: str
+) -> None:
+    first, second = room(tmp_path, inverse8)
+    with pytest.raises(DataError, match=message):
+        album([first], second, ReadOptions(scale, polarity=polarity))

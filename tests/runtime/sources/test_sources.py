@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.folders.tum_lists import associate
-from mutualformer.runtime.sources.opening import CameraError
 
 
 def write_tum(folder: Path, colour: list[float], depth: list[float], units: int = 5000) -> None:
@@ -36,7 +36,7 @@ def test_a_tum_folder_with_its_own_timestamps_and_gaps(tmp_path: Path) -> None:
     colour = [start + k / 30 for k in range(10)]
     depth = [start + k / 30 + 0.007 for k in range(10) if k not in (3, 7)]
     write_tum(tmp_path, colour, depth)
-    camera = opening.open(str(tmp_path))  # a bare folder is recognised
+    camera = opening.camera(str(tmp_path))  # a bare folder is recognised
     frames = list(camera)
     assert [round((f.timestamp - start) * 30) for f in frames] == [0, 1, 2, 4, 5, 6, 8, 9]
     assert all(f.skew == pytest.approx(-0.007, abs=1e-5) for f in frames)
@@ -53,7 +53,7 @@ def test_a_tum_folder_with_its_own_timestamps_and_gaps(tmp_path: Path) -> None:
 def test_tum_scale_intrinsics_and_unreadable_images(tmp_path: Path) -> None:
     write_tum(tmp_path, [0.0, 0.1, 0.2], [0.0, 0.1, 0.2], units=1000)
     (tmp_path / "depth/0.100000.png").write_bytes(b"not a png")
-    camera = opening.open(f"tum:{tmp_path}?scale=1000&fx=500&fy=510&cx=8&cy=6")
+    camera = opening.camera(f"tum:{tmp_path}?depth_scale=0.001&fx=500&fy=510&cx=8&cy=6")
     frames = list(camera)
     assert [f.sequence for f in frames] == [0, 2]
     assert frames[0].depth[5, 5] == pytest.approx(1.0)
@@ -90,23 +90,23 @@ def test_pairs_of_colour_with_depth_or_infrared(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"depth/{k:02d}.png"), np.full((8, 10), 1500, np.uint16))
         cv2.imwrite(str(tmp_path / f"nir/{k:02d}.png"), np.full((8, 10), 9 + k, np.uint8))
     (tmp_path / "rgb/alone.png").write_bytes((tmp_path / "rgb/00.png").read_bytes())
-    camera = opening.open(f"pairs:{tmp_path}/rgb,{tmp_path}/depth")
+    camera = opening.camera(f"pairs:{tmp_path}/rgb,{tmp_path}/depth")
     frames = list(camera)
     assert [f.rgb[0, 0, 0] for f in frames] == [0, 1, 2]
     assert frames[1].depth[0, 0] == pytest.approx(1.5)
     assert "1 images have no partner" in camera.warnings[0]
-    with_nir = list(opening.open(f"pairs:{tmp_path}/rgb,{tmp_path}/nir?nir=1"))
+    with_nir = list(opening.camera(f"pairs:{tmp_path}/rgb,{tmp_path}/nir?nir=1"))
     assert with_nir[2].nir is not None
     assert with_nir[2].nir.shape == (8, 10, 3)
     assert with_nir[2].nir[0, 0, 0] == 11
 
 
 def test_the_synthetic_scene_is_seeded_metric_and_moving() -> None:
-    first, again = (list(opening.open("synthetic://?seed=4&fps=0&frames=6&size=96x64")) for _ in range(2))
+    first, again = (list(opening.camera("synthetic://?seed=4&fps=0&frames=6&size=96x64")) for _ in range(2))
     assert all(
         np.array_equal(a.rgb, b.rgb) and np.array_equal(a.depth, b.depth) for a, b in zip(first, again, strict=True)
     )
-    other = next(iter(opening.open("synthetic://?seed=5&fps=0&frames=1&size=96x64")))
+    other = next(iter(opening.camera("synthetic://?seed=5&fps=0&frames=1&size=96x64")))
     assert not np.array_equal(first[0].rgb, other.rgb)
     assert not np.array_equal(first[0].rgb, first[5].rgb)
     depth = first[0].depth
@@ -116,7 +116,7 @@ def test_the_synthetic_scene_is_seeded_metric_and_moving() -> None:
 
 
 def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() -> None:
-    camera = opening.open("synthetic://?fps=50&size=64x48")
+    camera = opening.camera("synthetic://?fps=50&size=64x48")
     camera.read()
     time.sleep(0.21)
     late = camera.read()
@@ -145,26 +145,26 @@ def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() ->
 )
 def test_a_wrong_address_is_one_sentence(uri: str, message: str) -> None:
     with pytest.raises(CameraError, match=message) as caught:
-        opening.open(uri)
+        opening.camera(uri)
     assert "\n" not in str(caught.value)
 
 
 def test_bare_paths_are_recognised_by_content(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CameraError, match=r"holds neither rgb\.txt"):
-        opening.open(str(tmp_path / "empty"))
+        opening.camera(str(tmp_path / "empty"))
     (tmp_path / "film.xyz").write_bytes(b"x")
     with pytest.raises(CameraError, match=r"no recording .*, video or picture that this program knows"):
-        opening.open(str(tmp_path / "film.xyz"))
+        opening.camera(str(tmp_path / "film.xyz"))
     real, ros = tmp_path / "a.bag", tmp_path / "b.bag"
     real.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/device_0/sensor_0/Depth_0/image/data")
     ros.write_bytes(b"#ROSBAG V2.0\n" + b"\0" * 5000 + b"/camera/color/image_raw")
-    assert opening.recognise(real) == "realsense-file"
-    assert opening.recognise(ros) == "rosbag"
+    assert opening.resolved(str(real)).kind == "realsense-file"
+    assert opening.resolved(str(ros)).kind == "rosbag"
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for uri, extra in (("realsense://", "realsense"), ("oak://", "oak"), ("orbbec://", "orbbec")):
         with pytest.raises(CameraError, match=rf"pip install 'mutualformer\[{extra}\]'"):
-            opening.open(uri)
+            opening.camera(uri)

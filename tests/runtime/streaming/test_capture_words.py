@@ -15,7 +15,7 @@ import pytest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError, CameraTimeout
-from mutualformer.runtime.sources.depth_range import better_units, plausible, shallow
+from mutualformer.runtime.sources.depth_range import better_scales, plausible
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.sources.pacing import Pace
 from mutualformer.runtime.streaming.capture import Retry
@@ -72,11 +72,9 @@ def test_the_range_is_the_model_s_own() -> None:
 def test_plausible_depth() -> None:
     room = np.linspace(0.8, 4, 48 * 64, dtype=np.float32).reshape(48, 64)
     assert plausible(room) is None
-    assert shallow(room) is None
     assert plausible(room * np.float32(1000)) is not None
-    assert shallow(room / np.float32(5)) is not None
-    assert better_units(room * np.float32(1000), 1)[0] == 1000
-    assert 1000 in better_units(room / np.float32(5), 5000)
+    assert better_scales(room * np.float32(1000), 1.0)[0] == 0.001
+    assert 0.001 in better_scales(room / np.float32(5), 0.0002)
     assert plausible(np.zeros((4, 4), np.float32)) is None
 
 
@@ -145,11 +143,11 @@ def test_a_disk_that_takes_a_while_loses_nothing_and_one_that_hangs_is_said(tmp_
 
     slow = Slow(tmp_path / "slow", keep_free=0)
     uri = "synthetic://?fps=0&frames=40&size=64x48"
-    summary = Pipeline(lambda: opening.open(uri), None, [SinkRunner(slow)]).run()
+    summary = Pipeline(lambda: opening.camera(uri), None, [SinkRunner(slow)]).run()
     assert summary["sinks"]["recorder"]["error"] == ""
-    assert len(list(opening.open(slow.path))) == 40
+    assert len(list(opening.camera(slow.path))) == 40
     hung = Slow(tmp_path / "hung", keep_free=0)
-    summary = Pipeline(lambda: opening.open(uri), None, [SinkRunner(hung, stall_s=0.2)]).run()
+    summary = Pipeline(lambda: opening.camera(uri), None, [SinkRunner(hung, stall_s=0.2)]).run()
     assert summary["sinks"]["recorder"]["state"] == "stalled"
     assert "stuck" in summary["sinks"]["recorder"]["error"]
 
@@ -162,7 +160,7 @@ def test_a_sink_that_still_works_is_waited_for_at_the_end() -> None:
         seen.append(result.number)
 
     slow = SinkRunner(Callback(slowly, "slow"), capacity=16)
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=8&size=64x48"), None, [slow])
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=8&size=64x48"), None, [slow])
     for _ in pipeline.results():
         pass
     assert seen == list(range(8))
@@ -181,8 +179,8 @@ def test_frames_that_the_disk_refused_are_not_counted(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))\n"
         f"recorder = Recorder({str(tmp_path)!r}, keep_free=0)\n"
         "uri = 'synthetic://?fps=0&frames=60&size=320x240'\n"
-        "Pipeline(lambda: opening.open(uri), None, [SinkRunner(recorder)]).run()\n"
-        "print(recorder.recorded, len(list(opening.open(recorder.path))), recorder.problem)\n"
+        "Pipeline(lambda: opening.camera(uri), None, [SinkRunner(recorder)]).run()\n"
+        "print(recorder.recorded, len(list(opening.camera(recorder.path))), recorder.problem)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     counted, readable, problem = done.stdout.split(maxsplit=2)

@@ -209,7 +209,7 @@ def explode(result: Result) -> None:
 def test_a_crashing_sink_is_left_out_and_visible() -> None:
     good: list[int] = []
     sinks = [SinkRunner(Callback(explode, "bad")), SinkRunner(collect(good))]
-    summary = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=20&size=64x48"), None, sinks).run()
+    summary = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=20&size=64x48"), None, sinks).run()
     assert good == list(range(20))
     assert summary["sinks"]["bad"]["state"] == "failed"
     assert summary["sinks"]["bad"]["error"] == "no space for rent"
@@ -220,7 +220,9 @@ def test_a_crashing_sink_is_left_out_and_visible() -> None:
 def test_a_slow_sink_of_a_live_source_drops_without_slowing_the_stream() -> None:
     slow = SinkRunner(Callback(lambda result: time.sleep(0.2), "slow"), capacity=2)
     good: list[int] = []
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=60&size=64x48"), None, [slow, SinkRunner(collect(good))])
+    pipeline = Pipeline(
+        lambda: opening.camera("synthetic://?fps=60&size=64x48"), None, [slow, SinkRunner(collect(good))]
+    )
     pipeline._frames = 60
     began = time.monotonic()
     totals = [result.stages["total"] for result in pipeline.results()]
@@ -237,7 +239,7 @@ def test_a_stuck_sink_of_a_recording_is_left_out_after_its_patience() -> None:
     stuck = SinkRunner(Callback(lambda result: release.wait(30), "stuck"), capacity=1, stall_s=0.3)
     good: list[int] = []
     pipeline = Pipeline(
-        lambda: opening.open("synthetic://?fps=0&frames=30&size=64x48"), None, [stuck, SinkRunner(collect(good))]
+        lambda: opening.camera("synthetic://?fps=0&frames=30&size=64x48"), None, [stuck, SinkRunner(collect(good))]
     )
     began = time.monotonic()
     results = list(pipeline.results())
@@ -258,7 +260,7 @@ def test_a_sink_that_fails_to_open_or_close_harms_nobody() -> None:
 
     good: list[int] = []
     sinks = [SinkRunner(Bad(print, "bad")), SinkRunner(collect(good))]
-    summary = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=5&size=64x48"), None, sinks).run()
+    summary = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=5&size=64x48"), None, sinks).run()
     assert good == list(range(5))
     assert summary["sinks"]["bad"]["error"] == "port is taken"
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.preview.server import Preview
+from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -74,7 +74,7 @@ def test_a_recording_is_lossless_and_ordered_however_slow_the_model_and_the_sink
 
 def test_results_carry_the_model_s_answer_for_their_own_frame() -> None:
     session = FakeSession()
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=5&size=96x64"), session)
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=5&size=96x64"), session)
     for result in pipeline.results():
         expected = preprocess.prepare(session.contract, result.frame.rgb, result.frame.depth)["rgb"][0, ..., 0]
         assert np.array_equal(result.outputs["saliency"], expected.astype(np.float32) / 255)
@@ -83,9 +83,9 @@ def test_results_carry_the_model_s_answer_for_their_own_frame() -> None:
 
 
 def test_frames_limit_and_stop_end_the_run() -> None:
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&size=64x48"), frames=7)
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&size=64x48"), frames=7)
     assert pipeline.run()["processed"] == 7
-    endless = Pipeline(lambda: opening.open("synthetic://?fps=30&size=64x48"))
+    endless = Pipeline(lambda: opening.camera("synthetic://?fps=30&size=64x48"))
     threading.Timer(0.3, endless.stop).start()
     began = time.monotonic()
     assert endless.run()["state"] == "stopped"
@@ -94,7 +94,7 @@ def test_frames_limit_and_stop_end_the_run() -> None:
 
 def test_reid_takes_two_images_and_says_so_when_one_is_missing() -> None:
     pipeline = Pipeline(
-        lambda: opening.open("synthetic://?fps=0&frames=3&size=64x48&nir=1"),
+        lambda: opening.camera("synthetic://?fps=0&frames=3&size=64x48&nir=1"),
         FakeSession(task="reid"),
         match=lambda feature: ("someone", float(feature @ feature)),
     )
@@ -102,7 +102,7 @@ def test_reid_takes_two_images_and_says_so_when_one_is_missing() -> None:
         assert result.match is not None
         assert result.match[0] == "someone"
         assert result.match[1] == pytest.approx(1.0, abs=1e-5)
-    without = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=3&size=64x48"), FakeSession(task="reid"))
+    without = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=3&size=64x48"), FakeSession(task="reid"))
     with pytest.raises(preprocess.InputError, match="near-infrared"):
         without.run()
 
@@ -114,7 +114,7 @@ def test_a_failing_model_ends_the_run_with_its_error_and_no_threads_left() -> No
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="out of memory"):
-        Pipeline(lambda: opening.open("synthetic://?size=64x48"), Broken()).run()
+        Pipeline(lambda: opening.camera("synthetic://?size=64x48"), Broken()).run()
     assert threading.active_count() == before
 
 
@@ -124,17 +124,17 @@ def resident_mb() -> float:
 
 
 def check_no_leaks(frames: int, size: str, folder: Path) -> None:
-    """Recording and with a visitor on the page: resident memory after a tenth of the frames and at the end differ by at
+    """Recording and with a viewer on the page: resident memory after a tenth of the frames and at the end differ by at
     most 20 MB, threads and descriptors by none."""
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     pipeline = Pipeline(
-        lambda: opening.open(f"synthetic://?fps=0&frames={frames}&size={size}"), FakeSession(size=(64, 64))
+        lambda: opening.camera(f"synthetic://?fps=0&frames={frames}&size={size}"), FakeSession(size=(64, 64))
     )
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
         recorder = SinkRunner(Recorder(folder, part_bytes=16 << 20))
         pipeline.sinks += [recorder, SinkRunner(page, latest=True)]
         seen = [0]
-        viewer = threading.Thread(target=watch, args=(page.url, seen))
+        viewer = threading.Thread(target=watch, args=(page.server.url(), seen))
         viewer.start()
         warm = 0.0
         for result in pipeline.results():
@@ -142,7 +142,7 @@ def check_no_leaks(frames: int, size: str, folder: Path) -> None:
                 warm = resident_mb()
         grown = resident_mb() - warm
     viewer.join(10)
-    assert seen[0] > 1000, "the visitor got pictures"
+    assert seen[0] > 1000, "the viewer got pictures"
     assert recorder.snapshot()["frames"] == frames
     assert grown <= 20
     assert threading.active_count() == threads

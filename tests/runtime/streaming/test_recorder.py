@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.recording.frame_messages import integers
+from mutualformer.runtime.recording.replay import RecordingCamera
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.bags.recording import RecordingCamera
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.sources.synthetic import SyntheticCamera
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 def record(folder: Path, uri: str, session: FakeSession | None = None, **options: Any) -> tuple[Path, list[Frame]]:
     recorder = Recorder(folder, **options)
-    pipeline = Pipeline(lambda: opening.open(uri), session, [SinkRunner(recorder)])
+    pipeline = Pipeline(lambda: opening.camera(uri), session, [SinkRunner(recorder)])
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.snapshot()["sinks"]["recorder"]["error"] == recorder.problem == ""
     return Path(recorder.path), frames
@@ -52,7 +52,7 @@ def assert_equal_frames(first: Frame, second: Frame) -> None:
 def test_replay_is_bit_exact_with_calibration_and_saliency(tmp_path: Path) -> None:
     session = FakeSession()
     path, frames = record(tmp_path, "synthetic://?fps=0&frames=12&size=96x64&nir=1", session)
-    camera = opening.open(str(path))
+    camera = opening.camera(str(path))
     assert isinstance(camera, RecordingCamera)
     replayed = []
     for frame in camera:
@@ -64,7 +64,7 @@ def test_replay_is_bit_exact_with_calibration_and_saliency(tmp_path: Path) -> No
     assert len(replayed) == len(frames) == 12
     for ours, theirs in zip(frames, replayed, strict=True):
         assert_equal_frames(ours, theirs)
-    original = opening.open("synthetic://?fps=0&size=96x64")
+    original = opening.camera("synthetic://?fps=0&size=96x64")
     assert camera.intrinsics == original.intrinsics
     assert camera.depth_scale == 0.001
     assert camera.warnings == []
@@ -108,7 +108,7 @@ def test_other_tools_read_it_as_a_ros2_bag(tmp_path: Path) -> None:
     saliency = seen["/mutualformer/output/saliency"][0]
     assert saliency.encoding == "32FC1"
     info = seen["/camera/color/camera_info"][0]
-    lens = opening.open("synthetic://?fps=0&frames=3&size=96x64").intrinsics
+    lens = opening.camera("synthetic://?fps=0&frames=3&size=96x64").intrinsics
     assert lens is not None
     assert info.k[0] == pytest.approx(lens.fx)
     assert info.width == 96
@@ -150,7 +150,7 @@ def test_a_flipped_bit_costs_the_frames_of_its_chunk_and_no_others(tmp_path: Pat
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 4
     part.write_bytes(bytes(data))
-    camera = opening.open(str(path))
+    camera = opening.camera(str(path))
     got = {frame.sequence: frame for frame in camera}
     assert 14 <= len(got) < 20
     assert {0, 19} <= got.keys(), "the good frames behind the damage are kept"
@@ -164,19 +164,19 @@ def test_a_flipped_bit_costs_the_frames_of_its_chunk_and_no_others(tmp_path: Pat
 def test_long_recordings_are_split_into_parts_that_replay_as_one(tmp_path: Path) -> None:
     path, frames = record(tmp_path, "synthetic://?fps=0&frames=40&size=320x240", part_bytes=3 << 20)
     assert len(list(path.glob("part-*.mcap"))) >= 4
-    assert [f.sequence for f in opening.open(str(path))] == [f.sequence for f in frames]
+    assert [f.sequence for f in opening.camera(str(path))] == [f.sequence for f in frames]
 
 
 def test_a_recording_plays_at_its_own_speed_when_asked(tmp_path: Path) -> None:
     path, _ = record(tmp_path, "synthetic://?fps=0&frames=16&size=64x48")
     began = time.monotonic()
-    assert len(list(opening.open(f"{path}?rate=1"))) == 16
+    assert len(list(opening.camera(f"{path}?rate=1"))) == 16
     assert 0.48 <= time.monotonic() - began < 1.5
 
 
 def test_the_record_switch_makes_separate_recordings(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, on=False)
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=30&size=64x48"), None, [SinkRunner(recorder)])
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=30&size=64x48"), None, [SinkRunner(recorder)])
     paths = set()
     for result in pipeline.results():
         if result.number in (5, 15):
@@ -187,7 +187,7 @@ def test_the_record_switch_makes_separate_recordings(tmp_path: Path) -> None:
             recorder.switch(False)
             time.sleep(0.1)
     assert len(paths) == 2
-    counts = [len(list(opening.open(path))) for path in sorted(paths)]
+    counts = [len(list(opening.camera(path))) for path in sorted(paths)]
     assert all(3 <= count <= 12 for count in counts)
     assert sum(counts) == recorder.recorded
 
@@ -218,14 +218,14 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
     process.stdout.close()
     newest = max([last["timestamp"], *(m["timestamp"] for m in rest if m["type"] == "frame")])
     (folder,) = tmp_path.iterdir()
-    camera = opening.open(str(folder))
+    camera = opening.camera(str(folder))
     frames = list(camera)
     assert newest - frames[-1].timestamp <= 1.0
     assert [f.sequence for f in frames] == sorted(f.sequence for f in frames)
     assert isinstance(camera, RecordingCamera)
     assert camera.truncated
     assert any("cut short" in warning for warning in camera.warnings)
-    reference = opening.open("synthetic://?fps=0&size=320x240")
+    reference = opening.camera("synthetic://?fps=0&size=320x240")
     assert isinstance(reference, SyntheticCamera)
     expected = reference.frame_at(frames[-1].sequence)
     assert np.array_equal(frames[-1].rgb, expected.rgb), "the last whole frame is whole"
@@ -238,7 +238,7 @@ def test_a_file_cut_anywhere_opens_up_to_the_cut(tmp_path: Path, seed: int) -> N
     data = part.read_bytes()
     cut = int(np.random.default_rng(seed).integers(len(data) // 4, len(data) - 200))
     part.write_bytes(data[:cut])
-    camera = opening.open(str(part))
+    camera = opening.camera(str(part))
     got = list(camera)
     assert abs(len(got) - 30 * cut / len(data)) <= 6
     for ours, theirs in zip(frames, got, strict=False):
@@ -249,8 +249,8 @@ def test_a_file_cut_anywhere_opens_up_to_the_cut(tmp_path: Path, seed: int) -> N
 
 def test_garbage_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(b"\x89MCAP0\r\n" + b"\xff" * 100)
-    with pytest.raises(opening.CameraError, match="not a readable MCAP file"):
-        opening.open(str(tmp_path / "x.mcap"))
+    with pytest.raises(CameraError, match="not a readable MCAP file"):
+        opening.camera(str(tmp_path / "x.mcap"))
 
 
 FULL_DISK = """
@@ -273,12 +273,12 @@ def test_a_write_the_system_refuses_stops_the_recording_not_the_stream(tmp_path:
     numbers = [json.loads(line)["number"] for line in done.stdout.splitlines() if '"frame"' in line[:20]]
     assert numbers == list(range(60)), "every frame was still processed"
     (folder,) = tmp_path.iterdir()
-    assert 5 <= len(list(opening.open(str(folder)))) < 60
+    assert 5 <= len(list(opening.camera(str(folder)))) < 60
 
 
 def test_recording_leaves_room_on_the_disk_and_can_start_again(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, keep_free=1 << 60)
-    pipeline = Pipeline(lambda: opening.open("synthetic://?fps=0&frames=10&size=64x48"), None, [SinkRunner(recorder)])
+    pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=10&size=64x48"), None, [SinkRunner(recorder)])
     summary = pipeline.run()
     assert summary["processed"] == 10
     assert "MiB kept free" in summary["sinks"]["recorder"]["problem"]
@@ -301,7 +301,7 @@ def test_a_float_depth_camera_without_calibration_records_too(tmp_path: Path) ->
 
     recorder = Recorder(tmp_path)
     frames = [r.frame for r in Pipeline(Plain, None, [SinkRunner(recorder)]).results()]
-    camera = opening.open(recorder.path)
+    camera = opening.camera(recorder.path)
     assert isinstance(camera, BaseCamera)
     assert camera.intrinsics is None
     for ours, theirs in zip(frames, camera, strict=True):
@@ -315,7 +315,7 @@ def test_intrinsics_travel_as_json() -> None:
 
 def test_the_folder_given_to_record_plays_while_it_holds_one_recording(tmp_path: Path) -> None:
     _, frames = record(tmp_path, "synthetic://?fps=0&frames=3&size=32x24")
-    assert len(list(opening.open(str(tmp_path)))) == len(frames) == 3
+    assert len(list(opening.camera(str(tmp_path)))) == len(frames) == 3
     record(tmp_path, "synthetic://?fps=0&frames=3&size=32x24")
     with pytest.raises(CameraError, match="holds 2 recordings; name one: "):
-        opening.open(str(tmp_path))
+        opening.camera(str(tmp_path))

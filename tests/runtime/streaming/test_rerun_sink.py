@@ -31,10 +31,11 @@ def test_a_stream_goes_into_a_rerun_file(tmp_path: Path) -> None:
     from mutualformer.runtime.streaming.rerun_sink import RerunSink
 
     sink = SinkRunner(RerunSink(tmp_path / "x.rrd"))
-    summary = Pipeline(lambda: opening.open(FIVE), FakeSession(), [sink]).run()
+    summary = Pipeline(lambda: opening.camera(FIVE), FakeSession(), [sink]).run()
     assert summary["sinks"]["rerun"]["error"] == ""
     assert summary["sinks"]["rerun"]["delivered"] == 5
     assert (tmp_path / "x.rrd").stat().st_size > 5 * 64 * 48 * 3
+    assert b"camera/objects" in (tmp_path / "x.rrd").read_bytes()
 
 
 @pytest.mark.skipif(INSTALLED, reason="rerun-sdk is installed")
@@ -94,7 +95,7 @@ def test_a_viewer_without_a_screen_is_an_error_before_the_camera_opens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[Any] = []
-    monkeypatch.setattr(opening, "open", lambda uri: opened.append(uri))
+    monkeypatch.setattr(opening, "camera", lambda uri: opened.append(uri))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr("sys.platform", "linux")

@@ -30,14 +30,14 @@ def test_several_sources_share_one_model(tmp_path: Path, capsys: pytest.CaptureF
     frames = [line for line in lines if line["type"] == "frame"]
     assert sorted((line["camera"], line["number"]) for line in frames) == [(c, n) for c in (0, 1) for n in range(6)]
     for one in summary["sources"]:
-        assert len(list(opening.open(one["sinks"]["recorder"]["path"]))) == 6
+        assert len(list(opening.camera(one["sinks"]["recorder"]["path"]))) == 6
 
 
 def test_one_lost_source_leaves_the_others_to_end_and_is_told(tmp_path: Path) -> None:
     with pytest.raises(StreamError, match="tum:/nonexistent"):
         stream([SMALL.format(1), "tum:/nonexistent"], FakeSession(), frames=4, record=tmp_path, quiet=True)
     (folder,) = (tmp_path / "camera1").iterdir()
-    assert len(list(opening.open(str(folder)))) == 4
+    assert len(list(opening.camera(str(folder)))) == 4
 
 
 def test_one_page_for_several_cameras(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_escapes_in_a_camera_s_name_stay_out_of_the_status(
         camera.warn("bad \x1b[2J name")
         return camera
 
-    monkeypatch.setattr(opening, "open", opener)
+    monkeypatch.setattr(opening, "camera", opener)
     stream("scripted://", FakeSession())
     time.sleep(0.1)
     assert "\x1b[2J" not in capsys.readouterr().err

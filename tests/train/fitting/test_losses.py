@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from mutualformer.train.fitting.losses import SUPERVISION, deep_supervision_loss, position_weight, structure_loss
+from mutualformer.train.fitting.losses import LOSSES, deep_supervision_losses, position_weight, structure_losses
 from mutualformer.train.fitting.reid_task import TEMPERATURE, contrastive, soft_margin_triplet
 
 
@@ -21,7 +21,7 @@ def test_position_weight_is_one_plus_five_times_the_local_difference() -> None:
         position_weight(mask, kernel=8)
 
 
-def test_structure_loss() -> None:
+def test_structure_losses() -> None:
     logits, mask = torch.randn(3, 12, 9).double(), (torch.rand(3, 12, 9) > 0.6).double()
     weight = 1 + torch.rand(3, 12, 9).double()
     p, m, w = 1 / (1 + np.exp(-logits.numpy())), mask.numpy(), weight.numpy()
@@ -30,22 +30,22 @@ def test_structure_loss() -> None:
     for i in range(3):
         overlap, union = (p[i] * m[i] * w[i]).sum(), ((p[i] + m[i]) * w[i]).sum()
         total += (bce[i] * w[i]).sum() / w[i].sum() + 1 - (overlap + 1) / (union - overlap + 1)
-    assert float(structure_loss(logits, mask, weight)) == pytest.approx(total / 3, abs=1e-10)
+    assert float(structure_losses(logits, mask, weight).sum()) == pytest.approx(total / 3, abs=1e-10)
 
 
 def test_deep_supervision_weighs_as_f3net_does_and_a_perfect_answer_costs_nothing() -> None:
-    assert SUPERVISION == (1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
+    assert LOSSES.supervision == (1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
     mask = torch.zeros(1, 64, 64)
     mask[:, 16:48, 16:40] = 1
     small = mask[:, ::4, ::4]
     right = [40 * (mask - 0.5)] + [40 * (small - 0.5)] * 5
-    assert float(deep_supervision_loss(right, mask)) < 1e-3
-    for i, share in enumerate(SUPERVISION):
+    assert float(deep_supervision_losses(right, mask).sum()) < 1e-3
+    for i, share in enumerate(LOSSES.supervision):
         wrong = list(right)
         wrong[i] = -wrong[i]
-        assert float(deep_supervision_loss(wrong, mask)) / share == pytest.approx(21, rel=0.05)
-    with pytest.raises(ValueError, match="expected 6"):
-        deep_supervision_loss(right[:5], mask)
+        assert float(deep_supervision_losses(wrong, mask).sum()) / share == pytest.approx(21, rel=0.05)
+    with pytest.raises(ValueError, match="has 6 weights"):
+        deep_supervision_losses(right[:5], mask)
 
 
 def test_soft_margin_triplet_mines_the_hardest() -> None:

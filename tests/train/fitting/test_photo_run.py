@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mutualformer.runtime.sources.folders.item import Frames
+from mutualformer.runtime.sources.frame import Frames
 from mutualformer.train import checkpoint, fit, registry
 from mutualformer.train.fitting import validation
 from mutualformer.train.fitting.validation import BEST

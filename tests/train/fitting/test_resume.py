@@ -117,6 +117,26 @@ def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str)
     assert card["recipe"]["processes"] == 2
 
 
+THAW = {"freeze": ["rgb_backbone.conv_stem", "rgb_backbone.*bn"], "thaw": 0.5}
+
+
+def test_what_thaws_learns_alike_in_every_process(tmp_path: Path) -> None:
+    whole = train_here(tmp_path / "one", "sod", how=THAW, **EXACT)
+    together(2, tmp_path / "two", task="sod", how=THAW, **EXACT)
+    assert largest_difference(whole, weights(tmp_path / "two")) <= 1e-5
+
+
+def test_killed_behind_the_thaw_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    """Frozen parameters are among the optimiser's from the start; a state of either side of the thaw is resumed."""
+    whole = train_here(tmp_path / "whole", "sod", how=THAW, **STEPS)
+    kill_when_paused(tmp_path / "run", task="sod", pause="step:3", how=THAW, **STEPS)
+    kill_when_paused(tmp_path / "run", task="sod", pause="step:5", how=THAW, resume=True, **STEPS)
+    assert largest_difference(whole, train_here(tmp_path / "run", "sod", resume=True, how=THAW, **STEPS)) == 0
+    frozen = train_here(tmp_path / "frozen", "sod", how={**THAW, "thaw": 1.0}, **STEPS)
+    name = "rgb_backbone.conv_stem.weight"
+    assert float((frozen[name] - whole[name]).abs().max()) > 1e-6
+
+
 def test_norms_by_process_are_those_of_a_batch_in_as_many_parts(tmp_path: Path) -> None:
     """Statistics that are only read in evaluation aside: one process has followed both parts, the first its own."""
     together(2, tmp_path / "two", task="sod", local_norms=True, **EXACT)

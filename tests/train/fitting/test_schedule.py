@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mutualformer.train.fitting.recipes import RECIPES, Recipe, recipe
+from mutualformer.train.fitting.recipes import Recipe, names, recipe
 from mutualformer.train.fitting.schedule import Schedule
 
 PLAN = Recipe("test", steps=100, batch=4, learning_rate=1.0, stages=((0.0, 64), (0.5, 128)), warmup=0.1, final=0.01)
@@ -26,6 +26,14 @@ def test_rate_warms_up_and_anneals() -> None:
     assert schedule.rate(1.0) == pytest.approx(0.01)
 
 
+def test_a_plateau_keeps_the_rate_before_it_falls() -> None:
+    schedule = Schedule(replace(PLAN, plateau=0.6), 320)
+    assert schedule.rate(0.05) == pytest.approx(0.5)
+    assert {schedule.rate(p) for p in (0.1, 0.4, 0.7)} == {1.0}
+    assert schedule.rate(0.85) == pytest.approx(0.505)
+    assert schedule.rate(1.0) == pytest.approx(0.01)
+
+
 def test_the_clock_takes_over_only_when_late_and_always_finishes() -> None:
     now = [0.0]
     schedule = Schedule(replace(PLAN, minutes=1.0), 320, elapsed=lambda: now[0])
@@ -41,10 +49,20 @@ def test_the_clock_takes_over_only_when_late_and_always_finishes() -> None:
     assert schedule.progress(50) == 1.0
 
 
-def test_multi_scale_draws_every_size_and_the_same_one_for_a_step() -> None:
+def test_a_run_that_goes_on_has_its_budget_for_what_is_left() -> None:
+    now = [0.0]
+    schedule = Schedule(replace(PLAN, minutes=1.0, stages=((0.0, 64),)), 320, elapsed=lambda: now[0], start=60)
+    assert schedule.progress(60) == 0.6
+    now[0] = 60 * (0.05 + 0.95 / 2)
+    assert schedule.progress(60) == pytest.approx(0.8)
+    now[0] = 60.0
+    assert schedule.progress(61) == 1.0
+
+
+def test_a_stage_of_two_sides_draws_every_size_and_the_same_one_for_a_step() -> None:
     schedule = Schedule(recipe("f3net"), 320)
     sides = [schedule.side(0.3, step) for step in range(60)]
-    assert set(sides) == {192, 224, 256, 288, 320}
+    assert set(sides) == {224, 256, 288, 320, 352}
     assert sides == [Schedule(recipe("f3net"), 320).side(0.9, step) for step in range(60)]
     assert Schedule(PLAN, 320).side(0.9, 5) == 128
 
@@ -56,8 +74,8 @@ def test_refuses_malformed_stages(stages: tuple[tuple[float, int], ...]) -> None
 
 
 def test_every_recipe_is_well_formed_and_unknown_ones_are_refused() -> None:
-    for known in RECIPES.values():
+    for known in map(recipe, names()):
         schedule = Schedule(known, 320)
         assert schedule.progress(known.steps) == 1.0
-    with pytest.raises(ValueError, match="expected one of demo, default"):
+    with pytest.raises(ValueError, match="expected one of default, demo"):
         recipe("quick")

@@ -7,6 +7,7 @@ from typing import Any
 
 from mutualformer.train.fitting.config import FitConfig
 from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.recipes.reading import record
 
 DATA = {"sod": "synthetic:16?seed=7", "reid": "synthetic:4?seed=7"}
 HELD_OUT = {"sod": "synthetic:6?seed=8", "reid": "synthetic:4?seed=8"}
@@ -17,8 +18,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(task: str, out: Path, steps: int = 3, batch: int = 8, **changes: Any) -> FitConfig:
-    """A run of seconds: ``steps`` steps of ``batch`` at 32 pixels."""
-    recipe = Recipe("tiny", steps=steps, batch=batch, learning_rate=2e-3, stages=((0.0, 32),), warmup=0.2)
+def tiny(
+    task: str, out: Path, steps: int = 3, batch: int = 8, how: dict[str, Any] | None = None, **changes: Any
+) -> FitConfig:
+    """A run of seconds: ``steps`` steps of ``batch`` at 32 pixels; ``how``: more of its recipe."""
+    plan = {"steps": steps, "batch": batch, "learning_rate": 2e-3, "stages": [[0.0, 32]], "warmup": 0.2, **(how or {})}
+    recipe = record(Recipe, {"name": "tiny", **plan})
     settings = {"overrides": OVERRIDES[task], "workers": 0, "save_every": 1000, **changes}
     return FitConfig(MODELS[task], DATA[task], out, recipe, **settings)

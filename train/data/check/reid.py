@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.sources.folders.item import DataError
 from mutualformer.runtime.sources.folders.reid_folder import SPLITS, count_spectra, find_root, list_part, read_spectra
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 Entry = tuple[Path, int, int]  # file, identity, camera

@@ -8,12 +8,13 @@ from typing import Any
 
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.depth import read_stored_depth
-from mutualformer.runtime.sources.folders.folder import TEXT_SUFFIXES
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
+from mutualformer.runtime.sources.folders.file_frames import turned
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD, Survey
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.masks import GREY_SHARE, SHADES_SHARE, Mask, read_mask
-from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour, turned
+from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
+from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
 
 
@@ -64,7 +65,7 @@ class _Frames:
             return
         self.sizes[rgb.shape[:2]] += 1
         self.prints.append(fingerprint(rgb_path, place, rgb))
-        for picture in turned(path for path in (rgb_path, depth_path, mask_path) if path is not None):
+        for picture in turned([path for path in (rgb_path, depth_path, mask_path) if path is not None]):
             self.note("exif", picture)
             self.turned[str(orientation(picture))] += 1
         sizes = [(depth_path, depth.shape if depth is not None else None)]

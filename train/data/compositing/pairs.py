@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.names import RGB_NAMES, find_folder, frames_in, one_file_a_frame
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import RGB_NAMES, find_folder, frames_in, one_file_a_frame
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES
 
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Item, reading
-from mutualformer.runtime.sources.folders.names import MASK_NAMES
+from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.runtime.sources.masks import read_mask
+from mutualformer.runtime.sources.names import MASK_NAMES
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.train.data.compositing.pairs import pairs
 
@@ -44,10 +44,16 @@ class Photographs:
 
     def __getitem__(self, index: int) -> Item:
         name = self.names[index]
-        rgb, mask = reading(read_colour, self.rgb[name]), read_mask(self.masks[name]).pixels
+        rgb, mask = read_colour(self.rgb[name]), read_mask(self.masks[name]).pixels
         if mask.shape != rgb.shape[:2]:
             raise DataError(f"{self.masks[name]}: is {mask.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         return Item(rgb, np.zeros(mask.shape, np.float32), mask, name)
+
+    def outline(self, rng: Rng) -> NDArray[np.uint8]:
+        """The mask of a random photograph, cropped to what is salient in it (all of it where nothing is)."""
+        mask = read_mask(self.masks[self.names[int(rng.integers(len(self)))]]).pixels
+        left, top, width, height = cv2.boundingRect(mask)
+        return np.ascontiguousarray(mask[top : top + height, left : left + width]) if width else mask
 
     def only(self, names: Sequence[str]) -> Photographs:
         """The photographs of these names, no others. Raises DataError for a name that is not here."""

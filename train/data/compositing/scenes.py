@@ -16,8 +16,7 @@ from mutualformer.train.data.compositing.sensor import SensorFrames
 Rng = np.random.Generator
 Map = NDArray[np.float32]
 
-# A teacher's map from here on makes a pixel's truth unknown; from SURE on it counts as salient where many objects do.
-DOUBT, SURE = 38, 165
+DOUBT = 38  # of 255: a teacher's map from here on makes a pixel's truth unknown
 
 
 class Composite(NamedTuple):
@@ -51,10 +50,10 @@ def _foot(canvas: Canvas, low: float, rng: Rng) -> tuple[tuple[int, int], float]
 
 
 def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tuple[int, int], rng: Rng) -> Composite:
-    """One to seven objects in a real frame with its real depth and holes; every third time the far ones are meant.
+    """One or two objects in a real frame with its real depth and holes; in front of, behind or beside other things.
 
-    What the frame holds already is unknown, not background: where the teacher sees something the loss is silent, and
-    where many objects are pasted what the teacher is sure of is salient too.
+    What the frame holds already is unknown, not background: where the teacher sees something the loss is silent.
+    Every second frame also gets smaller, blurred things of other photographs that are background.
     """
     frame = frames.window(size, rng)
     rows, columns = size
@@ -65,18 +64,14 @@ def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tupl
         np.zeros(size, np.uint8),
         (~doubt).astype(np.uint8),
     )
-    many = rng.random() < 0.5
-    count = int(rng.integers(3, 8)) if many else int(rng.choice([1, 1, 2]))
-    if many:
-        sure = frame.salient > SURE
-        canvas.mask[sure], canvas.certain[sure] = 1, 1
     if rng.random() < 0.35:
         _clutter(canvas, frames, rng)
+    if rng.random() < 0.5:
+        bystanders(canvas, photographs, int(rng.integers(1, 4)), 0.25 * rows, rng)
     placed = []
-    for _ in range(count):
+    for _ in range(int(rng.choice([1, 1, 2]))):
         place, z = _foot(canvas, 0.3, rng)
-        side = float(rng.uniform(0.09, 0.28) if many else rng.uniform(0.2, 0.75)) * rows
-        placed.append((place, z, side))
+        placed.append((place, z, float(rng.uniform(0.3, 0.75)) * rows))
     far_first = sorted(placed, key=lambda entry: -entry[1])
     pasted = 0
     for place, z, side in far_first:
@@ -84,7 +79,7 @@ def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tupl
         if cutout is None:
             continue
         nearer = float(rng.uniform(0.0, 0.15)) if rng.random() < 0.7 else 0.0
-        hidden = many or rng.random() < 0.5
+        hidden = rng.random() < 0.5
         pasted += paste(canvas, turned(cutout, side, rng), place, z * (1 - nearer), rng, salient=True, hidden=hidden)
     if not pasted:  # nothing could be seen: one in front of everything
         cutout = photographs.cutout(rng)
@@ -92,6 +87,33 @@ def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tupl
             foot = (int(0.85 * rows), columns // 2)
             paste(canvas, turned(cutout, 0.45 * rows, rng), foot, 0.6, rng, salient=True, hidden=False)
     return _finished(canvas, rng)
+
+
+def bystanders(canvas: Canvas, photographs: Photographs, count: int, largest: float, rng: Rng) -> None:
+    """Things of other photographs that are background: at most ``largest`` pixels, farther, out of focus, cut off.
+
+    They stand behind what is salient already and on either side of it. An object is not salient because its outline
+    is sharp or because it was pasted.
+    """
+    rows, columns = canvas.depth.shape
+    for _ in range(count):
+        cutout = photographs.cutout(rng)
+        if cutout is None:
+            continue
+        thing = turned(cutout, float(rng.uniform(0.35, 1)) * max(largest, 12.0), rng)
+        if rng.random() < 0.7:
+            sigma = float(rng.uniform(0.5, max(0.06 * max(thing.alpha.shape), 1.0)))
+            thing = Cutout(cv2.GaussianBlur(thing.rgb, (0, 0), sigma), cv2.GaussianBlur(thing.alpha, (0, 0), sigma))
+        foot, z = _foot(canvas, 0.25, rng)
+        if rng.random() < 0.4:  # the frame's border cuts it
+            h, w = thing.alpha.shape
+            foot = [(foot[0], int(0.2 * w)), (foot[0], columns - int(0.2 * w)), (rows + int(0.4 * h), foot[1])][
+                int(rng.integers(3))
+            ]
+        salient, kept = canvas.mask > 0, (canvas.rgb.copy(), canvas.depth.copy())
+        paste(canvas, thing, foot, z * float(rng.uniform(0.9, 1.6)), rng, salient=False, hidden=False)
+        canvas.mask[salient] = 1  # what is salient stays in front, in colour and in depth
+        canvas.rgb[salient], canvas.depth[salient] = kept[0][salient], kept[1][salient]
 
 
 def _clutter(canvas: Canvas, frames: SensorFrames, rng: Rng) -> None:

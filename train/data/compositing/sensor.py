@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.depth import read_depth
-from mutualformer.runtime.sources.folders.item import DataError, reading
-from mutualformer.runtime.sources.folders.names import DEPTH_NAMES, frames_in, one_file_a_frame
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.names import DEPTH_NAMES, frames_in, one_file_a_frame
 from mutualformer.runtime.sources.pictures import DEPTH_SUFFIXES, decode, read_bytes, read_colour
 from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator
 
+UNKNOWN = 128  # of 255: neither salient nor background
+
 
 class SensorFrame(NamedTuple):
-    """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres, ``salient`` uint8 (H, W): a teacher's soft map, else 0."""
+    """``rgb`` uint8 (H, W, 3), ``depth`` float32 metres, ``salient`` uint8 (H, W): a teacher's soft map."""
 
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
@@ -27,26 +30,46 @@ class SensorFrame(NamedTuple):
 
 
 class SensorFrames:
-    """Frames of ``root``; ``teacher``: a folder of soft saliency maps (8 bit, NAME.png), None = none known."""
+    """Frames of ``root``; ``teacher``: a folder of soft saliency maps (8 bit, NAME.png).
+
+    A frame without a map is left out: a model that is told "nothing is salient here" learns to leave out the objects
+    of every table. Without a teacher every pixel is UNKNOWN, which nobody trains on. Raises DataError where no frame
+    has a map.
+    """
 
     def __init__(self, root: str | Path, teacher: str | Path | None = None) -> None:
         self.root = Path(root)
-        self.names, self.rgb, self.depth = pairs(self.root, "depth", DEPTH_NAMES, DEPTH_SUFFIXES)
-        self.maps = one_file_a_frame(frames_in(Path(teacher))) if teacher is not None else {}
+        names, self.rgb, self.depth = pairs(self.root, "depth", DEPTH_NAMES, DEPTH_SUFFIXES)
+        self.names, self.maps = names, {}
+        if teacher is None:
+            return
+        self.maps = one_file_a_frame(frames_in(Path(teacher)))
+        self.names = [name for name in names if name in self.maps]
+        if not self.names:
+            raise DataError(f"{teacher}: has no map of the {len(names)} frames of {root}, expected NAME.png for each")
+        if len(self.names) < len(names):
+            logging.getLogger("mutualformer").warning(
+                "%s: %d of %d frames are left out, %s has no map of them",
+                root,
+                len(names) - len(self.names),
+                len(names),
+                teacher,
+            )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> SensorFrame:
         name = self.names[index]
-        rgb, depth = reading(read_colour, self.rgb[name]), reading(read_depth, self.depth[name])
+        rgb, depth = read_colour(self.rgb[name]), read_depth(self.depth[name])
         if depth.shape != rgb.shape[:2]:
             raise DataError(f"{self.depth[name]}: is {depth.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
-        if name in self.maps:
-            path = self.maps[name]
-            salient = np.asarray(reading(decode, reading(read_bytes, path), str(path), "grey"), np.uint8)
-        else:
-            salient = np.zeros(depth.shape, np.uint8)
+        path = self.maps.get(name)
+        if path is None:
+            return SensorFrame(rgb, depth, np.full(depth.shape, UNKNOWN, np.uint8))
+        salient = np.asarray(decode(read_bytes(path), str(path), "grey"), np.uint8)
+        if salient.shape != depth.shape:
+            raise DataError(f"{path}: is {salient.shape}, expected {depth.shape} as in {self.rgb[name]}")
         return SensorFrame(rgb, depth, salient)
 
     def window(self, size: tuple[int, int], rng: Rng, smallest: float = 0.55) -> SensorFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Item
+from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
 from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table

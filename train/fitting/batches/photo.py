@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.folders.item import DataError, Frames, Item
-from mutualformer.train.data.augment import Augmentation, augment
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
+from mutualformer.runtime.sources.masks import MIDDLE
+from mutualformer.train.data.augment import augment
 from mutualformer.train.data.compositing.faults import holed, spoil
+from mutualformer.train.data.compositing.paste import Canvas
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.fitting.batches.sod_batches import first_readable
+from mutualformer.train.fitting.recipes import Recipe
 
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Shares of the kinds of frames; they sum to 1. The last three are probabilities within a frame with depth."""
-
-    photograph: float = 0.62
-    sensor: float = 0.19
-    table: float = 0.12
-    rendered: float = 0.04
-    taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
-    depth_of_photograph: float = 0.45
-    spoiled: float = 0.16
-    dropped: float = 0.15
-
-    def kinds(self) -> tuple[tuple[str, float], ...]:
-        """(name, share) of the five kinds."""
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
-
-
 SURELY_NOT, SURELY = 60, 150  # of 255: between them the teacher's word is worth nothing
-
-# Photographs are exposed well; cameras are not. Less than for rendered scenes: real colour can be trusted.
-APPEARANCE = Augmentation(
-    crop=0.35, colour=0.35, grey=0.08, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
-)
+CHANGED = 4.0  # grey levels from which on a pixel shows a bystander
 
 
 class PhotoBatches:
@@ -57,12 +39,11 @@ class PhotoBatches:
         photographs: Photographs,
         sensor: SensorFrames | None,
         rendered: Frames | None,
-        batch: int,
+        recipe: Recipe,
         seed: int,
-        mixture: Mixture | None = None,
     ) -> None:
         self.photographs, self.sensor, self.rendered = photographs, sensor, rendered
-        self.batch, self.seed, self.mixture = batch, seed, mixture or Mixture()
+        self.batch, self.seed, self.mixture, self.augmentation = recipe.batch, seed, recipe.mixture, recipe.augmentation
         total = sum(share for _, share in self.mixture.kinds())
         if abs(total - 1) > 1e-6:
             raise DataError(f"the mixture's shares sum to {total:.3f}, expected 1")
@@ -84,12 +65,31 @@ class PhotoBatches:
         return "photograph" if absent else name
 
     def _photograph(self, index: int, size: tuple[int, int], rng: Rng) -> Composite:
-        item = augment(self.photographs[index], size, APPEARANCE, rng)
+        item = augment(self.photographs[index], size, self.augmentation, rng)
         assert item.mask is not None
-        depth = item.depth
+        rgb, depth, here = item.rgb, item.depth, None
+        if rng.random() < self.mixture.bystanders:
+            rgb, here = self._with_bystanders(item.rgb, item.mask, rng)
         if rng.random() < self.mixture.depth_of_photograph:
-            depth = plausible_depth(item.rgb, item.mask, rng)
-        return Composite(item.rgb, depth, item.mask, np.ones(size, np.uint8))
+            depth = self._drawn(rgb, item.mask, rng, here)
+        return Composite(rgb, depth, item.mask, np.ones(size, np.uint8))
+
+    def _drawn(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng, here: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.float32]:
+        others = [self.photographs.outline(rng) for _ in range(int(rng.integers(0, 5)))]
+        return plausible_depth(rgb, mask, rng, others, here)
+
+    def _with_bystanders(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], rng: Rng
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The picture with things that are background in it, and where they are (uint8, 0 or 1)."""
+        solid = (mask > MIDDLE).astype(np.uint8)
+        _, _, width, height = cv2.boundingRect(solid)
+        canvas = Canvas(rgb.astype(np.float32), np.full(mask.shape, 1.0, np.float32), solid.copy(), np.ones_like(solid))
+        bystanders(canvas, self.photographs, int(rng.integers(1, 3)), 0.6 * max(width, height), rng)
+        changed = (np.abs(canvas.rgb - rgb).max(axis=2) > CHANGED).astype(np.uint8)
+        return np.clip(canvas.rgb, 0, 255).astype(np.uint8), changed
 
     def _taught(self, size: tuple[int, int], rng: Rng) -> Composite:
         assert self.sensor is not None
@@ -99,14 +99,17 @@ class PhotoBatches:
         return Composite(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
 
     def frame(self, step: int, slot: int, size: tuple[int, int]) -> Composite:
-        """The frame of one slot at ``size`` (height, width)."""
-        rng = np.random.default_rng([self.seed, 2, step, slot])
+        """The frame of one slot at ``size`` (height, width). Raises DataError where no file can be read."""
+        return first_readable(lambda attempt: self._frame(step, slot, size, attempt))
+
+    def _frame(self, step: int, slot: int, size: tuple[int, int], attempt: int) -> Composite:
+        rng = np.random.default_rng([self.seed, 2, step, slot, *((attempt,) if attempt else ())])
         kind = self.kind(rng)
         if kind == "photograph":
-            scene = self._photograph(self.index(step, slot), size, rng)
+            scene = self._photograph((self.index(step, slot) + attempt) % len(self.photographs), size, rng)
         elif kind == "rendered":
             assert self.rendered is not None
-            item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, APPEARANCE, rng)
+            item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, self.augmentation, rng)
             assert item.mask is not None
             scene = Composite(item.rgb, item.depth, item.mask, np.ones(size, np.uint8))
         else:
@@ -117,28 +120,30 @@ class PhotoBatches:
                 scene = on_a_table(self.photographs, size, rng)
             else:
                 scene = self._taught(size, rng)
-            scene = _augmented(scene, rng)
-        return self._with_faults(scene, size, rng)
+            scene = self._augmented(scene, rng)
+        return self._with_faults(scene, size, rng, kind == "table")
 
-    def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng) -> Composite:
-        depth = scene.depth
+    def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng, needed: bool) -> Composite:
+        """``needed``: depth tells which lesson the frame teaches, so it may get holes and nothing worse."""
+        depth, how = scene.depth, self.mixture
         if not depth.any():
             return scene
         draw = float(rng.random())
-        if draw < self.mixture.dropped:
+        if draw < how.holed:
+            depth = holed(depth, float(rng.uniform(0.05, 0.6)), rng)
+        elif needed:
+            pass
+        elif draw < how.holed + how.dropped:
             depth = np.zeros_like(depth)
-        elif draw < self.mixture.dropped + self.mixture.spoiled:
-            other = depth[::-1]
+        elif draw < how.holed + how.dropped + how.spoiled:
             if self.sensor is not None and rng.random() < 0.5:
                 other = self.sensor.window(size, rng).depth
             else:
                 item = self.photographs[int(rng.integers(len(self.photographs)))]
                 assert item.mask is not None
                 rgb, mask = (cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA) for x in (item.rgb, item.mask))
-                other = plausible_depth(rgb, mask, rng)
+                other = self._drawn(rgb, mask, rng)
             depth = spoil(depth, np.ascontiguousarray(other), rng)
-        elif draw < self.mixture.dropped + self.mixture.spoiled + 0.12:
-            depth = holed(depth, float(rng.uniform(0.05, 0.6)), rng)
         return scene._replace(depth=depth)
 
     def index(self, step: int, slot: int) -> int:
@@ -151,12 +156,8 @@ class PhotoBatches:
         scenes = [self.frame(step, slot, (side, side)) for slot in slots]
         return {name: np.stack([getattr(scene, name) for scene in scenes]) for name in Composite._fields}
 
-
-def _augmented(scene: Composite, rng: Rng) -> Composite:
-    """Appearance and mirroring of a composite; it is at its size already."""
-    size = scene.mask.shape
-    how = Augmentation(
-        crop=0.0, flip=0.0, colour=0.35, grey=0.1, shuffle=0.02, blur=0.12, holes=0.0, drop_rgb=0.0, drop_depth=0.0
-    )
-    item = augment(Item(scene.rgb, scene.depth, scene.mask, ""), (size[0], size[1]), how, rng)
-    return scene._replace(rgb=item.rgb)
+    def _augmented(self, scene: Composite, rng: Rng) -> Composite:
+        """Appearance of a composite; it is at its size and place already."""
+        how = replace(self.augmentation, crop=0.0, flip=0.0, holes=0.0, drop_rgb=0.0, drop_depth=0.0)
+        item = augment(Item(scene.rgb, scene.depth, scene.mask, ""), scene.mask.shape, how, rng)
+        return scene._replace(rgb=item.rgb)

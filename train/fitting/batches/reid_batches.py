@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.preprocess import resize_colour
-from mutualformer.runtime.sources.folders.item import DataError
 from mutualformer.runtime.sources.folders.reid_folder import ReidData, ReidItem
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.registry import ModelSpec
 

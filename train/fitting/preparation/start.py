@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mutualformer.errors import BuildError
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting.config import FitError
 
@@ -16,10 +17,7 @@ LEAST_SHARE = 0.5  # of a model's tensors that must agree, or the file is anothe
 
 
 def weights_file(name: str) -> Path:
-    """The checkpoint that ``name`` means: a file, or a shipped model's weights. Raises FitError."""
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
-        return path
+    """The checkpoint that ``name`` means: a file, a run's folder, or a shipped model's weights. Raises FitError."""
     from mutualformer.runtime import zoo
 
     try:
@@ -28,7 +26,7 @@ def weights_file(name: str) -> Path:
         raise FitError(f"{name}: no .safetensors checkpoint and no shipped model with weights ({error})") from error
 
 
-class MismatchError(ValueError):
+class MismatchError(BuildError, ValueError):
     """Too few tensors of a file agree in name and shape with a model's."""
 
 

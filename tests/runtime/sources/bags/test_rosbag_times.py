@@ -74,9 +74,10 @@ def test_time_log_can_be_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [COLOUR, DEPTH])
 def test_topics_that_lie_one_behind_the_other_play_whole(tmp_path: Path, first: str) -> None:
-    rows, _ = rows_at([(START + index / 30, START + index / 30) for index in range(50)])
-    rows.sort(key=lambda row: row[0] != first)
-    assert check(write_bag(tmp_path / "x.mcap", rows), list(range(50))) == []
+    rows, logs = rows_at([(START + index / 30, START + index / 30) for index in range(50)])
+    order = sorted(range(len(rows)), key=lambda number: rows[number][0] != first)
+    path = write_bag(tmp_path / "x.mcap", [rows[number] for number in order], [logs[number] for number in order])
+    assert check(path, list(range(50))) == []
 
 
 def test_time_that_goes_back_is_said(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -26,7 +26,7 @@ def pair(index: int, colour: str = COLOUR, depth: str = DEPTH, seed: int = 0, **
 
 def play(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
     """Frames, and all that people are told, through the capture that adds its own."""
-    pipeline = Pipeline(lambda: opening.open(f"{path}{options}"))
+    pipeline = Pipeline(lambda: opening.camera(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.capture.camera is not None
     return frames, list(pipeline.capture.camera.warnings)
@@ -151,7 +151,7 @@ def test_calibration_is_the_colour_camera_s_own(
     tmp_path: Path, rows: list[Row], focal: float | None, says: str
 ) -> None:
     path = write_bag(tmp_path / "x.mcap", [*rows, *pair(0)])
-    camera = opening.open(str(path))
+    camera = opening.camera(str(path))
     camera.close()
     assert (camera.intrinsics.fx if camera.intrinsics else None) == focal
     assert any(says in warning for warning in camera.warnings) or not says
@@ -306,16 +306,14 @@ def test_depth_units(tmp_path: Path) -> None:
     frames, warnings = play(path)
     assert warnings == []
     assert 1 <= frames[0].depth.min() < frames[0].depth.max() <= 4
-    with pytest.raises(CameraError, match=r"depth_scale=5000 is metres a unit, .* scale=5000"):
+    with pytest.raises(CameraError, match=r"5000 units a metre are depth_scale=0\.0002"):
         play(path, "?depth_scale=5000")
-    with pytest.raises(CameraError, match="give one"):
-        play(path, "?depth_scale=0.001&scale=1000")
-    assert np.allclose(play(path, "?scale=2000")[0][0].depth, frames[0].depth / 2)
+    assert np.allclose(play(path, "?depth_scale=0.0005")[0][0].depth, frames[0].depth / 2)
     rows = [image(COLOUR, rgb(0), "rgb8"), image(DEPTH, units(0).astype(np.float32), "32FC1")]
     path = write_bag(tmp_path / "float-mm.mcap", rows)
     frames, warnings = play(path)
-    assert any("lie outside 0.3 … 10 m" in w and "?scale=1000 (millimetres)" in w for w in warnings)
-    frames, warnings = play(path, "?scale=1000")
+    assert any("lie outside 0.3 … 10 m" in w for w in warnings)
+    frames, warnings = play(path, "?depth_scale=0.001")
     assert warnings == []
     assert np.allclose(frames[0].depth, units(0) / 1000)
     minus = np.where(units(0) > 2000, units(0) / 1000, -1).astype(np.float32)
@@ -361,7 +359,7 @@ def test_realsense_topics_are_not_read_as_a_bag(tmp_path: Path) -> None:
     rows = pair(0, "/device_0/sensor_1/Color_0/image/data", "/device_0/sensor_0/Depth_0/image/data")
     path = write_bag(tmp_path / "x.mcap", rows)
     with pytest.raises(CameraError, match="is a RealSense recording"):
-        opening.open(f"rosbag:{path}")
+        opening.camera(f"rosbag:{path}")
 
 
 def test_messages_of_other_kinds_are_named(tmp_path: Path) -> None:
@@ -375,4 +373,4 @@ def test_messages_of_other_kinds_are_named(tmp_path: Path) -> None:
         writer.add_message(channel, 1, b"{}", 1)
         writer.finish()
     with pytest.raises(CameraError, match="its messages are 'json', expected ROS messages"):
-        opening.open(str(tmp_path / "x.mcap"))
+        opening.camera(str(tmp_path / "x.mcap"))

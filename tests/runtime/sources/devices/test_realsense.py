@@ -181,7 +181,7 @@ def test_a_silent_device_times_out_and_a_missing_one_is_lost(
 
 def test_a_recording_replays_every_frame_once_in_order_bit_exact(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 60)
-    camera = opening.open(str(tmp_path / "x.db3"))
+    camera = opening.camera(str(tmp_path / "x.db3"))
     frames = []
     for frame in camera:
         frames.append(frame)
@@ -198,7 +198,7 @@ def test_a_recording_replays_every_frame_once_in_order_bit_exact(tmp_path: Path)
 
 def test_the_whole_pipeline_runs_over_a_librealsense_recording(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 30)
-    pipeline = Pipeline(lambda: opening.open(str(tmp_path / "x.db3")), FakeSession(0.01))
+    pipeline = Pipeline(lambda: opening.camera(str(tmp_path / "x.db3")), FakeSession(0.01))
     results = list(pipeline.results())
     assert [r.frame.sequence for r in results] == list(range(30))
     assert pipeline.dropped == 0
@@ -206,7 +206,7 @@ def test_the_whole_pipeline_runs_over_a_librealsense_recording(tmp_path: Path) -
 
 def test_closing_a_recording_early_frees_librealsense_s_thread(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 60)
-    camera = opening.open(str(tmp_path / "x.db3"))
+    camera = opening.camera(str(tmp_path / "x.db3"))
     assert camera.read() is not None
     done = threading.Event()
 
@@ -243,17 +243,17 @@ def test_depth_of_another_eye_is_aligned_to_colour(tmp_path: Path) -> None:
 
 def test_depth_of_another_size_comes_out_at_colour_s_size_live_and_replayed(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 6, depth_shape=(24, 32), depth_focal=30.0)
-    frames = list(opening.open(str(tmp_path / "x.db3")))
+    frames = list(opening.camera(str(tmp_path / "x.db3")))
     assert [f.sequence for f in frames] == list(range(6))
     assert all(f.depth.shape == f.rgb.shape[:2] == (HEIGHT, WIDTH) for f in frames)
     with pytest.raises(CameraError, match="set align=1"):
-        list(opening.open(f"{tmp_path}/x.db3?align=0"))
+        list(opening.camera(f"{tmp_path}/x.db3?align=0"))
 
 
 def test_filters_fill_holes_only_when_asked(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 3)
-    plain = next(iter(opening.open(str(tmp_path / "x.db3"))))
-    filled = next(iter(opening.open(f"{tmp_path}/x.db3?spatial=1&temporal=1&holes=1")))
+    plain = next(iter(opening.camera(str(tmp_path / "x.db3"))))
+    filled = next(iter(opening.camera(f"{tmp_path}/x.db3?spatial=1&temporal=1&holes=1")))
     assert (plain.depth == 0).mean() > 0.05
     assert (filled.depth == 0).mean() < 0.2 * (plain.depth == 0).mean()
 
@@ -263,7 +263,7 @@ def test_opening_an_absent_camera_is_quick_and_says_what_to_do() -> None:
         pytest.skip("a RealSense camera is plugged in")
     began = time.monotonic()
     with pytest.raises(CameraError, match="none is connected over USB"):
-        opening.open("realsense://")
+        opening.camera("realsense://")
     assert time.monotonic() - began < 2
 
 
@@ -296,7 +296,7 @@ class StandInPipeline:
 def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realsense, "serials", lambda context: ["111", "222"])
     monkeypatch.setattr(rs, "pipeline", StandInPipeline)
-    camera = opening.open("realsense://222?size=848x480&fps=15&nir=1")
+    camera = opening.camera("realsense://222?size=848x480&fps=15&nir=1")
     assert camera.name == "realsense://222"
     assert camera.live
     assert camera.depth_scale == 0.00025
@@ -306,10 +306,10 @@ def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.Mon
     camera.close()
     assert pipeline.stopped
     with pytest.raises(CameraError, match="connected: 111, 222"):
-        opening.open("realsense://333")
+        opening.camera("realsense://333")
     monkeypatch.setattr(StandInPipeline, "refuse", True)
     with pytest.raises(CameraError, match=r"cannot start 640x480 at 30 fps .*try another size"):
-        opening.open("realsense://")
+        opening.camera("realsense://")
 
 
 def test_a_damaged_recording_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -317,5 +317,5 @@ def test_a_damaged_recording_is_refused_in_one_sentence(tmp_path: Path) -> None:
     data = (tmp_path / "x.db3").read_bytes()
     (tmp_path / "y.db3").write_bytes(data[: len(data) // 8])
     with pytest.raises(CameraError) as caught:
-        list(opening.open(str(tmp_path / "y.db3")))
+        list(opening.camera(str(tmp_path / "y.db3")))
     assert "\n" not in str(caught.value)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.spec import open_identities
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
 
 SOURCE = SyntheticIdentities(3, 3, (64, 64))
@@ -33,7 +33,7 @@ def write(root: Path, size: tuple[int, int], spectra: int, name: str = "{0:04d}_
 @pytest.mark.parametrize("spectra", [2, 3])
 @pytest.mark.parametrize("size", [(48, 48), (72, 36), (36, 72), (72, 48), (96, 64), (60, 40)])
 def test_the_seams_tell_how_many_there_are(tmp_path: Path, size: tuple[int, int], spectra: int) -> None:
-    data = open_identities(str(write(tmp_path / "set", size, spectra)))
+    data = opening.identities(str(write(tmp_path / "set", size, spectra)))
     for index in (0, 7):
         sample = SAMPLES[index]
         rgb, nir = (cv2.resize(sample[key], size, interpolation=cv2.INTER_AREA) for key in ("rgb", "nir"))
@@ -49,12 +49,12 @@ def test_what_the_pictures_do_not_tell_is_asked_for(tmp_path: Path) -> None:
         for camera in (1, 2):
             cv2.imwrite(str(root / part / f"0001_c{camera}_1.png"), rng.integers(0, 256, (32, 96, 3), dtype=np.uint8))
     with pytest.raises(DataError, match=r"96×32 may hold two or three .* append \?spectra=2 or \?spectra=3"):
-        open_identities(str(root))
-    assert open_identities(f"{root}?spectra=2")[0].nir.shape == (32, 48, 3)
-    assert open_identities(f"{root}?spectra=3")[0].nir.shape == (32, 32, 3)
+        opening.identities(str(root))
+    assert opening.identities(f"{root}?spectra=2")[0].nir.shape == (32, 48, 3)
+    assert opening.identities(f"{root}?spectra=3")[0].nir.shape == (32, 32, 3)
     for wrong in ("4", "x", ""):
         with pytest.raises(DataError, match="spectra"):
-            open_identities(f"{root}?spectra={wrong or '0'}")
+            opening.identities(f"{root}?spectra={wrong or '0'}")
 
 
 @pytest.mark.parametrize("name", ["{0:06d}_cam{1}_0_{2:02d}.png", "{0:04d}_C{1:03d}_{2}.PNG", "{0:04d}_c{1}s1_{2}.png"])
@@ -62,7 +62,7 @@ def test_names_of_the_public_sets(tmp_path: Path, name: str) -> None:
     root = write(tmp_path / "set", (48, 48), 2, name)
     (root / "query" / "._0001_c1_0.png").write_bytes(b"\0\5\x16\7")
     (root / "query" / "Thumbs.db").write_bytes(b"x")
-    data = open_identities(str(root))
+    data = opening.identities(str(root))
     assert sorted(set(data.identities.tolist())) == [1, 2, 3]
     assert sorted(set(data.cameras.tolist())) == [1, 2, 3, 4]
 
@@ -79,5 +79,5 @@ def test_another_number_of_pictures_is_refused_and_not_cut(tmp_path: Path, count
             file = tmp_path / part / f"{identity + 1:04d}_c{camera + 1}_{view:04d}.png"
             cv2.imwrite(str(file), np.hstack([one, two, 255 - one, 255 - two][:count])[..., ::-1])
     with pytest.raises(DataError, match=message):
-        open_identities(str(tmp_path))
-    assert open_identities(f"{tmp_path}?spectra=2")[0].rgb.shape[1] == (20 if count == 1 else 80)
+        opening.identities(str(tmp_path))
+    assert opening.identities(f"{tmp_path}?spectra=2")[0].rgb.shape[1] == (20 if count == 1 else 80)

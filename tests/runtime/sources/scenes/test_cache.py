@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.scenes import cache
 from mutualformer.runtime.sources.scenes.scene import SyntheticScenes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.scenes.cache import render
 from mutualformer.runtime.sources.scenes.identities import CAMERAS, VIEWS, SyntheticIdentities, view
 from mutualformer.runtime.sources.scenes.primitives import (
@@ -109,9 +109,9 @@ def test_refuses_nothing_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
 def test_data_never_imports_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from mutualformer.runtime.sources.folders.spec import open_data\n"
-        "import mutualformer.train.evaluation.maps\n"
-        "print(open_data('synthetic:1', size=(32, 32))[0].rgb.shape)"
+        "from mutualformer.runtime.sources import opening\n"
+        "import mutualformer.train.evaluation.sod\n"
+        "print(opening.frames('synthetic:1', size=(32, 32))[0].rgb.shape)"
     )
     actual = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert actual.stdout.strip() == "(32, 32, 3)", actual.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train.data.compositing.faults import holed, spoil
 from mutualformer.train.data.compositing.paste import Canvas, paste, turned
 from mutualformer.train.data.compositing.photographs import Cutout, Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
+from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
 
 SIZE = (96, 128)
@@ -91,11 +92,36 @@ def test_what_a_sensor_frame_holds_already_is_not_called_background(
     scene = into_sensor_frame(photographs, frames, SIZE, np.random.default_rng(seed))
     _check(scene)
     assert (scene.mask > 0).any()
-    without = SensorFrames(root / "sensor")
-    plain = into_sensor_frame(photographs, without, SIZE, np.random.default_rng(seed))
-    assert plain.certain.all()  # no teacher, no doubt
-    unknown = (scene.certain == 0) | ((scene.mask > 0) & (plain.mask == 0))
-    assert unknown.any() or (scene.mask > 0).mean() > 0.3
+    assert scene.certain[scene.mask > 0].all()
+    untold = into_sensor_frame(photographs, SensorFrames(root / "sensor"), SIZE, np.random.default_rng(seed))
+    pasted = (untold.certain > 0).mean()
+    assert 0 < pasted < 1  # without a teacher nothing is known but what was pasted
+
+
+def test_a_sensor_frame_without_a_teachers_map_is_left_out(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(root / "teacher" / "1.png", tmp_path)
+    frames = SensorFrames(root / "sensor", tmp_path)
+    assert frames.names == ["1"]
+    assert "2 of 3 frames are left out" in caplog.text
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(DataError, match="has no map of the 3 frames"):
+        SensorFrames(root / "sensor", tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bystander_is_background_and_stays_behind_what_is_salient(photographs: Photographs, seed: int) -> None:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[20:80, 40:90] = 1
+    canvas = Canvas(np.zeros((*SIZE, 3), np.float32), np.ones(SIZE, np.float32), mask.copy(), np.ones(SIZE, np.uint8))
+    bystanders(canvas, photographs, 4, 50, np.random.default_rng(seed))
+    np.testing.assert_array_equal(canvas.mask, mask)
+    assert canvas.certain.all()
+    changed = canvas.rgb.max(axis=2) > 20
+    assert changed.any()
+    assert not changed[mask > 0].any()
+    assert (canvas.depth[mask > 0] == 1).all()
 
 
 def test_a_pasted_object_stands_where_it_was_put_and_hides_behind_what_is_nearer() -> None:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mutualformer.runtime.sources.folders.item import DataError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import registry
 from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.sensor import SensorFrames
 from mutualformer.train.data.compositing.sets import FixedFrames
-from mutualformer.train.fitting.batches.photo import Mixture, PhotoBatches
-from mutualformer.train.fitting.losses import deep_supervision_loss
+from mutualformer.train.fitting.batches.photo import PhotoBatches
+from mutualformer.train.fitting.losses import deep_supervision_losses
+from mutualformer.train.fitting.recipes import Mixture, recipe
 from mutualformer.train.fitting.task import freeze
 from mutualformer.train.fitting.validation import Validation
 from tests.train.data.compositing.test_scenes import root  # noqa: F401 (a fixture)
+
+PLAN = replace(recipe("photo"), batch=8)
 
 
 @pytest.fixture
 def batches(root: Path) -> PhotoBatches:  # noqa: F811
     sensor = SensorFrames(root / "sensor", root / "teacher")
-    return PhotoBatches(Photographs(root / "photos"), sensor, None, batch=8, seed=3)
+    return PhotoBatches(Photographs(root / "photos"), sensor, None, PLAN, seed=3)
 
 
 def test_the_same_slot_is_the_same_frame_in_any_order(batches: PhotoBatches, root: Path) -> None:  # noqa: F811
@@ -33,7 +37,7 @@ def test_the_same_slot_is_the_same_frame_in_any_order(batches: PhotoBatches, roo
     assert whole["rgb"].dtype == np.uint8
     assert whole["depth"].dtype == np.float32
     assert whole["certain"].shape == whole["mask"].shape == (8, 64, 64)
-    again = PhotoBatches(batches.photographs, batches.sensor, None, 8, 3)
+    again = PhotoBatches(batches.photographs, batches.sensor, None, PLAN, 3)
     part = again.make(5, range(4, 8), 64)
     for name, value in part.items():
         np.testing.assert_array_equal(value, whole[name][4:])
@@ -47,10 +51,10 @@ def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches: 
         if kind not in ("photograph", "rendered"):
             assert kinds.count(kind) / 3000 == pytest.approx(share, abs=0.03)
     assert "rendered" not in kinds
-    without = PhotoBatches(batches.photographs, None, None, 8, 3)
+    without = PhotoBatches(batches.photographs, None, None, PLAN, 3)
     assert {without.kind(np.random.default_rng(i)) for i in range(500)} == {"photograph", "table"}
     with pytest.raises(DataError, match="sum to"):
-        PhotoBatches(batches.photographs, None, None, 8, 3, Mixture(photograph=0.9))
+        PhotoBatches(batches.photographs, None, None, replace(PLAN, mixture=Mixture(photograph=0.9)), 3)
 
 
 def test_depth_is_missing_spoilt_or_there(batches: PhotoBatches) -> None:
@@ -63,13 +67,13 @@ def test_what_is_uncertain_costs_nothing() -> None:
     logits = [torch.randn(2, 32, 32) for _ in range(6)]
     mask, certain = torch.zeros(2, 32, 32), torch.ones(2, 32, 32)
     certain[:, :16] = 0
-    one = deep_supervision_loss(logits, mask, certain)
+    one = deep_supervision_losses(logits, mask, certain).sum()
     flipped = mask.clone()
     flipped[:, :8] = 1  # eight rows from the known half, so that no edge weight reaches it at stride 1
-    two = deep_supervision_loss(logits, flipped, certain)
+    two = deep_supervision_losses(logits, flipped, certain).sum()
     assert float((one - two).abs()) < 0.02 * float(one)
-    assert float(deep_supervision_loss(logits, mask)) == pytest.approx(
-        float(deep_supervision_loss(logits, mask, torch.ones_like(mask))), rel=1e-6
+    assert float(deep_supervision_losses(logits, mask).sum()) == pytest.approx(
+        float(deep_supervision_losses(logits, mask, torch.ones_like(mask)).sum()), rel=1e-6
     )
 
 
@@ -81,6 +85,19 @@ def test_frozen_parameters_and_their_norms_stay() -> None:
     assert model.depth_squeeze[0][0].weight.requires_grad
     with pytest.raises(ValueError, match="beginning of a parameter"):
         freeze(model, ("absent",))
+    norms = freeze(model, ("rgb_backbone.*bn",))
+    assert len(norms) > 20
+    assert not model.rgb_backbone.blocks[2][0].bn1.weight.requires_grad
+    assert model.rgb_backbone.blocks[2][0].conv_pw.weight.requires_grad
+    assert model.depth_backbone.blocks[0][0].bn1.weight.requires_grad
+    freeze(model, ("rgb_backbone.",), frozen=False)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_table_never_loses_the_depth_that_tells_it_from_a_photograph(root: Path) -> None:  # noqa: F811
+    only = Mixture(photograph=0, sensor=0, table=1, rendered=0, taught=0, dropped=0.5, spoiled=0.4, holed=0.1)
+    tables = PhotoBatches(Photographs(root / "photos"), None, None, replace(PLAN, mixture=only), seed=1)
+    assert all(depth.any() for depth in tables.make(0, range(8), 64)["depth"])
 
 
 def test_validation_keeps_the_best_and_says_what_it_saw(batches: PhotoBatches, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mutualformer.runtime.sources.folders.folder import RgbdFolder
-from mutualformer.runtime.sources.folders.item import DataError
-from mutualformer.runtime.sources.folders.spec import open_data
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, fit
+from mutualformer.train.fitting.batches.sod_batches import first_readable
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
 from mutualformer.train.fitting.recipes import Recipe
@@ -34,18 +35,18 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
 
 
 def test_a_tenth_is_held_out_and_never_trained_on(folder: Path) -> None:
-    frames = RgbdFolder(folder)
+    frames = rgbd_folder(folder)
     rest, held = split_off(frames)
     assert (len(rest), len(held)) == (18, 2)
     assert not set(rest.indices) & set(held.indices)
-    assert split_off(RgbdFolder(folder))[1].indices == held.indices  # the same in every run
+    assert split_off(rgbd_folder(folder))[1].indices == held.indices  # the same in every run
     assert rest[0].name != held[0].name
     with pytest.raises(IndexError):
         held[2]
     with pytest.raises(DataError, match="too few to hold some out; give --validate DATA"):
-        split_off(open_data("synthetic:9", size=(32, 32)))
+        split_off(opening.frames("synthetic:9", size=(32, 32)))
     assert file_list(rest) != file_list(held) != file_list(frames)
-    assert file_list(open_data("synthetic:2", size=(32, 32))) == ""
+    assert file_list(opening.frames("synthetic:2", size=(32, 32))) == ""
 
 
 def test_what_a_run_is_scored_on(folder: Path, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_masks_that_teach_nothing_are_refused_before_the_first_step(
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("mutualformer fit: error: ")
     with pytest.raises(DataError, match=message):
-        check_masks(RgbdFolder(root), str(root))
+        check_masks(rgbd_folder(root), str(root))
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -164,3 +165,32 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     (tmp_path / "file").write_text("x")
     assert fit.main(command(folder, tmp_path / "file" / "out")) == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_corrupt_picture_is_named_and_left_out(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "set")
+    for index in (3, split_off(rgbd_folder(folder))[1].indices[0]):
+        (copy / "RGB" / f"{index:04d}.jpg").write_bytes(b"no picture")
+    (copy / "GT" / "0005.png").write_bytes(b"no mask")
+    words = ["sod-nano", "--data", str(copy), "--out", str(tmp_path / "out"), "--steps", "12", "--batch", "4"]
+    words += ["--minutes", "0", "--set", "input_size=[32,32]", "--set", "recipe.stages=[[0.0,32]]", "--workers", "0"]
+    with caplog.at_level("WARNING", logger="mutualformer"):
+        assert fit.main(words) == 0
+    for name in ("0003.jpg", "0005.png"):
+        assert sum(name in record.message and "left out" in record.message for record in caplog.records) == 1
+    out = tmp_path / "out"
+    steps = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "bce", "iou", "rate", "rate_backbones", "seconds_a_step"} <= steps[-1].keys()
+    validated = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    assert {"held_out", "held_out_no_depth"} <= validated[-1].keys()
+    for name in ("curves.png", "validation.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    told = capsys.readouterr().err
+    assert "S-measure" in told
+    assert f"next: mutualformer predict PICTURE --model {out / 'model.safetensors'}" in told
+    for path in (copy / "RGB").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="cannot be"):
+        first_readable(lambda index: rgbd_folder(copy)[index])

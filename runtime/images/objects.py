@@ -1,0 +1,196 @@
+"""What a saliency map says in numbers: which objects, where, and how far away each of them is.
+
+An object is a connected salient region. Regions that touch in the picture but not in space are told apart by the
+depth: where it jumps, one ends and the next begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLD = 0.5
+GRID = 640  # longest side at which regions are told apart
+SPECK = 0.02  # share of the largest region: what is smaller is no object
+PART = 0.05  # share of its region that a part behind a jump of depth must have to be an object of its own
+JUMP = 0.03, 0.02  # a step of the depth between neighbouring pixels: so many parts of the distance, and metres
+NEAR = 5  # percentile of the depth inside that counts as the nearest point
+MOST = 200
+
+
+@dataclass(frozen=True)
+class SalientObject:
+    """One object. ``box``: (left, top, right, bottom) as fractions of the picture. ``area``: share of the picture.
+
+    ``score``: mean saliency inside. ``distance_m``: median of the measured depth inside, ``nearest_m``: its nearest
+    point (:data:`NEAR` percent lie before it), metres; None without a measurement there. ``identity``: the same number
+    for the same object from frame to frame of a stream; None where nothing is tracked.
+    """
+
+    box: tuple[float, float, float, float]
+    area: float
+    score: float
+    distance_m: float | None
+    nearest_m: float | None
+    identity: int | None = None
+
+    def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The box in a picture of that size: (left, top, right, bottom), right and bottom exclusive."""
+        left, top, right, bottom = self.box
+        return round(left * width), round(top * height), round(right * width), round(bottom * height)
+
+    def numbers(self) -> dict[str, float | None]:
+        """Area, score and distances, rounded to what they are worth."""
+        return {
+            "area": round(self.area, 5),
+            "score": round(self.score, 4),
+            "distance_m": rounded(self.distance_m),
+            "nearest_m": rounded(self.nearest_m),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``id`` only where objects are tracked."""
+        tracked = {} if self.identity is None else {"id": self.identity}
+        return {**tracked, "box": [round(edge, 4) for edge in self.box], **self.numbers()}
+
+
+def rounded(metres: float | None) -> float | None:
+    """Whole millimetres; None stays None."""
+    return None if metres is None else round(metres, 3)
+
+
+def nearest_object_m(objects: tuple[SalientObject, ...]) -> float | None:
+    """Metres to the nearest of them: the distance that a robot must know first. None where nothing tells any."""
+    return min((one.distance_m for one in objects if one.distance_m is not None), default=None)
+
+
+def find_objects(
+    saliency: NDArray[np.float32],
+    depth: NDArray[np.float32] | None,
+    threshold: float = THRESHOLD,
+    salient: NDArray[np.bool_] | None = None,
+) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
+    """The objects of a map (h, w) in [0, 1], the nearest first and then the largest; and where they are.
+
+    ``depth``: metres of the same view at any size, 0 = no measurement; None where there is none. ``salient`` (H, W):
+    what counts as salient, at any size, where that is not all above ``threshold``. The second answer is of its shape:
+    0 where there is no object, else an object's place in the first, counted from 1.
+    """
+    labels = label(saliency > threshold if salient is None else salient, depth)
+    grid = grid_of(labels.shape)
+    small, saliency = sampled(labels, grid), sampled(saliency, grid)
+    depth = None if depth is None else sampled(depth, grid)
+    numbers = range(1, int(small.max(initial=0)) + 1)
+    found = [(measured(labels == number, small == number, saliency, depth), number) for number in numbers]
+    far = float("inf")
+    found.sort(key=lambda pair: (far if pair[0].distance_m is None else pair[0].distance_m, -pair[0].area))
+    places = np.zeros(256, np.uint8)
+    places[[number for _, number in found]] = np.arange(1, len(found) + 1)
+    return tuple(one for one, _ in found), np.asarray(cv2.LUT(labels, places), np.uint8)
+
+
+def measured(
+    inside: NDArray[np.bool_],
+    core: NDArray[np.bool_],
+    saliency: NDArray[np.float32],
+    depth: NDArray[np.float32] | None,
+) -> SalientObject:
+    """The numbers of one object: box and area of ``inside`` (H, W), the rest of ``core`` (h, w) on the grid."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    height, width = inside.shape
+    box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+    distance = near = None
+    if depth is not None and len(metres := depth[core & (depth > 0)]):
+        distance, near = (float(value) for value in np.percentile(metres, (50, NEAR)))
+    edges = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    return SalientObject(edges, np.count_nonzero(inside) / inside.size, float(saliency[core].mean()), distance, near)
+
+
+def label(salient: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    """(H, W): 0 where nothing is salient, else the object's number from 1. ``depth`` as in :func:`find_objects`."""
+    shape = (salient.shape[0], salient.shape[1])
+    grid = grid_of(shape)
+    small = sampled(salient, grid).astype(np.uint8)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0
+    order = [int(k) for k in np.argsort(-areas, kind="stable") if areas[k] and areas[k] >= SPECK * areas.max()]
+    depth = None if depth is None else sampled(depth, grid)
+    labels = np.zeros(grid, np.uint8)
+    for region in order:
+        left, top, width, height, _ = stats[region]
+        window = slice(top, top + height), slice(left, left + width)
+        inside = regions[window] == region
+        parts = inside.astype(np.uint8) if depth is None else split(inside, depth[window])
+        most = int(labels.max())
+        if most + int(parts.max()) > MOST:
+            break
+        labels[window][inside] = parts[inside] + most
+    if grid == shape:
+        return labels
+    # One step wider before it is enlarged, so that no salient pixel at an edge is left without its object.
+    wide = np.where(labels > 0, labels, cv2.dilate(labels, np.ones((3, 3), np.uint8)))
+    enlarged = cv2.resize(wide, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.asarray(enlarged * salient, np.uint8)
+
+
+def grid_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The size at which objects of a picture (H, W) are told apart: its own up to :data:`GRID`."""
+    scale = min(1.0, GRID / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def sampled(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """``image`` (H, W) at the nearest pixels of another size: depth must not be mixed across an edge."""
+    if image.shape == shape:
+        return image
+    rows = (np.arange(shape[0]) * 2 + 1) * image.shape[0] // (2 * shape[0])
+    columns = (np.arange(shape[1]) * 2 + 1) * image.shape[1] // (2 * shape[1])
+    return image[np.ix_(rows, columns)]
+
+
+def split(inside: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """One region and its depth, (h, w) → its parts numbered from 1 where ``inside``."""
+    whole = inside.astype(np.uint8)
+    measured = depth[inside & (depth > 0)]
+    share = 100 * PART / 2
+    near, far = np.percentile(measured, (share, 100 - share)) if len(measured) else (0.0, 0.0)
+    if far - near <= JUMP[0] * near + JUMP[1]:
+        return whole
+    depth = filled(depth)
+    step = np.zeros(depth.shape, np.float32)
+    across, down = np.abs(np.diff(depth, axis=1)), np.abs(np.diff(depth, axis=0))
+    np.maximum(step[:, 1:], across, out=step[:, 1:])
+    np.maximum(step[1:], down, out=step[1:])
+    smooth = inside & (step <= JUMP[0] * depth + JUMP[1])
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(smooth.astype(np.uint8), connectivity=4)
+    least = max(PART * len(measured), 4)
+    large = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] >= least]
+    if len(large) < 2:
+        return whole
+    numbers = np.zeros(count, np.uint8)
+    numbers[large] = np.arange(1, len(large) + 1)
+    # What is left, the jumps themselves and small fragments, goes to the part beside it.
+    seeds = np.take(numbers, parts)
+    return np.asarray(spread(seeds, seeds > 0) * whole, np.uint8)
+
+
+def filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Holes get the nearest measurement, single wrong pixels the median around them."""
+    whole = np.ascontiguousarray(spread(depth, depth > 0), np.float32)
+    return np.asarray(cv2.medianBlur(whole, 5), np.float32)
+
+
+def spread(values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """(h, w): each pixel that is not ``known`` gets the value of the nearest one that is; there must be one."""
+    if known.all():
+        return values
+    unknown = np.asarray(~known, np.uint8)
+    _, nearest = cv2.distanceTransformWithLabels(unknown, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.zeros(int(nearest.max()) + 1, values.dtype)
+    table[nearest[known]] = values[known]
+    return np.asarray(np.take(table, nearest))

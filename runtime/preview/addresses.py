@@ -1,0 +1,138 @@
+"""HOST:PORT of the server and its token: read, checked, and written as links that others can open."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+VARIABLE = "MUTUALFORMER_TOKEN"
+SHORTEST_TOKEN = 8
+NEW_TOKEN_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
+LARGEST_PORT = 65535
+
+
+class AddressError(ValueError):
+    """HOST:PORT cannot be served: malformed, or open to others without a token."""
+
+
+def split_address(text: str, option: str = "--preview") -> tuple[str, int]:
+    """``8080``, ``:8080``, ``127.0.0.1:8080`` or ``[::1]:8080`` → (host, port); without a host it is this machine.
+
+    ``option``: the option the address was given to, for the error. Raises AddressError.
+    """
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or int(port) > LARGEST_PORT:
+        raise AddressError(f"{option} is {text!r}, expected PORT or HOST:PORT, for example 127.0.0.1:8080")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def parse_address(text: str, token: str | None, option: str = "--preview") -> tuple[str, int]:
+    """As :func:`split_address`. Raises AddressError too where other machines reach the host and there is no token."""
+    host, port = split_address(text, option)
+    if token is None and not is_local(host):
+        raise AddressError(
+            f"{option} {text} can be reached from other machines: choose a secret and add --token-file FILE "
+            f"(or set {VARIABLE}, or add --token), or use 127.0.0.1"
+        )
+    if token is not None:
+        _checked(token, "--token")
+    return host, port
+
+
+def is_local(host: str) -> bool:
+    """True for names and addresses only this machine can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reachable(host: str) -> str:
+    """The host others can open: for ``0.0.0.0`` and ``::`` the address this machine has in its network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    # Connecting a datagram socket sends nothing; it only asks the system which of its addresses leads out.
+    family, outside = (socket.AF_INET, "192.0.2.1") if address.version == 4 else (socket.AF_INET6, "2001:db8::1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
+def link(host: str, port: int, token: str | None = None, *, scheme: str = "http", path: str = "") -> str:
+    """``http://192.168.1.5:8080/?token=…``: short and plain enough for a QR code."""
+    query = f"?token={quote(token, safe='')}" if token is not None else ""
+    return f"{scheme}://{bracketed(host)}:{port}/{path}{query}"
+
+
+def bracketed(host: str) -> str:
+    """An IPv6 address as links and ``ssh -L`` want it."""
+    return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True)
+class Token:
+    """``text``: the secret, None where clients need none. ``new``: made just now, so nobody knows it yet.
+
+    ``warning``: one sentence about how it was handed over, or empty.
+    """
+
+    text: str | None = None
+    new: bool = False
+    warning: str = ""
+
+
+def token(needed: bool, *, file: Path | None = None, argument: str | None = None) -> Token:
+    """The token of this run. ``needed``: an address is open to other machines, so one is made where none is given.
+
+    ``file``: read, or written (mode 600) where it does not exist. ``argument``: as given on the command line, which
+    every user of the machine can read. Raises AddressError.
+    """
+    if file is not None:
+        return _from_file(file)
+    secret = os.environ.get(VARIABLE)
+    if secret:
+        return Token(_checked(secret, VARIABLE))
+    if argument is not None:
+        warning = f"--token can be read in the list of processes; use --token-file FILE or set {VARIABLE} instead"
+        return Token(_checked(argument, "--token"), warning=warning)
+    return Token(secrets.token_urlsafe(NEW_TOKEN_BYTES), new=True) if needed else Token()
+
+
+def _from_file(file: Path) -> Token:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        text = secrets.token_urlsafe(NEW_TOKEN_BYTES)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Private from its first byte on; "exclusive": two streams that start together must not share half a file.
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text + "\n")
+        return Token(text, new=True)
+    except UnicodeDecodeError as error:
+        raise AddressError(f"--token-file {file} is not text in UTF-8") from error
+    open_to_others = file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    warning = f"--token-file {file} can be read by other users: chmod 600 {file}" if open_to_others else ""
+    return Token(_checked(text, f"--token-file {file}"), warning=warning)
+
+
+def _checked(text: str, source: str) -> str:
+    if len(text) < SHORTEST_TOKEN:
+        raise AddressError(f"{source} has {len(text)} characters, expected at least {SHORTEST_TOKEN}")
+    if not (text.isascii() and text.isprintable()):
+        raise AddressError(f"{source} holds more than ASCII characters; choose one line of letters and digits")
+    return text

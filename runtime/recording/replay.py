@@ -1,0 +1,253 @@
+"""Replays what ``--record`` wrote: one MCAP file or a folder of parts, frame by frame, bit for bit.
+
+A file cut short (power loss, kill -9, full disk) plays up to its last whole chunk, one that was closed before and
+behind damage, and both say so in ``warnings``. Files that another tool had in its hands play too: the unit of depth is
+looked for in every place that has it, and never guessed. What is compressed is read in a child process, where memory is
+limited; we compress nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.recording import topics
+from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.bags import ros_images as pix
+from mutualformer.runtime.sources.bags import rosbag
+from mutualformer.runtime.sources.bags.containers import BagError, McapBag, PackedError
+from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
+from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.frame import Frame, metres
+from mutualformer.runtime.sources.pacing import PlayedCamera
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
+
+LONGEST_STAMP = 1e15
+
+
+class FrameError(ValueError):
+    """A frame of the recording cannot be used: one clause."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``rate``: play at this multiple of the recorded speed; 0 = as fast as frames are taken.
+
+    ``depth_scale``: metres per unit of depth, for a recording that lost what it said about itself; 0 = it says.
+    """
+
+    rate: float = 0.0
+    depth_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file, as its metadata and its first frame describe it. ``info``: None where that is lost. ``described``:
+    by metadata of ours. ``first``: the number of its first frame, counted through all parts of a recording."""
+
+    path: Path
+    info: RecordingInfo | None
+    described: bool
+    topics: frozenset[str]
+    first: int
+
+    @property
+    def recording(self) -> str:
+        """One id for all parts of a recording, "" where it is lost."""
+        return self.info.recording if self.info is not None else ""
+
+
+def look_into(path: Path, unpack: bool) -> Part:
+    """Raises CameraError where it is no MCAP file, PackedError where it is compressed and must not be unpacked."""
+    try:
+        bag = McapBag(path, unpack)
+    except PackedError:
+        raise
+    except (BagError, OSError) as error:
+        raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
+    with contextlib.closing(bag):
+        described = [values for name, values in bag.metadata if name == NAME]
+        if not bag.topics and not described:
+            why = bag.damage[0] if bag.damage else "nothing whole is in it"
+            raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
+        info = None
+        for values in described:
+            with contextlib.suppress(InfoError):
+                info = RecordingInfo.from_metadata(values, f"{path}, metadata")
+        first = next(bag.messages({topics.FRAME}), None)
+        if first is not None:
+            with contextlib.suppress(ValueError):
+                info = frame_info(frame_fields(first.data)) or info
+        return Part(path, info, bool(described), frozenset(bag.topics), first.sequence if first is not None else 0)
+
+
+class RecordingCamera(PlayedCamera):
+    """The frames of all parts in order. ``outputs``: what the model said then, per tensor, of the last frame read."""
+
+    def __init__(self, parts: list[Part], options: Options, name: str, unpack: bool = False) -> None:
+        infos = [part.info for part in parts if part.info is not None]
+        first = infos[0] if infos else None
+        self._option_scale, self._unpack = opts.depth_scale(options.depth_scale, name), unpack
+        super().__init__(
+            name,
+            live=False,
+            intrinsics=first.intrinsics if first is not None else None,
+            depth_scale=self._option_scale or (first.depth_scale if first is not None else None),
+        )
+        self.outputs: dict[str, Any] = {}
+        self.truncated = False
+        place: dict[str, int] = {}
+        for index, part in enumerate(parts):
+            place.setdefault(part.recording or str(part.path), index)
+        ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
+        if ordered != parts:
+            self.warn(f"{name}: the parts are played as they were recorded, not as they are named")
+        if len({info.recording or info.source for info in infos}) > 1:
+            self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
+        self._next: dict[str, int] = {}
+        self._border = False
+        self.play(self._all(ordered), options.rate)
+
+    def _all(self, parts: list[Part]) -> Generator[Frame, None, None]:
+        for part in parts:
+            self._border = len(parts) > 1
+            yield from self._part(part)
+        self.sum_up()
+
+    def _follow(self, part: Part, number: int) -> None:
+        """Say where a part does not go on with the frame after the last one: parts get lost, and copied twice."""
+        expected = self._next.get(part.recording, 0)
+        if self._border and part.recording and number > expected:
+            self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
+        elif self._border and part.recording and number < expected and expected > 1:
+            self.warn(f"{part.path}: begins with frame {number}, which was there already; is it a copy?")
+        self._border = False
+        self._next[part.recording] = number + 1
+
+    def _part(self, part: Part) -> Generator[Frame, None, None]:
+        count = 0
+        with contextlib.closing(McapBag(part.path, self._unpack)) as bag:
+            # All messages of a frame carry one log time, which tools that sort, filter and merge keep.
+            for _, messages in groupby(bag.messages(), key=lambda message: message.log_time):
+                group = {message.topic: message for message in messages}
+                for sentence in bag.damage:
+                    self.warn(f"{part.path}: damaged after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+                if topics.FRAME in group:
+                    frame = self._frame({topic: message.data for topic, message in group.items()}, part)
+                    if frame is not None:
+                        self._follow(part, group[topics.FRAME].sequence)
+                        count += 1
+                        yield frame
+            for sentence in bag.damage:
+                self.warn(f"{part.path}: damaged after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+            if not bag.closed:
+                self.truncated = True
+                self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
+
+    def _frame(self, group: dict[str, bytes], part: Part) -> Frame | None:
+        try:
+            if not {topics.COLOUR, topics.DEPTH} <= group.keys():
+                raise FrameError("colour or depth of a frame is missing")
+            facts = frame_fields(group[topics.FRAME])
+            rgb = stored(group[topics.COLOUR], ("rgb8",))
+            raw = stored(group[topics.DEPTH], ("16UC1", "32FC1"))
+            if rgb.shape[:2] != raw.shape:
+                raise FrameError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+            nir = stored(group[topics.NIR], ("rgb8",)) if topics.NIR in group else None
+            outputs = {
+                topic[len(topics.OUTPUT) :]: stored(data, ("32FC1",))
+                for topic, data in group.items()
+                if topic.startswith(topics.OUTPUT)
+            }
+            stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
+            sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
+            depth = self._metres(raw, facts, part)
+        except ValueError as error:
+            self.leave_out(f"{part.path.name}: {error}")
+            return None
+        self.outputs = outputs
+        return Frame(rgb, depth, stamps[0], stamps[1], sequence, nir)
+
+    def _metres(self, raw: NDArray[Any], facts: Fields, part: Part) -> NDArray[np.float32]:
+        """By the unit given in the address, else the frame's own, else the part's. Raises CameraError without any."""
+        if raw.dtype == np.float32:
+            return pix.float_metres(raw)
+        info = frame_info(facts) or part.info
+        scale = self._option_scale or (info.depth_scale if info is not None else None)
+        if scale is None:
+            raise CameraError(
+                f"{part.path}: what it said about itself is gone, and with it the unit of its depth; say it with "
+                "?depth_scale=METRES_PER_UNIT, for example 0.001 where the camera counts in millimetres"
+            )
+        self.depth_scale = scale
+        return metres(raw, scale)
+
+
+def stored(data: bytes, encodings: tuple[str, ...]) -> NDArray[Any]:
+    """Pixels of a recorded Image. Raises ValueError."""
+    message = MessageReader(data).image()
+    if message.encoding not in encodings:
+        raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
+    return pix.unpack(message)
+
+
+def frame_fields(data: bytes) -> Fields:
+    """The JSON of a frame message. Raises ValueError."""
+    return Fields(parse_json(read_text(data), "frame", FrameError), "frame", FrameError)
+
+
+def frame_info(facts: Fields) -> RecordingInfo | None:
+    """What a frame's JSON says about its recording; None in recordings of earlier versions. Raises InfoError."""
+    about = facts.get("about")
+    return RecordingInfo.from_metadata(Fields(about, "frame, about", InfoError).data, "frame") if about else None
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
+    """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
+    try:
+        return _open(target, query, unpack=False) or rosbag.open_source(target, query)
+    except PackedError:
+        return ChildCamera(".recording.replay", target, query, f"recording:{target}")
+
+
+def open_here(target: str, query: Mapping[str, Any]) -> BaseCamera:
+    """As :func:`open_source`, in this process, whatever the file is."""
+    return _open(target, query, unpack=True) or rosbag.open_here(target, query)
+
+
+def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | None:
+    """None where the files are a bag of somebody else's, or pictures without our frame messages."""
+    path, name = Path(target), f"recording:{target}"
+    files = [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise CameraError(f"{name}: no .mcap file there")
+    parts, unreadable = [], []
+    for file in files:
+        try:
+            parts.append(look_into(file, unpack))
+        except CameraError as error:
+            unreadable.append(error)
+    if not parts:
+        raise unreadable[0]
+    playable = [part for part in parts if topics.FRAME in part.topics]
+    if not playable:
+        if all(part.described and topics.COLOUR not in part.topics for part in parts):
+            raise CameraError(f"{name}: holds no whole frame; was it cut short right after it began?")
+        return None
+    camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
+    left = [part.path.name for part in parts if part not in playable]
+    if left:
+        camera.warn(f"{name}: {', '.join(left)} is no recording with frames, left out")
+    for problem in unreadable:
+        camera.warn(f"left out: {problem}")
+    return camera

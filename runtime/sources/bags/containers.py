@@ -1,0 +1,276 @@
+"""What holds the messages of a bag: MCAP through the package ``mcap``, ROS 1 files and SQLite through ``rosbags``.
+
+The packages read the containers; messages are decoded here, and only those whose types are defined here. What is
+damaged costs the chunk it lies in where a file has an index, else what lies behind it, and is said.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from mcap.data_stream import ReadDataStream
+from mcap.reader import SeekingReader
+from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Metadata, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
+
+from mutualformer.runtime.untrusted.foreign import foreign, reason
+
+MAGIC = b"\x89MCAP0\r\n"
+LEAD = 9  # bytes of a record's opcode and length
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+MOST_RECORD = 1 << 30
+MOST_MESSAGE = 512 << 20
+SEARCH_BYTES = 256 << 20  # of a file without index that are searched for its topics
+MOST_SENTENCES = 20
+
+
+class BagError(ValueError):
+    """A file that is no bag of its kind: one clause, without the file's name."""
+
+
+class PackedError(BagError):
+    """Compressed bytes are unpacked only where memory is limited, in the child process."""
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """``kind``: its type, ``package/msg/Type``. ``ros1``: laid out as ROS 1 does, else CDR. ``log_time``: ns."""
+
+    topic: str
+    kind: str
+    ros1: bool
+    log_time: int
+    data: bytes
+    sequence: int = 0
+
+
+class Bag(Protocol):
+    """``damage``: a sentence for each place left out, growing while messages are read.
+
+    ``closed``: False where the writer was cut off. ``messages`` may be called again and begins anew.
+    """
+
+    damage: list[str]
+    closed: bool
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """Name → type, ``package/msg/Type``."""
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """The messages of ``topics`` (None: of all) by time of recording as far as an index tells, from the first."""
+
+    def close(self) -> None:
+        """Close the file; messages of it must not be read any more."""
+
+
+class McapBag:
+    """An MCAP file of ROS messages in any state. ``encodings``: what the messages of a topic are, for those that are
+    none. ``unpack``: whether compressed chunks are read; PackedError where there are some and they are not.
+    """
+
+    def __init__(self, path: Path, unpack: bool = True) -> None:
+        self.damage: list[str] = []
+        self.metadata: list[tuple[str, dict[str, str]]] = []
+        self._channels: dict[int, Channel] = {}
+        self._schemas: dict[int, str] = {0: ""}
+        self._index: list[ChunkIndex] = []
+        self._unpack = unpack
+        self._file = path.open("rb")
+        try:
+            self._size = self._file.seek(0, 2)
+            self._file.seek(0)
+            if self._file.read(len(MAGIC)) != MAGIC:
+                raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
+            self._file.seek(-len(MAGIC), 2)
+            self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
+            if self.closed:
+                self._summary()
+            if not self._channels:
+                self._search()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """As Bag.topics."""
+        return {one.topic: normal_type(self._schemas.get(one.schema_id, "")) for one in self._channels.values()}
+
+    @property
+    def encodings(self) -> set[str]:
+        """What the messages are: ``cdr`` (ROS 2), ``ros1``, ``json`` …"""
+        return {channel.message_encoding for channel in self._channels.values()}
+
+    def _summary(self) -> None:
+        """Topics, metadata and the index of a file that was closed, where they are whole."""
+        try:
+            self._file.seek(0)
+            reader = SeekingReader(self._file, record_size_limit=self._size)
+            summary = reader.get_summary()
+            for record in (*summary.schemas.values(), *summary.channels.values()) if summary else ():
+                self._define(record)
+            self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time) if summary else []
+            for record in reader.iter_metadata():
+                self._define(record)
+        except Exception as error:
+            self._note(f"its summary is damaged ({reason(error)})")
+        if any(index.compression for index in self._index) and not self._unpack:
+            raise PackedError("compressed")
+
+    def _search(self) -> None:
+        """Topics and metadata of a file without them in its summary."""
+        read = 0
+        for message in self.messages():
+            read += len(message.data)
+            if read > SEARCH_BYTES:
+                break
+
+    def _define(self, record: McapRecord) -> None:
+        if isinstance(record, Schema):
+            self._schemas[record.id] = record.name
+        elif isinstance(record, Channel):
+            self._channels[record.id] = record
+        elif isinstance(record, Metadata) and (record.name, record.metadata) not in self.metadata:
+            self.metadata.append((record.name, record.metadata))
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.damage and len(self.damage) < MOST_SENTENCES:
+            self.damage.append(sentence)
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages, unpacked where they are compressed one by one."""
+        waiting: list[tuple[int, int, Message]] = []
+        number = count()
+        for begin, records in self._indexed(topics) if self._index else self._streamed():
+            while waiting and waiting[0][0] < begin:
+                yield from self._message(heapq.heappop(waiting)[2], topics)
+            for record in records:
+                if isinstance(record, Message):
+                    heapq.heappush(waiting, (record.log_time, next(number), record))
+                else:
+                    self._define(record)
+        while waiting:
+            yield from self._message(heapq.heappop(waiting)[2], topics)
+
+    def _indexed(self, topics: Collection[str] | None) -> Iterator[tuple[float, list[McapRecord]]]:
+        """(time of its first message, records) of each chunk that has messages of ``topics``."""
+        wanted = {number for number, one in self._channels.items() if topics is None or one.topic in topics}
+        for index in self._index:
+            if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:
+                self._file.seek(index.chunk_start_offset + LEAD)
+                data = self._file.read(min(index.chunk_length, self._size))
+                yield index.message_start_time, self._chunk(data, f"at byte {index.chunk_start_offset}")
+
+    def _chunk(self, data: bytes | Chunk, where: str) -> list[McapRecord]:
+        """The records of a chunk; none of one that is damaged, which is noted."""
+        try:
+            chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
+            if chunk.compression and not self._unpack:
+                raise PackedError("it is compressed where others are not")
+            records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
+            return records
+        except Exception as error:
+            self._note(f"the chunk {where} is damaged and left out ({reason(error)})")
+            return []
+
+    def _streamed(self) -> Iterator[tuple[float, list[McapRecord]]]:
+        """Records in the order of the file, as far as one leads to the next."""
+        self._file.seek(0)
+        try:
+            for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
+                if isinstance(record, Chunk):
+                    if record.compression and not self._unpack:
+                        raise PackedError("compressed")
+                    yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
+                else:
+                    yield float("inf"), [record]
+        except PackedError:
+            raise
+        except Exception as error:
+            if self.closed or self._file.tell() < self._size:
+                self._note(f"damaged before byte {self._file.tell()} ({reason(error)}), the rest is left out")
+
+    def _message(self, message: Message, topics: Collection[str] | None) -> Iterator[BagMessage]:
+        channel = self._channels.get(message.channel_id)
+        if channel is None:
+            self._note(f"messages of topic number {message.channel_id}, which the file does not name")
+        elif (topics is None or channel.topic in topics) and channel.message_encoding in ("cdr", "ros1"):
+            kind = normal_type(self._schemas.get(channel.schema_id, ""))
+            data = plain(message.data, self.damage) if self._unpack else message.data
+            if data is not None:
+                ros1 = channel.message_encoding == "ros1"
+                yield BagMessage(channel.topic, kind, ros1, message.log_time, data, message.sequence)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class RosbagsBag:
+    """A ROS 1 file or an SQLite database. The package asks for a plain name, which a link gives it."""
+
+    def __init__(self, path: Path, ending: str) -> None:
+        self.damage, self.closed, self._ros1 = list[str](), True, ending == ".bag"
+        try:
+            from rosbags import rosbag1, rosbag2
+        except ImportError as error:
+            raise BagError("reading it needs the package rosbags: pip install 'mutualformer[ros]'") from error
+        self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
+        try:
+            link = Path(self._folder.name) / f"bag{ending}"
+            os.symlink(path.absolute(), link)
+            with foreign("rosbags", BagError, path.name, "is it whole?"):
+                self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
+                self._reader.open()
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """As Bag.messages; the first damage is noted and ends them."""
+        wanted = [one for one in self._reader.connections if topics is None or one.topic in topics]
+        last = 0
+        try:
+            for one, last, stored in self._reader.messages(wanted) if wanted else ():
+                data = plain(bytes(stored), self.damage)
+                if data is not None:
+                    topic = str(one.topic)
+                    yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
+        except Exception as error:
+            self.damage.append(f"damaged after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
+
+    def close(self) -> None:
+        """Close the file; calling it twice is harmless."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+            self._folder.cleanup()
+
+
+def normal_type(name: str) -> str:
+    """ROS 1's ``package/Type`` → ``package/msg/Type``."""
+    package, _, kind = name.partition("/")
+    return f"{package}/msg/{kind}" if kind and "/" not in kind else name
+
+
+def plain(data: bytes, damage: list[str]) -> bytes | None:
+    """A message that was compressed by itself becomes plain; None where it cannot, which is said in ``damage``."""
+    if data[:4] != ZSTD_MAGIC:
+        return data
+    import zstandard
+
+    try:
+        return zstandard.decompress(data, max_output_size=MOST_MESSAGE)
+    except zstandard.ZstdError as error:
+        damage[:] = [*damage, f"a compressed message is left out ({error})"][:MOST_SENTENCES]
+        return None

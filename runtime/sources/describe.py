@@ -1,0 +1,226 @@
+"""What a picture file is, before a pixel of it is decoded: one look, by the decoders' own reading of the header.
+
+Pillow opens files lazily: format, size, bits, transparency, colour profile, turn and number of pictures cost no
+decoding. Sizes are limited in pixels and in bytes here, OpenCV refuses more pixels by itself
+(``OPENCV_IO_MAX_IMAGE_PIXELS``, set in ``mutualformer/__init__.py``), and :func:`check_decoded` compares what came out
+with what was declared: two readers that disagree about a size cannot be played against each other.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.untrusted.foreign import foreign
+
+# 64 million pixels are more than photographs of today's cameras but for the largest phones; `predict
+# --max-megapixels` sets the environment variable before this module is imported.
+MAX_PIXELS = int(float(os.environ.get("MUTUALFORMER_MAX_MEGAPIXELS", "64")) * 1e6)
+MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits: what a decoded picture may take for each of MAX_PIXELS
+# Scans of a progressive JPEG are decoded one after another over the whole picture and may take 60 bytes each; encoders
+# write about ten.
+MAX_SCANS = 40
+# Pillow's name of a file's pixels → (channels, bytes a channel). 16-bit colour is told from the decoder's raw mode.
+MODES = {"1": (1, 1), "L": (1, 1), "P": (1, 1), "LA": (2, 1), "PA": (2, 1), "La": (2, 1), "RGB": (3, 1), "RGBX": (4, 1)}
+MODES |= {"RGBA": (4, 1), "RGBa": (4, 1), "CMYK": (4, 1), "YCbCr": (3, 1), "LAB": (3, 1), "HSV": (3, 1), "F": (1, 4)}
+MODES |= {"I": (1, 4), "I;16": (1, 2), "I;16B": (1, 2), "I;16L": (1, 2), "I;16N": (1, 2), "RGB;16": (3, 2)}
+# Kinds that are told by their first bytes and have readers of their own.
+NPY, ZIP, EXR = b"\x93NUMPY", b"PK\x03\x04", b"\x76\x2f\x31\x01"
+# What Pillow reads here; everything else it might know (PDF, EPS, FITS, …) is no picture to this program.
+FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "AVIF", "HEIF", "JPEG2000")
+ORIENTATION, ICC_PROFILE, SUBFILE, SAMPLES, BITS, FORMAT_TAG = 274, 34675, 254, 277, 258, 339
+
+
+@dataclass(frozen=True)
+class Description:
+    """``kind``: Pillow's name of the format. ``channels``, ``item_bytes``: of the stored pixels. ``turn``: EXIF's
+    orientation, 1 … 8. ``pictures``: frames of an animation, pages. ``thumbnail``: the first picture is a reduced one,
+    as in camera raw files. ``floats``: whether pixels are floating point."""
+
+    kind: str
+    width: int
+    height: int
+    channels: int = 1
+    item_bytes: int = 1
+    turn: int = 1
+    pictures: int = 1
+    alpha: bool = False
+    palette: bool = False
+    floats: bool = False
+    thumbnail: bool = False
+    icc: bytes | None = None
+
+
+def describe(data: bytes, name: str) -> Description:
+    """What a picture's bytes are. Raises DataError naming ``name`` for what is no picture, corrupt or too large."""
+    with foreign("Pillow", DataError, name, "expected a whole picture"):
+        told = _tiff(data) if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else _pillow(data, name)
+    if told.width <= 0 or told.height <= 0:
+        raise DataError(f"{name}: declares {told.width}×{told.height} pixels, expected a picture")
+    _bounded(told.width, told.height, told.channels * told.item_bytes, name)
+    if told.kind == "PNG":
+        _whole_chunks(data, name)
+    if told.kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS * told.pictures:
+        raise DataError(f"{name}: is a JPEG of more than {MAX_SCANS} scans, expected a picture as cameras write it")
+    return told
+
+
+def _whole_chunks(data: bytes, name: str) -> None:
+    """Raise DataError where a PNG's chunk declares more than the file holds: OpenCV allocates what is declared."""
+    place = 8
+    while place + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        if place + 12 + length > len(data):
+            raise DataError(f"{name}: a chunk declares more bytes than there are, expected a whole PNG file")
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place += 12 + length
+
+
+def _bounded(width: int, height: int, pixel_bytes: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{name}: declares {width}×{height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
+            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
+        )
+    if width * height * pixel_bytes > MAX_PIXELS * MAX_BYTES_PER_PIXEL:
+        size = width * height * pixel_bytes >> 20
+        raise DataError(f"{name}: would take {size} MiB, expected at most {MAX_PIXELS * MAX_BYTES_PER_PIXEL >> 20} MiB")
+
+
+def check_decoded(image: NDArray[Any], told: Description, name: str) -> None:
+    """Raise DataError where a decoder made another size than the header declares."""
+    if image.shape[:2] != (told.height, told.width):
+        raise DataError(
+            f"{name}: is corrupt: it declares {told.width}×{told.height} pixels and holds "
+            f"{image.shape[1]}×{image.shape[0]}"
+        )
+
+
+def _pillow(data: bytes, name: str) -> Description:
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()
+    Image.MAX_IMAGE_PIXELS = None  # sizes are limited by `_bounded`, with a sentence of ours
+    if data[4:8] == b"ftyp":
+        _register_heif()
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
+            raw = str(image.tile[0][3]) if image.tile and image.format == "PNG" else ""
+            channels, item_bytes = MODES.get(image.mode, (4, 4))
+            transparent = "A" in image.mode or "transparency" in image.info
+            return Description(
+                str(image.format),
+                image.width,
+                image.height,
+                channels,
+                2 if "16B" in raw else item_bytes,
+                int(Image.Image.getexif(image).get(ORIENTATION, 1)),  # PNG's own getexif decodes the picture
+                int(getattr(image, "n_frames", 1)),
+                transparent,
+                image.mode in ("P", "PA"),
+                image.mode == "F",
+                icc=image.info.get("icc_profile") or None,
+            )
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: {_looks_like(data)}, expected a picture: PNG, JPEG, TIFF, WebP, …") from None
+
+
+def _register_heif() -> None:
+    """HEIC pictures of phones, where the extra ``heic`` is installed."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _tiff(data: bytes) -> Description:
+    """TIFF by Pillow's reader of directories alone: its picture reader refuses kinds that OpenCV decodes."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    stream = io.BytesIO(data)
+    directory = ImageFileDirectory_v2(data[:16] if data[2:3] in (b"+", b"") or data[3:4] == b"+" else data[:8])
+    pages, first, offset = 0, None, directory.next
+    seen: set[int] = set()
+    while offset and offset not in seen and pages < 64:
+        seen.add(offset)
+        stream.seek(offset)
+        directory.load(stream)
+        first = first if first is not None else (dict(directory), offset)
+        pages, offset = pages + 1, directory.next
+    if first is None:
+        raise ValueError("it has no directory")
+    tags, place = first
+    _no_tag_twice(data, place)
+    bits = _numbers(tags.get(BITS, 1))
+    samples = int(_numbers(tags.get(SAMPLES, 1))[0])
+    return Description(
+        "TIFF",
+        int(_numbers(tags.get(256, 0))[0]),
+        int(_numbers(tags.get(257, 0))[0]),
+        samples,
+        max(1, (max(bits) + 7) // 8),
+        int(_numbers(tags.get(ORIENTATION, 1))[0]),
+        pages,
+        samples in (2, 4) and int(_numbers(tags.get(262, 1))[0]) != 5,
+        int(_numbers(tags.get(262, 1))[0]) == 3,
+        3 in _numbers(tags.get(FORMAT_TAG, 1)),
+        # NewSubfileType 1: a reduced picture comes first; SubIFDs or DNGVersion: the real one lies elsewhere.
+        bool(int(_numbers(tags.get(SUBFILE, 0))[0]) & 1) or 50706 in tags,
+        tags.get(ICC_PROFILE) if isinstance(tags.get(ICC_PROFILE), bytes) else None,
+    )
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    return tuple(int(one) for one in value) if isinstance(value, (tuple, list)) and value else (int(value or 0),)
+
+
+def _entries(data: bytes, place: int) -> list[tuple[int, int]]:
+    """(tag, offset of its entry) of a classic TIFF's directory at ``place``; nothing of a BigTIFF's."""
+    order = "<" if data[:2] == b"II" else ">"
+    if 42 not in data[2:4]:
+        return []
+    (count,) = struct.unpack_from(f"{order}H", data, place)
+    return [(struct.unpack_from(f"{order}H", data, at)[0], at) for at in range(place + 2, place + 2 + 12 * count, 12)]
+
+
+def _no_tag_twice(data: bytes, place: int) -> None:
+    tags = [tag for tag, _ in _entries(data, place)]
+    if len(set(tags)) != len(tags):
+        raise ValueError("a tag stands there twice")
+
+
+def untagged(data: bytes) -> bytes:
+    """A TIFF file's bytes without its turn: OpenCV's decoder turns such pictures whatever it is told."""
+    order = "<" if data[:2] == b"II" else ">"
+    changed = bytearray(data)
+    (place,) = struct.unpack_from(f"{order}I", data, 4)
+    for tag, at in _entries(data, place):
+        if tag == ORIENTATION:
+            struct.pack_into(f"{order}H", changed, at + 8, 1)
+    return bytes(changed)
+
+
+def _looks_like(data: bytes) -> str:
+    """What a file that is no picture seems to be."""
+    kinds = {
+        b"<": "is text of markup",
+        b"%PDF": "is a PDF",
+        b"PK": "is an archive",
+        b"{": "is JSON",
+        b"\x76\x2f\x31\x01": "is an EXR picture, which is read as depth only",
+        NPY: "is a NumPy array, which is read as depth only",
+    }
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
+        return "is a HEIC picture (pip install 'mutualformer[heic]' reads these)"
+    if data[4:8] == b"ftyp":
+        return "is a video"
+    return next((text for start, text in kinds.items() if data.startswith(start)), "is no picture of a known format")

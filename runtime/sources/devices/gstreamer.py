@@ -1,0 +1,162 @@
+"""Cameras through GStreamer, colour only: ``csi://0`` (Jetson), ``v4l2:///dev/video0?format=mjpg&size=1280x720&fps=30``.
+
+``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, which tells its size. No Python module of
+GStreamer is needed, which no wheel brings.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.frame import Frame
+
+PROGRAM = "gst-launch-1.0"
+INSTALL = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+# What a camera sends → what GStreamer calls it, and what unpacks it.
+FORMATS = {
+    "": ("video/x-raw", []),
+    "yuyv": ("video/x-raw,format=YUY2", []),
+    "uyvy": ("video/x-raw,format=UYVY", []),
+    "nv12": ("video/x-raw,format=NV12", []),
+    "mjpg": ("image/jpeg", ["jpegdec"]),
+}
+# The newest frame, not the oldest of a queue.
+TAIL = "! videoconvert ! video/x-raw,format=I420 ! queue leaky=downstream max-size-buffers=1 ! y4menc ! fdsink fd=1"
+START_SECONDS, FRAME_SECONDS = 10.0, 5.0
+MOST_LINE = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """``format``, ``size`` and ``fps`` are demanded of the camera; empty and 0 leave its own."""
+
+    format: str = ""
+    size: str = ""
+    fps: int = 0
+
+
+class GstCamera(DeviceCamera):
+    """``source``: the elements that give raw or encoded pictures, as ``gst-launch-1.0`` writes them, "!" included."""
+
+    def __init__(self, source: Sequence[str], name: str) -> None:
+        if shutil.which(PROGRAM) is None:
+            raise CameraError(f"{name}: needs GStreamer: {INSTALL}")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the camera
+        self._process = subprocess.Popen(
+            [PROGRAM, "-q", *source, *TAIL.split()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+            start_new_session=True,
+        )
+        super().__init__(name, connected=lambda: self._process.poll() is None, stop=self._end)
+        self._count = 0
+        try:
+            head = self._line(START_SECONDS)
+            found = re.search(rb"^YUV4MPEG2 .*W(\d+) H(\d+)", head)
+            width, height = map(int, found.groups()) if found else (0, 0)
+            if not 0 < width * height <= MAX_PIXELS or width % 8 or height % 2:
+                raise CameraError(f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected a width of 8 · n")
+        except CameraLost as error:
+            self.close()
+            raise CameraError(str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+        self._size = height, width
+        self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
+
+    def _fill(self, target: memoryview, seconds: float) -> None:
+        """Raises CameraLost where GStreamer ends or is silent for ``seconds``."""
+        stream: Any = self._process.stdout
+        while len(target):
+            count = stream.readinto(target) if select.select([stream], [], [], seconds)[0] else 0
+            if not count:
+                raise CameraLost(f"{self.name}: {self._reason()}")
+            target = target[count:]
+
+    def _line(self, seconds: float) -> bytes:
+        line = bytearray(1)
+        while line[-1:] != b"\n" and len(line) < MOST_LINE:
+            line.append(0)
+            self._fill(memoryview(line)[-1:], seconds)
+        return bytes(line[1:])
+
+    def _reason(self) -> str:
+        """What GStreamer said last that was wrong."""
+        self._errors.seek(0)
+        lines = self._errors.read(1 << 16).decode(errors="replace").splitlines()
+        for line in lines:
+            if line.startswith("ERROR") or "WARNING" in line:
+                return f"GStreamer says: {line[:MOST_LINE]}"
+        return "gives no picture any more; is it still plugged in?"
+
+    def grab(self, timeout: float) -> Any:
+        """The next picture, I420 (H · 3 / 2, W) uint8; None when none came in time. Raises CameraLost."""
+        if not select.select([self._process.stdout], [], [], timeout)[0]:  # type: ignore[type-var]
+            return None
+        self._line(FRAME_SECONDS)  # FRAME
+        height, width = self._size
+        raw = np.empty((height * 3 // 2, width), np.uint8)
+        self._fill(raw.data.cast("B"), FRAME_SECONDS)
+        return raw
+
+    def convert(self, raw: Any) -> Frame:
+        """Depth is all holes; the time is this machine's, in seconds since 1970."""
+        rgb = np.asarray(cv2.cvtColor(raw, cv2.COLOR_YUV2RGB_I420), np.uint8)
+        stamp = time.time()
+        self._count += 1
+        return Frame(rgb, np.zeros(self._size, np.float32), stamp, stamp, self._count - 1)
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def elements(target: str, query: Mapping[str, Any], name: str) -> list[str]:
+    """The source of a camera: a number is a CSI camera, a path below /dev one of Video4Linux. Raises CameraError."""
+    options = opts.parse(Options, query, name)
+    if options.format not in FORMATS:
+        raise CameraError(f"{name}: format={options.format} is not one of {', '.join(filter(None, FORMATS))}")
+    kind, unpack = FORMATS[options.format]
+    if options.size:
+        height, width = opts.size(options.size, name)
+        kind += f",width={width},height={height}"
+    if options.fps:
+        kind += f",framerate={options.fps}/1"
+    unpacked = [part for element in unpack for part in ("!", element)]
+    # GStreamer reads its arguments as a language: nothing else of an address gets there.
+    if re.fullmatch(r"/dev/[\w./:-]+", target, re.ASCII):
+        return ["v4l2src", f"device={target}", "!", kind, *unpacked]
+    if not re.fullmatch(r"\d{1,3}", target, re.ASCII):
+        raise CameraError(f"{name}: expected a number, as csi://0, or a device, as v4l2:///dev/video0")
+    memory = kind.replace("video/x-raw", "video/x-raw(memory:NVMM)")
+    return ["nvarguscamerasrc", f"sensor-id={target}", "!", memory, "!", "nvvidconv", "!", "video/x-raw"]
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> GstCamera:
+    """``target``: the number of a CSI camera, or a device of Video4Linux."""
+    name = f"v4l2://{target}" if target.startswith("/") else f"csi://{target or 0}"
+    return GstCamera(elements(target or "0", query, name), name)

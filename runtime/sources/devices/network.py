@@ -1,0 +1,96 @@
+"""Cameras of the network: ``rtsp://USER:PASSWORD@HOST/PATH`` and ``http://HOST/video.mjpg``, through PyAV. Colour only.
+
+What follows the "?" belongs to the camera's own address, but for ``transport`` (``tcp`` or ``udp``, of RTSP). Decoding
+happens in a child process; the name that is shown and recorded holds neither password nor options.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import numpy as np
+
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, CameraError, CameraLost
+from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.frame import Frame
+
+TIMEOUT_SECONDS = 8.0
+PROTOCOLS = {
+    "rtsp": "rtsp,rtsps,rtp,srtp,udp,tcp,tls",
+    "http": "http,https,tcp,tls,crypto",
+}
+SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
+TRANSPORTS = ("tcp", "udp")
+
+
+def shown(address: str) -> str:
+    """``address`` of a camera of the network without what may be secret: user, password and options; others whole."""
+    if not address.startswith(SCHEMES):
+        return address
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class NetworkCamera(BaseCamera):
+    """Raises CameraError where the camera cannot be reached."""
+
+    def __init__(self, address: str, transport: str) -> None:
+        import av
+
+        super().__init__(shown(address), live=True)
+        av.logging.set_level(av.logging.PANIC)
+        self._av = av
+        scheme = "rtsp" if address.startswith("rtsp") else "http"
+        options = {"protocol_whitelist": PROTOCOLS[scheme], "max_pixels": str(MAX_PIXELS), "fflags": "nobuffer"}
+        if scheme == "rtsp":
+            options["rtsp_transport"] = transport
+        try:
+            self._container = av.open(address, container_options=options, timeout=TIMEOUT_SECONDS)
+            (stream, *_) = self._container.streams.video
+        except ValueError:
+            raise CameraError(f"{self.name}: sends no pictures") from None
+        except av.error.FFmpegError as error:  # its text holds the whole address
+            raise CameraError(f"{self.name}: cannot be opened ({error.strerror})") from None
+        stream.codec_context.flags |= av.codec.context.Flags.low_delay
+        self._packets = self._container.demux(stream)
+        self._decoded: list[Any] = []
+        self._count = 0
+        self.warn(f"{self.name}: {WITHOUT_DEPTH}", key="no depth")
+
+    def read(self, timeout: float = 1.0) -> Frame:
+        """As Camera.read; FFmpeg's own time-out counts. The time is this machine's, in seconds since 1970."""
+        while not self._decoded:
+            try:
+                self._decoded += next(self._packets).decode()
+            except self._av.error.InvalidDataError:
+                continue
+            except (self._av.error.FFmpegError, StopIteration) as error:
+                why = getattr(error, "strerror", None) or "it sends no more"
+                raise CameraLost(f"{self.name}: the connection is lost ({why})") from None
+        rgb = np.asarray(self._decoded.pop(0).to_ndarray(format="rgb24"), np.uint8)
+        self._count += 1
+        stamp = time.time()
+        return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._container.close()
+
+
+def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
+    """``target``: the address with its options. ``query``: ``transport``."""
+    return NetworkCamera(target, query["transport"])
+
+
+def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
+    """``target``: the whole address but for its options. Raises CameraError, later CameraLost."""
+    own = {key: str(value) for key, value in query.items() if key != "transport"}
+    transport = str(query.get("transport", "tcp"))
+    if transport not in TRANSPORTS:
+        raise CameraError(f"{shown(target)}: transport={transport} is not one of {', '.join(TRANSPORTS)}")
+    address = f"{target}?{urlencode(own)}" if own else target
+    return ChildCamera("devices.network", address, {"transport": transport}, shown(target), live=True)

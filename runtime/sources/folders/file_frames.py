@@ -1,0 +1,267 @@
+"""Frames of files: colour, and depth, ground truth or near-infrared beside it. Every folder source is a list of these.
+
+How files become numbers stands in ``depth.py``, ``masks.py`` and ``pictures.py``, and nowhere else: one file gives the
+same frame whichever address leads to it. A lone photograph is turned upright by its EXIF tag; a picture with depth or a
+mask is read as stored, as those beside it are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.depth import (
+    DepthRule,
+    aligned,
+    is_relative,
+    parse_holes,
+    read_stored_depth,
+    to_metres,
+)
+from mutualformer.runtime.sources.folders.declared import declared_scale
+from mutualformer.runtime.sources.folders.survey import FRAMES, Survey
+from mutualformer.runtime.sources.frame import DataError, Intrinsics, Item
+from mutualformer.runtime.sources.masks import read_mask
+from mutualformer.runtime.sources.pictures import orientation, read_picture
+from mutualformer.runtime.sources.walk import Entry, spread_over
+
+POLARITIES = ("near_bright", "near_dark", "auto")
+POLARITY_FRAMES = 64  # looked at where the polarity is to be decided
+log = logging.getLogger("mutualformer")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How files are read where they do not say it themselves; the options of every address of files.
+
+    ``depth_scale``: metres per unit. ``holes``: further values of no measurement, or none. ``depth_bits``: low bits
+    that hold depth. ``rotate``: bits by which 16-bit depth is rotated left. ``polarity``: near_bright or near_dark
+    takes all maps as maps without a unit, auto decides from the frames. ``masks``: "inverted" where black is the
+    object. ``split``: train or test, of a set that lists both.
+    """
+
+    depth_scale: float = 0.0
+    holes: str = ""
+    depth_bits: int = 0
+    rotate: int = 0
+    polarity: str = ""
+    masks: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        if self.polarity not in ("", *POLARITIES):
+            raise DataError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
+        if self.masks not in ("", "inverted"):
+            raise DataError(f"masks is {self.masks!r}, expected inverted")
+        if self.split not in ("", "train", "test"):
+            raise DataError(f"split is {self.split!r}, expected train or test")
+        if self.polarity in ("near_bright", "near_dark") and self.depth_scale:
+            raise DataError("polarity= is for depth without a unit, depth_scale= for depth with one: give one of them")
+
+    @property
+    def rule(self) -> DepthRule:
+        """The depth rule that these options state."""
+        holes, none = parse_holes(self.holes)
+        relative = self.polarity in ("near_bright", "near_dark")
+        polarity = "near_dark" if self.polarity == "near_dark" else "near_bright"
+        scale = self.depth_scale or None
+        return DepthRule(scale, holes, none, self.depth_bits, self.rotate, relative, polarity)
+
+
+OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(ReadOptions))
+
+
+class FileFrames:
+    """The frames of ``entries``, in their order. ``name``: of the source, in messages. ``root``: where they lie.
+
+    ``usual_scale``: metres per unit that the layout implies where nothing else says one (TUM: 0.0002). The survey of
+    some frames says once what does not fit the way in which depth is read. Raises DataError.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        options: ReadOptions | None = None,
+        *,
+        name: str = "",
+        root: Path | None = None,
+        usual_scale: float | None = None,
+        intrinsics: Intrinsics | None = None,
+    ) -> None:
+        if not entries:
+            raise DataError(f"{name or root}: names no picture, expected at least one")
+        self.entries, self.options = list(entries), options or ReadOptions()
+        self.root, self.intrinsics = root, intrinsics
+        self.listed: Path | None = None  # the file that names the frames of a split
+        self.label = name or str(root or self.entries[0].colour)
+        self.has_depth = any(entry.depth is not None for entry in self.entries)
+        self._noted: set[str] = set()
+        self.rule = self._declared(usual_scale)
+        self.survey = self._survey()
+        self.rule = self._settled()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def name(self, index: int) -> str:
+        """The name of frame ``index``, without reading it."""
+        return self.entries[index].name
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that frame ``index`` is read from."""
+        return self.entries[index].files
+
+    def only(self, indices: Sequence[int]) -> FileFrames:
+        """The frames at ``indices``, read as these are."""
+        part = object.__new__(FileFrames)
+        part.__dict__.update(self.__dict__)
+        part.entries = [self.entries[index] for index in indices]
+        return part
+
+    @property
+    def polarity(self) -> str:
+        """How depth without a unit is read: near_bright or near_dark."""
+        return self.rule.polarity
+
+    @property
+    def depth_scale(self) -> float | None:
+        """Metres per unit where all maps are integers with a unit, so that a recording keeps them exactly."""
+        integers = bool(self.survey.kinds) and not {"float", "8 bit"} & set(self.survey.kinds)
+        return (self.rule.depth_scale or 0.001) if integers and not self.rule.relative else None
+
+    def covered(self, index: int) -> float | None:
+        """Share of the picture that is object, None without ground truth; only the mask is opened."""
+        mask = self.entries[index].mask
+        return None if mask is None else read_mask(mask, self.options.masks == "inverted").covered
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self.entries):
+            raise IndexError(index)
+        entry = self.entries[index]
+        alone = entry.depth is None and entry.mask is None
+        seen = read_picture(entry.colour, upright=alone)
+        shape = seen.rgb.shape[:2]
+        depth, metric = np.zeros(shape, np.float32), True
+        if entry.depth is not None:
+            depth, metric = self._depth(entry, (shape[0], shape[1]))
+        mask = None
+        if entry.mask is not None:
+            mask = read_mask(entry.mask, self.options.masks == "inverted").pixels
+            if mask.shape != shape:
+                raise DataError(f"{entry.mask}: is {mask.shape}, expected {shape} as in {entry.colour.name}")
+        nir = read_picture(entry.nir).rgb if entry.nir is not None else None
+        times = entry.time, entry.depth_time if entry.depth_time is not None else entry.time
+        return Item(seen.rgb, depth, mask, entry.name, metric, seen.alpha, seen.icc, seen.original, nir, *times)
+
+    def _depth(self, entry: Entry, shape: tuple[int, int]) -> tuple[NDArray[np.float32], bool]:
+        assert entry.depth is not None
+        stored = read_stored_depth(entry.depth)
+        try:
+            metres, note = aligned(to_metres(stored, self.rule), shape)
+        except DataError as error:
+            turn = orientation(entry.colour)
+            tag = (
+                f"; the picture carries EXIF orientation {turn}: turn its pixels and drop the tag" if turn >= 5 else ""
+            )
+            raise DataError(f"{entry.depth}: {error}{tag}") from error
+        if note:
+            self._note(note)
+        return metres, not is_relative(stored, self.rule)
+
+    def _note(self, sentence: str) -> None:
+        """Once for a source."""
+        if sentence not in self._noted:
+            self._noted.add(sentence)
+            log.warning("%s: %s", self.label, sentence)
+
+    def _declared(self, usual: float | None) -> DepthRule:
+        """The options' rule, with the unit that a text in the folder declares, or the layout implies."""
+        rule = self.options.rule
+        first = next((entry.depth for entry in self.entries if entry.depth is not None), None)
+        if first is None or rule.depth_scale is not None or rule.relative:
+            return rule
+        declared = declared_scale([*([self.root] if self.root else []), first.parent])
+        with contextlib.suppress(DataError):
+            if read_stored_depth(first).dtype in (np.uint16, np.int16, np.int32, np.uint32):
+                if declared is not None:
+                    log.info("%s: depth is read with %s", self.label, declared)
+                    return dataclasses.replace(rule, depth_scale=declared.depth_scale)
+                if usual is not None:
+                    log.info("%s: depth is read with depth_scale=%g, as is usual in such folders", self.label, usual)
+                    return dataclasses.replace(rule, depth_scale=usual)
+        return rule
+
+    def _survey(self) -> Survey:
+        """Frames spread over the source; one that cannot be read is left to whoever asks for it."""
+        survey = Survey(self.rule, bool(self.options.depth_scale) or self.options.polarity not in ("", "auto"))
+        indices = [i for i, entry in enumerate(self.entries) if entry.depth is not None or entry.mask is not None]
+        most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
+        for entry in (self.entries[indices[at]] for at in spread_over(len(indices), most)):
+            try:
+                stored = read_stored_depth(entry.depth) if entry.depth is not None else None
+                mask = read_mask(entry.mask, self.options.masks == "inverted") if entry.mask is not None else None
+                survey.turned += turned(entry.files)
+            except DataError:
+                continue
+            survey.add(stored, mask, entry.colour.name)
+        return survey
+
+    def _settled(self) -> DepthRule:
+        """The rule by which depth is read; what does not fit it is said."""
+        rule, survey = self.rule, self.survey
+        if self.options.polarity == "auto" and self.has_depth:
+            unsettled = "8 bit" in survey.kinds
+            if survey.grows:
+                rule = dataclasses.replace(rule, relative=True)
+                kind = "depth of floats" if "float" in survey.kinds else "16-bit depth"
+                log.warning("%s: %s grows towards the camera, read as near_bright without a unit", self.label, kind)
+            elif survey.polarity and unsettled:
+                rule = dataclasses.replace(rule, polarity=survey.polarity)
+                log.info("%s: %s (%s)", self.label, survey.polarity, survey.evidence)
+            elif unsettled:
+                raise DataError(
+                    f"{self.label}: whether near is bright or dark cannot be decided ({survey.evidence}); "
+                    "append ?polarity=near_bright or ?polarity=near_dark"
+                )
+        settled = {"polarity": self.options.polarity, "inverted": self.options.masks, "code": self.options.holes}
+        for remark in survey.remarks():
+            if not settled.get(remark.kind):
+                log.warning("%s: %s", self.label, remark)
+        if survey.assumption:
+            log.info("%s: %s (?depth_scale= if not so)", self.label, survey.assumption)
+        return rule
+
+
+def turned(paths: Sequence[Path]) -> list[str]:
+    """Those of ``paths`` whose tag asks for a turn; what cannot be read is told by whoever reads it."""
+    names = []
+    for path in paths:
+        with contextlib.suppress(DataError):
+            if orientation(path) != 1:
+                names.append(str(path))
+    return names
+
+
+def read_options(options: Mapping[str, str], where: str) -> ReadOptions:
+    """The reading options among those of an address; others are left to whoever plays it. Raises DataError."""
+    values: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in OPTION_NAMES:
+            continue
+        try:
+            values[key] = {"depth_scale": float, "depth_bits": int, "rotate": int}.get(key, str)(text)
+        except ValueError:
+            raise DataError(f"{where}: {key} is {text!r}, expected a number") from None
+    try:
+        chosen = ReadOptions(**values)
+        _ = chosen.rule
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return chosen

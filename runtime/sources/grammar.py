@@ -1,0 +1,163 @@
+"""The one grammar of addresses: ``KIND:TARGET?OPTION=VALUE&…``, or a bare path. Nothing is opened here.
+
+    photo.jpg  photos/  NJU2K_TEST/  film.mp4  take1/  drive.bag     a path; its content tells what it is
+    tum:FOLDER   pairs:COLOUR_DIR,DEPTH_DIR   sample:motorcycle      folders that need a word
+    rgbd:ROOT/NAME+NAME   reid:ROOT/NAME   photo:ROOT                standard sets by name; training photographs
+    synthetic:N[?seed=S]                                             N rendered scenes, or identities for ReID
+    recording:FILE  rosbag:FILE  video:COLOUR,DEPTH                  where a path alone would not do
+    realsense://  oak://  orbbec://  openni2://  csi://0  v4l2:///dev/video0  webcam:0  0  synthetic://    live
+    rtsp://HOST/PATH   http://HOST/PATH                              network cameras, given as they are
+
+``A+B`` joins several addresses of files. A path that exists is taken whole, whatever characters its name holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from mutualformer.runtime.sources.frame import DataError
+
+PATH = "path"  # the kind of an address that names a file or folder and no kind
+NETWORK = ("rtsp", "rtsps", "http", "https")  # their "?" belongs to the URL
+LIVE = (*NETWORK, "realsense", "oak", "orbbec", "openni2", "csi", "v4l2", "webcam")
+DATA = ("sample", "synthetic", "rgbd", "reid", "photo", "dataset")
+PLAYED = ("recording", "rosbag", "video", "realsense-file")
+KINDS = (*LIVE, *DATA, "tum", "pairs", *PLAYED)
+# What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
+OPTIONS = re.compile(r"(\w[\w-]*(=[^&]*)?(&\w[\w-]*(=[^&]*)?)*)?", re.ASCII)
+# Spellings of earlier versions: option → how its value is written today.
+RENAMED = {"scale": "depth_scale", "hole": "holes"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """``kind``: one of :data:`KINDS` or :data:`PATH`. ``target``: what follows it. ``options``: as text."""
+
+    kind: str
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The address as a person would type it."""
+        head = "" if self.kind == PATH or self.kind in NETWORK else f"{self.kind}:"
+        query = "&".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{head}{self.target}" + (f"?{query}" if query else "")
+
+    @property
+    def played(self) -> bool:
+        """Whether frames come one after another: cameras, running simulations, recordings and videos."""
+        return self.kind in LIVE or self.kind in PLAYED or (self.kind == "synthetic" and self.target in ("", "//"))
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a last frame: everything but cameras and simulations that nobody limited."""
+        running = self.kind == "synthetic" and self.target in ("", "//") and self.options.get("frames", "0") == "0"
+        return self.kind not in LIVE and not running
+
+    @property
+    def short(self) -> str:
+        """A name for files and tables: the set's, the folder's last part, ``synthetic-60-seed-3``."""
+        if self.kind in LIVE or (self.kind == "synthetic" and self.played):
+            return self.kind if self.kind != "webcam" else f"webcam-{Path(self.target).name}"
+        if self.kind in ("synthetic", "sample"):
+            return "-".join(
+                filter(None, [self.kind, self.target.strip("/"), *(w for o in self.options.items() for w in o)])
+            )
+        path = Path(self.target.partition(",")[0])
+        return (path.stem if path.suffix and not path.is_dir() else path.name) or self.target or self.kind
+
+
+def exists(text: str) -> bool:
+    """Whether a path is there; a text that no path can be is not."""
+    try:
+        return bool(text) and Path(text).exists()
+    except (OSError, ValueError):  # longer than names may be, or holding a zero byte
+        return False
+
+
+def parse(text: str) -> Address:
+    """One address. Raises DataError for one whose old option names have new ones."""
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in KINDS or exists(text):
+        kind, rest = PATH, text
+    if kind in NETWORK:
+        return Address(kind, text)
+    target, options = _cut(rest)
+    if kind == PATH and is_webcam(target):
+        kind = "webcam"
+    for old, new in RENAMED.items():
+        if old in options:
+            raise DataError(f"address {text!r}: {old}= is now {_today(old, new, options[old])}")
+    return Address(kind, target, options)
+
+
+def _today(old: str, new: str, value: str) -> str:
+    """How an option of earlier versions is written now."""
+    if old == "scale":
+        try:
+            return f"{new}={1 / float(value):g} (metres per unit)"
+        except (ValueError, ZeroDivisionError):
+            return f"{new}=METRES_PER_UNIT"
+    return f"{new}={'none' if value == '0' else value}"
+
+
+def is_webcam(text: str) -> bool:
+    """``0`` or ``/dev/video0``."""
+    return (text.isascii() and text.isdigit() and len(text) < 4) or text.startswith("/dev/video")
+
+
+def _cut(text: str) -> tuple[str, dict[str, str]]:
+    """Target and options, which stand behind the last question mark; a "+" in them is a "+"."""
+    target, mark, query = text.rpartition("?")
+    if not mark or exists(text) or not OPTIONS.fullmatch(query):
+        return text, {}
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return target, {key: unquote(value, errors="surrogateescape") for key, _, value in pairs}
+
+
+def joined(text: str) -> list[Address]:
+    """The addresses that ``text`` joins with ``+``; a folder with a plus in its name stays whole where it exists.
+
+    ``rgbd:ROOT/a+b?o`` becomes rgbd:ROOT/a?o and rgbd:ROOT/b?o: a word without a kind that names no file continues
+    the set before it. Raises DataError.
+    """
+    if text.partition(":")[0] in LIVE:
+        return [parse(text)]
+    found: list[Address] = []
+    for word in _words(text):
+        if not word:
+            raise DataError(f"address {text!r}: nothing stands before or after a +, expected addresses joined by +")
+        address = parse(word)
+        before = found[-1] if found else None
+        if (
+            before is not None
+            and before.kind in ("rgbd", "reid")
+            and address.kind == PATH
+            and not exists(address.target)
+        ):
+            root = before.target.rpartition("/")[0]
+            address = Address(before.kind, f"{root}/{address.target}" if root else address.target, address.options)
+        found.append(address)
+    for index in range(len(found) - 1, 0, -1):  # options behind the last name of a set count for all of its names
+        one, other = found[index - 1], found[index]
+        same = one.kind == other.kind and one.kind in ("rgbd", "reid")
+        if same and not one.options and one.target.rpartition("/")[0] == other.target.rpartition("/")[0]:
+            found[index - 1] = Address(one.kind, one.target, other.options)
+    return found
+
+
+def _words(text: str) -> list[str]:
+    """``text`` cut at its ``+`` signs, but for those in the names of files and folders that exist and in options."""
+    words, start = text.split("+"), 0
+    found: list[str] = []
+    while start < len(words):
+        ends = range(len(words), start, -1)
+        spans = ((end, "+".join(words[start:end])) for end in ends)
+        end = next((e for e, span in spans if exists(span) or exists(span.rpartition("?")[0])), start + 1)
+        found.append("+".join(words[start:end]))
+        start = end
+    return found

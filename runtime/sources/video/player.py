@@ -1,0 +1,155 @@
+"""Video files: ``film.mp4``, one file with a colour and a depth track, or ``video:COLOUR_FILE,DEPTH_FILE``.
+
+Depth is grey: 16 bits a pixel (FFV1 keeps them exactly) are units, millimetres unless ``depth_scale`` says otherwise;
+8 bits carry no unit and are refused unless ``relative=1`` says that near and far are all that matters. The time of a
+frame is the file's own, and colour and depth are paired by it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutualformer.runtime.sources import options as opts
+from mutualformer.runtime.sources.bags.pairing import Pairer
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
+from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
+from mutualformer.runtime.sources.frame import DataError, Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
+from mutualformer.runtime.sources.video import tracks
+from mutualformer.runtime.sources.video.video import videos
+
+MILLIMETRES = 0.001
+MOST_FPS = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """``depth_scale``: metres per unit, 0 = millimetres. ``relative``: take 8-bit depth as near and far without unit.
+
+    ``track``, ``depth_track``: the numbers of the tracks, -1 = as they are. ``max_skew``: seconds between paired
+    colour and depth. ``fps``: 0 = the file's own times. ``rate``: play at this multiple of its speed, 0 = as fast as
+    frames are taken. ``loop``: begin again at the end.
+    """
+
+    depth_scale: float = 0.0
+    relative: bool = False
+    track: int = -1
+    depth_track: int = -1
+    max_skew: float = 0.03
+    fps: float = 0.0
+    rate: float = 0.0
+    loop: bool = False
+
+
+class VideoCamera(PlayedCamera):
+    """In order and lossless, like every recording."""
+
+    def __init__(self, path: Path, depth_path: Path | None, options: Options) -> None:
+        name = f"video:{path}" + (f",{depth_path}" if depth_path is not None else "")
+        if not (0 <= options.fps <= MOST_FPS and 0 <= options.rate < math.inf):
+            raise CameraError(f"{name}: expected fps and rate of 0 or more")
+        scale = opts.depth_scale(options.depth_scale, name)
+        found = tracks.tracks(path)
+        self._path, self._depth_path = path, depth_path or path
+        self._colour, note = tracks.choose(path, found, False, options.track)
+        if depth_path is None:
+            others = [track for track in found if track != self._colour]
+            self._depth, _ = tracks.choose(path, others, True, options.depth_track)
+        else:
+            others = tracks.tracks(depth_path)
+            only = len(others) == 1 and options.depth_track < 0
+            self._depth = others[0] if only else tracks.choose(depth_path, others, True, options.depth_track)[0]
+            if self._depth is None:
+                raise CameraError(f"{depth_path}: has no depth track; name one with ?depth_track=NUMBER")
+        super().__init__(name, live=False, depth_scale=None if self._depth is None else scale or MILLIMETRES)
+        self.assumed_units = None if self._depth is None or scale else 1 / MILLIMETRES
+        for sentence in filter(None, (note, self._said(depth_path))):
+            self.warn(sentence)
+        self._options = options
+        self.play(self._all(), options.rate)
+
+    def _said(self, depth_path: Path | None) -> str:
+        assert self._colour is not None
+        if self._colour.alpha:
+            self.warn(f"{self._path}: its transparency is left out")
+        if self._depth is None:
+            return f"{self.name}: {WITHOUT_DEPTH}"
+        if depth_path is None:
+            return f"{self.name}: the depth of track {self._depth} is taken as aligned to the colour of {self._colour}"
+        return ""
+
+    def _all(self) -> Generator[Frame, None, None]:
+        offset, number = 0.0, 0
+        while True:
+            first = last = step = None
+            for stamp, depth_stamp, rgb, depth in self._pairs():
+                first, step, last = stamp if first is None else first, stamp - last if last is not None else step, stamp
+                yield Frame(rgb, self._metres(depth, rgb.shape[:2]), stamp + offset, depth_stamp + offset, number)
+                number += 1
+            if not number:
+                self.warn(f"{self.name}: holds no frame that can be decoded")
+            if last is None or first is None or not self._options.loop:
+                break
+            offset += last - first + (step or 1 / tracks.USUAL_FPS)
+        self.sum_up()
+
+    def _pairs(self) -> Iterator[tuple[float, float, NDArray[np.uint8], NDArray[Any] | None]]:
+        """(time, time of the depth, colour, depth as stored or None) of every frame, once through the file."""
+        fps = self._options.fps
+        assert self._colour is not None
+        picture = tracks.upright if self._depth is None else self._as_stored
+        colours = tracks.frames(self._path, self._colour, fps, picture, self.leave_out)
+        if self._depth is None:
+            yield from ((stamp, stamp, rgb, None) for stamp, rgb in colours)
+            return
+        depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out)
+        pairer: Pairer[tuple[float, NDArray[Any]]] = Pairer(self._options.max_skew)
+        both = ((item, pairer.colour) for item in colours), ((item, pairer.depth) for item in depths)
+        for item, add in heapq.merge(*both, key=_time):
+            yield from ((one[0], two[0], one[1], two[1]) for one, two in add(item[0], item))
+        yield from ((one[0], two[0], one[1], two[1]) for one, two in pairer.flush())
+        if pairer.unpaired:
+            self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth in time, left out")
+
+    def _as_stored(self, frame: Any) -> NDArray[np.uint8]:
+        if frame.rotation:
+            turn = f"asks to be turned by {frame.rotation % 360:g}°"
+            self.warn(f"{self._path}: {turn}; both are read as stored", key="turn")
+        return tracks.colour(frame)
+
+    def _metres(self, stored: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[np.float32]:
+        if stored is None:
+            return np.zeros(size, np.float32)
+        try:
+            stored, note = aligned(stored, size)
+        except DataError as error:
+            raise CameraError(f"{self.name}: {error}") from error
+        if note:
+            self.warn(f"{self.name}: {note}")
+        if stored.dtype == np.uint16:
+            return to_metres(stored, DepthRule(self.depth_scale or MILLIMETRES))
+        if not self._options.relative:
+            raise CameraError(
+                f"{self.name}: depth of 8 bits has no unit, expected 16 bits a pixel; append ?relative=1 where near "
+                "(bright) and far is all that is wanted"
+            )
+        self.warn(f"{self.name}: depth of 8 bits has no unit: near and far are right, distances are not")
+        return to_metres(stored)
+
+
+def _time(entry: Any) -> float:
+    return float(entry[0][0])
+
+
+def open_here(target: str, query: Mapping[str, Any]) -> VideoCamera:
+    """``target``: as :func:`video.videos` reads it."""
+    colour, depth = videos(target)
+    return VideoCamera(colour, depth, opts.parse(Options, query, f"video:{target}"))

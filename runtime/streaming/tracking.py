@@ -1,0 +1,81 @@
+"""The same number for the same object from frame to frame, and distances that do not tremble.
+
+Boxes are matched by how much they overlap, best pairs first; that is enough where objects move by less than their own
+size between two frames. A distance follows its object within a few frames; a jump of more than :data:`LEAP` is taken at
+once, since an obstacle that comes near must not be smoothed away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mutualformer.runtime.images.objects import SalientObject
+
+OVERLAP = 0.3  # intersection over union from which two boxes can be one object
+PATIENCE = 15  # frames an object may be unseen before its number is given up
+NEW = 0.4  # weight of the newest distance
+LEAP = 0.1  # share of the distance
+
+
+@dataclass
+class Track:
+    """One object followed. ``seen``: number of the last frame that showed it."""
+
+    last: SalientObject
+    seen: int
+
+
+class Tracker:
+    """The objects of one source; :meth:`follow` for each frame in order."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, Track] = {}
+        self._next = self._frame = 0
+
+    def follow(self, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
+        """The same objects in the same order, with identities and smoothed distances."""
+        self._frame += 1
+        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= PATIENCE + 1}
+        pairs = sorted(
+            (
+                (overlap(track.last.box, one.box), identity, index)
+                for identity, track in self._tracks.items()
+                for index, one in enumerate(objects)
+            ),
+            reverse=True,
+        )
+        owner: dict[int, int] = {}
+        for share, identity, index in pairs:
+            if share >= OVERLAP and index not in owner and identity not in owner.values():
+                owner[index] = identity
+        followed = []
+        for index, one in enumerate(objects):
+            now = one
+            if index in owner:
+                last = self._tracks[owner[index]].last
+                distance, near = smoothed(last.distance_m, one.distance_m), smoothed(last.nearest_m, one.nearest_m)
+                now = replace(one, distance_m=distance, nearest_m=near)
+            else:
+                owner[index], self._next = self._next, self._next + 1
+            now = replace(now, identity=owner[index])
+            self._tracks[owner[index]] = Track(now, self._frame)
+            followed.append(now)
+        return tuple(followed)
+
+
+def smoothed(before: float | None, now: float | None) -> float | None:
+    """A distance on its way from one value to the next; None where there is none now."""
+    if before is None or now is None or abs(now - before) > LEAP * before:
+        return now
+    return before + NEW * (now - before)
+
+
+def overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
+    return width * height / (both - width * height)

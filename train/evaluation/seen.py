@@ -1,0 +1,55 @@
+"""Which frames of an evaluation the model was trained on: prints of both, compared.
+
+A print is forty bits of a picture file's hash, so that a copy under another name is known again and a card of 7,000
+frames stays small; of a rendered scene it is one of the scene's seed and number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mutualformer.runtime.card import parents
+
+_LENGTH = 10  # hexadecimal digits
+MOST_FRAMES = 20_000  # of larger sets no prints are kept: the card travels in every file that is exported
+
+
+def prints(frames: Any) -> str:
+    """The prints of ``frames`` in a row; "" for frames that cannot be told apart this way, or too many of them.
+
+    A duck's test and no list of classes: sets of pictures have ``files`` or ``rgb``, scenes a ``seed``, and those that
+    are made of others ``frames`` and ``indices``, ``parts`` or ``scenes``.
+    """
+    if len(frames) > MOST_FRAMES:
+        return ""
+    return "".join(hashlib.sha256(one).hexdigest()[:_LENGTH] for one in _contents(frames))
+
+
+def _contents(frames: Any) -> Iterator[bytes]:
+    if hasattr(frames, "indices"):
+        whole = list(_contents(frames.frames))
+        yield from (whole[index] for index in frames.indices if whole)
+    elif hasattr(frames, "parts"):
+        for _, inner in frames.parts:
+            yield from _contents(inner)
+    elif hasattr(frames, "scenes"):
+        yield from _contents(frames.scenes)
+    elif hasattr(frames, "seed"):
+        yield from (f"{frames.KIND} {frames.VERSION} {frames.seed} {index}".encode() for index in range(len(frames)))
+    elif hasattr(frames, "files"):
+        yield from (Path(frames.files(index)[0]).read_bytes() for index in range(len(frames)))
+    elif isinstance(getattr(frames, "rgb", None), dict):
+        yield from (Path(path).read_bytes() for path in frames.rgb.values())
+
+
+def trained_on(card: Mapping[str, Any], frames: Any) -> int:
+    """How many of ``frames`` the model of ``card``, or one that it was made of, was trained on, as far as is known."""
+    known = {one for made in (card, *parents(card)) for one in _split(str(made.get("prints", "")))}
+    return sum(one in known for one in _split(prints(frames))) if known else 0
+
+
+def _split(text: str) -> list[str]:
+    return [text[at : at + _LENGTH] for at in range(0, len(text), _LENGTH)]

@@ -1,0 +1,112 @@
+"""What a recipe holds. Its defaults are those of a training from scratch on rendered scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+from mutualformer.train.data.augment import Augmentation
+
+Stage = tuple[float, int] | tuple[float, int, int]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the kinds of frames of ``photo:ROOT``; they sum to 1. The rest are probabilities within a frame.
+
+    A photograph teaches "mark the one that stands out", a table "mark every object". What tells them apart is the
+    view from above and its depth, so a table never loses its depth.
+    """
+
+    photograph: float = 0.77
+    sensor: float = 0.08
+    table: float = 0.11
+    rendered: float = 0.01
+    taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
+    depth_of_photograph: float = 0.45
+    bystanders: float = 0.2  # photographs with things of others in them that are background
+    spoiled: float = 0.12  # of the frames with depth
+    dropped: float = 0.12
+    holed: float = 0.12
+
+    def kinds(self) -> tuple[tuple[str, float], ...]:
+        """(name, share) of the five kinds."""
+        return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the parts of a loss.
+
+    ``supervision``: of a detector's outputs, in their order: second pass, first pass, strides 4, 8, 16, 32 (F3Net's
+    weights). ``edges``: how much more a pixel counts that is unlike its surroundings. ``teacher_map``,
+    ``teacher_features``: with ``--teacher``. ReID: ``contrast``, and ``triplet_ramp``, the share of the run over which
+    the triplet loss comes in; at once, its hardest triplets draw features that know nothing yet into one point.
+    """
+
+    supervision: tuple[float, ...] = (1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
+    edges: float = 5.0
+    teacher_map: float = 1.0
+    teacher_features: float = 0.5
+    contrast: float = 0.0
+    triplet_ramp: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    ``steps``: optimiser steps. ``batch``: global, over all processes and accumulation. ``stages``: (share of the run
+    at which it starts, side in pixels of square training pictures, a multiple of 32), or (share, smallest, largest
+    side): one is drawn for each step; () = the model's input size.
+    ``learning_rate``: peak of a cycle that warms up over ``warmup`` of the run, stays there for ``plateau`` of it and
+    falls as a cosine to ``final`` · peak. ``backbone_lr``: factor on the rate of the parameters whose names begin with
+    one of ``backbones`` (below 1 for pretrained ones).
+    ``freeze``: patterns of the beginnings of the names of parameters that keep their pretrained values, batch norms
+    included; from ``thaw`` of the run on they learn too. ``keep_norms``: every batch norm keeps the statistics that it
+    began with. ``pull``: decay towards the weights that the run began with instead of towards zero.
+    ``ema``: decay of the averaged weights that are saved, 0 = none. ``blend``: share of the run's result in what is
+    saved, the rest are the weights that it began with.
+    ``minutes``: time budget, 0 = none; a run that would take longer goes through its schedule by the clock and is then
+    not reproducible to the bit.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    learning_rate: float
+    note: str = ""
+    minutes: float = 0.0
+    stages: tuple[Stage, ...] = ()
+    warmup: float = 0.1
+    plateau: float = 0.0
+    final: float = 0.01
+    optimizer: str = "adamw"
+    weight_decay: float = 0.02
+    clip: float = 2.0
+    ema: float = 0.99
+    blend: float = 1.0
+    pull: float = 0.0
+    backbone_lr: float = 1.0
+    backbones: tuple[str, ...] = ("*backbone",)
+    freeze: tuple[str, ...] = ()
+    thaw: float = 1.0
+    keep_norms: bool = False
+    losses: Losses = field(default_factory=Losses)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    mixture: Mixture = field(default_factory=Mixture)
+
+
+def limited(recipe: Recipe, side: int) -> Recipe:
+    """``recipe`` with no training picture larger than ``side`` pixels; stages that become alike are one.
+
+    Raises ValueError unless ``side`` is a multiple of 32.
+    """
+    if side < 32 or side % 32:
+        raise ValueError(f"--side is {side}, expected a multiple of 32 pixels")
+    stages: list[Stage] = []
+    for start, *sides in recipe.stages:
+        low, high = min(sides[0], side), min(sides[-1], side)
+        stage: Stage = (start, low) if low == high else (start, low, high)
+        if not stages or stage[1:] != stages[-1][1:]:
+            stages.append(stage)
+    return replace(recipe, stages=tuple(stages))
