@@ -39,9 +39,7 @@ class Driver:
     """
 
     def __init__(self, folder: Path, execute: Execute | None = None) -> None:
-        if execute is None:
-            from tests.standins.interpreter import execute
-        self.execute = execute
+        self.execute = execute or _interpreter()
         self.library = ctypes.CDLL(str(folder / "libtest_cuda_driver.so"), mode=ctypes.RTLD_GLOBAL)
         self.library.test_driver_set_context.argtypes = [ctypes.c_ulonglong]
         self.library.test_driver_extent.restype = ctypes.c_size_t
@@ -122,6 +120,13 @@ class Driver:
             )
         self.execute(self, name, grid, image, values[:-2])
         self.launches.append((name, grid, stream))
+
+
+def _interpreter() -> Execute:
+    """Triton's, imported when it is wanted."""
+    from tests.standins.interpreter import execute
+
+    return execute
 
 
 _POINTERS = ("self", "next")
