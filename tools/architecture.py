@@ -33,7 +33,6 @@ ROWS: list[tuple[str, str, list[Box]]] = [
         [
             ("train", "evaluate", "train/evaluation"),
             ("export", "parity", "export/compare"),
-            ("export", "half precision emulated", "export/emulation"),
             ("export", "layer list read", "export/engine/proof.py"),
             ("export", "acceptance", "export/checks, on a GPU"),
         ],
