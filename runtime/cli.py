@@ -75,6 +75,7 @@ EXTRAS = {
     "shtab": "completion",
     "rerun": "rerun",
     "imagehash": "train",
+    "tomli": "train",
     "OpenEXR": "exr",
     "foxglove": "foxglove",
     "pyrealsense2": "realsense",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mutualformer.runtime.data.item import DataError, Frames
+from mutualformer.runtime.data.item import DataError, Frames, Item
 from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
@@ -72,6 +72,9 @@ class SodBatches:
         epoch, place = divmod(step * self.batch + slot, len(self.frames))
         return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
 
+    def _item(self, index: int, attempt: int) -> Item:
+        return self.frames[(index + attempt) % len(self.frames)]
+
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
         """``rgb`` uint8 (S, h, w, 3), ``depth`` float32 metres (S, h, w), ``mask`` uint8 (S, h, w).
 
@@ -81,8 +84,7 @@ class SodBatches:
         samples = []
         for slot in slots:
             rng = np.random.default_rng([self.seed, 2, step, slot])
-            first = self.index(step, slot)
-            item = first_readable(lambda attempt, first=first: self.frames[(first + attempt) % len(self.frames)])
+            item = first_readable(functools.partial(self._item, self.index(step, slot)))
             samples.append(augment(item, size, self.augmentation, rng))
         return {
             "rgb": np.stack([item.rgb for item in samples]),
