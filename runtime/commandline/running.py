@@ -34,6 +34,7 @@ EXTRAS = {
     "shtab": "completion",
     "rerun": "rerun",
     "imagehash": "train",
+    "tomli": "train",
     "OpenEXR": "exr",
     "av": "video",
     "rosbags": "ros",

@@ -24,7 +24,7 @@ from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import parse_json
-from mutualformer.runtime.web import tokens
+from mutualformer.runtime.preview import addresses
 from mutualformer.runtime.zoo.index import ModelNameError, own_shelf, read_index
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting import config
@@ -173,7 +173,7 @@ def targets() -> list[Target]:
         Target(
             "token-file",
             lambda folder: [b"0123456789abcdef\n"],
-            in_file("token", lambda path: tokens.token(True, file=path)),
+            in_file("token", lambda path: addresses.token(True, file=path)),
             (ValueError,),
             (b"\n", b"\0", b" ", b"\xff"),
         ),

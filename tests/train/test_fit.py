@@ -74,7 +74,7 @@ def test_a_pulled_and_blended_run_forgets_less_and_keeps_its_norms(tmp_path: Pat
     def learnt(distances: dict[str, float]) -> float:
         return sum(value for key, value in distances.items() if key.endswith("weight"))
 
-    free, kept, pulled = moved("free"), moved("kept", keep_norms=True), moved("pulled", keep_norms=True, pull=200.0)
+    free, kept, pulled = moved("free"), moved("kept", keep_norms=True), moved("pulled", keep_norms=True, pull=400.0)
     blended = moved("blended", keep_norms=True, blend=0.25)
     means = [key for key in start if key.endswith("running_mean")]
     assert any(free[key] for key in means)

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mutualformer.plugins.files import parse_json
+from mutualformer.runtime.reporting import charts
 
 LINES, PICTURE, SCORES = "curves.jsonl", "curves.png", "validation.jsonl"
 EVERY = 10  # steps between two lines
@@ -58,16 +59,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def draw(out: Path) -> Path | None:
     """``OUT/curves.png`` of the lines in ``out``; None where there are none, or no matplotlib."""
     lines, scores = _lines(out / LINES), _lines(out / SCORES)
-    if not lines:
+    if not lines or not charts.available():
         return None
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        return None
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    losses, rates, metrics = figure.subplots(1, 3)
+    figure, (losses, rates, metrics) = charts.panels(3, 12, 4)
     steps = [line["step"] for line in lines]
     named = [name for name in lines[-1] if name not in ("step", "rate", "rate_backbones", "seconds_a_step", "epoch")]
     for name in named:
@@ -83,5 +77,5 @@ def draw(out: Path) -> Path | None:
         if axes.lines:
             axes.legend(fontsize="small")
     path = out / PICTURE
-    figure.savefig(path, dpi=100)
+    charts.save(figure, path, dpi=100)
     return path

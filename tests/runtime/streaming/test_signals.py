@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 START = """
 import argparse, ctypes, os, sys, threading, time
-from mutualformer.runtime.cli import run_verb
+from mutualformer.runtime.commandline.running import run_verb
 def command(args):
     print("ready", flush=True)
     {body}

@@ -110,7 +110,7 @@ def test_data_never_imports_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from mutualformer.runtime.sources import opening\n"
-        "import mutualformer.train.evaluation.sod\n"
+        "import mutualformer.train.evaluation.maps\n"
         "print(opening.frames('synthetic:1', size=(32, 32))[0].rgb.shape)"
     )
     actual = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
