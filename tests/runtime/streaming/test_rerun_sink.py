@@ -21,6 +21,8 @@ from tests.runtime.fakes import FakeSession
 from tests.runtime.test_stream import STREAM
 
 INSTALLED = importlib.util.find_spec("rerun") is not None
+if INSTALLED:
+    import rerun  # noqa: F401  the import takes seconds on a busy machine, which are not the sink's
 needs_rerun = pytest.mark.skipif(not INSTALLED, reason="rerun-sdk is not installed")
 VIEWER = Path(sys.executable).parent / "rerun"
 FIVE = "synthetic://?fps=0&frames=5&size=64x48"
