@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ FOLDING = Device("x", "folds everything", "0.0", 1e6, 1e6, 1e6, 1, 1, 1, 100.0, 
 WEAK = Device("y", "folds nothing denser", "0.0", 1e-6, 1e-6, 1e6, 1, 1, 1, 1e-9, 1e-9, 1e-9)
 
 
-def model(text: str, constants: dict[str, NDArray[Any]]) -> onnx.ModelProto:
+def model(text: str, constants: Mapping[str, Any]) -> onnx.ModelProto:
     """The graph of ``text`` (opset 20) with its constants."""
     parsed = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 20]>\n{text}')
     parsed.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
