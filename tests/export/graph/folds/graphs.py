@@ -29,7 +29,8 @@ def model(text: str, constants: Mapping[str, Any]) -> onnx.ModelProto:
 
 def run(graph: onnx.ModelProto, **inputs: NDArray[Any]) -> NDArray[Any]:
     """The graph's one answer."""
-    return np.asarray(ReferenceEvaluator(graph).run(None, inputs)[0])
+    answers: Any = ReferenceEvaluator(graph).run(None, inputs)
+    return np.asarray(answers[0])
 
 
 def operators(graph: onnx.ModelProto) -> list[str]:
