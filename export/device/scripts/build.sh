@@ -67,6 +67,13 @@ mkdir -p "$PLUGINS/generated" # what acceptance holds the plugin against
 cp source/generated/cubins.bin source/generated/cubins.json source/generated/ptx.json "$PLUGINS/generated"
 if [ -f build/libtensorrt_rtx.so ]; then cp build/libtensorrt_rtx.so "$PLUGINS"; fi
 
+# On a device of 4 GB TensorRT's scratch, the desktop and the build compete for one memory; a --workspace given wins.
+MEMORY_MIB="$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
+if [ "$FLAVOR" = tensorrt ] && [ "${MEMORY_MIB:-8192}" -lt 6144 ]; then
+  say "$MEMORY_MIB MiB of memory: one layer's scratch is limited to 512 MiB"
+  set -- --workspace 512 "$@"
+fi
+
 # ---- The engine: built aside, compared, then made current ----
 REFERENCE=models/model.fp32.onnx
 if [ "$FLAVOR" = rtx ] && [ -n "$RTX_NOTE" ]; then say "$RTX_NOTE"; fi

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ BLOCK = """block (double[B, 7, 8] yr, double[B, 7, 8] yd, double[B, 7, 4] s, dou
 SHAPES = {"wr": (8, 4), "br": (4,), "wd": (8, 4), "bd": (4,), "w": (8, 4), "b": (4,), "ws": (4, 4), "bs": (4,)}
 
 
-def constants(random: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def constants(random: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     return {name: random.normal(size=shape) for name, shape in shapes.items()}
 
 
