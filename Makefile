@@ -1,13 +1,19 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
-PROFILE ?= all# or runtime: what a device needs, no PyTorch, no compiler (with EXTRAS=realsense,pycuda for more)
+# PROFILE=all; demo: what `make demo` runs, which takes all where that is there; runtime: what a device needs, no PyTorch,
+# no compiler (with EXTRAS=realsense,pycuda for more).
+ifeq ($(MAKECMDGOALS)$(wildcard .venv/.installed-all),demo)
+PROFILE ?= demo
+else
+PROFILE ?= all
+endif
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-ifeq ($(PROFILE),runtime)
-EXTRAS ?=
-else
-EXTRAS ?= train,export,plugin,serving,rtx,realsense,oak,exr,dev
-endif
+EXTRAS_runtime :=
+EXTRAS_demo := train,export,plugin,rtx
+EXTRAS_all := train,export,plugin,serving,rtx,realsense,oak,exr,rerun,dev
+EXTRAS ?= $(EXTRAS_$(PROFILE))
 STAMP := $(VENV)/.installed-$(PROFILE)
 CPP = $$(find plugins tests -name '*.cpp' -o -name '*.h')
 SHELL_SCRIPTS = .ci/run $$(find tools export examples tests -name '*.sh' 2>/dev/null)
@@ -33,16 +39,14 @@ plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 	@$(BIN)/python export/demo.py --out out/demo
 
-# Two processes: the stand-in driver that the plugin's tests load stays loaded until its process ends.
-DRIVEN := tests/export tests/plugins
+# The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
+PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: setup  ## every test; those that need a GPU say so and skip
-	@$(BIN)/python -m pytest -q $(DRIVEN)
-	@$(BIN)/python -m pytest -q tests $(DRIVEN:%=--ignore=%)
+test: setup  ## every test, on JOBS cores; those that need a GPU say so and skip
+	@$(PYTEST) tests
 
 test-all: setup  ## the long grids too
-	@$(BIN)/python -m pytest -q -m "full or not full" $(DRIVEN)
-	@$(BIN)/python -m pytest -q -m "full or not full" tests $(DRIVEN:%=--ignore=%)
+	@$(PYTEST) -m "full or not full" tests
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    precisions = (args.precision,) if args.precision else ()
+    precisions: tuple[str, ...] = (args.precision,) if args.precision else ()
     if args.format == "bundle" and precisions and precisions != ("fp32",):
         precisions = ("fp32", *precisions)  # the device compares its engine with it
     print(deliver(Order(args.model, args.format, args.output, precisions, args.data, args.device)))

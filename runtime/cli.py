@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import mutualformer
 from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
+from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 
@@ -32,6 +33,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "make one": {
         "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
+        "recipes": Verb("mutualformer.train.recipes", "how fit trains: the recipes, or one as a file to change"),
         "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
         "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
         "export": Verb("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
@@ -103,6 +105,8 @@ def _raise_limit(arguments: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the ``mutualformer`` command; returns the exit code."""
+    if argv is None:
+        signals.insist()
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
     if arguments and arguments[0] in ("-V", "--version", "version"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +20,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # every worker has a core; threads of one would take the other's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NANO_SIZE = (64, 96)  # multiples of 32, not square, small enough for seconds
 NANO_DATA = "synthetic:96?seed=7"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Last what loads the stand-in for the CUDA driver: it stays loaded, and no other test shall find it.
+
+    With ``--dist loadfile --no-loadscope-reorder`` every worker keeps that order.
+    """
+    items.sort(key=lambda item: "/plugins/cpp/" in item.path.as_posix())
+
+
+def once_a_run(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder ``name`` of this test run, filled by ``make``: by one worker, while the others wait."""
+    root = factory.getbasetemp().parent if WORKER else factory.getbasetemp()
+    folder, done = root / name, root / f"{name}.done"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            done.touch()
+    return folder
 
 
 @dataclass(frozen=True)
@@ -45,14 +71,16 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     from mutualformer.train.fitting.recipes import recipe
     from mutualformer.train.fitting.training import fit
 
-    folder = tmp_path_factory.mktemp("nano")
     short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))
     small = dict.fromkeys(("rgb_backbone", "depth_backbone"), SMALL)
     overrides = {"input_size": NANO_SIZE, **small}
-    config = FitConfig("sod-nano", NANO_DATA, folder, short, overrides=overrides, workers=0)
-    weights = fit(config)
-    export_onnx(checkpoint.load(weights), folder / "model.onnx")
-    return ModelFiles(weights, folder / "model.onnx")
+
+    def make(folder: Path) -> None:
+        weights = fit(FitConfig("sod-nano", NANO_DATA, folder, short, overrides=overrides, workers=0))
+        export_onnx(checkpoint.load(weights), folder / "model.onnx")
+
+    folder = once_a_run(tmp_path_factory, "nano", make)
+    return ModelFiles(folder / "model.safetensors", folder / "model.onnx")
 
 
 @pytest.fixture(scope="session")

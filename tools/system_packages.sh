@@ -7,8 +7,8 @@ command -v g++ >/dev/null 2>&1 || need g++
 command -v git >/dev/null 2>&1 || need git
 "${PYTHON:-python3}" -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv
 ldconfig -p 2>/dev/null | grep -q 'libusb-1\.0\.so\.0' || need libusb-1.0-0
-for package in "$@"; do  # further packages, named by the caller, taken as missing when no such command exists
-  command -v "$package" >/dev/null 2>&1 || need "$package"
+for package in "$@"; do  # further packages, named by the caller
+  dpkg -s "$package" >/dev/null 2>&1 || command -v "$package" >/dev/null 2>&1 || need "$package"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -90,7 +90,7 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 def write_markdown(path: Path) -> Path:
     """Write the card of checkpoint ``path`` for readers, ``X.md`` beside it; returns that file's path."""
     page = path.with_suffix(".md")
-    write_bytes(page, markdown(read_card(path)).encode(errors="backslashreplace"))
+    write_bytes(page, markdown(read_card(path), path.name).encode(errors="backslashreplace"))
     return page
 
 

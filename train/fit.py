@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.train.fitting.options import add_run, configured
@@ -35,6 +36,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def summary(path: Path, metrics: Mapping[str, Any]) -> list[str]:
+    """For people: a table of the scores, the pictures to look at, what to do next."""
+    sets = metrics.get("sets") or ({str(metrics.get("data", "")): metrics} if metrics else {})
+    lines = (
+        [f"{'':<32} {'S-measure':>9} {'max F':>7} {'MAE':>7}"] if any("s_measure" in m for m in sets.values()) else []
+    )
+    for name, scores in sets.items():
+        if "s_measure" in scores:
+            lines.append(f"{name[:32]:<32} {scores['s_measure']:>9.4f} {scores['max_f']:>7.4f} {scores['mae']:>7.4f}")
+    shown = [str(path.parent / name) for name in ("curves.png", "validation.png") if (path.parent / name).is_file()]
+    lines += [f"look at {' and '.join(shown)}"] if shown else []
+    return [*lines, f"next: mutualformer predict PICTURE --model {path}"]
+
+
 def command(args: argparse.Namespace) -> int:
     """Train; prints the checkpoint's path and metrics as JSON. Raises ValueError."""
     from mutualformer.train import checkpoint
@@ -48,6 +63,7 @@ def command(args: argparse.Namespace) -> int:
         return stop.exit_code
     if int(os.environ.get("RANK", "0")) == 0:
         metrics = checkpoint.read_card(path)["metrics"]
+        print("\n".join(summary(path, metrics)), file=sys.stderr)
         print(json.dumps({"checkpoint": str(path), "metrics": metrics}, indent=2))
     return 0
 

@@ -1,32 +1,45 @@
-"""Arguments that several verbs have, said once."""
+"""Options that several verbs have, with one wording."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mutualformer.runtime.session import DEVICES
 from mutualformer.runtime.session.base import KEEP_FP16
+from mutualformer.runtime.session.onnx_file import TRUST
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``, one of :data:`mutualformer.runtime.session.DEVICES`, and ``--keep-fp16``."""
+    """``--device``, one of :data:`mutualformer.runtime.session.DEVICES`, ``--keep-fp16`` and ``--trust``."""
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the model runs (default: %(default)s)")
     parser.add_argument(
         "--keep-fp16",
-        action=_Keep,
-        nargs=0,
+        action=_Sets,
+        const=KEEP_FP16,
         help="leave an FP16 model's weights as they are on a CPU, which computes in FP32: less memory, more time",
+    )
+    parser.add_argument(
+        "--trust", action=_Sets, const=TRUST, help="run an ONNX file whatever operators it holds: you know who made it"
     )
 
 
-class _Keep(argparse.Action):
-    """Says it to every session of this process and of those that it starts."""
+class _Sets(argparse.Action):
+    """Sets the environment variable ``const``, at which sessions look: child processes see it too."""
 
-    def __call__(self, *_: Any, **__: Any) -> None:
-        os.environ[KEEP_FP16] = "1"
+    def __init__(self, option_strings: Sequence[str], dest: str, const: str, **how: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, const=const, default=argparse.SUPPRESS, help=str(how["help"]))
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        os.environ[str(self.const)] = "1"
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:

@@ -87,6 +87,8 @@ def run_verb(
 ) -> int:
     """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     prepare_output()
+    if argv is None:
+        signals.insist()
     args = parser.parse_args(argv)
     signals.watch()
     try:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
 
@@ -94,7 +93,7 @@ class Channel:
         news["clock"] = round(time.monotonic(), 3)
         latest = self.latest
         if latest is not None and not str(news.get("state", "")).startswith(OVER):
-            news["seen"] = {key: value for key, value in describe(latest).items() if key != "feature"}
+            news["seen"] = {key: value for key, value in latest.to_json().items() if key != "feature"}
         recording = (news.get("sinks") or {}).get("recorder")
         if recording is not None:
             recording.update(self._tape(recording))
@@ -127,7 +126,7 @@ def clean(value: Any) -> Any:
 
 def sight(result: Result) -> dict[str, Any]:
     """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``."""
-    line = describe(result)
+    line = result.to_json()
     keys = ("objects", "nearest_object_m", "match", "similarity")
     return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 

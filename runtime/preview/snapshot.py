@@ -11,7 +11,6 @@ import numpy as np
 
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
-from mutualformer.runtime.streaming.console import describe
 from mutualformer.runtime.untrusted.finite import finite
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def snapshot_zip(result: Result) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name, image in images.items():
             archive.writestr(name, png(image))
-        archive.writestr("frame.json", json.dumps(finite(describe(result)), indent=1, allow_nan=False))
+        archive.writestr("frame.json", json.dumps(finite(result.to_json()), indent=1, allow_nan=False))
     return out.getvalue()
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MILLIMETRES = 0.001

@@ -28,12 +28,13 @@ BACKENDS = {
 }
 
 
-def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Session:
+def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> Session:
     """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
     ``device``: "auto" takes a GPU where the backend has one, "cpu", "cuda" and "cuda:1" insist; of ONNX files also a
     list of ONNX Runtime's execution providers, in order. ``threads``: of the processor, 0 = all this process may use;
-    engines need none.
+    engines need none. ``sha256``: what somebody who vouches for the file expects of an
+    ONNX file's bytes; without one it is a stranger's, and memory is limited.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
     if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
@@ -52,5 +53,6 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Session
         raise ModelFileError(
             f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
         ) from error
-    session: Session = backend.open(file, device=device, threads=threads)
+    expected = {"sha256": sha256} if sha256 else {}
+    session: Session = backend.open(file, device=device, threads=threads, **expected)
     return session

@@ -17,6 +17,12 @@ from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 SCHEMA_VERSION = 2
 MAX_BATCH = 1024
 _MOST = 1_000_000  # layers, nodes, kernels
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_REBUILD = re.compile(
+    rf"mutualformer to_trt {_NAME}\.onnx -o {_NAME}\.engine"
+    r"( --(flavor|target|depth-means) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32)*"
+)
+_VERSION = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
 
 
@@ -84,6 +90,8 @@ def _typed(card: Fields) -> EngineCard:
     low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
     if not low <= best <= high:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
+    if not _VERSION.fullmatch(card.text("builder_version")):
+        raise card.refuse("builder_version", "a version")
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
@@ -98,13 +106,23 @@ def _typed(card: Fields) -> EngineCard:
         plugin_layers=card.whole("plugin_layers", 0, _MOST),
         targets=_targets(card),
         built_on=card.text("built_on"),
-        rebuild=card.text("rebuild"),
+        rebuild=_rebuild(card),
         layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
         heavy_nodes=_counts(card, "heavy_nodes"),
     )
+
+
+def _rebuild(card: Fields) -> str:
+    """The command that the card tells where it is one of ours, else one of the card's other values: people paste it."""
+    told = card.text("rebuild")
+    if _REBUILD.fullmatch(told):
+        return told
+    batch = " ".join(map(str, card.wholes("profile", 3, 1, MAX_BATCH)))
+    tf32 = " --tf32" if card.flag("tf32", True) else ""
+    return f"mutualformer to_trt MODEL.onnx -o MODEL.engine --flavor {card['flavor']} --batch {batch}{tf32}"
 
 
 def _targets(card: Fields) -> tuple[str, ...]:

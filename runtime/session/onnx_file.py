@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,19 @@ from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
 from mutualformer.runtime.session.base import ModelFileError, read_file
+
+TRUST = "MUTUALFORMER_TRUST"
+FUNCTION = ("mutualformer", "CrossDiffusionAttention")
+CONSTANTS = 64 << 20  # bytes, beside 20 times the file
+OPERATORS = frozenset(
+    """Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant Conv ConvTranspose
+    DequantizeLinear Div Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
+    HardSigmoid HardSwish Identity LayerNormalization Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg Not Pad Pow
+    QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Shape Sigmoid Sign
+    Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905 - read as a list
+)
+CONCATENATED = 32  # constants, in one graph: shape inference copies them, and each may be the last one twice
+SMALL = 64  # elements of a constant that may say a shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +62,11 @@ def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
         raise ModelFileError(f"{file}: cannot load it, not an ONNX file or truncated (no node); export it again")
     refuse_external(file, model)
     try:
+        if not os.environ.get(TRUST):
+            refuse_programs(file, model, len(data))
         props = {entry.key: entry.value for entry in model.metadata_props}
     except UnicodeDecodeError as error:
-        raise ModelFileError(f"{file}: its metadata is not UTF-8; export it again") from error
+        raise ModelFileError(f"{file}: it holds text that is not UTF-8; export it again") from error
     return OnnxFile(file, data, model, hashlib.sha256(data).hexdigest(), props)
 
 
@@ -63,6 +80,101 @@ def refuse_external(path: Path, model: onnx.ModelProto) -> None:
                 "which nothing vouches for; save the model as one file: "
                 "onnx.save(onnx.load(FILE), OTHER, save_as_external_data=False)"
             )
+
+
+def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
+    """Raise ModelFileError when ``model`` of ``size`` bytes is made of other things than our exporter writes.
+
+    An ONNX file is a program. Without loops, and with our one function alone, it ends; and what it computes from its
+    own constants, which a runtime does before the first frame, may be 64 MB and 20 times the file.
+    """
+    trust = "; if you know who made it, --trust runs it"
+    for function in model.functions:
+        if (function.domain, function.name) != FUNCTION:
+            raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
+    nodes = [(model.graph.node, OPERATORS), *((part.node, OPERATORS | {"If", "Scan"}) for part in model.functions)]
+    while nodes:
+        some, allowed = nodes.pop()
+        for node in some:
+            ours = (
+                node.op_type in allowed if node.domain in ("", "ai.onnx") else (node.domain, node.op_type) == FUNCTION
+            )
+            if not ours:
+                name = ".".join(filter(None, (node.domain, node.op_type)))
+                raise ModelFileError(
+                    f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"
+                )
+            inside = OPERATORS if node.op_type == "Scan" else allowed  # scans inside each other may never end
+            nodes += [(part.g.node, inside) for part in node.attribute if part.HasField("g")]
+    sizes = [_constant_bytes(model, model.graph.node), *(_constant_bytes(model, f.node) for f in model.functions)]
+    made = None if None in sizes else sum(filter(None, sizes))
+    if made is None or made > CONSTANTS + 20 * size:
+        what = "of a size that cannot be told" if made is None else f"of {made / 1e6:,.0f} MB"
+        raise ModelFileError(f"{path}: {size:,} bytes that make constants {what}{trust}")
+
+
+def _flat(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """``nodes`` and those of the graphs inside them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _flat(attribute.g.node)
+
+
+def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> int | None:
+    """Bytes of all that ``nodes`` make of constants alone; None where that cannot be told."""
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name, known, concatenated = "constants", {tensor.name for tensor in model.graph.initializer}, 0
+    constants = list(model.graph.initializer)
+    for node in _flat(nodes):
+        if node.domain == FUNCTION[0]:
+            if known.intersection(node.input):  # it would go on inside the function
+                return None
+        elif node.op_type not in ("If", "Scan") and all(name in known for name in node.input if name):
+            known.update(node.output)
+            concatenated += len(node.input) if node.op_type == "Concat" else 0
+            if node.op_type != "Constant":
+                part.graph.node.append(node)
+            else:
+                constants.append(_constant(node))
+    used = {name for node in part.graph.node for name in node.input}
+    for tensor in constants:
+        if tensor.name in used and math.prod(tensor.dims) <= SMALL:
+            part.graph.initializer.append(tensor)
+        elif tensor.name in used:
+            part.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    if concatenated > CONCATENATED:
+        return None
+    try:
+        inferred = onnx.shape_inference.infer_shapes(part, data_prop=True).graph.value_info
+        types = {value.name: value.type.tensor_type for value in inferred}
+        return sum(_bytes(types[name]) for node in part.graph.node for name in node.output if name)
+    except (KeyError, TypeError, ValueError, RuntimeError, onnx.shape_inference.InferenceError):
+        return None
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
+    """What a Constant holds; a number where a function's attribute says it, the right size where that is large."""
+    tensor = onnx.TensorProto(data_type=onnx.TensorProto.FLOAT)
+    for attribute in node.attribute:
+        if attribute.ref_attr_name or attribute.name in ("value_float", "value_int"):
+            integer = attribute.type == onnx.AttributeProto.INT
+            tensor = numpy_helper.from_array(np.array(1, np.int64 if integer else np.float32))
+        elif attribute.name == "value":
+            tensor.CopyFrom(attribute.t)
+        elif attribute.name in ("value_ints", "value_floats"):
+            values = attribute.ints if attribute.name == "value_ints" else attribute.floats
+            tensor = numpy_helper.from_array(np.array(values, np.int64 if attribute.ints else np.float32))
+    tensor.name = node.output[0] if node.output else ""
+    return tensor
+
+
+def _bytes(tensor: onnx.TypeProto.Tensor) -> int:
+    """Size of a tensor of known shape. Raises ValueError for another."""
+    if not tensor.HasField("shape") or any(not side.HasField("dim_value") for side in tensor.shape.dim):
+        raise ValueError("unknown shape")
+    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    return int(width * math.prod(side.dim_value for side in tensor.shape.dim))
 
 
 def tensors(message: Message) -> Iterator[onnx.TensorProto]:

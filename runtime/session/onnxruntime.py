@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.contract import PREFIX, Contract, ContractError
 from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
-from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file, widened
+from mutualformer.runtime.session.onnx_file import TRUST, OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
 
 log = logging.getLogger("mutualformer")
@@ -67,8 +68,15 @@ class OnnxSession(Session):
 
     concurrent = True
 
-    def __init__(self, path: Path, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(self, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> None:
         self.path, file = path, read_onnx_file(path)
+        if sha256 and file.sha256 != sha256:
+            raise ModelFileError(
+                f"{path}: sha256 is {file.sha256[:12]}…, expected {sha256[:12]}…: the file was changed or cut short; "
+                "install the package again"
+            )
+        if not sha256 and not os.environ.get(TRUST):
+            _limit_memory()
         providers = _providers(path, device)
         options = session_options(threads)
         # ORT converts FP16 weights of a CPU session again in every call.
@@ -88,9 +96,9 @@ class OnnxSession(Session):
         self._sha256 = file.sha256
 
     @classmethod
-    def open(cls, path: Path, device: Device = "auto", threads: int = 0) -> OnnxSession:
+    def open(cls, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
         """For ``runtime.session.load``: as the constructor, and say it when another file would be the faster one."""
-        session = cls(path, device, threads)
+        session = cls(path, device, threads, sha256)
         if session.contract.precision == "int8" and session.device == "cpu":
             _say_slow()
         return session
@@ -135,6 +143,19 @@ class OnnxSession(Session):
             "precision": self.contract.precision,
             "computes": "fp32" if self._widened else self.contract.precision,
         }
+
+
+@functools.cache
+def _limit_memory() -> None:
+    """Once per process: half of the machine's memory, at least 4 GiB, is all that a stranger's model may take.
+
+    What a model computes at run time has no bound that its file tells; beyond the limit it gets an error, where the
+    system would end this or another program.
+    """
+    most = max(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > most:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 @functools.cache

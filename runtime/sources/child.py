@@ -34,6 +34,8 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 
 MODULE = "mutualformer.runtime.sources.child_process"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
+# Nothing is multiplied there, and each thread of a pool would take its share of the memory allowed.
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LENGTH = struct.Struct("<I")
 MOST_HEADER = 1 << 20
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {"rgb": (np.uint8, 3), "depth": (np.float32, 1), "nir": (np.uint8, 3)}
@@ -76,7 +78,7 @@ class ChildCamera(BaseCamera):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # native libraries speak of every broken picture
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name},
+            env={**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name},
             start_new_session=True,  # Ctrl-C is the parent's to act upon
         )
         try:

@@ -25,7 +25,7 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 
 ALARM_SECONDS = 20
 LOOK_SECONDS = 5.0
-MOST_MEMORY = 4 << 30  # and never more than half of what the machine has
+MOST_MEMORY = 2 << 30  # and never more than half of what the machine has
 LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # what is written to disk: so much, or so many times the size of the file
 LONGEST_SENTENCE = 2000
 
@@ -54,7 +54,7 @@ def main() -> int:
     threading.Thread(target=_watch_parent, daemon=True).start()
     camera: Camera | None = None
     try:
-        source = importlib.import_module(f"mutualformer.runtime.sources.{module}")
+        source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
         _limit(bytes_of(Path(target)))
         camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
         send(pipe, "open", {"name": camera.name, "live": camera.live, **_attributes(camera)}, {})
@@ -79,11 +79,9 @@ def _play(camera: Camera, pipe: Any) -> None:
             continue
         if frame is None:
             return send(pipe, "done", _attributes(camera), {})
-        arrays: dict[str, Any] = {
-            "rgb": frame.rgb,
-            "depth": frame.depth,
-            **({"nir": frame.nir} if frame.nir is not None else {}),
-        }
+        arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
+        if frame.nir is not None:
+            arrays["nir"] = frame.nir
         times = {"timestamp": frame.timestamp, "depth_timestamp": frame.depth_timestamp}
         facts = {**times, "sequence": frame.sequence, "busy_s": camera.busy_s, **_attributes(camera)}
         send(pipe, "frame", facts, arrays)

@@ -172,7 +172,8 @@ def aligned(depth: NDArray[Any], shape: tuple[int, int]) -> tuple[NDArray[Any], 
             f"depth is {depth.shape[1]}×{depth.shape[0]} and colour {shape[1]}×{shape[0]}, expected one shape: depth "
             "must be aligned to the colour picture, both as stored"
         )
-    note = f"depth of {depth.shape[1]}×{depth.shape[0]} is brought to {shape[1]}×{shape[0]} by nearest neighbour"
+    how = "enlarged" if shape[0] >= depth.shape[0] else "reduced"
+    note = f"depth of {depth.shape[1]}×{depth.shape[0]} is {how} to {shape[1]}×{shape[0]} by nearest neighbour"
     return np.asarray(cv2.resize(depth, shape[::-1], interpolation=cv2.INTER_NEAREST)), note
 
 

@@ -105,7 +105,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             scheme="recording",
-            module="bags.recording",
+            module=".recording.replay",
             example="recording:FILE.mcap or its folder",
             about="what `--record` writes",
         ),
@@ -191,7 +191,7 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
         if source is not None and source.module and address.played:
             if source.needs is not None:
                 require(*source.needs, what=str(address))
-            module = importlib.import_module(f"mutualformer.runtime.sources.{source.module}")
+            module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
             target = address.target[2:] if address.target.startswith("//") else address.target
             played: BaseCamera = module.open_source(target, query)
             return played

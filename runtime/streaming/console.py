@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mutualformer.runtime.images.objects import nearest_object_m, rounded
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
@@ -17,32 +16,6 @@ from mutualformer.runtime.untrusted.printable import printable
 ORDINARY = ("opening", "running", "finished", "stopped", "lost")
 # Frames and changes of state are printed by two threads; a line must stay whole.
 _printing = threading.Lock()
-
-
-def describe(result: Result) -> dict[str, Any]:
-    """One frame in plain JSON types: times, latency in ms, and what the model found.
-
-    SOD: ``objects``, the nearest first (:meth:`SalientObject.to_json`), and ``nearest_object_m``, the distance of the
-    first, None without. ReID: ``match`` and ``similarity`` with a gallery, else ``feature``.
-    """
-    frame = result.frame
-    line: dict[str, Any] = {
-        "type": "frame",
-        "number": result.number,
-        "sequence": frame.sequence,
-        "timestamp": frame.timestamp,
-        "skew_ms": round(1e3 * frame.skew, 3),
-        "dropped": result.dropped,
-        "latency_ms": {stage: round(1e3 * seconds, 3) for stage, seconds in result.stages.items()},
-    }
-    if "saliency" in result.outputs:
-        line["nearest_object_m"] = rounded(nearest_object_m(result.objects))
-        line["objects"] = [one.to_json() for one in result.objects]
-    elif result.match is not None:
-        line["match"], line["similarity"] = result.match[0], round(result.match[1], 4)
-    elif "feature" in result.outputs:
-        line["feature"] = [round(float(value), 6) for value in result.outputs["feature"]]
-    return line
 
 
 class JsonLines:
@@ -63,7 +36,7 @@ class JsonLines:
     def write(self, result: Result) -> None:
         """Print one line, flushed. Raises BrokenPipeError, after asking the stream to end."""
         try:
-            print_json({**describe(result), **self._which}, self._stream)
+            print_json({**result.to_json(), **self._which}, self._stream)
         except BrokenPipeError:
             self._stop()
             raise

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.files import reason
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.frame_messages import frame_messages, info_message
 from mutualformer.runtime.recording.info import NAME, RecordingInfo
 from mutualformer.runtime.recording.mcap_file import McapFile
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.files import reason
-from mutualformer.runtime.images.objects import SalientObject
+from mutualformer.runtime.images.objects import SalientObject, nearest_object_m, rounded
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.sources.frame import Frame
@@ -33,6 +33,30 @@ class Result:
     dropped: int
     match: tuple[str, float] | None = None
     objects: tuple[SalientObject, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """One frame in plain JSON types: times, latency in ms, and what the model found.
+
+        SOD: ``objects``, the nearest first (:meth:`SalientObject.to_json`), and ``nearest_object_m``, the distance of
+        the first, None without. ReID: ``match`` and ``similarity`` with a gallery, else ``feature``.
+        """
+        line: dict[str, Any] = {
+            "type": "frame",
+            "number": self.number,
+            "sequence": self.frame.sequence,
+            "timestamp": self.frame.timestamp,
+            "skew_ms": round(1e3 * self.frame.skew, 3),
+            "dropped": self.dropped,
+            "latency_ms": {stage: round(1e3 * seconds, 3) for stage, seconds in self.stages.items()},
+        }
+        if "saliency" in self.outputs:
+            line["nearest_object_m"] = rounded(nearest_object_m(self.objects))
+            line["objects"] = [one.to_json() for one in self.objects]
+        elif self.match is not None:
+            line["match"], line["similarity"] = self.match[0], round(self.match[1], 4)
+        elif "feature" in self.outputs:
+            line["feature"] = [round(float(value), 6) for value in self.outputs["feature"]]
+        return line
 
 
 class Sink(Protocol):

@@ -142,7 +142,7 @@ def shipped(name: str) -> ShippedModel | None:
 def checked(path: Path, expected: str) -> Path:
     """``path`` when its sha256 is ``expected``. Raises ModelNameError."""
     if not path.is_file():
-        raise ModelNameError(f"{path}: missing although the index beside it names it; install the package again")
+        raise missing(path)
     digest = sha256(path)
     if digest != expected:
         raise ModelNameError(
@@ -150,3 +150,8 @@ def checked(path: Path, expected: str) -> Path:
             "install the package again"
         )
     return path
+
+
+def missing(path: Path) -> ModelNameError:
+    """The error for a file that the index names and that is not there."""
+    return ModelNameError(f"{path}: missing although the index beside it names it; install the package again")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mutualformer.runtime.zoo import hub
-from mutualformer.runtime.zoo.index import NAME, ModelNameError, checked, shelf, shipped
+from mutualformer.runtime.zoo.index import NAME, ModelNameError, ShippedModel, checked, missing, shelf, shipped
 
 if TYPE_CHECKING:
     from mutualformer.runtime.session import Device, Session
@@ -26,6 +26,12 @@ def resolve(model: str | Path) -> Path:
 
     Raises ModelNameError. What only looks like a path is returned as one; loading it says when it does not exist.
     """
+    found = _find(model)
+    return checked(found.path, found.sha256) if isinstance(found, ShippedModel) else found
+
+
+def _find(model: str | Path) -> ShippedModel | Path:
+    """The shipped model of that name, or a path. Raises ModelNameError."""
     text = str(model)
     if text.startswith(hub.SCHEME):
         return hub.fetch(text)
@@ -34,7 +40,7 @@ def resolve(model: str | Path) -> Path:
         return _inside(path)
     entry = shipped(text)
     if entry is not None:
-        return checked(entry.path, entry.sha256)
+        return entry
     if path.is_dir():
         return _inside(path)
     raise _unknown(text)
@@ -91,7 +97,12 @@ def load(model: str | Path = DEFAULT, device: Device = "auto", threads: int = 0)
     """
     from mutualformer.runtime import session
 
-    return session.load(resolve(model), device=device, threads=threads)
+    found = _find(model)
+    if isinstance(found, Path):
+        return session.load(found, device=device, threads=threads)
+    if not found.path.is_file():
+        raise missing(found.path)
+    return session.load(found.path, device=device, threads=threads, sha256=found.sha256)  # of the bytes that then run
 
 
 def _unknown(name: str) -> ModelNameError:

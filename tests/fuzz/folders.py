@@ -34,7 +34,7 @@ def read_tum(data: bytes, folder: Path) -> int:
     rgb, _, depth = data.partition(b"\0")
     (folder / "rgb.txt").write_bytes(rgb)
     (folder / "depth.txt").write_bytes(depth)
-    return play(f"tum:{folder}")
+    return play(lambda path, _: opening.camera(path), f"tum:{folder}")
 
 
 def address_seeds(folder: Path) -> Sequence[bytes]:

@@ -7,16 +7,17 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lz4.frame
 import numpy as np
 import zstandard
 
-from mutualformer.runtime.recording import ros_messages as ros
+from mutualformer.runtime.recording import replay
 from mutualformer.runtime.recording.mcap_file import McapFile
-from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.bags import rvl
+from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags import rosbag, rvl
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
@@ -43,10 +44,10 @@ WORDS = (
 )
 
 
-def play(uri: str, most: int = 200) -> int:
-    """Frames of a source, at most so many. Raises CameraError."""
+def play(open_here: Callable[[str, dict[str, str]], BaseCamera], path: str, most: int = 200) -> int:
+    """Frames of a file, at most so many, read in this process, which has limits of its own. Raises CameraError."""
     count = 0
-    with opening.camera(uri) as camera:
+    with open_here(path, {}) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32
@@ -107,7 +108,7 @@ def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
-        return play(str(path))
+        return play(replay.open_here if suffix == ".mcap" else rosbag.open_here, str(path))
 
     return run
 
@@ -187,29 +188,23 @@ def sqlite_seeds(folder: Path) -> Sequence[bytes]:
 
 
 def ros1_seeds(folder: Path) -> Sequence[bytes]:
-    """ROS 1 bags as rosbag writes them: a header, one chunk (plain, lz4, bz2), no index."""
-    import bz2
+    """ROS 1 bags as rosbag writes them: plain, lz4, bz2."""
+    from rosbags.rosbag1 import Writer
 
-    def record(data: bytes, **fields: bytes) -> bytes:
-        head = b"".join(struct.pack("<I", len(k) + 1 + len(v)) + k.encode() + b"=" + v for k, v in fields.items())
-        return struct.pack("<I", len(head)) + head + struct.pack("<I", len(data)) + data
-
-    def field(name: str, value: bytes) -> bytes:
-        return struct.pack("<I", len(name) + 1 + len(value)) + name.encode() + b"=" + value
-
-    inside, numbers = b"", dict[str, int]()
-    for topic, kind, data in messages():
-        if topic not in numbers:
-            numbers[topic] = len(numbers)
-            about = field("type", kind.replace("/msg/", "/").encode()) + field("message_definition", b"")
-            inside += record(about, conn=struct.pack("<I", numbers[topic]), op=b"\x07", topic=topic.encode())
-        conn = struct.pack("<I", numbers[topic])
-        inside += record(as_ros1(kind, data), conn=conn, op=b"\x02", time=struct.pack("<II", 1_700_000_000, 5))
     bags = []
-    for name, pack in ((b"none", bytes), (b"lz4", lz4.frame.compress), (b"bz2", bz2.compress)):
-        packed = pack(inside)
-        bag = b"#ROSBAG V2.0\n" + record(b" " * 64, op=b"\x03", index_pos=struct.pack("<Q", 50))
-        bags.append(bag + record(packed, compression=name, op=b"\x05", size=struct.pack("<I", len(inside))))
+    for number, compression in enumerate((None, Writer.CompressionFormat.LZ4, Writer.CompressionFormat.BZ2)):
+        path = folder / f"made-{number}.bag"
+        path.unlink(missing_ok=True)
+        writer = Writer(path)
+        if compression is not None:
+            writer.set_compression(compression)
+        with writer:
+            connections: dict[str, Any] = {}
+            for index, (topic, kind, data) in enumerate(messages()):
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(topic, kind, msgdef="uint8 x", md5sum="0" * 32)
+                writer.write(connections[topic], START_NS + index, as_ros1(kind, data))
+        bags.append(path.read_bytes())
     return bags
 
 
@@ -261,13 +256,31 @@ def rvl_seeds(folder: Path) -> Sequence[bytes]:
     return [encode(smooth), encode(np.where(rng.random((12, 16)) < 0.5, smooth, 0).astype(np.uint16))]
 
 
+def video_seeds(folder: Path) -> Sequence[bytes]:
+    """Films of a colour and a depth track in three containers."""
+    from tests.runtime.sources.video.films import grey, units, write
+
+    rgb = ("ffv1", "bgr0", "COLOR", [(n / 15, grey(50 + n, (16, 16))) for n in range(4)])
+    depth = ("ffv1", "gray16le", "DEPTH", [(n / 15, units(1500 + n, (16, 16))) for n in range(4)])
+    lossy = ("mpeg4", "yuv420p", "", [(n / 15, grey(50 + n, (16, 16))) for n in range(4)])
+    films = [write(folder / "a.mkv", rgb, depth), write(folder / "b.mp4", lossy), write(folder / "c.avi", lossy)]
+    return [path.read_bytes() for path in films]
+
+
+def play_video(data: bytes, folder: Path) -> int:
+    """Play one film."""
+    from mutualformer.runtime.sources.video import player
+
+    (folder / "case.mkv").write_bytes(data)
+    return play(player.open_here, str(folder / "case.mkv"))
+
+
 def read_rvl(data: bytes, folder: Path) -> None:
     """Unpack one image."""
     rvl.decode(data, MAX_PIXELS)
 
 
 def targets() -> list[Target]:
-    from mutualformer.runtime.sources.bags.byte_reader import BytesError
     from mutualformer.runtime.sources.bags.ros_images import PixelError
 
     refused = (CameraError,)
@@ -278,6 +291,7 @@ def targets() -> list[Target]:
         Target("mcap-bag-inside", bag_seeds, play_resealed, refused, WORDS),
         Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),
         Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),
+        Target("video", video_seeds, play_video, refused, (b"COLOR", b"DEPTH", b"\x1a\x45\xdf\xa3", b"moov", b"idx1")),
         Target("rvl", rvl_seeds, read_rvl, (rvl.RvlError,)),
-        Target("message", message_seeds, read_message, (BytesError, PixelError), WORDS),
+        Target("message", message_seeds, read_message, (ros.MessageError, PixelError), WORDS),
     ]

@@ -26,6 +26,7 @@ ROOT = Path(mutualformer.__file__).resolve().parents[1]
 BLOCK = """
 import importlib.machinery, sys
 from mutualformer.runtime.cli import main
+from mutualformer.runtime.commandline import running
 from mutualformer.runtime.commandline.running import EXTRAS
 find = importlib.machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):
@@ -158,7 +159,7 @@ def test_errors_are_one_line_and_an_exit_code(
     def command(args: argparse.Namespace) -> int:
         raise error
 
-    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == code
+    assert running.run_verb(argparse.ArgumentParser(prog="test"), command, []) == code
     printed = capsys.readouterr().err
     assert said in printed
     assert len(printed.strip().splitlines()) == 1
@@ -172,14 +173,14 @@ def test_a_reader_that_goes_away_is_no_error_of_ours() -> None:
 
 
 def test_log_lines_are_sentences_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.prepare_output()
+    running.prepare_output()
     logging.getLogger("mutualformer").warning("%s: odd", "na\x1b[2Jme")
     assert capsys.readouterr().err == "na\\x1b[2Jme: odd\n"
 
 
 def test_completion_knows_verbs_and_their_options() -> None:
     pytest.importorskip("shtab", reason="shtab is not installed")
-    from mutualformer.runtime.commandline import completion
+    from mutualformer.runtime import completion
 
     script = completion.script("bash")
     assert "--depth-scale" in script
@@ -227,11 +228,11 @@ def test_ctrl_c_while_modules_are_imported_is_an_interruption_and_no_fault(
             raise ImportError("initialization failed") from None
         return 0
 
-    assert cli.run_verb(argparse.ArgumentParser(prog="test"), command, []) == 130
+    assert running.run_verb(argparse.ArgumentParser(prog="test"), command, []) == 130
     assert capsys.readouterr().err == "interrupted\n"
     (tmp_path / "slow_to_import.py").write_text("import os, signal, time\nos.kill(os.getpid(), 2)\ntime.sleep(5)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert cli.run_module("slow_to_import", "test", []) == 130
+    assert running.run_module("slow_to_import", "test", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
@@ -249,7 +250,7 @@ def test_a_verb_that_is_ended_leaves_nothing_half_written(tmp_path: Path, number
         "        print('begun', flush=True)\n"
         "        time.sleep(60)\n"
         "    return 0\n"
-        "sys.exit(cli.run_verb(argparse.ArgumentParser(prog='test'), command, []))\n"
+        "sys.exit(running.run_verb(argparse.ArgumentParser(prog='test'), command, []))\n"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT

@@ -151,11 +151,11 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     saliency = np.zeros((24, 32), np.float32)
     saliency[6:12, 8:16] = 0.9
     stages = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
-    line = console.describe(Result(frame, {"saliency": saliency}, stages, 0, 0))
+    line = Result(frame, {"saliency": saliency}, stages, 0, 0).to_json()
     assert [one["box"] for one in line["objects"]] == [[0.25, 0.25, 0.5, 0.5]]
     assert line["nearest_object_m"] == 1.25
     assert line["area"] == pytest.approx(48 / 768, abs=1e-4)
-    nothing = console.describe(Result(frame, {"saliency": saliency * 0}, stages, 0, 0))
+    nothing = Result(frame, {"saliency": saliency * 0}, stages, 0, 0).to_json()
     assert nothing["objects"] == []
     assert nothing["nearest_object_m"] is None
     json.dumps([line, nothing])
@@ -168,7 +168,7 @@ def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
-        "from mutualformer.runtime.sources.video import recording;"
+        "from mutualformer.runtime.recording import replay;"
         "foreign = {'torch', 'mutualformer.train', 'mutualformer.export', 'timm', 'lightning'};"
         "print(sorted(foreign & set(sys.modules)))"
     )

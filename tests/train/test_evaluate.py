@@ -24,7 +24,7 @@ from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.train import checkpoint, evaluate, registry
-from mutualformer.train.evaluation import corrupt, run
+from mutualformer.train.evaluation import corrupt, scoring
 from mutualformer.train.evaluation.features import reid_metrics
 from mutualformer.train.evaluation.maps import sod_metrics
 from mutualformer.train.evaluation.tables import results_table
@@ -115,10 +115,10 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_formats_agree(nano: ModelFiles, onnx_precisions: dict[str, Path], precision: str, tolerance: float) -> None:
-    reference = run.evaluate(zoo.load(nano.checkpoint), DATA)
+    reference = scoring.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
     assert session.contract.precision == precision
-    actual = run.evaluate(session, DATA)
+    actual = scoring.evaluate(session, DATA)
     for name in ("s_measure", "max_f", "max_e", "mae"):
         assert actual[name] == pytest.approx(reference[name], abs=tolerance), name
 
@@ -140,7 +140,7 @@ def test_an_engine_goes_through_the_runtime_too(monkeypatch: pytest.MonkeyPatch,
     assert evaluate.main([str(tmp_path / "model.engine"), "--data", DATA, "--out", str(tmp_path)]) == 0
     assert [Path(path).name for path in opened] == ["model.engine"]
     (actual,) = json.loads((tmp_path / "metrics.json").read_text())["results"].values()
-    direct = run.evaluate(stand, DATA)
+    direct = scoring.evaluate(stand, DATA)
     assert actual == direct
 
 
@@ -305,8 +305,8 @@ def test_shuffling_reid_takes_another_identity_and_spoils_the_answer() -> None:
         return {"feature": np.stack([np.eye(6, dtype=np.float32)[shown[image.tobytes()]] for image in nir])}
 
     session = Stand(Contract("reid", "reid-tiny", (32, 32)), knows_nir)
-    clean = run.evaluate(session, "synthetic:6?seed=3")
-    wrong = run.evaluate(session, "synthetic:6?seed=3", corruption="nir=shuffle")
+    clean = scoring.evaluate(session, "synthetic:6?seed=3")
+    wrong = scoring.evaluate(session, "synthetic:6?seed=3", corruption="nir=shuffle")
     assert clean["map"] == 1.0
     assert wrong["map"] < 0.5
 

@@ -53,22 +53,22 @@ def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
     config = tiny("sod", tmp_path, steps=2)
-    run.fit(config)
+    training.fit(config)
     assert recipe(str(tmp_path / plan.RECIPE)) == config.recipe
     longer = dataclasses.replace(config.recipe, steps=4, plateau=0.5)
-    path = run.fit(dataclasses.replace(config, resume=True, recipe=longer))
+    path = training.fit(dataclasses.replace(config, resume=True, recipe=longer))
     card = checkpoint.read_card(path)
     assert (card["recipe"]["resumed_at_step"], card["recipe"]["steps_done"]) == (2, 4)
     assert recipe(str(tmp_path / plan.RECIPE)) == longer
 
 
 def test_a_pulled_and_blended_run_forgets_less_and_keeps_its_norms(tmp_path: Path) -> None:
-    first = run.fit(tiny("sod", tmp_path / "first", steps=2))
+    first = training.fit(tiny("sod", tmp_path / "first", steps=2))
     start = load_file(first)
 
     def moved(name: str, **changes: Any) -> dict[str, float]:
         config = tiny("sod", tmp_path / name, steps=3, init=str(first), seed=5)
-        path = run.fit(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes)))
+        path = training.fit(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes)))
         return {key: float((value.double() - start[key].double()).norm()) for key, value in load_file(path).items()}
 
     def learnt(distances: dict[str, float]) -> float:
@@ -108,8 +108,7 @@ def test_the_f3net_recipe_runs_on_sod_r18(tmp_path: Path) -> None:
     full = recipe("f3net")
     assert full.optimizer == "sgd"
     assert full.backbone_lr == pytest.approx(0.1)
-    assert full.multi_scale
-    short = dataclasses.replace(full, steps=3, batch=2, multi_scale=(0.5, 1.0, 1.5))
+    short = dataclasses.replace(full, steps=3, batch=2)
     config = tiny("sod", tmp_path, overrides={"input_size": [64, 64]}, precision="bf16-mixed", save_every=3)
     path = training.fit(dataclasses.replace(config, model="sod-r18", recipe=short))
     model = checkpoint.load(path)

@@ -18,12 +18,12 @@ class Schedule:
     """Maps an optimiser step to the run's progress in [0, 1], and that to learning rate and picture side.
 
     ``side``: of the pictures where the recipe says none.
-    ``elapsed``: seconds since the run began; replaced in tests. As long as the run keeps up with ``recipe.minutes``
+    ``elapsed``: seconds since the run began, or went on at step ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes``
     progress is step / steps and nothing depends on the clock. The cost of a step is taken as proportional to its
     pixels, so a run is not called late because its large pictures come last.
     """
 
-    def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None) -> None:
+    def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None, start: int = 0) -> None:
         began = time.time()
         self.recipe = recipe
         self.stages = recipe.stages or ((0.0, side),)
@@ -40,6 +40,8 @@ class Schedule:
         for end, amount in zip(ends, work, strict=True):
             self.knots.append((end, self.knots[-1][1] + amount / total))
 
+        self.done = self._map(min(start / recipe.steps, 1.0), source=0)
+
     def _map(self, value: float, source: int) -> float:
         for low, high in zip(self.knots[:-1], self.knots[1:], strict=True):
             if value <= high[source]:
@@ -53,7 +55,8 @@ class Schedule:
         if not self.recipe.minutes:
             return planned
         clock = (self.elapsed() / (60 * self.recipe.minutes) - SLACK) / (1 - SLACK)
-        return max(planned, self._map(min(clock, 1.0), source=1)) if clock > self._map(planned, source=0) else planned
+        due = self.done + (1 - self.done) * clock
+        return max(planned, self._map(min(due, 1.0), source=1)) if due > self._map(planned, source=0) else planned
 
     def side(self, progress: float, step: int = 0) -> int:
         """Side in pixels of the training pictures, a multiple of 32; drawn by ``step`` where a stage has two."""

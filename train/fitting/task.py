@@ -112,6 +112,8 @@ class TrainingTask(lightning.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
         """Set the learning rates of this step; −1, which ends the epoch, when the schedule is over."""
         progress = self.schedule.progress(self.global_step)
+        if self.recipe.minutes and self.trainer.world_size > 1:  # one clock for all, or they end at different steps
+            progress = float(self.trainer.strategy.broadcast(progress))
         if progress >= 1.0:
             self.trainer.should_stop = True
             return -1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -24,17 +25,19 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import DataError, Frames
 from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.data.compositing.sets import PhotoRoot
+from mutualformer.train.data.compositing.sets import FixedFrames, PhotoRoot
 from mutualformer.train.evaluation.seen import prints
 from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting import config as plan
+from mutualformer.train.fitting import curves
 from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.batches.sod_batches import BatchSource, loader
 from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.curves import Curves
 from mutualformer.train.fitting.interruption import LAST, Interrupted, Save
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
-from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off
+from mutualformer.train.fitting.preparation.ready import check_masks, file_list, readable, split_off
 from mutualformer.train.fitting.preparation.start import begin_with, open_teacher, weights_file
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
@@ -42,6 +45,7 @@ from mutualformer.train.fitting.validation import BEST, Validation, best_so_far
 from mutualformer.train.tasks import TASKS
 
 log = logging.getLogger("mutualformer")
+WATCHED, PARTS = 40, 5  # held-out frames that are validated on while it trains; at least so many times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Data:
     """What a run trains on and is scored on. ``sets``: frames to validate on while it trains, by name.
 
     ``held_out``: frames kept out of training; ``facts``, ``prints`` (of the frames trained on): for the card.
+    ``choose``: the best validated weights are kept.
     """
 
     source: BatchSource
@@ -71,6 +76,7 @@ class Data:
     held_out: Any = None
     sets: dict[str, Frames] = dataclasses.field(default_factory=dict)
     prints: str = ""
+    choose: bool = False
 
 
 def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
@@ -90,12 +96,18 @@ def open_training_data(config: FitConfig, spec: registry.ModelSpec) -> Data:
         facts["files_sha256"] = file_list(samples)
         if config.hold_out:
             samples, held_out = split_off(samples)
+            held_out = readable(held_out)
             facts["held_out"] = len(held_out)
     elif config.hold_out:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
     source = task.make_batches(samples, spec, config.recipe, config.seed)
-    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out, prints=prints(samples))
+    sets: dict[str, Frames] = {}
+    if held_out is not None and Processes.here().rank == 0:
+        few = [held_out[index] for index in range(min(len(held_out), WATCHED))]
+        bare = [item._replace(depth=np.zeros_like(item.depth)) for item in few]
+        sets = {"held_out": FixedFrames(few), "held_out_no_depth": FixedFrames(bare)}
+    return Data(source, {k: v for k, v in facts.items() if v != ""}, held_out, sets, prints=prints(samples))
 
 
 def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
@@ -120,7 +132,9 @@ def _photographs(config: FitConfig, facts: dict[str, Any]) -> Data:
         )
     source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     first = Processes.here().rank == 0 and photo.validation is not None and config.validate_every > 0
-    return Data(source, facts, sets=dict(photo.validation_sets()) if first else {}, prints=prints(photo.train))
+    return Data(
+        source, facts, sets=dict(photo.validation_sets()) if first else {}, choose=True, prints=prints(photo.train)
+    )
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -228,8 +242,6 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     Ctrl-C or SIGTERM, when the state has been saved.
     """
     processes = Processes.here()
-    if processes.world > 1 and config.recipe.minutes:
-        raise FitError("a time budget ends processes at different steps; with several processes give --minutes 0")
     spec = registry.spec(config.model)
     folder = config.out / "checkpoints"
     start = _begin(config, folder, processes.rank)
@@ -239,12 +251,15 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     data = open_training_data(config, shape)
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
-    schedule = Schedule(config.recipe, shape.input_size[0])
+    schedule = Schedule(config.recipe, shape.input_size[0], start=start)
     task = _task(config, model, schedule)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
-    if data.sets:
-        callbacks.append(Validation(data.sets, config.out, config.validate_every))
+    if processes.rank == 0:
+        callbacks.append(Curves(config.out))
+    if data.sets and config.validate_every:
+        every = min(config.validate_every, max(config.recipe.steps // PARTS, 1))
+        callbacks.append(Validation(data.sets, config.out, every, data.choose))
     trainer = _trainer(config, processes, spec.task, callbacks)
     began = time.time()
     if start >= config.recipe.steps:  # broken off between the last step and the model: Lightning would train on
@@ -309,7 +324,8 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
 
 def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> None:
     """Score the model and write it with its card; where it was validated on the way, the best weights are kept."""
-    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets else {}
+    metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets and data.choose else {}
+    curves.draw(config.out)
     spec = registry.spec_of(model)
     task = TASKS[spec.task]
     session = ModuleSession(model)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import write_json
+from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.images.rendering import png
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.typed_json import read_json
@@ -33,17 +34,19 @@ from mutualformer.train.registry import spec_of
 SHOWN = 4  # frames of every set whose maps become pictures
 BEST = "best.safetensors"
 SCORE = "best.json.score"
+SHEET = "validation.png"
 
 
 class Validation(Callback):
     """Scores ``sets`` (name → frames with masks) every ``every`` steps and after the last one.
 
+    ``choose``: keep the best weights; a run that is judged by these sets when it is over may not choose by them.
     The score by which the best weights are chosen is the mean S-measure over the sets. ``OUT/best.safetensors`` holds
-    them, ``OUT/validation.jsonl`` one line a validation.
+    them, ``OUT/validation.jsonl`` one line a validation, ``OUT/validation.png`` picture, truth and map of a few.
     """
 
-    def __init__(self, sets: Mapping[str, Frames], out: Path, every: int) -> None:
-        self.sets, self.out, self.every = sets, out, every
+    def __init__(self, sets: Mapping[str, Frames], out: Path, every: int, choose: bool = True) -> None:
+        self.sets, self.out, self.every, self.choose = sets, out, every, choose
         self.best, self.last_step = best_so_far(out)[0], -1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
@@ -58,9 +61,11 @@ class Validation(Callback):
     def validate(self, model: nn.Module, step: int, board: Any = None) -> float:
         """Score ``model`` (eval mode), log, keep it if it is the best so far; returns the score."""
         results: dict[str, Any] = {}
+        sheet: list[NDArray[np.uint8]] = []
         for name, frames in self.sets.items():
             metrics, pictures = scored(model, frames)
             results[name] = metrics
+            sheet += pictures
             if board is not None:
                 for metric in ("s_measure", "max_f", "mae"):
                     board.add_scalar(f"{name}/{metric}", metrics[metric], step)
@@ -69,7 +74,8 @@ class Validation(Callback):
         with (self.out / "validation.jsonl").open("a", encoding="utf-8") as stream:
             brief = {n: {k: round(m[k], 4) for k in ("s_measure", "max_f", "mae")} for n, m in results.items()}
             stream.write(json.dumps({"step": step, "score": round(score, 5), **brief}) + "\n")
-        if score > self.best:
+        write_bytes(self.out / SHEET, png(np.concatenate(sheet)))
+        if self.choose and score > self.best:
             self.best = score
             checkpoint.save(self.out / BEST, model, {"metrics": results, "step": step})
             write_json(self.out / SCORE, {"score": score, "step": step})

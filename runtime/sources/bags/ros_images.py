@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording.ros_messages import CompressedImage, Image
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.bags import rvl
+from mutualformer.runtime.sources.bags.ros_messages import CompressedImage, Image
 from mutualformer.runtime.sources.describe import MAX_PIXELS, describe
 from mutualformer.runtime.sources.frame import DataError
 

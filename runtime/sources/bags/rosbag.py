@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags.bag_times import CLOCKS, TimeError, clock
 from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage
 from mutualformer.runtime.sources.bags.open_bag import open_bag

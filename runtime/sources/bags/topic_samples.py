@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources.bags import ros_images as pix
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags.containers import Bag
 from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicSample
 from mutualformer.runtime.sources.frame import DataError, Intrinsics

@@ -1,1 +1,1 @@
-"""Cameras, one file per SDK: realsense, oak, orbbec, openni2; of colour alone: webcam (OpenCV), gstreamer, network (PyAV)."""
+"""Cameras, one file per SDK: realsense, oak, orbbec, openni2; colour only: webcam, gstreamer, network (PyAV)."""

@@ -1,4 +1,4 @@
-"""Cameras through GStreamer: ``csi://0`` (Jetson) and ``v4l2:///dev/video0?format=mjpg&size=1280x720&fps=30``. Colour only.
+"""Cameras through GStreamer, colour only: ``csi://0`` (Jetson), ``v4l2:///dev/video0?format=mjpg&size=1280x720&fps=30``.
 
 ``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, which tells its size. No Python module of
 GStreamer is needed, which no wheel brings.
@@ -34,6 +34,8 @@ FORMATS = {
     "nv12": ("video/x-raw,format=NV12", []),
     "mjpg": ("image/jpeg", ["jpegdec"]),
 }
+# The newest frame, not the oldest of a queue.
+TAIL = "! videoconvert ! video/x-raw,format=I420 ! queue leaky=downstream max-size-buffers=1 ! y4menc ! fdsink fd=1"
 START_SECONDS, FRAME_SECONDS = 10.0, 5.0
 MOST_LINE = 200
 
@@ -53,11 +55,9 @@ class GstCamera(DeviceCamera):
     def __init__(self, source: Sequence[str], name: str) -> None:
         if shutil.which(PROGRAM) is None:
             raise CameraError(f"{name}: needs GStreamer: {INSTALL}")
-        self._errors = tempfile.TemporaryFile()
-        # The newest frame, not the oldest of a queue.
-        tail = "! videoconvert ! video/x-raw,format=I420 ! queue leaky=downstream max-size-buffers=1 ! y4menc ! fdsink fd=1"
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the camera
         self._process = subprocess.Popen(
-            [PROGRAM, "-q", *source, *tail.split()],
+            [PROGRAM, "-q", *source, *TAIL.split()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -71,9 +71,7 @@ class GstCamera(DeviceCamera):
             found = re.search(rb"^YUV4MPEG2 .*W(\d+) H(\d+)", head)
             width, height = map(int, found.groups()) if found else (0, 0)
             if not 0 < width * height <= MAX_PIXELS or width % 8 or height % 2:
-                raise CameraError(
-                    f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected a width that is a multiple of 8, an even height"
-                )
+                raise CameraError(f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected a width of 8 · n")
         except CameraLost as error:
             self.close()
             raise CameraError(str(error)) from error
@@ -103,10 +101,10 @@ class GstCamera(DeviceCamera):
         """What GStreamer said last that was wrong."""
         self._errors.seek(0)
         lines = self._errors.read(1 << 16).decode(errors="replace").splitlines()
-        said = [line for line in lines if line.startswith("ERROR") or "WARNING" in line]
-        return (
-            f"GStreamer says: {said[0][:MOST_LINE]}" if said else "gives no picture any more; is it still plugged in?"
-        )
+        for line in lines:
+            if line.startswith("ERROR") or "WARNING" in line:
+                return f"GStreamer says: {line[:MOST_LINE]}"
+        return "gives no picture any more; is it still plugged in?"
 
     def grab(self, timeout: float) -> Any:
         """The next picture, I420 (H · 3 / 2, W) uint8; None when none came in time. Raises CameraLost."""

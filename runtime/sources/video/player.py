@@ -1,8 +1,8 @@
 """Video files: ``film.mp4``, one file with a colour and a depth track, or ``video:COLOUR_FILE,DEPTH_FILE``.
 
-Depth is grey: 16 bits a pixel (FFV1 keeps them exactly) are units, millimetres unless ``depth_scale`` says otherwise; 8
-bits carry no unit and are refused unless ``relative=1`` says that near and far are all that matters. The time of a frame
-is the file's own, and colour and depth are paired by it.
+Depth is grey: 16 bits a pixel (FFV1 keeps them exactly) are units, millimetres unless ``depth_scale`` says otherwise;
+8 bits carry no unit and are refused unless ``relative=1`` says that near and far are all that matters. The time of a
+frame is the file's own, and colour and depth are paired by it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ MOST_FPS = 1000
 class Options:
     """``depth_scale``: metres per unit, 0 = millimetres. ``relative``: take 8-bit depth as near and far without unit.
 
-    ``track``, ``depth_track``: the numbers of the tracks, -1 = as they are. ``max_skew``: seconds between paired colour
-    and depth. ``fps``: 0 = the file's own times. ``rate``: play at this multiple of its speed, 0 = as fast as frames are
-    taken. ``loop``: begin again at the end.
+    ``track``, ``depth_track``: the numbers of the tracks, -1 = as they are. ``max_skew``: seconds between paired
+    colour and depth. ``fps``: 0 = the file's own times. ``rate``: play at this multiple of its speed, 0 = as fast as
+    frames are taken. ``loop``: begin again at the end.
     """
 
     depth_scale: float = 0.0
@@ -116,10 +116,8 @@ class VideoCamera(BaseCamera):
             return
         depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out)
         pairer: Pairer[tuple[float, NDArray[Any]]] = Pairer(self._options.max_skew)
-        both = heapq.merge(
-            ((item, pairer.colour) for item in colours), ((item, pairer.depth) for item in depths), key=_time
-        )
-        for item, add in both:
+        both = ((item, pairer.colour) for item in colours), ((item, pairer.depth) for item in depths)
+        for item, add in heapq.merge(*both, key=_time):
             yield from ((one[0], two[0], one[1], two[1]) for one, two in add(item[0], item))
         yield from ((one[0], two[0], one[1], two[1]) for one, two in pairer.flush())
         if pairer.unpaired:
@@ -127,9 +125,8 @@ class VideoCamera(BaseCamera):
 
     def _as_stored(self, frame: Any) -> NDArray[np.uint8]:
         if frame.rotation:
-            self.warn(
-                f"{self._path}: asks to be turned by {frame.rotation % 360:g}°; both are read as stored", key="turn"
-            )
+            turn = f"asks to be turned by {frame.rotation % 360:g}°"
+            self.warn(f"{self._path}: {turn}; both are read as stored", key="turn")
         return tracks.colour(frame)
 
     def _metres(self, stored: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[np.float32]:

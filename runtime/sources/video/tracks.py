@@ -1,4 +1,4 @@
-"""The picture tracks of a video file through PyAV (FFmpeg): which they are, and the frames of one with their own times."""
+"""The picture tracks of a video file through PyAV (FFmpeg): which they are, and the frames of one by its own clock."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ av.logging.set_level(av.logging.PANIC)
 
 @dataclass(frozen=True)
 class Track:
-    """``index``: as FFmpeg counts. ``depth``: grey of more than 8 bits. ``size``: (H, W). ``first``: players' choice."""
+    """``index``: as FFmpeg counts. ``depth``: grey of more than 8 bits. ``first``: what players choose."""
 
     index: int
     title: str
     depth: bool
-    size: tuple[int, int]
     first: bool
     alpha: bool
 
@@ -61,16 +60,13 @@ def tracks(path: Path) -> list[Track]:
             codec = stream.codec_context
             if stream.disposition & av.stream.Disposition.attached_pic or codec is None:
                 continue
-            parts = codec.format.components if codec.format is not None else ()
+            parts: Any = codec.format.components if codec.format is not None else ()
             title = stream.metadata.get("title", "") or stream.metadata.get("handler_name", "")
             depth = len(parts) == 1 and parts[0].bits > 8
             alpha = stream.metadata.get("alpha_mode") == "1" or any(part.is_alpha for part in parts)
-            size = codec.height, codec.width
-            if size[0] * size[1] > MAX_PIXELS:
-                raise CameraError(f"{path}: declares {size[1]}×{size[0]} pixels, expected at most 64 million")
-            found.append(
-                Track(stream.index, title, depth, size, best is not None and stream.index == best.index, alpha)
-            )
+            if codec.height * codec.width > MAX_PIXELS:
+                raise CameraError(f"{path}: declares {codec.width}×{codec.height} pixels, expected at most 64 million")
+            found.append(Track(stream.index, title, depth, best is not None and stream.index == best.index, alpha))
     if not found:
         raise CameraError(f"{path}: cannot be opened as a video; it has no picture track")
     return found
@@ -147,9 +143,8 @@ def colour(frame: Any) -> NDArray[np.uint8]:
 def grey(frame: Any) -> NDArray[Any]:
     """(H, W) levels as stored, 16 or 8 bits. Raises CameraError for a picture in colour."""
     if len(frame.format.components) == 1:
-        return np.ascontiguousarray(frame.to_ndarray()).astype(
-            np.uint16 if frame.format.bits_per_pixel > 8 else np.uint8
-        )
+        levels = frame.to_ndarray()
+        return np.ascontiguousarray(levels, np.uint8 if levels.dtype == np.uint8 else np.uint16)
     image = colour(frame)  # a codec that knows no grey: three equal planes
     if int(np.ptp(image.astype(np.int16), axis=2).max()) > GREY_TOLERANCE:
         raise CameraError("a depth video in colour, expected grey levels; colourised depth is lost")

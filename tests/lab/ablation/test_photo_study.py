@@ -19,7 +19,7 @@ from lab.ablation import study as studies
 from lab.ablation.outcome import Study
 from lab.ablation.photographs import HeldOut, conditions_of
 from lab.ablation.runs import planned
-from mutualformer.runtime.sources.folders.item import Frames, Item
+from mutualformer.runtime.sources.frame import Frames, Item
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation.corrupt import CorruptFrames

@@ -16,9 +16,9 @@ import pytest
 from mutualformer.runtime.preview.addresses import AddressError
 from mutualformer.runtime.preview.foxglove import MOST_CLIENTS, Foxglove, allowed_origin
 from mutualformer.runtime.preview.server import Server
-from mutualformer.runtime.recording.ros_messages import IMAGE, SCHEMAS, STRING, Image, read
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags.ros_images import pixels
+from mutualformer.runtime.sources.bags.ros_messages import IMAGE, SCHEMAS, STRING, Image, read
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.run import stream
 from mutualformer.runtime.streaming.sinks import SinkRunner

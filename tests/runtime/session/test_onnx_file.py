@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +157,88 @@ def test_what_is_hashed_is_what_was_read(tmp_path: Path) -> None:
     assert file.sha256 == hashlib.sha256(data).hexdigest()
     assert file.data == data
     assert len(file.model.graph.node) == 1
+
+
+def program(tmp_path: Path, *nodes: onnx.NodeProto, functions: tuple[onnx.FunctionProto, ...] = ()) -> Path:
+    built = model(*nodes, initializer=[numpy_helper.from_array(np.ones(4, np.float32), "w")])
+    built.functions.extend(functions)
+    (tmp_path / "m.onnx").write_bytes(built.SerializeToString())
+    return tmp_path / "m.onnx"
+
+
+def doubling() -> list[onnx.NodeProto]:
+    names = ["w", *(f"d{number}" for number in range(40))]
+    return [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in itertools.pairwise(names)]
+
+
+def looping() -> onnx.NodeProto:
+    body = helper.make_graph([helper.make_node("Identity", ["c"], ["o"])], "b", [], [])
+    return helper.make_node("Loop", ["w", "w"], ["m"], body=body)
+
+
+def function(domain: str, name: str, *nodes: onnx.NodeProto) -> onnx.FunctionProto:
+    return helper.make_function(domain, name, ["a"], ["b"], nodes, [helper.make_opsetid("", 20)])
+
+
+shape = numpy_helper.from_array(np.array([600_000_000], np.int64))
+PROGRAMS: dict[str, tuple[list[onnx.NodeProto], tuple[onnx.FunctionProto, ...], str]] = {
+    "endless loop": ([looping()], (), "operator 'Loop'"),
+    "made of nothing": ([helper.make_node("ConstantOfShape", ["w"], ["z"])], (), "operator 'ConstantOfShape'"),
+    "foreign domain": ([helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft")], (), "EPContext"),
+    "foreign function": ([], (function("my", "F", helper.make_node("Add", ["a", "a"], ["b"])),), "function 'F'"),
+    "loop in ours": ([], (function("mutualformer", "CrossDiffusionAttention", looping()),), "operator 'Loop'"),
+    "constant that grows": (
+        [helper.make_node("Constant", [], ["s"], value=shape), helper.make_node("Expand", ["w", "s"], ["z"])],
+        (),
+        "make constants",
+    ),
+    "constant that doubles": (doubling(), (), "make constants of "),
+    "doubling in ours": (
+        [],
+        (
+            function(
+                "mutualformer",
+                "CrossDiffusionAttention",
+                helper.make_node("Constant", [], ["w"], value_floats=[1.0] * 9),
+                *doubling(),
+            ),
+        ),
+        "make constants of ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_file_that_is_a_program_is_refused_unless_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    nodes, functions, says = PROGRAMS[name]
+    path = program(tmp_path, *nodes, functions=functions)
+    with pytest.raises(ModelFileError, match=says) as error:
+        read_onnx_file(path)
+    assert "--trust" in str(error.value)
+    assert str(path) in str(error.value)
+    monkeypatch.setenv("MUTUALFORMER_TRUST", "1")
+    assert read_onnx_file(path).path == path
+
+
+SHIPPED = Path(__file__).resolve().parents[3] / "mutualformer/models/sod-nano.onnx"
+
+
+def test_our_own_files_are_no_programs() -> None:
+    assert read_onnx_file(SHIPPED).props["mutualformer.model"] == '"sod-nano"'
+
+
+def test_a_stranger_s_model_runs_under_a_memory_limit() -> None:
+    code = (
+        "import resource, sys; from mutualformer.runtime.session import load; load(sys.argv[1], device='cpu'); "
+        "print(resource.getrlimit(resource.RLIMIT_DATA)[0])"
+    )
+    command = [sys.executable, "-c", code, str(SHIPPED)]
+    limits = [
+        int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        for environment in ({**os.environ}, {**os.environ, "MUTUALFORMER_TRUST": "1"})
+    ]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert limits[0] == max(4 << 30, memory // 2)
+    assert limits[1] == resource.getrlimit(resource.RLIMIT_DATA)[0]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.recording.frame_messages import integers
+from mutualformer.runtime.recording.replay import RecordingCamera
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.bags.recording import RecordingCamera
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.sources.synthetic import SyntheticCamera

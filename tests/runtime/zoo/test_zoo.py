@@ -130,8 +130,8 @@ def test_scores_come_from_the_card() -> None:
 
 
 def test_the_hub_s_address_is_taken_apart() -> None:
-    assert hub.split("hf://me/models") == ("me/models", "")
-    assert hub.split("hf://me/models/sub/x.onnx") == ("me/models", "sub/x.onnx")
+    assert hub.split("hf://me/models") == ("me/models", None, "")
+    assert hub.split("hf://me/models/sub/x.onnx") == ("me/models", None, "sub/x.onnx")
     for wrong in ("hf://", "hf://me", "hf://me/models/../x.onnx", "hf://me//x"):
         with pytest.raises(zoo.ModelNameError, match="expected hf://USER/REPO"):
             hub.split(wrong)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.train import fit
+from mutualformer.train import fit, recipes
 from mutualformer.train.fitting.options import configured
 from mutualformer.train.fitting.recipes import limited, names, recipe
 from mutualformer.train.fitting.recipes.reading import changed, to_toml
@@ -83,3 +83,14 @@ def test_set_reaches_every_key_of_a_recipe(tmp_path: Path) -> None:
     assert config.recipe.augmentation.flip == recipe("default").augmentation.flip
     with pytest.raises(ValueError, match=r"recipe\.rate is unknown"):
         configured(fit.parser().parse_args([*words, "--set", "recipe.rate=1"]), tmp_path)
+
+
+def test_the_verb_lists_recipes_and_prints_one_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recipes.main([]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == names()
+    assert recipes.main(["finetune"]) == 0
+    (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
+    assert recipe(str(tmp_path / "mine.toml")) == recipe("finetune")
+    assert recipes.main(["unheard-of"]) == 1
+    assert "expected one of default" in capsys.readouterr().err

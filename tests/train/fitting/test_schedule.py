@@ -49,6 +49,16 @@ def test_the_clock_takes_over_only_when_late_and_always_finishes() -> None:
     assert schedule.progress(50) == 1.0
 
 
+def test_a_run_that_goes_on_has_its_budget_for_what_is_left() -> None:
+    now = [0.0]
+    schedule = Schedule(replace(PLAN, minutes=1.0, stages=((0.0, 64),)), 320, elapsed=lambda: now[0], start=60)
+    assert schedule.progress(60) == 0.6
+    now[0] = 60 * (0.05 + 0.95 / 2)
+    assert schedule.progress(60) == pytest.approx(0.8)
+    now[0] = 60.0
+    assert schedule.progress(61) == 1.0
+
+
 def test_a_stage_of_two_sides_draws_every_size_and_the_same_one_for_a_step() -> None:
     schedule = Schedule(recipe("f3net"), 320)
     sides = [schedule.side(0.3, step) for step in range(60)]

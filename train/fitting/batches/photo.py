@@ -18,6 +18,7 @@ from mutualformer.train.data.compositing.photographs import Photographs
 from mutualformer.train.data.compositing.plausible import plausible_depth
 from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
 from mutualformer.train.data.compositing.sensor import SensorFrames
+from mutualformer.train.fitting.batches.sod_batches import first_readable
 from mutualformer.train.fitting.recipes import Recipe
 
 Rng = np.random.Generator
@@ -98,11 +99,14 @@ class PhotoBatches:
         return Composite(frame.rgb, frame.depth, mask, certain.astype(np.uint8))
 
     def frame(self, step: int, slot: int, size: tuple[int, int]) -> Composite:
-        """The frame of one slot at ``size`` (height, width)."""
-        rng = np.random.default_rng([self.seed, 2, step, slot])
+        """The frame of one slot at ``size`` (height, width). Raises DataError where no file can be read."""
+        return first_readable(lambda attempt: self._frame(step, slot, size, attempt))
+
+    def _frame(self, step: int, slot: int, size: tuple[int, int], attempt: int) -> Composite:
+        rng = np.random.default_rng([self.seed, 2, step, slot, *((attempt,) if attempt else ())])
         kind = self.kind(rng)
         if kind == "photograph":
-            scene = self._photograph(self.index(step, slot), size, rng)
+            scene = self._photograph((self.index(step, slot) + attempt) % len(self.photographs), size, rng)
         elif kind == "rendered":
             assert self.rendered is not None
             item = augment(self.rendered[int(rng.integers(len(self.rendered)))], size, self.augmentation, rng)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mutualformer.runtime.sources.frame import DataError, Frames
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.train.data.augment import Augmentation, augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.registry import ModelSpec
+
+T = TypeVar("T")
 
 
 class BatchSource(Protocol):
@@ -23,6 +28,27 @@ class BatchSource(Protocol):
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
         """Name → array (S, …) for the S ``slots``; the same for the same (step, slot), whoever calls."""
+
+
+TRIES = 8  # frames that are tried for a slot before a set counts as unreadable
+
+
+@functools.cache
+def leave_out(problem: str) -> None:
+    """Say once a process which file is left out of training: one bad picture must not end a run of hours."""
+    logging.getLogger("mutualformer").warning("%s; it is left out", problem)
+
+
+def first_readable(make: Callable[[int], T]) -> T:
+    """``make(attempt)`` of the first attempt, 0 …, that raises no DataError; raises the last one's."""
+    for attempt in range(TRIES):
+        try:
+            return make(attempt)
+        except DataError as error:
+            if attempt == TRIES - 1:
+                raise
+            leave_out(str(error))
+    raise AssertionError("unreachable")
 
 
 class SodBatches:
@@ -47,6 +73,10 @@ class SodBatches:
         epoch, place = divmod(step * self.batch + slot, len(self.frames))
         return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
 
+    def _from(self, first: int, attempt: int) -> Item:
+        """The frame ``attempt`` places behind ``first``: what is taken where that one is corrupt."""
+        return self.frames[(first + attempt) % len(self.frames)]
+
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
         """``rgb`` uint8 (S, h, w, 3), ``depth`` float32 metres (S, h, w), ``mask`` uint8 (S, h, w).
 
@@ -56,7 +86,9 @@ class SodBatches:
         samples = []
         for slot in slots:
             rng = np.random.default_rng([self.seed, 2, step, slot])
-            samples.append(augment(self.frames[self.index(step, slot)], size, self.augmentation, rng))
+            first = self.index(step, slot)
+            item = first_readable(partial(self._from, first))
+            samples.append(augment(item, size, self.augmentation, rng))
         return {
             "rgb": np.stack([item.rgb for item in samples]),
             "depth": np.stack([item.depth for item in samples]),

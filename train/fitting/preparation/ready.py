@@ -16,6 +16,7 @@ from mutualformer.runtime.sources.grammar import PATH
 from mutualformer.runtime.sources.names import find_list
 from mutualformer.runtime.sources.opening import expand
 from mutualformer.runtime.sources.walk import spread_over
+from mutualformer.train.fitting.batches.sod_batches import leave_out
 
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 200, 10  # of the frames; at most; a set smaller than that has none
 HELD_OUT_SEED = 7  # the same frames whatever the training's seed, so that runs compare
@@ -56,6 +57,19 @@ def split_off(frames: Frames) -> tuple[Subset, Subset]:
     return Subset(frames, rest), Subset(frames, held_out)
 
 
+def readable(frames: Subset) -> Subset:
+    """Those of ``frames`` whose files can be read: they are scored when the training is over."""
+    kept = []
+    for place, index in enumerate(frames.indices):
+        try:
+            frames[place]
+        except DataError as error:
+            leave_out(str(error))
+        else:
+            kept.append(index)
+    return Subset(frames.frames, kept)
+
+
 def validation_of(data: str, task: str) -> tuple[str | None, bool]:
     """What a run on ``data`` is scored on when nobody said: (DATA or None, whether a part must be held out).
 
@@ -94,15 +108,22 @@ def mask_covers(frames: Frames, index: int) -> float | None:
 
 def check_masks(frames: Frames, data: str) -> None:
     """Refuse a set that teaches nothing, before hours are spent on it. Raises DataError naming a file or ``data``."""
-    empty = full = 0
+    empty = full = unread = 0
     indices = spread_over(len(frames), MASKS)
     for index in progress(indices, "checking masks"):
-        covered = mask_covers(frames, index)
+        try:
+            covered = mask_covers(frames, index)
+        except DataError as error:
+            unread += 1
+            if unread == len(indices):
+                raise
+            leave_out(str(error))
+            continue
         if covered is None:
             raise DataError(f"{data}: has no ground truth, expected a folder GT/ with a mask for every picture")
         empty += covered == 0.0
         full += covered == 1.0
-    if empty + full == len(indices):
+    if empty + full == len(indices) - unread:
         kind = "empty" if empty == len(indices) else "full" if full == len(indices) else "empty or full"
         raise DataError(f"{data}: all {len(indices)} masks looked at are {kind}: there is nothing to learn")
     if empty + full > len(indices) // 2:

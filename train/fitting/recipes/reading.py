@@ -49,7 +49,7 @@ def _is_stage(value: object) -> bool:
 
 def _typed(kind: Any, value: Any, key: str) -> Any:
     """``value`` of a TOML or JSON document as ``kind``. Raises ValueError naming ``key``."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} is {value!r}, expected a table")
         return record(kind, value, f"{key}.")

@@ -1,69 +1,29 @@
-"""Nothing a file declares is believed: sizes, databases that think for ever, records that point elsewhere."""
+"""Nothing a file declares is believed: what computes for ever or grows without end meets the limits of the child."""
 
 from __future__ import annotations
 
-import bz2
 import sqlite3
 import struct
-import tracemalloc
+import time
 from pathlib import Path
 
-import lz4.frame
 import numpy as np
 import pytest
 import zstandard
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.bags.byte_reader import ByteReader, BytesError
-from mutualformer.runtime.sources.bags.decompress import MOST_ONCE, DecompressError, allowed, decompress
-from mutualformer.runtime.sources.bags.open_bag import open_bag
-from mutualformer.runtime.sources.bags.ros2_bag import SqliteBag
-from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags import rosbag
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.child import ChildCamera, Patience
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
 from tests.runtime.sources.bags.written import image, rgb, units, write_bag
 
-PACKERS = {"zstd": zstandard.compress, "lz4": lz4.frame.compress, "bz2": bz2.compress}
+QUICK = Patience(start=15.0, frame=5.0)
 
 
-@pytest.mark.parametrize("kind", PACKERS)
-def test_what_was_packed_comes_back(kind: str) -> None:
-    data = np.random.default_rng(0).bytes(100_000) + bytes(100_000)
-    packed = PACKERS[kind](data)
-    assert decompress(kind, packed, len(data)) == data
-    assert decompress(kind, packed) == data
-    for wrong in (len(data) - 1, len(data) + 1, 0):
-        with pytest.raises(DecompressError):
-            decompress(kind, packed, wrong)
-    with pytest.raises(DecompressError):
-        decompress(kind, packed[: len(packed) // 2], len(data))
-
-
-@pytest.mark.parametrize("kind", PACKERS)
-def test_a_bomb_is_refused_and_takes_no_more_memory_than_allowed(kind: str) -> None:
-    bomb = PACKERS[kind](bytes(3 * MOST_ONCE))
-    with pytest.raises(DecompressError, match="more than"):
-        decompress(kind, bomb, 3 * MOST_ONCE)
-    tracemalloc.start()
-    with pytest.raises(DecompressError, match="of another size"):
-        decompress(kind, bomb)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 3 * allowed(len(bomb))
-
-
-def test_unknown_compression_is_named() -> None:
-    with pytest.raises(DecompressError, match="'brotli' is not one of"):
-        decompress("brotli", b"x", 1)
-
-
-def test_values_are_taken_only_where_they_are() -> None:
-    reader = ByteReader(struct.pack("<IQ", 7, 9))
-    assert (reader.one("I"), reader.one("Q"), reader.left) == (7, 9, 0)
-    for take in (lambda: reader.one("B"), lambda: reader.raw(-1), reader.text, reader.pairs):
-        with pytest.raises(BytesError):
-            take()
-    with pytest.raises(BytesError):
-        ByteReader(b"\xff\xff\xff\xffab").blob()
+def in_child(path: Path) -> BaseCamera:
+    return ChildCamera("bags.rosbag", str(path), {}, str(path), QUICK)
 
 
 def database(path: Path, *statements: str) -> Path:
@@ -75,64 +35,100 @@ def database(path: Path, *statements: str) -> Path:
     return path
 
 
-ENDLESS = (
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, 1, i, x'00' FROM n WHERE i < 0"
+TOPICS = "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)"
+MESSAGES = "CREATE TABLE messages (id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB"
+
+
+@pytest.mark.parametrize(
+    ("column", "rows"),
+    [
+        ("GENERATED ALWAYS AS (zeroblob(999000000)) VIRTUAL", 200),
+        ("GENERATED ALWAYS AS (substr(replace(hex(zeroblob(9000000)),'0','ab'),1,10)) VIRTUAL", 200),
+    ],
+    ids=["huge blobs", "slow rows"],
 )
+def test_a_database_that_grows_or_thinks_is_ended_in_time_and_memory(tmp_path: Path, column: str, rows: int) -> None:
+    topics = [f"INSERT INTO topics VALUES ({n}, '/c{n}', 'sensor_msgs/msg/Image', 'cdr')" for n in (1, 2)]
+    filled = "INSERT INTO messages (topic_id, timestamp) WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+    filled += f"WHERE i < {rows}) SELECT 1 + i % 2, i FROM n"
+    path = database(tmp_path / "x.db3", TOPICS, f"{MESSAGES} {column})", *topics, filled)
+    began = time.monotonic()
+    with pytest.raises(CameraError, match=r"x\.db3"):
+        list(in_child(path))
+    assert time.monotonic() - began < 40
 
 
 def test_a_database_of_views_is_refused(tmp_path: Path) -> None:
-    path = database(
-        tmp_path / "x.db3",
-        "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)",
-        f"CREATE VIEW messages AS {ENDLESS}",
-    )
-    with pytest.raises(CameraError, match="has no tables of topics and messages"):
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, 1, i, x'00' FROM n"
+    path = database(tmp_path / "x.db3", TOPICS, f"CREATE VIEW messages AS {endless}")
+    with pytest.raises(CameraError, match="not a readable ROS bag"):
         opening.camera(str(path))
 
 
-def test_a_database_that_thinks_for_ever_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = database(
-        tmp_path / "x.db3",
-        "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)",
-        "CREATE TABLE messages (id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)",
-        "INSERT INTO topics VALUES (1, '/c', 'sensor_msgs/msg/Image', 'cdr')",
-        "INSERT INTO messages WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
-        "SELECT i, 2, i, x'00' FROM n",  # none of topic 1: the search for the first takes its time
-    )
-    monkeypatch.setattr("mutualformer.runtime.sources.bags.ros2_bag.STEPS_BETWEEN_LOOKS", 1000)
-    bag = SqliteBag(path)
-    monkeypatch.setattr("mutualformer.runtime.sources.bags.ros2_bag.PATIENCE_SECONDS", 0.0)
-    assert list(bag.messages({"/c"})) == []
-    assert bag.damage == ["damaged after message 0 (interrupted)"]
-    bag.close()
+def test_a_chunk_of_millions_of_records_is_ended(tmp_path: Path) -> None:
+    inside = struct.pack("<BQ", 0x80, 0) * ((60 << 20) // 9)
+    packed = zstandard.compress(inside)
+    chunk = struct.pack("<QQQII", 1, 1, len(inside), 0, 4) + b"zstd" + struct.pack("<Q", len(packed)) + packed
+    head = b"\x89MCAP0\r\n" + struct.pack("<BQ", 1, 8) + bytes(8)
+    path = tmp_path / "x.mcap"
+    path.write_bytes(head + (struct.pack("<BQ", 6, len(chunk)) + chunk) * 9)
+    began = time.monotonic()
+    with pytest.raises(CameraError, match="could not open it within 15 s"):
+        in_child(path)
+    assert time.monotonic() - began < 30
 
 
-def test_a_damaged_page_costs_its_messages_only(tmp_path: Path) -> None:
+def test_a_compressed_file_that_becomes_gigabytes_fills_no_disk(tmp_path: Path) -> None:
+    path = tmp_path / "x.db3.zstd"
+    with path.open("wb") as stream, zstandard.ZstdCompressor().stream_writer(stream) as writer:
+        for _ in range(1100):
+            writer.write(bytes(1 << 20))
+    with pytest.raises(CameraError, match="not a readable ROS bag"):
+        in_child(path)
+
+
+def test_what_is_compressed_or_foreign_is_read_in_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(rosbag, "ChildCamera", ChildCamera)
+    path = write_bag(tmp_path / "x.mcap", [image("/c", rgb(0), "rgb8"), image("/d", units(0), "16UC1")])
+    camera = opening.camera(str(path))
+    assert isinstance(camera, ChildCamera)
+    (frame,) = list(camera)
+    assert np.array_equal(frame.rgb, rgb(0))
+    assert np.allclose(frame.depth, units(0) / 1000)
+
+
+def test_values_are_taken_only_where_they_are() -> None:
+    reader = ros.MessageReader(struct.pack("<IQ", 7, 9), ros1=True)
+    assert (reader.one("I"), reader.one("Q")) == (7, 9)
+    for take in (lambda: reader.one("B"), reader.text, lambda: reader.take("d", 1 << 40)):
+        with pytest.raises(ros.MessageError):
+            take()
+    with pytest.raises(ros.MessageError):
+        ros.MessageReader(b"\xff\xff\xff\xffab", ros1=True).text()
+    with pytest.raises(ros.MessageError, match="not a CDR message"):
+        ros.MessageReader(b"\x07\x01\x00\x00")
+
+
+def test_a_database_and_bags_of_every_compression_play(tmp_path: Path) -> None:
     (data,) = sqlite_seeds(tmp_path)
-    path = tmp_path / "made.db3"
-    base = sqlite3.connect(path)
-    (last,) = base.execute("SELECT max(id) FROM messages").fetchone()
-    for _ in range(7):
-        base.execute(f"INSERT INTO messages SELECT id + {last}, topic_id, timestamp + 1000000000, data FROM messages")
-        last *= 2
-    base.commit()
-    base.close()
-    data = path.read_bytes()
-    middle = len(data) // 2 // 4096 * 4096
-    path.write_bytes(data[:middle] + b"\xff" * 4096 + data[middle + 4096 :])
-    bag = open_bag(path)
-    times = [message.log_time for message in bag.messages()]
-    bag.close()
-    assert bag.damage
-    assert len(times) > 0.6 * last
-    assert max(times) - min(times) > 5e9, "what lies behind the damaged page is read too"
+    (tmp_path / "x.db3").write_bytes(data)
+    assert len(list(opening.camera(str(tmp_path / "x.db3")))) == 3
+    (tmp_path / "y.db3.zstd").write_bytes(zstandard.compress(data))
+    assert len(list(opening.camera(f"rosbag:{tmp_path / 'y.db3.zstd'}"))) == 3
+    for number, bag in enumerate(ros1_seeds(tmp_path)):
+        path = tmp_path / f"{number}.bag"
+        path.write_bytes(bag)
+        assert len(list(opening.camera(str(path)))) == 3
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_ros_1_bags_without_index_play(tmp_path: Path, number: int) -> None:
-    path = tmp_path / "x.bag"
-    path.write_bytes(ros1_seeds(tmp_path)[number])
-    assert len(list(opening.camera(str(path)))) == 3
+def test_a_bag_of_ros_1_without_index_says_how_to_get_one(tmp_path: Path) -> None:
+    (data, *_) = ros1_seeds(tmp_path)
+    place = data.index(b"index_pos=") + len(b"index_pos=")
+    (tmp_path / "x.bag").write_bytes(data[:place] + bytes(8) + data[place + 8 :])
+    with pytest.raises(CameraError, match="not indexed, reindex"):
+        opening.camera(str(tmp_path / "x.bag"))
 
 
 def test_several_files_of_one_bag_play_as_one(tmp_path: Path) -> None:
@@ -147,3 +143,16 @@ def test_several_files_of_one_bag_play_as_one(tmp_path: Path) -> None:
     camera = opening.camera(f"rosbag:{folder}")
     assert len(list(camera)) == 2
     assert any("x_2.mcap is left out: it is empty" in warning for warning in camera.warnings)
+
+
+def test_depth_of_half_the_size_is_enlarged_and_an_equal_one_preferred(tmp_path: Path) -> None:
+    half = units(0)[::2, ::2].copy()
+    path = write_bag(tmp_path / "x.mcap", [image("/c/rgb", rgb(0), "rgb8"), image("/c/small", half, "16UC1")])
+    camera = opening.camera(str(path))
+    (frame,) = list(camera)
+    assert np.allclose(frame.depth[::2, ::2], half / 1000)
+    assert np.allclose(frame.depth[1::2, 1::2], half / 1000)
+    assert any("is enlarged to 32×24 by nearest neighbour" in warning for warning in camera.warnings)
+    rows = [image("/c/rgb", rgb(0), "rgb8"), image("/c/small", half, "16UC1"), image("/c/whole", units(0), "16UC1")]
+    (frame,) = list(opening.camera(str(write_bag(tmp_path / "y.mcap", rows))))
+    assert np.allclose(frame.depth, units(0) / 1000)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.pipeline import Pipeline

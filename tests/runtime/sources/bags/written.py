@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.mcap_file import McapFile
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.frame import Intrinsics
 
 START = 1_700_000_000.0

@@ -284,6 +284,23 @@ def test_openni2_reads_both_images_of_one_grab_and_is_lost_when_grabbing_fails()
     assert capture.released
 
 
+@pytest.mark.parametrize("value", [2047, 4095, 8191, 65535])
+def test_a_wall_at_a_full_scale_code_is_a_wall_to_a_live_camera(value: int, orbbec: types.ModuleType) -> None:
+    """The SDK says what is no measurement, 0, and nothing else is one."""
+    wall = np.full((6, 8), value, np.uint16)
+    wall[0] = 0
+    capture = FakeCapture(1)
+    capture.retrieve = lambda flag: (True, wall if flag == cv2.CAP_OPENNI_DEPTH_MAP else picture(0)[0])  # type: ignore[method-assign]
+    seen = openni2.OpenNI2Camera(capture, "openni2://0", openni2.Options()).read()
+    kind, pixels = encodings(orbbec.ob)["RGB"]
+    pair = OrbbecSet(OrbbecFrame(pixels, kind, 7, 0), OrbbecFrame(wall, orbbec.ob.OBFormat.Y16, 7, 0))
+    camera = orbbec.OrbbecCamera(types.SimpleNamespace(wait_for_frames=lambda ms: pair), "orbbec://x")
+    for frame, scale in ((seen, 0.001), (camera.read(1.0), camera.depth_scale)):
+        assert frame is not None
+        assert frame.depth[3, 3] == np.float32(value) * np.float32(scale)
+        assert not frame.depth[0].any()
+
+
 def test_openni2_without_support_says_how_to_get_it() -> None:
     if openni2.available():
         pytest.skip("this OpenCV has OpenNI2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.sources.base import CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.devices import gstreamer, network
+from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
@@ -105,7 +107,7 @@ def test_only_devices_and_numbers_reach_the_language_of_gstreamer() -> None:
 
 def test_without_gstreamer_its_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(CameraError, match="apt-get install gstreamer1.0-tools"):
+    with pytest.raises(CameraError, match="apt-get install gstreamer1"):
         opening.camera("csi://0")
     entries = {entry["scheme"]: entry for entry in listing.sources()}
     assert not entries["csi"]["ready"]
@@ -160,13 +162,15 @@ def test_an_mjpeg_camera_plays_until_it_hangs_up_and_its_password_is_never_said(
     camera = opening.camera(f"http://ann:s3cret@{server}/video.mjpg?key=s3cret2&quality=5")
     assert camera.name == f"http://{server}/video.mjpg"
     assert camera.live
-    frames = []
-    with pytest.raises(CameraLost, match="the connection is lost") as lost:
+    frames: list[Frame | None] = []
+
+    def read_all() -> None:
         while True:
-            try:
+            with contextlib.suppress(CameraTimeout):
                 frames.append(camera.read(1.0))
-            except CameraTimeout:
-                continue
+
+    with pytest.raises(CameraLost, match="the connection is lost") as lost:
+        read_all()
     assert len(frames) >= 10
     assert frames[0] is not None
     assert frames[0].rgb.shape == (48, 64, 3)

@@ -1,4 +1,4 @@
-"""Films: their own times, their tracks, depth beside colour, and what is damaged, turned, transparent or none at all."""
+"""Films: their own times, their tracks, depth beside colour, and what is damaged, turned, transparent or no film."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_video_with_a_depth_video_is_exact(tmp_path: Path) -> None:
     assert camera.warnings == []
     assert camera.depth_scale == 0.001
     assert metres(play(target, depth_scale="0.0002")[0]) == [0.2, 0.3002, 0.0]
-    with pytest.raises(CameraError, match="5000 units a metre are depth_scale=0.0002"):
+    with pytest.raises(CameraError, match=r"5000 units a metre are depth_scale=0\.0002"):
         play(target, depth_scale="5000")
 
 

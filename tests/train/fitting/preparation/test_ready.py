@@ -15,6 +15,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, fit
+from mutualformer.train.fitting.batches.sod_batches import first_readable
 from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
 from mutualformer.train.fitting.recipes import Recipe
@@ -164,3 +165,32 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     (tmp_path / "file").write_text("x")
     assert fit.main(command(folder, tmp_path / "file" / "out")) == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_corrupt_picture_is_named_and_left_out(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "set")
+    for index in (3, split_off(rgbd_folder(folder))[1].indices[0]):
+        (copy / "RGB" / f"{index:04d}.jpg").write_bytes(b"no picture")
+    (copy / "GT" / "0005.png").write_bytes(b"no mask")
+    words = ["sod-nano", "--data", str(copy), "--out", str(tmp_path / "out"), "--steps", "12", "--batch", "4"]
+    words += ["--minutes", "0", "--set", "input_size=[32,32]", "--set", "recipe.stages=[[0.0,32]]", "--workers", "0"]
+    with caplog.at_level("WARNING", logger="mutualformer"):
+        assert fit.main(words) == 0
+    for name in ("0003.jpg", "0005.png"):
+        assert sum(name in record.message and "left out" in record.message for record in caplog.records) == 1
+    out = tmp_path / "out"
+    steps = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "bce", "iou", "rate", "rate_backbones", "seconds_a_step"} <= steps[-1].keys()
+    validated = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    assert {"held_out", "held_out_no_depth"} <= validated[-1].keys()
+    for name in ("curves.png", "validation.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    told = capsys.readouterr().err
+    assert "S-measure" in told
+    assert f"next: mutualformer predict PICTURE --model {out / 'model.safetensors'}" in told
+    for path in (copy / "RGB").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="cannot be"):
+        first_readable(lambda index: rgbd_folder(copy)[index])

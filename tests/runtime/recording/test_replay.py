@@ -155,8 +155,8 @@ def test_without_the_frame_topic_the_pictures_still_play_in_metres(tmp_path: Pat
 
 def old(topic: str, data: bytes) -> bytes:
     """A frame message as earlier versions wrote it, that says nothing about its recording; depth in units."""
-    from mutualformer.runtime.recording import ros_messages as ros
     from mutualformer.runtime.sources.bags import ros_images
+    from mutualformer.runtime.sources.bags import ros_messages as ros
 
     if topic == topics.FRAME:
         facts = json.loads(ros.read_text(data))
@@ -268,7 +268,7 @@ def test_the_seal_covers_every_value() -> None:
 
 @pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999", '"now"', "null", "[1]", "true"])
 def test_times_that_are_no_numbers_cost_their_frame_only(tmp_path: Path, stamp: str) -> None:
-    from mutualformer.runtime.recording import ros_messages as ros
+    from mutualformer.runtime.sources.bags import ros_messages as ros
 
     def change(topic: str, data: bytes) -> bytes:
         text = ros.read_text(data) if topic == topics.FRAME else ""

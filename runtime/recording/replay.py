@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
-from mutualformer.runtime.recording.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import rosbag
 from mutualformer.runtime.sources.bags.containers import BagError, McapBag, PackedError
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
+from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.frame import Frame, metres
@@ -237,7 +237,7 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     try:
         return _open(target, query, unpack=False) or rosbag.open_source(target, query)
     except PackedError:
-        return ChildCamera("bags.recording", target, query, f"recording:{target}")
+        return ChildCamera(".recording.replay", target, query, f"recording:{target}")
 
 
 def open_here(target: str, query: Mapping[str, Any]) -> BaseCamera:

@@ -1,0 +1,46 @@
+"""``mutualformer recipes [NAME]``: the training recipes, or one of them with every key, as a file to change.
+
+mutualformer recipes finetune > mine.toml
+mutualformer fit sod-lite --init sod-lite --recipe mine.toml --data /data/mine --out out/mine
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root stands in for this folder on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.train.fitting.recipes import names, recipe
+from mutualformer.train.fitting.recipes.reading import to_toml
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this verb."""
+    parser = argparse.ArgumentParser(prog="mutualformer recipes", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", nargs="?", metavar="NAME|FILE.toml", help="print this one whole")
+    return parser
+
+
+def command(args: argparse.Namespace) -> int:
+    """Print the list, or one recipe as TOML. Raises ValueError."""
+    if args.name:
+        print(to_toml(recipe(args.name)), end="")
+        return 0
+    for name in names():
+        print(f"{name:<10} {recipe(name).note}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``mutualformer recipes``."""
+    return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
