@@ -117,7 +117,7 @@ def test_a_fine_tuned_model_names_its_parents_their_data_and_its_own_file() -> N
     text = markdown({**CARD, "data": {"train": "mine"}, "parents": [parent]}, "model.safetensors")
     assert "--model model.safetensors" in text
     assert 'mutualformer.load("model.safetensors")' in text
-    assert "It was fine-tuned from `sod-lite`" in text
+    assert "whose data are:" in text
     data = text.split("## Training data")[1].split("## Recipe")[0]
     assert data.index("mine") < data.index("DUTS-TR") < data.index("published for research")
     assert markdown({**CARD, "parents": "nonsense"}) == markdown(CARD)
