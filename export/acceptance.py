@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--pack", type=Path, metavar="FILE", help="write a .tar.gz of at most 40 MB that carries the checks"
     )
+    arguments.add_argument("--for", dest="processor", choices=("x86_64", "aarch64"), help="--pack for that processor")
     arguments.add_argument("--only", nargs="+", choices=tuple(CHECKS), default=[], metavar="CHECK", help="some checks")
     arguments.add_argument("--model", metavar="MODEL", help=f"for the TensorRT checks: {zoo.HELP}")
     arguments.add_argument(
@@ -57,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
 
         open_onnx(model)  # a file whose CDA nodes are gone would pass every check, and prove nothing
     if args.pack is not None:
-        size = pack.pack(args.pack, model)
+        size = pack.pack(args.pack, model, args.processor or "")
         print(f"{args.pack}: {size / 1e6:.1f} MB; on the machine with the GPU: tar xf, ./run.sh OUT")
         return 0
     return report.run(args.out, args.only, model, args.minutes)

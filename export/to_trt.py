@@ -46,9 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     rare = arguments.add_argument_group("rarely needed")
     rare.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
-    rare.add_argument(
-        "--depth-means", choices=("plain", "blocks"), default="plain", help="blocks: if parity of the engine fails"
-    )
+    rare.add_argument("--unfolded", action="store_true", help="the graph as exported: if parity of the engine fails")
     rare.add_argument("--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch")
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
     rare.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
@@ -68,7 +66,7 @@ def command(args: argparse.Namespace) -> int:
         flavor=flavor,
         profile=tuple(args.batch),
         tf32=args.tf32,
-        depth_means=args.depth_means,
+        folded=not args.unfolded,
         workspace_mib=args.workspace,
         capabilities=capabilities(args.target, flavor),
         timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
@@ -81,6 +79,7 @@ def command(args: argparse.Namespace) -> int:
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "
         f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, {card.kernels} kernels a frame, "
         f"heavy nodes {', '.join(f'{count} {kind}' for kind, count in card.heavy_nodes.items())}, "
+        f"folded {', '.join(f'{count} {name}' for name, count in card.folds.items()) or 'nothing'}, "
         f"targets {', '.join(card.targets)}"
     )
     return 0

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
+import re
+import shutil
+import stat
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +25,12 @@ from typing import Any
 LARGEST_JSON = 16 << 20  # bytes; ours have a few thousand, an engine's card with all layers a million
 DEEPEST_JSON = 64  # brackets inside each other; ours need eight
 LONGEST_NUMBER = 64  # characters: reading a whole number takes time with the square of its length
+
+
+_MARK, _FOLDER = "part-", "mutualformer-tmp-"
+_LEFT = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}(\..*)?|{_FOLDER}[a-z0-9_]{{8}}")
+_YOUNG_SECONDS = 60.0  # between the making of a temporary file and its lock lies a moment
+_swept: set[Path] = set()
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -47,14 +58,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder that becomes ``path`` on success and vanishes on failure.
 
     The bytes are on the disk before the name is: after a power cut there is the old file or the new one, whole.
-    Makes the folder if needed. Raises OSError, which names ``path``.
+    Makes the folder if needed, and removes what killed programs have left there. Raises OSError, which names ``path``.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)  # a link stays one
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
-    os.close(handle)
+    sweep(target.parent)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.{_MARK}", suffix=target.suffix)
     beside = Path(name)
     try:
+        _lock(handle)
         with naming(target, name):
             yield beside
             umask = os.umask(0)
@@ -64,7 +76,47 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(stream.fileno())
             os.replace(beside, target)
     finally:
+        os.close(handle)
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder for the length of the block; removes those of killed programs first. Raises OSError."""
+    sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            _lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Held as long as this process or a child has the file open, and given back by the system when it is killed."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders of ours whose program was killed; looks into ``folder`` once a process."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        names = [entry.path for entry in os.scandir(folder) if _LEFT.fullmatch(entry.name)]
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = os.lstat(name)
+                if status.st_uid != os.getuid() or time.time() - status.st_mtime < _YOUNG_SECONDS:
+                    continue
+                handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody works with it
+                    shutil.rmtree(name) if stat.S_ISDIR(status.st_mode) else os.unlink(name)
+                finally:
+                    os.close(handle)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""Verb ``bench``: ``mutualformer bench {cda,model,stream,kernels} --out DIR``; each in a file of its own."""
+"""Verb ``bench``: ``mutualformer bench {cda,model,stream,kernels,paper} --out DIR``; each in a file of its own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ BENCHES = {
         "mutualformer.plugins.inspection.bench",
         "the compiled kernels: registers, spills, roofline (computed)",
     ),
+    "paper": ("mutualformer.export.benchmarks.paper", "a frame's time on devices, layer by layer (computed)"),
 }
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,13 +60,15 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(hook: Path, folder: Path, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python under the hook, in ``folder``/work, with a home and a temporary folder that are empty."""
-    for name in ("home", "work", "temporary"):
+    for name in ("home", "work"):
         (folder / name).mkdir()
+    # Sockets of Ray's lie there, and their paths may have 107 characters.
+    (folder / "temporary").symlink_to(tempfile.mkdtemp(prefix="t"))
     own = ("XDG_", "MUTUALFORMER_", "ORT_", "RAY_", "HF_", "DEPTHAI_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     environment |= {
         "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "temporary"),
+        "TMPDIR": str((folder / "temporary").resolve()),
         "HOOK_LOG": str(folder / "log"),
         "LD_PRELOAD": str(hook),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -83,7 +86,7 @@ def strays(folder: Path) -> Iterator[str]:
     for line in log.read_text(errors="replace").splitlines() if log.is_file() else []:
         kind, _, about = line.partition(" ")
         if kind == "write":
-            own = (folder / "work", folder / "temporary", folder / "home/.cache/mutualformer")
+            own = (folder / "work", (folder / "temporary").resolve(), folder / "home/.cache/mutualformer")
             inside = any(Path(about).is_relative_to(place) for place in (*own, "/dev", "/proc", "/sys"))
             home = folder / "home"
             if not inside and not (
@@ -92,7 +95,8 @@ def strays(folder: Path) -> Iterator[str]:
                 yield line
         elif not re.fullmatch(r"(localhost|::1|(::ffff:)?127\.[0-9.]+|0\.0\.0\.0|)", about):
             yield line
-    yield from (f"left {path}" for path in (folder / "temporary").rglob("*") if path.is_file())
+    yield from (f"left {path}" for path in (folder / "temporary").resolve().rglob("*") if path.is_file())
+    shutil.rmtree((folder / "temporary").resolve())
 
 
 def test_the_hook_sees_what_it_must(hook: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The operator measured against its alternatives: graphs, cda."""
+"""The operator measured against its alternatives: graphs, cda; and a frame on paper: paper."""

@@ -1,29 +1,34 @@
-"""Everything the checks need in one archive, for a machine with a GPU, PyTorch and Triton, and no network.
+"""Everything the checks need in one archive, for a machine with a GPU and no network.
 
 The archive holds our Python sources, the built plugin with its cubins, and a script that runs the checks from there;
-nothing is installed. The libraries are for the processor that they were built on.
+nothing is installed. The libraries are for this machine's processor, or cross-compiled for another.
 """
 
 from __future__ import annotations
 
 import platform
+import shutil
+import subprocess
+import tempfile
 from importlib import resources
 from pathlib import Path
 
 from mutualformer.export.device.archive import write_archive
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
+from mutualformer.plugins.build import ROOT, build
+from mutualformer.runtime.files import replacing
 
 LIMIT_BYTES = 40_000_000
 FOLDER = "mutualformer-acceptance"
 STAGES = ("plugins", "runtime", "train", "export")
-_BUILT = ("libplugin_harness.so", "libtest_cuda_driver.so", "generated/cubins.json", "generated/cubins.bin")
-_OPTIONAL = ("generated/ptx.json", "generated/ptx.bin")
+PROCESSORS = ("x86_64", "aarch64")
+_BUILT = ("libplugin_harness.so", "generated/cubins.json", "generated/cubins.bin", "generated/ptx.json")
 
 _RUN = """\
 #!/bin/sh
 # Runs the acceptance checks from this folder: ./run.sh [OUT] [options of "mutualformer acceptance"].
-# PYTHON   a Python with PyTorch and Triton (default: python3)
+# PYTHON   a Python with NumPy and cuda-bindings (default: python3)
 set -eu
 HERE="$(cd "$(dirname "$0")" && pwd)"
 OUT="${1:-acceptance}"
@@ -39,13 +44,13 @@ PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" MUTUALFORMER_PLUGIN="$HERE/build/l
 _README = """\
 Acceptance checks of MutualFormer's Cross-Diffusion Attention kernels and TensorRT plugin.
 
-    ./run.sh OUT            all checks; one line each, OUT/acceptance.json beside; exit code 1 on any FAIL
+    ./run.sh OUT                 all checks in about ten minutes: a line each, OUT/acceptance.json; exit code 1 on FAIL
+    ./run.sh OUT --minutes 3     less time: fewer of everything
     ./run.sh OUT --only cubins numerics
-    ./run.sh OUT --emulate  without a GPU, in Triton's interpreter
 
-Needs an NVIDIA GPU with a driver for CUDA 12.0 or newer, Python 3.10 or newer, PyTorch, Triton and NumPy, on {machine}.
-Nothing is installed, nothing is downloaded. With TensorRT and ONNX installed, engines are built and run too{model}.
-Please send OUT/acceptance.json back, whatever it says.
+Needs an NVIDIA GPU with a driver for CUDA 12.0 or newer, Python 3.10 or newer, NumPy and cuda-bindings, on {machine}.
+Nothing is installed, nothing is downloaded. With PyTorch and Triton the jitted kernels are checked too; with TensorRT
+and ONNX engines are built and run{model}. Please send OUT/acceptance.json back, whatever it says.
 """
 
 
@@ -59,38 +64,67 @@ def _sources() -> dict[str, bytes]:
     return files
 
 
-def _built() -> dict[str, bytes]:
+def _compiled_for(processor: str, generated: Path, folder: Path) -> Path:
+    """The plugin cross-compiled for ``processor`` with the cubins in ``generated``. Raises ExportError."""
+    compiler = f"{processor}-linux-gnu-g++"
+    if shutil.which(compiler) is None:
+        raise ExportError(f"a pack for {processor} needs {compiler}: sudo apt-get install g++-{processor}-linux-gnu")
+    options = (
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
+        f"-DCMAKE_CXX_COMPILER={compiler}",
+        f"-DCMAKE_ASM_COMPILER={compiler.replace('g++', 'gcc')}",
+        f"-DMUTUALFORMER_GENERATED={generated}",
+    )
+    try:
+        return build(folder, ("plugin_record", "plugin_harness"), options)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        raise ExportError(f"the plugin cannot be cross-compiled for {processor}: {error}") from error
+
+
+def _built(processor: str) -> dict[str, bytes]:
     try:
         plugin = library.find()
-        library.check(plugin)
+        content, _ = library.read(plugin)
     except library.PluginError as error:
         raise ExportError(str(error)) from error
+    generated = plugin.parent / "generated"
     names = [plugin.name, f"{plugin.name}.json", *_BUILT]
-    names += [name for name in _OPTIONAL if (plugin.parent / name).is_file()]
-    missing = [name for name in names if not (plugin.parent / name).is_file()]
-    if missing:
-        raise ExportError(f"{plugin.parent} has no {', '.join(missing)}; build the plugin again with `make plugin`")
-    return {f"build/{name}": (plugin.parent / name).read_bytes() for name in names}
+    with tempfile.TemporaryDirectory(prefix="mutualformer-pack-") as folder:
+        if processor != platform.machine():
+            if not (ROOT / "CMakeLists.txt").is_file():
+                raise ExportError(f"a pack for {processor} is made in a checkout of the project")
+            plugin = _compiled_for(processor, generated, Path(folder))
+        places = {name: (generated.parent if name.startswith("generated/") else plugin.parent) / name for name in names}
+        missing = [name for name, path in places.items() if not path.is_file()]
+        if missing:
+            raise ExportError(f"{plugin.parent} has no {', '.join(missing)}; build the plugin again with `make plugin`")
+        native = (
+            {f"build/{plugin.name}": content} if processor == platform.machine() else {}
+        )  # the bytes that were checked
+        return {f"build/{name}": path.read_bytes() for name, path in places.items()} | native
 
 
-def pack(out: Path, model: Path | None = None) -> int:
+def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
     """Write the archive ``out`` (.tar.gz); returns its size in bytes.
 
-    ``model``: an ONNX file of ours for the checks with TensorRT. Raises ExportError, also above 40 MB.
+    ``model``: an ONNX file of ours for the checks with TensorRT. ``processor``: one of :data:`PROCESSORS`, by default
+    this machine's. Raises ExportError, also above 40 MB.
     """
     if not out.name.endswith(".tar.gz"):
         raise ExportError(f"{out}: the archive's name must end in .tar.gz")
-    files = {**_sources(), **_built(), "run.sh": _RUN.encode()}
+    processor = processor or platform.machine()
+    files = {**_sources(), **_built(processor), "run.sh": _RUN.encode()}
     note = ""
     if model is not None:
         files["models/model.onnx"] = model.read_bytes()
         note = " (--model models/model.onnx)"
-    files["README.txt"] = _README.format(machine=platform.machine(), model=note).encode()
-    write_archive(out, FOLDER, files)
-    size = out.stat().st_size
-    if size > LIMIT_BYTES:
-        out.unlink()
-        raise ExportError(
-            f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
-        )
+    files["README.txt"] = _README.format(machine=processor, model=note).encode()
+    with replacing(out) as beside:  # what stands there stays until the new one is good
+        write_archive(beside, FOLDER, files)
+        size = beside.stat().st_size
+        if size > LIMIT_BYTES:
+            raise ExportError(
+                f"{out}: {size / 1e6:.1f} MB, expected at most {LIMIT_BYTES / 1e6:.0f} MB; leave the model out"
+            )
     return size

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 
 from mutualformer.export.device.wheel import ROOT
 from mutualformer.export.engine.targets import Target
 from mutualformer.export.errors import ExportError
+from mutualformer.plugins.files import scratch
 
 
 def cubins(target: Target) -> dict[str, bytes]:
@@ -28,9 +28,9 @@ def cubins(target: Target) -> dict[str, bytes]:
             f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
             "pip install 'mutualformer[plugin]'"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="mutualformer-bundle-") as folder:
-        write_generated(compiled, Path(folder))
-        return {f"source/generated/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+    with scratch() as folder:
+        write_generated(compiled, folder)
+        return {f"source/generated/{path.name}": path.read_bytes() for path in folder.iterdir()}
 
 
 def can_compile() -> None:
@@ -51,6 +51,7 @@ def plugin_sources(root: Path = ROOT) -> dict[str, bytes]:
     paths = [root / "CMakeLists.txt", root / "plugins" / "compile" / "headers.py"]
     for pattern in ("*.cpp", "*.h", "*.S"):
         paths += (root / "plugins" / "cpp").glob(pattern)
+    paths.append(root / "plugins" / "harness" / "plugin_harness.cpp")  # what acceptance drives the plugin with
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ExportError(f"{root} has no {', '.join(missing)}: bundles are made in a checkout of the project")

@@ -14,6 +14,7 @@ from mutualformer.export.device.scripts import resource
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import open_onnx
 from mutualformer.plugins import library
+from mutualformer.plugins.record import to_json
 from mutualformer.runtime.contract import Contract, TensorSpec
 from mutualformer.runtime.session import engine_card
 
@@ -57,10 +58,9 @@ def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
     files = {f"models/{name}/config.pbtxt": config.encode(), f"models/{name}/1/model.plan": data}
     if card.cda_nodes:
         plugin = library.find()
-        library.check(plugin)
-        engine_card.verify_plugin(engine, card, plugin)
-        for path in (plugin, plugin.with_name(plugin.name + ".json")):
-            files[f"plugins/{path.name}"] = path.read_bytes()
+        content, record = library.read(plugin)
+        engine_card.verify_plugin(engine, card, plugin, record.sha256)
+        files |= {f"plugins/{plugin.name}": content, f"plugins/{plugin.name}.json": to_json(record)}
     return files, f"; the engine was built by TensorRT {card.builder_version}, and the server's must be the same"
 
 
@@ -70,6 +70,8 @@ def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> 
     ``engine``: a classic TensorRT engine of the same model, built on the server's kind of GPU; our plugin goes with it.
     Raises ExportError, ModelFileError, PluginError, ContractError; ``out`` then keeps what it held.
     """
+    if not out.name.endswith(".tar.gz"):
+        raise ExportError(f"{out}: the output's name must end in .tar.gz")
     source, contract = open_onnx(onnx_file)
     rows = [f"| `{contract.model}` | ONNX Runtime, CPU or GPU | {contract.precision} | {MAX_BATCH} |"]
     files = {

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from mutualformer.export.errors import ExportError
+from mutualformer.plugins.files import scratch
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -44,8 +44,8 @@ def _copy(root: Path, folder: Path) -> None:
 
 def build_wheel(root: Path = ROOT) -> tuple[str, bytes]:
     """(file name, bytes) of the wheel. Raises ExportError with pip's last line where it cannot be built."""
-    with tempfile.TemporaryDirectory(prefix="mutualformer-wheel-") as place:
-        sources, out = Path(place, "sources"), Path(place, "out")
+    with scratch() as place:
+        sources, out = place / "sources", place / "out"
         sources.mkdir()
         _copy(root, sources)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]

@@ -1,1 +1,1 @@
-"""TensorRT engines: targets, source, builder, layer_list, proof, compile."""
+"""TensorRT engines: targets, builder, layer_list, work, proof, compile."""

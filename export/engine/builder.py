@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -13,9 +13,8 @@ import onnx
 from mutualformer.export.engine.layer_list import Layer, inspected_layers, parse_layers
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda, strip_function
-from mutualformer.export.graph.plain_means import plain_means
 from mutualformer.plugins import library
-from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.contract import TensorSpec
 from mutualformer.runtime.session.engine_card import MAX_BATCH
 from mutualformer.runtime.session.gpu import compute_capabilities
 
@@ -28,14 +27,14 @@ _NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine G
 class BuildOptions:
     """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets.
 
-    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it. ``depth_means``: the means
-    of the depth input as one reduction each, "plain", or in "blocks" as ONNX Runtime needs them.
+    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it. ``folded``: the engine is
+    built from the graph as ``export/graph/folds`` rewrites it, or, False, as it was exported.
     """
 
     flavor: str
     profile: tuple[int, int, int] = (1, 1, 1)
     tf32: bool = False
-    depth_means: str = "plain"
+    folded: bool = True
     workspace_mib: int = 0
     capabilities: tuple[str, ...] = ()
     timing_cache: bytes | None = None
@@ -85,9 +84,10 @@ def make_logger(trt: ModuleType) -> Any:
     return Logger()
 
 
-def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: BuildOptions) -> BuildResult:
+def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec], options: BuildOptions) -> BuildResult:
     """Parse with our plugin, build, serialise. ``plugins.library.load`` has registered the plugin already.
 
+    ``inputs``: those whose batch is free, as the contract has them.
     Raises ExportError with TensorRT's own words when it refuses.
     """
     logger = make_logger(trt)
@@ -96,8 +96,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
     parser = trt.OnnxParser(network, logger)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
-    if options.depth_means == "plain":
-        proto, _ = plain_means(proto)
     if hasattr(trt.OnnxParserFlag, "ENABLE_PLUGIN_OVERRIDE"):
         parser.set_flag(trt.OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE)
     else:
@@ -113,7 +111,7 @@ def build(trt: ModuleType, model: onnx.ModelProto, contract: Contract, options: 
             f"the graph has {expected} CDA nodes but TensorRT's network has {len(plugins)} plugin layers; "
             "the model-local function was expanded instead of our plugin"
         )
-    config = _config(trt, builder, contract, options)
+    config = _config(trt, builder, inputs, options)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         messages = [message for message in (library.last_error(), *logger.errors) if message]
@@ -151,7 +149,7 @@ def _network_flags(trt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _config(trt: ModuleType, builder: Any, contract: Contract, options: BuildOptions) -> Any:
+def _config(trt: ModuleType, builder: Any, inputs: Sequence[TensorSpec], options: BuildOptions) -> Any:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
@@ -159,14 +157,16 @@ def _config(trt: ModuleType, builder: Any, contract: Contract, options: BuildOpt
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.timing_cache is not None:
-        config.set_timing_cache(config.create_timing_cache(options.timing_cache), False)
+        cache = config.create_timing_cache(options.timing_cache) or config.create_timing_cache(b"")  # none: damaged
+        config.set_timing_cache(cache, False)
     if options.flavor == "rtx" and options.capabilities:
         config.num_compute_capabilities = len(options.capabilities)
         for index, capability in enumerate(options.capabilities):
             name = "SM" + capability.replace(".", "")
             config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-    profile = builder.create_optimization_profile()
-    for spec in contract.inputs:
-        profile.set_shape(spec.name, *[(batch, *spec.shape[1:]) for batch in options.profile])
-    config.add_optimization_profile(profile)
+    if inputs:
+        profile = builder.create_optimization_profile()
+        for spec in inputs:
+            profile.set_shape(spec.name, *[(batch, *spec.shape[1:]) for batch in options.profile])
+        config.add_optimization_profile(profile)
     return config

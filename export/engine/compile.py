@@ -6,8 +6,8 @@ import hashlib
 import logging
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -16,13 +16,17 @@ from mutualformer.export.engine.builder import BuildOptions, BuildResult, build
 from mutualformer.export.engine.layer_list import kernel_count, precision_counts
 from mutualformer.export.engine.proof import node_counts, precision_problems
 from mutualformer.export.engine.targets import RTX_DEFAULT
+from mutualformer.export.engine.work import layer_work
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.folds.folding import fold
 from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
 from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime import flavor as flavors
+from mutualformer.runtime.benchmarks.frame_cost import device_of
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256, write_bytes
 from mutualformer.runtime.reporting.progress import working
@@ -68,10 +72,13 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     refuse_damaged_weights(onnx_file, model)
     capability = host_capability(options.flavor)
     nodes = sum(is_cda(node) for node in model.graph.node)
+    folds: dict[str, int] = {}
+    if options.folded:
+        model, folds = fold(model, device_of(capability))
     trt = flavors.import_flavor(options.flavor)
     plugin = library.load(options.flavor) if nodes else None
     with working(f"building the engine with {library.FLAVORS[options.flavor]}"):
-        result = build(trt, model, contract, options)
+        result = build(trt, model, contract.inputs, options)
     plugin_layers = prove(model, contract, result, options.tf32)
     card = EngineCard(
         contract=contract,
@@ -89,10 +96,14 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
         targets=options.capabilities or (RTX_DEFAULT if options.flavor == "rtx" else (capability,)),
         built_on=capability,
         rebuild=rebuild,
-        layers=tuple(layer.as_dict() for layer in result.layers),
+        layers=tuple(
+            {**layer.as_dict(), **({"work": asdict(work)} if work else {})}
+            for layer, work in zip(result.layers, layer_work(model, result.layers), strict=True)
+        ),
         layers_from=result.layers_from,
         kernels=kernel_count(result.layers),
         tf32=options.tf32,
+        folds=folds,
     )
     with replacing(out) as engine, replacing(card_path(out)) as card_file:
         engine.write_bytes(result.engine)
@@ -124,8 +135,8 @@ def compile_model(
     """
     host_capability(options.flavor)  # what is missing here is said before minutes of tracing and calibration
     flavors.import_flavor(options.flavor)
-    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        file = onnx_source(source, Path(folder), out.stem, options.flavor, precision, calibration, _has_plugin)
+    with scratch() as folder:
+        file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration, _has_plugin)
         card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
         if file != source:
             with replacing(out.with_name(file.name)) as beside:
@@ -152,8 +163,8 @@ def rebuild_command(onnx_file: Path, out: Path, options: BuildOptions, targets: 
     words += ["--batch", *(str(n) for n in options.profile)]
     if options.tf32:
         words += ["--tf32"]
-    if options.depth_means != "plain":
-        words += ["--depth-means", options.depth_means]
+    if not options.folded:
+        words += ["--unfolded"]
     if options.workspace_mib:
         words += ["--workspace", str(options.workspace_mib)]
     for target in targets:

@@ -26,7 +26,7 @@ _DATATYPE = re.compile(r"\bDatatype: ([^,}\]]+)")
 _TACTIC = re.compile(r"\bTacticName: ([^,]*)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _PLUGIN_KINDS = {"custom_layer", "PluginV3", "PLUGIN_V3", "PluginV2"}
-_NO_KERNEL = {"shape_call", "signal", "wait", "reshape", "runtime_function", "NoOp", "Constant", "Signal", "Wait"}
+_NO_KERNEL = {"shape_call", "signal", "wait", "reshape", "NoOp", "Constant", "Signal", "Wait"}
 
 # Substring of TensorRT's spelling → the type's name here; longer words first, "UInt8" holds "Int8".
 _TYPES = (
@@ -66,9 +66,9 @@ class Layer:
     is_plugin: bool = False
 
     @property
-    def is_kernel(self) -> bool:
-        """Whether it launches work: not an event, a shape computation or a change of view."""
-        return self.kind not in _NO_KERNEL
+    def launches(self) -> int:
+        """How many kernels it launches: none for an event, a shape computation or a change of view, two for CDA."""
+        return 2 if self.is_plugin else int(self.kind not in _NO_KERNEL)
 
     def as_dict(self) -> dict[str, object]:
         """For the engine card: plain JSON types."""
@@ -180,4 +180,4 @@ def precision_counts(layers: Iterable[Layer]) -> dict[str, int]:
 
 def kernel_count(layers: Iterable[Layer]) -> int:
     """How many kernels one frame launches."""
-    return sum(layer.is_kernel for layer in layers)
+    return sum(layer.launches for layer in layers)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.errors import ExportError
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
@@ -166,7 +165,7 @@ def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.I
     tapped.CopyFrom(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    with tempfile.TemporaryDirectory(prefix="mutualformer-calibration-") as folder:
-        path = Path(folder) / "tapped.onnx"
+    with scratch() as folder:
+        path = folder / "tapped.onnx"
         onnx.save(tapped, path)
         return ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])

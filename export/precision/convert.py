@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import Judge, costliest
 from mutualformer.export.precision.widen import to_fp32
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, write_bytes
 from mutualformer.runtime.preprocess import prepare
@@ -189,9 +189,9 @@ def open_model(source: Path, check: Callable[[Contract], None] = lambda contract
         ) from error
     module = load(source)
     check(contract_of(module))
-    with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        contract, worst = export_onnx(module, Path(folder) / "fp32.onnx")
-        graph, _ = read_onnx(Path(folder) / "fp32.onnx")
+    with scratch() as folder:
+        contract, worst = export_onnx(module, folder / "fp32.onnx")
+        graph, _ = read_onnx(folder / "fp32.onnx")
     return Opened(graph, contract, f"its answers differ from PyTorch's by {worst:.2g} at most, on 4 random frames")
 
 

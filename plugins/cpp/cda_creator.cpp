@@ -7,6 +7,7 @@
 
 #include "cda_generated.h"
 #include "cda_plugin.h"
+#include "host_logger.h"
 
 #define MUTUALFORMER_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -177,12 +178,7 @@ void log_error(std::string const& message) noexcept {
       std::lock_guard<std::mutex> const lock(g_last_error_mutex);
       last_error() = text;
     }
-    nvinfer1::ILogger* const logger = g_logger_finder != nullptr ? g_logger_finder->findLogger() : nullptr;
-    if (logger != nullptr) {
-      logger->log(nvinfer1::ILogger::Severity::kERROR, text.c_str());
-    } else {
-      std::fprintf(stderr, "%s\n", text.c_str());
-    }
+    if (!log_to_host(g_logger_finder, text.c_str())) std::fprintf(stderr, "%s\n", text.c_str());
   } catch (...) {  // out of memory while reporting: the return code still says that something failed
   }
 }

@@ -129,6 +129,11 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(int type, int64_t batch, 
 extern "C" {
 #define HARNESS __attribute__((visibility("default")))
 
+// Which version's interfaces the plugin may call here, as TensorRT's own library says it.
+HARNESS int32_t getInferLibVersion() noexcept {
+  return NV_TENSORRT_MAJOR * 10000 + NV_TENSORRT_MINOR * 100 + NV_TENSORRT_PATCH;
+}
+
 // Takes the plugin's creators from the library itself from now on. 0, or -1 with dlerror's text in harness_take_log.
 HARNESS int harness_open(char const* library) {
   void* const handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);

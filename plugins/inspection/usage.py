@@ -5,7 +5,6 @@ Registers and stack are read from the cubin by cuobjdump, which Triton and the C
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
+from mutualformer.plugins.files import parse_json
 from mutualformer.plugins.kernels.tiles import variant_named
 from mutualformer.plugins.library import find
 
@@ -100,7 +100,7 @@ def manifest(folder: Path | None = None) -> list[tuple[dict[str, Any], bytes]]:
     """Row and bytes of every cubin in ``folder``; by default those the built plugin embeds. Raises RuntimeError."""
     folder = folder or find().parent / "generated"
     try:
-        rows, blob = json.loads((folder / "cubins.json").read_text()), (folder / "cubins.bin").read_bytes()
+        rows, blob = parse_json((folder / "cubins.json").read_text()), (folder / "cubins.bin").read_bytes()
     except OSError as error:
         raise RuntimeError(f"{error.filename} cannot be read; build the plugin with `make plugin`") from None
     return [(row, blob[row["offset"] : row["offset"] + row["size"]]) for row in rows]

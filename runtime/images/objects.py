@@ -43,16 +43,19 @@ class SalientObject:
         left, top, right, bottom = self.box
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; ``id`` only where objects are tracked."""
-        line: dict[str, Any] = {} if self.identity is None else {"id": self.identity}
-        return line | {
-            "box": [round(edge, 4) for edge in self.box],
+    def numbers(self) -> dict[str, float | None]:
+        """Area, score and distances, rounded to what they are worth."""
+        return {
             "area": round(self.area, 5),
             "score": round(self.score, 4),
             "distance_m": rounded(self.distance_m),
             "nearest_m": rounded(self.nearest_m),
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``id`` only where objects are tracked."""
+        tracked = {} if self.identity is None else {"id": self.identity}
+        return {**tracked, "box": [round(edge, 4) for edge in self.box], **self.numbers()}
 
 
 def rounded(metres: float | None) -> float | None:

@@ -167,14 +167,16 @@ def _video(request: Request, output: str, suffix: str, model: Model, workers: in
 
     report = Report(None, says_depth=False)
     with replacing(output) as beside:
-        film = one.VideoFile(beside, suffix, one.frame_rate(source), source)
-        try:
-            with contextlib.closing(film):
-                for frame in in_order(moments(address, request.frames), drawn, workers):
-                    film.write(frame)
-                    report.add("", True)
-        finally:
-            report.close()
+        with contextlib.ExitStack() as stack:
+            stack.callback(report.close)
+            film = None
+            for frame in in_order(moments(address, request.frames), drawn, workers):
+                if film is None:
+                    shape = frame.shape[0], frame.shape[1]
+                    film = one.video(beside, suffix, one.frame_rate(source), source, shape)
+                    stack.callback(film.close)
+                film.write(frame)
+                report.add("", True)
         if not report.summary.computed:
             raise SourceError(f"{source}: has no frame")
     report.summary.frames = report.summary.computed

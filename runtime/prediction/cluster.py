@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 
 import mutualformer
 from mutualformer.errors import Error
+from mutualformer.plugins.files import scratch
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
 from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
@@ -158,16 +158,16 @@ def _own_cluster(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
     providers who they are, with its usage statistics switched off too, unless its home folder holds a description of
     the cluster: so it gets a home of its own, which also takes its session's files. Workers keep the user's.
     """
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
-        Path(home, "ray_bootstrap_config.yaml").touch()
-        own = {"HOME": home, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with scratch() as home:
+        (home / "ray_bootstrap_config.yaml").touch()
+        own = {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Where clusters are enabled, Ray replaces 127.0.0.1 by an address that is seen from outside.
         own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         before = {name: os.environ.get(name) for name in own}
         variables["HOME"] = str(Path.home())
         os.environ.update(own)
         try:
-            yield {"_node_ip_address": "127.0.0.1", "_temp_dir": home, "include_dashboard": False}
+            yield {"_node_ip_address": "127.0.0.1", "_temp_dir": str(home), "include_dashboard": False}
         finally:
             for name, value in before.items():
                 if value is None:

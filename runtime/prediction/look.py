@@ -23,11 +23,9 @@ COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
     "grey": (128, 128, 128),
-    "gray": (128, 128, 128),
     "red": (255, 0, 0),
     "green": (0, 255, 0),
     "blue": (0, 0, 255),
-    "yellow": (255, 255, 0),
 }
 BLUR = "blur"
 MARGIN = 0.02  # of the longest side, around what is cropped to

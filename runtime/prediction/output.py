@@ -98,30 +98,20 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(files)
 
 
-class VideoFile:
-    """A video of RGB frames (H, W, 3), all of one size, with the sound of ``source`` where PyAV is installed."""
+def video(path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> Plain | WithSound:
+    """A video of RGB frames (H, W, 3) to write to and to close, with ``source``'s sound where PyAV is installed.
 
-    def __init__(self, path: Path, suffix: str, fps: float, source: str) -> None:
-        self._path, self._suffix, self._fps, self._source = path, suffix, fps, source
-        self._writer: Any = None
-
-    def write(self, frame: NDArray[np.uint8]) -> None:
-        """The next frame. Raises OutputError where the file cannot be made."""
-        if self._writer is None:
-            make = _WithSound if importlib.util.find_spec("av") is not None else _Plain
-            self._writer = make(self._path, self._suffix, self._fps, self._source, (frame.shape[0], frame.shape[1]))
-        self._writer.write(frame)
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.close()
+    Raises OutputError where it cannot be made.
+    """
+    if importlib.util.find_spec("av") is not None:
+        return WithSound(path, suffix, fps, source, shape)
+    return Plain(path, suffix, fps, shape)
 
 
-class _Plain:
+class Plain:
     """By OpenCV, without sound."""
 
-    def __init__(self, path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> None:
+    def __init__(self, path: Path, suffix: str, fps: float, shape: tuple[int, int]) -> None:
         code = cv2.VideoWriter.fourcc(*VIDEOS[suffix])
         self._writer = cv2.VideoWriter(str(path), code, fps, (shape[1], shape[0]))
         if not self._writer.isOpened():
@@ -129,13 +119,15 @@ class _Plain:
         logging.getLogger("mutualformer").info("the video has no sound: that takes PyAV (pip install av)")
 
     def write(self, frame: NDArray[np.uint8]) -> None:
+        """The next frame."""
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
+        """Finish the file."""
         self._writer.release()
 
 
-class _WithSound:
+class WithSound:
     """By PyAV: H.264 (VP9 in WebM), and the packets of the source's sound as they are."""
 
     def __init__(self, path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> None:
@@ -155,6 +147,7 @@ class _WithSound:
                 self._packets = self._source.demux(self._source.streams.audio[0])
 
     def write(self, frame: NDArray[np.uint8]) -> None:
+        """The next frame, and the sound up to its end."""
         height, width = frame.shape[:2]
         frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         for packet in self._video.encode(self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")):
@@ -177,6 +170,7 @@ class _WithSound:
             self._file.mux(packet)
 
     def close(self) -> None:
+        """Finish the file."""
         for packet in self._video.encode():
             self._file.mux(packet)
         self._add_sound(self._count / self._fps)

@@ -107,11 +107,9 @@ class Prediction:
 
     def annotated(self) -> NDArray[np.uint8]:
         """(H, W, 3): the overlay with each object's box and distance."""
-        shape = self.rgb.shape[0], self.rgb.shape[1]
-        marks = [
-            (one.pixels(*shape), "" if one.distance_m is None else f"{one.distance_m:.2f} m") for one in self.objects
-        ]
-        return rendering.boxes(self.overlay(), marks)
+        told = ("" if one.distance_m is None else f"{one.distance_m:.2f} m" for one in self.objects)
+        boxes = (one.pixels(*self.alpha.shape) for one in self.objects)
+        return rendering.boxes(self.overlay(), zip(boxes, told, strict=True))
 
     def thumbnail(self, height: int, width: int) -> Prediction:
         """The same answer for a smaller picture: what is drawn small is shrunk first."""
@@ -126,26 +124,16 @@ class Prediction:
         ``bbox``: [left, top, width, height] in pixels. ``segmentation``: COCO's uncompressed run-length code of the
         object's mask, column by column, starting with background. ``score``: mean of the soft mask inside.
         """
-        shape = self.rgb.shape[0], self.rgb.shape[1]
         objects = []
         for number, one in enumerate(self.objects, start=1):
             inside = self.labels == number
-            left, top, right, bottom = one.pixels(*shape)
-            objects.append(
-                {
-                    "category": "salient",
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": int(inside.sum()),
-                    "score": round(one.score, 5),
-                    "distance_m": rounded(one.distance_m),
-                    "nearest_m": rounded(one.nearest_m),
-                    "segmentation": run_lengths(inside),
-                }
-            )
+            left, top, right, bottom = one.pixels(*inside.shape)
+            mask = {"bbox": [left, top, right - left, bottom - top], "segmentation": run_lengths(inside)}
+            objects.append({"category": "salient", **one.numbers(), **mask, "area": int(inside.sum())})
         return {
             "name": self.name,
             "model": self.model,
-            "size": list(shape),
+            "size": list(self.labels.shape),
             "threshold": self.threshold,
             "nearest_object_m": rounded(self.nearest_object_m),
             "objects": objects,

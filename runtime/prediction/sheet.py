@@ -40,14 +40,11 @@ def fitted(shape: tuple[int, ...]) -> tuple[tuple[int, int], float]:
     return (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))), scale
 
 
-def on_checker(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A cut-out on the grey checkerboard that stands for transparency: (H, W, 4) → (H, W, 3)."""
-    height, width = rgba.shape[:2]
+def checker(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3): the grey checkerboard that stands for transparency."""
     side = max(4, max(height, width) // 24)
     odd = (np.arange(height)[:, None] // side + np.arange(width)[None, :] // side) % 2
-    board = np.where(odd, CHECKER[0], CHECKER[1]).astype(np.float32)[..., None]
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.asarray(rgba[..., :3] * alpha + board * (1 - alpha) + 0.5, np.uint8)
+    return np.repeat(np.where(odd, *CHECKER).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def captioned(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
@@ -61,7 +58,7 @@ def strip(rgb: NDArray[np.uint8], results: Sequence[Prediction]) -> bytes:
     small = [result.thumbnail(height, width) if scale < 1 else result for result in results]
     cells = [cell(small[0].rgb if small else rgb), *(cell(result.overlay()) for result in small)]
     if len(results) == 1:
-        cells.append(cell(on_checker(small[0].cutout())))
+        cells.append(cell(small[0].cutout(checker(*small[0].alpha.shape))))
     return rendering.jpeg(np.hstack(cells), 92)
 
 

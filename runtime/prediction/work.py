@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.objects import THRESHOLD, rounded
+from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
 from mutualformer.runtime.prediction.names import safe_name
@@ -90,24 +90,10 @@ def rows(result: Prediction, label: str) -> list[dict[str, Any]]:
 
     A frame in which nothing is salient has one line with an area of 0 and no object.
     """
-    height, width = result.rgb.shape[:2]
-    lines = []
+    lines: list[dict[str, Any]] = []
     for number, one in enumerate(result.objects, start=1):
-        left, top, right, bottom = one.pixels(height, width)
-        lines.append(
-            {
-                "model": label,
-                "object": number,
-                "area": round(one.area, 5),
-                "score": round(one.score, 4),
-                "left": left,
-                "top": top,
-                "right": right,
-                "bottom": bottom,
-                "distance_m": rounded(one.distance_m),
-                "nearest_m": rounded(one.nearest_m),
-            }
-        )
+        edges = zip(("left", "top", "right", "bottom"), one.pixels(*result.alpha.shape), strict=True)
+        lines.append({"model": label, "object": number, **dict(edges), **one.numbers()})
     return lines or [{"model": label, "area": 0.0}]
 
 

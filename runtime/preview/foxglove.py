@@ -23,8 +23,8 @@ from aiohttp import web
 
 from mutualformer.runtime.preview.addresses import is_local
 from mutualformer.runtime.preview.server import Server
-from mutualformer.runtime.recording import ros_messages as ros
 from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
+from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 if TYPE_CHECKING:

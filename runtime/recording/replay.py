@@ -9,7 +9,6 @@ limited; we compress nothing.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,7 +29,7 @@ from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_t
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.frame import Frame, metres
-from mutualformer.runtime.sources.playing import Pace
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 LONGEST_STAMP = 1e15
@@ -92,7 +91,7 @@ def look_into(path: Path, unpack: bool) -> Part:
         return Part(path, info, bool(described), frozenset(bag.topics), first.sequence if first is not None else 0)
 
 
-class RecordingCamera(BaseCamera):
+class RecordingCamera(PlayedCamera):
     """The frames of all parts in order. ``outputs``: what the model said then, per tensor, of the last frame read."""
 
     def __init__(self, parts: list[Part], options: Options, name: str, unpack: bool = False) -> None:
@@ -107,7 +106,6 @@ class RecordingCamera(BaseCamera):
         )
         self.outputs: dict[str, Any] = {}
         self.truncated = False
-        self._pace = Pace(options.rate, self)
         place: dict[str, int] = {}
         for index, part in enumerate(parts):
             place.setdefault(part.recording or str(part.path), index)
@@ -118,8 +116,7 @@ class RecordingCamera(BaseCamera):
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         self._next: dict[str, int] = {}
         self._border = False
-        self._frames = self._all(ordered)
-        self._pending: Frame | None = None
+        self.play(self._all(ordered), options.rate)
 
     def _all(self, parts: list[Part]) -> Generator[Frame, None, None]:
         for part in parts:
@@ -194,23 +191,6 @@ class RecordingCamera(BaseCamera):
             )
         self.depth_scale = scale
         return metres(raw, scale)
-
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; after a CameraTimeout (the frame is not due yet) the same frame comes again."""
-        began = time.perf_counter()
-        frame = self._pending or next(self._frames, None)
-        self.busy_s = time.perf_counter() - began
-        self._pending = frame
-        if frame is not None:
-            self._pace.wait(frame.timestamp, timeout)
-        self._pending = None
-        return frame
-
-    def close(self) -> None:
-        """Close the part that is being read."""
-        # Ends the generator, which closes its file; one that is running in another thread ends by itself.
-        with contextlib.suppress(ValueError):
-            self._frames.close()
 
 
 def stored(data: bytes, encodings: tuple[str, ...]) -> NDArray[Any]:

@@ -33,8 +33,8 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: st
 
     ``device``: "auto" takes a GPU where the backend has one, "cpu", "cuda" and "cuda:1" insist; of ONNX files also a
     list of ONNX Runtime's execution providers, in order. ``threads``: of the processor, 0 = all this process may use;
-    engines need none. ``sha256``: what somebody who vouches for the file expects of an
-    ONNX file's bytes; without one it is a stranger's, and memory is limited.
+    engines need none. ``sha256``: what somebody who vouches for the file expects of an ONNX file's bytes; without one
+    it is a stranger's, and memory is limited.
     Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
     """
     if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):

@@ -20,7 +20,7 @@ _MOST = 1_000_000  # layers, nodes, kernels
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REBUILD = re.compile(
     rf"mutualformer to_trt {_NAME}\.onnx -o {_NAME}\.engine"
-    r"( --(flavor|target|depth-means) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32)*"
+    r"( --(flavor|target) [a-z0-9-]+| --batch( [0-9]+){3}| --workspace [0-9]+| --tf32| --unfolded)*"
 )
 _VERSION = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 _TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
@@ -35,9 +35,10 @@ class EngineCard:
     what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
     ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
     in, "unnamed" those that no layer names. ``layers``: that list, ``layers_from``: who told it, the builder's log or
-    the engine inspector; ``kernels``: how many of them launch one, 0 in cards of older versions. ``tf32``: whether
+    the engine inspector; ``kernels``: how many they launch, 0 in cards of older versions. ``tf32``: whether
     FP32 products may be computed in TF32, as in engines of older versions. ``rebuild``: the command that makes this
-    engine again.
+    engine again. ``folds``: what was folded in the graph before the build, and how often. A layer's "work" is what
+    it computes and moves for one frame, as ``export/engine/work.py`` counts it.
     """
 
     contract: Contract
@@ -59,6 +60,7 @@ class EngineCard:
     kernels: int = 0
     tf32: bool = True
     heavy_nodes: dict[str, int] = field(default_factory=dict)
+    folds: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def write_to(self, path: Path) -> None:
@@ -112,6 +114,7 @@ def _typed(card: Fields) -> EngineCard:
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
         heavy_nodes=_counts(card, "heavy_nodes"),
+        folds=_counts(card, "folds"),
     )
 
 
@@ -153,11 +156,12 @@ def verify_bytes(engine: Path, card: EngineCard, data: bytes) -> None:
         )
 
 
-def verify_plugin(engine: Path, card: EngineCard, plugin: Path) -> None:
-    """The plugin that runs must be the plugin it was built with."""
-    if card.cda_nodes and sha256(plugin) != card.plugin_sha256:
+def verify_plugin(engine: Path, card: EngineCard, plugin: Path, digest: str = "") -> None:
+    """The plugin that runs must be the plugin it was built with. ``digest``: of its bytes where they were read."""
+    digest = digest or sha256(plugin)
+    if card.cda_nodes and digest != card.plugin_sha256:
         raise ModelFileError(
-            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {sha256(plugin)[:12]}…; "
+            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {digest[:12]}…; "
             f"rebuild it with: {card.rebuild}"
         )
 

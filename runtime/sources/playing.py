@@ -1,7 +1,4 @@
-"""Two ways to take the same frames: files played as a camera, and a recording or video indexed as files.
-
-A recording plays at its own speed, or a multiple of it, without ever believing a clock that jumps.
-"""
+"""Two ways to take the same frames: files played as a camera, and a recording or video indexed as files."""
 
 from __future__ import annotations
 
@@ -17,43 +14,9 @@ import numpy as np
 
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, Camera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.frame import DataError, Frame, Frames, Item
+from mutualformer.runtime.sources.pacing import Pace
 
-# A gap longer than this is a jump of the camera's clock, or a pause nobody wants to sit through.
-LONGEST_GAP_SECONDS = 5.0
 PATIENT_SECONDS = 20.0  # that a late frame of a recording or network camera is waited for
-
-
-class Pace:
-    """``rate``: multiple of the recorded speed, 0 = as fast as frames are taken. ``camera`` is told of jumps."""
-
-    def __init__(self, rate: float, camera: BaseCamera) -> None:
-        self._rate, self._camera = rate, camera
-        self._due = 0.0
-        self._last: float | None = None
-
-    def wait(self, stamp: float, timeout: float) -> None:
-        """Until the frame of ``stamp`` (seconds) is due. Raises CameraTimeout when that is not within ``timeout``."""
-        if self._rate <= 0:
-            return
-        now = time.monotonic()
-        if self._last is None:
-            self._last, self._due = stamp, now
-        if stamp != self._last:
-            gap = stamp - self._last
-            if 0 <= gap <= LONGEST_GAP_SECONDS:
-                self._due += gap / self._rate
-            else:
-                self._due = now
-                self._camera.warn(
-                    f"{self._camera.name}: the clock jumps by {gap:.3g} s at {stamp:.3f} s, not waited for"
-                )
-            self._last = stamp
-        late = self._due - now
-        if late > timeout:
-            time.sleep(timeout)
-            raise CameraTimeout(f"{self._camera.name}: the next frame is {late:.1f} s away")
-        if late > 0:
-            time.sleep(late)
 
 
 @dataclass(frozen=True)

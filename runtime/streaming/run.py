@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.devices.network import shown
 from mutualformer.runtime.sources.opening import Camera
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
@@ -61,10 +62,9 @@ def stream(
     def opener(uri: str) -> Callable[[], Camera]:
         return lambda: opening.camera(uri)
 
+    retry = Retry(attempts=retries)
     sources = [
-        LiveSource(
-            uri, Pipeline(opener(uri), session, frames=frames, match=match, retry=Retry(attempts=retries), track=track)
-        )
+        LiveSource(shown(uri), Pipeline(opener(uri), session, frames=frames, match=match, retry=retry, track=track))
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:

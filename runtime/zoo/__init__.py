@@ -1,6 +1,6 @@
 """Models by name: what is shipped, where it lies, and that it is what it says it is.
 
-In reading order: ``index`` (the shelf of shipped models and their hashes), ``hub`` (``hf://USER/REPO[/FILE]``),
+In reading order: ``index`` (the shelf of shipped models and their hashes), ``hub`` (``hf://USER/REPO[@REVISION][/FILE]``),
 ``lookup`` (a name, a file or an address → a checked path → a session).
 """
 

@@ -1,4 +1,4 @@
-"""``hf://USER/REPO[@REVISION][/FILE]``: a model file of the Hugging Face hub, by their own client, an extra.
+"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, by their own client, an extra.
 
 Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
 """
@@ -6,8 +6,10 @@ Nothing of ours lives there: the file is a stranger's, loaded like any other fil
 from __future__ import annotations
 
 import importlib.util
+import logging
 from pathlib import Path, PurePosixPath
 
+from mutualformer.runtime.files import sha256
 from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
@@ -40,7 +42,10 @@ def only_model(address: str, names: list[str]) -> str:
 
 
 def fetch(address: str) -> Path:
-    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError."""
+    """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError.
+
+    Says the sha256 of what came, for a log that tells which model it was.
+    """
     repository, revision, file = split(address)
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
@@ -53,7 +58,9 @@ def fetch(address: str) -> Path:
             raise ModelNameError(f"{address}: the file ends in {suffix!r}, expected .onnx")
         if suffix in _BESIDE:
             huggingface_hub.hf_hub_download(repository, file.removesuffix(suffix) + _BESIDE[suffix], revision=revision)
-        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+        path = Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+        logging.getLogger("mutualformer").info("%s: %s, sha256 %s", address, file, sha256(path))
+        return path
     except ModelNameError:
         raise
     except Exception as error:  # the client raises its own, requests', httpx' and the system's families

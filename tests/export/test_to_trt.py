@@ -215,7 +215,7 @@ def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
     trt.get_plugin_registry().deregister_library(handle)
     try:
         with pytest.raises(ExportError, match="function was expanded instead of our plugin"):
-            build(trt, model, contract, BuildOptions("rtx"))
+            build(trt, model, contract.inputs, BuildOptions("rtx"))
     finally:
         library.load("rtx")
 
@@ -257,5 +257,5 @@ def test_full_precision_forbids_tf32(nano: ModelFiles) -> None:
     _, contract = read_onnx(nano.onnx)
     for allowed in (False, True):
         builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-        config = _config(trt, builder, contract, BuildOptions("rtx", tf32=allowed))
+        config = _config(trt, builder, contract.inputs, BuildOptions("rtx", tf32=allowed))
         assert config.get_flag(trt.BuilderFlag.TF32) is allowed

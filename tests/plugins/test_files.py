@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.files import cache_root, check_writable, replacing, sha256, write_bytes
+from mutualformer.plugins import files
+from mutualformer.plugins.files import cache_root, check_writable, replacing, scratch, sha256, write_bytes
 
 
 def fail_halfway(target: Path) -> None:
@@ -95,3 +98,49 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
         check_writable(tmp_path / "new")
     with pytest.raises(OSError, match=r"/proc/model\.onnx"):
         check_writable("/proc/model.onnx")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from mutualformer.plugins.files import replacing, scratch
+with replacing(Path(sys.argv[1])) as beside, scratch() as folder:
+    beside.write_bytes(b"half")
+    (folder / "half").write_bytes(b"half")
+    print("begun", flush=True)
+    sys.stdin.read()
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_program_leaves_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_YOUNG_SECONDS", 0.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    theirs = [
+        tmp_path / ".model.json",
+        tmp_path / "mutualformer-tmp",
+        tmp_path / ".x.part-short",
+        tmp_path / "temporary",
+    ]
+    for path in theirs[:3]:
+        path.write_text("a user's own")
+    root = Path(__file__).resolve().parents[2]
+    environment = {"PYTHONPATH": str(root), "TMPDIR": str(tmp_path / "temporary"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "model.onnx")]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as alive:
+        assert alive.stdout is not None
+        assert alive.stdout.readline() == "begun\n"
+        for folder in (tmp_path, tmp_path / "temporary"):
+            files.sweep(folder)
+        assert len(list(tmp_path.iterdir())) == len(theirs) + 1, "one that is at work keeps what it has"
+        assert len(list((tmp_path / "temporary").iterdir())) == 1
+        alive.kill()
+    files._swept.clear()
+    write_bytes(tmp_path / "model.onnx", b"whole")
+    with scratch() as folder:
+        assert [path.name for path in (tmp_path / "temporary").iterdir()] == [folder.name]
+    assert sorted(tmp_path.iterdir()) == sorted([*theirs, tmp_path / "model.onnx"])
+    assert list((tmp_path / "temporary").iterdir()) == []

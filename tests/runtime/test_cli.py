@@ -27,6 +27,7 @@ BLOCK = """
 import importlib.machinery, sys
 from mutualformer.runtime.cli import main
 from mutualformer.runtime.commandline import running
+from mutualformer.runtime.commandline import running
 from mutualformer.runtime.commandline.running import EXTRAS
 find = importlib.machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):

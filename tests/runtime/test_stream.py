@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.stream import main, stream
 from mutualformer.runtime.streaming import console
@@ -151,10 +152,11 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
     saliency = np.zeros((24, 32), np.float32)
     saliency[6:12, 8:16] = 0.9
     stages = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
-    line = Result(frame, {"saliency": saliency}, stages, 0, 0).to_json()
+    objects, _ = find_objects(saliency, frame.depth)
+    line = Result(frame, {"saliency": saliency}, stages, 0, 0, objects=objects).to_json()
     assert [one["box"] for one in line["objects"]] == [[0.25, 0.25, 0.5, 0.5]]
     assert line["nearest_object_m"] == 1.25
-    assert line["area"] == pytest.approx(48 / 768, abs=1e-4)
+    assert line["objects"][0]["area"] == pytest.approx(48 / 768, abs=1e-4)
     nothing = Result(frame, {"saliency": saliency * 0}, stages, 0, 0).to_json()
     assert nothing["objects"] == []
     assert nothing["nearest_object_m"] is None

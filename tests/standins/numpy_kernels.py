@@ -31,7 +31,7 @@ class _Tensors:
         size = count * dtype.itemsize
         if self.driver.only_allocations:
             assert self.driver.extent(address) >= size, f"{size} bytes at {address:#x} reach beyond their allocation"
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype)
+        return np.frombuffer(memoryview((ctypes.c_uint8 * size).from_address(address)), dtype)
 
     def view(self, name: str, width: str) -> NDArray[Any]:
         """The stored numbers of tensor ``name``, whose rows are ``width`` times all channels long."""
@@ -58,7 +58,7 @@ class _Tensors:
 
 
 def _rows(t: _Tensors) -> None:
-    for modality, (m, o) in enumerate(("rd", "dr")):
+    for modality, (m, o) in enumerate((("r", "d"), ("d", "r"))):
         scores = t.read(f"q_{m}", "qk_width") @ t.read(f"k_{m}", "qk_width").swapaxes(-1, -2) * t.values["scale_log2"]
         most = scores.max(-1, keepdims=True)
         p = np.exp2(scores - most)

@@ -49,7 +49,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """By step; of a step that a resumed run took again the later line."""
     if not path.is_file():
         return []
-    read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    read = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list({line["step"]: line for line in sorted(read, key=lambda line: line["step"])}.values())
 
 

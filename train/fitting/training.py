@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from typing import Any
 
 import lightning
 import numpy as np
+import safetensors
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -251,6 +254,8 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     data = open_training_data(config, shape)
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, processes.world)
+    if processes.rank == 0:
+        _refuse_full_disk(config, model)
     schedule = Schedule(config.recipe, shape.input_size[0], start=start)
     task = _task(config, model, schedule)
     save = Save(folder, config.save_every, config.accumulate)
@@ -297,7 +302,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
             "parents": _parents(config),
             "limits": limits(spec.task, config.data),
         }
-        _finish(config, task.finish(), data, facts)
+        path = _finish(config, task.finish(), data, facts)
     return path
 
 
@@ -322,8 +327,32 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
         raise Interrupted(save.signum, trainer.global_step, save.folder / LAST)
 
 
-def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> None:
-    """Score the model and write it with its card; where it was validated on the way, the best weights are kept."""
+def _refuse_full_disk(config: FitConfig, model: nn.Module) -> None:
+    """Raise FitError where the disk has no room for what a run writes; hours later it would end the run.
+
+    Weights, the best weights, and the optimiser's state twice while it is replaced: ten times the weights at most.
+    """
+    needed = 10 * sum(value.numel() * value.element_size() for value in model.state_dict().values()) + (16 << 20)
+    free = shutil.disk_usage(config.out).free
+    if free < needed:
+        raise FitError(
+            f"{config.out}: the disk has {free / 1e6:.0f} MB free, this run may write {needed / 1e6:.0f} MB; make room "
+            "or choose another place"
+        )
+
+
+def _save(path: Path, model: nn.Module, facts: dict[str, Any]) -> Path:
+    """Write the trained model; where ``path`` takes it no more, beside the system's temporary files, and say so."""
+    try:
+        return checkpoint.save(path, model, facts)
+    except (OSError, safetensors.SafetensorError) as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="mutualformer-model-")) / path.name
+        log.error("%s cannot be written (%s): the model goes to %s", path, error, elsewhere)
+        return checkpoint.save(elsewhere, model, facts)
+
+
+def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, Any]) -> Path:
+    """Score the model and write it with its card; returns its path. Of a validated run the best weights are kept."""
     metrics: dict[str, Any] = _take_best(config, model, facts["data"]) if data.sets and data.choose else {}
     curves.draw(config.out)
     spec = registry.spec_of(model)
@@ -335,9 +364,9 @@ def _finish(config: FitConfig, model: nn.Module, data: Data, facts: dict[str, An
     elif data.held_out is not None:
         title = f"{len(data.held_out)} frames held out of {config.data}"
         metrics = {"data": title, **task.score(session, data.held_out, title=title)}
-    path = config.out / "model.safetensors"
-    checkpoint.save(path, model, {**facts, "metrics": metrics})
+    path = _save(config.out / "model.safetensors", model, {**facts, "metrics": metrics})
     checkpoint.write_markdown(path)
+    return path
 
 
 def _take_best(config: FitConfig, model: nn.Module, facts: dict[str, Any]) -> dict[str, Any]:

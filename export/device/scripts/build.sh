@@ -62,7 +62,9 @@ cmake -S source -B build -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$HERE/.
   ${TENSORRT_INCLUDE:+"-DTENSORRT_INCLUDE=$TENSORRT_INCLUDE"} ${CUDA_INCLUDE:+"-DCUDA_INCLUDE=$CUDA_INCLUDE"}
 cmake --build build
 PLUGINS="$(.venv/bin/python -c 'import mutualformer.plugins as p; print(*p.__path__)')"
-cp build/libmutualformer_plugin.so build/libmutualformer_plugin.so.json "$PLUGINS"
+cp build/libmutualformer_plugin.so build/libmutualformer_plugin.so.json build/libplugin_harness.so "$PLUGINS"
+mkdir -p "$PLUGINS/generated" # what acceptance holds the plugin against
+cp source/generated/cubins.bin source/generated/cubins.json source/generated/ptx.json "$PLUGINS/generated"
 if [ -f build/libtensorrt_rtx.so ]; then cp build/libtensorrt_rtx.so "$PLUGINS"; fi
 
 # ---- The engine: built aside, compared, then made current ----

@@ -188,7 +188,7 @@ class McapBag:
         try:
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
                 if isinstance(record, Chunk):
-                    if record.compression and not self._unpack and not self._channels:
+                    if record.compression and not self._unpack:
                         raise PackedError("compressed")
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
@@ -234,7 +234,7 @@ class RosbagsBag:
         except BaseException:
             self._folder.cleanup()
             raise
-        self.topics = {one.topic: normal_type(one.msgtype) for one in self._reader.connections}
+        self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As Bag.messages; the first damage is noted and ends them."""
@@ -244,7 +244,8 @@ class RosbagsBag:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
                 data = plain(bytes(stored), self.damage)
                 if data is not None:
-                    yield BagMessage(one.topic, self.topics[one.topic], self._ros1, last, data)
+                    topic = str(one.topic)
+                    yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
             self.damage.append(f"damaged after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 

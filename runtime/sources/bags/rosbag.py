@@ -7,8 +7,6 @@ name them. A stranger's file is read in a child process.
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
 
 ROS_SCALE = 0.001
 
@@ -56,7 +55,7 @@ class Picture:
     content: ros.Image | ros.CompressedImage
 
 
-class BagCamera(BaseCamera):
+class BagCamera(PlayedCamera):
     """Reads both topics in the bag's order and pairs them by header time; images that cannot be read are left out."""
 
     def __init__(self, path: Path, options: Options) -> None:
@@ -78,7 +77,7 @@ class BagCamera(BaseCamera):
             raise
         self._pairer: Pairer[Picture] = Pairer(options.max_skew)
         self._last = float("-inf")
-        self._frames = self._all()
+        self.play(self._all())
 
     def _choose(self, options: Options) -> Choice:
         if any(topic.startswith("/device_0/") for topic in self._bag.topics):
@@ -182,7 +181,6 @@ class BagCamera(BaseCamera):
         return content
 
     def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:
-        began = time.perf_counter()
         try:
             rgb = pix.pixels(colour.content, grey=self._choice.colour.kind == "grey")
             raw = pix.pixels(depth.content)
@@ -197,9 +195,7 @@ class BagCamera(BaseCamera):
         if colour.stamp < self._last:
             self.warn(f"{self.name}: time goes back at {colour.stamp:.3f} s; the order of the file is kept", key="back")
         self._last = colour.stamp
-        frame = Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
-        self.busy_s = time.perf_counter() - began
-        return frame
+        return Frame(rgb, self._metres(raw), colour.stamp, depth.stamp, number)
 
     def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if raw.dtype == np.float32:
@@ -207,14 +203,9 @@ class BagCamera(BaseCamera):
             return raw * np.float32(self._option_scale) if self._option_scale else raw
         return to_metres(raw, DepthRule(self.depth_scale or ROS_SCALE))
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; reads on without waiting, so ``timeout`` plays no part."""
-        return next(self._frames, None)
-
     def close(self) -> None:
         """Close the bag, and end the generator that reads it."""
-        with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
-            self._frames.close()
+        super().close()
         self._bag.close()
 
 

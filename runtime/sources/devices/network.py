@@ -23,11 +23,14 @@ PROTOCOLS = {
     "rtsp": "rtsp,rtsps,rtp,srtp,udp,tcp,tls",
     "http": "http,https,tcp,tls,crypto",
 }
+SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 TRANSPORTS = ("tcp", "udp")
 
 
 def shown(address: str) -> str:
-    """``address`` without what may be secret: user, password and options."""
+    """``address`` of a camera of the network without what may be secret: user, password and options; others whole."""
+    if not address.startswith(SCHEMES):
+        return address
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

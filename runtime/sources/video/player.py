@@ -7,10 +7,8 @@ frame is the file's own, and colour and depth are paired by it.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import math
-import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +19,10 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags.pairing import Pairer
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, CameraError
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
 from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
-from mutualformer.runtime.sources.playing import Pace
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.video import tracks
 from mutualformer.runtime.sources.video.video import videos
 
@@ -51,7 +49,7 @@ class Options:
     loop: bool = False
 
 
-class VideoCamera(BaseCamera):
+class VideoCamera(PlayedCamera):
     """In order and lossless, like every recording."""
 
     def __init__(self, path: Path, depth_path: Path | None, options: Options) -> None:
@@ -76,9 +74,7 @@ class VideoCamera(BaseCamera):
         for sentence in filter(None, (note, self._said(depth_path))):
             self.warn(sentence)
         self._options = options
-        self._pace = Pace(options.rate, self)
-        self._frames = self._all()
-        self._pending: Frame | None = None
+        self.play(self._all(), options.rate)
 
     def _said(self, depth_path: Path | None) -> str:
         assert self._colour is not None
@@ -147,22 +143,6 @@ class VideoCamera(BaseCamera):
             )
         self.warn(f"{self.name}: depth of 8 bits has no unit: near and far are right, distances are not")
         return to_metres(stored)
-
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; without a depth track depth is all holes."""
-        began = time.perf_counter()
-        frame = self._pending or next(self._frames, None)
-        self.busy_s = time.perf_counter() - began
-        self._pending = frame
-        if frame is not None:
-            self._pace.wait(frame.timestamp, timeout)
-        self._pending = None
-        return frame
-
-    def close(self) -> None:
-        """Close the files that are being read."""
-        with contextlib.suppress(ValueError):  # busy in another thread, where it ends by itself
-            self._frames.close()
 
 
 def _time(entry: Any) -> float:

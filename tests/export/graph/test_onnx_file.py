@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -88,6 +89,7 @@ def test_the_count_decides_and_older_files_are_known_by_their_fusion(
 def test_the_count_travels_with_the_contract() -> None:
     contract = Contract("sod", "sod-nano", (64, 96), cda_nodes=2)
     assert Contract.from_props(contract.to_props()) == contract
+    wrong: Any
     for wrong in (-1, True, "2", 1.5):
         with pytest.raises(ValueError, match="cda_nodes is"):
             dataclasses.replace(contract, cda_nodes=wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -84,12 +85,16 @@ def test_every_kernel_fits_its_multiprocessor(manifest: list[dict[str, Any]]) ->
         assert image["warps"] <= 8, image
 
 
-def test_nothing_spills_and_orin_holds_two_blocks(manifest: list[dict[str, Any]], tmp_path: Path) -> None:
-    """Every kernel, by the resource usage recorded in the cubin (a stack is where spills live)."""
+def test_nothing_spills_and_as_many_blocks_fit_as_nvidia_computes(
+    manifest: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Every kernel, by the resource usage recorded in the cubin (a stack is where spills live), and its occupancy by
+    NVIDIA's cuda_occupancy.h as g++ compiles it (tests/standins/occupancy.cpp)."""
+    nvidia = ctypes.CDLL(str(support.BUILD / "libtest_cuda_driver.so")).test_driver_blocks
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
     cuobjdump = ptxas.find_triton_tool("cuobjdump")
     path = tmp_path / "kernel.cubin"
-    spilling, alone = [], []
+    spilling, alone, differing = [], [], []
     for image in manifest:
         path.write_bytes(blob[image["offset"] : image["offset"] + image["size"]])
         done = subprocess.run([cuobjdump, "-res-usage", path], capture_output=True, text=True)
@@ -98,10 +103,17 @@ def test_nothing_spills_and_orin_holds_two_blocks(manifest: list[dict[str, Any]]
         if usage["STACK"] != "0" or usage["LOCAL"] != "0":
             spilling.append((image["name"], image["arch"], usage))
         resources = (image["warps"], image["shared"], image["tensor_memory"])
+        registers, sm = int(usage["REG"]), TABLE[image["arch"]]
+        limits = (sm.warps, sm.shared, sm.shared_reserved)
+        expected = nvidia(image["arch"], registers, 32 * image["warps"], ctypes.c_size_t(image["shared"]), *limits)
+        found = resident_blocks(image["arch"], registers, image["warps"], image["shared"], 0)
+        if found != expected:
+            differing.append((image["name"], image["arch"], registers, found, expected))
         if image["arch"] == 87 and image["tactic"] == 1 and variant_named(image["name"]).block_d <= 64:
             alone += [image["name"]] * (resident_blocks(87, int(usage["REG"]), *resources) < 2)
     assert not spilling
     assert not alone
+    assert not differing, "name, architecture, registers, our blocks, NVIDIA's"
 
 
 @pytest.mark.parametrize("arch", [a for a in ARCHITECTURES if a >= 80])
@@ -215,7 +227,9 @@ def test_only_code_decides_whether_kernels_are_compiled_again(tmp_path: Path) ->
 
 
 def test_occupancy_arithmetic() -> None:
-    """Worked by hand: 255 registers → 256 · 32 · 4 = 32768 per block of 4 warps → 2 blocks of 65536."""
+    """Worked by hand: 255 registers → 256 · 32 · 4 = 32768 per block of 4 warps → 2 blocks of 65536. 104 registers →
+    3328 a warp, 4 warps in a partition's 16384 registers, 16 in all: 8 blocks of 2 warps, not 65536 / 6656 = 9."""
+    assert resident_blocks(90, 104, 2, 1024, 0) == 8
     assert resident_blocks(87, 255, 4, 20480, 0) == 2
     assert resident_blocks(80, 32, 4, 50 * 1024, 0) == 3  # 164 KiB / (50 + 1) KiB
     assert resident_blocks(86, 32, 4, 0, 0) == 12  # 48 warps

@@ -16,7 +16,7 @@ def _orin() -> list[KernelUsage]:
     folder = support.built() / "generated"
     blob = (folder / "cubins.bin").read_bytes()
     images = [i for i in json.loads((folder / "cubins.json").read_text()) if i["arch"] == 87]
-    wanted = [i for i in images if any(i["name"].endswith(end) for end in ("_d16_u8", "_d64_u8"))]
+    wanted = [i for i in images if any(i["name"].endswith(end) for end in ("_d16_u8", "_d32_u8", "_d64_u8"))]
     return [read_usage(i, blob[i["offset"] : i["offset"] + i["size"]]) for i in wanted]
 
 

@@ -85,14 +85,14 @@ def test_what_is_wholly_transparent_is_grey_as_in_a_file(red: Path, rgb: np.ndar
 def test_depth_of_every_form_is_the_same_metres(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path, 1, depth=True)
     rgb, depth = tmp_path / "RGB/0.png", tmp_path / "depth/0.png"
-    units = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
+    units = np.asarray(cv2.imread(str(depth), cv2.IMREAD_UNCHANGED))
     metres = units * np.float32(0.001)
     expected = mutualformer.predict(red, rgb, depth)
     assert expected.depth is not None
     forms: list[tuple[Any, float | None]] = [(units, 0.001), (metres, None), (metres[..., None], None)]
     forms += [(depth.read_bytes(), None), (Image.open(depth), None), (depth, None), (_tensor(metres)[None], None)]
     for form, scale in forms:
-        got = mutualformer.predict(red, cv2.imread(str(rgb))[..., ::-1], form, depth_scale=scale)
+        got = mutualformer.predict(red, np.asarray(cv2.imread(str(rgb)))[..., ::-1], form, depth_scale=scale)
         assert got.depth is not None
         assert np.array_equal(got.depth, expected.depth), type(form)
 

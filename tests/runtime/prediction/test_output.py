@@ -16,7 +16,7 @@ import pytest
 
 from mutualformer.runtime import predict as verb
 from mutualformer.runtime import stream
-from mutualformer.runtime.prediction import batch, output
+from mutualformer.runtime.prediction import batch
 from mutualformer.runtime.prediction.batch import Request, RequestError
 from mutualformer.runtime.prediction.run import Summary
 from tests.pictures import read_picture
@@ -91,7 +91,7 @@ def test_standard_input_and_output(
     assert predict(red, "-", "-o", "-", "--what", "mask") == 0
     out = capfdbinary.readouterr().out
     assert out.startswith(b"\x89PNG"), "nothing but the picture"
-    assert cv2.imdecode(np.frombuffer(out, np.uint8), cv2.IMREAD_UNCHANGED).shape == (64, 96)
+    assert np.asarray(cv2.imdecode(np.frombuffer(out, np.uint8), cv2.IMREAD_UNCHANGED)).shape == (64, 96)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_video_in_and_an_annotated_video_out(
     if sound and importlib.util.find_spec("av") is None:
         pytest.skip("PyAV is not installed")
     if not sound:
-        monkeypatch.setattr(output.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert predict(red, film(tmp_path / "film.avi"), "-o", tmp_path / "out.mp4") == 0
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
@@ -244,7 +244,7 @@ def test_resuming_looks_at_the_files_and_one_picture_more_is_one_picture(
     red: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = write_pictures(tmp_path / "in", 70), tmp_path / "out"
-    arguments = [source, "--out", out, "--what", "mask,json", "--resume"]
+    arguments: list[str | Path] = [source, "--out", out, "--what", "mask,json", "--resume"]
     assert predict(red, *arguments) == 0
     whole = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file() and ".predict" not in path.parts}
 
@@ -281,7 +281,15 @@ def test_three_objects_at_known_distances_through_predict_and_stream(
         cv2.imwrite(str(tmp_path / f"rgb/{number}.png"), image)
         cv2.imwrite(str(tmp_path / f"depth/{number}.png"), depth)
     expected = [pytest.approx(value / 1000, rel=0.02) for value in sorted(true.values())]
-    arguments = [tmp_path / "rgb", "--depth", tmp_path / "depth", "--out", tmp_path / "out", "--what", "json"]
+    arguments: list[str | Path] = [
+        tmp_path / "rgb",
+        "--depth",
+        tmp_path / "depth",
+        "--out",
+        tmp_path / "out",
+        "--what",
+        "json",
+    ]
     assert predict(red, *arguments) == 0
     found = json.loads((tmp_path / "out/json/0.json").read_text())
     assert [one["distance_m"] for one in found["objects"]] == expected

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.preview.routes import MOST_VIEWERS
 from mutualformer.runtime.preview.server import ServeError
@@ -32,7 +33,8 @@ TOKEN = "open sesame please"
 
 def result(number: int) -> Result:
     saliency = np.full((24, 32), 0.75, np.float32)
-    return Result(make_frame(number), {"saliency": saliency}, STAGES, number, 0)
+    frame = make_frame(number)
+    return Result(frame, {"saliency": saliency}, STAGES, number, 0, objects=find_objects(saliency, None)[0])
 
 
 def news() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError, CameraTimeout
 from mutualformer.runtime.sources.depth_range import better_scales, plausible
 from mutualformer.runtime.sources.frame import Frame
-from mutualformer.runtime.sources.playing import Pace
+from mutualformer.runtime.sources.pacing import Pace
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder

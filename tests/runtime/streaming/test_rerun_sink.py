@@ -35,6 +35,7 @@ def test_a_stream_goes_into_a_rerun_file(tmp_path: Path) -> None:
     assert summary["sinks"]["rerun"]["error"] == ""
     assert summary["sinks"]["rerun"]["delivered"] == 5
     assert (tmp_path / "x.rrd").stat().st_size > 5 * 64 * 48 * 3
+    assert b"camera/objects" in (tmp_path / "x.rrd").read_bytes()
 
 
 @pytest.mark.skipif(INSTALLED, reason="rerun-sdk is installed")

@@ -38,7 +38,7 @@ def test_a_new_object_gets_a_new_number_and_a_lost_one_keeps_it_for_a_while() ->
 def test_noise_is_smoothed_and_a_leap_is_told_at_once() -> None:
     tracker, rng = Tracker(), np.random.default_rng(0)
     noisy = rng.normal(2.0, 0.04, 200)
-    told = [tracker.follow([thing(0.4, metres=float(value))])[0].distance_m for value in noisy]
+    told = [tracker.follow([thing(0.4, metres=float(value))])[0].distance_m or 0.0 for value in noisy]
     assert np.std(told[20:]) < 0.6 * np.std(noisy)
     assert np.mean(told[20:]) == pytest.approx(2.0, rel=0.01)
     assert tracker.follow([thing(0.4, metres=1.0)])[0].distance_m == 1.0

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-import mutualformer
 from lab import ship
 from mutualformer.runtime import zoo
+from mutualformer.runtime.files import sha256
+from mutualformer.runtime.session import ModelFileError
 from mutualformer.runtime.zoo import hub, index
 from tests.runtime.fakes import write_model
 
@@ -43,9 +44,13 @@ def test_a_changed_file_is_refused_before_it_is_loaded(shelf: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(mutualformer.ModelError, match=r"sha256 is .*, expected"):
+    with pytest.raises(zoo.ModelNameError, match=r"sha256 is .*, the index expects"):
+        zoo.resolve("red-channel")
+    with pytest.raises(ModelFileError, match=r"sha256 is .*: the file was changed"):  # of the bytes that would run
         zoo.load("red-channel")
     path.unlink()
+    with pytest.raises(zoo.ModelNameError, match="missing although the index"):
+        zoo.load("red-channel")
     with pytest.raises(zoo.ModelNameError, match="missing although the index"):
         zoo.resolve("red-channel")
 
@@ -133,24 +138,32 @@ def test_scores_come_from_the_card() -> None:
 def test_the_hub_s_address_is_taken_apart() -> None:
     assert hub.split("hf://me/models") == ("me/models", None, "")
     assert hub.split("hf://me/models/sub/x.onnx") == ("me/models", None, "sub/x.onnx")
-    for wrong in ("hf://", "hf://me", "hf://me/models/../x.onnx", "hf://me//x"):
+    assert hub.split("hf://me/models@v1.2/sub/x.onnx") == ("me/models", "v1.2", "sub/x.onnx")
+    for wrong in ("hf://", "hf://me", "hf://me/models/../x.onnx", "hf://me//x", "hf://me/models@/x", "hf://me/@v1/x"):
         with pytest.raises(zoo.ModelNameError, match="expected hf://USER/REPO"):
             hub.split(wrong)
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, files: list[str], path: Path) -> None:
     module: Any = types.ModuleType("huggingface_hub")
-    module.list_repo_files = lambda repository, revision: files
-    module.hf_hub_download = lambda repository, file, revision: str(path / file)
+    module.list_repo_files = lambda repository, revision="main": files
+    module.hf_hub_download = lambda repository, file, revision="main": str(path / (revision or "main") / file)
     module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
 
 
-def test_a_file_of_the_hub_is_loaded_like_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    write_model(tmp_path / "model.onnx")
+def test_a_file_of_the_hub_is_loaded_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for revision in ("main", "v2"):
+        (tmp_path / revision).mkdir()
+        write_model(tmp_path / revision / "model.onnx")
     fake_hub(monkeypatch, ["README.md", "model.onnx"], tmp_path)
     with zoo.load("hf://me/models") as session:
         assert session.contract.model == "red-channel"
+    with caplog.at_level("INFO", "mutualformer"):
+        assert zoo.resolve("hf://me/models@v2") == tmp_path / "v2/model.onnx"
+    assert sha256(tmp_path / "v2/model.onnx") in caplog.text
     fake_hub(monkeypatch, ["a.onnx", "b.onnx"], tmp_path)
     with pytest.raises(zoo.ModelNameError, match=r"holds 2 ONNX files, name one: a\.onnx, b\.onnx"):
         zoo.resolve("hf://me/models")

@@ -156,3 +156,9 @@ def test_depth_of_half_the_size_is_enlarged_and_an_equal_one_preferred(tmp_path:
     rows = [image("/c/rgb", rgb(0), "rgb8"), image("/c/small", half, "16UC1"), image("/c/whole", units(0), "16UC1")]
     (frame,) = list(opening.camera(str(write_bag(tmp_path / "y.mcap", rows))))
     assert np.allclose(frame.depth, units(0) / 1000)
+
+
+def test_a_topic_without_a_type_is_none_that_is_read(tmp_path: Path) -> None:
+    path = database(tmp_path / "x.db3", TOPICS, f"{MESSAGES})", "INSERT INTO topics VALUES (1, '/c', NULL, 'cdr')")
+    with pytest.raises(CameraError, match="no colour image topic; the bag has /c"):
+        opening.camera(str(path))

@@ -197,5 +197,6 @@ def test_a_wrong_password_is_told_without_it(server: str) -> None:
 
 def test_what_is_shown_of_an_address() -> None:
     assert network.shown("rtsp://a:b@[::1]:554/ch0?token=x") == "rtsp://[::1]:554/ch0"
+    assert network.shown("synthetic://?seed=1") == "synthetic://?seed=1"
     with pytest.raises(CameraError, match="transport=smoke is not one of tcp, udp"):
         opening.camera("rtsp://a:b@c/x?transport=smoke")

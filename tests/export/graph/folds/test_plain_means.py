@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from mutualformer.export.graph.plain_means import plain_means
+from mutualformer.export.graph.folds.plain_means import plain_means
 
 GRAPH = """<ir_version: 10, opset_import: ["": 20]>
 means (float[B, 64, 96] x) => (float[B, 64, 96] y)

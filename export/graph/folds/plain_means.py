@@ -3,7 +3,7 @@
 ``train/camera_input.py`` takes means in blocks of 32, because ONNX Runtime adds 10⁵ float32 values one after another
 and loses four digits of them. TensorRT's reductions add in a tree, over threads and warps, which loses next to nothing
 (not measured: that takes a GPU); there the blocks only cost kernels. ``parity`` of the engine has the last word, and
-``to_trt --depth-means blocks`` keeps them.
+``to_trt --unfolded`` keeps them.
 """
 
 from __future__ import annotations

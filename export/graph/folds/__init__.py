@@ -1,0 +1,1 @@
+"""Exact folds for engines: wiring, plain_means, depth_statistics, convolutions, products, halves, folding."""

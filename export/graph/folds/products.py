@@ -1,0 +1,121 @@
+"""Products with constant weights that nothing but sums and concatenations join, as one product.
+
+A MutualFormer block projects [out_r ‖ out_rd] and [out_d ‖ out_dr], concatenates, projects again, and adds the
+projection of its self-attention. All of that is linear: one product of [y_r ‖ y_d ‖ attention] with weights multiplied
+out, which are fewer than those they replace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
+
+
+@dataclass
+class _Sum:
+    """``parts``: values and the weights that they are multiplied with; ``bias``; ``rest``: what is added as it is."""
+
+    parts: list[tuple[str, Array]] = field(default_factory=list)
+    bias: Array = field(default_factory=lambda: np.zeros(1))
+    rest: list[str] = field(default_factory=list)
+    products: int = 0
+
+    @property
+    def weights(self) -> int:
+        """How many weights all parts have together."""
+        return sum(weights.size for _, weights in self.parts)
+
+
+def fold_products(wiring: Wiring) -> int:
+    """Fold every sum that holds more than one product; how many those were."""
+    folded = 0
+    for node in list(wiring.graph.node):
+        if node.op_type != "Add" or _is_inside(wiring, node):
+            continue
+        total, before = _Sum(), _Weights()
+        _collect(wiring, node.output[0], total, before, first=True)
+        if total.products > 1 and total.weights <= before.count:
+            _fold(wiring, node, total)
+            wiring.index()
+            folded += 1
+    return folded
+
+
+@dataclass
+class _Weights:
+    """How many weights the products had that a sum was collected from."""
+
+    count: int = 0
+
+
+def _is_inside(wiring: Wiring, node: onnx.NodeProto) -> bool:
+    reader = wiring.only_reader(node.output[0])
+    return reader is not None and reader.op_type in ("Add", "Concat")
+
+
+def _collect(wiring: Wiring, name: str, total: _Sum, before: _Weights, first: bool = False) -> None:
+    """Add what value ``name`` is a sum of to ``total``; a value that others read too is taken as it is."""
+    node = wiring.producer.get(name)
+    constant = wiring.constant(name)
+    if constant is not None and constant.ndim <= 1:
+        total.bias = total.bias + constant.astype(np.float64)
+    elif node is None or (wiring.only_reader(name) is None and not first):
+        total.rest.append(name)
+    elif node.op_type == "Add":
+        for value in node.input:
+            _collect(wiring, value, total, before)
+    elif node.op_type == "MatMul" and (weights := _matrix(wiring, node)) is not None:
+        before.count += weights.size
+        total.products += 1
+        _multiply(wiring, node.input[0], weights.astype(np.float64), total, before)
+    else:
+        total.rest.append(name)
+
+
+def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum, before: _Weights) -> None:
+    """Add ``name`` · ``weights`` to ``total``: a concatenation by its parts, a sum of products by those products."""
+    node = wiring.producer.get(name)
+    alone = node is not None and wiring.only_reader(name) is not None
+    rank = len(wiring.shape(name))
+    if node is not None and alone and node.op_type == "Concat" and attribute(node, "axis", 0) in (-1, rank - 1):
+        widths = [wiring.shape(value)[-1] if wiring.shape(value) else 0 for value in node.input]
+        if sum(widths) == weights.shape[0] and all(widths):
+            for value, rows in zip(node.input, np.split(weights, np.cumsum(widths)[:-1]), strict=True):
+                _multiply(wiring, value, rows, total, before)
+            return
+    inner, count = _Sum(), _Weights()
+    if node is not None and alone and node.op_type in ("Add", "MatMul"):
+        _collect(wiring, name, inner, count)
+    if inner.products and not inner.rest:
+        total.parts += [(value, part @ weights) for value, part in inner.parts]
+        total.bias = total.bias + np.broadcast_to(inner.bias, weights.shape[:1]) @ weights
+        total.products += inner.products
+        before.count += count.count
+    else:
+        total.parts.append((name, weights))
+
+
+def _matrix(wiring: Wiring, node: onnx.NodeProto) -> Array | None:
+    weights = wiring.constant(node.input[1])
+    return weights if weights is not None and weights.ndim == 2 else None
+
+
+def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:
+    """Let ``node``, the last addition, add the bias to one product; what else was summed is added before it."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(wiring.kind(total.parts[0][0]))
+    joined = [value for value, _ in total.parts]
+    source = wiring.add("Concat", joined, axis=-1) if len(joined) > 1 else joined[0]
+    weights = np.concatenate([weights for _, weights in total.parts])
+    product = wiring.add("MatMul", [source, wiring.add_constant(weights.astype(kind))])
+    bias = np.broadcast_to(total.bias, weights.shape[1:])
+    product = wiring.add("Add", [product, wiring.add_constant(bias.astype(kind))])
+    for value in total.rest[:-1]:
+        product = wiring.add("Add", [product, value])
+    if total.rest:
+        node.input[:] = [product, total.rest[-1]]
+    else:
+        wiring.rewire(node.output[0], product)

@@ -1,0 +1,159 @@
+"""A graph that can be rewired: who writes a value, who reads it, what shape it has, and what no longer matters."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Array = NDArray[Any]
+Pattern = Union[str, tuple["Pattern", ...]]  # noqa: UP007 (names itself)
+_COMMUTATIVE = ("Add", "Mul")
+
+
+class Wiring:
+    """A copy of a model under rewriting. Values are known by name; shapes are those of batch 1.
+
+    Readers are those of the graph as it was last indexed: :meth:`index` after nodes were added or rewired.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.graph = self.model.graph
+        self.outputs = {value.name for value in self.graph.output}
+        self._shapes, self._kinds = _known(model)
+        self._added = 0
+        self.index()
+
+    def index(self) -> None:
+        """Look again who writes, who reads and what is constant."""
+        self._tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.producer = {name: node for node in self.graph.node for name in node.output if name}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def constant(self, name: str) -> Array | None:
+        """Value of an initialiser, None for anything else."""
+        tensor = self._tensors.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a value for batch 1; empty where it is a scalar or not known."""
+        tensor = self._tensors.get(name)
+        return tuple(tensor.dims) if tensor is not None else self._shapes.get(name, ())
+
+    def kind(self, name: str) -> int:
+        """Element type of a value of the original graph, as in ``onnx.TensorProto``; 0 where it is not known."""
+        tensor = self._tensors.get(name)
+        return tensor.data_type if tensor is not None else self._kinds.get(name, 0)
+
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """Nodes that read a value, one entry for each input."""
+        return self._readers.get(name, [])
+
+    def only_reader(self, name: str) -> onnx.NodeProto | None:
+        """The one node that reads a value once; None where there are more, or where it is an answer of the graph."""
+        readers = self.readers(name)
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def add(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        """Append a node of one output and return the output's name."""
+        self._added += 1
+        name = f"folded_{op}_{self._added}"
+        self.graph.node.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return name
+
+    def add_constant(self, value: Array) -> str:
+        """Append an initialiser and return its name."""
+        self._added += 1
+        name = f"folded_constant_{self._added}"
+        self.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
+        return name
+
+    def rewire(self, old: str, new: str) -> None:
+        """Let every node that reads ``old`` read ``new``."""
+        for node in self.graph.node:
+            for i, name in enumerate(node.input):
+                if name == old:
+                    node.input[i] = new
+
+    def match(self, name: str, pattern: Pattern, found: dict[str, str]) -> dict[str, str] | None:
+        """Whether value ``name`` is computed as ``pattern`` says: names found for its words, None where it is not.
+
+        A word stands for one value wherever it appears. A tuple is (operator, inputs…), or ("word=operator", …) to
+        keep the value that it writes; additions and products match in either order.
+        """
+        if isinstance(pattern, str):
+            return found if found.setdefault(pattern, name) == name else None
+        word, _, op = str(pattern[0]).rpartition("=")
+        node = self.producer.get(name)
+        if node is None or node.op_type != op or (word and found.get(word, name) != name):
+            return None
+        parts = list(pattern[1:])
+        for inputs in (list(node.input), list(node.input)[::-1]) if op in _COMMUTATIVE else (list(node.input),):
+            trial: dict[str, str] | None = {**found, **({word: name} if word else {})}
+            for value, part in zip(inputs, parts, strict=False):
+                trial = None if trial is None else self.match(value, part, trial)
+            if trial is not None and len(inputs) >= len(parts):
+                return trial
+        return None
+
+    def finished(self) -> onnx.ModelProto:
+        """The model, in order again, without nodes and constants that nothing reads."""
+        self.index()
+        needed, waiting = set(self.outputs), list(self.outputs)
+        while waiting:
+            node = self.producer.get(waiting.pop())
+            fresh = [name for name in node.input if name not in needed] if node is not None else []
+            needed.update(fresh)
+            waiting += fresh
+        nodes = [node for node in self.graph.node if needed.intersection(node.output)]
+        tensors = [tensor for tensor in self.graph.initializer if tensor.name in needed]
+        known = {value.name for value in self.graph.input} | {tensor.name for tensor in tensors} | {""}
+        ordered: list[onnx.NodeProto] = []
+        while nodes:
+            ready: list[onnx.NodeProto] = []
+            later: list[onnx.NodeProto] = []
+            for node in nodes:
+                (ready if known.issuperset(node.input) else later).append(node)
+                known.update(node.output if known.issuperset(node.input) else ())
+            if not ready:
+                raise ValueError(f"{len(later)} nodes read values that nothing writes, {later[0].name} among them")
+            ordered += ready
+            nodes = later
+        tidied = onnx.ModelProto()
+        tidied.CopyFrom(self.model)
+        for field, values in (("node", ordered), ("initializer", tensors), ("value_info", [])):
+            tidied.graph.ClearField(field)
+            getattr(tidied.graph, field).extend(values)
+        return tidied
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Value of a node's attribute, ``default`` where it has none of that name."""
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _known(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Shapes for batch 1 and element types of all values for which they are known."""
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    del single.graph.value_info[:]
+    for value in (*single.graph.input, *single.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if dimensions and not dimensions[0].dim_value:
+            dimensions[0].dim_value = 1
+    inferred = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    shapes, kinds = {}, {}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        kinds[value.name] = value.type.tensor_type.elem_type
+        if all(sizes):
+            shapes[value.name] = tuple(sizes)
+    return shapes, kinds
