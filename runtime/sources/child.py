@@ -101,7 +101,7 @@ class ChildCamera(BaseCamera):
     def _adopt(self, facts: dict[str, Any]) -> None:
         lens = facts["intrinsics"]
         self.intrinsics = Intrinsics.from_json(lens) if lens is not None else None
-        self.depth_scale, self.assumed_units = facts["depth_scale"], facts["assumed_units"]
+        self.depth_scale = facts["depth_scale"]
         self.first_reason = facts["first_reason"]
         for sentence in facts["warnings"]:
             self.warn(sentence)

@@ -91,7 +91,6 @@ def _attributes(camera: Camera) -> dict[str, Any]:
     return {
         "intrinsics": camera.intrinsics.to_json() if camera.intrinsics is not None else None,
         "depth_scale": camera.depth_scale,
-        "assumed_units": getattr(camera, "assumed_units", None),
         "first_reason": getattr(camera, "first_reason", "")[:LONGEST_SENTENCE],
         "warnings": [sentence[:LONGEST_SENTENCE] for sentence in (*camera.warnings, *SAID.sentences)],
     }

@@ -17,6 +17,7 @@ import pytest
 
 import mutualformer
 from mutualformer.runtime import cli
+from mutualformer.runtime.commandline import running
 from tests.runtime.fakes import write_model
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -26,8 +27,6 @@ ROOT = Path(mutualformer.__file__).resolve().parents[1]
 BLOCK = """
 import importlib.machinery, sys
 from mutualformer.runtime.cli import main
-from mutualformer.runtime.commandline import running
-from mutualformer.runtime.commandline import running
 from mutualformer.runtime.commandline.running import EXTRAS
 find = importlib.machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):

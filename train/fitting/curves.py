@@ -11,6 +11,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from mutualformer.plugins.files import parse_json
+
 LINES, PICTURE, SCORES = "curves.jsonl", "curves.png", "validation.jsonl"
 EVERY = 10  # steps between two lines
 

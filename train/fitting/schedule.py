@@ -18,8 +18,9 @@ class Schedule:
     """Maps an optimiser step to the run's progress in [0, 1], and that to learning rate and picture side.
 
     ``side``: of the pictures where the recipe says none. ``elapsed``: seconds since the run began, or went on at step
-    ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes`` progress is step / steps and nothing depends on the clock. The cost of a step is taken as proportional to its
-    pixels, so a run is not called late because its large pictures come last.
+    ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes`` progress is step / steps and
+    nothing depends on the clock. The cost of a step is taken as proportional to its pixels, so a run is not called late
+    because its large pictures come last.
     """
 
     def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None, start: int = 0) -> None:

@@ -26,7 +26,7 @@ from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicError, c
 from mutualformer.runtime.sources.bags.topic_samples import IMAGE_TYPES, calibration, sample_topics
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
-from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
+from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 
@@ -35,7 +35,8 @@ ROS_SCALE = 0.001
 
 @dataclass(frozen=True)
 class Options:
-    """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres a unit, 0 = not given.
+    """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres per unit, 0 = not given.
+    ``holes``: further values of no measurement, or none, as for files.
 
     ``time``: pair by the ``header`` times or by the times of recording, ``log``; "" = headers where they can be true.
     """
@@ -44,6 +45,7 @@ class Options:
     depth: str = ""
     max_skew: float = 0.03
     depth_scale: float = 0.0
+    holes: str = ""
     time: str = ""
 
 
@@ -62,7 +64,7 @@ class BagCamera(PlayedCamera):
         name = f"rosbag:{path}"
         self._option_scale = opts.depth_scale(options.depth_scale, name)
         super().__init__(name, live=False, depth_scale=self._option_scale or ROS_SCALE)
-        self.assumed_units = None if self._option_scale else 1 / ROS_SCALE
+        self._rule = DepthRule(self._option_scale or None, *parse_holes(options.holes))
         if not path.exists():
             raise CameraError(f"{self.name}: no such bag")
         try:
@@ -200,8 +202,7 @@ class BagCamera(PlayedCamera):
     def _metres(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         if raw.dtype == np.float32:
             self.depth_scale = None
-            return raw * np.float32(self._option_scale) if self._option_scale else raw
-        return to_metres(raw, DepthRule(self.depth_scale or ROS_SCALE))
+        return to_metres(raw, self._rule)
 
     def close(self) -> None:
         """Close the bag, and end the generator that reads it."""

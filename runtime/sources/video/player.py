@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
-from mutualformer.runtime.sources.depth import DepthRule, aligned, to_metres
+from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.video import tracks
@@ -32,14 +32,15 @@ MOST_FPS = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """``depth_scale``: metres per unit, 0 = millimetres. ``relative``: take 8-bit depth as near and far without unit.
+    """``depth_scale``: metres per unit, 0 = millimetres. ``holes``: further values of no measurement, as for files.
 
-    ``track``, ``depth_track``: the numbers of the tracks, -1 = as they are. ``max_skew``: seconds between paired
-    colour and depth. ``fps``: 0 = the file's own times. ``rate``: play at this multiple of its speed, 0 = as fast as
-    frames are taken. ``loop``: begin again at the end.
+    ``relative``: take 8-bit depth as near and far without unit. ``track``, ``depth_track``: the numbers of the tracks,
+    -1 = as they are. ``max_skew``: seconds between paired colour and depth. ``fps``: 0 = the file's own times.
+    ``rate``: play at this multiple of its speed, 0 = as fast as frames are taken. ``loop``: begin again at the end.
     """
 
     depth_scale: float = 0.0
+    holes: str = ""
     relative: bool = False
     track: int = -1
     depth_track: int = -1
@@ -70,7 +71,7 @@ class VideoCamera(PlayedCamera):
             if self._depth is None:
                 raise CameraError(f"{depth_path}: has no depth track; name one with ?depth_track=NUMBER")
         super().__init__(name, live=False, depth_scale=None if self._depth is None else scale or MILLIMETRES)
-        self.assumed_units = None if self._depth is None or scale else 1 / MILLIMETRES
+        self._rule = DepthRule(scale or None, *parse_holes(options.holes))
         for sentence in filter(None, (note, self._said(depth_path))):
             self.warn(sentence)
         self._options = options
@@ -135,7 +136,7 @@ class VideoCamera(PlayedCamera):
         if note:
             self.warn(f"{self.name}: {note}")
         if stored.dtype == np.uint16:
-            return to_metres(stored, DepthRule(self.depth_scale or MILLIMETRES))
+            return to_metres(stored, self._rule)
         if not self._options.relative:
             raise CameraError(
                 f"{self.name}: depth of 8 bits has no unit, expected 16 bits a pixel; append ?relative=1 where near "

@@ -1,4 +1,4 @@
-"""The plugin's messages reach the host's logger, whichever layout its interfaces have; an unknown host is not called."""
+"""Messages reach the host's logger, whichever layout its interfaces have; an unknown host is not called."""
 
 from __future__ import annotations
 

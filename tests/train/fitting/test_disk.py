@@ -22,7 +22,7 @@ def test_a_full_disk_is_told_before_training(tmp_path: Path, monkeypatch: pytest
     model = registry.build("sod-nano", pretrained=False)
     config = FitConfig("sod-nano", "synthetic:8", tmp_path, recipe("demo"))
     training._refuse_full_disk(config, model)
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda path: Usage(1, 1, 20 << 20))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(1, 1, 20 << 20))
     with pytest.raises(FitError, match=r"has 21 MB free, this run may write .* make room"):
         training._refuse_full_disk(config, model)
 
