@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
+
+from mutualformer.runtime.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("plugins", "runtime", "train", "export", "tests", "tools", "docs", "examples")
@@ -23,6 +27,21 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
     missing += [link for link in links if not (page.parent / link).exists()]
     assert not missing, f"{page.name} names {missing}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/train.md", "docs/data.md"])
+def test_commands_that_a_page_shows_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line ``mutualformer VERB …`` in a block of shell goes through the verb's own parser."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mutualformer ")]
+    assert len(commands) >= 3
+    for verb, *words in commands:
+        parser = importlib.import_module(VERBS[verb].module).parser()
+        try:
+            parser.parse_args(words)
+        except SystemExit:
+            pytest.fail(f"{page}: mutualformer {verb} {' '.join(words)}: {capsys.readouterr().err}")
 
 
 def test_every_variable_is_in_the_table() -> None:

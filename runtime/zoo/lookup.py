@@ -67,7 +67,13 @@ def weights(model: str | Path) -> Path:
     if entry is not None and not entry.weights:
         raise ModelNameError(f"{model} ships no weights to start a training from, only {entry.file}")
     if entry is not None and not Path(model).is_file():
-        return checked(entry.folder / entry.weights, entry.weights_sha256)
+        path = entry.folder / entry.weights
+        if not path.is_file():
+            raise ModelNameError(
+                f"{model}: the weights to start a training from ({entry.weights}) are not in the wheel; run from a "
+                "checkout of the project, or set MUTUALFORMER_MODELS to the folder mutualformer/models of one"
+            )
+        return checked(path, entry.weights_sha256)
     path = resolve(model)
     if path.suffix != ".safetensors":
         raise ModelNameError(f"{path}: training starts from weights (.safetensors), and this file has none to change")

@@ -104,3 +104,20 @@ def test_text_of_a_card_stays_text(key: str) -> None:
         line for line in plain.splitlines() if line.startswith("#")
     ]
     assert text.splitlines().count("---") == 2
+
+
+def test_a_fine_tuned_model_names_its_parents_their_data_and_its_own_file() -> None:
+    parent = {
+        "role": "fine-tuned from",
+        "given": "sod-lite",
+        "model": "sod-lite",
+        "weights_sha256": "7e4666c48fc7",
+        "data": {"photographs": "DUTS-TR", "terms": "published for research"},
+    }
+    text = markdown({**CARD, "data": {"train": "mine"}, "parents": [parent]}, "model.safetensors")
+    assert "--model model.safetensors" in text
+    assert 'mutualformer.load("model.safetensors")' in text
+    assert "whose data are:" in text
+    data = text.split("## Training data")[1].split("## Recipe")[0]
+    assert data.index("mine") < data.index("DUTS-TR") < data.index("published for research")
+    assert markdown({**CARD, "parents": "nonsense"}) == markdown(CARD)

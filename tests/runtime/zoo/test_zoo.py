@@ -147,7 +147,7 @@ def test_the_hub_s_address_is_taken_apart() -> None:
 def fake_hub(monkeypatch: pytest.MonkeyPatch, files: list[str], path: Path) -> None:
     module: Any = types.ModuleType("huggingface_hub")
     module.list_repo_files = lambda repository, revision="main": files
-    module.hf_hub_download = lambda repository, file, revision="main": str(path / revision / file)
+    module.hf_hub_download = lambda repository, file, revision="main": str(path / (revision or "main") / file)
     module.__spec__ = types.SimpleNamespace(name="huggingface_hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
 
@@ -183,9 +183,25 @@ def test_without_the_hub_s_client_the_extra_is_named(monkeypatch: pytest.MonkeyP
 def test_without_a_network_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_hub(monkeypatch, [], tmp_path)
 
-    def unreachable(repository: str) -> list[str]:
+    def unreachable(repository: str, revision: str | None) -> list[str]:
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(sys.modules["huggingface_hub"], "list_repo_files", unreachable)
     with pytest.raises(zoo.ModelNameError, match=r"cannot be downloaded \(ConnectionError: no route\)"):
         zoo.resolve("hf://me/models")
+
+
+def test_a_runs_folder_means_its_weights_or_its_only_onnx_file(shelf: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(zoo.ModelNameError, match=r"holds no ONNX files and no model\.safetensors"):
+        zoo.resolve(run)
+    write_model(run / "a.onnx")
+    assert zoo.resolve(str(run)) == run / "a.onnx"
+    (run / "model.safetensors").write_bytes(b"weights")
+    assert zoo.resolve(run) == zoo.weights(run) == run / "model.safetensors"
+    with pytest.raises(zoo.ModelNameError, match="training starts from weights"):
+        zoo.weights(run / "a.onnx")
+    # A folder that is called like a shipped model does not hide it.
+    (tmp_path / "red-channel").mkdir()
+    assert zoo.resolve("red-channel") == shelf / "red-channel.onnx"
