@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.runtime.untrusted.typed_json import LARGEST_JSON, Fields, parse_json, read_json
+from mutualformer.plugins.files import LARGEST_JSON
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, read_json
 
 
 class WrongFile(ValueError):
