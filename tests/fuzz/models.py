@@ -19,12 +19,12 @@ from mutualformer.runtime.card import markdown
 from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.work import Plan
+from mutualformer.runtime.preview import addresses
 from mutualformer.runtime.session import ModelFileError, engine_card
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import parse_json
-from mutualformer.runtime.preview import addresses
 from mutualformer.runtime.zoo.index import ModelNameError, own_shelf, read_index
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting import config
