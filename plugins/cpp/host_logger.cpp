@@ -1,7 +1,8 @@
 // ILoggerFinder and ILogger changed their layout in TensorRT 11 (and TensorRT-RTX 1.7): both derive from
 // IVersionedInterface since, whose virtual functions come first. This library is built with the headers of one version
 // and loaded by all of them, so it calls both by their place in the host's table of virtual functions, and asks the
-// host's library which version that is. The places are those of the Itanium C++ ABI, which Linux has on every processor.
+// host's library which version that is. The places are those of the Itanium C++ ABI, which Linux has on every
+// processor.
 #include "host_logger.h"
 
 #include <dlfcn.h>

@@ -28,6 +28,7 @@ extern "C" __attribute__((visibility("default"))) int test_driver_blocks(int cap
   kernel.numBlockBarriers = 1;
   cudaOccDeviceState state{};
   cudaOccResult result{};
-  cudaOccError const error = cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &kernel, &state, threads, shared);
+  cudaOccError const error =
+      cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &kernel, &state, threads, shared);
   return error == CUDA_OCC_SUCCESS ? result.activeBlocksPerMultiprocessor : -static_cast<int>(error);
 }
