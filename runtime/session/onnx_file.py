@@ -33,6 +33,13 @@ OPERATORS = frozenset(
     QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Shape Sigmoid Sign
     Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905 - read as a list
 )
+# What ONNX Runtime writes where it optimised a file of these: fused ones, and copies for its blocked layout.
+OPTIMISED = {
+    "com.microsoft": frozenset("FusedConv FusedGemm FusedMatMul Gelu QuickGelu SkipLayerNormalization".split()),  # noqa: SIM905
+    "com.microsoft.nchwc": frozenset(
+        "AveragePool Conv GlobalAveragePool MaxPool ReorderInput ReorderOutput Upsample".split()  # noqa: SIM905
+    ),
+}
 CONCATENATED = 32  # constants, in one graph: shape inference copies them, and each may be the last one twice
 SMALL = 64  # elements of a constant that may say a shape
 
@@ -95,10 +102,8 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
     while nodes:
         some, allowed = nodes.pop()
         for node in some:
-            ours = (
-                node.op_type in allowed if node.domain in ("", "ai.onnx") else (node.domain, node.op_type) == FUNCTION
-            )
-            if not ours:
+            known = allowed if node.domain in ("", "ai.onnx") else OPTIMISED.get(node.domain, frozenset())
+            if node.op_type not in known and (node.domain, node.op_type) != FUNCTION:
                 name = ".".join(str(part) for part in (node.domain, node.op_type) if part)
                 raise ModelFileError(
                     f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"

@@ -42,14 +42,16 @@ esac
 def device(tmp_path: Path) -> Path:
     """A bundle's folder whose environment is ready and whose programs are stand-ins."""
     folder, tools = tmp_path / "bundle", tmp_path / "tools"
-    for path in ("models", "requirements", "wheels", "source", ".venv/bin", "build", "plugins"):
+    for path in ("models", "requirements", "wheels", "source/generated", ".venv/bin", "build", "plugins"):
         (folder / path).mkdir(parents=True)
     tools.mkdir()
     for precision in ("fp32", "fp16", "int8"):
         (folder / "models" / f"model.{precision}.onnx").write_text(precision)
     (folder / "requirements" / "py310.txt").touch()
-    for name in ("libmutualformer_plugin.so", "libmutualformer_plugin.so.json"):
+    for name in ("libmutualformer_plugin.so", "libmutualformer_plugin.so.json", "libplugin_harness.so"):
         (folder / "build" / name).touch()
+    for name in ("cubins.bin", "cubins.json", "ptx.json"):
+        (folder / "source" / "generated" / name).touch()
     for path, data in scripts(TARGETS["orin-nano"], "sod-lite", ("fp32", "fp16", "int8")).items():
         (folder / path).write_bytes(data)
         (folder / path).chmod(0o755)
