@@ -105,7 +105,10 @@ def colour_array(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
-    """uint16 (H, W) times ``scale``, or float metres (H, W) → float32 metres, 0 = no measurement. Raises InputError."""
+    """Integers (H, W) of 16 or 32 bits times ``scale``, or float metres → float32 metres, 0 = no measurement.
+
+    Raises InputError, for integers without a scale too: an array has no file's convention.
+    """
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth[0] if depth.shape[0] == 1 else depth[..., 0]
     if depth.ndim != 2:
@@ -113,10 +116,11 @@ def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]
     if depth.dtype.kind == "f":
         if scale is not None:
             raise InputError("depth is float, which is metres already: leave depth_scale out, or multiply it yourself")
-    elif depth.dtype != np.uint16:
+    elif depth.dtype.kind not in "iu" or depth.dtype.itemsize not in (2, 4):
         raise InputError(f"depth is {depth.dtype}, expected uint16 with depth_scale, or float metres")
     elif scale is None:
-        raise InputError("depth is uint16 without a unit: give depth_scale in metres per unit, 0.001 for millimetres")
+        hint = "give depth_scale in metres per unit, 0.001 for millimetres"
+        raise InputError(f"depth is {depth.dtype} without a unit: {hint}")
     try:
         return to_metres(depth, DepthRule(scale))
     except DataError as error:

@@ -101,7 +101,7 @@ def test_grey_and_transparent_pictures_are_taken() -> None:
     [
         (np.zeros((4, 5), np.uint16), None, "without a unit: give depth_scale"),
         (np.zeros((4, 5), np.float32), 0.001, "float, which is metres already"),
-        (np.zeros((4, 5), np.int32), 0.001, "depth is int32"),
+        (np.zeros((4, 5), np.int64), 0.001, "depth is int64"),
         (np.zeros((4, 5, 2), np.float32), None, r"expected \(H, W\)"),
         (np.zeros((4, 5), np.uint16), -1.0, "depth_scale is -1"),
     ],
