@@ -26,7 +26,7 @@ from mutualformer.runtime.sources.folders.pairs import pairs, split_target
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.frame import DataError, Frames, Joined
-from mutualformer.runtime.sources.grammar import KINDS, PATH, Address, joined, parse
+from mutualformer.runtime.sources.grammar import KINDS, PATH, Address, exists, joined, parse
 from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.playing import CameraFrames, FramesCamera, PlayOptions, collected
 from mutualformer.runtime.sources.recognise import recognise
@@ -174,7 +174,7 @@ def resolved(address: Address | str) -> Address:
     if address.kind != PATH:
         return address
     path = Path(address.target)
-    if not path.exists():
+    if not exists(address.target):
         raise DataError(
             f"{address.target!r} is neither an existing file or folder nor one of the sources {', '.join(KINDS)}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import random
 import resource
@@ -11,9 +11,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tests.fuzz.mutations import blow_up, mutate
 
@@ -64,25 +65,34 @@ class Report:
 
 
 def campaign(target: Target, cases: int, seed: int, seconds: float = float("inf"), keep: Path | None = None) -> Report:
-    """``cases`` mutations from ``seed``, at most for ``seconds``, in a child. ``keep``: folder for failing inputs."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:  # the parent keeps its memory limits and its alarm
-        os.close(read)
-        try:
-            report = _run(target, cases, seed, seconds, keep)
-        except BaseException:
-            report = Report(target.name, failures={"the campaign itself": traceback.format_exc()[-2000:]})
-        with os.fdopen(write, "w") as stream:
-            json.dump(asdict(report), stream)
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as stream:
-        text = stream.read()
-    _, status = os.waitpid(child, 0)
-    if not text:
-        return Report(target.name, failures={f"the process died with status {status}": "see the last case kept"})
-    return Report(**json.loads(text))
+    """``cases`` mutations from ``seed``, at most for ``seconds``, in a child. ``keep``: folder for failing inputs.
+
+    The child is forked by a server that has no threads: a fork of who has some may wait for a lock that nobody holds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.fuzz.__main__"])
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(send, target.name, cases, seed, seconds, keep))
+    child.start()
+    send.close()
+    try:
+        report: Report = receive.recv()
+    except EOFError:
+        child.join()
+        return Report(target.name, failures={f"the process died with {child.exitcode}": "see the last case kept"})
+    child.join()
+    return report
+
+
+def _child(send: Any, name: str, cases: int, seed: int, seconds: float, keep: Path | None) -> None:
+    """The parent keeps its memory limits and its alarm."""
+    from tests.fuzz.__main__ import TARGETS
+
+    try:
+        report = _run(TARGETS[name], cases, seed, seconds, keep)
+    except BaseException:
+        report = Report(name, failures={"the campaign itself": traceback.format_exc()[-2000:]})
+    send.send(report)
 
 
 def _run(target: Target, cases: int, seed: int, seconds: float, keep: Path | None) -> Report:

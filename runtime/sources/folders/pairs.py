@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.grammar import exists
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES
 from mutualformer.runtime.sources.walk import Entry
@@ -19,7 +20,7 @@ def pairs(first: Path, second: Path, options: ReadOptions, nir: bool = False) ->
     count. Names without a partner are left out, and that is said. Raises DataError.
     """
     for path in (first, second):
-        if not path.exists():
+        if not exists(str(path)):
             raise DataError(f"{path}: no such file or folder")
     if first.is_file() and second.is_file():
         return FileFrames([_entry(first, second, nir)], options, name=str(second))
@@ -52,7 +53,7 @@ def split_target(target: str) -> tuple[Path, Path]:
     """``A,B`` → A and B; where names hold commas, the only way to read it as two that exist. Raises DataError."""
     commas = [index for index, letter in enumerate(target) if letter == ","]
     ways = [(target[:index], target[index + 1 :]) for index in commas if 0 < index < len(target) - 1]
-    real = [way for way in ways if all(Path(part).exists() for part in way)]
+    real = [way for way in ways if all(exists(part) for part in way)]
     if not ways:
         raise DataError(f"pairs:{target}: expected two folders, pairs:RGB_DIR,DEPTH_DIR")
     if len(real) > 1:

@@ -24,6 +24,7 @@ from mutualformer.runtime.sources.folders.tum_lists import (
 )
 from mutualformer.runtime.sources.folders.tum_lists import Entry as Line
 from mutualformer.runtime.sources.frame import DataError, Intrinsics
+from mutualformer.runtime.sources.grammar import exists
 from mutualformer.runtime.sources.pictures import read_picture
 from mutualformer.runtime.sources.walk import Entry
 
@@ -100,7 +101,7 @@ def _path(folder: Path, name: str) -> Path:
     """The file a list names: as it stands, with Windows' separators, or without a third column behind it."""
     for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
         path = folder / os.fsdecode(os.fsencode(text))
-        if path.is_file():
+        if exists(str(path)) and path.is_file():
             return path
     return folder / name
 
