@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from mutualformer.runtime.sources.grammar import exists
+
 SUFFIXES = (".json", ".yaml", ".yml", ".txt", ".md", ".ini", ".cfg", ".toml")
 LARGEST_BYTES = 64 << 10  # lists of pictures are longer
 MOST_FILES = 50
@@ -40,7 +42,7 @@ def declared_scale(folders: Iterable[Path]) -> Declared | None:
     """
     said: list[Declared] = []
     for folder in dict.fromkeys(folders):
-        for path in sorted(folder.iterdir())[:MOST_FILES] if folder.is_dir() else ():
+        for path in sorted(folder.iterdir())[:MOST_FILES] if exists(str(folder)) and folder.is_dir() else ():
             if path.suffix.lower() in SUFFIXES and path.is_file() and path.stat().st_size <= LARGEST_BYTES:
                 said += [Declared(1 / units, path) for units in _units(path)]
     values = {round(1 / one.depth_scale, 6) for one in said}
