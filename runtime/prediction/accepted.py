@@ -85,7 +85,9 @@ def colour(image: Any, upright: bool) -> Picture:
         return Picture(array)
     alpha = np.ascontiguousarray(array[..., 3])
     shown = np.where(alpha[..., None] == 0, np.uint8(NEUTRAL), array[..., :3])
-    return Picture(np.ascontiguousarray(shown), None if alpha.min() == 255 else alpha)
+    if alpha.min() == 255:
+        return Picture(np.ascontiguousarray(shown))
+    return Picture(np.ascontiguousarray(shown), alpha, None, np.ascontiguousarray(array[..., :3]))
 
 
 def colour_array(image: NDArray[Any]) -> NDArray[np.uint8]:

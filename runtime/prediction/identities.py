@@ -27,6 +27,7 @@ from mutualformer.runtime.prediction.work import BROKEN
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.sources.inputs import SourceError, is_address, moments
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.gallery import Gallery
@@ -53,7 +54,7 @@ class Features:
 
 def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tuple[str, Any]]:
     """(name, reader) of every pair of a SOURCE: a ReID folder, ``reid:…``, ``synthetic:N``, or a source with NIR."""
-    if is_address(source):
+    if is_address(source) or parse(source).kind in ("pairs", "tum"):
         for moment in moments(source, limit):
             if moment.nir is None:
                 raise SourceError(f"{source}: gives no near-infrared image; use pairs:RGB_DIR,NIR_DIR?nir=1")

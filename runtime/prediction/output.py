@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from mutualformer.runtime.sources.pictures import natural_key
 
 PIPE = "-"  # standard input as a SOURCE, standard output as a FILE
 PICTURES = {".png": "cutout", ".webp": "cutout", ".jpg": "overlay", ".jpeg": "overlay", ".json": "json"}
-VIDEOS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
+VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 
 
 class OutputError(InputError):
@@ -98,33 +97,11 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(files)
 
 
-def video(path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> Plain | WithSound:
-    """A video of RGB frames (H, W, 3) to write to and to close, with ``source``'s sound where PyAV is installed.
-
-    Raises OutputError where it cannot be made.
-    """
-    if importlib.util.find_spec("av") is not None:
-        return WithSound(path, suffix, fps, source, shape)
-    return Plain(path, suffix, fps, shape)
-
-
-class Plain:
-    """By OpenCV, without sound."""
-
-    def __init__(self, path: Path, suffix: str, fps: float, shape: tuple[int, int]) -> None:
-        code = cv2.VideoWriter.fourcc(*VIDEOS[suffix])
-        self._writer = cv2.VideoWriter(str(path), code, fps, (shape[1], shape[0]))
-        if not self._writer.isOpened():
-            raise OutputError(f"this OpenCV writes no video ending in {suffix}")
-        logging.getLogger("mutualformer").info("the video has no sound: that takes PyAV (pip install av)")
-
-    def write(self, frame: NDArray[np.uint8]) -> None:
-        """The next frame."""
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._writer.release()
+def video(path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> WithSound:
+    """A video of RGB frames (H, W, 3) to write to and to close, with ``source``'s sound. Raises OutputError."""
+    if importlib.util.find_spec("av") is None:
+        raise OutputError("a video out needs the package av: pip install 'mutualformer[video]'")
+    return WithSound(path, suffix, fps, source, shape)
 
 
 class WithSound:

@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_refused(study: FitConfig, tmp_path: Path, mo
     refused("held-out data: give --validate", validate=None)
     refused("leave --set fusion", overrides={"fusion": "cda"})
     refused("expected different seeds", numbers=(1, 1))
-    refused(r"begun with recipe\.steps = 1, now 2", recipe=dataclasses.replace(study.recipe, steps=2))
+    refused(r"begun with recipe\.batch = \d+, now 3", recipe=dataclasses.replace(study.recipe, batch=3))
     refused("leave --resume away", resume=True)
     refused("fusion sum is unknown, expected some of concat", fusions=["sum"])
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -16,6 +16,7 @@ from PIL import Image
 
 import mutualformer
 from mutualformer.runtime.prediction import single
+from mutualformer.runtime.prediction.accepted import colour
 from mutualformer.runtime.zoo import lookup
 from tests.runtime.prediction.conftest import write_pictures
 
@@ -77,9 +78,12 @@ def test_what_is_wholly_transparent_is_grey_as_in_a_file(red: Path, rgb: np.ndar
     alpha = np.full(rgb.shape[:2], 255, np.uint8)
     alpha[:20] = 0
     clear = np.dstack([rgb, alpha])
-    array, image = mutualformer.predict(red, clear), mutualformer.predict(red, Image.fromarray(clear))
-    assert np.array_equal(array.rgb, image.rgb)
-    assert (array.rgb[:20] == 128).all()
+    for seen in (colour(clear, True), colour(Image.fromarray(clear), True)):
+        assert (seen.rgb[:20] == 128).all()
+        assert seen.alpha is not None
+        assert seen.original is not None
+        assert np.array_equal(seen.original, rgb), "a cut-out keeps the picture's own colours"
+        assert np.array_equal(seen.alpha, alpha)
 
 
 def test_depth_of_every_form_is_the_same_metres(red: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def stored(draw: st.DrawFn) -> NDArray[Any]:
     code = draw(st.sampled_from(CODES if dtype != np.int16 else [code for code in CODES if code <= 32767]))
     values[rng.random(SHAPE) < share] = code
     if dtype == np.float32:
-        values /= 1000
+        values = (values / 1000).astype(dtype)
         values[0, :3] = np.nan, np.inf, -1
     elif dtype != np.uint16:
         values[0, :2] = -1, -300
