@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mutualformer.export.compare.features import compare_reid
@@ -26,13 +27,25 @@ def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: in
     ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
     ``show``: so many frames in pictures.
     """
-    os.environ.setdefault(KEEP_FP16, "1")  # judged is what the file says, not what the runtime makes of it
-    with zoo.load(reference) as left:
-        with zoo.load(candidate) as right:
-            result = compare_sessions(left, right, data, show)
+    with _as_written(), zoo.load(reference) as left, zoo.load(candidate) as right:
+        result = compare_sessions(left, right, data, show)
     if candidate.suffix == ".onnx":  # engines prove theirs when built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Judged is what the file says, not what the runtime makes of it: FP16 weights stay FP16."""
+    before = os.environ.get(KEEP_FP16)
+    os.environ[KEEP_FP16] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[KEEP_FP16]
+        else:
+            os.environ[KEEP_FP16] = before
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:

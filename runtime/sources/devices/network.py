@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 
@@ -88,8 +88,12 @@ def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
 
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: the whole address but for its options. Raises CameraError, later CameraLost."""
+    parts = urlsplit(target)
+    said = parse_qsl(parts.query, keep_blank_values=True)
     own = {key: str(value) for key, value in query.items() if key != "transport"}
-    transport = str(query.get("transport", "tcp"))
+    transport = str(query.get("transport", dict(said).get("transport", "tcp")))
+    if "transport" in dict(said):
+        target = urlunsplit(parts._replace(query=urlencode([pair for pair in said if pair[0] != "transport"])))
     if transport not in TRANSPORTS:
         raise CameraError(f"{shown(target)}: transport={transport} is not one of {', '.join(TRANSPORTS)}")
     address = f"{target}?{urlencode(own)}" if own else target

@@ -24,7 +24,7 @@ from tests.train.fitting.test_resume import environment
 
 pytestmark = pytest.mark.slow
 
-STEPS, ARMS, FRAMES = 40, ("concat", "cda"), 4
+STEPS, ARMS, FRAMES = 12, ("concat", "cda"), 4
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -75,7 +75,8 @@ def test_asked_to_end_the_runs_save_and_the_same_command_goes_on_to_the_same_wei
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("## sod-nano on photographs: 2 fusions")
     assert all(f"{arm}-seed0 finished" in done.stderr for arm in unfinished)
-    studies.study(tiny_on_photographs(root, whole, STEPS), (0,), ARMS, frames=FRAMES)
+    # On as many threads: sums of another order are other weights after some steps.
+    subprocess.run(_command(tmp_path, root, whole), env=environment(), capture_output=True, timeout=300, check=True)
     for arm in ARMS:
         ours, theirs = (load_file(folder / f"{arm}-seed0" / "model.safetensors") for folder in (out, whole))
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

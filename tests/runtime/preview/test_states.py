@@ -260,7 +260,7 @@ def test_two_cameras(browser: Browser, tmp_path: Path, stages: list[Stage]) -> N
     assert violations(browser) == []
     browser.until("return document.getElementById('veil-1').textContent.startsWith('Camera lost')", 20)
     assert text(browser, "state") == "running", "the chosen camera is well"
-    assert text(browser, "seen").startswith("object")
+    assert "object" in text(browser, "seen")
     assert text(browser, "seen-1") == ""
     browser.run("document.getElementById('title-1').click()")
     browser.until("return document.getElementById('state').textContent.startsWith('camera lost')")
@@ -335,7 +335,9 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
     # FakeSession's map is the red channel: a mask that is aligned follows it.
     red, mask = images["rgb.png"][..., 2].astype(float), images["mask.png"].astype(float)
     assert np.corrcoef(red.ravel(), mask.ravel())[0, 1] > 0.95
-    assert np.array_equal(images["cutout.png"][..., 3], images["mask.png"])
+    alpha = images["cutout.png"][..., 3].astype(float)  # finished: what is sure is opaque
+    assert alpha[mask > 200].mean() > 240
+    assert alpha[mask < 60].mean() < 15
 
 
 def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: Path) -> None:
