@@ -148,4 +148,4 @@ def test_depth_video_in_another_unit_is_said_with_the_option_that_would_fit(tmp_
     pipeline = Pipeline(lambda: opening.camera(f"video:{tmp_path / 'film.mkv'},{tmp_path / 'depth.mkv'}"))
     assert len(list(pipeline.results())) == 1
     assert pipeline.capture.camera is not None
-    assert any("1000 units a metre because nothing else was said" in w for w in pipeline.capture.camera.warnings)
+    assert any("is depth_scale=0.0002 meant?" in w for w in pipeline.capture.camera.warnings)

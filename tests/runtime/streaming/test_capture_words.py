@@ -171,7 +171,7 @@ def test_frames_that_the_disk_refused_are_not_counted(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from mutualformer.runtime import sources\n"
+        "from mutualformer.runtime.sources import opening\n"
         "from mutualformer.runtime.streaming.pipeline import Pipeline\n"
         "from mutualformer.runtime.streaming.recorder import Recorder\n"
         "from mutualformer.runtime.streaming.sinks import SinkRunner\n"

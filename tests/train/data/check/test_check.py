@@ -195,7 +195,7 @@ def unit(image: NDArray[Any]) -> NDArray[Any]:
 
 def hole(image: NDArray[Any]) -> NDArray[Any]:
     millimetres = 1500 + (255 - image).astype(np.uint16) * 4
-    return np.where(np.indices(image.shape)[0] < 20, 65535, millimetres).astype(np.uint16)
+    return np.where(np.indices(image.shape)[0] < 20, 9999, millimetres).astype(np.uint16)
 
 
 PLAUSIBILITY: dict[str, tuple[str, Change]] = {
