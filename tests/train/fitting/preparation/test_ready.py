@@ -106,7 +106,6 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "holds the labels": lambda root: masks(
         root, lambda mask: mask // 255 + (np.indices(mask.shape)[0] % 3).astype("u1")
     ),
-    r"GT/0000\.png: cannot be decoded": lambda root: (root / "GT" / "0000.png").write_bytes(b"no picture"),
 }
 
 
@@ -135,7 +134,7 @@ def test_a_broken_picture_is_one_sentence_also_from_a_worker(
     assert fit.main(arguments) == 1
     errors = capsys.readouterr().err
     assert "Traceback" not in errors
-    assert ".jpg: cannot be decoded (200 bytes)" in errors.strip().splitlines()[-1]
+    assert "expected a whole picture" in errors.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -192,5 +191,5 @@ def test_a_corrupt_picture_is_named_and_left_out(
     assert f"next: mutualformer predict PICTURE --model {out / 'model.safetensors'}" in told
     for path in (copy / "RGB").iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="cannot be"):
+    with pytest.raises(DataError, match="is no picture"):
         first_readable(lambda index: rgbd_folder(copy)[index])
