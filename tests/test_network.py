@@ -25,6 +25,8 @@ QUICK = {
     + ["--preview", "127.0.0.1:0"],
     "models": ["models"],
     "data": ["data", "list"],
+    "recipes": ["recipes", "photo"],
+    "export": ["export", "sod-nano", "--fp16", "-o", "m.onnx"],
     "doctor": ["doctor"],
     "completion": ["completion", "bash"],
     "evaluate": ["evaluate", f"{MODEL}.safetensors", "--data", "synthetic:2", "--out", "out"],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.errors import InputError
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.reporting.progress import progress
-from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.flight import Runner
@@ -61,7 +61,7 @@ class Gallery:
             raise GalleryError(f"--gallery needs a reid model, {session.contract.model!r} is {session.contract.task}")
         try:
             rgb, nir = frames_in(folder / "rgb").files, frames_in(folder / "nir").files
-        except CameraError as error:
+        except DataError as error:
             raise GalleryError(f"gallery {folder}: expected the folders rgb and nir ({error})") from error
         names = [name for name in rgb if name in nir]
         if not names:

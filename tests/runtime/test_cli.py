@@ -242,7 +242,7 @@ def test_ctrl_c_while_modules_are_imported_is_an_interruption_and_no_fault(
 def test_a_verb_that_is_ended_leaves_nothing_half_written(tmp_path: Path, number: int, code: int, says: str) -> None:
     program = (
         "import argparse, os, sys, time\n"
-        "from mutualformer.runtime import cli\n"
+        "from mutualformer.runtime.commandline import running\n"
         "from mutualformer.runtime.files import replacing\n"
         "def command(args):\n"
         f"    with replacing({str(tmp_path / 'whole')!r}) as beside:\n"
