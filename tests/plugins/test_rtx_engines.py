@@ -106,14 +106,10 @@ def test_other_shapes(heads: int, head_dim: int, tokens: int) -> None:
         (5, 192, "packed qkv width is 192, expected a positive multiple of 3 · num_heads = 15"),
     ],
 )
-def test_what_the_kernels_do_not_serve_is_refused(
-    heads: int, width: int, message: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_kernels_do_not_serve_is_refused(heads: int, width: int, message: str) -> None:
     _, engine, _ = build(model(a.CdaAttributes(heads), onnx.TensorProto.FLOAT, 100, width), 100, width)
     assert engine is None
     assert message in library.last_error()
-    said = capfd.readouterr()
-    assert message in said.out + said.err
 
 
 @pytest.mark.usefixtures("plugin_path")

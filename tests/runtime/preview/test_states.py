@@ -336,7 +336,7 @@ def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stag
     red, mask = images["rgb.png"][..., 2].astype(float), images["mask.png"].astype(float)
     assert np.corrcoef(red.ravel(), mask.ravel())[0, 1] > 0.95
     alpha = images["cutout.png"][..., 3].astype(float)  # finished: what is sure is opaque
-    assert alpha[mask > 200].mean() > 240
+    assert alpha[mask > 170].mean() > 240
     assert alpha[mask < 60].mean() < 15
 
 
@@ -372,7 +372,7 @@ def test_without_depth_the_page_says_so(browser: Browser, tmp_path: Path, stages
     browser.until("return document.getElementById('state').textContent === 'running, no depth'")
     assert browser.run("return document.getElementById('second').clientWidth") == 0, "no black tile"
     look(browser, "colour-only", tmp_path)
-    assert text(browser, "seen") == "object, no depth there"
+    assert text(browser, "seen").endswith("no depth there")
     assert browser.run("return document.getElementById('scale').hidden")
 
 
