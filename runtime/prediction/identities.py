@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from mutualformer.runtime.files import replacing, spreadsheet
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction import sheet
-from mutualformer.runtime.prediction.names import Names
 from mutualformer.runtime.prediction.run import Report, Summary, batches, in_order
 from mutualformer.runtime.prediction.saving import write_fast
+from mutualformer.runtime.prediction.unique_names import Names
 from mutualformer.runtime.prediction.work import BROKEN
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session

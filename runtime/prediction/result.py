@@ -17,7 +17,7 @@ from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
 from mutualformer.runtime.prediction import look, saving, show
 from mutualformer.runtime.prediction.look import Background
-from mutualformer.runtime.prediction.names import UNNAMED
+from mutualformer.runtime.prediction.unique_names import UNNAMED
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from mutualformer.runtime.files import replacing, spreadsheet, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import FOLDER, SHARD, Journal, digest, shards
-from mutualformer.runtime.prediction.names import Names
+from mutualformer.runtime.prediction.unique_names import Names
 from mutualformer.runtime.prediction.work import FrameOutcome, Model, Plan, Reader, process
 from mutualformer.runtime.reporting.progress import bar, beside
 from mutualformer.runtime.sources.inputs import Album, Moment

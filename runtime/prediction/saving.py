@@ -17,7 +17,7 @@ from mutualformer.errors import InputError
 from mutualformer.runtime.files import naming
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
-from mutualformer.runtime.prediction.names import UNNAMED, Names
+from mutualformer.runtime.prediction.unique_names import UNNAMED, Names
 
 if TYPE_CHECKING:
     from mutualformer.runtime.prediction.result import Prediction

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
-from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
+from mutualformer.runtime.prediction.unique_names import safe_name
 from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelOutputError, Session
 from mutualformer.runtime.sources.frame import DataError, Item

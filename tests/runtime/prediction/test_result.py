@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mutualformer.runtime.prediction import saving
-from mutualformer.runtime.prediction.names import safe_name
 from mutualformer.runtime.prediction.result import Prediction, run_lengths
+from mutualformer.runtime.prediction.unique_names import safe_name
 from tests.pictures import read_picture
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualformer.runtime.prediction.names import Names, safe_name
 from mutualformer.runtime.prediction.result import Prediction
+from mutualformer.runtime.prediction.unique_names import Names, safe_name
 
 
 def test_a_name_that_was_made_up_hits_no_real_one() -> None:
