@@ -103,6 +103,7 @@ def test_the_card_is_complete_and_readable(tmp_path: Path, task: str, over: str)
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_f3net_recipe_runs_on_sod_r18(tmp_path: Path) -> None:
     """As it is but for steps, batch and sizes: SGD, two rates, rising sizes, mixed precision, all augmentation."""
     full = recipe("f3net")

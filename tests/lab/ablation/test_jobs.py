@@ -56,6 +56,7 @@ def _wait_for_steps(process: subprocess.Popen[Any], out: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.full
 def test_asked_to_end_the_runs_save_and_the_same_command_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     root, out, whole = write_photo_root(tmp_path / "photo"), tmp_path / "out", tmp_path / "whole"
     process = subprocess.Popen(

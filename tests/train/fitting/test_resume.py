@@ -78,6 +78,7 @@ STEPS = {"steps": 6, "save_every": 2}
         ("reid", ("step:5",)),
     ],
 )
+@pytest.mark.full
 def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path, task: str, pauses: tuple[str, ...]) -> None:
     expected, out = train_here(tmp_path / "whole", task, **STEPS), tmp_path / "run"
     for number, pause in enumerate(pauses):
@@ -110,6 +111,7 @@ EXACT = {"steps": 10, "precision": "64-true"}
 
 
 @pytest.mark.parametrize("task", ["sod", "reid"])
+@pytest.mark.full
 def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str) -> None:
     together(2, tmp_path / "two", task=task, **EXACT)
     assert largest_difference(train_here(tmp_path / "one", task, **EXACT), weights(tmp_path / "two")) <= 1e-5
@@ -137,6 +139,7 @@ def test_killed_behind_the_thaw_and_resumed_is_the_uninterrupted_run(tmp_path: P
     assert float((frozen[name] - whole[name]).abs().max()) > 1e-6
 
 
+@pytest.mark.full
 def test_norms_by_process_are_those_of_a_batch_in_as_many_parts(tmp_path: Path) -> None:
     """Statistics that are only read in evaluation aside: one process has followed both parts, the first its own."""
     together(2, tmp_path / "two", task="sod", local_norms=True, **EXACT)
@@ -146,6 +149,7 @@ def test_norms_by_process_are_those_of_a_batch_in_as_many_parts(tmp_path: Path) 
     assert largest_difference({n: one[n] for n in learnt}, {n: two[n] for n in learnt}) <= 1e-5
 
 
+@pytest.mark.full
 def test_a_batch_in_parts_agrees_with_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norm fixed: it sees the parts, as `--accumulate`'s help says."""
     build = registry.build
