@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from mutualformer.export.compare.features import compare_reid
@@ -14,6 +12,7 @@ from mutualformer.export.criteria.frames import parity_data, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
+from mutualformer.runtime.environment import variables
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import KEEP_FP16
@@ -27,25 +26,12 @@ def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: in
     ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
     ``show``: so many frames in pictures.
     """
-    with _as_written(), zoo.load(reference) as left, zoo.load(candidate) as right:
+    # Judged is what the file says, not what the runtime makes of it: FP16 weights stay FP16.
+    with variables({KEEP_FP16: "1"}), zoo.load(reference) as left, zoo.load(candidate) as right:
         result = compare_sessions(left, right, data, show)
     if candidate.suffix == ".onnx":  # engines prove theirs when built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
-
-
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Judged is what the file says, not what the runtime makes of it: FP16 weights stay FP16."""
-    before = os.environ.get(KEEP_FP16)
-    os.environ[KEEP_FP16] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[KEEP_FP16]
-        else:
-            os.environ[KEEP_FP16] = before
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:

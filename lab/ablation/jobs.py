@@ -26,6 +26,7 @@ from lightning.pytorch.callbacks import Callback
 from lab.ablation.photographs import HeldOut, scores_of
 from lab.ablation.runs import Run
 from lab.ablation.witness import Witness
+from mutualformer.runtime.environment import variables
 from mutualformer.runtime.session.threads import usable_threads
 from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.interruption import SIGNALS, Interrupted
@@ -99,24 +100,11 @@ class _Job:
         return f"{self.run.name} {'scoring' if done >= total else f'{done}/{total}'}"
 
 
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 def _start(run: Run, held_out: HeldOut | None, threads: int) -> _Job:
     context = multiprocessing.get_context("spawn")  # a fork would inherit the state of OpenMP and OpenCV
     steps = context.Value("q", 0)
     process = context.Process(target=_child, args=(run, held_out, threads, steps, os.getpid()), name=run.name)
-    with _environment("OMP_NUM_THREADS", str(threads)):  # read once, when the new process starts OpenMP
+    with variables({"OMP_NUM_THREADS": str(threads)}):  # read once, when the new process starts OpenMP
         process.start()
     return _Job(run, process, steps, time.monotonic())
 

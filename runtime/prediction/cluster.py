@@ -22,6 +22,7 @@ import mutualformer
 from mutualformer.errors import Error
 from mutualformer.plugins.files import scratch
 from mutualformer.runtime import zoo
+from mutualformer.runtime.environment import variables
 from mutualformer.runtime.prediction.journal import Journal, digest, shards
 from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
 from mutualformer.runtime.prediction.work import Model, Plan, process
@@ -131,18 +132,16 @@ def _connected(address: str) -> Iterator[None]:
     # Checkout or installed: workers import the package that this process uses, where they see the same files.
     root = str(Path(mutualformer.__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    variables = {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}
+    workers = {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"address": address}
         if address == LOCAL:
-            options = stack.enter_context(_own_cluster(variables))
+            options = stack.enter_context(_own_cluster(workers))
         import ray
 
         if not ray.is_initialized():
             try:
-                ray.init(
-                    **options, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.ERROR
-                )
+                ray.init(**options, runtime_env={"env_vars": workers}, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises its own, grpc's and the system's families
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
                 raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
@@ -151,7 +150,7 @@ def _connected(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_cluster(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _own_cluster(workers: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Options for a cluster that only this process may use, and that leaves nothing behind.
 
     It listens on 127.0.0.1 and asks for a token made for this run. Ray's head process asks addresses of cloud
@@ -163,17 +162,9 @@ def _own_cluster(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
         own = {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Where clusters are enabled, Ray replaces 127.0.0.1 by an address that is seen from outside.
         own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        before = {name: os.environ.get(name) for name in own}
-        variables["HOME"] = str(Path.home())
-        os.environ.update(own)
-        try:
+        workers["HOME"] = str(Path.home())
+        with variables(own):
             yield {"_node_ip_address": "127.0.0.1", "_temp_dir": str(home), "include_dashboard": False}
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 def _cause(error: BaseException) -> str:

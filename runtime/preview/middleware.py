@@ -130,8 +130,9 @@ class Access:
         if guess and same(guess, token):  # compared first, so that nobody's guesses hold up whoever knows the token
             if guess is not query or not start:
                 return None
-            # The secret moves from the address bar, where others read it, into a session scripts cannot see. A page
-            # that leads on, no redirect: after a link from another site browsers keep a strict cookie back.
+            # The secret moves from the address bar, where others read it, into a session that scripts cannot see. We
+            # answer with a page that leads on instead of a redirect, because a browser that followed a link from
+            # another site would not send the strict cookie with the redirected request.
             response = file("landing.html", "text/html")
             secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
             # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.

@@ -24,6 +24,7 @@ import numpy as np
 import rerun as rr
 
 from mutualformer.errors import InputError
+from mutualformer.runtime.environment import variables
 from mutualformer.runtime.preview.addresses import LARGEST_PORT
 from mutualformer.runtime.sources.base import Camera
 from mutualformer.runtime.streaming.sinks import Result
@@ -221,12 +222,8 @@ class RerunSink:
 @contextmanager
 def _own_programs() -> Iterator[None]:
     """Programs installed beside this interpreter are found, also where its environment was not activated."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
-    try:
+    with variables({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}):
         yield
-    finally:
-        os.environ["PATH"] = before
 
 
 def _await(host: str, port: int, otherwise: str, seconds: float = VIEWER_SECONDS) -> None:
