@@ -66,7 +66,7 @@ def run(hook: Path, folder: Path, command: list[str], **variables: str) -> subpr
         (folder / name).mkdir()
     # Sockets of Ray's lie there, and their paths may have 107 characters.
     (folder / "temporary").symlink_to(tempfile.mkdtemp(prefix="t"))
-    own = ("XDG_", "MUTUALFORMER_", "ORT_", "RAY_", "HF_", "DEPTHAI_")
+    own = ("XDG_", "MUTUALFORMER_", "ORT_", "RAY_", "HF_", "DEPTHAI_", "TORCH")  # PyTorch puts its caches' folder there
     environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     environment |= {
         "HOME": str(folder / "home"),

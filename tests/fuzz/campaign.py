@@ -76,6 +76,9 @@ def campaign(target: Target, cases: int, seed: int, seconds: float = float("inf"
     child.start()
     send.close()
     try:
+        if not receive.poll(seconds + 2 * STUCK_SECONDS if seconds < float("inf") else None):
+            child.kill()  # native code that waits hears no signal
+            return Report(target.name, failures={"it waits for ever": "see the last case kept"})
         report: Report = receive.recv()
     except EOFError:
         child.join()

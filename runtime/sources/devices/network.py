@@ -42,7 +42,7 @@ class NetworkCamera(BaseCamera):
         import av
 
         super().__init__(shown(address), live=True)
-        av.logging.set_level(av.logging.PANIC)
+        av.logging.set_level(None)  # see video/tracks
         self._av = av
         scheme = "rtsp" if address.startswith("rtsp") else "http"
         options = {"protocol_whitelist": PROTOCOLS[scheme], "max_pixels": str(MAX_PIXELS), "fflags": "nobuffer"}

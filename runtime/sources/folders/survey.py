@@ -246,7 +246,7 @@ class Survey:
         elif (scale := self._stepped) is not None:
             what = f"depth values are multiples of {round(0.001 / scale)}"
             yield Remark(SHOULD, "unit", what, f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?")
-        elif distances.implausible and self._step != self.rule.depth_scale:
+        elif distances.implausible:
             better = [f"{scale:g}" for scale, count in self.scales.most_common(3) if count >= len(self.distances) / 2]
             meant = f"is depth_scale={' or '.join(better)} meant? or " if better else ""
             remedy = f"{meant}{NO_UNIT}"
@@ -260,13 +260,10 @@ class Survey:
     @property
     def _stepped(self) -> float | None:
         """Metres per unit in which the values of all maps are whole millimetres, where it is not the one in use."""
-        return self._step if self._step != (self.rule.depth_scale or 0.001) else None
-
-    @property
-    def _step(self) -> float | None:
-        """Metres per unit, finer than millimetres, in which the values of all maps are whole millimetres."""
         scale, count = self.steps.most_common(1)[0] if self.steps else (None, 0)
-        return scale if scale is not None and scale < 0.001 and count == self.maps else None
+        used = self.rule.depth_scale or 0.001
+        fits = scale is not None and scale < 0.001 and abs(scale / used - 1) > 0.01 and count == self.maps
+        return scale if fits else None
 
     def _other_units(self, usual: Distances) -> Iterable[Remark]:
         """Frames that are of another unit than the rest."""

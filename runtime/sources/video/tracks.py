@@ -22,7 +22,9 @@ OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 USUAL_FPS = 30.0  # where neither a frame nor its track says anything
 GREY_TOLERANCE = 8  # between the planes of a grey picture that was coded in colour
 
-av.logging.set_level(av.logging.PANIC)
+# PyAV's callback waits for Python's lock in a decoder's thread, and closing a decoder waits for its threads: a message
+# at that moment would stop both for ever. Without a callback FFmpeg says nothing.
+av.logging.set_level(None)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ def _runtime(name: str) -> str | None:
         return None
     path = Path(actual.stdout.strip())
     return str(path) if path.is_absolute() and path.exists() else None
+
+
+def _unlimited() -> None:
+    """The sanitizer maps terabytes of shadow; a session that an earlier test opened may have limited this process."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 @pytest.mark.slow
@@ -60,6 +67,7 @@ def test_contract_under_address_and_undefined_behaviour_sanitizers(plugin_path: 
     ]
     done = subprocess.run(
         [*command, "-k", chosen],
+        preexec_fn=_unlimited,
         env={**environment, "LD_PRELOAD": " ".join(r for r in runtimes if r)},
         cwd=support.ROOT,
         capture_output=True,

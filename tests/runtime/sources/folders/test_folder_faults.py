@@ -109,7 +109,12 @@ def test_units_that_are_not_millimetres_are_said(tmp_path: Path, units: int) -> 
 def close_up(scale: float) -> Callable[[int], np.ndarray]:
     """Half as far as the room, as whole millimetres: twice as far it is a room too."""
     slope = np.linspace(0, 0.5, 24 * 32, dtype=np.float32).reshape(24, 32)
-    return lambda index: (np.rint((metres(index) / 2 + slope) * 1000) * scale / 1000).astype(np.uint16)
+
+    def stored(index: int) -> np.ndarray:
+        room = metres(index)
+        return (np.rint(np.where(room > 0, room / 2 + slope, 0) * 1000) * scale / 1000).astype(np.uint16)
+
+    return stored
 
 
 def test_a_unit_that_makes_a_plausible_room_is_told_by_its_steps(
