@@ -75,7 +75,7 @@ def _zero(image: NDArray[Any], modality: str) -> NDArray[Any]:
     return np.zeros_like(image) if modality == "depth" else np.full_like(image, MID_GREY)
 
 
-def _holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
+def holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
     """``depth`` (H, W) with patches of holes, HOLES_SHARE of all pixels."""
     field = np.random.default_rng([seed, 7]).random((HOLES_CELLS, HOLES_CELLS), dtype=np.float32)
     field = cv2.resize(field, depth.shape[::-1], interpolation=cv2.INTER_CUBIC)
@@ -123,7 +123,7 @@ def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[st
         if way == "shuffle":
             changed[modality] = _fitted(getattr(other, modality), ours)
         elif way == "holes":
-            changed[modality] = _holed(ours, seed)
+            changed[modality] = holed(ours, seed)
         elif way == "unit":
             changed[modality] = ours * np.float32(1000)
         else:

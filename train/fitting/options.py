@@ -21,7 +21,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Everything that decides the weights of a run but its seed."""
     parser.add_argument("model", metavar="MODEL", help=f"one of {', '.join(registry.list_models())}")
     parser.add_argument(
-        "--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, photo:ROOT, or a sum A+B"
+        "--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, or a sum A+B"
     )
     parser.add_argument(
         "--recipe",
@@ -48,12 +48,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="FILE|NAME",
         help="start from the weights of a .safetensors checkpoint or of a shipped model (fine-tuning)",
-    )
-    parser.add_argument(
-        "--teacher",
-        metavar="FILE|NAME",
-        help="learn the maps of this detector beside the true masks; without --init starting from its tensors where "
-        "they fit",
     )
     parser.add_argument(
         "--pretrained",
@@ -137,7 +131,6 @@ def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool 
         validate=None if validate == "none" else validate,
         hold_out=hold_out,
         init=args.init,
-        teacher=args.teacher,
         resume=resume,
         precision=args.precision,
         accumulate=args.accumulate,
