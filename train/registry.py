@@ -133,43 +133,35 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-# Of one dimension or count of a model; a card from anywhere may ask for more, and must not get it.
+# Largest value of one dimension or count of a model. A stranger's card may ask for more, which would exhaust memory.
 LARGEST = {"depth": 64, "iterations": 16, "num_heads": 128, "num_classes": 1_000_000}
 LARGEST_WIDTH, LARGEST_SIDE = 8192, 8192
-# timm's own names: "hf-hub:…" and "local-dir:…" would fetch and run what a stranger's card names.
+# Only timm's own names: "hf-hub:…" and "local-dir:…" would load and run what a stranger's card names.
 BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 
 
 def _check_override(name: str, key: str, value: Any, base: ModelSpec) -> None:
     """Raise ValueError unless ``value`` is of the kind and within the bounds of option ``key``."""
-
-    def refuse(expected: str) -> ValueError:
-        return ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
-
     default = base.architecture.get(key)
+    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else (None, None)
     if key == "input_size":
-        sides = isinstance(value, (list, tuple)) and len(value) == 2
-        if not sides or not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in value):
-            raise refuse(f"(height, width) in pixels up to {LARGEST_SIDE}")
+        expected = f"(height, width) in pixels up to {LARGEST_SIDE}"
+        fits = all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in pair)
     elif key == "depth_range_m":
-        pair = isinstance(value, (list, tuple)) and len(value) == 2
-        if not pair or not all(isinstance(side, (int, float)) and 0 < side < 1e6 for side in value):
-            raise refuse("(near, far) in metres")
+        expected, fits = "(near, far) in metres", all(isinstance(x, (int, float)) and 0 < x < 1e6 for x in pair)
     elif isinstance(default, bool) or key == "pretrained":
-        if not isinstance(value, bool):
-            raise refuse("true or false")
+        expected, fits = "true or false", isinstance(value, bool)
     elif isinstance(default, int):
         most = LARGEST.get(key, LARGEST_WIDTH)
-        if type(value) is not int or not 0 <= value <= most:
-            raise refuse(f"a whole number up to {most}")
+        expected, fits = f"a whole number up to {most}", type(value) is int and 0 <= value <= most
     elif isinstance(default, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise refuse("a number from 0 to 1")
-    elif not isinstance(value, str) or len(value) > 64:
-        raise refuse("a name")
-    elif key.endswith("backbone") or key == "stem":
-        if value and not BACKBONE.fullmatch(value):
-            raise refuse("the name of a model that timm has itself")
+        expected, fits = "a number from 0 to 1", type(value) in (int, float) and 0 <= value <= 1
+    else:
+        expected, fits = "a name", isinstance(value, str) and len(value) <= 64
+        if key.endswith("backbone") or (key == "stem" and value):
+            expected, fits = "the name of a model that timm has itself", fits and bool(BACKBONE.fullmatch(value))
+    if not fits:
+        raise ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
 
 
 def spec_of(model: nn.Module) -> ModelSpec:

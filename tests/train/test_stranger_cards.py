@@ -68,7 +68,7 @@ HUGE = [
     ({"alpha": 7}, "a number from 0 to 1"),
     ({"rgb_backbone": "hf-hub:someone/something"}, "the name of a model that timm has itself"),
     ({"depth_backbone": "local-dir:/etc"}, "the name of a model that timm has itself"),
-    ({"rgb_backbone": ["a"]}, "expected a name"),
+    ({"rgb_backbone": ["a"]}, "expected the name"),
 ]
 
 
