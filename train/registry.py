@@ -41,78 +41,51 @@ _FUSION = {
 }
 
 
-def _sod(
-    name: str,
-    *,
-    rgb: str,
-    depth: str,
-    width: int,
-    heads: int,
-    separable: bool = True,
-    first_stride: int = 4,
-    validity: bool = False,
-) -> ModelSpec:
+def _sod(name: str, rgb_backbone: str, depth_backbone: str, num_heads: int, **rest: Any) -> ModelSpec:
     architecture = {
-        "rgb_backbone": rgb,
-        "depth_backbone": depth,
+        "rgb_backbone": rgb_backbone,
+        "depth_backbone": depth_backbone,
         "dim": 64,
-        "num_heads": heads,
-        "decoder_width": width,
-        "separable": separable,
-        "first_stride": first_stride,
-        "depth_validity": validity,
+        "num_heads": num_heads,
+        "decoder_width": 64,
+        "separable": False,
+        "first_stride": 4,
+        "depth_validity": False,
         **_FUSION,
+        **rest,
     }
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
 
 
-def _reid(name: str, size: int, patch: int, depth: int, dim: int, heads: int, stem: str, pooling: str) -> ModelSpec:
-    architecture = {
-        "backbone": "vit_base_patch16_224",
-        "dim": dim,
-        "num_heads": heads,
-        "patch_size": patch,
-        "depth": depth,
-        "num_classes": 1,
-        "drop_path": 0.0,
-        "stem": stem,
-        "pooling": pooling,
-        **_FUSION,
-    }
+def _reid(name: str, size: int, **rest: Any) -> ModelSpec:
+    architecture = {"backbone": "vit_base_patch16_224", "num_classes": 1, "drop_path": 0.0, **_FUSION, **rest}
     return ModelSpec(name, "reid", (size, size), architecture=architecture)
 
 
 _SMALL = "mobilenetv4_conv_small_050"  # half width, 0.34M parameters, pretrained by timm
-_STEM = "mobilenetv4_conv_small"
+_LIGHT = {"decoder_width": 32, "separable": True, "depth_validity": True}
 
 _SPECS = {
     spec.name: spec
     for spec in (
-        # Fusion and decoder are sod-lite's, its streams are parts of sod-lite's: taught by it
-        # (train/fitting/teacher.py).
-        _sod(
-            "sod-nano",
-            rgb="tf_efficientnet_lite0_narrow",
-            depth="mobilenetv4_conv_small_050_short",
-            width=32,
-            heads=2,
-            first_stride=16,
-            validity=True,
-        ),
-        _sod(
-            "sod-lite",
-            rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8
-            depth=_SMALL,
-            width=32,
-            heads=4,
-            first_stride=8,
-            validity=True,
-        ),
+        # Fusion and decoder are those of sod-lite, and its streams are parts of sod-lite's, by which it was taught.
+        _sod("sod-nano", "tf_efficientnet_lite0_narrow", f"{_SMALL}_short", 2, first_stride=16, **_LIGHT),
+        # The colour backbone has no swish and no squeeze-excite: it was made for INT8.
+        _sod("sod-lite", "tf_efficientnet_lite0", _SMALL, 4, first_stride=8, **_LIGHT),
         # Four heads of 16: TensorRT fuses plain attention for 16 … 256 channels a head only.
-        _sod("sod-r18", rgb="resnet18", depth="resnet18", width=64, heads=4, separable=False),
-        _sod("sod-r50", rgb="resnet50", depth="resnet50", width=64, heads=4, separable=False),
-        _reid("reid-tiny", size=64, patch=8, depth=0, dim=96, heads=3, stem=_STEM, pooling="mean"),
-        _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12, stem="", pooling="class"),
+        _sod("sod-r18", "resnet18", "resnet18", 4),
+        _sod("sod-r50", "resnet50", "resnet50", 4),
+        _reid(
+            "reid-tiny",
+            64,
+            patch_size=8,
+            depth=0,
+            dim=96,
+            num_heads=3,
+            stem="mobilenetv4_conv_small",
+            pooling="mean",
+        ),
+        _reid("reid-vit-b16", 256, patch_size=16, depth=12, dim=768, num_heads=12, stem="", pooling="class"),
     )
 }
 
@@ -127,10 +100,6 @@ def spec(name: str) -> ModelSpec:
     if name not in _SPECS:
         raise ValueError(f"model {name!r} is unknown, expected one of {', '.join(_SPECS)}")
     return _SPECS[name]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 # Largest value of one dimension or count of a model. A stranger's card may ask for more, which would exhaust memory.
@@ -193,5 +162,5 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
     model = task.build(chosen, pretrained)
     model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
-    model.overrides = plain({key: _plain(value) for key, value in overrides.items()})
+    model.overrides = plain(overrides)
     return model

@@ -20,7 +20,6 @@ NAME, RECIPE = "plan.json", "recipe.toml"
 # What may change when a run is resumed: its length and its end. Progress is a share of the steps, so a longer run
 # continues at the rate and the side that its schedule has there.
 GOING_ON = tuple(f"recipe.{key}" for key in ("steps", "minutes", "stages", "plateau", "final", "note"))
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
 class FitError(BuildError, ValueError):
@@ -69,8 +68,6 @@ class FitConfig:
                 raise FitError(f"{name} is {value}, expected a whole number of at least {least}")
         if not 0 <= recipe.minutes < float("inf"):
             raise FitError(f"--minutes is {recipe.minutes}, expected 0 (no budget) or more")
-        if self.precision not in PRECISIONS:
-            raise FitError(f"--precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def plan_of(config: FitConfig) -> dict[str, Any]:

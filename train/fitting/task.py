@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -183,15 +184,21 @@ class TrainingTask(lightning.LightningModule):
         if hasattr(self, "_rng"):  # only now: setting the loop up draws random numbers too
             torch.set_rng_state(self._rng.cpu())
 
+    def averaged(self) -> nn.Module:
+        """A copy of the model with the averaged weights, where there are any, in eval mode."""
+        model = copy.deepcopy(self.model)
+        if self.average is not None:
+            model.load_state_dict(self.average.state)
+        use_convolutions(model)
+        return model.eval()
+
     @torch.no_grad()
     def finish(self) -> nn.Module:
-        """The model with the weights to keep: the averaged ones where there are any; in eval mode, on the CPU."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.state)
+        """The model with the weights to keep, in eval mode, on the CPU."""
+        model = self.averaged()
         if self.recipe.blend < 1:
-            torch._foreach_lerp_(list(self.model.parameters()), self.start, 1 - self.recipe.blend)
-        use_convolutions(self.model)
-        return self.model.cpu().eval()
+            torch._foreach_lerp_(list(model.parameters()), self.start, 1 - self.recipe.blend)
+        return model.cpu()
 
 
 class SodTask(TrainingTask):

@@ -5,7 +5,6 @@ The averaged weights are scored, since they are the ones that the run saves, at 
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ from mutualformer.runtime.images.rendering import png
 from mutualformer.runtime.sources.frame import Frames, Item
 from mutualformer.train.evaluation.maps import predict_maps, sod_metrics, to_grey
 from mutualformer.train.evaluation.session import ModuleSession
-from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.task import TrainingTask
 
 SHOWN = 4  # frames of every set whose maps become pictures
@@ -48,7 +46,7 @@ class Validation(Callback):
         if step and step != self.last_step and (step % self.every == 0 or last) and trainer.is_global_zero:
             self.last_step = step
             assert isinstance(pl_module, TrainingTask)
-            self.validate(averaged(pl_module), step, getattr(trainer.logger, "experiment", None))
+            self.validate(pl_module.averaged(), step, getattr(trainer.logger, "experiment", None))
 
     def validate(self, model: nn.Module, step: int, board: Any = None) -> dict[str, dict[str, Any]]:
         """Score ``model`` (in eval mode) and write the scores down; returns the metrics of every set."""
@@ -75,15 +73,6 @@ class Validation(Callback):
 def score_of(results: Mapping[str, Mapping[str, Any]]) -> float:
     """One number for a validation: the mean S-measure over the sets."""
     return float(np.mean([found["s_measure"] for found in results.values()]))
-
-
-def averaged(task: TrainingTask) -> nn.Module:
-    """A copy of the model with the averaged weights, in eval mode, as the run would save it."""
-    model = copy.deepcopy(task.model)
-    if task.average is not None:
-        model.load_state_dict(task.average.state)
-    use_convolutions(model)
-    return model.eval()
 
 
 def scored(model: nn.Module, frames: Frames | Sequence[Item]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -115,12 +115,3 @@ def duplicates(
             remedy = "remove one of each pair" if here == there else "a split must not hold what another one has"
             findings += grouped(level, kind, names, f"{kind} pictures {where}", remedy)
     return findings
-
-
-def as_json(facts: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
-    """Everything in plain JSON types; ``ok``: nothing must be fixed."""
-    return {
-        "ok": not any(finding.level == MUST for finding in findings),
-        "folders": dict(facts),
-        "findings": [finding._asdict() for finding in findings],
-    }
