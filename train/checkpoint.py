@@ -38,7 +38,7 @@ def card_path(path: Path) -> Path:
 def git_revision() -> str:
     """Revision of the source tree this runs from, ``-dirty`` when changed, "unknown" outside a checkout."""
     root = Path(__file__).resolve().parent.parent
-    # `git describe --dirty` says the same but writes to the repository's index.
+    # `git describe --dirty` gives the same but writes to the repository's index.
     command = ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
         status = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)

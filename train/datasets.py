@@ -1,7 +1,7 @@
-"""``mutualformer data check DIR …`` and ``mutualformer data list``: what is wrong with a dataset, and which there are.
+"""``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
-check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), says in one line each what to
-fix, and exits 1 when something must be. Several sets are taken as splits: no picture may be in two of them.
+check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints one line for each fault,
+and exits 1 when something must be fixed. Several sets are taken as splits: no picture may be in two of them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
     verbs = arguments.add_subparsers(dest="what", required=True)
-    checked = verbs.add_parser("check", help="open every file and say what to fix")
+    checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")

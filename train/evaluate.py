@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Evaluate, write what was asked for, print the table. Raises ValueError."""
+    """Evaluate, write OUT where it is given, print the table. Raises ValueError."""
     if args.maps and not args.out:
         raise ValueError("--maps needs --out DIR to write them to")
     if args.probe and args.corrupt:

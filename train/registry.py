@@ -143,7 +143,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
     ``overrides``: ``input_size``, ``depth_range_m`` (SOD), ``pretrained`` or any key of the spec's architecture. The
     module carries ``.spec`` (overrides applied) and ``.overrides`` (as given, JSON types; ``pretrained`` left out,
-    since it says how weights start and not what the model is).
+    since it is about how weights start, not about what the model is).
     """
     base = spec(name)
     task = TASKS[base.task]

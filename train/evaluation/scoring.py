@@ -27,7 +27,7 @@ def evaluate(
     corruption: str = "",
     curves: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames its card says it was trained on.
+    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames it was trained on, by its card.
 
     Raises DataError, ScoreError.
 

@@ -28,7 +28,7 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         if seen := metrics.get("trained_on", 0):
             notes.append(
                 f"{parse(data).short}: the model was trained on {seen} of these {count} frames, by its card; they "
-                "cannot tell how it does on new ones."
+                "do not show how it does on new ones."
             )
         if standard is None:
             continue

@@ -80,7 +80,7 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
         "overrides": config.overrides,
         "precision": config.precision,
     }
-    # Only those that were asked for, so that plans written before these options existed stay valid.
+    # Only options that differ from their defaults, so that plans written before they existed stay valid.
     plan |= {key: getattr(config, key) for key in ("hold_out", "init", "local_norms") if getattr(config, key)}
     if not config.validate_every:  # a registered kind of data may keep the best of its validations
         plan["validate_every"] = 0

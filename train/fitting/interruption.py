@@ -21,7 +21,7 @@ class Interrupted(Exception):
     """Training ended by ``signum`` at ``step``, with its state in ``path``."""
 
     def __init__(self, signum: int, step: int, path: Path) -> None:
-        super().__init__(f"interrupted at step {step}, its state is in {path}; go on with --resume")
+        super().__init__(f"interrupted at step {step}, its state is in {path}; continue with --resume")
         self.signum, self.step, self.path = signum, step, path
 
     @property

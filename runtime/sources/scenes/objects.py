@@ -1,7 +1,7 @@
 """Compound objects built of primitives: furniture, vessels, free assemblies.
 
 Each builder returns parts in the object's own frame: standing on y = 0, about a metre in size, x its long side.
-The same builders furnish the background, so that what an object *is* never says whether it is salient.
+The same builders furnish the background, so that the kind of an object never shows whether it is salient.
 """
 
 from __future__ import annotations

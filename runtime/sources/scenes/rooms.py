@@ -18,7 +18,7 @@ def shell(rng: Rng, palette: Palette, wall: float, half_width: float) -> list[So
     """Floor at y = 0, the far wall at about z = ``wall`` and, some of the time, side walls and wall panels."""
     back = palette.add(rng, "floor", "pale", "wood", "matte")
     turn = yaw(float(rng.normal(0, 0.12)))
-    far = wall + (0.5 if rng.random() < 0.92 else 30)  # otherwise the floor goes on to the horizon
+    far = wall + (0.5 if rng.random() < 0.92 else 30)  # otherwise the floor reaches the horizon
     parts = [
         Solid(BOX, vector(0, -1, 0), vector(200, 1, 200), palette.add(rng, "floor")),
         Solid(BOX, vector(0, 0, far), vector(300, 60, 0.5), back, turn),

@@ -23,7 +23,7 @@ def _entries(folder: Path, findings: list[Finding]) -> list[Entry]:
         findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
         return []
     names = [str(path) for path in odd]
-    findings += grouped(MUST, "names", names, "the name does not tell identity and camera", "rename it 0001_c2_….jpg")
+    findings += grouped(MUST, "names", names, "the name does not hold identity and camera", "rename it 0001_c2_….jpg")
     if not listing.files:
         findings.append(Finding(MUST, "folder", f"{folder}: holds no picture", "expected files like 0001_c2_….jpg"))
     return entries

@@ -19,7 +19,7 @@ from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerp
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) -> dict[str, Path]:
-    """Frame → file; files that share a frame, or that nobody reads, become findings."""
+    """Frame → file; files that share a frame, and files of unread kinds, become findings."""
     try:
         listing = frames_in(folder, suffixes)
     except DataError as error:

@@ -19,7 +19,7 @@ ERASE = 0.5  # probability of random erasing (Zhong et al., 2020)
 
 
 def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    gain, offset = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.75, 1.3), rng.normal(0, 8)  # colour tells identities
+    gain, offset = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.75, 1.3), rng.normal(0, 8)  # little: colour identifies
     return np.asarray(cv2.convertScaleAbs(cv2.transform(image, np.diag(gain)), beta=float(offset)), dtype=np.uint8)
 
 

@@ -43,7 +43,7 @@ def _forward(module: nn.modules.batchnorm._BatchNorm, alone: Callable[[Tensor], 
     if not _active(module):
         return alone(x)
     x = synchronised_batch_norm(module, x)
-    for name in ("drop", "act"):  # timm's BatchNormAct2d goes on with these
+    for name in ("drop", "act"):  # timm's BatchNormAct2d applies these afterwards
         x = getattr(module, name)(x) if hasattr(module, name) else x
     return x
 

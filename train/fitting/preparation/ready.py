@@ -31,7 +31,7 @@ HELD_OUT_SEED = 7  # not the training's seed, so that runs of several seeds hold
 WATCHED = 40  # held-out frames that are scored while the model trains; all of them are scored at the end
 LEAST_VALIDATIONS = 5  # even of a run shorter than --validate-every
 MASKS = 1000  # masks that are opened before the first step, spread over the set
-SYNTHETIC_HELD_OUT, SYNTHETIC_SEED = 60, 900_000  # number of scenes, and a seed that nobody trains with
+SYNTHETIC_HELD_OUT, SYNTHETIC_SEED = 60, 900_000  # number of scenes, and a seed that is no training seed
 
 
 class Subset:
