@@ -1,6 +1,6 @@
 """``mutualformer ablation MODEL --data DATA --out DIR --seeds 0 1 2``: every fusion trained over the same seeds.
 
-A loop over ``fit``: each run lies in OUT/FUSION-seedS, finished runs are not repeated and interrupted ones continue. Arms
+A loop over ``fit``: each run lies in OUT/FUSION-seedS, finished runs are not repeated, interrupted ones continue. Arms
 are compared at equal steps, so a time budget is off. Writes OUT/ablation.json and .md.
 """
 

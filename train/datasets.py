@@ -1,6 +1,6 @@
 """``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
-check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints one line for each fault,
+check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints a line for each fault,
 and exits 1 when something must be fixed. Several sets are taken as splits: no picture may be in two of them.
 """
 

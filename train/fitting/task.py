@@ -28,9 +28,7 @@ class Average:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards ``model``'s state; the decay grows with ``step`` up to :attr:`decay`."""
-        decay = min(
-            self.decay, (1 + step) / (10 + step)
-        )  # short memory at first, so that the first weights are soon forgotten
+        decay = min(self.decay, (1 + step) / (10 + step))  # short memory at first: forget the start soon
         ours, theirs = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -87,7 +85,7 @@ class TrainingTask(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate.
 
-        Frozen parameters are among them, without gradients, so that a state from before the thaw can be resumed after it.
+        Frozen parameters are among them, without gradients: a state from before the thaw can be resumed after it.
         """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
@@ -115,9 +113,7 @@ class TrainingTask(lightning.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
         """Set the learning rates of this step; −1, which ends the epoch, when the schedule is over."""
         progress = self.schedule.progress(self.global_step)
-        if (
-            self.recipe.minutes and self.trainer.world_size > 1
-        ):  # one clock for all processes, or they end at different steps
+        if self.recipe.minutes and self.trainer.world_size > 1:  # one clock, or processes end at different steps
             progress = float(self.trainer.strategy.broadcast(progress))
         if progress >= 1.0:
             self.trainer.should_stop = True
