@@ -54,8 +54,8 @@ class HeldOut:
         photo = _root(self.data)
         return {
             **asdict(self),
-            "photographs_sha256": file_list(photo.validation),
-            "sensor_frames_sha256": file_list(photo.sensor),
+            "photographs_sha256": file_list(photo.validation or ()),
+            "sensor_frames_sha256": file_list(photo.sensor or ()),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def sod_metrics(
     return metrics
 
 
-def predict_maps(session: Session, frames: Frames) -> Iterator[tuple[Item, NDArray[np.float32]]]:
+def predict_maps(session: Session, frames: Frames | Sequence[Item]) -> Iterator[tuple[Item, NDArray[np.float32]]]:
     """Every frame with its saliency map in [0, 1], at the frame's own size."""
     for index in progress(range(len(frames)), "evaluating"):
         item = frames[index]

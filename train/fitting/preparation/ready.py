@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def check_masks(frames: Frames, data: str) -> None:
         )
 
 
-def file_list(frames: Frames) -> str:
+def file_list(frames: Frames | Sequence[Item]) -> str:
     """sha256 over names and sizes of the files that ``frames`` reads; "" where it reads none (rendered scenes)."""
     lines = [
         f"{path.parent.name}/{path.name} {path.stat().st_size}\n"
@@ -199,6 +200,6 @@ def file_list(frames: Frames) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest() if lines else ""
 
 
-def _files(frames: Frames, index: int) -> tuple[Path, ...]:
+def _files(frames: Frames | Sequence[Item], index: int) -> tuple[Path, ...]:
     lister = getattr(frames, "files", None)
     return tuple(lister(index)) if lister else ()
