@@ -30,6 +30,7 @@ def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) 
     x = x - mean.view(shape)
     variance = all_reduce((x * x).mean(dims)) / world
     count = x.numel() // x.shape[1] * world
+    assert module.momentum is not None, "the models use no cumulative mean"
     with torch.no_grad():
         module.num_batches_tracked.add_(1)
         module.running_mean.lerp_(mean, module.momentum)
