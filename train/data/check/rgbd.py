@@ -152,5 +152,5 @@ def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], 
     }
     if survey.range_m is not None:
         names = ("nearest_2_percent", "median", "98_percent")
-        facts["depth_m"] = {name: round(metres, 3) for name, metres in zip(names, survey.range_m, strict=False)}
+        facts["depth_m"] = {name: round(metres, 3) for name, metres in zip(names, survey.range_m[:3], strict=True)}
     return facts

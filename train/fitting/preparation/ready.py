@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +189,7 @@ def check_masks(frames: Frames, data: str) -> None:
         )
 
 
-def file_list(frames: Frames | Sequence[Item]) -> str:
+def file_list(frames: Any) -> str:
     """sha256 over names and sizes of the files that ``frames`` reads; "" where it reads none (rendered scenes)."""
     lines = [
         f"{path.parent.name}/{path.name} {path.stat().st_size}\n"
@@ -200,6 +199,6 @@ def file_list(frames: Frames | Sequence[Item]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest() if lines else ""
 
 
-def _files(frames: Frames | Sequence[Item], index: int) -> tuple[Path, ...]:
+def _files(frames: Any, index: int) -> tuple[Path, ...]:
     lister = getattr(frames, "files", None)
     return tuple(lister(index)) if lister else ()
