@@ -257,7 +257,7 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
     if address.played:
         return CameraFrames(lambda: camera(address), address.short)
     if address.kind == "photo":
-        raise DataError(f"{where}: photo: is for `fit` by itself, expected {FORMS}")
+        raise DataError(f"{where}: photo: is for `python -m lab.photographs fit` by itself, expected {FORMS}")
     if address.kind == "reid":
         raise DataError(f"{where}: holds identities, expected frames for a sod model")
     accepted = {"synthetic": {"seed"}, "sample": set()}.get(address.kind, set(OPTION_NAMES))

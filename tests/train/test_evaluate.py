@@ -217,8 +217,6 @@ def test_the_papers_row_stands_under_a_standard_set() -> None:
     assert lines[3] == "| – the paper | 500 | 0.922 | 0.923 | 0.954 | 0.032 |"
     assert lines[6].startswith("| y | 500 |")
     assert "sip: 900 of 929 images, so the two rows do not compare" in text
-    reid = {"map": 0.5, "r1": 0.4, "r5": 0.6, "r10": 0.7, "queries": 9}
-    assert "rgbn300: the paper's numbers are not in" in results_table({"reid:/r/rgbn300": reid}, "reid")
 
 
 def test_probe_reports_what_each_modality_is_worth(
