@@ -18,8 +18,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from mutualformer.extras import missing
 from mutualformer.runtime.cli import VERBS
-from mutualformer.runtime.commandline.running import missing, run_verb
+from mutualformer.runtime.commandline.running import run_verb
 
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -12,37 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mutualformer.extras import missing
 from mutualformer.runtime.files import reason
 from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
 # What our code raises on bad input: one sentence, no traceback. MemoryError: a picture or model too large for here.
 USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
-
-# Import name → pip extra, for packages that the base installation does without.
-EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    "onnxscript": "export",
-    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
-    "tensorrt_rtx": "rtx",
-    "tensorrt": "tensorrt",
-    "pycuda": "pycuda",
-    "cuda": "cuda",
-    "tritonclient": "serving",
-    "ray": "ray",
-    "huggingface_hub": "hub",
-    "shtab": "completion",
-    "rerun": "rerun",
-    "imagehash": "train",
-    "tomli": "train",
-    "OpenEXR": "exr",
-    "av": "video",
-    "rosbags": "ros",
-    "pillow_heif": "heic",
-    "pyrealsense2": "realsense",
-    "depthai": "oak",
-    "pyorbbecsdk": "orbbec",
-}
 
 
 class _Lines(logging.Formatter):
@@ -137,13 +113,6 @@ def one_line(error: BaseException) -> str:
     text = printable(" ".join(str(error).split())) or type(error).__name__
     ours = type(error).__module__.split(".")[0] == "mutualformer"
     return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
-
-
-def missing(module: str) -> str:
-    """``Python package 'torch' is missing; pip install 'mutualformer[train]'``."""
-    extra = EXTRAS.get(module.split(".")[0])
-    cure = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
-    return f"Python package {module!r} is missing; {cure}"
 
 
 def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:

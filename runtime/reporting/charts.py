@@ -23,9 +23,7 @@ def available() -> bool:
     global _reported
     if not _reported:
         _reported = True
-        logging.getLogger("mutualformer").warning(
-            "charts are left out: matplotlib is missing; pip install 'mutualformer[train]', or matplotlib alone"
-        )
+        logging.getLogger("mutualformer").warning("charts are left out: matplotlib is missing; pip install matplotlib")
     return False
 
 

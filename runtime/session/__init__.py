@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mutualformer.extras import install
 from mutualformer.runtime.session.base import Device, ModelFileError, ModelOutputError, Session, existing_file
 
 __all__ = ["BACKENDS", "DEVICES", "Device", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
@@ -50,9 +51,7 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: st
     try:
         backend: Any = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ModelFileError(
-            f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
-        ) from error
+        raise ModelFileError(f"{file}: opening it needs the Python package {error.name!r}: {install(extra)}") from error
     expected = {"sha256": sha256} if sha256 else {}
     session: Session = backend.open(file, device=device, threads=threads, **expected)
     return session

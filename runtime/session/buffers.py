@@ -61,7 +61,7 @@ class Slot:
         batch: int,
         graphs: bool = False,
     ) -> None:
-        self._driver, self._graphs = driver, graphs and driver.has_graphs
+        self._driver, self._graphs = driver, graphs
         self.context: Any = None  # held here alone, so that an error's traceback cannot keep it past its engine
         self.tensors: dict[str, Tensor] = {}
         self.batch = 0  # of the call in flight; 0 = free
@@ -75,7 +75,7 @@ class Slot:
                 host = driver.allocate_host(size)
                 tensor = self.tensors[binding.name] = Tensor(binding, host, None)
                 tensor.device = driver.allocate(size)
-                if not self.context.set_tensor_address(binding.name, driver.address(tensor.device)):
+                if not self.context.set_tensor_address(binding.name, int(tensor.device)):
                     raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
         except BaseException:
             self.free()
@@ -115,7 +115,7 @@ class Slot:
         for tensor in tensors:
             if tensor.binding.is_input:
                 self._driver.copy_in(tensor.device, tensor.view(batch), self.stream)
-        if not self.context.execute_async_v3(self._driver.address(self.stream)):
+        if not self.context.execute_async_v3(int(self.stream)):
             raise RuntimeError("TensorRT could not enqueue the engine; its log says why")
         for tensor in tensors:
             if not tensor.binding.is_input:

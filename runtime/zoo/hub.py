@@ -9,6 +9,7 @@ import importlib.util
 import logging
 from pathlib import Path, PurePosixPath
 
+from mutualformer.extras import install
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.zoo.index import ModelNameError
 
@@ -48,7 +49,7 @@ def fetch(address: str) -> Path:
     """
     repository, revision, file = split(address)
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
+        raise ModelNameError(f"{address} needs the package huggingface_hub: {install('hub')}")
     import huggingface_hub
 
     try:

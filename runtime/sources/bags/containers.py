@@ -21,6 +21,7 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
+from mutualformer.extras import install
 from mutualformer.runtime.untrusted.foreign import foreign, reason
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -223,7 +224,7 @@ class RosbagsBag:
         try:
             from rosbags import rosbag1, rosbag2
         except ImportError as error:
-            raise BagError("reading it needs the package rosbags: pip install 'mutualformer[ros]'") from error
+            raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
             link = Path(self._folder.name) / f"bag{ending}"
