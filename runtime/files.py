@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import errno
-import io
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,6 +19,7 @@ __all__ = [
     "TooLarge",
     "cache_root",
     "check_writable",
+    "csv_table",
     "naming",
     "open_regular",
     "read_regular",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Key = TypeVar("Key")
+WriteRow = Callable[[Mapping[str, Any]], None]
 
 # What the system's words leave open: what was expected, or what to do.
 _REASONS = {
@@ -112,10 +114,28 @@ def spreadsheet(row: Mapping[Key, Any]) -> dict[Key, Any]:
     return {k: f"'{v}" if isinstance(v, str) and v.startswith(formula) else v for k, v in row.items()}
 
 
-def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows under the first one's keys; ``rows`` is not empty. Raises OSError."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(map(spreadsheet, rows))
-    write_bytes(path, text.getvalue().encode())
+@contextmanager
+def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = ()) -> Iterator[WriteRow]:
+    """Yield a function that writes one row of a CSV file; the file is put in place at the end. Raises OSError.
+
+    ``columns``: the header; without them it is the first row's keys. Names that are not UTF-8 keep their bytes.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        if columns:
+            writer.writeheader()
+
+        def write(row: Mapping[str, Any]) -> None:
+            if not writer.fieldnames:
+                writer.fieldnames = list(row)
+                writer.writeheader()
+            writer.writerow(spreadsheet(row))
+
+        yield write
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under the first one's keys. Raises OSError."""
+    with csv_table(path) as write:
+        for row in rows:
+            write(row)

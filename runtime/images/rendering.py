@@ -6,20 +6,21 @@ a file with OpenCV turns them around (:func:`png`, :func:`jpeg`).
 
 from __future__ import annotations
 
-import struct
-import zlib
+import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mutualformer.errors import Error
 
 TINT = (255, 140, 0)  # orange: rare in nature and readable for all kinds of colour vision
 TINT_SHARE = 0.45
 LINE = (0, 255, 170)
+QUALITY = 92  # of JPEG and WebP files
 
 
 class RenderError(Error, RuntimeError):
@@ -127,36 +128,24 @@ def jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
 
 
 def encoded(image: NDArray[np.uint8], suffix: str, icc: bytes | None = None) -> bytes:
-    """RGB or RGBA → PNG, JPEG or WebP by a file's ending, with a colour profile where there is one (not in WebP).
+    """Grey, RGB or RGBA → PNG, JPEG or WebP by a file's ending, with a colour profile where there is one.
 
-    JPEG knows no transparency: what is transparent becomes white. Raises RenderError.
+    JPEG has no transparency: transparent pixels become white. Raises RenderError.
     """
-    if suffix in (".jpg", ".jpeg"):
-        if image.ndim == 3 and image.shape[2] == 4:
-            white = np.full_like(image[..., :3], 255)
-            image = blend(np.ascontiguousarray(image[..., :3]), white, np.ascontiguousarray(image[..., 3]))
-        data = jpeg(image, 95)
-        return (
-            data if icc is None else data[:20] + b"".join(_jpeg_profile(icc)) + data[20:]
-        )  # behind JFIF's own segment
-    if suffix == ".webp":
-        return _encode(suffix, image, [cv2.IMWRITE_WEBP_QUALITY, 92])
-    if suffix != ".png":
+    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+    if suffix not in formats:
         raise RenderError(f"{suffix or 'no ending'}: expected .png, .jpg or .webp")
-    data = png(image)
-    if icc is None:
-        return data
-    chunk = b"iCCPicc\0\0" + zlib.compress(icc)
-    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return data[:33] + framed + data[33:]  # behind the header, which is 33 bytes long
-
-
-def _jpeg_profile(icc: bytes) -> Iterator[bytes]:
-    """A profile as APP2 segments (ICC.1:2010, B.4), each of which holds less than 64 KiB."""
-    pieces = [icc[start : start + 65000] for start in range(0, len(icc), 65000)]
-    for number, piece in enumerate(pieces, start=1):
-        body = b"ICC_PROFILE\0" + bytes((number, len(pieces))) + piece
-        yield b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+    if formats[suffix] == "JPEG" and image.ndim == 3 and image.shape[2] == 4:
+        colour, alpha = np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3])
+        image = blend(colour, np.full_like(colour, 255), alpha)
+    if icc is None and suffix != ".webp":
+        return png(image) if suffix == ".png" else jpeg(image, QUALITY)
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(image).save(buffer, formats[suffix], quality=QUALITY, compress_level=1, icc_profile=icc)
+    except (OSError, ValueError) as error:
+        raise RenderError(f"an image of {image.shape} could not be encoded as {formats[suffix]}: {error}") from error
+    return buffer.getvalue()
 
 
 def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
-from mutualformer.runtime.prediction import look, saving, show
+from mutualformer.runtime.prediction import look, saving, sheet, show
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.unique_names import UNNAMED
 
@@ -111,11 +111,11 @@ class Prediction:
         boxes = (one.pixels(*self.alpha.shape) for one in self.objects)
         return rendering.boxes(self.overlay(), zip(boxes, told, strict=True))
 
-    def thumbnail(self, height: int, width: int) -> Prediction:
+    def thumbnail(self, scale: float) -> Prediction:
         """The same answer for a smaller picture: what is drawn small is shrunk first."""
-        size = (width, height)
-        small = np.asarray(cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-        opacity = None if self.opacity is None else np.asarray(cv2.resize(self.opacity, size), np.uint8)
+        height, width = (max(1, round(side * scale)) for side in self.rgb.shape[:2])
+        small = np.asarray(cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        opacity = None if self.opacity is None else np.asarray(cv2.resize(self.opacity, (width, height)), np.uint8)
         return replace(self, rgb=small, depth=None, opacity=opacity)
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class Prediction:
 
         Raises InputError where there is neither; :meth:`save` then writes them.
         """
-        show.show(rendering.png(show.sheet(self.rgb, self.overlay(), self.cutout())))
+        show.show(sheet.strip(self.rgb, [self], show.CELL))
 
     def __repr__(self) -> str:
         height, width = self.rgb.shape[:2]

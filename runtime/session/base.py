@@ -37,13 +37,15 @@ class Session(abc.ABC):
 
     ``contract``: what the file promises. ``device``: where it runs. ``in_flight``: how many calls the backend
     overlaps; above 1 it has ``submit`` and ``collect`` as well. ``concurrent``: whether several threads may call
-    ``run`` at once. ``describe()``: backend, versions, precision and artifact hash, for reports and benchmarks.
+    ``run`` at once. ``largest_batch``: the most frames that one call takes. ``describe()``: backend, versions,
+    precision and artifact hash, for reports and benchmarks.
     """
 
     contract: Contract
     device: str
     in_flight: int = 1
     concurrent: bool = False
+    largest_batch: int = 1024
 
     def __repr__(self) -> str:
         height, width = self.contract.input_size

@@ -47,7 +47,7 @@ class EngineSession(Session):
     ) -> None:
         """``data``: the engine's bytes, those whose hash was checked. Raises ModelFileError."""
         self.path, self.card, self.contract, self.device = path, card, card.contract, "cuda"
-        self.gpu, self.in_flight = driver.gpu, max(1, slots)
+        self.gpu, self.in_flight, self.largest_batch = driver.gpu, max(1, slots), card.profile[2]
         self._trt, self._driver = trt, driver
         self._lock = threading.Lock()
         self._flying: deque[Slot] = deque()
