@@ -6,15 +6,10 @@ mutualformer completion zsh > "${fpath[1]}/_mutualformer"
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +79,3 @@ def command(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer completion``."""
     return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,21 +5,17 @@ The exit code is 0 where a model file can run (ONNX Runtime and OpenCV are insta
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import mutualformer
 from mutualformer.extras import EXTRAS, install
@@ -236,7 +232,3 @@ def command(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer doctor``."""
     return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,15 +6,11 @@ none, or the model cannot be used; 2 wrong arguments; 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 
@@ -181,7 +177,3 @@ def sentence(summary: Summary, out: Path | str, seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer predict``."""
     return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

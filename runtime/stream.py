@@ -6,18 +6,14 @@ Exit codes: 0 the source ended or ``--frames`` were done; 1 the camera, the mode
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -163,7 +159,3 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
             print(f"recorded: {printable(path)}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

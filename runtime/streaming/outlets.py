@@ -78,7 +78,7 @@ def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) ->
     _require("rerun", "--rerun", "rerun-sdk", "rerun")
     from mutualformer.runtime.streaming.rerun_sink import RerunSink, target
 
-    first = RerunSink(to=target(text), prefix="camera1" if len(sources) > 1 else "")
+    first = RerunSink(target(text), "camera1" if len(sources) > 1 else "")
     stack.callback(first.finish)
     if first.warning:
         print(f"warning: {first.warning}", file=sys.stderr, flush=True)

@@ -74,23 +74,6 @@ class Sink(Protocol):
         """Called once, after the last result."""
 
 
-class Callback:
-    """A sink around a plain function."""
-
-    def __init__(self, function: Any, name: str = "callback") -> None:
-        self.name, self._function = name, function
-
-    def open(self, camera: Camera) -> None:
-        """As Sink.open; there is nothing to open."""
-
-    def write(self, result: Result) -> None:
-        """Call the function with ``result``."""
-        self._function(result)
-
-    def close(self) -> None:
-        """As Sink.close; there is nothing to close."""
-
-
 @dataclass
 class SinkStatus:
     """What people see of a sink. ``state``: starting, running, failed, stalled or closed."""

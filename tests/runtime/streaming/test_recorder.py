@@ -195,7 +195,9 @@ def test_the_record_switch_makes_separate_recordings(tmp_path: Path) -> None:
 def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
     command = [
         sys.executable,
-        "runtime/stream.py",
+        "-m",
+        "mutualformer.runtime.cli",
+        "stream",
         "synthetic://?fps=30&size=320x240",
         "--model",
         "none",
