@@ -1,4 +1,4 @@
-"""Results on disk: JSON and CSV, a whole file or none of it; the habits are those of ``plugins/files.py``."""
+"""Read and write result files: JSON and CSV, each written completely or not at all (see ``plugins/files.py``)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 Key = TypeVar("Key")
 WriteRow = Callable[[Mapping[str, Any]], None]
 
-# What the system's words leave open: what was expected, or what to do.
+# Clauses that say more than the system's own: what was expected, or what to do.
 _REASONS = {
     errno.ENOSPC: "the disk is full; make room or choose another place",
     errno.EDQUOT: "your share of the disk is used up; make room or choose another place",
@@ -49,7 +49,7 @@ _REASONS = {
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, as a clause that says what was expected or what to do; without the file's name."""
+    """The reason of an OSError as a clause that says what was expected or what to do, without the file's name."""
     return _REASONS.get(error.errno or 0) or error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
@@ -58,13 +58,14 @@ class NotRegular(OSError):
 
 
 class TooLarge(OSError):
-    """The file has more bytes than its kind ever needs, a sparse one included."""
+    """The file is larger than any file of its kind, sparse files included."""
 
 
 def open_regular(path: Path, most: int) -> BinaryIO:
     """Open an ordinary file of at most ``most`` bytes for reading, without ever waiting for a writer.
 
-    What was opened is examined, so that a file swapped in between is noticed. Raises NotRegular, TooLarge, OSError.
+    The open file is examined, not the path, so that a file swapped in between is noticed. Raises NotRegular, TooLarge,
+    OSError.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -91,7 +92,7 @@ def read_regular(path: Path, most: int) -> bytes:
     with naming(path), open_regular(path, most) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1)
-        if len(data) > size:  # it grows while it is read, or lies under /proc, where every size is 0
+        if len(data) > size:  # the file grows while it is read, or is under /proc, where every size is 0
             data += file.read(most + 1 - len(data))
     if len(data) > most:
         raise _too_large(path, len(data), most)
@@ -109,7 +110,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def spreadsheet(row: Mapping[Key, Any]) -> dict[Key, Any]:
-    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are strangers'."""
+    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are untrusted."""
     formula = ("=", "+", "-", "@", "\t", "\r")
     return {k: f"'{v}" if isinstance(v, str) and v.startswith(formula) else v for k, v in row.items()}
 

@@ -1,7 +1,7 @@
 """Pictures made from a saliency map: soft mask, cut-out, overlay, contour. Pure functions over NumPy arrays.
 
-One definition for ``predict``, the live page's snapshots and the reports. Colours are RGB everywhere; whoever writes
-a file with OpenCV turns them around (:func:`png`, :func:`jpeg`).
+``predict``, the live page's snapshots and the reports share it. Colours are RGB everywhere; :func:`png` and
+:func:`jpeg` convert them for OpenCV.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 
 from mutualformer.errors import Error
 
-TINT = (255, 140, 0)  # orange: rare in nature and readable for all kinds of colour vision
+TINT = (255, 140, 0)  # orange: rare in nature, and visible with every kind of colour blindness
 TINT_SHARE = 0.45
 LINE = (0, 255, 170)
 QUALITY = 92  # of JPEG and WebP files
@@ -40,7 +40,7 @@ def grey(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def levels(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
-    """A soft mask, in [0, 1] or as levels already, as levels of the picture's size. Raises ValueError."""
+    """A soft mask in [0, 1] as 8-bit levels; levels stay as they are. Raises ValueError for another size."""
     if rgb.shape[:2] != mask.shape:
         raise ValueError(f"picture is {rgb.shape[:2]} and mask {mask.shape}, expected one size for both")
     return np.asarray(mask, np.uint8) if mask.dtype == np.uint8 else grey(mask)
@@ -49,7 +49,7 @@ def levels(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
 def cutout(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W, 4) RGBA: the picture with the soft mask, or levels of alpha, as its alpha plane.
 
-    Where the mask is 0 the colour is black too, so that nobody finds the background in a file meant to hide it.
+    Where the mask is 0 the colour is black too: a cut-out must not carry the hidden background.
     """
     alpha = levels(rgb, mask)
     rgba = cv2.cvtColor(cv2.bitwise_and(rgb, rgb, mask=alpha), cv2.COLOR_RGB2RGBA)
@@ -69,7 +69,7 @@ def overlay(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Rows of a picture, about a megapixel at a time: what is made on the way then takes no memory to speak of."""
+    """Rows of a picture, about a megapixel at a time, which keeps temporary arrays small."""
     step = max(1, (1 << 20) // max(1, shape[1]))
     for start in range(0, shape[0], step):
         yield slice(start, start + step)
@@ -112,10 +112,10 @@ def boxes(canvas: NDArray[np.uint8], marks: Iterable[tuple[tuple[int, int, int, 
 
 
 def png(image: NDArray[np.uint8], level: int = 1) -> bytes:
-    """Grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) → PNG. Level 1: a tenth of the time for a fifth more bytes.
+    """Grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) → PNG. Level 1 takes a tenth of the time for a fifth more bytes.
 
-    Run-length matches are what masks and cut-outs are made of: smaller by 8 % than zlib's own search, and sooner done.
-    One filter for all rows takes 40 % of the time of a choice for each, and 18 % more bytes.
+    Masks and cut-outs consist of runs: run-length matching gives files 8 % smaller than zlib's search, in less time.
+    One filter for all rows takes 40 % of the time of choosing one per row, and 18 % more bytes.
     """
     strategy = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     strategy += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]

@@ -22,12 +22,12 @@ from mutualformer.runtime.prediction.unique_names import UNNAMED
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a SOD model says about one picture.
+    """The answer of a SOD model to one picture.
 
     ``rgb`` (H, W, 3) uint8, upright. ``saliency`` (h, w) float32 in [0, 1]: how salient each pixel is, at the model's
     size or the picture's. ``depth`` (H, W) float32 metres, 0 = no measurement, or None where there was none.
-    ``metric``: False where ``depth`` is relative only (8-bit maps), so that no distance can be told. ``model``: its
-    name. ``threshold``: above which a pixel counts as salient. ``raw``: nothing is finished. ``opacity`` (H, W) uint8:
+    ``metric``: False where ``depth`` has no unit (8-bit maps): there are no distances then. ``model``: its
+    name. ``threshold``: saliency above which a pixel counts as object. ``raw``: without finishing. ``opacity`` (H, W) uint8:
     the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
     """
 
@@ -48,7 +48,7 @@ class Prediction:
         return self.soft()
 
     def soft(self) -> NDArray[np.float32]:
-        """``mask``, made anew: what is needed once need not stay in memory."""
+        """``mask``, computed anew and not kept in memory."""
         return rendering.soft_mask(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
 
     @cached_property
@@ -76,7 +76,7 @@ class Prediction:
 
     @property
     def nearest_object_m(self) -> float | None:
-        """Metres to the nearest object (the median of its depth); None where nothing tells it."""
+        """Metres to the nearest object (the median of its depth); None where none was measured."""
         return nearest_object_m(self.objects)
 
     def binary(self, threshold: float | None = None) -> NDArray[np.bool_]:
@@ -119,7 +119,7 @@ class Prediction:
         return replace(self, rgb=small, depth=None, opacity=opacity)
 
     def to_json(self) -> dict[str, Any]:
-        """The objects with their masks as COCO has them, in plain JSON types; the nearest object first.
+        """The objects in plain JSON types, with their masks in COCO's format; the nearest object first.
 
         ``bbox``: [left, top, width, height] in pixels. ``segmentation``: COCO's uncompressed run-length code of the
         object's mask, column by column, starting with background. ``score``: mean of the soft mask inside.
@@ -163,7 +163,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a ReID model says about one pair: ``feature`` (F,) float32, unit length; compare by dot product.
+    """The answer of a ReID model to one pair: ``feature`` (F,) float32, unit length; compare by dot product.
 
     ``rgb`` and ``nir`` (H, W, 3) uint8 as they were read.
     """

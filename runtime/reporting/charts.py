@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def available() -> bool:
-    """Whether matplotlib is there; if not, says once that pictures are left out and what brings them."""
+    """Whether matplotlib is installed; warns once if it is not."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
     global _reported

@@ -44,7 +44,8 @@ def stream(
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
     each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
-    ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of several sources fails, the others run to their end first.
+    ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
+    several sources fails, the others run to their end first.
     """
     outlets = outlets or Outlets(**more)
     uris = [source] if isinstance(source, str) else list(source)

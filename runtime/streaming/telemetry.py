@@ -1,4 +1,4 @@
-"""Live numbers in bounded memory: percentiles per stage over the last frames and over the whole run, and rates."""
+"""Latency percentiles per stage and frame rates, over the last frames and the whole run, in bounded memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def summary_ms(values: Any) -> dict[str, float]:
 
 
 class Telemetry:
-    """Times of finished frames. Written by the pipeline, read by any thread.
+    """Times of finished frames. The pipeline writes them, any thread may read them.
 
     Stages in seconds: ``capture`` work in the driver after arrival, ``wait`` in the mailbox, ``pre`` resizing,
     ``infer`` the model, ``post`` from its answer to the sinks, ``total`` from arrival to the sinks.
