@@ -27,8 +27,8 @@ class Prediction:
     ``rgb`` (H, W, 3) uint8, upright. ``saliency`` (h, w) float32 in [0, 1]: how salient each pixel is, at the model's
     size or the picture's. ``depth`` (H, W) float32 metres, 0 = no measurement, or None where there was none.
     ``metric``: False where ``depth`` has no unit (8-bit maps): there are no distances then. ``model``: its
-    name. ``threshold``: saliency above which a pixel counts as object. ``raw``: without finishing. ``opacity`` (H, W) uint8:
-    the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
+    name. ``threshold``: saliency above which a pixel counts as object. ``raw``: not finished. ``opacity`` (H, W)
+    uint8: the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
     """
 
     rgb: NDArray[np.uint8]

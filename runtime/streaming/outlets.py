@@ -120,7 +120,7 @@ def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: co
 
 
 def _announce(links: list[tuple[str, Server, Callable[[bool], str]]], access: Token, outlets: Outlets) -> None:
-    """Print addresses to standard error; the token only on a terminal, or once when it is new: it must not be logged."""
+    """Print addresses to standard error; the token only on a terminal, or once when it is new."""
     warnings = [access.warning, *(server.warning for _, server, _ in links)]
     for warning in dict.fromkeys(filter(None, warnings)):
         print(f"warning: {warning}", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
+from mutualformer.errors import DataError
 from mutualformer.extras import install
 from mutualformer.runtime.untrusted.foreign import foreign, reason
 
@@ -33,7 +34,7 @@ SEARCH_BYTES = 256 << 20  # of a file without index that are searched for its to
 MOST_SENTENCES = 20
 
 
-class BagError(ValueError):
+class BagError(DataError):
     """A file that is no bag of its kind: one clause, without the file's name."""
 
 
