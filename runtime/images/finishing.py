@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.rendering import grey, soft_mask
+from mutualformer.runtime.images.rendering import grey
+from mutualformer.runtime.preprocess import restore
 
 Map = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ def finish(saliency: Map, rgb: NDArray[np.uint8], threshold: float = 0.5) -> NDA
     longest = max(height, width)
     fine = shrunk(rgb, FINE)
     for small in (fine,) if longest <= SMALL else (shrunk(fine, COARSE), fine):
-        alpha = curve(refine(soft_mask(alpha, (small.shape[0], small.shape[1])), small))
+        alpha = curve(refine(restore(alpha, (small.shape[0], small.shape[1])), small))
     levels = grey(alpha)
     if levels.shape == (height, width):
         return levels

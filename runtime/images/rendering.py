@@ -27,13 +27,6 @@ class RenderError(Error, RuntimeError):
     """An image could not be encoded."""
 
 
-def soft_mask(saliency: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w) in [0, 1] at the model's size → (H, W) at the picture's, bilinear as the evaluation does it."""
-    if saliency.shape == shape:
-        return np.asarray(saliency, np.float32)
-    return np.asarray(cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-
-
 def grey(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(H, W) in [0, 1] → 8-bit levels, rounded."""
     return np.asarray(cv2.convertScaleAbs(mask, alpha=255.0), np.uint8)

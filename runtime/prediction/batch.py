@@ -176,7 +176,7 @@ def _video(
             for frame in in_order(moments(address, request.frames), drawn, workers):
                 if film is None:
                     shape = frame.shape[0], frame.shape[1]
-                    film = one.WithSound(beside, suffix, one.frame_rate(source), source, shape)
+                    film = one.WithSound(beside, suffix, source, shape)
                     stack.callback(film.close)
                 film.write(frame)
                 report.add("", True)

@@ -25,6 +25,7 @@ from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.run import Report, Summary, finish, stamps_of
 from mutualformer.runtime.prediction.work import Model, Plan, process
 from mutualformer.runtime.sources.inputs import Album
+from mutualformer.runtime.untrusted.foreign import reason
 
 LOCAL = "local"
 
@@ -126,8 +127,7 @@ def _connected(address: str) -> Iterator[None]:
             try:
                 ray.init(**options, runtime_env={"env_vars": workers}, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises its own, grpc's and the system's families
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-                raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
+                raise ClusterError(f"Ray at {address!r} cannot be reached or started: {reason(error)}") from error
             stack.callback(ray.shutdown)
         yield
 

@@ -82,25 +82,24 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
 class WithSound:
     """A video of RGB frames (H, W, 3) by PyAV: H.264 (VP9 in WebM), and the source's sound packets unchanged."""
 
-    def __init__(self, path: Path, suffix: str, fps: float, source: str, shape: tuple[int, int]) -> None:
-        """``fps``: frames per second. ``shape``: (H, W). Raises OutputError without PyAV."""
+    def __init__(self, path: Path, suffix: str, source: str, shape: tuple[int, int]) -> None:
+        """At the frame rate of ``source`` where that is a file, else 30. ``shape``: (H, W). Raises OutputError."""
         try:
             av: Any = importlib.import_module("av")
         except ModuleNotFoundError as error:
             raise OutputError(f"a video out needs the package av: {install('video')}") from error
-        self._av, self._count, self._fps = av, 0, fps
+        self._av, self._count = av, 0
+        self._source = av.open(source) if os.path.isfile(source) else None
+        self._rate = (self._source.streams.video[0].average_rate if self._source else None) or Fraction(30)
         self._file = av.open(str(path), "w")
-        codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
-        self._video = self._file.add_stream(codec, rate=Fraction(round(fps * 1000), 1000))
-        self._video.height, self._video.width = (side + side % 2 for side in shape)
+        self._video = self._file.add_stream("libvpx-vp9" if suffix == ".webm" else "libx264", rate=self._rate)
+        self._video.height, self._video.width = (side + side % 2 for side in shape)  # the codecs need even sides
         self._video.pix_fmt = "yuv420p"
         self._packets: Iterator[Any] = iter(())
-        self._sound = self._next = self._source = None
-        if os.path.isfile(source):
-            self._source = av.open(source)
-            if self._source.streams.audio:
-                self._sound = self._file.add_stream_from_template(self._source.streams.audio[0])
-                self._packets = self._source.demux(self._source.streams.audio[0])
+        self._sound = self._next = None
+        if self._source and self._source.streams.audio:
+            self._sound = self._file.add_stream_from_template(self._source.streams.audio[0])
+            self._packets = self._source.demux(self._source.streams.audio[0])
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Write the next frame, and the sound up to its end."""
@@ -109,9 +108,9 @@ class WithSound:
         for packet in self._video.encode(self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")):
             self._file.mux(packet)
         self._count += 1
-        self._add_sound(self._count / self._fps)
+        self._add_sound(self._count / self._rate)
 
-    def _add_sound(self, until: float) -> None:
+    def _add_sound(self, until: Fraction) -> None:
         """Copy the sound packets before ``until`` seconds."""
         while self._sound is not None:
             packet, self._next = self._next or next(self._packets, None), None
@@ -119,7 +118,7 @@ class WithSound:
                 return
             if packet.dts is None:
                 continue
-            if float(packet.dts * packet.time_base) > until:
+            if packet.dts * packet.time_base > until:
                 self._next = packet
                 return
             packet.stream = self._sound
@@ -129,14 +128,7 @@ class WithSound:
         """Finish the file."""
         for packet in self._video.encode():
             self._file.mux(packet)
-        self._add_sound(self._count / self._fps)
+        self._add_sound(self._count / self._rate)
         self._file.close()
         if self._source is not None:
             self._source.close()
-
-
-def frame_rate(source: str, otherwise: float = 30.0) -> float:
-    """Frames per second of a video file; ``otherwise`` where it states none, or is no file."""
-    capture = cv2.VideoCapture(source) if os.path.isfile(source) else None
-    fps = float(capture.get(cv2.CAP_PROP_FPS)) if capture is not None else 0.0
-    return fps if 0 < fps <= 1000 else otherwise

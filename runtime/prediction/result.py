@@ -18,6 +18,7 @@ from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_o
 from mutualformer.runtime.prediction import look, saving, sheet, show
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.unique_names import UNNAMED
+from mutualformer.runtime.preprocess import restore
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Prediction:
 
     def soft(self) -> NDArray[np.float32]:
         """``mask``, computed anew and not kept in memory."""
-        return rendering.soft_mask(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
+        return restore(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:

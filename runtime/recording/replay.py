@@ -1,9 +1,9 @@
 """Replay what ``--record`` wrote, one MCAP file or a folder of parts, frame by frame and bit for bit.
 
 A file that was cut short (power loss, kill -9, full disk) plays up to its last whole chunk; a complete file plays
-before and after a corrupt chunk; both warn. Files that another tool rewrote play too: the unit of depth is read from any
-valid copy of the description, and never guessed. Compressed files, which are never ours, are read in a child process
-with limited memory.
+before and after a corrupt chunk; both warn. Files that another tool rewrote play too: the unit of depth is read from
+any valid copy of the description, and never guessed. Compressed files, which are never ours, are read in a child
+process with limited memory.
 """
 
 from __future__ import annotations

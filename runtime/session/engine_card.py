@@ -94,27 +94,22 @@ def _typed(card: Fields) -> EngineCard:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
     if not _VERSION.fullmatch(card.text("builder_version")):
         raise card.refuse("builder_version", "a version")
+    texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
+    counts = ("actual_precision", "heavy_nodes", "folds")
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
-        builder_version=card.text("builder_version"),
-        onnx_sha256=card.text("onnx_sha256"),
-        plugin_sha256=card.text("plugin_sha256"),
-        engine_sha256=card.text("engine_sha256"),
         requested_precision=card.text("requested_precision", one_of=PRECISIONS),
-        actual_precision=_counts(card, "actual_precision"),
         profile=(low, best, high),
-        cda_nodes=card.whole("cda_nodes", 0, _MOST),
-        plugin_layers=card.whole("plugin_layers", 0, _MOST),
         targets=_targets(card),
-        built_on=card.text("built_on"),
         rebuild=_rebuild(card),
         layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
-        heavy_nodes=_counts(card, "heavy_nodes"),
-        folds=_counts(card, "folds"),
+        **{key: card.text(key) for key in texts},
+        **{key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")},
+        **{key: _counts(card, key) for key in counts},
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mutualformer.extras import install
 from mutualformer.runtime.files import sha256
+from mutualformer.runtime.untrusted.foreign import reason
 from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
@@ -63,7 +64,6 @@ def fetch(address: str) -> Path:
     except ModelNameError:
         raise
     except Exception as error:  # the client raises its own, requests', httpx' and the system's families
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelNameError(
-            f"{address} cannot be downloaded ({type(error).__name__}: {first}); is there a network, and the repository?"
+            f"{address} cannot be downloaded ({reason(error)}); is there a network, and the repository?"
         ) from error
