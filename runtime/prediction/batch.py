@@ -234,8 +234,8 @@ def _moments(request: Request, models: Sequence[Model], workers: int, batch: int
         raise SourceError("pictures and streams cannot be mixed: predict them one after the other")
     if request.resume or request.ray is not None:
         raise SourceError(f"{request.sources[0]}: a stream cannot be resumed or spread over machines, only files can")
-    frames = chain.from_iterable(moments(address, request.frames) for address in _addresses(request))
-    frames = islice(frames, request.frames)
+    every = chain.from_iterable(moments(address, request.frames) for address in _addresses(request))
+    frames = islice(every, request.frames)
     return predict_moments(frames, models, request.plan(), request.journal(), workers=workers, batch=batch)
 
 

@@ -66,7 +66,7 @@ def composed(front: Image, alpha: Image, rgb: Image, behind: Background) -> Imag
     if isinstance(behind, str):
         behind = blurred(rgb, alpha)
     elif isinstance(behind, np.ndarray):
-        behind = np.asarray(ImageOps.fit(Pillow.fromarray(behind), alpha.shape[::-1]), np.uint8)
+        behind = np.asarray(ImageOps.fit(Pillow.fromarray(behind), (rgb.shape[1], rgb.shape[0])), np.uint8)
     canvas = np.empty_like(front)
     for rows in rendering.strips(front.shape):
         below = behind[rows] if isinstance(behind, np.ndarray) else np.full_like(front[rows], behind)

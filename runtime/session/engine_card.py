@@ -95,7 +95,9 @@ def _typed(card: Fields) -> EngineCard:
     if not _VERSION.fullmatch(card.text("builder_version")):
         raise card.refuse("builder_version", "a version")
     texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
-    counts = ("actual_precision", "heavy_nodes", "folds")
+    values: dict[str, Any] = {key: card.text(key) for key in texts}
+    values |= {key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")}
+    values |= {key: _counts(card, key) for key in ("actual_precision", "heavy_nodes", "folds")}
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
@@ -107,9 +109,7 @@ def _typed(card: Fields) -> EngineCard:
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
-        **{key: card.text(key) for key in texts},
-        **{key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")},
-        **{key: _counts(card, key) for key in counts},
+        **values,
     )
 
 

@@ -96,7 +96,8 @@ class Pipeline:
                     flight.hold(self._stop)
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
-                taken_at, inputs = time.monotonic(), {}
+                taken_at = time.monotonic()
+                inputs: dict[str, NDArray[Any]] = {}
                 if self.session is not None:
                     frame, contract = item.frame, self.session.contract
                     inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
