@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.benchmarks.measure import processor_name
+from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
@@ -192,11 +192,7 @@ def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str
         "limit_ms": LIMIT_MS,
         "rows": rows,
         "recording_fps": throughput(frames, size),
-        "machine": platform.machine(),
-        "processor": processor_name(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
+        **conditions(machine=platform.machine(), opencv=cv2.__version__),
     }
 
 
