@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,9 @@ class WithSound:
         except ModuleNotFoundError as error:
             raise OutputError(f"a video out needs the package av: {install('video')}") from error
         self._av, self._count = av, 0
-        self._source = av.open(source) if os.path.isfile(source) else None
+        self._source: Any = None
+        with suppress(av.error.FFmpegError):  # a recording is a file too, and no film
+            self._source = av.open(source) if os.path.isfile(source) else None
         self._rate = (self._source.streams.video[0].average_rate if self._source else None) or Fraction(30)
         self._file = av.open(str(path), "w")
         self._video = self._file.add_stream("libvpx-vp9" if suffix == ".webm" else "libx264", rate=self._rate)
