@@ -1,16 +1,14 @@
-"""Sessions of one engine, opened and closed again and again: CUDA context as before, answers, nothing left allocated.
+"""Opens and closes sessions of one engine: right answers, the CUDA context as before, nothing left allocated.
 
 python -m mutualformer.export.checks.sessions ENGINE [--opens N]
 
-What a session allocates is counted call by call. The device's free memory is only written down: on a Jetson it is the
-whole system's, on a desktop everybody's.
+It counts what a session allocates call by call, because the device's free memory changes with every other program.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +33,7 @@ _PAIRS = {
 
 
 class Ledger:
-    """Counts what a driver hands out and takes back. ``alive``: what of each kind was not given back."""
+    """Counts what a driver allocates and frees. ``alive``: kind → how many were not freed."""
 
     def __init__(self, driver: Driver) -> None:
         self.alive: Counter[str] = Counter()
@@ -51,13 +49,9 @@ class Ledger:
 
         return counted
 
-    def left(self) -> dict[str, int]:
-        """Kind → how many were not given back; empty where all were."""
-        return {kind: count for kind, count in self.alive.items() if count}
-
 
 def current_context(driver: Driver) -> int:
-    """The CUDA context current on this thread, 0 for none, and where pycuda is not asked for it."""
+    """The CUDA context current on this thread; 0 for none, and with pycuda, which is not asked."""
     return int(driver.call("cuCtxGetCurrent")) if isinstance(driver, BindingsDriver) else 0
 
 
@@ -77,7 +71,7 @@ def _inputs(session: Session, batch: int, seed: int) -> dict[str, Any]:
 
 
 def one(open_session: Callable[[], EngineSession], driver: Driver, ledger: Ledger, seed: int) -> None:
-    """Open, right and wrong calls, close. Raises CheckFailed."""
+    """Open one session, call it rightly and wrongly, close it. Raises CheckFailed."""
     before = current_context(driver)
     session = open_session()
     _unchanged(driver, before, "opening a session")
@@ -98,7 +92,7 @@ def one(open_session: Callable[[], EngineSession], driver: Driver, ledger: Ledge
     _unchanged(driver, before, "closing a session")
     del session
     gc.collect()
-    if left := ledger.left():
+    if left := {kind: count for kind, count in ledger.alive.items() if count}:
         raise CheckFailed(f"after close these were not given back: {left}")
 
 
@@ -112,18 +106,17 @@ def rounds(open_session: Callable[[], EngineSession], driver: Driver, opens: int
 
 
 def main() -> int:
-    """Print the sentence and numbers as JSON; exit code 1 with the reason on stderr."""
+    """Print what the rounds found; exit code 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(prog="python -m mutualformer.export.checks.sessions")
     parser.add_argument("engine", type=Path)
     parser.add_argument("--opens", type=int, default=5)
     args = parser.parse_args()
     driver = open_driver()
     try:
-        sentence = rounds(lambda: EngineSession.open(args.engine), driver, args.opens)
+        print(rounds(lambda: EngineSession.open(args.engine), driver, args.opens))
     except (CheckFailed, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps({"sentence": sentence, "opens": args.opens, "driver": driver.package}))
     return 0
 
 

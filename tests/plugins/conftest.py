@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,15 @@ import pytest
 from mutualformer.plugins.harness.harness import Harness
 from tests.plugins import support
 from tests.standins.driver import Driver
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interpreter() -> None:
+    """CPU tensors go through the kernels' source in Triton's interpreter."""
+    if importlib.util.find_spec("triton") is not None:
+        from tests.standins.interpreted import interpret_on_cpu
+
+        interpret_on_cpu()
 
 
 @pytest.fixture(scope="session")

@@ -5,24 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from mutualformer.runtime.session.cuda import BindingsDriver
 
 _OLD_CREATE = 13  # CUDA releases before it create contexts from flags alone
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One kernel launch of a captured graph. ``arguments``: address of the pointers to them, which the graph owns."""
-
-    function: Any
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared: int
-    arguments: int
 
 
 class CheckDriver(BindingsDriver):
@@ -110,12 +98,6 @@ class CheckDriver(BindingsDriver):
         kind = self.cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self.call("cuFuncSetAttribute", function, kind, size)
 
-    def launch_kernel(self, launch: Launch, stream: Any) -> None:
-        """The launch that a captured kernel node describes."""
-        self.call(
-            "cuLaunchKernel", launch.function, *launch.grid, *launch.block, launch.shared, stream, launch.arguments, 0
-        )
-
     # ---- Events and graphs ----
 
     @contextlib.contextmanager
@@ -155,23 +137,3 @@ class CheckDriver(BindingsDriver):
         finally:
             self.call("cuGraphExecDestroy", executable)
             self.call("cuGraphDestroy", graph)
-
-    def launches(self, graph: Any) -> list[Launch]:
-        """The launches of a graph, in the order in which they were captured; other nodes are left out."""
-        _, count = self._pair("cuGraphGetNodes", graph, 0)
-        nodes, _ = self._pair("cuGraphGetNodes", graph, count)
-        kernel = self.cuda.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
-        found = []
-        for node in nodes[:count]:
-            if self.call("cuGraphNodeGetType", node) == kernel:
-                p = self.call("cuGraphKernelNodeGetParams", node)
-                grid, block = (p.gridDimX, p.gridDimY, p.gridDimZ), (p.blockDimX, p.blockDimY, p.blockDimZ)
-                function = self.cuda.CUfunction(int(p.func))  # p.func itself lies in p
-                found.append(Launch(function, grid, block, p.sharedMemBytes, int(p.kernelParams)))
-        return found
-
-    def _pair(self, name: str, *arguments: Any) -> tuple[Any, int]:
-        """A call that answers two values."""
-        result, first, second = getattr(self.cuda, name)(*arguments)
-        self.check(name, result)
-        return first, int(second)

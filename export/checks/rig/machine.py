@@ -127,10 +127,6 @@ class Machine:
             raise CheckSkipped(f"PyTorch {torch.__version__} does not compute on this GPU: {reason}") from error
         return "cuda"
 
-    def jitting(self) -> contextlib.AbstractContextManager[Any]:
-        """Inside it PyTorch's inference may use the kernels."""
-        return contextlib.nullcontext()
-
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """The primary context, current on this thread inside the ``with``."""

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.export.benchmarks.graphs import cda_graph
+from mutualformer.export.benchmarks.operator import cda_graph
 from mutualformer.export.graph.cda_function import (
     attach_function,
     cda_function,
