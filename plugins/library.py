@@ -239,23 +239,3 @@ def last_error() -> str:
     mapped = next(iter(_registered.values())).mapped
     ctypes.CDLL(mapped).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
     return text.value.decode(errors="replace")
-
-
-def serialized_nodes() -> dict[str, str]:
-    """Node → what the plugin put into the engine for it, e.g. "num_heads=8 … tactic=2/3", since this was last asked.
-
-    For an engine's card: TensorRT-RTX prints neither the tactic nor the metadata of a plugin in its layer list.
-    """
-    if not _registered:
-        return {}
-    function = ctypes.CDLL(next(iter(_registered.values())).mapped).mutualformer_serialized_nodes
-    function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t]
-    size = 4096
-    while True:
-        text = ctypes.create_string_buffer(size)
-        needed = function(text, size)
-        if needed <= size:
-            break
-        size = needed
-    lines = text.value.decode(errors="replace").splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)

@@ -54,8 +54,10 @@ FLOPS: dict[str, Callable[[int, int], float]] = {
 Call = Callable[[], object]
 
 
-def cda_graph(attributes: CdaAttributes, head_dim: int, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """qkv_r, qkv_d (B, N, 3C) → y_r, y_d (B, N, 2C): our node with its function."""
+def cda_graph(
+    attributes: CdaAttributes, head_dim: int, dtype: int = TensorProto.FLOAT, tokens: int | str = "N"
+) -> onnx.ModelProto:
+    """qkv_r, qkv_d (B, N, 3C) → y_r, y_d (B, N, 2C): our node with its function. ``tokens``: N, or a name for any."""
     width = attributes.num_heads * head_dim
     names: dict[str, Any] = {
         "plugin_version": PLUGIN_VERSION,
@@ -66,8 +68,8 @@ def cda_graph(attributes: CdaAttributes, head_dim: int, dtype: int = TensorProto
     graph = helper.make_graph(
         [node],
         "cda",
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 3 * width]) for name in ("qkv_r", "qkv_d")],
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 2 * width]) for name in ("y_r", "y_d")],
+        [helper.make_tensor_value_info(name, dtype, ["B", tokens, 3 * width]) for name in ("qkv_r", "qkv_d")],
+        [helper.make_tensor_value_info(name, dtype, ["B", tokens, 2 * width]) for name in ("y_r", "y_d")],
     )
     imports = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(DOMAIN, OPSET_VERSION)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
@@ -97,7 +99,7 @@ def contenders(tokens: int, head_dim: int, threads: int) -> dict[str, Call]:
     split = [split_heads(x, HEADS) for x in (qkv_r, qkv_d)]
     calls: dict[str, Call] = {
         "ours, PyTorch": lambda: cross_diffusion_attention(qkv_r, qkv_d, HEADS),
-        "ours, ONNX Runtime": run_of(cda_graph(CdaAttributes(HEADS), head_dim), feed, threads),
+        "ours, ONNX Runtime": run_of(cda_graph(CdaAttributes(HEADS), head_dim, tokens=tokens), feed, threads),
         "two attentions, PyTorch": lambda: [F.scaled_dot_product_attention(*qkv) for qkv in split],
     }
     if tokens <= RELEASED_LIMIT:

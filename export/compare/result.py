@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.budgets import BUDGETS, Budget
 from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.tasks import TASKS, Budget
 
 SCHEMA_VERSION = 1
 
@@ -87,14 +87,14 @@ def judge(
 ) -> Parity:
     """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
 
-    ``bounded``: metric → (its name in ``criteria.budgets.Budget``, factor to that name's unit).
+    ``bounded``: metric → (its name in ``runtime.tasks.Budget``, factor to that name's unit).
     """
     tensor, precision = tensors.result(), candidate.contract.precision
     task = {
         key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
         for key, value in scores[0].items()
     }
-    budget = BUDGETS[candidate.contract.task][precision]
+    budget = TASKS[candidate.contract.task].budgets[precision]
     deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
     return Parity(
         reference=reference.describe(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.budgets import Budget
+from mutualformer.runtime.tasks import Budget
 
 Array = NDArray[Any]
 

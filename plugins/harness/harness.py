@@ -22,8 +22,6 @@ class Harness:
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
-        for name in ("metadata", "timing_cache_id"):
-            getattr(self.library, f"harness_{name}").restype = ctypes.c_char_p
         self._shapes: dict[int, tuple[int, tuple[int, int, int]]] = {}
         self.plugin = str(plugin).encode()
         if direct and self.library.harness_open(self.plugin) != 0:
@@ -110,21 +108,6 @@ class Harness:
         arguments = [dtype, *(ctypes.c_int64(s) for s in shape), *(ctypes.c_void_p(a) for a in addresses)]
         return int(self.library.harness_enqueue(ctypes.c_void_p(plugin), *arguments))
 
-    def tactics(self, plugin: int) -> list[int]:
-        """What the builder would time."""
-        values = (ctypes.c_int * 16)()
-        count = int(self.library.harness_tactics(ctypes.c_void_p(plugin), values, 16))
-        assert 0 <= count <= 16
-        return list(values[:count])
-
     def set_tactic(self, plugin: int, tactic: int) -> int:
         """Choose the tactic that runs; 0 is success."""
         return int(self.library.harness_set_tactic(ctypes.c_void_p(plugin), tactic))
-
-    def metadata(self, plugin: int) -> str:
-        """What the builder prints of the plugin in its layer list."""
-        return str(self.library.harness_metadata(ctypes.c_void_p(plugin)).decode())
-
-    def timing_cache_id(self, plugin: int) -> str:
-        """What tells this plugin's timings from another's in a builder's timing cache."""
-        return str(self.library.harness_timing_cache_id(ctypes.c_void_p(plugin)).decode())

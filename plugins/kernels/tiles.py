@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from mutualformer.plugins.architectures import ARCHITECTURES, TABLE
+from mutualformer.plugins.architectures import TABLE
 
 DTYPES = ("fp16", "fp32", "bf16")
 KERNELS = ("cda_rows", "cda_columns")
@@ -107,11 +107,6 @@ def tiles_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int)
     return _BY_ARCHITECTURE.get((capability, kernel, dtype, block_d), common)[: _TACTICS.get((dtype, block_d))]
 
 
-def tile_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int) -> Tile:
-    """Tactic 1: the launch configuration where nobody chooses."""
-    return tiles_for(kernel, capability, dtype, block_d, unit)[0]
-
-
 @dataclass(frozen=True)
 class Variant:
     """One compiled form of one kernel; its name is the entry point in the cubin."""
@@ -149,11 +144,6 @@ VARIANTS = tuple(
 PTX_VARIANTS = tuple(v for v in VARIANTS if v.unit == VECTOR_UNIT)
 
 
-def variants_of(capability: int) -> tuple[Variant, ...]:
-    """The variants that sm_``capability`` can run."""
-    return tuple(v for v in VARIANTS if v.runs_on(capability))
-
-
 def variant_named(name: str) -> Variant:
     """The variant whose entry point, of whichever tactic, is ``name``."""
     return next(v for v in VARIANTS if name == v.name or name.startswith(f"{v.name}_t"))
@@ -166,7 +156,3 @@ def variant_for(kernel: str, dtype: str, head_dim: int) -> Variant:
     if not fitting:
         raise ValueError(f"head_dim is {head_dim}, expected at most {BLOCK_D[-1]}")
     return min(fitting, key=lambda v: (v.block_d, -v.unit))
-
-
-__all__ = ["ARCHITECTURES", "BLOCK_D", "DTYPES", "KERNELS", "PTX_VARIANTS", "UNITS", "VARIANTS", "Tile", "Variant",
-           "tile_for", "tiles_for", "variant_for", "variant_named", "variants_of"]  # fmt: skip

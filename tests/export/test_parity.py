@@ -13,12 +13,12 @@ from onnx import helper, numpy_helper
 
 from mutualformer.export import parity
 from mutualformer.export.compare.parity import compare
-from mutualformer.export.criteria.budgets import Budget
 from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import camera_nodes
+from mutualformer.runtime.tasks import Budget
 from mutualformer.train import checkpoint
 from tests.conftest import ModelFiles
 

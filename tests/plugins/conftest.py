@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.harness.harness import Harness
 from tests.plugins import support
 from tests.standins.driver import Driver
+from tests.standins.harness import Harness
 
 
 @pytest.fixture(scope="session", autouse=True)
