@@ -2,8 +2,8 @@
 
     python export/demo.py --out out/demo
 
-The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a small folder in the layout of the public
-sets. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
+The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a folder in the public sets
+layout. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
 
 A second run takes seconds: it reuses every file that is newer than what it was made of.
 """

@@ -55,8 +55,6 @@ def command(args: argparse.Namespace) -> int:
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .onnx")
     if args.keep_worst < 0:
         raise ExportError(f"--keep-worst is {args.keep_worst}, expected a number of layers")
-    if args.calibration and args.precision != "int8":
-        raise ExportError(f"--calibration {args.calibration} has no use with {args.precision or 'fp32'}, only int8")
     check_writable(args.output)
     model = write_onnx(
         zoo.resolve(args.model),

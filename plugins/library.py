@@ -221,13 +221,6 @@ def load(flavor: str) -> Path:
     return path
 
 
-def registered(flavor: str) -> Registered:
-    """The library that :func:`load` registered. Raises PluginError where it did not."""
-    if flavor not in _registered:
-        raise PluginError(f"no plugin is registered with TensorRT flavour {flavor} in this process")
-    return _registered[flavor]
-
-
 def last_error() -> str:
     """The plugin's last error message in this process, "" if there was none.
 

@@ -1,4 +1,4 @@
-"""The checks with TensorRT: for each flavour and precision build, prove, save, compare with ONNX, open, bench, stream.
+"""The checks with TensorRT: for each flavour and precision build, prove, save, compare with ONNX, bench, stream.
 
 Every step is one of our own commands in a process of its own, as a user would type it. The run is skipped on a GPU that
 the engine was not built for, and a step that needs a package that is not installed is skipped with its message.
@@ -38,32 +38,27 @@ class Step(Protocol):
         ...
 
 
-def _run(command: list[str], name: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: str) -> str:
-    """Run a program of ours; its standard output.
+def _verb(*arguments: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: str) -> str:
+    """Run ``mutualformer …``; its standard output.
 
     Raises CheckFailed with the last line it printed, CheckSkipped where that line names a missing package.
     """
     try:
         process = subprocess.run(
-            [sys.executable, "-m", *command],
+            [sys.executable, "-m", "mutualformer.runtime.cli", *arguments],
             capture_output=True,
             text=True,
             timeout=timeout_s,
             env={**os.environ, **environment},
         )
     except subprocess.TimeoutExpired as error:
-        raise CheckFailed(f"{name} did not end within {timeout_s:.0f} s") from error
+        raise CheckFailed(f"{arguments[0]} did not end within {timeout_s:.0f} s") from error
     if process.returncode:
         lines = (process.stderr.strip() or process.stdout.strip() or "no message").splitlines()
         if re.search(r"Python package .* is missing", lines[-1]):
             raise CheckSkipped(lines[-1])
-        raise CheckFailed(f"{name} ended with exit code {process.returncode}: {lines[-1]}")
+        raise CheckFailed(f"{arguments[0]} ended with exit code {process.returncode}: {lines[-1]}")
     return process.stdout
-
-
-def _verb(*arguments: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: str) -> str:
-    """Run ``mutualformer …`` as :func:`_run` does."""
-    return _run(["mutualformer.runtime.cli", *arguments], arguments[0], timeout_s, **environment)
 
 
 def _build(model: Path, engine: Path, precision: str, kind: str) -> tuple[str, dict[str, Any]]:
@@ -89,10 +84,6 @@ def _compare(model: Path, engine: Path, capability: str) -> tuple[str, dict[str,
     _verb("parity", str(model), str(engine), "--data", _DATA, "--out", str(folder))
     tensor = parse_json((folder / "parity.json").read_text()).get("tensor", {})
     return f"engine against {model.name} within its budget", {"max_abs": tensor.get("max_abs", float("nan"))}
-
-
-def _sessions(engine: Path) -> tuple[str, dict[str, Any]]:
-    return _run(["mutualformer.export.checks.sessions", str(engine)], "opening sessions").strip(), {}
 
 
 def _bench(engine: Path) -> tuple[str, dict[str, Any]]:
@@ -148,7 +139,6 @@ def outcomes(out: Path, model: Path | None, capability: str, seconds: float) -> 
             yield _outcome(
                 f"{name}-run",
                 partial(_compare, source, engine, capability),
-                partial(_sessions, engine),
                 partial(_bench, engine),
                 partial(_stream, engine, share / 3),
             )

@@ -33,5 +33,5 @@ CHECKS = {
     "pytorch": Check("PyTorch runs the kernels, jitted, also inside a MutualFormer", 0.06, "launches.jit"),
     "timing": Check("median times beside PyTorch's attention", 0.06, "launches.timing"),
     "sanitizer": Check("compute-sanitizer: memcheck, racecheck, synccheck, initcheck", 0.13, "sanitizer"),
-    "tensorrt": Check("per flavour and precision: build, proof, parity, sessions, bench, stream", 0.30),
+    "tensorrt": Check("per flavour and precision: build, proof, parity, bench, stream", 0.30),
 }

@@ -42,8 +42,6 @@ class Order:
             raise ExportError(f"--device {self.device} has no use: the same file of format {self.format} runs anywhere")
         if self.engine is not None and self.format != "triton":
             raise ExportError("--engine is for --triton; a device builds its own engine")
-        if self.data is not None and "int8" not in self.precisions and (self.precisions or self.format != "bundle"):
-            raise ExportError(f"--data {self.data} has no use without --int8: only its scales come from frames")
 
     @property
     def precision(self) -> str | None:
@@ -72,7 +70,7 @@ def deliver(order: Order) -> str:
     from mutualformer.export.device.repository import write_repository
 
     with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        if source.suffix != ".onnx" or order.precision is not None:
+        if source.suffix != ".onnx" or order.precision is not None or order.data is not None:
             source = write_onnx(source, Path(folder) / "model.onnx", order.precision or "fp32", order.data).path
         members = write_repository(source, out, order.engine)
     about = f"Triton model repository, {len(members)} files, sha256 {sha256(out)[:16]}…"

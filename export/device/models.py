@@ -27,10 +27,8 @@ def wanted_precisions(contract: Contract, names: Sequence[str], calibration: str
     precisions = tuple(p for p in PRECISIONS if p in (names or default))
     if "int8" in precisions and contract.precision != "int8" and not calibration:
         raise ExportError("precision int8 needs --calibration FRAMES (a folder, a recording, or synthetic:N)")
-    if calibration and "int8" not in precisions:
-        raise ExportError(f"--calibration {calibration} has no use: no int8 model is asked for")
     for precision in precisions:
-        check_request(contract, precision, calibration if precision == "int8" else None)
+        check_request(contract, precision, calibration if precision == "int8" or "int8" not in precisions else None)
     return precisions
 
 

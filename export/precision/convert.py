@@ -16,7 +16,7 @@ from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, MIN_FRAMES, Feed, check_frames
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
@@ -138,20 +138,14 @@ def check_request(
     """
     if contract.precision == "int8" != precision:
         raise ExportError(
-            f"the graph is int8, and what its rounding lost is not to be had back: make the {precision} file of the "
-            "fp32 or fp16 one"
+            f"the file is int8, and its rounding cannot be undone: make the {precision} file of the fp32 or fp16 one"
         )
     if choices.keep_worst and precision != "int8":
         raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
-    if choices.method not in METHODS:
-        raise ExportError(f"calibration method is {choices.method!r}, expected one of {', '.join(METHODS)}")
     if calibration is None:
         return
     if precision != "int8" or contract.precision == "int8":
-        held = " already" if contract.precision == precision else ""
-        raise ExportError(
-            f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so"
-        )
+        raise ExportError(f"--calibration {calibration} has no use: only scales of a new int8 file come from frames")
     count = len(opening.of_task(calibration, contract.task, contract.input_size))
     if count < MIN_FRAMES:
         raise ExportError(f"calibration: {calibration} has {count} frames, expected at least {MIN_FRAMES}")

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import onnx
 
-from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.precision.half import answer_nodes, camera_nodes
 
 WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
-PLACEMENTS = {"scales": ("fp16", "fp32"), "weights": ("dq", "qdq"), "depthwise": ("fp16", "int8")}
 _FUSED_OPS = ("Relu", "Clip", "Add", "HardSwish", "HardSigmoid", "LeakyRelu")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What may differ from one TensorRT to the next. Raises ExportError for a value that is not offered.
+    """Choices that one TensorRT needs and the next does not.
 
     ``scales``: "fp16", or "fp32" for versions that miscompile half-precision scales (TensorRT issue 4832, Orin).
     ``weights``: "dq" stores INT8 and a DequantizeLinear; "qdq" stores floating point and a QuantizeLinear before it,
@@ -29,11 +27,6 @@ class Placement:
     scales: str = "fp16"
     weights: str = "dq"
     depthwise: str = "fp16"
-
-    def __post_init__(self) -> None:
-        for name, choices in PLACEMENTS.items():
-            if getattr(self, name) not in choices:
-                raise ExportError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(choices)}")
 
 
 DEFAULT = Placement()

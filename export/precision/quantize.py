@@ -107,22 +107,6 @@ class Quantizer:
         return to_fp16(placed, around_scales(placed, chosen) if placement.scales == "fp32" else ())
 
 
-def to_int8(
-    model: onnx.ModelProto,
-    feeds: Sequence[Feed],
-    method: str = DEFAULT_METHOD,
-    keep: Iterable[str] = (),
-    placement: Placement = DEFAULT,
-) -> onnx.ModelProto:
-    """Quantise ``model`` (FP32, with its CDA function) on calibration ``feeds``; ``keep``: node names left in FP16.
-
-    Deterministic for the same feeds. Raises ExportError for too few frames, activations that are not finite, scales
-    that are zero; ValueError for a keep-list that names no node.
-    """
-    check_keep(model, keep)
-    return Quantizer.measure(model, feeds).to_int8(method, keep, placement)
-
-
 def _activations(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
     """The values that ``chosen`` nodes read, each once, in the graph's order: the tensors that need a scale."""
     names_to_quantize, constants = set(chosen), {tensor.name for tensor in model.graph.initializer}

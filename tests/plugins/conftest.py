@@ -50,6 +50,6 @@ def harness(driver: Driver, plugin_path: Path) -> Iterator[Harness]:
     """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
     from mutualformer.plugins import library
 
-    actual = Harness(support.built(), Path(library.registered("rtx").mapped))
+    actual = Harness(support.built(), Path(library._registered["rtx"].mapped))
     yield actual
     actual.release_log()

@@ -36,10 +36,10 @@ def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
     assert library.load("rtx") == plugin_path
     assert library.load("rtx") == plugin_path
     said = library.check(plugin_path)
-    assert said.sha256 == sha256(plugin_path) == library.registered("rtx").sha256
+    assert said.sha256 == sha256(plugin_path) == library._registered["rtx"].sha256
     assert said.architectures == (75, 80, 86, 87, 89, 90, 100, 110, 120)
     assert said.ptx > 0
-    exports = library._exported_info(plugin_path, library.registered("rtx").mapped)
+    exports = library._exported_info(plugin_path, library._registered["rtx"].mapped)
     assert exports.startswith("CrossDiffusionAttention version 1; sm_75, ")
 
 
@@ -153,7 +153,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
         "    return honest(target, content, *mode)\n"
         "library._map = replaced\n"
         "library.load('rtx')\n"
-        "registered = library.registered('rtx')\n"
+        "registered = library._registered['rtx']\n"
         "assert registered.sha256 == expected\n"
         "assert sha256(registered.mapped) == expected\n"
         "assert path.read_bytes() == b'not a library'\n"

@@ -76,7 +76,7 @@ VARIANTS = list(itertools.product(TYPES, (1, 3), a.INITS, a.VALUE_PAIRINGS))
 
 def serialized_nodes() -> dict[str, str]:
     """Node → what the plugin put into the engine for it, e.g. "num_heads=8 … tactic=2/3", since the last call."""
-    function = ctypes.CDLL(library.registered("rtx").mapped).mutualformer_serialized_nodes
+    function = ctypes.CDLL(library._registered["rtx"].mapped).mutualformer_serialized_nodes
     function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t]
     text = ctypes.create_string_buffer(1 << 16)
     assert function(text, len(text)) <= len(text)

@@ -25,7 +25,6 @@ FEW = Amount(
     repeats=2,
     replays=3,
     rounds=2,
-    opens=3,
     per_graph=2,
     timed=(Case(17, 16, 1),),
 )

@@ -13,7 +13,7 @@ from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS
 class Amount:
     """``tokens`` … ``batches``: axes of the covering array, of cases that cost at most ``limit``. ``usual``: tokens of
     the checks that run one shape. ``repeats``: runs of one case. ``replays`` of a captured graph; ``rounds`` of the
-    concurrency check and of a timing; ``opens`` of a session; ``timed``: the shapes that are timed; ``per_graph``:
+    concurrency check and of a timing; ``timed``: the shapes that are timed; ``per_graph``:
     enqueues in one timed graph."""
 
     tokens: tuple[int, ...]
@@ -25,7 +25,6 @@ class Amount:
     repeats: int
     replays: int
     rounds: int
-    opens: int
     per_graph: int
     timed: tuple[Case, ...]
 
@@ -60,7 +59,6 @@ GPU = Amount(
     repeats=2,
     replays=1000,
     rounds=30,
-    opens=20,
     per_graph=50,
     timed=(*_MODELS, Case(1024, 64, 8)),
 )
