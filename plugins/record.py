@@ -1,4 +1,4 @@
-"""``libmutualformer_plugin.so.json``: what a built plugin library is, sealed so that an altered record shows.
+"""``libmutualformer_plugin.so.json``: the record of a built plugin library, with a hash that reveals changes.
 
 Written when the library is linked (plugins/compile/embed.py), read before it is mapped (plugins/library.py).
 Standard library only.
@@ -37,7 +37,7 @@ class Record:
 
 
 def seal(data: Mapping[str, Any], key: str = SEAL) -> str:
-    """sha256 of what ``data`` says apart from ``key``, however it is laid out."""
+    """sha256 of ``data`` without ``key``, independent of order and layout."""
     content = {name: value for name, value in data.items() if name != key}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -54,7 +54,7 @@ def to_json(record: Record) -> bytes:
 
 
 def read(path: Path) -> Record:
-    """Read a record. Raises OSError, or ValueError saying what is wrong with its content."""
+    """Read a record. Raises OSError, or ValueError for invalid content."""
     if path.stat().st_size > LARGEST_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes, expected at most {LARGEST_BYTES}")
     data = parse_json(path.read_bytes())

@@ -52,7 +52,7 @@ def run_here(name: str, open_machine: Callable[[], Machine]) -> Outcome:
         return outcome(FAIL, str(reason))
     except ModuleNotFoundError as error:
         return outcome(SKIP, f"Python package {error.name!r} is not installed")
-    except Exception as error:  # a check that breaks has not passed
+    except Exception as error:  # a broken check is no PASS
         return outcome(FAIL, f"the check itself broke: {type(error).__name__}: {error}")
 
 

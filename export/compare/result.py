@@ -1,4 +1,4 @@
-"""The outcome of one comparison, the same for every task, and the check that there is something to compare."""
+"""The outcome of one comparison, the same for every task, and the check that both files are one model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame of the report: what it is, and pictures under their heads, in order."""
+    """A frame of the report: its caption and its pictures under their headings, in order."""
 
     name: str
     pictures: list[tuple[str, NDArray[np.uint8]]]
@@ -85,7 +85,7 @@ def judge(
     bounded: Mapping[str, tuple[str, float]],
     frames: int,
 ) -> Parity:
-    """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
+    """The outcome, from the accumulated differences and the task metrics (``scores``: reference, candidate).
 
     ``bounded``: metric → (its name in ``runtime.tasks.Budget``, factor to that name's unit).
     """

@@ -1,7 +1,7 @@
-"""Which frames a verb takes when nobody names any: real ones where this machine has them, and rendered ones.
+"""The frames that a verb takes by default: real ones where this machine has them, and rendered ones.
 
 MUTUALFORMER_DATA names a folder with ``duts_tr``, ``duts_te`` (photographs and masks) and ``sensor_frames`` (frames of
-depth sensors). What is taken is returned as text, so that the caller can say it aloud and write it down.
+depth sensors). A selection describes itself as text, which the caller prints and writes into the model's card.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,30 @@ from mutualformer.runtime.sources.frame import DataError, Frames
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
+PARITY_DATA = f"synthetic:24?seed={PARITY_SEED}"
+"""What ReID is compared on by default: one set of identities."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """``count`` of ``frames``, evenly picked; ``about``: what they are, for people."""
+    """``count`` of ``length`` frames, evenly picked; ``get``: index → frame; ``about``: what they are, for people."""
 
     about: str
-    frames: Any
+    get: Callable[[int], Any]
+    length: int
     count: int
 
     def __len__(self) -> int:
-        return min(self.count, len(self.frames))
+        return min(self.count, self.length)
 
     def __iter__(self) -> Iterator[Any]:
-        for index in np.linspace(0, len(self.frames) - 1, len(self)).round().astype(int):
-            yield self.frames[int(index)]
+        for index in np.linspace(0, self.length - 1, len(self)).round().astype(int):
+            yield self.get(int(index))
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Parts one after another; ``text``: what they are together."""
+    """Parts one after another."""
 
     parts: tuple[Share, ...]
 
@@ -54,22 +58,7 @@ class Selection:
         return sum(map(len, self.parts))
 
     def __iter__(self) -> Iterator[Any]:
-        for part in self.parts:
-            yield from part
-
-
-@dataclass(frozen=True)
-class Made:
-    """Frames made one at a time by ``make(index)``."""
-
-    make: Callable[[int], Any]
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Any:
-        return self.make(index)
+        return chain.from_iterable(self.parts)
 
 
 def _root() -> Path | None:
@@ -78,7 +67,7 @@ def _root() -> Path | None:
 
 
 def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Share]:
-    """Objects of photographs in frames of a depth sensor, real holes and all; none where either is missing."""
+    """Objects of photographs pasted into frames of a depth sensor, with its holes; none where either is missing."""
     try:
         from mutualformer.train.data.compositing.photographs import Photographs
         from mutualformer.train.data.compositing.scenes import into_sensor_frame
@@ -94,16 +83,17 @@ def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Sha
         scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
         return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
 
-    return [Share("composites of photographs and sensor frames", Made(make, count), count)]
+    return [Share("composites of photographs and sensor frames", make, count, count)]
 
 
 def _photographs(root: Path, name: str, count: int) -> list[Share]:
     try:
         from mutualformer.train.data.compositing.photographs import Photographs
 
-        return [Share(f"photographs of {name} without depth", Photographs(root / name), count)]
+        frames = Photographs(root / name)
     except (DataError, ModuleNotFoundError):
         return []
+    return [Share(f"photographs of {name} without depth", frames.__getitem__, len(frames), count)]
 
 
 def _optional(about: str, data: str, count: int) -> list[Share]:
@@ -111,30 +101,31 @@ def _optional(about: str, data: str, count: int) -> list[Share]:
         frames: Frames = opening.frames(data)
     except DataError:
         return []
-    return [Share(about, frames, count)]
+    return [Share(about, frames.__getitem__, len(frames), count)]
 
 
 def _rendered(contract: Contract, count: int, seed: int) -> Share:
     data = f"synthetic:{count}?seed={seed}"
-    return Share(f"rendered ({data})", opening.of_task(data, contract.task, contract.input_size), count)
+    frames = opening.of_task(data, contract.task, contract.input_size)
+    return Share(f"rendered ({data})", frames.__getitem__, len(frames), count)
 
 
 def _worn(parts: list[Share], count: int, seed: int) -> Share:
-    """Frames of ``parts`` as a poor camera gives them: grey, and most of their depth not measured.
+    """Frames of ``parts`` as a poor camera gives them: grey, and with holes in most of their depth.
 
-    Activations are another size there: scales that never saw such frames clip what they bring.
+    Activations differ in size there, and scales that never saw such frames would clip them.
     """
     from mutualformer.train.data.compositing.faults import holed
 
-    source = [(part.frames, int(index)) for part in parts for index in range(len(part))]
+    source = [(part.get, index) for part in parts for index in range(len(part))]
 
     def make(index: int) -> Any:
-        frames, at = source[index * len(source) // count]
-        item, rng = frames[at], np.random.default_rng([seed, 1, index])
+        get, at = source[index * len(source) // count]
+        item, rng = get(at), np.random.default_rng([seed, 1, index])
         grey = cv2.cvtColor(cv2.cvtColor(item.rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         return item._replace(rgb=grey, depth=holed(item.depth, float(rng.uniform(0.3, 0.7)), rng))
 
-    return Share("grey ones, most depth missing", Made(make, count), count)
+    return Share("grey ones, most depth missing", make, count, count)
 
 
 def calibration_frames(contract: Contract) -> Selection:
@@ -153,15 +144,10 @@ def calibration_frames(contract: Contract) -> Selection:
     return Selection((*parts, _worn(parts, worn, CALIBRATION_SEED)) if worn else tuple(parts))
 
 
-def parity_data(contract: Contract) -> str:
-    """DATA of the rendered frames to compare on; ReID is judged on one set of identities, so these are all it gets."""
-    return f"synthetic:24?seed={PARITY_SEED}"
-
-
 def parity_frames(contract: Contract) -> Selection:
     """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, composites, rendered, worn.
 
-    Not those that :func:`calibration_frames` takes its photographs from.
+    Its photographs are of another set than those of :func:`calibration_frames`.
     """
     parts = _optional("real pair (sample:motorcycle)", "sample:motorcycle", 1)
     root = _root()

@@ -4,10 +4,10 @@ The linear-cost form of ``train/cda.py`` in standard operators, in the type of i
 the softmax, which is float32. The numbers ``num_heads`` and ``alpha`` are referenced from the node; ``iterations``,
 ``init`` and ``value_pairing`` decide which operators there are, so one function body serves one such triple.
 
-Up to BY_HEAD_FROM tokens all heads go through each operator together. From there on a Scan takes one head after the
-other: the two N × N affinities of one head stay in the cache where those of all heads would not, and they are all the
-N × N memory there is. Few tokens: P V_r and P V_d are two products, which spares joining and parting the values; many:
-they are one, which reads P once. Chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
+Below BY_HEAD_FROM tokens each operator takes all heads together. From there on a Scan takes one head after the other:
+the two N × N affinities of one head stay in the cache, and no other N × N memory is needed. With few tokens P V_r and
+P V_d are two products, which saves concatenating and splitting the values; with many they are one, which reads P once.
+Both were chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
 Where the graph does not know N the function takes all heads together.
 """
 
@@ -50,10 +50,10 @@ def _merge(modality: str, tail: str) -> list[str]:
 class _Core:
     """The operator's mathematics on q, k, v of any rank, the last two axes being (N, head_dim).
 
-    ``tag`` ends every name it makes, so that the same statements can stand in two subgraphs; ``inputs`` ends those of
-    q, k and v. ``joined``: P [V_r ‖ V_d] as one product instead of two.
-    A Softmax is float32 whatever surrounds it: its sums deserve it, and ONNX Runtime has no float16 Softmax for a CPU
-    and would make five passes of it. The scale is on the queries, which are fewer than the logits.
+    ``tag``: suffix of every name it makes; ``inputs``: suffix of the names of q, k and v. ``joined``: P [V_r ‖ V_d] as
+    one product instead of two.
+    A Softmax is float32 in either type: its sums need the digits, and ONNX Runtime has no float16 Softmax for a CPU and
+    would make five passes of it. The scale multiplies the queries, which are fewer than the logits.
     """
 
     def __init__(self, attributes: CdaAttributes, rank: int, tag: str, inputs: str, joined: bool) -> None:
@@ -131,13 +131,13 @@ _SPLITS = ("q_r", "k_r", "v_r", "q_d", "k_d", "v_d")
 
 
 def _graph(name: str, inputs: Sequence[str], body: Sequence[str], outputs: Sequence[str]) -> str:
-    """A subgraph as ONNX text; the types written here are taken out again (:func:`_untyped`)."""
+    """A subgraph as ONNX text. The parser demands types; :func:`_untyped` removes them again."""
     arguments, results = (", ".join(f"float {value}" for value in values) for values in (inputs, outputs))
     return f"{name} ({arguments}) => ({results}) {{\n" + "\n".join(body) + "\n}"
 
 
 def _untyped(nodes: Iterable[onnx.NodeProto]) -> None:
-    """A subgraph inside a function takes the types of what surrounds it, float32 and float16 alike."""
+    """Remove the types of subgraphs: inside a function they follow its inputs, float32 or float16."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
@@ -222,7 +222,7 @@ def node_attributes(node: onnx.NodeProto) -> CdaAttributes:
 
 
 def is_cda(node: onnx.NodeProto) -> bool:
-    """The node is our Cross-Diffusion Attention."""
+    """Whether the node is our Cross-Diffusion Attention."""
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 

@@ -1,4 +1,4 @@
-"""What TensorRT does with the plugin, step by step, from Python and without TensorRT (plugin_harness.cpp)."""
+"""Calls the plugin as TensorRT does, step by step, from Python and without TensorRT (plugin_harness.cpp)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BUILD_PHASE, RUNTIME_PHASE = 0, 1
 
 
 class Harness:
-    """What TensorRT does with the plugin.
+    """The calls that TensorRT makes to a plugin.
 
-    ``direct``: the creator comes from the library itself; otherwise the plugin must be in TensorRT-RTX's registry.
+    ``direct``: take the creator from the library itself; otherwise from TensorRT-RTX's registry.
     """
 
     def __init__(self, folder: Path, plugin: Path, direct: bool = False) -> None:
@@ -29,7 +29,7 @@ class Harness:
         assert self.library.harness_record_log(self.plugin, 1) == 0
 
     def release_log(self) -> None:
-        """Let the library's messages go where they went before this harness took them."""
+        """Stop recording the library's messages."""
         assert self.library.harness_record_log(self.plugin, 0) == 0
 
     def log(self) -> str:
@@ -72,20 +72,20 @@ class Harness:
         return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
 
     def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """What the builder asks of a plugin for qkv of ``shape`` (B, N, 3C); 0 if every answer is yes."""
+        """Ask the builder's questions for qkv of ``shape`` (B, N, 3C); 0 if the plugin accepts all."""
         return self._shaped("configure", plugin, dtype, shape)
 
     def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """Bytes of workspace that the plugin wants for qkv of ``shape`` (B, N, 3C)."""
+        """Bytes of workspace that the plugin needs for qkv of ``shape`` (B, N, 3C)."""
         return self._shaped("workspace", plugin, dtype, shape)
 
     def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """Tell the plugin the shape of the calls to come, as a new input shape does; 0 is success."""
+        """Set the shape of the following calls; 0 is success."""
         self._shapes[plugin] = (dtype, shape)
         return self._shaped("shape", plugin, dtype, shape)
 
     def deserialize(self, plugin: int) -> int | None:
-        """A run-time plugin made of the fields that ``plugin`` serialises, or None."""
+        """A run-time plugin from the fields that ``plugin`` serialises, or None."""
         return self.library.harness_deserialize(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
 
     def clone(self, plugin: int) -> int | None:

@@ -60,8 +60,8 @@ def test_damaged_files_are_refused_before_they_are_mapped(copy: Path, monkeypatc
     flipped[len(content) // 2] ^= 1
     for damaged, message in (
         (b"", "is not a shared library"),
-        (content[:1000], "is damaged or was replaced"),
-        (bytes(flipped), "is damaged or was replaced: its sha256 is .*, expected .* build it again"),
+        (content[:1000], "is corrupt or was replaced"),
+        (bytes(flipped), "is corrupt or was replaced: its sha256 is .*, expected .* build it again"),
         (b"x" * 5000, "is not a shared library"),
     ):
         copy.write_bytes(damaged)
@@ -88,7 +88,7 @@ def test_a_record_that_lies_about_the_version_is_found_out(copy: Path, monkeypat
     monkeypatch.setenv(library.ENVIRONMENT, str(copy))
     monkeypatch.setattr(library, "_registered", {})
     _record(copy, plugin_version="2")
-    with pytest.raises(PluginError, match=r"says it is 'CrossDiffusionAttention version 1; .*expected .* version 2"):
+    with pytest.raises(PluginError, match=r"is 'CrossDiffusionAttention version 1; .*expected .* version 2"):
         library.load("rtx")
 
 
@@ -169,7 +169,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("missing", "is missing"), ("replaced", "is damaged or was replaced"), ("unknown", "was built without")],
+    [("missing", "is missing"), ("replaced", "is corrupt or was replaced"), ("unknown", "was built without")],
 )
 def test_the_rtx_shim_is_checked_before_it_is_mapped(damage: str, message: str, copy: Path, tmp_path: Path) -> None:
     """A library of that name found by the loader's own search is never taken, nor one that the record does not know."""

@@ -1,6 +1,6 @@
-"""Check 4: the PTX that the plugin embeds, as other GPUs run it: the mma.sync family of sm_86, 87, 89 and 120.
+"""Check 4: the embedded PTX, which the GPUs of the mma.sync family (sm_86, 87, 89 and 120) share.
 
-The driver compiles it for this GPU, so that one GPU proves the lowering of all that share the PTX. The plugin takes
+The driver compiles it for this GPU, so one GPU tests the lowering that the whole family uses. The plugin takes
 its PTX instead of its cubins because ``MUTUALFORMER_KERNELS=ptx`` is set in this check's process (names.py).
 """
 

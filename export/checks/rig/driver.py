@@ -1,4 +1,4 @@
-"""The CUDA driver as the checks use it: the sessions' own binding, and the calls that only checks make."""
+"""The CUDA driver as the checks use it: the sessions' binding, and calls that only checks make."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CheckDriver(BindingsDriver):
     # ---- Contexts ----
 
     def create_context(self) -> int:
-        """A context of its own, current on no thread."""
+        """Create a context; it is current on no thread."""
         old = hasattr(self.cuda, "CUDA_VERSION") and self.cuda.CUDA_VERSION < 1000 * _OLD_CREATE
         context = self.call("cuCtxCreate", *(() if old else (None,)), 0, 0)
         self.call("cuCtxPopCurrent")
@@ -54,7 +54,7 @@ class CheckDriver(BindingsDriver):
 
     @contextlib.contextmanager
     def entered(self, context: int) -> Iterator[None]:
-        """``context`` is current on this thread inside the ``with``, what was current before outside."""
+        """Make ``context`` current on this thread inside the ``with``."""
         self.call("cuCtxPushCurrent", context)
         try:
             yield
@@ -62,7 +62,7 @@ class CheckDriver(BindingsDriver):
             self.call("cuCtxPopCurrent")
 
     def wait(self) -> None:
-        """Wait for all work of the current context; also where an earlier launch's failure shows."""
+        """Wait for all work of the current context. Raises CudaError also for the failure of an earlier launch."""
         self.call("cuCtxSynchronize")
 
     # ---- Memory ----
@@ -72,11 +72,11 @@ class CheckDriver(BindingsDriver):
         self.call("cuMemsetD8", address, byte, size)
 
     def write(self, address: int, host: int, size: int) -> None:
-        """Copy ``size`` bytes from host address ``host`` to device ``address``; ``host`` may change then."""
+        """Copy ``size`` bytes from host address ``host`` to device ``address``; ``host`` may change afterwards."""
         self.call("cuMemcpyHtoD", address, host, size)
 
     def read(self, host: int, address: int, size: int) -> None:
-        """Copy ``size`` bytes from device ``address`` to host address ``host``. Synchronise who writes it first."""
+        """Copy ``size`` bytes from device ``address`` to host address ``host``. Synchronise with its writer first."""
         self.call("cuMemcpyDtoH", host, address, size)
 
     # ---- Modules and functions ----
@@ -117,9 +117,9 @@ class CheckDriver(BindingsDriver):
 
     @contextlib.contextmanager
     def capturing(self, stream: Any) -> Iterator[list[Any]]:
-        """What is queued on ``stream`` inside the ``with`` is recorded; the list then holds the graph.
+        """Record what is queued on ``stream`` inside the ``with``; the list then holds the graph.
 
-        In the mode in which anything that a capture does not allow fails, from any thread.
+        In global mode: a call that a capture does not allow fails from any thread.
         """
         self.call("cuStreamBeginCapture", stream, self.cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
         graphs: list[Any] = []

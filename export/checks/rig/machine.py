@@ -1,7 +1,7 @@
 """The machine under test: GPU 0 with its driver, the plugin driven without TensorRT, and the time that a check has.
 
-What is at fault decides: the plugin, and a driver that does not start although a GPU is there, FAIL; what the
-environment lacks is a SKIP with its own words.
+A faulty plugin, and a driver that does not start although a GPU is there, are a FAIL; anything that the environment
+lacks is a SKIP that names it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def open_driver() -> CheckDriver:
         return CheckDriver()
     except ModuleNotFoundError as error:
         raise CheckSkipped("Python package cuda-bindings is not installed; pip install cuda-bindings") from error
-    except Exception as error:  # cuda-bindings raises its own where the library is missing or too old
+    except Exception as error:  # cuda-bindings has its own types for a missing or old library
         words = " ".join(str(error).split())
         if node := device_node():
             raise CheckFailed(f"there is a GPU ({node}), but its driver does not start: {words}") from error
@@ -39,8 +39,8 @@ def open_driver() -> CheckDriver:
 class Machine:
     """One GPU, with the plugin in ``folder``.
 
-    ``images``: the rows of cubins.json; ``blob``: what their offsets count in. ``amount``: how much each check does.
-    ``deadline``: when the running check must come to an end, by time.monotonic. Raises CheckFailed, CheckSkipped.
+    ``images``, ``ptx``: rows of cubins.json and ptx.json, with offsets into ``blob``. ``amount``: how much each check
+    does. ``deadline``: time.monotonic() at which the running check should end. Raises CheckFailed, CheckSkipped.
     """
 
     amount: Amount = GPU
@@ -99,7 +99,7 @@ class Machine:
         return self.deadline - time.monotonic()
 
     def words(self) -> str:
-        """What the plugin said since this was last asked."""
+        """The plugin's messages since the last call, on one line."""
         return " ".join(self.harness.log().split())
 
     def is_broken(self) -> bool:
@@ -111,12 +111,12 @@ class Machine:
         return False
 
     def torch_device(self) -> str:
-        """ "cuda", after PyTorch has computed there. Raises CheckSkipped with PyTorch's words where it cannot."""
+        """ "cuda", once PyTorch has computed there. Raises CheckSkipped with PyTorch's message where it cannot."""
         try:
             import torch
         except ImportError as error:
             raise CheckSkipped(f"PyTorch cannot be imported: {error}") from error
-        torch.set_float32_matmul_precision("highest")  # containers switch TF32 on for everybody
+        torch.set_float32_matmul_precision("highest")  # some containers enable TF32
         torch.backends.cuda.matmul.allow_tf32 = False
         try:
             ones = torch.ones(16, 16, device="cuda")
@@ -129,10 +129,10 @@ class Machine:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """The primary context, current on this thread inside the ``with``."""
+        """Make the primary context current on this thread inside the ``with``."""
         with self.driver.context():
             yield
 
     def close(self) -> None:
-        """Let the plugin's messages go where they went before; it stays mapped."""
+        """Stop recording the plugin's messages. The plugin stays mapped."""
         self.harness.release_log()
