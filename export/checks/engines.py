@@ -11,10 +11,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.runtime import flavor, zoo
@@ -30,12 +30,8 @@ _STEP_TIMEOUT_S = 1800
 _ORDER = ("fp16", *(precision for precision in PRECISIONS if precision != "fp16"))  # first what most people run
 
 
-class Step(Protocol):
-    """One step: a sentence and numbers. Raises CheckFailed, CheckSkipped."""
-
-    def __call__(self) -> tuple[str, dict[str, Any]]:
-        """Do it."""
-        ...
+Step = Callable[[], tuple[str, dict[str, Any]]]
+"""One step: does it and returns a sentence and numbers. Raises CheckFailed, CheckSkipped."""
 
 
 def _verb(*arguments: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: str) -> str:

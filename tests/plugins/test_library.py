@@ -88,7 +88,7 @@ def test_a_record_that_lies_about_the_version_is_found_out(copy: Path, monkeypat
     monkeypatch.setenv(library.ENVIRONMENT, str(copy))
     monkeypatch.setattr(library, "_registered", {})
     _record(copy, plugin_version="2")
-    with pytest.raises(PluginError, match=r"is 'CrossDiffusionAttention version 1; .*expected .* version 2"):
+    with pytest.raises(PluginError, match=r"itself as 'CrossDiffusionAttention version 1; .*expected .* version 2"):
         library.load("rtx")
 
 
