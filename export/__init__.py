@@ -2,5 +2,5 @@
 
 import os
 
-# Threads that spin at barriers starve whoever shares the cores; must be said before PyTorch starts OpenMP.
+# Threads that spin at barriers slow down other processes on the cores. PyTorch reads this when it starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,10 +1,10 @@
-"""Verb ``acceptance``: does the plugin work on this GPU? What its first owner runs.
+"""Verb ``acceptance``: does the plugin work on this GPU? The first thing to run on a new one.
 
     mutualformer acceptance --out DIR                  every check: one line each, DIR/acceptance.json; exit 1 on a FAIL
-    mutualformer acceptance --pack acceptance.tar.gz   all of it in one archive for a machine without network
+    mutualformer acceptance --pack acceptance.tar.gz   the checks in one archive, for a machine without network
 
-NumPy and cuda-bindings are enough. With PyTorch and Triton the jitted kernels are checked too, with TensorRT engines
-are built, proven, compared, timed and streamed. Without a GPU there is nothing to check, and it says so.
+NumPy and cuda-bindings are enough. With PyTorch and Triton it also checks the jitted kernels; with TensorRT it builds,
+proves, compares, times and streams engines. Without a GPU it reports a SKIP and checks nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
     from mutualformer.export.checks.names import CHECKS
 
-    table = "\n".join(f"  {name:<12}  {what}" for name, what in CHECKS.items())
+    table = "\n".join(f"  {name:<12}  {check.about}" for name, check in CHECKS.items())
     arguments = argparse.ArgumentParser(
         prog="mutualformer acceptance",
         description=__doc__.splitlines()[0],
@@ -34,15 +34,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = arguments.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", type=Path, metavar="DIR", help="where acceptance.json and what the checks save go")
-    what.add_argument(
-        "--pack", type=Path, metavar="FILE", help="write a .tar.gz of at most 40 MB that carries the checks"
-    )
-    arguments.add_argument("--for", dest="processor", choices=("x86_64", "aarch64"), help="--pack for that processor")
+    what.add_argument("--out", type=Path, metavar="DIR", help="folder for acceptance.json and the engines")
+    what.add_argument("--pack", type=Path, metavar="FILE", help="write a .tar.gz of at most 40 MB with the checks")
+    arguments.add_argument("--for", dest="processor", choices=("x86_64", "aarch64"), help="--pack for this processor")
     arguments.add_argument("--only", nargs="+", choices=tuple(CHECKS), default=[], metavar="CHECK", help="some checks")
     arguments.add_argument("--model", metavar="MODEL", help=f"for the TensorRT checks: {zoo.HELP}")
     arguments.add_argument(
-        "--minutes", type=float, default=10.0, metavar="N", help="what all checks together plan with (default 10)"
+        "--minutes", type=float, default=10.0, metavar="N", help="time that all checks share (default 10)"
     )
     return arguments
 
@@ -56,7 +54,7 @@ def command(args: argparse.Namespace) -> int:
     if model is not None and model.suffix == ".onnx":
         from mutualformer.export.graph.onnx_file import open_onnx
 
-        open_onnx(model)  # a file whose CDA nodes are gone would pass every check, and prove nothing
+        open_onnx(model)  # refuses a file whose CDA nodes were inlined: it would pass every check and prove nothing
     if args.pack is not None:
         size = pack.pack(args.pack, model, args.processor or "")
         print(f"{args.pack}: {size / 1e6:.1f} MB; on the machine with the GPU: tar xf, ./run.sh OUT")

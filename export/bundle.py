@@ -1,4 +1,4 @@
-"""Verb ``bundle``: everything one kind of device needs, in one archive that is the same bytes every time.
+"""Verb ``bundle``: everything one kind of device needs, in one reproducible archive.
 
     mutualformer bundle MODEL --target orin-nano [-o bundle.tar.gz] [--precision fp32 fp16 int8] [--calibration FRAMES]
     mutualformer bundle MODEL --triton [-o models.tar.gz] [--engine model.engine]

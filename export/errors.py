@@ -1,4 +1,4 @@
-"""What goes wrong on the way from a checkpoint to an engine."""
+"""The error of every export."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from mutualformer.errors import BuildError
 
 
 class ExportError(BuildError, RuntimeError):
-    """A conversion cannot be done: names the file or tensor, what was found, what was expected and what to do."""
+    """A conversion cannot be done: the message names the file or tensor, what was found and expected, and a remedy."""

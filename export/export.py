@@ -6,8 +6,8 @@
     mutualformer export out/mine --format bundle --device orin-nano      all that a Jetson needs, in one archive
     mutualformer export out/mine --format triton                         for the Triton Inference Server
 
-A checkpoint of one's own needs PyTorch for it, a shipped model does not. ``to_onnx``, ``to_trt`` and ``bundle`` do the
-same with more options.
+Your own checkpoint needs PyTorch for it, a shipped model does not. ``to_onnx``, ``to_trt`` and ``bundle`` do the same
+with more options.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="default: onnx")
-    add_precision(arguments, "default: onnx fp32; an engine or a repository as the file is; a bundle all possible")
+    add_precision(arguments, "default: onnx fp32; engine and triton that of the file; bundle all possible")
     arguments.add_argument("--data", metavar="FRAMES", help=CALIBRATION)
     arguments.add_argument("-o", "--output", type=Path, help="default: beside the model, here for a shipped one")
-    arguments.add_argument("--device", choices=tuple(TARGETS), help="whom a bundle or an engine is for")
+    arguments.add_argument("--device", choices=tuple(TARGETS), help="device of a bundle or an engine")
     return arguments
 
 

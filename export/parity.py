@@ -1,4 +1,4 @@
-"""Verb ``parity``: is the candidate still the model that was trained? JSON, HTML with pictures, exit 1 if it is not.
+"""Verb ``parity``: does the candidate still answer like the reference? JSON, HTML with pictures, exit 1 if not.
 
     mutualformer parity REFERENCE CANDIDATE --data DATA --out DIR
 
@@ -25,14 +25,13 @@ from mutualformer.runtime.commandline.running import run_verb
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
-    arguments.add_argument("reference", help=f"the model to be equal to: {zoo.HELP}")
-    arguments.add_argument("candidate", help="the model to be judged; its precision picks the budget")
+    arguments.add_argument("reference", help=zoo.HELP)
+    arguments.add_argument("candidate", help="MODEL; its precision selects the budget")
     arguments.add_argument(
         "--data",
         action="append",
         default=[],
-        help="folder, sample:motorcycle or synthetic:N[?seed=S]; may be repeated (default: real frames, as far as "
-        "MUTUALFORMER_DATA and MUTUALFORMER_SAMPLES have them, and rendered ones)",
+        help="DATA, may be repeated (default: real frames, if any, and rendered ones)",
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets parity.json and report.html")
     arguments.add_argument("--show", type=int, default=6, help="pictures in the report (default 6, the worst frames)")

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer to_trt", description=__doc__.splitlines()[0])
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .engine file to write")
-    add_precision(arguments, "default: what the ONNX file is; rtx: fp16 of an fp32 file")
+    add_precision(arguments, "default: the file's; rtx: fp16 for an fp32 file")
     add_calibration(arguments)
     arguments.add_argument("--flavor", choices=("auto", *library.FLAVORS), default="auto")
     arguments.add_argument(
@@ -42,11 +42,13 @@ def parser() -> argparse.ArgumentParser:
         nargs=3,
         metavar=("MIN", "OPT", "MAX"),
         default=(1, 1, 1),
-        help="default 1 1 1, a stream's: fewest kernels, least memory",
+        help="default 1 1 1, for streams: fewest kernels, least memory",
     )
     rare = arguments.add_argument_group("rarely needed")
     rare.add_argument("--tf32", action="store_true", help="fp32 products in TF32: faster, 10 bits of mantissa")
-    rare.add_argument("--unfolded", action="store_true", help="the graph as exported: if parity of the engine fails")
+    rare.add_argument(
+        "--unfolded", action="store_true", help="build from the graph as exported, if the engine fails parity"
+    )
     rare.add_argument("--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch")
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
     rare.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")

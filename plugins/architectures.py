@@ -1,4 +1,4 @@
-"""Every GPU architecture the kernels are compiled for: the one table of them. Standard library only.
+"""The table of GPU architectures that the kernels are compiled for. Standard library only.
 
 Limits of a multiprocessor: CUDA C++ Programming Guide 13.0, "Compute Capabilities".
 """
@@ -14,11 +14,11 @@ _KIB = 1024
 class Architecture:
     """sm_``capability``.
 
-    ``family``: the architecture whose PTX Triton makes for it. Its lowering is the same within a family (PTX is
-    forward compatible; sm_86, 87, 89 and 120 use mma.sync as sm_80 does), so one PTX text is assembled for several.
+    ``family``: the architecture for which Triton makes the PTX. PTX is forward compatible, and sm_86, 87, 89 and 120
+    use mma.sync as sm_80 does, so one PTX text is assembled for the whole family.
     ``specific``: wgmma and tcgen05 need the "a" targets, whose cubins run on that chip only.
-    ``ptxas``: the newest assembler allowed, so that a driver of that CUDA version loads the cubin (12.6 is JetPack
-    6.2's), None for no limit. ``blackwell``: assembled by Triton's ptxas-blackwell, the only one that knows it.
+    ``ptxas``: the newest assembler allowed, None for no limit. A driver loads cubins of its own CUDA version or older;
+    12.6 is JetPack 6.2's. ``blackwell``: only Triton's ptxas-blackwell knows the architecture.
     ``bf16``: has BF16 conversions. The rest are limits of one multiprocessor: resident ``warps`` and ``blocks``,
     ``shared`` bytes for all blocks, ``shared_reserved`` bytes that the system takes from every block, ``registers``,
     and ``tensor_memory`` columns.
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def target(self) -> str:
-        """ptxas' name of it."""
+        """Its name for ptxas."""
         return f"sm_{self.capability}a" if self.specific else f"sm_{self.capability}"
 
 
@@ -64,7 +64,7 @@ TABLE = {architecture.capability: architecture for architecture in _ALL}
 ARCHITECTURES = tuple(TABLE)
 
 RUNS_AS = {121: 120}
-"""Architectures without cubins of their own that run another's."""
+"""Architecture without cubins of its own → the one whose cubins it runs."""
 
 PTX_ARCHITECTURE = 80
-"""What the embedded PTX is written for: the driver compiles it for a younger GPU that has no cubin."""
+"""Target of the embedded PTX. The driver compiles it for a newer GPU that has no cubin."""

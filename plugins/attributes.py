@@ -22,8 +22,8 @@ MAX_HEAD_DIM = 128
 MAX_ITERATIONS = 16
 
 BY_HEAD_FROM = 450
-"""Tokens from which a CPU takes one head after the other: both affinities of a head stay in its cache, where those of
-all heads together would not. Chosen by measurement on two cores (plugins/README.md has the numbers)."""
+"""Number of tokens from which a CPU computes one head after the other: the affinities of one head fit in its cache,
+those of all heads together do not. Measured on two cores (plugins/README.md has the numbers)."""
 
 
 @dataclass(frozen=True)
@@ -75,4 +75,4 @@ class CdaAttributes:
 
 
 DEFAULTS = CdaAttributes(num_heads=1)
-"""What every other attribute is where nobody says."""
+"""The defaults of all attributes but ``num_heads``."""

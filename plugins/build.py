@@ -1,6 +1,6 @@
-"""Build the plugin with CMake and Ninja: ``python -m mutualformer.plugins.build`` (what ``make plugin`` runs).
+"""Builds the plugin with CMake and Ninja: ``python -m mutualformer.plugins.build`` (what ``make plugin`` runs).
 
-Uses the cmake and ninja that pip put beside this Python, or those on PATH. Standard library only.
+It uses the cmake and ninja that pip installed beside this Python, or those on PATH. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""File habits of every stage: hash before trusting, write beside and rename, one folder for what can be made again.
+"""Files as every stage handles them: hashes, atomic writes, temporary folders, JSON with limits, the cache's folder.
 
-Standard library only: CMake and the plugin's loader use it where nothing is installed.
+Standard library only: CMake and the plugin's loader use it where no package is installed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST_JSON = 4 << 20  # bytes, thirty times as many in memory; an engine's card with all layers has a million
-DEEPEST_JSON = 64  # brackets inside each other; ours need eight
-LONGEST_NUMBER = 64  # characters: reading a whole number takes time with the square of its length
+LARGEST_JSON = 4 << 20  # bytes, thirty times as many in memory; an engine's card with all layers has one million
+DEEPEST_JSON = 64  # levels of nesting; our files have eight
+LONGEST_NUMBER = 64  # characters: parsing an integer takes time with the square of its length
 
 
 _MARK, _FOLDER = "part-", "mutualformer-tmp-"
 _LEFT = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}(\..*)?|{_FOLDER}[a-z0-9_]{{8}}")
-_YOUNG_SECONDS = 60.0  # between the making of a temporary file and its lock lies a moment
+_YOUNG_SECONDS = 60.0  # a younger temporary file may not be locked yet
 _swept: set[Path] = set()
 
 
@@ -44,7 +44,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str], temporary: str = "") -> Iterator[None]:
-    """An OSError raised inside names ``path``: a full disk names no file, and ``temporary`` says nothing to people."""
+    """Name ``path`` in an OSError raised inside that names no file (a full disk does not) or the ``temporary`` one."""
     try:
         yield
     except OSError as error:
@@ -55,10 +55,10 @@ def naming(path: str | os.PathLike[str], temporary: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that becomes ``path`` on success and vanishes on failure.
+    """Yield a temporary path in the same folder, which is renamed to ``path`` on success and removed on failure.
 
-    The bytes are on the disk before the name is: after a power cut there is the old file or the new one, whole.
-    Makes the folder if needed, and removes what killed programs have left there. Raises OSError, which names ``path``.
+    It syncs the bytes before the rename, so that after a power cut either the old or the new file is there, whole. It
+    creates the folder and removes temporary files of killed programs. Raises OSError, which names ``path``.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)  # a link stays one
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder for the length of the block; removes those of killed programs first. Raises OSError."""
+    """A temporary folder inside the ``with``; removes those of killed programs first. Raises OSError."""
     sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name:
         handle = os.open(name, os.O_RDONLY)
@@ -94,13 +94,13 @@ def scratch() -> Iterator[Path]:
 
 
 def _lock(handle: int) -> None:
-    """Held as long as this process or a child has the file open, and given back by the system when it is killed."""
+    """Lock the file until this process and its children have closed it; the system unlocks it if they are killed."""
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders of ours whose program was killed; looks into ``folder`` once a process."""
+    """Remove our temporary files and folders whose program was killed; once per process and ``folder``."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -113,14 +113,14 @@ def sweep(folder: Path) -> None:
                     continue
                 handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody works with it
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while another process holds it
                     shutil.rmtree(name) if stat.S_ISDIR(status.st_mode) else os.unlink(name)
                 finally:
                     os.close(handle)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Before work of minutes: raise now the OSError that writing ``path`` would end it with. Makes the folder."""
+    """Raise the OSError that writing ``path`` would raise, before minutes of work. Creates the folder."""
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
@@ -133,7 +133,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a whole file or none of it; a file that holds ``data`` already is left untouched, so builds stay quick."""
+    """Write a file whole or not at all. A file that holds ``data`` already keeps its time, for incremental builds."""
     target = Path(path)
     if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
         return
@@ -142,10 +142,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def parse_json(text: str | bytes, where: str = "this text", error: type[Exception] = ValueError) -> Any:
-    """Any JSON value of ``text``, which anybody may have written. The only reader: `make lint` refuses others.
+    """The JSON value of untrusted ``text``. `make lint` refuses any other parser of JSON.
 
-    Raises ``error``, naming ``where``, for what is no JSON (NaN, infinity and keys given twice are none) and for what
-    takes more time or stack than its size: 4 MiB, 64 levels and 64 digits are the limits.
+    Raises ``error``, naming ``where``, for invalid JSON (NaN, infinity and duplicate keys are invalid), and beyond
+    4 MiB, 64 levels of nesting or 64 digits of an integer, which take disproportionate time, stack or memory.
     """
     if len(text) > LARGEST_JSON:
         raise error(f"{where}: is {len(text) >> 20} MiB of JSON, expected at most {LARGEST_JSON >> 20}")
@@ -189,12 +189,12 @@ def parse_json(text: str | bytes, where: str = "this text", error: type[Exceptio
 
 
 def plain(data: Any) -> Any:
-    """``data`` of ours as it comes back from a JSON file: tuples are lists, keys are text."""
-    return json.loads(json.dumps(data))  # noqa: TID251 - nobody else's text
+    """``data`` as it comes back from a JSON file: tuples become lists, keys text."""
+    return json.loads(json.dumps(data))  # noqa: TID251 - our own text
 
 
 def cache_root() -> Path:
-    """Where what can be made again is kept: $MUTUALFORMER_CACHE, $XDG_CACHE_HOME/mutualformer, ~/.cache/mutualformer.
+    """The cache's folder: $MUTUALFORMER_CACHE, $XDG_CACHE_HOME/mutualformer, ~/.cache/mutualformer.
 
     As the XDG specification says, an empty or relative $XDG_CACHE_HOME counts as unset.
     """

@@ -1,7 +1,7 @@
-"""Find, check and register the compiled plugin: the one loader that building and running both use.
+"""Finds, checks and registers the compiled plugin, for building engines and for running them.
 
-A library is read once, its bytes must match the hash recorded beside it when it was built, and those bytes are mapped:
-a truncated or altered file is an error message and never a crash, and one that is replaced meanwhile changes nothing.
+The loader reads the library once, compares its hash with the record made when it was built, and maps those very bytes:
+a truncated or altered file gives an error message instead of a crash, and replacing the file later changes nothing.
 Standard library only; TensorRT is imported lazily.
 """
 
@@ -36,8 +36,8 @@ _REBUILD = "build it again with `make plugin`"
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered library. ``sha256``: of the bytes that are mapped, whatever the file holds by now; ``mapped``: the
-    path they are mapped from; ``handle``: TensorRT's registry handle."""
+    """A registered library. ``sha256``: of the mapped bytes, even if the file has changed since; ``mapped``: the path
+    they are mapped from; ``handle``: TensorRT's registry handle."""
 
     path: Path
     sha256: str
@@ -46,12 +46,12 @@ class Registered:
 
 
 _registered: dict[str, Registered] = {}  # by flavour
-_mapped: dict[str, tuple[str, ctypes.CDLL]] = {}  # sha256 → the path it is mapped from, which stays mapped
+_mapped: dict[str, tuple[str, ctypes.CDLL]] = {}  # sha256 → path and library, which must stay mapped
 _kept: list[ctypes.CDLL] = []  # other libraries that must stay mapped
 
 
 class PluginError(BuildError, RuntimeError):
-    """The plugin cannot be used; the message says what is wrong, with which file, and what to do."""
+    """The plugin cannot be used; the message names the file, the fault and the remedy."""
 
 
 def find() -> Path:
@@ -76,10 +76,9 @@ def find() -> Path:
 
 
 def read(path: Path) -> tuple[bytes, Record]:
-    """The bytes of a sound library of this machine and version, and its record.
+    """The bytes of the library and its record, once both are checked against each other and against this machine.
 
-    The file is read once: what is mapped later are these bytes, whatever becomes of the file meanwhile.
-    Raises PluginError.
+    The caller maps these bytes, so a file that changes meanwhile has no effect. Raises PluginError.
     """
     sidecar = record_path(path)
     try:
@@ -104,7 +103,7 @@ def read(path: Path) -> tuple[bytes, Record]:
 
 
 def check(path: Path) -> Record:
-    """The record of a sound library of this machine and version. Raises PluginError; maps nothing."""
+    """The record of a library that :func:`read` accepts. Raises PluginError; maps nothing."""
     return read(path)[1]
 
 
@@ -122,13 +121,13 @@ def _expect_digest(path: Path, content: bytes, expected: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected:
         raise PluginError(
-            f"{path} is damaged or was replaced: its sha256 is {digest[:12]}…, expected {expected[:12]}… "
+            f"{path} is corrupt or was replaced: its sha256 is {digest[:12]}…, expected {expected[:12]}… "
             f"({LIBRARY}.json); {_REBUILD}"
         )
 
 
 def _in_memory(name: str, content: bytes) -> str:
-    """A path under which the loader maps exactly ``content``: a sealed file in memory, open as long as the process."""
+    """A path to map exactly ``content`` from: a sealed file in memory that lives as long as the process."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
@@ -138,7 +137,7 @@ def _in_memory(name: str, content: bytes) -> str:
 
 
 def _map(path: Path, content: bytes, mode: int = ctypes.DEFAULT_MODE) -> str:
-    """Map ``content``, which ``path`` held; returns the path it is mapped from. The same bytes are mapped once."""
+    """Map ``content``, read from ``path``, unless it is mapped already; returns the path it is mapped from."""
     digest = hashlib.sha256(content).hexdigest()
     if digest not in _mapped:
         try:
@@ -150,7 +149,7 @@ def _map(path: Path, content: bytes, mode: int = ctypes.DEFAULT_MODE) -> str:
 
 
 def _exported_info(path: Path, mapped: str) -> str:
-    """What the library itself says it is, e.g. "CrossDiffusionAttention version 1; sm_75, …"."""
+    """The library's own description of itself, e.g. "CrossDiffusionAttention version 1; sm_75, …"."""
     try:
         function = ctypes.CDLL(mapped).mutualformer_plugin_info
     except (OSError, AttributeError) as error:
@@ -158,15 +157,17 @@ def _exported_info(path: Path, mapped: str) -> str:
     function.restype = ctypes.c_char_p
     text = (function() or b"").decode()
     if not text.startswith(f"{OP_TYPE} version {PLUGIN_VERSION};"):
-        raise PluginError(f"{path} says it is '{text}', expected {OP_TYPE} version {PLUGIN_VERSION}; {_REBUILD}")
+        raise PluginError(
+            f"{path} describes itself as '{text}', expected {OP_TYPE} version {PLUGIN_VERSION}; {_REBUILD}"
+        )
     return text
 
 
 def _preload_rtx(plugin: Path, record: Record) -> None:
     """Make the name "libtensorrt_rtx.so" resolvable, which TensorRT-RTX opens when a plugin layer is added.
 
-    Its wheel only has "libtensorrt_rtx.so.1"; without the name the process would be terminated by the library. The
-    shim of that name beside the plugin is checked like the plugin, and nothing is searched by name.
+    Its wheel only has "libtensorrt_rtx.so.1", and TensorRT-RTX terminates the process where it does not find the
+    name. The shim of that name beside the plugin is checked like the plugin; no search path is used.
     """
     shim = plugin.with_name(SHIM)
     if not record.shim_sha256:
@@ -191,7 +192,8 @@ def _preload_rtx(plugin: Path, record: Record) -> None:
 def load(flavor: str) -> Path:
     """Check the plugin and register it with a TensorRT flavour, "rtx" or "tensorrt"; returns the library's path.
 
-    Idempotent. Raises PluginError (missing, damaged or foreign library, TensorRT not installed, refused).
+    Idempotent. Raises PluginError: the library is missing, corrupt or for another machine, or TensorRT is missing or
+    refuses it.
     """
     if flavor not in FLAVORS:
         raise PluginError(f"TensorRT flavour is {flavor!r}, expected one of {', '.join(FLAVORS)}")
@@ -221,17 +223,10 @@ def load(flavor: str) -> Path:
     return path
 
 
-def registered(flavor: str) -> Registered:
-    """The library that :func:`load` registered. Raises PluginError where it did not."""
-    if flavor not in _registered:
-        raise PluginError(f"no plugin is registered with TensorRT flavour {flavor} in this process")
-    return _registered[flavor]
-
-
 def last_error() -> str:
     """The plugin's last error message in this process, "" if there was none.
 
-    TensorRT's own message only says that a plugin refused; this says why.
+    TensorRT's own message only reports that a plugin refused; this gives the reason.
     """
     if not _registered:
         return ""
@@ -239,23 +234,3 @@ def last_error() -> str:
     mapped = next(iter(_registered.values())).mapped
     ctypes.CDLL(mapped).mutualformer_last_error(text, ctypes.c_size_t(len(text)))
     return text.value.decode(errors="replace")
-
-
-def serialized_nodes() -> dict[str, str]:
-    """Node → what the plugin put into the engine for it, e.g. "num_heads=8 … tactic=2/3", since this was last asked.
-
-    For an engine's card: TensorRT-RTX prints neither the tactic nor the metadata of a plugin in its layer list.
-    """
-    if not _registered:
-        return {}
-    function = ctypes.CDLL(next(iter(_registered.values())).mapped).mutualformer_serialized_nodes
-    function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t]
-    size = 4096
-    while True:
-        text = ctypes.create_string_buffer(size)
-        needed = function(text, size)
-        if needed <= size:
-            break
-        size = needed
-    lines = text.value.decode(errors="replace").splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)

@@ -1,4 +1,4 @@
-"""``libmutualformer_plugin.so.json``: what a built plugin library is, sealed so that an altered record shows.
+"""``libmutualformer_plugin.so.json``: the record of a built plugin library, with a hash that reveals changes.
 
 Written when the library is linked (plugins/compile/embed.py), read before it is mapped (plugins/library.py).
 Standard library only.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Record:
 
 
 def seal(data: Mapping[str, Any], key: str = SEAL) -> str:
-    """sha256 of what ``data`` says apart from ``key``, however it is laid out."""
+    """sha256 of ``data`` without ``key``, independent of order and layout."""
     content = {name: value for name, value in data.items() if name != key}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -53,7 +54,7 @@ def to_json(record: Record) -> bytes:
 
 
 def read(path: Path) -> Record:
-    """Read a record. Raises OSError, or ValueError saying what is wrong with its content."""
+    """Read a record. Raises OSError, or ValueError for invalid content."""
     if path.stat().st_size > LARGEST_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes, expected at most {LARGEST_BYTES}")
     data = parse_json(path.read_bytes())
@@ -63,26 +64,30 @@ def read(path: Path) -> Record:
     if missing:
         raise ValueError(f"{', '.join(missing)} missing")
     if data.get(SEAL) != seal(data):
-        raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
-    # A seal says that nothing was changed by accident, not who made it: every value in its type and range.
-    for name in ("library", "sha256", "plugin_version", "op_type", "shim_sha256"):
-        _expect(data, name, isinstance(data[name], str) and len(data[name]) <= 4096, "a string")
-    for name, length in (("sha256", (64,)), ("shim_sha256", (0, 64))):
-        digest = data[name]
-        hexadecimal = len(digest) in length and not set(digest) - set("0123456789abcdef")
-        _expect(data, name, hexadecimal, "a sha256 of 64 hexadecimal digits")
-    known = isinstance(data["architectures"], list) and all(_count(a, 1000) for a in data["architectures"])
-    _expect(data, "architectures", known, "a list of integers")
-    for name in ("kernels", "ptx"):
-        _expect(data, name, _count(data[name], 1_000_000), "an integer of at least 0")
+        raise ValueError(f"{SEAL} does not fit its content: it was altered or is corrupt")
+    # A seal shows that nothing changed by accident, not who wrote it, so every value's type and range is checked.
+    for name in (f.name for f in fields(Record)):
+        fits, expected = _VALUES.get(name, _TEXT)
+        if not fits(data[name]):
+            raise ValueError(f"{name} is {str(data[name])[:80]!r}, expected {expected}")
     values = {f.name: data[f.name] for f in fields(Record)}
     return Record(**{**values, "architectures": tuple(values["architectures"])})
 
 
-def _count(value: Any, most: int) -> bool:
-    return type(value) is int and 0 <= value <= most
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1_000_000
 
 
-def _expect(data: Mapping[str, Any], name: str, fits: bool, expected: str) -> None:
-    if not fits:
-        raise ValueError(f"{name} is {str(data[name])[:80]!r}, expected {expected}")
+def _is_text(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+_TEXT = (_is_text(r".{0,4096}"), "a string")
+_COUNT = (_is_count, "an integer of at least 0")
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "sha256": (_is_text(r"[0-9a-f]{64}"), "a sha256 of 64 hexadecimal digits"),
+    "shim_sha256": (_is_text(r"([0-9a-f]{64})?"), "a sha256 of 64 hexadecimal digits, or nothing"),
+    "architectures": (lambda value: isinstance(value, list) and all(map(_is_count, value)), "a list of integers"),
+    "kernels": _COUNT,
+    "ptx": _COUNT,
+}

@@ -15,8 +15,8 @@ BENCHES = {
     "model": ("mutualformer.runtime.benchmarks.model", "model files: latency of the whole graph"),
     "stream": ("mutualformer.runtime.benchmarks.stream", "everything around the model, per frame"),
     "kernels": (
-        "mutualformer.plugins.inspection.bench",
-        "the compiled kernels: registers, spills, roofline (computed)",
+        "mutualformer.plugins.usage",
+        "the compiled kernels: registers, spills, occupancy (computed)",
     ),
     "paper": ("mutualformer.export.benchmarks.paper", "a frame's time on devices, layer by layer (computed)"),
 }

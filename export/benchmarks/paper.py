@@ -1,7 +1,8 @@
-"""``mutualformer bench paper``: what a frame costs on a device, layer by layer. Computed, never measured.
+"""``mutualformer bench paper``: the time of a frame on a device, layer by layer. Computed, never measured.
 
-Every layer that TensorRT's builder makes of a model takes the largest of its arithmetic, its bytes and a launch
-(``runtime/benchmarks/frame_cost.py``). How far that is off is said beside it, from published times of known networks.
+Every layer that TensorRT's builder makes of a model takes the largest of the times for its arithmetic, its bytes and a
+launch (``runtime/benchmarks/frame_cost.py``). The output names the error of that formula on networks with published
+times.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import engine_card
 from mutualformer.runtime.session.onnx_file import read_onnx_file
 
-_DEAREST = 10
+_COSTLIEST = 10
 
 
 def works(path: Path, device: Device) -> list[Work]:
-    """What each layer of an engine computes and moves; of an ONNX file, of the engine that would be built of it.
+    """Flops and bytes of each layer of an engine; for an ONNX file, of the engine that TensorRT-RTX builds of it.
 
-    A graph of ours is folded as for ``device``. Raises ExportError, ModelFileError, FlavorError, PluginError.
+    A graph of ours is folded for ``device`` first. Raises ExportError, ModelFileError, FlavorError, PluginError.
     """
     if path.suffix == ".engine":
         rows = [layer["work"] for layer in engine_card.read(path).layers if "work" in layer]
         if not rows:
-            raise ExportError(f"{path}: its card says nothing of its layers' work; build the engine again")
+            raise ExportError(f"{path}: its card has no work of its layers; build the engine again")
         return [_recorded(path, row) for row in rows]
     ours = is_ours(path)
     inputs: tuple[TensorSpec, ...] = ()
@@ -60,7 +61,7 @@ def works(path: Path, device: Device) -> list[Work]:
 
 
 def _recorded(path: Path, row: Any) -> Work:
-    """Work as an engine card has it; whoever sealed the card, its numbers are numbers."""
+    """Work as an engine card has it. Raises ExportError for other types, because anybody can seal a card."""
     try:
         numbers = {"flops": float(row["flops"]), "moved": float(row["moved"]), "launches": int(row["launches"])}
         texts = {name: str(row[name]) for name in ("name", "kind", "operators")}
@@ -70,7 +71,7 @@ def _recorded(path: Path, row: Any) -> Work:
 
 
 def estimate(rows: Sequence[Work], device: Device) -> dict[str, Any]:
-    """Milliseconds of a frame, with and without a CUDA graph, by what binds, and the dearest layers."""
+    """Milliseconds of a frame, with and without a CUDA graph, split by the binding limit, and the costliest layers."""
     costs = [cost(row, device) for row in rows]
     bound = {
         name: {
@@ -79,13 +80,13 @@ def estimate(rows: Sequence[Work], device: Device) -> dict[str, Any]:
         }
         for name in BOUNDS
     }
-    dearest = sorted(zip(rows, costs, strict=True), key=lambda pair: -pair[1].us)[:_DEAREST]
+    costliest = sorted(zip(rows, costs, strict=True), key=lambda pair: -pair[1].us)[:_COSTLIEST]
     return {
         "device": device.name,
         "ms": sum(one.us for one in costs) / 1e3,
         "ms_without_graph": sum(one.eager_us for one in costs) / 1e3,
         "bound": bound,
-        "dearest": [{**asdict(row), "us": one.us, "bound": one.bound} for row, one in dearest],
+        "costliest": [{**asdict(row), "us": one.us, "bound": one.bound} for row, one in costliest],
     }
 
 
@@ -104,9 +105,9 @@ def command(args: argparse.Namespace) -> int:
     heads = ("device", "kernels", "ms in a CUDA graph", "without", *(f"bound by {name}" for name in BOUNDS))
     print(aligned([heads, *map(_row, results.values())]))
     for result in results.values():
-        print(f"\nthe dearest layers on {result['device']}:")
+        print(f"\nthe costliest layers on {result['device']}:")
         heads = ("layer", "operators", "Mflop", "kB", "µs", "bound by")
-        print(aligned([heads, *map(_layer, result["dearest"])]))
+        print(aligned([heads, *map(_layer, result["costliest"])]))
     print(args.out / "paper.json")
     return 0
 
@@ -125,7 +126,7 @@ def _layer(row: dict[str, Any]) -> tuple[str, ...]:
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
     parser = argparse.ArgumentParser(prog="mutualformer bench paper", description=__doc__)
-    parser.add_argument("model", nargs="?", default=zoo.DEFAULT, help=f"{zoo.HELP}; .onnx may be anybody's")
+    parser.add_argument("model", nargs="?", default=zoo.DEFAULT, help=f"{zoo.HELP}; or any .onnx file")
     parser.add_argument("--device", choices=[device.key for device in DEVICES], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     return parser

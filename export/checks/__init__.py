@@ -1,6 +1,5 @@
-"""The checks of ``mutualformer acceptance``: what the first owner of a GPU runs.
+"""The checks of ``mutualformer acceptance``.
 
-In reading order: names.py, rig/ (the machine under test and what is run on it), then one file for each check of the
-table in runner.py: facts, images, launches/ (what runs the kernels), sanitizer, engines with sessions; report.py writes
-down how it went.
+In reading order: names (their table), rig/ (the machine under test and what runs on it), one file for each check
+(facts, images, launches/, sanitizer, engines), runner (a process for each), report (prints and writes the outcomes).
 """

@@ -1,4 +1,4 @@
-"""Check 1: what this machine is, which versions are on it, and which plugin is under test."""
+"""Check 1: describes the machine, the installed versions and the plugin under test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.benchmarks.measure import conditions
 
-_PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "onnxruntime", "onnx")
-_OLDEST_DRIVER = (12, 0)  # cuCtxGetId
+_PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
+_OLDEST_DRIVER = (12, 0)  # the plugin tells contexts apart by cuCtxGetId, which CUDA 12.0 introduced
 
 
 def versions() -> dict[str, str]:
-    """Version of every package that matters, "-" where it is not installed."""
+    """Version of every package that the checks may use, "-" where it is not installed."""
     table = {}
     for name in _PACKAGES:
         try:

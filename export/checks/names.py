@@ -1,30 +1,37 @@
-"""Names of the checks; the command line needs them before anything is imported that computes."""
+"""The table of checks. It imports nothing that computes, because the command line's help needs it."""
 
 from __future__ import annotations
 
-CHECKS = {
-    "machine": "what is here: GPU, driver, versions, plugin",
-    "cubins": "every cubin is the one that was built, loads, and needs what the build said",
-    "numerics": "enqueue against float64 over a covering array, in poisoned and guarded memory",
-    "portable": "the same from the PTX that the mma.sync family of GPUs runs",
-    "concurrency": "two streams, two threads, two contexts",
-    "graph": "CUDA graph capture, replays bit-equal, another shape",
-    "pytorch": "PyTorch runs the kernels, jitted, also inside a MutualFormer",
-    "timing": "medians beside an empty graph, PyTorch's attention and the roofline",
-    "sanitizer": "compute-sanitizer: memcheck, racecheck, synccheck, initcheck",
-    "tensorrt": "with TensorRT, per flavour and precision: build, proof, parity, sessions, bench, stream",
-}
+from dataclasses import dataclass, field
 
-SHARES = {
-    "machine": 0.02,
-    "cubins": 0.06,
-    "numerics": 0.22,
-    "portable": 0.06,
-    "concurrency": 0.05,
-    "graph": 0.04,
-    "pytorch": 0.06,
-    "timing": 0.06,
-    "sanitizer": 0.13,
-    "tensorrt": 0.30,
+
+@dataclass(frozen=True)
+class Check:
+    """``about``: one line for the help. ``share``: the part of ``--minutes`` it plans with. ``module``: its file in
+    this package, with ``check(machine) -> (sentence, numbers)``, "" for TensorRT's. ``environment``: of its process."""
+
+    about: str
+    share: float
+    module: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+CHECKS = {
+    "machine": Check("what is here: GPU, driver, versions, plugin", 0.02, "facts"),
+    "cubins": Check("every cubin is the one that was built, loads and does not spill", 0.06, "images"),
+    "numerics": Check(
+        "enqueue against float64 over a covering array, in poisoned and guarded memory", 0.22, "launches.numerics"
+    ),
+    "portable": Check(
+        "the same from the PTX that the mma.sync family of GPUs runs",
+        0.06,
+        "launches.portable",
+        {"MUTUALFORMER_KERNELS": "ptx"},
+    ),
+    "concurrency": Check("two streams, two threads, two contexts", 0.05, "launches.concurrency"),
+    "graph": Check("CUDA graph capture, replays bit-equal, another shape", 0.04, "launches.graphs"),
+    "pytorch": Check("PyTorch runs the kernels, jitted, also inside a MutualFormer", 0.06, "launches.jit"),
+    "timing": Check("median times beside PyTorch's attention", 0.06, "launches.timing"),
+    "sanitizer": Check("compute-sanitizer: memcheck, racecheck, synccheck, initcheck", 0.13, "sanitizer"),
+    "tensorrt": Check("per flavour and precision: build, proof, parity, bench, stream", 0.30),
 }
-"""What part of ``--minutes`` each check plans with."""

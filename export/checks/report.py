@@ -1,4 +1,4 @@
-"""Runs the checks, prints a line for each as it ends, and writes ``acceptance.json``."""
+"""Runs the checks, prints a line for each when it ends, and writes ``acceptance.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPORT = "acceptance.json"
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """1 on any FAIL, and where nothing passed at all."""
+    """1 on any FAIL, and where no check passed."""
     states = [outcome.state for outcome in outcomes]
     return 1 if FAIL in states or PASS not in states else 0
 
@@ -24,8 +24,8 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 def run(out: Path, names: Sequence[str], model: Path | None, minutes: float) -> int:
     """All checks, or those of ``names``, in about ``minutes``; returns the exit code.
 
-    Where there is no GPU, or its driver does not start, that is the whole report. Raises OSError where ``out`` cannot
-    be written.
+    Without a GPU, or with a driver that does not start, the report has that one line. Raises OSError where ``out``
+    cannot be written.
     """
     capabilities, why = ask_driver()
     if not capabilities:

@@ -1,6 +1,6 @@
-"""All checks in order, each in a process of its own: a crash or a poisoned CUDA context ends one check, not the rest.
+"""Runs the checks in order, each in its own process: a crash or a broken CUDA context ends one check, not the rest.
 
-python -m mutualformer.export.checks.runner NAME --result FILE --seconds S     (one check; what the processes run)
+python -m mutualformer.export.checks.runner NAME --result FILE --seconds S     (one check; what those processes run)
 """
 
 from __future__ import annotations
@@ -15,59 +15,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from mutualformer.export.checks import engines
-from mutualformer.export.checks.launches import portable
-from mutualformer.export.checks.names import SHARES
+from mutualformer.export.checks.names import CHECKS
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _PACKAGE = "mutualformer.export.checks"
 _SLOWEST, _START_S = 4, 120.0
-"""A check may take so many times what it plans with, and so many seconds to start, before it counts as hanging."""
+"""A check hangs once it has taken 4 times the seconds it plans with, and 120 s to start."""
 
-_PLAIN = {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"}
-"""What containers set to make FP32 products faster and less exact."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """``module``: its file in this package, with ``check(machine) -> (sentence, numbers)``. ``environment``: set in its
-    process."""
-
-    name: str
-    module: str
-    environment: tuple[tuple[str, str], ...] = ()
+_EXACT = {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"}
+"""Containers set these to compute FP32 products in TF32, which is faster and less exact."""
 
 
-CHECKS = (
-    Check("machine", "facts"),
-    Check("cubins", "images"),
-    Check("numerics", "launches.numerics"),
-    Check("portable", "launches.portable", tuple(portable.ENVIRONMENT.items())),
-    Check("concurrency", "launches.concurrency"),
-    Check("graph", "launches.graphs"),
-    Check("pytorch", "launches.jit"),
-    Check("timing", "launches.timing"),
-    Check("sanitizer", "sanitizer"),
-)
-
-TENSORRT = "tensorrt"
-"""The checks with TensorRT: in processes of their own already (engines.py)."""
-
-
-def run_here(check: Check, open_machine: Callable[[], Machine]) -> Outcome:
+def run_here(name: str, open_machine: Callable[[], Machine]) -> Outcome:
     """Run one check in this process."""
     began = time.monotonic()
 
     def outcome(state: str, detail: str, numbers: dict[str, object] | None = None) -> Outcome:
-        return Outcome(check.name, state, " ".join(detail.split()), numbers or {}, round(time.monotonic() - began, 2))
+        return Outcome(name, state, " ".join(detail.split()), numbers or {}, round(time.monotonic() - began, 2))
 
     try:
-        function = importlib.import_module(f"{_PACKAGE}.{check.module}").check
+        function = importlib.import_module(f"{_PACKAGE}.{CHECKS[name].module}").check
         machine = open_machine()
         with machine.current():
             sentence, numbers = function(machine)
@@ -79,7 +52,7 @@ def run_here(check: Check, open_machine: Callable[[], Machine]) -> Outcome:
         return outcome(FAIL, str(reason))
     except ModuleNotFoundError as error:
         return outcome(SKIP, f"Python package {error.name!r} is not installed")
-    except Exception as error:  # a check that breaks has not passed
+    except Exception as error:  # a broken check is no PASS
         return outcome(FAIL, f"the check itself broke: {type(error).__name__}: {error}")
 
 
@@ -89,57 +62,51 @@ def _ended(code: int) -> str:
     return f"its process ended with exit code {code} and no result"
 
 
-def run_apart(check: Check, seconds: float, module: str = f"{_PACKAGE}.runner", words: Sequence[str] = ()) -> Outcome:
+def run_apart(name: str, seconds: float, module: str = f"{_PACKAGE}.runner", words: Sequence[str] = ()) -> Outcome:
     """Run one check in a process of its own, ``python -m module NAME --result FILE --seconds S``."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutualformer-check-") as folder:
         result = Path(folder, "result.json")
-        command = [sys.executable, "-m", module, check.name, "--result", str(result), "--seconds", f"{seconds:.1f}"]
-        environment = {**os.environ, **_PLAIN, **dict(check.environment)}
+        command = [sys.executable, "-m", module, name, "--result", str(result), "--seconds", f"{seconds:.1f}"]
+        environment = {**os.environ, **_EXACT, **(CHECKS[name].environment if name in CHECKS else {})}
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join([*sys.path[:1], root, environment.get("PYTHONPATH", "")])
         most = _START_S + _SLOWEST * seconds
         try:
             process = subprocess.run([*command, *words], env=environment, timeout=most, capture_output=True, text=True)
-            failed = _ended(process.returncode) + (
-                f": {process.stderr.strip().splitlines()[-1]}" if process.stderr.strip() else ""
-            )
+            failed = ": ".join([_ended(process.returncode), *process.stderr.strip().splitlines()[-1:]])
         except subprocess.TimeoutExpired:
             failed = f"it did not end within {most:.0f} s"
         if result.is_file():
             return Outcome(**parse_json(result.read_text()))
-    return Outcome(check.name, FAIL, failed, {}, round(time.monotonic() - began, 2))
+    return Outcome(name, FAIL, failed, {}, round(time.monotonic() - began, 2))
 
 
 def run_all(names: Sequence[str], minutes: float, out: Path, model: Path | None, capability: str) -> Iterator[Outcome]:
-    """Outcomes in order, as they come; all checks where ``names`` is empty. ``out``: where engines and reports go;
+    """Outcomes in order, as they come; all checks where ``names`` is empty. ``out``: folder for engines and reports;
     ``capability``: of this GPU, e.g. "8.7".
 
-    What a check does not use of its share of ``minutes`` goes to those after it.
+    What a check leaves of its share of ``minutes`` goes to those after it.
     """
-    chosen = [check for check in CHECKS if not names or check.name in names]
-    shares = [SHARES[check.name] for check in chosen] + [SHARES[TENSORRT] if not names or TENSORRT in names else 0.0]
-    began, total = time.monotonic(), 60 * minutes
-
-    def planned(index: int) -> float:
-        left = total - (time.monotonic() - began)
-        return max(1.0, left * shares[index] / sum(shares[index:]))
-
-    for index, check in enumerate(chosen):
-        yield run_apart(check, planned(index))
-    if shares[-1]:
-        yield from engines.outcomes(out, model, capability, planned(len(chosen)))
+    chosen = [name for name in CHECKS if not names or name in names]
+    end = time.monotonic() + 60 * minutes
+    for index, name in enumerate(chosen):
+        part = CHECKS[name].share / sum(CHECKS[later].share for later in chosen[index:])
+        seconds = max(1.0, (end - time.monotonic()) * part)
+        if CHECKS[name].module:
+            yield run_apart(name, seconds)
+        else:  # TensorRT's steps are processes of their own already
+            yield from engines.outcomes(out, model, capability, seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
     """One check, its outcome as JSON."""
     parser = argparse.ArgumentParser(prog=f"python -m {_PACKAGE}.runner")
-    parser.add_argument("name", choices=[check.name for check in CHECKS])
+    parser.add_argument("name", choices=[name for name, check in CHECKS.items() if check.module])
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     args = parser.parse_args(argv)
-    check = next(check for check in CHECKS if check.name == args.name)
-    outcome = run_here(check, lambda: Machine(seconds=args.seconds))
+    outcome = run_here(args.name, lambda: Machine(seconds=args.seconds))
     args.result.write_text(json.dumps(asdict(outcome), default=str))
     return 0
 

@@ -1,7 +1,7 @@
 """Check 9: compute-sanitizer's four tools over six small nodes in buffers of exactly their size.
 
-A tool that finds something, and a node that fails, is a FAIL; a tool that does not get to work here (it refuses the
-device, it may not attach, it takes too long) is a SKIP with its words.
+A fault that a tool finds, or a node that fails, is a FAIL; a tool that cannot work here (it refuses the device, may not
+attach, or takes too long) is a SKIP with its message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mutualformer.plugins.compile.headers import package_folder
 
 TOOLS = ("memcheck", "initcheck", "racecheck", "synccheck")
 SUBJECT = (sys.executable, "-m", "mutualformer.export.checks.rig.subject")
-_FOUND = 86  # exit code that says the tool found something, unlike any of the program's own
+_FOUND = 86  # exit code for a fault that the tool found; the program itself never uses it
 _LEAST_S = 60.0
 
 
@@ -39,7 +39,7 @@ def _lines(process: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def watched(tool: Sequence[str], name: str, seconds: float) -> None:
-    """Run the nodes under one tool. Raises CheckFailed for what it finds, CheckSkipped where it cannot work."""
+    """Run the nodes under one tool. Raises CheckFailed for a fault, CheckSkipped where the tool cannot work."""
     try:
         process = subprocess.run([*tool, *SUBJECT], capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
@@ -57,7 +57,7 @@ def watched(tool: Sequence[str], name: str, seconds: float) -> None:
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:
-    """Check 9. Raises CheckFailed, or CheckSkipped where no tool could do its work."""
+    """Check 9. Raises CheckFailed, or CheckSkipped where no tool could work."""
     watched((), "the nodes alone", max(_LEAST_S, machine.seconds))
     tool = find()
     if tool is None:

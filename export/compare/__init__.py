@@ -1,1 +1,1 @@
-"""Two model files on the same frames: parity, maps, features, result, report, charts, page."""
+"""Two model files on the same frames: parity, maps, features, result, report, page."""

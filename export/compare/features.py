@@ -21,8 +21,8 @@ TASK_KEYS = ("map", "r1", "r5", "r10")
 def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Parity:
     """Features of every sample from both; mAP and CMC of each by the protocol of ``train/evaluation/features.py``.
 
-    Features are compared around the reference's mean over the data: a ranking sees only what tells samples apart, and
-    where that is little beside what all samples share, two models can agree to 0.999 and rank differently.
+    The mean of the reference's features over the data is subtracted first. A ranking depends only on the differences
+    between samples: where those are small beside the common part, two models can agree to 0.999 and rank differently.
 
     Raises ExportError when the files are not one model or the data holds nothing.
     """

@@ -24,9 +24,9 @@ TASK_KEYS = ("mae", "s_measure", "max_f", "max_e")
 
 @dataclass
 class ComparedFrame:
-    """One compared frame, kept only while it is among those to show. Maps (h, w) in [0, 1]; depth in metres.
+    """One compared frame, kept only while it is among the frames to show. Maps (h, w) in [0, 1]; depth in metres.
 
-    ``truth``: uint8 (h, w), None where there is none. ``real``: the pair of ``sample:``, which is shown always.
+    ``truth``: uint8 (h, w), None where there is none. ``real``: the pair of ``sample:``, always shown.
     """
 
     name: str
@@ -74,7 +74,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
 
 
 def pictures(frame: ComparedFrame) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Colour, depth, ground truth, both maps, and their difference stretched to its own maximum, under their heads."""
+    """(heading, picture): colour, depth, ground truth, both maps, and their difference scaled to its maximum."""
     difference = np.abs(np.nan_to_num(frame.reference - frame.candidate))
     truth = [] if frame.truth is None else [("ground truth", report.grey(frame.truth / 255))]
     return [
@@ -88,6 +88,6 @@ def pictures(frame: ComparedFrame) -> list[tuple[str, NDArray[np.uint8]]]:
 
 
 def caption(frame: ComparedFrame) -> str:
-    """Which frame, how far apart the maps are, and that there is no ground truth where there is none."""
+    """The frame's name, the largest difference of the maps, and a note where there is no ground truth."""
     bare = "" if frame.truth is not None else "; no ground truth"
     return f"{frame.name}: largest difference {frame.worst:.2e}{bare}"

@@ -37,7 +37,7 @@ def write_reports(result: Parity, out: Path, json_name: str = "parity.json", htm
 
 
 def sections(result: Parity) -> list[tuple[str, str]]:
-    """The report's parts as (heading, HTML), the answer first."""
+    """The report's parts as (heading, HTML), the verdict first."""
     files = [
         [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
@@ -61,7 +61,7 @@ def sections(result: Parity) -> list[tuple[str, str]]:
 
 
 def bars(result: Parity) -> str:
-    """One bar per budget: full at the limit. A cosine's is its distance from 1."""
+    """One bar per budget, in shares of the limit; for a cosine, shares of the limit's distance from 1."""
     drawn = []
     for key, limit in result.budget.as_dict().items():
         value = result.measured.get(key)

@@ -1,4 +1,4 @@
-"""Is the candidate still the model that was trained? Two model files on the same frames, judged by the budgets."""
+"""Compares two model files on the same frames and judges the difference by the budgets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mutualformer.export.compare.features import compare_reid
 from mutualformer.export.compare.maps import compare_sod
 from mutualformer.export.compare.result import Parity
-from mutualformer.export.criteria.frames import parity_data, parity_frames
+from mutualformer.export.criteria.frames import PARITY_DATA, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
@@ -23,22 +23,22 @@ from mutualformer.runtime.sources import opening
 def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data.
 
-    ``data``: DATA; none = the real pair, photographs, sensor frames and rendered scenes, as far as they are here.
-    ``show``: so many frames in pictures.
+    ``data``: DATA; none = the real pair, photographs, sensor frames (as far as they are here) and rendered scenes.
+    ``show``: number of frames shown as pictures.
     """
-    # Judged is what the file says, not what the runtime makes of it: FP16 weights stay FP16.
+    # Judge the file, not what the runtime makes of it: keep FP16 weights in FP16.
     with variables({KEEP_FP16: "1"}), zoo.load(reference) as left, zoo.load(candidate) as right:
         result = compare_sessions(left, right, data, show)
-    if candidate.suffix == ".onnx":  # engines prove theirs when built
+    if candidate.suffix == ".onnx":  # an engine is proven when it is built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:
-    """As :func:`compare`, with both files open already."""
+    """As :func:`compare`, for two open sessions."""
     contract = reference.contract
     if contract.task == "reid":
-        sets = data or [parity_data(contract)]
+        sets = data or [PARITY_DATA]
         if len(sets) != 1:
             raise ExportError(f"ReID is compared on one DATA at a time, found {len(sets)}: identities must not mix")
         result = compare_reid(reference, candidate, opening.identities(sets[0], contract.input_size))

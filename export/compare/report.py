@@ -1,4 +1,4 @@
-"""Parts of self-contained HTML pages: verdict, bars, tables, frames in pictures."""
+"""Parts of self-contained HTML pages: verdict, bars, tables, pictures of frames."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 
 
 def bar(label: str, value: float, limit: float, share: float) -> str:
-    """A bar of ``share`` of the limit, whose mark is at four fifths of the width; red beyond it."""
+    """A bar of ``share`` of the limit, which is marked at 80 % of the width; red beyond it."""
     over, width = not share <= 1, 80 * min(share, 1.25) if share == share else 100
     numbers = f"{value:.4g} of {limit:g}" if share == share else f"{value} of {limit:g}"
     return (
@@ -97,7 +97,7 @@ def bar(label: str, value: float, limit: float, share: float) -> str:
 
 
 def row(name: str, pictures: list[tuple[str, Image]], height: int = 220) -> str:
-    """A frame: its pictures side by side under their heads, below each other on a narrow screen."""
+    """A frame: its pictures side by side under their headings, stacked on a narrow screen."""
     cells = "".join(figure(strip([picture], height), head) for head, picture in pictures)
     return f'<div class="frame"><h3>{html.escape(name)}</h3><div>{cells}</div></div>'
 

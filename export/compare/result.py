@@ -1,4 +1,4 @@
-"""The outcome of one comparison, the same for every task, and the check that there is something to compare."""
+"""The outcome of one comparison, the same for every task, and the check that both files are one model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.budgets import BUDGETS, Budget
 from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.session import Session
+from mutualformer.runtime.tasks import TASKS, Budget
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame of the report: what it is, and pictures under their heads, in order."""
+    """A frame of the report: its caption and its pictures under their headings, in order."""
 
     name: str
     pictures: list[tuple[str, NDArray[np.uint8]]]
@@ -85,16 +85,16 @@ def judge(
     bounded: Mapping[str, tuple[str, float]],
     frames: int,
 ) -> Parity:
-    """The outcome, from what was accumulated and the task metrics of both (``scores``: reference, candidate).
+    """The outcome, from the accumulated differences and the task metrics (``scores``: reference, candidate).
 
-    ``bounded``: metric → (its name in ``criteria.budgets.Budget``, factor to that name's unit).
+    ``bounded``: metric → (its name in ``runtime.tasks.Budget``, factor to that name's unit).
     """
     tensor, precision = tensors.result(), candidate.contract.precision
     task = {
         key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
         for key, value in scores[0].items()
     }
-    budget = BUDGETS[candidate.contract.task][precision]
+    budget = TASKS[candidate.contract.task].budgets[precision]
     deltas = {name: factor * task[key]["delta"] for key, (name, factor) in bounded.items()}
     return Parity(
         reference=reference.describe(),

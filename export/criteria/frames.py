@@ -1,7 +1,7 @@
-"""Which frames a verb takes when nobody names any: real ones where this machine has them, and rendered ones.
+"""The frames that a verb takes by default: real ones where this machine has them, and rendered ones.
 
 MUTUALFORMER_DATA names a folder with ``duts_tr``, ``duts_te`` (photographs and masks) and ``sensor_frames`` (frames of
-depth sensors). What is taken is returned as text, so that the caller can say it aloud and write it down.
+depth sensors). A selection describes itself as text, which the caller prints and writes into the model's card.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,30 @@ from mutualformer.runtime.sources.frame import DataError, Frames
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
+PARITY_DATA = f"synthetic:24?seed={PARITY_SEED}"
+"""What ReID is compared on by default: one set of identities."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """``count`` of ``frames``, evenly picked; ``about``: what they are, for people."""
+    """``count`` of ``length`` frames, evenly picked; ``get``: index → frame; ``about``: what they are, for people."""
 
     about: str
-    frames: Any
+    get: Callable[[int], Any]
+    length: int
     count: int
 
     def __len__(self) -> int:
-        return min(self.count, len(self.frames))
+        return min(self.count, self.length)
 
     def __iter__(self) -> Iterator[Any]:
-        for index in np.linspace(0, len(self.frames) - 1, len(self)).round().astype(int):
-            yield self.frames[int(index)]
+        for index in np.linspace(0, self.length - 1, len(self)).round().astype(int):
+            yield self.get(int(index))
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Parts one after another; ``text``: what they are together."""
+    """Parts one after another."""
 
     parts: tuple[Share, ...]
 
@@ -53,12 +57,30 @@ class Selection:
         return sum(map(len, self.parts))
 
     def __iter__(self) -> Iterator[Any]:
-        for part in self.parts:
-            yield from part
+        return chain.from_iterable(self.parts)
+
+
+def _root() -> Path | None:
+    folder = os.environ.get(ENVIRONMENT, "")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def _optional(about: str, data: str, count: int) -> list[Share]:
+    try:
+        frames: Frames = opening.frames(data)
+    except DataError:
+        return []
+    return [Share(about, frames.__getitem__, len(frames), count)]
+
+
+def _rendered(contract: Contract, count: int, seed: int) -> Share:
+    data = f"synthetic:{count}?seed={seed}"
+    frames = opening.of_task(data, contract.task, contract.input_size)
+    return Share(f"rendered ({data})", frames.__getitem__, len(frames), count)
 
 
 @dataclass(frozen=True)
-class Made:
+class _Made:
     """Frames made one at a time by ``make(index)``."""
 
     make: Callable[[int], Any]
@@ -72,39 +94,21 @@ class Made:
         return self.make(index)
 
 
-def _root() -> Path | None:
-    folder = os.environ.get(ENVIRONMENT, "")
-    return Path(folder) if folder and Path(folder).is_dir() else None
-
-
-def _optional(about: str, data: str, count: int) -> list[Share]:
-    try:
-        frames: Frames = opening.frames(data)
-    except DataError:
-        return []
-    return [Share(about, frames, count)]
-
-
-def _rendered(contract: Contract, count: int, seed: int) -> Share:
-    data = f"synthetic:{count}?seed={seed}"
-    return Share(f"rendered ({data})", opening.of_task(data, contract.task, contract.input_size), count)
-
-
 def _worn(parts: list[Share], count: int) -> Share:
     """Frames of ``parts`` as a poor camera gives them: grey, and 43 % of their depth not measured.
 
-    Activations are another size there: scales that never saw such frames clip what they bring.
+    Activations differ in size there, and scales that never saw such frames would clip them.
     """
     from mutualformer.train.evaluation.corrupt import CorruptFrames
 
-    source = [(part.frames, int(index)) for part in parts for index in range(len(part))]
+    source = [(part.get, index) for part in parts for index in range(len(part))]
 
     def make(index: int) -> Any:
-        frames, at = source[index * len(source) // count]
-        return frames[at]
+        get, at = source[index * len(source) // count]
+        return get(at)
 
-    worn = CorruptFrames(Made(make, count), {"rgb": "grey", "depth": "holes"})
-    return Share("grey ones, 43 % of depth missing", worn, count)
+    worn = CorruptFrames(_Made(make, count), {"rgb": "grey", "depth": "holes"})
+    return Share("grey ones, 43 % of depth missing", worn.__getitem__, count, count)
 
 
 def calibration_frames(contract: Contract) -> Selection:
@@ -122,15 +126,10 @@ def calibration_frames(contract: Contract) -> Selection:
     return Selection((*parts, _worn(parts, worn)) if worn else tuple(parts))
 
 
-def parity_data(contract: Contract) -> str:
-    """DATA of the rendered frames to compare on; ReID is judged on one set of identities, so these are all it gets."""
-    return f"synthetic:24?seed={PARITY_SEED}"
-
-
 def parity_frames(contract: Contract) -> Selection:
     """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, rendered, worn.
 
-    Not those that :func:`calibration_frames` takes its photographs from.
+    Its photographs are of another set than those of :func:`calibration_frames`.
     """
     parts = _optional("real pair (sample:motorcycle)", "sample:motorcycle", 1)
     root = _root()

@@ -1,4 +1,4 @@
-"""Numbers that say how far a candidate's outputs are from its reference's: per tensor, and per task."""
+"""Measures how far a candidate's outputs are from its reference's, and checks budgets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.budgets import Budget
+from mutualformer.runtime.tasks import Budget
 
 Array = NDArray[Any]
 
@@ -32,14 +32,14 @@ class TensorDifference:
 
 
 class TensorComparison:
-    """Accumulates a TensorDifference frame by frame, so that 200 frames need no memory."""
+    """Accumulates a TensorDifference frame by frame, in constant memory."""
 
     def __init__(self) -> None:
         self._max = self._sum = self._rr = self._cc = self._rc = self._dd = 0.0
         self._count, self._finite = 0, True
 
     def add(self, reference: Array, candidate: Array) -> float:
-        """Take one frame in; returns its own max_abs (infinity when a value is not finite or the shapes differ)."""
+        """Add a frame; returns its max_abs, infinity if a value is not finite. Raises ValueError on other shapes."""
         if reference.shape != candidate.shape:
             raise ValueError(f"reference output is {reference.shape}, candidate output {candidate.shape}")
         r, c = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()

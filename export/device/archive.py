@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on their content alone: fixed order, times, owners and compressor headers."""
+"""Writes archives whose bytes depend on their content alone: order, times, owners and gzip header are fixed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Files = Mapping[str, bytes]
 SUMS = "SHA256SUMS"
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
-_LONGEST = 240  # characters of a path: unpacks on any file system, below any folder
+_LONGEST = 240  # characters of a path: file systems allow 255 for a name, the rest is left for the folder above
 
 
 def check_member(path: str) -> None:
-    """Raises ExportError for a path that could leave the archive's folder, hide, or mean something to a shell."""
+    """Raise ExportError for a path that leaves the archive's folder, is hidden, or has a shell's special characters."""
     parts = path.split("/")
     if len(path) > _LONGEST or not all(_PART.fullmatch(part) for part in parts):
         raise ExportError(
@@ -33,7 +33,7 @@ def check_member(path: str) -> None:
 
 
 def sums(files: Files) -> bytes:
-    """What ``sha256sum -c`` reads: one line per file, sorted by path."""
+    """The content of SHA256SUMS, for ``sha256sum -c``: one line per file, sorted by path."""
     return "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files)).encode()
 
 
@@ -58,10 +58,9 @@ def _tar(folder: str, files: Files) -> bytes:
 
 
 def write_archive(out: Path, folder: str, files: Files) -> None:
-    """Write ``files`` and their SHA256SUMS under ``folder`` into ``out`` (.tar.gz); a whole file or none.
+    """Write ``files`` and their SHA256SUMS under ``folder`` into ``out`` (.tar.gz), whole or not at all.
 
-    The same files give the same bytes with the same zlib. Raises ExportError for unsafe names, before anything is
-    written.
+    The same files give the same bytes with the same zlib. Raises ExportError for unsafe names before it writes.
     """
     content = _tar(folder, {**files, SUMS: sums(files)})
     with replacing(out) as beside, open(beside, "wb") as file:

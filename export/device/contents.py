@@ -1,4 +1,4 @@
-"""All files of a bundle: models, kernels, sources, wheel, packages, scripts, licences."""
+"""Collects all files of a bundle: models, kernels, sources, wheel, packages, scripts, licences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mutualformer.runtime.files import sha256
 
 
 def held_precisions(files: Sequence[str]) -> list[str]:
-    """The precisions that a bundle of these paths holds a model of."""
+    """The precisions of the models among these paths of a bundle."""
     return [p for p in PRECISIONS if f"models/model.{p}.onnx" in files]
 
 
@@ -28,8 +28,8 @@ def write_bundle(
 ) -> dict[str, int]:
     """Write the archive ``out``; returns path → bytes of its members. Empty ``precisions``: all that can be made.
 
-    ``source``: a checkpoint or an .onnx file. Raises ExportError, DataError, ContractError; ``out`` then keeps what it
-    held.
+    ``source``: a checkpoint or an .onnx file. Raises ExportError, DataError, ContractError, and leaves ``out``
+    unchanged then.
     """
 
     def check(contract: Contract) -> None:

@@ -1,4 +1,4 @@
-"""Any model in the form that somebody needs it in: ONNX file, engine, bundle for a device, repository for a server."""
+"""Makes an ONNX file, an engine, a bundle for a device or a repository for a server of any model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FORMATS = {"onnx": ".onnx", "engine": ".engine", "bundle": ".tar.gz", "triton": 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted. ``model``: whatever names one; ``out`` None: beside the model, or here for one that has no place.
+    """What to make. ``model``: MODEL as every verb takes it. ``out`` None: beside the model, see :func:`_beside`.
 
-    ``precisions``: none = the format's own choice; a bundle may hold several. ``data``: FRAMES for INT8 scales.
+    ``precisions``: empty = the format's default; a bundle may hold several. ``data``: FRAMES for INT8 scales.
     ``device``: of export/engine/targets.py. ``engine``: with "triton", one built for the server's GPU.
-    Raises ExportError for parts that do not fit together.
+    Raises ExportError for options that exclude each other.
     """
 
     model: str
@@ -37,24 +37,22 @@ class Order:
         if self.out is not None and not self.out.name.endswith(FORMATS[self.format]):
             raise ExportError(f"{self.out}: the output's name must end in {FORMATS[self.format]}")
         if self.format == "bundle" and self.device is None:
-            raise ExportError(f"a bundle is for one kind of device, say which: --device {'|'.join(TARGETS)}")
+            raise ExportError(f"a bundle is for one kind of device: --device {'|'.join(TARGETS)}")
         if self.format in ("onnx", "triton") and self.device is not None:
             raise ExportError(f"--device {self.device} has no use: the same file of format {self.format} runs anywhere")
         if self.engine is not None and self.format != "triton":
             raise ExportError("--engine is for --triton; a device builds its own engine")
-        if self.data is not None and "int8" not in self.precisions and (self.precisions or self.format != "bundle"):
-            raise ExportError(f"--data {self.data} has no use without --int8: only its scales come from frames")
 
     @property
     def precision(self) -> str | None:
-        """The one precision that is asked for, if any."""
+        """The first requested precision, if any."""
         return self.precisions[0] if self.precisions else None
 
 
 def deliver(order: Order) -> str:
     """Make the file; returns one line about it. Raises ExportError, ModelNameError, DataError and their like.
 
-    What cannot be done is said before the work: options that do not fit, frames that are not there, missing packages.
+    It raises for wrong options, missing frames and missing packages before the work begins.
     """
     source = zoo.resolve(order.model)
     out = order.out or _beside(order, source)
@@ -72,7 +70,7 @@ def deliver(order: Order) -> str:
     from mutualformer.export.device.repository import write_repository
 
     with tempfile.TemporaryDirectory(prefix="mutualformer-") as folder:
-        if source.suffix != ".onnx" or order.precision is not None:
+        if source.suffix != ".onnx" or order.precision is not None or order.data is not None:
             source = write_onnx(source, Path(folder) / "model.onnx", order.precision or "fp32", order.data).path
         members = write_repository(source, out, order.engine)
     about = f"Triton model repository, {len(members)} files, sha256 {sha256(out)[:16]}…"
@@ -111,7 +109,7 @@ def _line(out: Path, about: str, distance: str, next_step: str) -> str:
 
 
 def _beside(order: Order, source: Path) -> Path:
-    """Beside a model that was made here; in the current folder for one that is shipped or of the hub."""
+    """The default output: beside the model, but in the current folder for a shipped model and one of the hub."""
     shipped = zoo.shipped(order.model)
     elsewhere = order.model.startswith("hf://") or (shipped is not None and shipped.path == source)
     folder, stem = Path() if elsewhere else source.parent, source.stem

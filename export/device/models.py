@@ -1,4 +1,4 @@
-"""The models of a bundle: one ONNX file and contract per precision, and the report on how each was made."""
+"""The models of a bundle: an ONNX file and a contract for each precision, and a report on how they were made."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from mutualformer.runtime.contract import PRECISIONS, Contract
 
 
 def wanted_precisions(contract: Contract, names: Sequence[str], calibration: str | None) -> tuple[str, ...]:
-    """``names`` in order, or all that can be made: FP32 and FP16 always, INT8 when there is calibration data.
+    """``names`` in order; if empty, FP32 and FP16, and INT8 where there is calibration data.
 
-    Raises ExportError for what cannot be made from a file of this precision, or calibration data nothing would use.
+    Raises ExportError for a precision that a file of this one cannot become, and for calibration data without use.
     """
     everything = ("fp32", "fp16") + (("int8",) if calibration else ())
     default = (contract.precision,) if contract.precision == "int8" else everything
     precisions = tuple(p for p in PRECISIONS if p in (names or default))
     if "int8" in precisions and contract.precision != "int8" and not calibration:
         raise ExportError("precision int8 needs --calibration FRAMES (a folder, a recording, or synthetic:N)")
-    if calibration and "int8" not in precisions:
-        raise ExportError(f"--calibration {calibration} has no use: no int8 model is asked for")
     for precision in precisions:
-        check_request(contract, precision, calibration if precision == "int8" else None)
+        check_request(contract, precision, calibration if precision == "int8" or "int8" not in precisions else None)
     return precisions
 
 
@@ -39,13 +37,13 @@ def _json(data: Any) -> bytes:
 
 
 def _calibration(contract: Contract) -> dict[str, Any]:
-    """What the INT8 scales come from, as the conversion wrote it into the card."""
+    """Data, method and frames of the INT8 scales, as the conversion recorded them in the card."""
     recorded = contract.card.get("calibration") or {}
     return {key: recorded.get(key) for key in ("data", "method", "frames")}
 
 
 def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
-    """How one precision was made: scales, and which nodes compute in what. Node names are those of the graph."""
+    """How one precision was made: its scales, and the type in which each node of the graph computes."""
     kinds = heavy_node_types(model)
     names = {
         kind: sorted(n for n, k in kinds.items() if k == dtype)
@@ -78,7 +76,7 @@ def models(
         files[f"models/model.{precision}.contract.json"] = _json(after.to_json())
         rows[precision] = report(graph, after)
     file = f"models/model.{precisions[-1]}.onnx"
-    # One page for all precisions; where the INT8 scales come from is in the card of that one.
+    # One page for all precisions, from the last one's card, which has the origin of the INT8 scales if there is INT8.
     files["models/model.md"] = markdown({"task": contract.task, "model": contract.model, **after.card}, file).encode()
     files["models/calibration.json"] = _json({"model": contract.model, "precisions": rows})
     return files

@@ -1,7 +1,7 @@
-"""Everything the checks need in one archive, for a machine with a GPU and no network.
+"""Packs everything the checks need into one archive, for a machine with a GPU and no network.
 
-The archive holds our Python sources, the built plugin with its cubins, and a script that runs the checks from there;
-nothing is installed. The libraries are for this machine's processor, or cross-compiled for another.
+The archive holds our Python sources, the built plugin with its cubins, and a script that runs the checks without
+installing anything. The libraries are for this machine's processor, or cross-compiled for another.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HERE="$(cd "$(dirname "$0")" && pwd)"
 OUT="${1:-acceptance}"
 [ $# -lt 1 ] || shift
 (cd "$HERE" && sha256sum -c --quiet SHA256SUMS) || {
-  echo "run.sh: the archive is damaged: unpack it again" >&2
+  echo "run.sh: the archive is corrupt: unpack it again" >&2
   exit 1
 }
 PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" MUTUALFORMER_PLUGIN="$HERE/build/libmutualformer_plugin.so" \\
@@ -50,7 +50,7 @@ Acceptance checks of MutualFormer's Cross-Diffusion Attention kernels and Tensor
 
 Needs an NVIDIA GPU with a driver for CUDA 12.0 or newer, Python 3.10 or newer, NumPy and cuda-bindings, on {machine}.
 Nothing is installed, nothing is downloaded. With PyTorch and Triton the jitted kernels are checked too; with TensorRT
-and ONNX engines are built and run{model}. Please send OUT/acceptance.json back, whatever it says.
+and ONNX engines are built and run{model}. Please send OUT/acceptance.json back in any case.
 """
 
 
@@ -120,7 +120,7 @@ def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
         files["models/model.onnx"] = model.read_bytes()
         note = " (--model models/model.onnx)"
     files["README.txt"] = _README.format(machine=processor, model=note).encode()
-    with replacing(out) as beside:  # what stands there stays until the new one is good
+    with replacing(out) as beside:  # an older archive stays until the new one is complete
         write_archive(beside, FOLDER, files)
         size = beside.stat().st_size
         if size > LIMIT_BYTES:

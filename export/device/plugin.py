@@ -1,4 +1,4 @@
-"""The plugin as a bundle brings it: its C++ sources, and its kernels as machine code for one kind of device."""
+"""The plugin in a bundle: its C++ sources, and its kernels as machine code for one kind of device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mutualformer.plugins.files import scratch
 
 
 def cubins(target: Target) -> dict[str, bytes]:
-    """``source/generated/…``: the kernels compiled for the target's architecture, and the tables around them.
+    """``source/generated/…``: the kernels compiled for the target's architecture, and their generated tables.
 
     Raises ExportError where the kernels cannot be compiled (Triton or an assembler is missing).
     """
@@ -34,8 +34,8 @@ def cubins(target: Target) -> dict[str, bytes]:
 
 
 def can_compile() -> None:
-    """Raise ExportError where :func:`cubins` could not work, without the minutes that it may take."""
-    for module in ("triton", "setuptools"):  # the kernels, and the wheel that goes with them
+    """Raise ExportError where :func:`cubins` or the wheel cannot be made, before the minutes that they take."""
+    for module in ("triton", "setuptools"):  # for the kernels, for the wheel
         if importlib.util.find_spec(module) is None:
             raise ExportError(
                 f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}: "
@@ -44,14 +44,14 @@ def can_compile() -> None:
 
 
 def plugin_sources(root: Path = ROOT) -> dict[str, bytes]:
-    """``source/…``: what CMake needs to build the plugin from ready-made cubins; its Python comes with the wheel.
+    """``source/…``: what CMake needs to build the plugin from compiled cubins; the Python part is in the wheel.
 
     Raises ExportError without sources.
     """
     paths = [root / "CMakeLists.txt", root / "plugins" / "compile" / "headers.py"]
     for pattern in ("*.cpp", "*.h", "*.S"):
         paths += (root / "plugins" / "cpp").glob(pattern)
-    paths.append(root / "plugins" / "harness" / "plugin_harness.cpp")  # what acceptance drives the plugin with
+    paths.append(root / "plugins" / "harness" / "plugin_harness.cpp")  # acceptance drives the plugin with it
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ExportError(f"{root} has no {', '.join(missing)}: bundles are made in a checkout of the project")

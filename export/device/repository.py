@@ -1,6 +1,6 @@
-"""A model repository for the Triton Inference Server: the ONNX file on CPU or GPU, an engine with our plugin on a GPU.
+"""A model repository for the Triton Inference Server: the ONNX file for any processor, an engine for a GPU.
 
-Configurations are text in the protocol's own schema; the tests read them back with the protocol's own client.
+Configurations are text in the server's protobuf schema; the tests parse them with the server's client library.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 def model_config(name: str, backend: str, contract: Contract, max_batch: int) -> str:
     """``config.pbtxt`` of one model. ``backend``: "onnxruntime" or "tensorrt".
 
-    The batch is the server's first dimension and is left out of ``dims``; requests are batched on the fly.
+    ``dims`` leave out the batch, which is the server's first dimension; the server batches requests.
     """
 
     def tensors(key: str, specs: tuple[TensorSpec, ...]) -> list[str]:
@@ -43,7 +43,7 @@ def model_config(name: str, backend: str, contract: Contract, max_batch: int) ->
 
 
 def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
-    """Files of the engine's model, and which TensorRT it wants. Raises ExportError, ModelFileError."""
+    """Files of the engine's model, and a sentence on the TensorRT it needs. Raises ExportError, ModelFileError."""
     card = engine_card.read(engine)
     data = engine.read_bytes()
     engine_card.verify_bytes(engine, card, data)
@@ -67,8 +67,8 @@ def _engine(engine: Path, contract: Contract) -> tuple[dict[str, bytes], str]:
 def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> dict[str, int]:
     """Write the archive ``out`` (.tar.gz); returns path → bytes of its members.
 
-    ``engine``: a classic TensorRT engine of the same model, built on the server's kind of GPU; our plugin goes with it.
-    Raises ExportError, ModelFileError, PluginError, ContractError; ``out`` then keeps what it held.
+    ``engine``: a classic TensorRT engine of the same model, built on the server's kind of GPU; our plugin is added.
+    Raises ExportError, ModelFileError, PluginError, ContractError, and leaves ``out`` unchanged then.
     """
     if not out.name.endswith(".tar.gz"):
         raise ExportError(f"{out}: the output's name must end in .tar.gz")

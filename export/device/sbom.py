@@ -1,4 +1,4 @@
-"""The bundle's packages, pinned and hashed for each Python, and the same as a CycloneDX bill of materials."""
+"""The bundle's Python packages, pinned and hashed for each Python, and as CycloneDX bills of materials."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mutualformer.export.device.scripts import resource
 from mutualformer.export.errors import ExportError
 
 PYTHONS = ("py310", "py311", "py312")
-_ONLY_RTX = ("build", "rtx")  # flavour rtx, and what builds its source package
+_ONLY_RTX = ("build", "rtx")  # packages of flavour rtx, and those that build its source package
 _PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-_NAMESPACE = uuid.UUID("6f1f6c0e-6f8b-5d4b-9a52-6f3a4c1f9f10")  # of serial numbers: the same content, the same number
+_NAMESPACE = uuid.UUID("6f1f6c0e-6f8b-5d4b-9a52-6f3a4c1f9f10")  # same content, same serial number
 
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned package. ``sha256``: of every file that may be installed for it."""
+    """One pinned package. ``sha256``: of every file that pip may install for it."""
 
     name: str
     version: str
@@ -45,7 +45,7 @@ def packages(lock: str) -> list[Package]:
 def bill_of_materials(title: str, table: list[Package]) -> bytes:
     """CycloneDX 1.5 as JSON; the same content gives the same bytes.
 
-    Hashes are those of all files that pip may choose from, as properties: which one it is depends on the processor.
+    The hashes of all files that pip may choose from are properties: its choice depends on the processor.
     """
     ours = {"type": "application", "bom-ref": f"mutualformer@{__version__}", "name": "mutualformer"}
     components = []

@@ -1,6 +1,6 @@
-"""What a bundle brings along to be run or read on the device: real files of ``scripts/``, and what they are told.
+"""The scripts, unit and README of a bundle: files of ``scripts/``, and the variables that they read.
 
-The scripts are the same in every bundle; what differs is in ``target.env``, which they read.
+The scripts are the same in every bundle; only ``target.env``, which they read, differs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def resource(folder: str, name: str) -> bytes:
 
 
 def default_precision(precisions: Sequence[str]) -> str:
-    """What build.sh builds when nothing is said: FP16 where there is one, else what goes beside the reference."""
+    """The precision that build.sh builds by default: FP16 where the bundle holds it, else the last one."""
     return "fp16" if "fp16" in precisions else precisions[-1]
 
 

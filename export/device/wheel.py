@@ -1,4 +1,4 @@
-"""The wheel that a bundle brings: the project as pip builds it, the same bytes from the same sources."""
+"""Builds the wheel of a bundle: the same sources give the same bytes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _NEEDED = (
     "export",
 )
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.so.json", "*.egg-info", "*.safetensors")
-_EPOCH = "315532800"  # 1980-01-01, the earliest a zip file can say: SOURCE_DATE_EPOCH of the build
+_EPOCH = "315532800"  # SOURCE_DATE_EPOCH of the build: 1980-01-01, the earliest date of a zip file
 
 
 def _copy(root: Path, folder: Path) -> None:
-    """What the wheel is built from: built in the checkout itself, files left by an older build would get in."""
+    """Copy the sources of the wheel: a build in the checkout itself would pick up files of older builds."""
     for name in _NEEDED:
         source = root / name
         if source.is_dir():

@@ -1,4 +1,4 @@
-"""ONNX → serialised TensorRT engine: the calls into TensorRT (classic 10.3 … 11 and RTX), and nothing else."""
+"""ONNX → serialised TensorRT engine: every call into the builder of TensorRT (classic 10.3 … 11, and RTX)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine G
 class BuildOptions:
     """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets.
 
-    ``tf32``: FP32 products may be computed in TF32, as TensorRT does when nobody forbids it. ``folded``: the engine is
-    built from the graph as ``export/graph/folds`` rewrites it, or, False, as it was exported.
+    ``tf32``: TensorRT may compute FP32 products in TF32, which is its default. ``folded``: build from the graph as
+    ``export/graph/folds`` rewrites it; False: as exported. ``timing_cache``: classic TensorRT's bytes, or None.
     """
 
     flavor: str
@@ -47,9 +47,9 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The engine's bytes and what it says it is made of.
+    """The engine's bytes and its layers.
 
-    ``layers_from``: "inspector" where a GPU could load the engine and be asked, else "builder log".
+    ``layers_from``: "inspector" where a GPU could load the engine, else "builder log".
     """
 
     engine: bytes
@@ -61,9 +61,9 @@ class BuildResult:
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """An ILogger that keeps errors (less those that only say "no GPU here") and the last layer list.
+    """An ILogger that keeps the last layer list and all errors but those about a missing GPU.
 
-    A build logs tens of thousands of lines under Python's lock; none of the others is kept or looked at.
+    It drops the rest unread, because a build logs tens of thousands of lines while it holds Python's lock.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -85,10 +85,10 @@ def make_logger(trt: ModuleType) -> Any:
 
 
 def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec], options: BuildOptions) -> BuildResult:
-    """Parse with our plugin, build, serialise. ``plugins.library.load`` has registered the plugin already.
+    """Parse with our plugin, build, serialise. Call ``plugins.library.load`` before.
 
-    ``inputs``: those whose batch is free, as the contract has them.
-    Raises ExportError with TensorRT's own words when it refuses.
+    ``inputs``: the contract's inputs, whose batch is dynamic.
+    Raises ExportError with TensorRT's own message when it refuses.
     """
     logger = make_logger(trt)
     builder = trt.Builder(logger)
@@ -130,7 +130,7 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
 
 
 def inspect(trt: ModuleType, logger: Any, engine: bytes, plugins: Collection[str]) -> list[Layer]:
-    """Layers as the engine itself tells them, which needs a GPU; empty where it cannot be loaded or says too little."""
+    """Layers from the engine's inspector, which needs a GPU; empty where the engine cannot be loaded or names none."""
     runtime = trt.Runtime(logger)
     loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
@@ -144,7 +144,7 @@ def inspect(trt: ModuleType, logger: Any, engine: bytes, plugins: Collection[str
 
 
 def _network_flags(trt: ModuleType) -> int:
-    """Strongly typed: precision is what the graph says. TensorRT 11 knows nothing else and may drop the flag."""
+    """Strongly typed: the graph decides the precision. TensorRT 11 always does so and may drop the flag."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -153,11 +153,11 @@ def _config(trt: ModuleType, builder: Any, inputs: Sequence[TensorSpec], options
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)  # set by default: "fp32" would mean 10 bits of mantissa
+        config.clear_flag(trt.BuilderFlag.TF32)  # set by default; TF32 has 10 bits of mantissa
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.timing_cache is not None:
-        cache = config.create_timing_cache(options.timing_cache) or config.create_timing_cache(b"")  # none: damaged
+        cache = config.create_timing_cache(options.timing_cache) or config.create_timing_cache(b"")  # None: corrupt
         config.set_timing_cache(cache, False)
     if options.flavor == "rtx" and options.capabilities:
         config.num_compute_capabilities = len(options.capabilities)

@@ -1,4 +1,4 @@
-"""ONNX file → engine file and its card, plugin use and precision proven; both files appear or neither does."""
+"""ONNX file → engine file and its card. Proves plugin use and precision, and writes both files or neither."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.folds.folding import fold
 from mutualformer.export.graph.node_types import heavy_node_types
-from mutualformer.export.graph.onnx_file import open_onnx, refuse_damaged_weights
+from mutualformer.export.graph.onnx_file import open_onnx, refuse_corrupt_weights
 from mutualformer.export.precision.source import onnx_source
 from mutualformer.plugins import library
 from mutualformer.plugins.files import scratch
@@ -37,7 +37,7 @@ log = logging.getLogger("mutualformer")
 
 
 def host_capability(flavor: str) -> str:
-    """Compute capability of the building GPU, empty when there is none. Classic TensorRT refuses without one."""
+    """Compute capability of the building GPU, "" where there is none. Raises ExportError for classic TensorRT there."""
     gpus = compute_capabilities()
     if flavor == "tensorrt" and not gpus:
         raise ExportError(
@@ -48,7 +48,7 @@ def host_capability(flavor: str) -> str:
 
 
 def prove(model: onnx.ModelProto, contract: Contract, result: BuildResult, tf32: bool = False) -> int:
-    """Number of plugin layers in the built engine. Raises ExportError unless plugin use and precision are as asked."""
+    """Number of plugin layers in the engine. Raises ExportError unless plugin use and precision are as requested."""
     expected = sum(is_cda(node) for node in model.graph.node)
     if not result.layers:
         raise ExportError("the builder printed no final layer list, so plugin use and precision cannot be proven")
@@ -62,14 +62,14 @@ def prove(model: onnx.ModelProto, contract: Contract, result: BuildResult, tf32:
 
 
 def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, cache: Path | None = None) -> EngineCard:
-    """Build ``out`` and ``out.json`` from ``onnx_file``. ``rebuild``: the command that does it again, for the card.
+    """Build ``out`` and ``out.json`` from ``onnx_file``. ``rebuild``: the command that repeats the build, for the card.
 
-    ``cache``: classic TensorRT's timing cache, written when the engine is. Raises ExportError, PluginError,
-    FlavorError; nothing is written then.
+    ``cache``: file for classic TensorRT's timing cache. Raises ExportError, PluginError, FlavorError, and writes
+    nothing then.
     """
     file, contract = open_onnx(onnx_file)
     model = file.model
-    refuse_damaged_weights(onnx_file, model)
+    refuse_corrupt_weights(onnx_file, model)
     capability = host_capability(options.flavor)
     nodes = sum(is_cda(node) for node in model.graph.node)
     folds: dict[str, int] = {}
@@ -128,12 +128,12 @@ def compile_model(
     targets: Sequence[str] = (),
     cache: Path | None = None,
 ) -> EngineCard:
-    """Checkpoint or ONNX file → engine and card, and beside them the ONNX file that had to be made for it.
+    """Checkpoint or ONNX file → engine and card, and beside them the ONNX file that was made for it, if any.
 
-    ``precision``, ``calibration``: as :func:`onnx_source`'s; ``targets``: names given for ``options.capabilities``.
-    Raises as :func:`to_engine`, and DataError; nothing is written then.
+    ``precision``, ``calibration``: see :func:`onnx_source`; ``targets``: the names behind ``options.capabilities``.
+    Raises as :func:`to_engine`, and DataError; it writes nothing then.
     """
-    host_capability(options.flavor)  # what is missing here is said before minutes of tracing and calibration
+    host_capability(options.flavor)  # fail before minutes of tracing and calibration
     flavors.import_flavor(options.flavor)
     with scratch() as folder:
         file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration, _has_plugin)
@@ -147,7 +147,7 @@ def compile_model(
 
 
 def warn_of_slow_int8(card: EngineCard) -> None:
-    """One line where INT8 costs speed instead of buying it: on TensorRT-RTX, whatever the placement of Q/DQ."""
+    """Warn where INT8 is slower than FP16: on TensorRT-RTX, wherever the Q/DQ pairs stand."""
     if card.flavor == "rtx" and card.requested_precision == "int8":
         log.warning(
             "int8 on TensorRT-RTX: %d kernels a frame. It computes every INT8 convolution into FP32 and requantises in "
@@ -158,7 +158,7 @@ def warn_of_slow_int8(card: EngineCard) -> None:
 
 
 def rebuild_command(onnx_file: Path, out: Path, options: BuildOptions, targets: Sequence[str] = ()) -> str:
-    """What to type to get this engine again, wherever the wheel is installed: a device has no ``export/to_trt.py``."""
+    """The command that builds this engine again wherever the wheel is installed."""
     words = ["mutualformer", "to_trt", onnx_file.name, "-o", out.name, "--flavor", options.flavor]
     words += ["--batch", *(str(n) for n in options.profile)]
     if options.tf32:

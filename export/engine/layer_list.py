@@ -1,14 +1,13 @@
-"""Read what the builder made of a network: the one place where actual precision and plugin use show.
+"""Reads the layers that the builder made of a network: only they show the actual precision and plugin use.
 
-Two sources say the same. The engine inspector's JSON needs a GPU. Without one, TensorRT's builder logs, at VERBOSE and
-with ``profiling_verbosity = DETAILED``, one ``Layers:`` block per engine, one layer a line. That line is spelled in
-three ways, all read here:
+There are two sources. The engine inspector's JSON needs a GPU. Without one, TensorRT's builder logs, at VERBOSE and
+with ``profiling_verbosity = DETAILED``, one ``Layers:`` block per engine, one layer a line, in one of three spellings:
 
 * TensorRT-RTX       ``Inputs: [ { Name: x, …, Datatype: Half, Format: (Linear) … }], Constants: [ … ], Outputs: [ … ]``
 * classic 10.4 …     ``Inputs: [ { Name: x, Location: Device, …, Format/Datatype: Half }], Outputs: [ … ], …``
 * classic up to 10.3 ``… Format/Datatype: Channel major FP16 format where channel % 8 == 0 }], Outputs: [ … ]``
 
-In all of them ``[ONNX Layer: NAME]`` at the end says which nodes of the graph a layer computes.
+In all of them ``[ONNX Layer: NAME]`` at the end names the nodes of the graph that a layer computes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _PLUGIN_KINDS = {"custom_layer", "PluginV3", "PLUGIN_V3", "PluginV2"}
 _NO_KERNEL = {"shape_call", "signal", "wait", "reshape", "NoOp", "Constant", "Signal", "Wait"}
 
-# Substring of TensorRT's spelling → the type's name here; longer words first, "UInt8" holds "Int8".
+# Substring of TensorRT's spelling → the type's name here. Longer ones first: "UInt8" contains "Int8".
 _TYPES = (
     ("uint8", "UInt8"),
     ("int8", "Int8"),
@@ -54,7 +53,7 @@ class Layer:
 
     ``kind``: TensorRT's word (kgen, CaskConvolution, …). ``inputs``, ``outputs``: data types, Float, Half, Int8, UInt8
     …, whatever spelling the builder uses. ``onnx_nodes``: names of the graph's nodes it computes. ``tactic``: name of
-    the chosen kernel, empty where none is told.
+    the chosen kernel, empty where TensorRT does not print it.
     """
 
     name: str
@@ -146,7 +145,7 @@ def inspected_layers(text: str, plugins: Collection[str] = ()) -> list[Layer]:
 
 
 def _spelling(tensor: Mapping[str, Any]) -> str:
-    return str(tensor.get("Format/Datatype") or tensor.get("Datatype") or tensor.get("DataType") or "untold")
+    return str(tensor.get("Format/Datatype") or tensor.get("Datatype") or tensor.get("DataType") or "unknown")
 
 
 def _layer(

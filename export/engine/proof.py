@@ -1,7 +1,7 @@
-"""Did the engine get the precision that was asked for? The graph decides it, the builder's layer list proves it.
+"""Proves that an engine computes in the requested precision: the graph decides it, the layer list shows it.
 
-Every convolution and matrix product of the graph is looked up in the engine by its node name, and the data types of
-the layer that now computes it are compared with those the ONNX graph has there.
+It looks up every convolution and matrix product of the graph in the engine by its node name, and compares the data
+types of the layer that computes it with those of the ONNX graph.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _GENERATED_KINDS = {"kgen", "Myelin", "runtime_fusion"}
 
 
 def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer], tf32: bool = False) -> list[str]:
-    """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = as asked.
+    """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = proven.
 
-    ``layers`` of the built engine; none = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
+    ``layers``: of the built engine; empty = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
     """
     problems, kinds = graph_problems(requested, nodes), KIND_OF[requested]
     if layers:
@@ -30,7 +30,7 @@ def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer
 
 
 def _unproven(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
-    """A list of layers in which none of the graph's nodes can be found proves nothing."""
+    """A layer list that names none of the graph's nodes proves nothing."""
     by_node = _layers_by_node(layers)
     if not nodes or any(by_node.get(name) for name in nodes):
         return []
@@ -41,16 +41,16 @@ def _unproven(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
 
 
 def _tf32(layers: list[Layer]) -> list[str]:
-    """Layers whose kernel says that it multiplies in TF32, 10 bits of mantissa instead of 23."""
+    """Layers whose kernel, by its name, multiplies in TF32: 10 bits of mantissa instead of 23."""
     names = [layer.name for layer in layers if "tf32" in layer.tactic.lower()]
     return [f"{len(names)} layers compute in TF32 ({', '.join(names[:3])})"] if names else []
 
 
 def _computed_in(layers: list[Layer]) -> set[str]:
-    """The types in which ``layers``, all those of one node, may compute its products: what they read.
+    """The types in which ``layers``, all those of one node, may compute its products: their input types.
 
-    Code generated around several operators says less: it reads or writes another type at its edge and casts inside, or
-    only rescales what another layer has computed. It is judged, by both edges, only where no other layer has the node.
+    Code generated around several operators proves less: it may cast inside, or only rescale the result of another
+    layer. It counts only where no other layer has the node, and then with its input and output types.
     """
     plain = [layer for layer in layers if layer.kind not in _GENERATED_KINDS]
     if plain:
@@ -59,7 +59,7 @@ def _computed_in(layers: list[Layer]) -> set[str]:
 
 
 def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
-    """Nodes whose layer computes in something else than the graph says, or that no layer accounts for."""
+    """Nodes whose layer computes in another type than the graph has, or that no layer accounts for."""
     by_node = _layers_by_node(layers)
     problems = []
     for name, kind in nodes.items():
@@ -80,8 +80,8 @@ def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
 
 
 def node_counts(nodes: dict[str, str], layers: list[Layer]) -> dict[str, int]:
-    """How many convolutions, products and CDA nodes the engine computes in each type, as its layers say by name;
-    "unnamed": those that no layer names, fused or folded under another name."""
+    """How many convolutions, products and CDA nodes the engine computes in each type; "unnamed": those that no layer
+    names, because they were fused or folded under another name."""
     by_node = _layers_by_node(layers)
     counts = Counter(kind if name in by_node else "unnamed" for name, kind in nodes.items())
     return {"unnamed": 0, **dict(sorted(counts.items()))}

@@ -1,4 +1,4 @@
-"""Names of devices → compute capability and the TensorRT flavour that serves them: one table."""
+"""The table of devices: name → compute capability and the TensorRT flavours that build for it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TARGETS: dict[str, Target] = {
 }
 
 RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0+")
-"""What TensorRT-RTX 1.7 targets when nothing is said: Ampere, Ada, and Blackwell or later."""
+"""Default targets of TensorRT-RTX 1.7: Ampere, Ada, and Blackwell or later."""
 
 
 def capabilities(names: list[str], flavor: str) -> tuple[str, ...]:
-    """Compute capabilities of named targets for a flavour; empty list → the flavour's default, as it is recorded."""
+    """Compute capabilities of the named targets, none for no names. Raises ExportError for one the flavour lacks."""
     values = []
     for name in names:
         target = TARGETS.get(name)

@@ -1,4 +1,4 @@
-"""What each layer of an engine computes and moves for one frame, counted from the graph's shapes."""
+"""Counts the flops and bytes of each engine layer for one frame, from the shapes of the graph."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _GENERATED = "kgen"
 
 
 def layer_work(model: onnx.ModelProto, layers: Sequence[Layer]) -> list[Work | None]:
-    """What each layer computes and moves, None for one that launches nothing.
+    """Flops and bytes of each layer, None for a layer that launches no kernel.
 
-    ``model``: what the engine was built from. Products count at the layer that is made for them; code generated around
-    several operators names neighbouring convolutions too. A value that INT8 stores counts one byte, whoever writes it.
+    ``model``: the graph that the engine was built from. A product counts at the layer made for it, because code
+    generated around several operators names neighbouring convolutions too. A quantised value counts one byte.
     """
     graph = _Counted(model)
     own = {name for layer in layers if layer.kind != _GENERATED for name in layer.onnx_nodes}
@@ -53,7 +53,7 @@ class _Counted:
         )
 
     def _leaving(self, writes: set[str], nodes: list[onnx.NodeProto]) -> set[str]:
-        """Values that something outside reads."""
+        """The values of ``writes`` that a node outside of ``nodes``, or the graph's output, reads."""
         inside = {node.name for node in nodes}
         return {
             name
@@ -62,7 +62,7 @@ class _Counted:
         }
 
     def _bytes(self, name: str) -> int:
-        """What a value takes in memory: as it is quantised where it is."""
+        """Bytes of a value in memory, in its quantised form where it has one."""
         producer, reader = self._wiring.producer.get(name), self._wiring.only_reader(name)
         if producer is not None and producer.op_type == "DequantizeLinear":
             name = producer.input[0]

@@ -4,11 +4,11 @@ The linear-cost form of ``train/cda.py`` in standard operators, in the type of i
 the softmax, which is float32. The numbers ``num_heads`` and ``alpha`` are referenced from the node; ``iterations``,
 ``init`` and ``value_pairing`` decide which operators there are, so one function body serves one such triple.
 
-Up to BY_HEAD_FROM tokens all heads go through each operator together. From there on a Scan takes one head after the
-other: the two N × N affinities of one head stay in the cache where those of all heads would not, and they are all the
-N × N memory there is. Few tokens: P V_r and P V_d are two products, which spares joining and parting the values; many:
-they are one, which reads P once. Chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
-Where the graph knows N the function holds one form, where it does not both and an If.
+Below BY_HEAD_FROM tokens each operator takes all heads together. From there on a Scan takes one head after the other:
+the two N × N affinities of one head stay in the cache, and no other N × N memory is needed. With few tokens P V_r and
+P V_d are two products, which saves concatenating and splitting the values; with many they are one, which reads P once.
+Both were chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
+Where the graph does not know N the function takes all heads together.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def _merge(modality: str, tail: str) -> list[str]:
 class _Core:
     """The operator's mathematics on q, k, v of any rank, the last two axes being (N, head_dim).
 
-    ``tag`` ends every name it makes, so that the same statements can stand in two subgraphs; ``inputs`` ends those of
-    q, k and v. ``joined``: P [V_r ‖ V_d] as one product instead of two.
-    A Softmax is float32 whatever surrounds it: its sums deserve it, and ONNX Runtime has no float16 Softmax for a CPU
-    and would make five passes of it. The scale is on the queries, which are fewer than the logits.
+    ``tag``: suffix of every name it makes; ``inputs``: suffix of the names of q, k and v. ``joined``: P [V_r ‖ V_d] as
+    one product instead of two.
+    A Softmax is float32 in either type: its sums need the digits, and ONNX Runtime has no float16 Softmax for a CPU and
+    would make five passes of it. The scale multiplies the queries, which are fewer than the logits.
     """
 
     def __init__(self, attributes: CdaAttributes, rank: int, tag: str, inputs: str, joined: bool) -> None:
@@ -131,13 +131,13 @@ _SPLITS = ("q_r", "k_r", "v_r", "q_d", "k_d", "v_d")
 
 
 def _graph(name: str, inputs: Sequence[str], body: Sequence[str], outputs: Sequence[str]) -> str:
-    """A subgraph as ONNX text; the types written here are taken out again (:func:`_untyped`)."""
+    """A subgraph as ONNX text. The parser demands types; :func:`_untyped` removes them again."""
     arguments, results = (", ".join(f"float {value}" for value in values) for values in (inputs, outputs))
     return f"{name} ({arguments}) => ({results}) {{\n" + "\n".join(body) + "\n}"
 
 
 def _untyped(nodes: Iterable[onnx.NodeProto]) -> None:
-    """A subgraph inside a function takes the types of what surrounds it, float32 and float16 alike."""
+    """Remove the types of subgraphs: inside a function they follow its inputs, float32 or float16."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
@@ -146,7 +146,7 @@ def _untyped(nodes: Iterable[onnx.NodeProto]) -> None:
                 _untyped(attribute.g.node)
 
 
-def _lines(attributes: CdaAttributes, tokens: int | None) -> list[str]:
+def _lines(attributes: CdaAttributes, tokens: int) -> list[str]:
     """Body of the function, one ONNX-text statement per entry."""
     whole = _Core(attributes, 4, "_w", inputs="", joined=False).build()
     one_head = _graph(
@@ -155,23 +155,9 @@ def _lines(attributes: CdaAttributes, tokens: int | None) -> list[str]:
         _Core(attributes, 3, "_h", inputs="_h", joined=True).build(),
         [f"{part}_h" for part in _PARTS],
     )
-    scan = (
-        f"{', '.join(f'{p}_s' for p in _PARTS)} = Scan <num_scan_inputs = 6, body = {one_head}> ({', '.join(_SPLITS)})"
-    )
-    if tokens is None:
-        branches = {
-            "then_branch": _graph("by_head", [], [scan], [f"{part}_s" for part in _PARTS]),
-            "else_branch": _graph("whole", [], whole, [f"{part}_w" for part in _PARTS]),
-        }
-        tail = ""
-        middle = [
-            "tokens = Shape <start = 1, end = 2> (qkv_r)",
-            f"limit = Constant <value_ints = [{BY_HEAD_FROM}]> ()",
-            "many = GreaterOrEqual (tokens, limit)",
-            f"{', '.join(_PARTS)} = If <{', '.join(f'{k} = {v}' for k, v in branches.items())}> (many)",
-        ]
-    else:
-        tail, middle = ("_s", [scan]) if tokens >= BY_HEAD_FROM else ("_w", whole)
+    outputs = ", ".join(f"{part}_s" for part in _PARTS)
+    scan = f"{outputs} = Scan <num_scan_inputs = 6, body = {one_head}> ({', '.join(_SPLITS)})"
+    tail, middle = ("_s", [scan]) if tokens >= BY_HEAD_FROM else ("_w", whole)
     return [
         "zero_zero = Constant <value_ints = [0, 0]> ()",
         "minus_one = Constant <value_ints = [-1]> ()",
@@ -200,11 +186,11 @@ def _lines(attributes: CdaAttributes, tokens: int | None) -> list[str]:
     ]
 
 
-def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET, tokens: int | None = None) -> onnx.FunctionProto:
+def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET, tokens: int = 0) -> onnx.FunctionProto:
     """FunctionProto ``mutualformer::CrossDiffusionAttention`` for this iterations/init/value_pairing.
 
-    ``tokens``: the most that any node has, which decides between the two forms; None = unknown, then the function
-    holds both and an If. Subgraphs are for those who need them: not every runtime takes an If or a Scan in a function.
+    ``tokens``: the most that any node has, 0 = unknown. It decides between the two forms, which answer the same; one
+    that is not needed is left out because not every runtime takes a Scan in a function.
     """
     alpha = f"alpha: float = {attributes.alpha}"
     header = (
@@ -236,17 +222,17 @@ def node_attributes(node: onnx.NodeProto) -> CdaAttributes:
 
 
 def is_cda(node: onnx.NodeProto) -> bool:
-    """The node is our Cross-Diffusion Attention."""
+    """Whether the node is our Cross-Diffusion Attention."""
     return bool(node.op_type == OP_TYPE and node.domain == DOMAIN)
 
 
-def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int | None:
-    """Largest N of the nodes' inputs (B, N, 3C), None where one is not known before it runs."""
+def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int:
+    """Largest N of the nodes' inputs (B, N, 3C), 0 where one is not known before it runs."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
     qkv_shapes = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
     sizes = [shape[1].dim_value for shape in qkv_shapes]
-    return max(sizes) if len(sizes) == len(nodes) and min(sizes) > 0 else None
+    return max(sizes) if len(sizes) == len(nodes) and min(sizes) > 0 else 0
 
 
 def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:

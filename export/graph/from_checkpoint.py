@@ -1,4 +1,4 @@
-"""PyTorch model → one FP32 ONNX file that any runtime runs, verified against PyTorch before it is written."""
+"""PyTorch model → one FP32 ONNX file that any runtime runs. It is compared with PyTorch before it is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mutualformer.train.evaluation.session import contract_of
 
 
 def to_proto(model: nn.Module, contract: Contract) -> onnx.ModelProto:
-    """Trace, tidy, attach function and metadata, and let the ONNX checker read it. No numbers are compared here."""
+    """Trace, tidy, attach function and metadata, and run the ONNX checker. It compares no numbers."""
     proto = tidy(trace(model, contract))
     attach_function(proto)
     onnx.helper.set_model_props(proto, contract.to_props())

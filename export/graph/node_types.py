@@ -1,4 +1,4 @@
-"""Kinds of ONNX nodes that precision is decided for and proven on."""
+"""The ONNX nodes whose precision matters, and the type each computes in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx
 
 from mutualformer.export.graph.cda_function import is_cda
 
-HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # what computes; all else moves values or is small beside it
+HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # nearly all arithmetic of a model
 
 KINDS = ("Float", "Half", "Int8")
 KIND_OF = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}
@@ -14,9 +14,9 @@ _TYPES: dict[int, str] = {int(onnx.TensorProto.FLOAT): "Float", int(onnx.TensorP
 
 
 def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
-    """Name of every convolution, matrix product and CDA node → "Float", "Half" or "Int8" as the graph has it.
+    """Name of every convolution, matrix product and CDA node → "Float", "Half" or "Int8" in the graph.
 
-    Int8 = its data input comes from a DequantizeLinear.
+    Int8: both inputs come from a DequantizeLinear.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=False)
     values = list(inferred.graph.value_info) + list(inferred.graph.input) + list(inferred.graph.output)
@@ -35,7 +35,7 @@ def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def graph_problems(requested: str, nodes: dict[str, str]) -> list[str]:
-    """One sentence for everything in a graph's :func:`heavy_node_types` that contradicts its precision; empty = fits.
+    """One sentence for everything in :func:`heavy_node_types` that contradicts the precision; empty = it fits.
 
     ``requested``: "fp32", "fp16" or "int8".
     """

@@ -1,4 +1,4 @@
-"""An ONNX file of ours, read: the graph and what it promises. Runs where only the runtime's packages are installed."""
+"""Reads an ONNX file of ours: its graph and its contract. Needs the runtime's packages alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.session import ModelFileError
 from mutualformer.runtime.session.onnx_file import OnnxFile, read_onnx_file
 
-# Blocks with Cross-Diffusion Attention in every model of a task that was exported before files told their number.
+# CDA nodes in the models of each task, for files exported before the contract recorded their number.
 _BLOCKS = {"sod": 2, "reid": 1}
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
-    """The file, read once, and its contract. Raises ExportError when it is no ONNX file of ours, or no longer one."""
+    """The file, read once, and its contract. Raises ExportError when it is no ONNX file of ours, or lost CDA nodes."""
     try:
         file = read_onnx_file(path, "ONNX file")
     except ModelFileError as error:
@@ -48,8 +48,8 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, Contract]:
 def refuse_inlined(path: Path, model: onnx.ModelProto, contract: Contract) -> None:
     """Raise ExportError when ``model`` has fewer CDA nodes than it was exported with.
 
-    Tools that inline functions or optimise a graph put standard operators in the nodes' place. Such a file answers the
-    same, but no engine of it would hold our plugin, and "every node became a plugin layer" would be true of none.
+    Tools that inline functions or optimise a graph replace the nodes by standard operators. Such a file computes the
+    same, but no engine of it would hold our plugin, and the proof "every node became a plugin layer" would pass.
     """
     found, expected = sum(map(is_cda, model.graph.node)), contract.cda_nodes
     if expected is None:
@@ -63,7 +63,7 @@ def refuse_inlined(path: Path, model: onnx.ModelProto, contract: Contract) -> No
         )
 
 
-def refuse_damaged_weights(path: Path, model: onnx.ModelProto) -> None:
+def refuse_corrupt_weights(path: Path, model: onnx.ModelProto) -> None:
     """Raise ExportError when a weight is NaN or infinite: an engine of it would answer NaN for every frame."""
     for tensor in model.graph.initializer:
         if tensor.data_type in _FLOATS:
@@ -71,5 +71,5 @@ def refuse_damaged_weights(path: Path, model: onnx.ModelProto) -> None:
             if not np.isfinite(values).all():
                 raise ExportError(
                     f"{path}: {int((~np.isfinite(values)).sum())} of {values.size} values of weight {tensor.name!r} "
-                    "are NaN or infinite; the training diverged or the file is damaged"
+                    "are NaN or infinite; the training diverged or the file is corrupt"
                 )

@@ -1,6 +1,6 @@
-"""Leave in the graph only what computes: constants folded, dead ends cut, names and opsets in order.
+"""Leaves only what computes in a graph: folds constants, cuts dead ends, and puts names and opsets in order.
 
-In plain ONNX, so that a device and an installation without PyTorch can rewrite a model too.
+It needs the onnx package alone, so that a device without PyTorch can rewrite a model too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from mutualformer.plugins.attributes import DOMAIN, OPSET_VERSION
 
-# Q/DQ pairs on constants are what tells a builder the precision; a random value is no constant.
+# Q/DQ pairs on constants tell a builder the precision; a random value is no constant.
 _NEVER_FOLDED = ("QuantizeLinear", "DequantizeLinear", "RandomNormal", "RandomUniform")
 
 
@@ -31,23 +31,23 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     _resize_by_scale(tidied)
     _fold(tidied)
     _skip_identities(tidied.graph)
-    _cut_dead_ends(tidied.graph)
+    cut_dead_ends(tidied.graph)
     sort(tidied)
     for node in tidied.graph.node:
         node.name = node.name or f"{node.op_type}_{node.output[0]}"
-        del node.metadata_props[:]  # where in the Python source it came from: a megabyte, and nobody's business
+        del node.metadata_props[:]  # positions in the Python source: a megabyte, with paths of the exporting machine
     standard = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     del tidied.opset_import[:]
     tidied.opset_import.append(onnx.helper.make_opsetid("", standard))
     if any(node.domain == DOMAIN for node in tidied.graph.node):
         tidied.opset_import.append(onnx.helper.make_opsetid(DOMAIN, OPSET_VERSION))
-    del tidied.graph.value_info[:], tidied.graph.metadata_props[:]  # the tracer's notes: 100 KB in every file
+    del tidied.graph.value_info[:], tidied.graph.metadata_props[:]  # the tracer's notes take 100 KB in every file
     tidied.producer_name, tidied.producer_version = "mutualformer", "1"
     return tidied
 
 
 def sort(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Order the nodes topologically, in place; some rewriters append theirs at the end."""
+    """Order the nodes topologically, in place: rewriters append theirs at the end. Raises ValueError on a cycle."""
     nodes = list(model.graph.node)
     maker = {name: index for index, node in enumerate(nodes) for name in node.output}
     before = {index: [maker[name] for name in node.input if name in maker] for index, node in enumerate(nodes)}
@@ -58,7 +58,7 @@ def sort(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _resize_by_scale(model: onnx.ModelProto) -> None:
-    """Resize by constant scales instead of sizes computed from Shape: with a dynamic batch only they stay constant."""
+    """Resize by constant scales instead of sizes: with a dynamic batch the sizes are computed from Shape."""
     graph = model.graph
     values = (*graph.value_info, *graph.input, *graph.output)
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
@@ -75,7 +75,7 @@ def _resize_by_scale(model: onnx.ModelProto) -> None:
 
 
 def _fold(model: onnx.ModelProto) -> None:
-    """Compute what depends on constants alone, once and here; the nodes must be in order."""
+    """Replace nodes that depend on constants alone by their values; the nodes must be in topological order."""
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     folded, kept = [], []
@@ -126,8 +126,8 @@ def _skip_identities(graph: onnx.GraphProto) -> None:
     graph.node.extend(kept)
 
 
-def _cut_dead_ends(graph: onnx.GraphProto) -> None:
-    """Drop the nodes and constants that no output depends on; the nodes must be in order."""
+def cut_dead_ends(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output depends on; the nodes must be in topological order."""
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):

@@ -1,4 +1,4 @@
-"""PyTorch model → raw ONNX graph in which every CDA is one node. All tracing tricks live here, none in the model."""
+"""PyTorch model → raw ONNX graph in which every CDA is one node. All that tracing needs is here, none in the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IR_VERSION = 10  # the newest that ONNX Runtime 1.20 and TensorRT 10.3 both read
 
 
 def _symbolic_cda(module: CrossDiffusionAttention, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
-    """Stands in for the operator while tracing: one node, (B, N, 3C) twice → (B, N, 2C) twice."""
+    """Replaces the operator while tracing: one node, (B, N, 3C) twice → (B, N, 2C) twice."""
     batch, tokens, width = qkv_r.shape
     module.attributes.head_dim(width)
     shape = (batch, tokens, width // 3 * 2)
@@ -60,7 +60,7 @@ def _plain_attention(
 
 @contextlib.contextmanager
 def _traceable() -> Iterator[None]:
-    """CDA becomes a node and fused attention plain operators while the model is traced."""
+    """Inside, CDA traces as one node and fused attention as plain operators."""
     cda, attention = CrossDiffusionAttention.forward, F.scaled_dot_product_attention
     CrossDiffusionAttention.forward = _symbolic_cda  # type: ignore[assignment]
     F.scaled_dot_product_attention = _plain_attention

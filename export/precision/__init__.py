@@ -1,1 +1,1 @@
-"""Numbers of fewer bits, written into the graph: convert, half, placement, quantize, calibration, ranking."""
+"""FP16 and INT8, written into the graph: convert, half, placement, quantize, calibration, ranking."""

@@ -1,4 +1,4 @@
-"""Arguments about precision that the exporting verbs share; light, so that ``--help`` needs no package."""
+"""Arguments about precision that the exporting verbs share. It imports little, so that ``--help`` needs no package."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 
 from mutualformer.runtime.contract import PRECISIONS
 
-CALIBRATION = "int8: frames for the scales, of what the model will see (default: real ones where there are any)"
+CALIBRATION = "int8: frames for the scales, like those the model will see (default: real ones if any, and rendered)"
 
 
 def add_precision(arguments: argparse.ArgumentParser, about: str, several: bool = False) -> None:
-    """``--precision`` and the words other tools have for it: ``--half``, ``--fp16``, ``--int8``.
+    """``--precision`` and the options other tools have for it: ``--half``, ``--fp16``, ``--int8``.
 
-    ``several``: ``args.precision`` is a list, empty when nothing was said; else a name or None.
+    ``several``: ``args.precision`` is a list, empty by default; else a name or None.
     """
     group = arguments.add_mutually_exclusive_group()
     default: list[str] | None = [] if several else None

@@ -1,8 +1,8 @@
-"""Activation ranges of a full-precision graph on calibration frames: one histogram per tensor, three ways to read it.
+"""Measures activation ranges on calibration frames: one histogram per tensor, and three methods to choose its range.
 
-minmax      the largest value ever seen: nothing is clipped, one outlier coarsens all the rest
-percentile  all but the largest 1e-5 of the values
-mse         the clipping whose squared error, rounding and clipping together, is smallest
+minmax      the largest value: clips nothing, but one outlier coarsens the scale
+percentile  the value that 1e-5 of all values exceed
+mse         the range with the least squared error, from rounding and clipping together
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
 MIN_FRAMES = 16
-PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts sensor outliers and leaves the object
+PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts outliers of the sensor, keeps the object
 LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
 BINS = 8192
-_DARK, _DARK_NOISE, _NOISE = 16, 8.0, 2.0  # of 255: mean of a dark picture, deviation of noise in it and in others
-_ONE_DISTANCE = 1e-3  # of the mean: depth that varies less is one distance in every unit in use
-_BLACK, _DEPTHLESS = 0.25, 0.5  # largest shares of frames without a picture, without depth
+# Grey levels of 255. Below a mean of 16 a picture is dark, and a deviation up to 8 is sensor noise; else up to 2 is.
+_DARK, _DARK_NOISE, _NOISE = 16, 8.0, 2.0
+_ONE_DISTANCE = 1e-3  # of the mean: a smaller range of depth is one distance
+_BLACK, _DEPTHLESS = 0.25, 0.5  # largest shares of blank pictures, of depth maps without relief
 
 Feed = dict[str, NDArray[Any]]
 
 
 @dataclass
 class Histogram:
-    """Counts of |x| in ``BINS`` equal bins up to ``top``; exact zeros, which any scale represents, are left out."""
+    """Counts of |x| in ``BINS`` equal bins up to ``top``. Exact zeros do not count: any scale represents them."""
 
     largest: float = 0.0
     top: float = 0.0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take values in; ``top`` doubles, and bins merge in pairs, until they fit."""
+        """Count values; ``top`` doubles, and bins merge in pairs, until they fit."""
         size = np.abs(values[values != 0].astype(np.float32))
         if not size.size:
             return
@@ -73,7 +74,7 @@ def _percentile(histogram: Histogram) -> float:
 
 
 def _mse(histogram: Histogram) -> float:
-    """Of 100 limits between 1 % and all of the range, the one of least squared error."""
+    """The limit with the least squared error among 100 between 1 % and 100 % of the largest value."""
     limits = histogram.largest * np.linspace(0.01, 1.0, 100)
     centres, counts = histogram.centres, histogram.counts
 
@@ -94,11 +95,10 @@ DEFAULT_METHOD = "mse"  # docs/quantization.md has the measurements
 
 
 def check_frames(feeds: Sequence[Feed]) -> None:
-    """Raise ExportError when the frames cannot tell how large activations become.
+    """Raise ExportError when too many frames are blank; warn when fewer than MIN_FRAMES of them differ.
 
-    A camera with its cap on, or one whose depth is all holes, makes small activations; scales made of them clip
-    everything that a real frame brings. Some such frames do no harm beside others. Frames that are mostly the same are
-    said.
+    A camera with its cap on, or a depth map of holes, makes small activations, and scales made of them would clip those
+    of real frames. A few such frames beside others do no harm.
     """
     for name in feeds[0] if feeds else ():
         empty = sum(map(_is_blank, (feed[name] for feed in feeds)))
@@ -116,14 +116,15 @@ def check_frames(feeds: Sequence[Feed]) -> None:
     different = len({tuple(hashlib.sha256(one.tobytes()).digest() for one in feed.values()) for feed in feeds})
     if different < MIN_FRAMES:
         logging.getLogger("mutualformer").warning(
-            "calibration: only %d of %d frames differ, expected %d; scales of so few may clip what others bring",
+            "calibration: only %d of %d frames differ, expected %d; scales of so few may clip other frames",
             *(different, len(feeds), MIN_FRAMES),
         )
 
 
 def _is_blank(values: NDArray[Any]) -> bool:
-    """A picture in which nothing stands out of the noise of a dark sensor; a depth map of holes, or of one distance:
-    the network sees inverse depth less its mean."""
+    """Whether a picture holds only noise, or a depth map only holes or one distance.
+
+    One distance counts as blank because the network sees inverse depth less its mean."""
     if values.dtype == np.float32:
         measured = values[values > 0]
         return not measured.size or float(np.ptp(measured)) <= _ONE_DISTANCE * float(measured.mean())
@@ -151,7 +152,7 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
 
 
 def limits(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
-    """Largest magnitude that each tensor's scale represents, by ``method``. A tensor that was always 0 gets 1."""
+    """Largest magnitude that each tensor's scale shall represent, by ``method``; 1 for a tensor of zeros alone."""
     return {name: METHODS[method](h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
 
 
@@ -160,7 +161,7 @@ def _strange(values: NDArray[Any]) -> str:
 
 
 def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.InferenceSession:
-    """``model`` with inner values as further outputs."""
+    """A session of ``model`` with the values ``names`` as further outputs."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     present = {output.name for output in tapped.graph.output}

@@ -1,4 +1,4 @@
-"""A model in another precision, contract updated; and any model of ours → an ONNX file in the precision asked for."""
+"""Converts a model to another precision and updates its contract; writes any model of ours as an ONNX file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS, MIN_FRAMES, Feed, check_frames
+from mutualformer.export.precision.calibration import DEFAULT_METHOD, MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
@@ -35,16 +35,16 @@ from mutualformer.runtime.sources import opening
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
-RANKING_FRAMES = 4  # of them, on which layers are ranked
-JUDGED_FRAMES = 8  # on which a new file is compared with what it was made of
+RANKING_FRAMES = 4  # calibration frames on which layers are ranked
+JUDGED_FRAMES = 8  # frames on which a new file is compared with its source
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What can be chosen about a conversion; all but ``keep`` are for INT8.
+    """Options of a conversion; all but ``keep`` are for INT8.
 
-    ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: so many
-    further nodes stay in FP16, the costliest alone on calibration frames. ``placement``: where Q/DQ pairs stand.
+    ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: how many
+    further nodes stay in FP16: those that cost most when quantised alone. ``placement``: where Q/DQ pairs stand.
     """
 
     keep: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ DEFAULT_CHOICES = Choices()
 
 @dataclasses.dataclass(frozen=True)
 class OnnxModel:
-    """A written file. ``distance``: how far its answers are from what it was made of, in words."""
+    """A written file. ``distance``: a sentence on how far its answers are from those of its source."""
 
     path: Path
     contract: Contract
@@ -66,9 +66,9 @@ class OnnxModel:
 
 
 def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT_FRAMES) -> tuple[list[Feed], str]:
-    """At most ``limit`` frames of DATA, evenly picked, as graph inputs, and what they are; None = the default ones.
+    """At most ``limit`` frames of DATA, evenly picked, as graph inputs, and their description; None = default frames.
 
-    Raises DataError, and ExportError for frames that show nothing.
+    Raises DataError, and ExportError for blank frames.
     """
     frames: Any
     if data is None:
@@ -91,10 +91,10 @@ def convert(
     calibration: str | None = None,
     choices: Choices = DEFAULT_CHOICES,
 ) -> tuple[onnx.ModelProto, Contract]:
-    """``model`` in ``precision`` with its new contract; as it is where it has that. Raises ExportError, DataError.
+    """``model`` in ``precision`` and its new contract; unchanged where it has that. Raises ExportError, DataError.
 
     ``calibration``: DATA for INT8 scales, None = real and rendered frames as ``criteria/frames.py`` picks them. An FP16
-    graph is widened first, which is exact; an INT8 one has lost what other precisions need.
+    graph is widened first, which is exact; an INT8 graph cannot be converted, because its rounding cannot be undone.
     """
     check_request(contract, precision, choices=choices)
     if precision == contract.precision:
@@ -133,26 +133,20 @@ def convert(
 def check_request(
     contract: Contract, precision: str, calibration: str | None = None, choices: Choices = DEFAULT_CHOICES
 ) -> None:
-    """Raise ExportError, or DataError for DATA that cannot be opened, where no such file can be made: before any work.
+    """Raise ExportError, or DataError for DATA that cannot be opened, where convert() would fail: before any work.
 
-    ``contract``: of the model that it would be made of.
+    ``contract``: of the source model.
     """
     if contract.precision == "int8" != precision:
         raise ExportError(
-            f"the graph is int8, and what its rounding lost is not to be had back: make the {precision} file of the "
-            "fp32 or fp16 one"
+            f"the file is int8, and its rounding cannot be undone: make the {precision} file of the fp32 or fp16 one"
         )
     if choices.keep_worst and precision != "int8":
         raise ExportError(f"--keep-worst leaves INT8 layers in FP16, but the precision asked for is {precision}")
-    if choices.method not in METHODS:
-        raise ExportError(f"calibration method is {choices.method!r}, expected one of {', '.join(METHODS)}")
     if calibration is None:
         return
     if precision != "int8" or contract.precision == "int8":
-        held = " already" if contract.precision == precision else ""
-        raise ExportError(
-            f"--calibration {calibration} has no use: the file is {precision}{held}, only int8 is made so"
-        )
+        raise ExportError(f"--calibration {calibration} has no use: only scales of a new int8 file come from frames")
     count = len(opening.of_task(calibration, contract.task, contract.input_size))
     if count < MIN_FRAMES:
         raise ExportError(f"calibration: {calibration} has {count} frames, expected at least {MIN_FRAMES}")
@@ -160,7 +154,7 @@ def check_request(
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A model as a graph. ``exact``: how far it is from PyTorch where it was traced just now, in words, else ""."""
+    """A model as a graph. ``exact``: a sentence on its distance from PyTorch where it was just traced, else ""."""
 
     graph: onnx.ModelProto
     contract: Contract
@@ -168,10 +162,9 @@ class Opened:
 
 
 def open_model(source: Path, check: Callable[[Contract], None] = lambda contract: None) -> Opened:
-    """The graph of an .onnx file of ours, or that of a checkpoint, in FP32: traced, which alone needs PyTorch.
+    """The graph of an .onnx file of ours, or the FP32 graph of a checkpoint, which takes tracing and PyTorch.
 
-    ``check``: is called with the contract before the work and raises what cannot be done with it. Raises ExportError,
-    CheckpointError.
+    ``check`` gets the contract before the work, to raise early. Raises ExportError, CheckpointError.
     """
     if existing_file(source).suffix == ".onnx":
         graph, contract = read_onnx(source)
@@ -207,7 +200,7 @@ def write_onnx(
     """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
 
     Arguments as :func:`convert`'s, ``check`` as :func:`open_model`'s. Needs PyTorch for a checkpoint alone. Raises
-    ExportError, DataError, CheckpointError; ``out`` then keeps what it held.
+    ExportError, DataError, CheckpointError, and leaves ``out`` unchanged then.
     """
 
     def possible(contract: Contract) -> None:
@@ -230,7 +223,7 @@ def write_onnx(
 def _distance(
     reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None, name: str
 ) -> str:
-    """How far the answers of ``made`` are from those of ``reference``, called ``name``, on a few frames, in words."""
+    """A sentence on how far the answers of ``made`` are from those of ``reference``, called ``name``."""
     text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
     frames = opening.of_task(text, contract.task, contract.input_size)
     picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
@@ -244,7 +237,7 @@ def _distance(
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:
-    """Write ``out`` once ONNX Runtime has loaded it; a whole file or none. Raises ModelFileError."""
+    """Write ``out``, whole or not at all, once ONNX Runtime has loaded it. Raises ModelFileError."""
     with replacing(out) as beside:
         onnx.save(model, beside)
         OnnxSession(beside, "cpu").close()

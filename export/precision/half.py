@@ -1,11 +1,11 @@
-"""FP32 graph → FP16 graph with FP32 islands, types written into the graph (strongly typed builders know no other way).
+"""FP32 graph → FP16 graph with FP32 islands. The graph carries the types, because strongly typed builders read only it.
 
-Islands, each for what float16 cannot hold:
+The islands hold what float16 cannot:
 
 * the camera's arithmetic, everything before the first convolution: bytes up to 255, metres, means over 10⁵ pixels;
-* LayerNormalization and Softmax: their sums of squares and exponentials are where published FP16 models lose accuracy;
-* the end of the graph (last Resize and Sigmoid, or the final normalisation): the answer itself;
-* whatever a keep-list names.
+* LayerNormalization and Softmax, in whose sums of squares and exponentials published FP16 models lose accuracy;
+* the end of the graph, which makes the answer: the last Resize and Sigmoid, or the final normalisation;
+* the nodes of a keep-list.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ISLAND_OPS = ("LayerNormalization", "Softmax")
 
 
 def _is_heavy(node: onnx.NodeProto) -> bool:
-    """Ends an FP32 island: what computes, and the Q/DQ pairs in front of it, which must stay next to it."""
+    """Whether a node ends an FP32 island: products, and the Q/DQ pairs that must stay next to them."""
     return node.op_type in (*HEAVY_OPS, "QuantizeLinear", "DequantizeLinear") or is_cda(node)
 
 
 def camera_nodes(model: onnx.ModelProto) -> set[str]:
     """Names of the nodes that come before any convolution or matrix product."""
-    tainted: set[str] = set()  # values that a heavy node has had a part in
+    tainted: set[str] = set()  # values that depend on a heavy node
     names = set()
     for node in model.graph.node:
         if _is_heavy(node) or any(name in tainted for name in node.input):
@@ -40,8 +40,9 @@ def camera_nodes(model: onnx.ModelProto) -> set[str]:
 
 
 def answer_nodes(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes after the last convolution or matrix product on the way to an output, which serve nothing
-    else: a normalisation whose result is also read by further layers belongs to those."""
+    """Names of the nodes between the last convolution or matrix product and an output.
+
+    A node whose result further layers read too does not count."""
     answers = {output.name for output in model.graph.output}
     elsewhere: set[str] = set()  # values that a node outside the tail reads
     names = set()
@@ -71,15 +72,15 @@ def to_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelProto
 
 
 def check_keep(model: onnx.ModelProto, keep: Iterable[str]) -> None:
-    """Raise ValueError when a keep-list names something that is no node of the graph."""
+    """Raise ValueError when a keep-list names no node of the graph."""
     unknown = sorted(set(keep) - {node.name for node in model.graph.node})
     if unknown:
         raise ValueError(f"keep-list names no node of the graph: {', '.join(unknown[:3])}")
 
 
 def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for rewriters: the type of every value written down, as inference through the CDA function found it,
-    and that function gone, which they would not understand."""
+    """A copy for rewriters, which do not understand the CDA function: without it, but with the type of every value as
+    inference through it found them."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
@@ -90,7 +91,7 @@ def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """Sort, fold and check a rewritten graph; metadata and the CDA function come from ``original``'s."""
+    """Sort, fold and check a rewritten graph, and give it ``original``'s metadata and a CDA function."""
     _drop_round_trips(sort(converted))
     half = tidy(converted)
     attach_function(half)
@@ -102,15 +103,15 @@ def finish(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelP
 
 
 def _drop_round_trips(model: onnx.ModelProto) -> None:
-    """Remove FP32 → FP16 → FP32 between neighbours of one island, which the converter casts one by one.
+    """Remove FP32 → FP16 → FP32 between neighbours of one island: the converter casts around every node.
 
-    A runtime need not see that it may skip them, and a strongly typed builder must not: metres, and the means over
-    10⁵ pixels, would be rounded to 11 bits after every step.
+    A strongly typed builder must not skip them, and would round metres, and means over 10⁵ pixels, to 11 bits after
+    every step.
     """
     graph = model.graph
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
-    del bare.graph.value_info[:]  # some still tell the types before conversion
+    del bare.graph.value_info[:]  # some still hold the types before the conversion
     inferred = onnx.shape_inference.infer_shapes(bare).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *graph.input)}
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}

@@ -1,4 +1,4 @@
-"""Where INT8 goes and where it does not: one named rule for every reason a node stays in half precision."""
+"""Decides which nodes run in INT8: one function for every reason why a node stays in half precision."""
 
 from __future__ import annotations
 
@@ -7,33 +7,26 @@ from dataclasses import dataclass
 
 import onnx
 
-from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.precision.half import answer_nodes, camera_nodes
 
 WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
-PLACEMENTS = {"scales": ("fp16", "fp32"), "weights": ("dq", "qdq"), "depthwise": ("fp16", "int8")}
 _FUSED_OPS = ("Relu", "Clip", "Add", "HardSwish", "HardSigmoid", "LeakyRelu")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What may differ from one TensorRT to the next. Raises ExportError for a value that is not offered.
+    """Choices that one TensorRT needs and the next does not.
 
-    ``scales``: "fp16", or "fp32" for versions that miscompile half-precision scales (TensorRT issue 4832, Orin).
+    ``scales``: "fp16", or "fp32" for versions that miscompile FP16 scales (TensorRT issue 4832, Orin).
     ``weights``: "dq" stores INT8 and a DequantizeLinear; "qdq" stores floating point and a QuantizeLinear before it,
-    for versions that refuse the former. ``depthwise``: the precision of depthwise convolutions, "fp16" or "int8"; they
-    reuse no value that INT8 could deliver faster (TensorRT issue 4529), and lose most by it (docs/quantization.md).
+    for versions that refuse the former. ``depthwise``: the precision of depthwise convolutions, "fp16" or "int8"; INT8
+    does not speed them up (TensorRT issue 4529), and they lose most by it (docs/quantization.md).
     """
 
     scales: str = "fp16"
     weights: str = "dq"
     depthwise: str = "fp16"
-
-    def __post_init__(self) -> None:
-        for name, choices in PLACEMENTS.items():
-            if getattr(self, name) not in choices:
-                raise ExportError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(choices)}")
 
 
 DEFAULT = Placement()
@@ -49,10 +42,10 @@ def _is_weighted(node: onnx.NodeProto) -> bool:
 
 
 def quantized_inputs(node: onnx.NodeProto, producer: Mapping[str, onnx.NodeProto]) -> list[int]:
-    """Which inputs of a quantised node get a Q/DQ pair.
+    """Indices of the inputs of a quantised node that get a Q/DQ pair.
 
-    Of an addition those that no convolution writes: TensorRT adds the other branch inside the convolution's kernel,
-    which a Q/DQ pair between the two forbids. None, hence no INT8, where both come from convolutions.
+    For an addition, those that no convolution writes: TensorRT adds the other branch inside the convolution's kernel,
+    which a Q/DQ pair between the two would forbid. None, hence no INT8, where both come from convolutions.
     """
     if node.op_type != "Add":
         return [0, 1]
@@ -60,12 +53,12 @@ def quantized_inputs(node: onnx.NodeProto, producer: Mapping[str, onnx.NodeProto
 
 
 def quantizable(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that INT8 may take.
+    """Names of the nodes that may run in INT8.
 
     Convolutions and products with constant weights, and additions of two feature maps (rank 4, neither constant, not
     both straight from a convolution); none that reads what a CDA node writes. Nor the bias-free qkv product of a plain
     attention (its reader is a Reshape): TensorRT-RTX 1.7 pulls it into its attention fusion and computes it in FP16
-    whatever the Q/DQ around it say (``export/engine/proof.py`` finds that), so the graph says FP16 too.
+    despite the Q/DQ around it (``export/engine/proof.py`` finds that), so the graph keeps FP16 there.
     """
     graph, producer = model.graph, producers(model.graph)
     constants = {tensor.name for tensor in graph.initializer}
@@ -95,11 +88,11 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
 
 
 def depth_readers(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that read a measured input: they stay in FP16.
+    """Names of the convolutions that read depth: they stay in FP16.
 
-    Colour arrives as bytes, and eight bits lose nothing of it. Depth is a measurement of 16 bits; in 127 levels over ±4
-    deviations the relief between an object and the wall behind it is gone before the first layer has seen it. Of all
-    layers of ``sod-nano`` this one alone cost most of the budget (docs/quantization.md), and it is a small one.
+    Colour arrives as bytes, and eight bits lose nothing of it. Depth is a measurement of 16 bits: in 127 levels over ±4
+    deviations the relief between an object and the wall behind it is lost before the first layer. Of all layers of
+    ``sod-nano`` this small one cost most of the budget (docs/quantization.md).
     """
     measured = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     camera, names = camera_nodes(model), []
@@ -113,7 +106,7 @@ def depth_readers(model: onnx.ModelProto) -> list[str]:
 
 
 def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions of which every output channel reads one input channel."""
+    """Names of the depthwise convolutions: every output channel reads one input channel."""
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     names = []
     for node in model.graph.node:
@@ -124,8 +117,9 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
-    """Names of the residual additions behind a convolution of ``kept``: with nothing in INT8 to be fused into, a Q/DQ
-    pair on their other branch would only round it."""
+    """Names of the residual additions behind a convolution of ``kept``.
+
+    There is no INT8 convolution to fuse them into, so a Q/DQ pair on their other branch would only round it."""
     producer = producers(model.graph)
     names = []
     for node in model.graph.node:
@@ -136,15 +130,15 @@ def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
 
 
 def quiet_readers(model: onnx.ModelProto, ranges: Mapping[str, float], least: float) -> list[str]:
-    """Names of the nodes that read an activation whose calibrated range is below ``least``: no scale can hold it."""
+    """Names of the nodes that read an activation whose calibrated range is below ``least``, too small for a scale."""
     quiet = {name for name, limit in ranges.items() if limit < least}
     return [node.name for node in model.graph.node if quiet.intersection(node.input[:2])]
 
 
 def around_scales(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
-    """Names of the nodes that stay FP32 with scales in FP32: Q/DQ, what is quantised, and what TensorRT fuses to it.
+    """Names of the nodes that stay FP32 with scales in FP32: Q/DQ, quantised nodes, and those TensorRT fuses to them.
 
-    A cast between a convolution and the Relu or addition behind it would keep them apart.
+    A cast between a convolution and the Relu or addition behind it would prevent the fusion.
     """
     kept = {n.name for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")} | set(chosen)
     constants = {tensor.name for tensor in model.graph.initializer}

@@ -2,8 +2,8 @@
 
 Weights per output channel, stored as INT8. Activations per tensor, scales from calibration, zero point 0. No Q/DQ
 touches a LayerNormalization's input or a CDA node's inputs and outputs: both take FP16, as in the FP16 graph. An
-addition that follows a convolution is quantised on its other branch only: TensorRT then adds inside the convolution's
-kernel, which a Q/DQ pair between the two would forbid.
+addition that follows a convolution is quantised on its other branch only, because TensorRT adds inside the
+convolution's kernel and a Q/DQ pair between the two would forbid that.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ from mutualformer.export.precision.placement import (
 log = logging.getLogger("mutualformer")
 
 _ZERO = "zero"
-_LONGEST_NAME = 12  # "depth_backbone.blocks.3.2.dw_mid.conv.bias", twice in the file, is a tenth of a small model
+_LONGEST_NAME = (
+    12  # "depth_backbone.blocks.3.2.dw_mid.conv.bias", twice in the file, takes a tenth of a small model's file
+)
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """An FP32 graph with its calibration done: any choice of scales and layers can be made of it without new frames.
+    """A calibrated FP32 graph, from which every choice of scales and layers can be made without running frames again.
 
-    ``nodes``: names of what INT8 may take; ``histograms``: of every value they read.
+    ``nodes``: names of the nodes that may run in INT8; ``histograms``: of every value they read.
     """
 
     model: onnx.ModelProto
@@ -64,7 +66,7 @@ class Quantizer:
         return cls(model, tuple(nodes), collect(model, feeds, _activations(model, nodes)))
 
     def ranges(self, method: str) -> dict[str, float]:
-        """Largest magnitude that each activation's scale represents."""
+        """Largest magnitude that each activation's scale shall represent."""
         if method not in self._ranges:
             self._ranges[method] = limits(self.histograms, method)
         return self._ranges[method]
@@ -72,13 +74,13 @@ class Quantizer:
     def place(
         self, chosen: Collection[str], method: str = DEFAULT_METHOD, placement: Placement = DEFAULT
     ) -> onnx.ModelProto:
-        """Only ``chosen`` nodes in INT8, all the rest still FP32. Raises ExportError for a scale of zero."""
+        """The graph with ``chosen`` nodes in INT8 and the rest in FP32. Raises ExportError for a scale of zero."""
         quantized = place(self._bare, chosen, self.ranges(method), placement)
         quantized.functions.extend(self.model.functions)
         return quantized
 
     def kept(self, method: str, placement: Placement = DEFAULT, keep: Iterable[str] = ()) -> dict[str, str]:
-        """Nodes that INT8 could take and :meth:`to_int8` leaves in half precision, with the reason, in graph order."""
+        """Node that :meth:`to_int8` leaves in half precision though INT8 is possible → the reason, in graph order."""
         least = float(_smallest(placement.scales)) * LEVELS
         reasons = {
             "asked for": list(keep),
@@ -94,7 +96,7 @@ class Quantizer:
     def to_int8(
         self, method: str = DEFAULT_METHOD, keep: Iterable[str] = (), placement: Placement = DEFAULT
     ) -> onnx.ModelProto:
-        """All in INT8 but what :meth:`kept` names, the rest FP16. Raises ValueError for a ``keep`` that is no node."""
+        """All possible nodes in INT8 but :meth:`kept` ones, the rest FP16. Raises ValueError for unknown ``keep``."""
         check_keep(self.model, keep)
         kept = self.kept(method, placement, keep)
         quiet = [name for name, reason in kept.items() if reason == "reads too small values"]
@@ -105,22 +107,6 @@ class Quantizer:
             raise ExportError("no convolution or linear layer is left to quantise")
         placed = self.place(chosen, method, placement)
         return to_fp16(placed, around_scales(placed, chosen) if placement.scales == "fp32" else ())
-
-
-def to_int8(
-    model: onnx.ModelProto,
-    feeds: Sequence[Feed],
-    method: str = DEFAULT_METHOD,
-    keep: Iterable[str] = (),
-    placement: Placement = DEFAULT,
-) -> onnx.ModelProto:
-    """Quantise ``model`` (FP32, with its CDA function) on calibration ``feeds``; ``keep``: node names left in FP16.
-
-    Deterministic for the same feeds. Raises ExportError for too few frames, activations that are not finite, scales
-    that are zero; ValueError for a keep-list that names no node.
-    """
-    check_keep(model, keep)
-    return Quantizer.measure(model, feeds).to_int8(method, keep, placement)
 
 
 def _activations(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
@@ -204,7 +190,7 @@ def _channel_axis(node: onnx.NodeProto) -> int:
 
 
 def _smallest(scales: str) -> np.floating[Any]:
-    """The least scale: what its precision cannot hold as a normal number would come out as another one, or as zero."""
+    """The least scale: below the smallest normal number of its precision it would lose digits or become zero."""
     return np.finfo(np.float16 if scales == "fp16" else np.float32).tiny
 
 
@@ -224,7 +210,7 @@ def _weight(
 
 
 def _as_floats(levels: onnx.TensorProto, scale: onnx.TensorProto, axis: int) -> onnx.TensorProto:
-    """The values that INT8 weights stand for: quantised again, in either precision, they give the same levels."""
+    """The values that INT8 weights represent: quantised again, in either precision, they give the same levels."""
     whole = numpy_helper.to_array(levels)
     shape = [1] * whole.ndim
     shape[axis] = -1
@@ -232,11 +218,11 @@ def _as_floats(levels: onnx.TensorProto, scale: onnx.TensorProto, axis: int) -> 
 
 
 def _scale(name: str, ranges: Mapping[str, float], short: str, scales: str) -> onnx.TensorProto:
-    """The scale of an activation; zero or not finite, it would silence the tensor."""
+    """The scale of an activation. Raises ExportError where it is zero or not finite, which would erase the tensor."""
     if name not in ranges:
         raise ExportError(f"no calibrated range for tensor {name!r}")
     kind = np.float16 if scales == "fp16" else np.float32
-    with np.errstate(over="ignore", under="ignore"):  # told below, with the tensor's name
+    with np.errstate(over="ignore", under="ignore"):  # raised below, with the tensor's name
         value = kind(ranges[name] / LEVELS)
     if not (np.isfinite(value) and value >= _smallest(scales)):
         raise ExportError(
@@ -248,7 +234,7 @@ def _scale(name: str, ranges: Mapping[str, float], short: str, scales: str) -> o
 
 def _dequantize(source: str, scale: str, target: str, axis: int | None = None) -> onnx.NodeProto:
     attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
-    # Not the name of the weights: TensorRT gives that one to their constant layer and refuses it twice.
+    # Not the weights' name: TensorRT gives that to their constant layer and refuses a second layer of it.
     return helper.make_node(
         "DequantizeLinear", [source, scale], [target], f"d{target.removesuffix('_out')}", **attributes
     )

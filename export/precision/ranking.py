@@ -1,4 +1,4 @@
-"""Which layers does INT8 hurt most? Each quantised alone, judged by what it does to the model's answer."""
+"""Ranks layers by what INT8 costs: each is quantised alone and judged by the change of the model's answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mutualformer.runtime.session.onnxruntime import session_options
 
 
 class Judge:
-    """Many variants of one graph on the same frames: ``answers`` are those of ``model``, the FP32 graph.
+    """Compares variants of one graph on the same frames; ``answers`` are those of ``model``, the FP32 graph.
 
     Raises ExportError where there is no frame.
     """
@@ -34,8 +34,8 @@ class Judge:
     def outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
         """The answer to every frame, without the batch axis.
 
-        Q/DQ pairs are computed as what they say, in floating point, and not fused into ONNX Runtime's INT8 kernels:
-        those round between layers where an engine's do not.
+        ONNX Runtime computes Q/DQ pairs in floating point here: its fused INT8 kernels round between layers where an
+        engine's do not.
         """
         options = session_options()
         options.add_session_config_entry("session.disable_quant_qdq", "1")
@@ -54,7 +54,7 @@ class Judge:
 
 
 def noise(difference: TensorDifference) -> float:
-    """Σ (r − c)² / Σ r²: what the signal-to-noise ratio is the logarithm of; 0 = equal."""
+    """Noise over signal, Σ (r − c)² / Σ r²; 0 = equal."""
     return 0.0 if difference.snr_db is None else 10 ** (-difference.snr_db / 10)
 
 

@@ -1,4 +1,4 @@
-"""What an engine is built from: an ONNX file as it is, or one made of a checkpoint or of another precision."""
+"""Finds or makes the ONNX file that an engine is built from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def onnx_source(
     calibration: str | None,
     check: Callable[[Contract], None],
 ) -> Path:
-    """The ONNX file to build an engine from: ``source``, or one made of it in ``folder`` and called after ``stem``.
+    """The ONNX file to build an engine from: ``source``, or one made of it in ``folder`` and named after ``stem``.
 
     ``precision`` None: that of the file; on TensorRT-RTX FP16 for an FP32 file or a checkpoint, because its GPUs
-    compute nothing faster and lose nothing that counts (docs/quantization.md). ``check``: raises what stands against
-    an engine of such a model, before another file is made. Raises ExportError, DataError.
+    compute nothing faster and the loss is negligible (docs/quantization.md). ``check`` gets the contract, to raise
+    before another file is made. Raises ExportError, DataError.
     """
     from mutualformer.export.precision.convert import write_onnx
 

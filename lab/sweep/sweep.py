@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.sweep import charts
 from lab.sweep.trial import Trial
-from mutualformer.export.compare import charts, report
+from mutualformer.export.compare import report
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
 from mutualformer.runtime.reporting.progress import progress

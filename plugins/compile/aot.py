@@ -2,8 +2,8 @@
 
 ``python -m mutualformer.plugins.compile.aot --out DIR`` writes what the C++ plugin embeds: ``cubins.bin`` (all
 kernels, one after the other), ``cda_generated.h`` (the attribute table and the table of kernels), ``cubins.json`` and
-``ptx.json`` (the same table for tests and inspection). Results are cached by content, so a second run copies files;
-the bytes are deterministic.
+``ptx.json`` (the same table for tests and inspection). It caches results by the content of their inputs, so a second
+run copies files; the bytes are deterministic.
 
 One PTX text serves a family of architectures (plugins/architectures.py); every architecture is assembled by ptxas on
 its own. The PTX of sm_80 itself is kept for GPUs that no cubin is made for: their driver compiles it.
@@ -34,7 +34,7 @@ from mutualformer.plugins.files import cache_root, parse_json, write_bytes
 from mutualformer.plugins.kernels.schedule import WRITE_LSE, WRITE_NEXT
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, VECTOR_UNIT, Tile, Variant, tiles_for
 
-_REVISION = 5  # raise when this file changes what it produces
+_REVISION = 5  # raise it when this file produces something else from the same inputs
 _FLOATS = ("scale_log2", "lse_weight", "residual_weight", "weight")
 
 
@@ -122,7 +122,7 @@ def _assemble(ptx: str, arch: int) -> bytes:
 
 @dataclass(frozen=True)
 class _Task:
-    """One kernel in one tile for one family of architectures: compiled once, assembled for each of them."""
+    """One kernel in one tile for one family of architectures: compiled to PTX once, assembled for each of them."""
 
     variant: Variant
     tactic: int
@@ -132,7 +132,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Product:
-    """One file to make of a task: a cubin of ``arch``, or (``ptx``) the text that its driver compiles."""
+    """One file made from a task: a cubin for ``arch`` or, with ``ptx``, the PTX text that the GPU's driver compiles."""
 
     arch: int
     ptx: bool
@@ -159,7 +159,7 @@ def _compile(task: _Task, todo: list[tuple[_Product, str]], cache: str) -> None:
 
 
 def _code(path: Path) -> bytes:
-    """A Python file without what does not change its meaning: comments, docstrings, layout."""
+    """A Python file's syntax tree without comments, docstrings and layout, which do not change the kernels."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef)) and ast.get_docstring(node) is not None:
@@ -175,7 +175,7 @@ def default_cache() -> Path:
 def _products(
     architectures: tuple[int, ...], variants: tuple[Variant, ...], ptx: bool
 ) -> Iterator[tuple[_Task, _Product]]:
-    """Everything to build: cubins, or the PTX of tactic 1 for the architecture that younger GPUs take it from."""
+    """Everything to build: cubins for ``architectures``, or the PTX of tactic 1 for PTX_ARCHITECTURE."""
     for arch in (PTX_ARCHITECTURE,) if ptx else architectures:
         for variant in variants:
             if not variant.runs_on(arch):
@@ -214,7 +214,7 @@ def compile_all(
             groups.setdefault(task, []).append((product, key))
     if groups:
         os.environ.pop("TRITON_INTERPRET", None)
-        os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # paths of this machine do not belong into the cubins
+        os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # line info would put this machine's paths into the cubins
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             tasks = [pool.submit(_compile, task, todo, str(cache)) for task, todo in groups.items()]
             for count, future in enumerate(tasks, 1):
@@ -228,7 +228,7 @@ def compile_all(
         content = stem.with_suffix(".image").read_bytes()
         if hashlib.sha256(content).hexdigest() != image.sha256:
             stem.with_suffix(".json").unlink()
-            raise RuntimeError(f"{stem}.image is damaged; it has been marked stale, run the build again")
+            raise RuntimeError(f"{stem}.image is corrupt and was dropped from the cache; run the build again")
         (compiled.ptx if product.ptx else compiled.cubins).append((image, content))
     return compiled
 

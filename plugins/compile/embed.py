@@ -1,7 +1,7 @@
-"""What the C++ plugin embeds: the attribute table and the cubins, and the record kept beside the library.
+"""Generates what the C++ plugin embeds, the attribute table and the cubins, and the record beside the library.
 
-Everything here is generated from plugins/attributes.py, plugins/kernels/tiles.py and the compiled cubins; nothing is
-committed. Standard library only.
+The sources are plugins/attributes.py, plugins/kernels/tiles.py and the compiled cubins; nothing generated is committed.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def _row(image: Image, ptx: bool, offset: int, size: int) -> str:
 
 
 def write_generated(compiled: Compiled, out: Path) -> None:
-    """Write ``cubins.bin``, ``cda_generated.h``, ``cubins.json`` and ``ptx.json`` into ``out``; unchanged files keep
-    their time. ``cubins.bin`` holds the PTX texts too, behind the cubins."""
+    """Write ``cubins.bin`` (the cubins, then the PTX texts), ``cda_generated.h``, ``cubins.json`` and ``ptx.json``.
+
+    Unchanged files keep their time, so that nothing is compiled again."""
     blob = bytearray()
     rows: list[str] = []
     for name, images, ptx in (("cubins.json", compiled.cubins, False), ("ptx.json", compiled.ptx, True)):
@@ -102,7 +103,7 @@ def write_generated(compiled: Compiled, out: Path) -> None:
 
 
 def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
-    """What the built ``library`` is: its hash, version and contents, and the hash of the shim beside it."""
+    """The record of the built ``library``: its hash, version and contents, and the hash of the shim beside it."""
     cubins, ptx = (parse_json((generated / name).read_text()) for name in ("cubins.json", "ptx.json"))
     return Record(
         library=library.name,

@@ -1,7 +1,7 @@
-"""Where the wheels of this Python keep the headers and libraries that CMake needs.
+"""Finds the headers and libraries that CMake needs in the wheels of this Python.
 
 Prints a CMake list of ``key=path``: ``tensorrt`` and ``cuda`` are include directories, ``rtx`` is the TensorRT-RTX
-library. Standard library only; nothing is imported, so it also answers where a package is broken.
+library. Standard library only; it imports no package, so a broken one does no harm.
 """
 
 from __future__ import annotations

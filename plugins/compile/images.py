@@ -1,4 +1,4 @@
-"""What the compiler hands to the C++ build: one record per compiled kernel. Standard library only."""
+"""The records of compiled kernels that the compiler gives to the C++ build. Standard library only."""
 
 from __future__ import annotations
 

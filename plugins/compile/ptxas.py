@@ -1,4 +1,4 @@
-"""The assemblers and inspection tools the kernels are built with, and which of them serves which architecture.
+"""Finds the assembler for each architecture, and the inspection tools.
 
 All come from pip: ptxas 12.6 from nvidia-cuda-nvcc-cu12, newer ones and cuobjdump and nvdisasm from triton.
 Standard library only.
@@ -24,7 +24,7 @@ def _version(ptxas: Path) -> tuple[int, int]:
 
 
 def ptx_version(ptxas: tuple[int, int]) -> int:
-    """The PTX language an assembler knows, as Triton counts it: 12.6 → 85, 12.9 → 88, 13.x → 90."""
+    """The newest PTX version an assembler knows, in Triton's numbers: 12.6 → 85, 12.9 → 88, 13.x → 90."""
     major, minor = ptxas
     return 80 + minor - (minor >= 6) if major == 12 else 90
 

@@ -1,4 +1,4 @@
-// The plugin's creator, and the entry points through which TensorRT's registry.load_library finds it.
+// The plugin's creator, and the entry points by which TensorRT's registry.load_library finds it.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -22,7 +22,7 @@ std::mutex g_last_error_mutex;
 
 std::mutex g_serialized_mutex;
 
-std::map<std::string, std::string>& serialized() {  // by node
+std::map<std::string, std::string>& serialized() {  // node → metadata
   static std::map<std::string, std::string> nodes;
   return nodes;
 }
@@ -66,13 +66,13 @@ bool read_integer(PluginField const& field, double low, double high, int32_t& va
   return true;
 }
 
-// Reads a CHAR field that must equal one of `choices`; its index becomes the enumerator.
+// Reads a CHAR field that must equal one of `choices`; the choice's index is the enumerator's value.
 template <typename Enum, size_t kCount>
 bool read_choice(PluginField const& field, char const* const (&choices)[kCount], Enum& value, std::string& error) {
   std::string text;
   if (field.type == PluginFieldType::kCHAR && field.data != nullptr && field.length > 0) {
     text.assign(static_cast<char const*>(field.data), static_cast<size_t>(field.length));
-    text.resize(std::strlen(text.c_str()));  // some callers count the terminating zero
+    text.resize(std::strlen(text.c_str()));  // some callers include the terminating zero in the length
   }
   std::string expected;
   for (size_t i = 0; i < kCount; ++i) {
@@ -98,7 +98,7 @@ bool read_alpha(PluginField const& field, float& value, std::string& error) {
   return true;
 }
 
-// One field of a plugin: how it is called, in which type it is announced, how it is read into a Config.
+// One field of a plugin: its name, the type it is announced with, and the function that reads it into a Config.
 struct Field {
   char const* name;
   PluginFieldType type;
@@ -107,7 +107,7 @@ struct Field {
 
 constexpr int32_t kMaxTactic = 16;
 
-// First the operator's attributes, in the order of attributes.py, then what the plugin itself serialises.
+// The operator's attributes, in the order of attributes.py, then the fields that only the plugin serialises.
 constexpr Field kFields[] = {
     {"num_heads", PluginFieldType::kINT32,
      [](PluginField const& f, Config& c, std::string& e) {
@@ -161,7 +161,7 @@ bool read_field(PluginField const& field, Config& config, std::string& error) {
   for (Field const& known : kFields) {
     if (field.name != nullptr && equal(known.name, field.name)) return known.read(field, config, error);
   }
-  return true;  // plugin_version, plugin_namespace and the like are TensorRT's business
+  return true;  // plugin_version, plugin_namespace and the like concern TensorRT alone
 }
 
 }  // namespace
@@ -179,7 +179,7 @@ void log_error(std::string const& message) noexcept {
       last_error() = text;
     }
     if (!log_to_host(g_logger_finder, text.c_str())) std::fprintf(stderr, "%s\n", text.c_str());
-  } catch (...) {  // out of memory while reporting: the return code still says that something failed
+  } catch (...) {  // out of memory while reporting: the return code still reports a failure
   }
 }
 
@@ -222,7 +222,7 @@ nvinfer1::AsciiChar const* CdaPluginCreator::getPluginNamespace() const noexcept
 
 }  // namespace mutualformer
 
-// What TensorRT's registry.load_library looks for.
+// TensorRT's registry.load_library looks for these.
 MUTUALFORMER_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { mutualformer::g_logger_finder = finder; }
 
 MUTUALFORMER_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
@@ -232,7 +232,7 @@ MUTUALFORMER_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_
   return creators;
 }
 
-// What plugins/library.py asks before it registers the library: "CrossDiffusionAttention version 1; sm_75, …".
+// plugins/library.py reads this before it registers the library: "CrossDiffusionAttention version 1; sm_75, …".
 MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
   static std::string const info = std::string(mutualformer::generated::kOpType) + " version " +
                                   mutualformer::generated::kPluginVersion + "; " +
@@ -241,14 +241,15 @@ MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
 }
 
 // Copies the last error message into `text`, cut to `capacity` bytes with its terminating zero. TensorRT's own errors
-// only say that a plugin refused; this is why.
+// only report that a plugin refused; this message gives the reason.
 MUTUALFORMER_EXPORT void mutualformer_last_error(char* text, size_t capacity) {
   std::lock_guard<std::mutex> const lock(mutualformer::g_last_error_mutex);
   std::snprintf(text, capacity, "%s", mutualformer::last_error().c_str());
 }
 
 // Writes "node<tab>metadata<newline>" for every node serialised since the last call into `text`, cut to `capacity`
-// bytes with its terminating zero; returns the bytes all of it takes. A text that did not fit is kept for another call.
+// bytes with its terminating zero; returns the size of the whole text. A text that did not fit is kept for the next
+// call.
 MUTUALFORMER_EXPORT size_t mutualformer_serialized_nodes(char* text, size_t capacity) {
   std::lock_guard<std::mutex> const lock(mutualformer::g_serialized_mutex);
   std::string all;

@@ -10,7 +10,7 @@ constexpr int32_t kMaxParameters = 32;
 constexpr int32_t kLargestLseShift = 14;  // P / w is at most 2^14 and fits FP16
 constexpr double kLog2E = 1.4426950408889634;
 
-// The kernel arguments in order. cuLaunchKernel wants an array of pointers to them.
+// The kernel arguments in order. cuLaunchKernel takes an array of pointers to them.
 class Arguments {
  public:
   void pointer(void const* value) { add(slots_[count_].pointer = value); }

@@ -1,4 +1,4 @@
-// From a scheduled launch to cuLaunchKernel: addresses, grid and the argument list of the Triton kernels.
+// Turns a scheduled launch into cuLaunchKernel: addresses, grid and the argument list of the Triton kernels.
 #pragma once
 #include <array>
 #include <string>
@@ -13,7 +13,7 @@ struct Buffers {
   std::array<void const*, 5> base;
 };
 
-// Enqueues one launch on `stream`. No allocation, no synchronisation. On failure false and a sentence in `error`.
+// Enqueues one launch on `stream`, without allocation or synchronisation. On failure returns false and fills `error`.
 bool enqueue_launch(Launch const& launch, LoadedKernel const& kernel, Attributes const& attributes, Shape const& shape,
                     Buffers const& buffers, void* stream, std::string& error);
 

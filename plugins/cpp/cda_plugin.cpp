@@ -17,7 +17,7 @@ using nvinfer1::PluginFieldType;
 constexpr int64_t kMaxGridY = 65535;  // batch · heads is a grid's second axis
 constexpr char kSupportedTypes[] = "supported are FP32, FP16 and BF16";
 
-// Runs `body`, which returns 0 on success and fills `error` otherwise; nothing escapes to TensorRT but the code.
+// Runs `body`, which returns 0 on success and fills `error` otherwise. No exception may reach TensorRT.
 template <typename Body>
 int32_t guarded(char const* method, Body&& body) noexcept {
   try {
@@ -47,7 +47,7 @@ char const* type_name(DataType type) {
   }
 }
 
-// The kernels' name of a tensor type; false for one they do not have.
+// Converts a tensor type to the kernels' type; false for one without kernels.
 bool kernel_type(DataType type, Type& found) {
   switch (type) {
     case DataType::kFLOAT:
@@ -111,7 +111,7 @@ char const* CdaPlugin::getPluginNamespace() const noexcept { return generated::k
 
 // ---- Build ----
 
-// Takes type and head_dim from a tensor's type and packed width 3C, or says why the kernels cannot serve them.
+// Takes type and head_dim from a tensor's type and packed width 3C; fills `error` where no kernel serves them.
 bool CdaPlugin::adopt(DataType type, int64_t packed_width, std::string& error) {
   Type known = Type::kFloat;
   if (!kernel_type(type, known)) {
@@ -162,7 +162,7 @@ int32_t CdaPlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nb
     }
     nvinfer1::IDimensionExpr const* const width = inputs[0].d[2];
     if (width->isConstant() && !CdaPlugin(config_).adopt(DataType::kFLOAT, width->getConstantValue(), error)) {
-      return false;  // refused here, where the message is the first thing a builder prints
+      return false;  // refuse here: a builder prints this message first
     }
     for (int32_t i = 0; i < 2; ++i) {  // (B, N, 3C) → (B, N, 2C): e.g. 768 → 512
       outputs[i].nbDims = 3;
@@ -199,7 +199,7 @@ size_t CdaPlugin::getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inpu
                                    nvinfer1::DynamicPluginTensorDesc const*, int32_t) const noexcept {
   size_t bytes = 0;
   guarded("getWorkspaceSize", [&](std::string& error) {
-    CdaPlugin probe(config_);  // type and head_dim from the tensors: this may be asked before configurePlugin
+    CdaPlugin probe(config_);  // take type and head_dim from the tensors: TensorRT may call this before configurePlugin
     if (!probe.adopt(inputs[0].desc.type, inputs[0].max.d[2], error)) return false;
     Shape const largest{inputs[0].max.d[0], inputs[0].max.d[1], probe.config_.head_dim};
     bytes = make_schedule(config_.attributes, largest, probe.config_.type).workspace_bytes;
@@ -261,7 +261,7 @@ nvinfer1::IPluginV3* CdaPlugin::attachToContext(nvinfer1::IPluginResourceContext
   CdaPlugin* attached = nullptr;
   int32_t const status = guarded("attachToContext", [&](std::string& error) {
     attached = new CdaPlugin(config_);
-    return config_.head_dim == 0 || attached->load_kernels(error);  // 0: not configured yet, onShapeChange loads
+    return config_.head_dim == 0 || attached->load_kernels(error);  // 0: not configured, onShapeChange loads
   });
   if (status == 0) return attached;
   delete attached;
@@ -282,7 +282,7 @@ int32_t CdaPlugin::setTactic(int32_t tactic) noexcept {
   });
 }
 
-// Whether the schedule and the kernels at hand are those of `inputs`.
+// Whether the current schedule and kernels fit `inputs`.
 bool CdaPlugin::prepared_for(nvinfer1::PluginTensorDesc const* inputs) const {
   Type type = Type::kFloat;
   for (int32_t i = 0; i < 2; ++i) {
@@ -295,7 +295,7 @@ bool CdaPlugin::prepared_for(nvinfer1::PluginTensorDesc const* inputs) const {
   return true;
 }
 
-// Schedule and kernels for `inputs`. Asks the driver only where type or head_dim are new to this plugin.
+// Makes the schedule and loads the kernels for `inputs`. Calls the driver only for a new type or head_dim.
 bool CdaPlugin::prepare(nvinfer1::PluginTensorDesc const* inputs, std::string& error) {
   nvinfer1::Dims const& dims = inputs[0].dims;
   if (dims.nbDims != 3 || inputs[1].dims.nbDims != 3 || !std::equal(dims.d, dims.d + 3, inputs[1].dims.d) ||
@@ -330,7 +330,7 @@ int32_t CdaPlugin::onShapeChange(nvinfer1::PluginTensorDesc const* inputs, int32
       error = std::to_string(nb_inputs) + " inputs and " + std::to_string(nb_outputs) + " outputs, expected 2 and 2";
       return false;
     }
-    kernels_ = {};  // looked up again: the context may be another
+    kernels_ = {};  // load again: the CUDA context may have changed
     return prepare(inputs, error);
   });
 }

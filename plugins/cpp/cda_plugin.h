@@ -1,7 +1,7 @@
 // CrossDiffusionAttention as a TensorRT plugin: IPluginV3, TensorRT 10.3 to 11 and TensorRT-RTX.
 //
 // Inputs qkv_r, qkv_d (B, N, 3C); outputs y_r = [out_r ‖ out_rd], y_d = [out_d ‖ out_dr] (B, N, 2C); all four of one
-// type, FP32, FP16 or BF16, linear format. What is computed: train/cda.py; in which launches: cda_schedule.h.
+// type, FP32, FP16 or BF16, linear format. train/cda.py defines the computation, cda_schedule.h its launches.
 #pragma once
 #include <NvInferRuntime.h>
 
@@ -14,13 +14,13 @@
 
 namespace mutualformer {
 
-// Everything a plugin needs to be made again: the attributes, and what the build learnt about the tensors.
+// Everything that recreates a plugin: the attributes, and the facts about the tensors that the build found.
 struct Config {
   Attributes attributes;
   int32_t head_dim = 0;  // 0 until configurePlugin
   Type type = Type::kFloat;
-  int32_t tactic = 1;  // which of the kernels' tiles
-  std::string node;    // what the network calls it; not serialised
+  int32_t tactic = 1;  // index of the kernels' tiles, from 1
+  std::string node;    // the layer's name in the network; not serialised
 };
 
 class CdaPlugin final : public nvinfer1::IPluginV3,
@@ -99,7 +99,7 @@ class CdaPluginCreator final : public nvinfer1::IPluginCreatorV3One {
   nvinfer1::PluginFieldCollection collection_{};
 };
 
-// Keeps what was serialised for a node, for whoever writes an engine's card: not every TensorRT prints it.
+// Records the serialised metadata of a node for mutualformer_serialized_nodes: not every TensorRT prints it.
 void note_serialized(std::string const& node, std::string const& metadata);
 
 // Reports "CrossDiffusionAttention: <message>" to TensorRT's logger, or to stderr where there is none.

@@ -7,7 +7,7 @@ namespace {
 
 static_assert(kMaxLaunches == 2 * generated::kMaxIterations + 1);
 
-constexpr std::size_t kAlignment = 256;  // as cudaMalloc; the kernels themselves rely on 16 bytes
+constexpr std::size_t kAlignment = 256;  // bytes, as cudaMalloc aligns; the kernels need 16
 
 std::size_t round_up(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -49,7 +49,7 @@ Schedule make_schedule(Attributes const& a, Shape const& shape, Type type) {
 
   Launch first{Kernel::kRows, keys, {}, {}, {}, {}, generated::kWriteNext | generated::kWriteLse};
   if (a.value_pairing == ValuePairing::kReleased) {
-    // x = (V_d, V_r): u_1 = (P_d V_d, P_r V_r) = (out_d, out_r) goes straight into the outputs.
+    // x = (V_d, V_r): u_1 = (P_d V_d, P_r V_r) = (out_d, out_r) is written straight into the outputs.
     first.x = exchanged(values);
     first.own = diffused;
     first.following = exchanged(outputs);

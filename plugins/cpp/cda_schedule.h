@@ -1,9 +1,9 @@
-// One CDA as a list of kernel launches and a workspace: the only place where either is computed.
+// One CDA as a list of kernel launches and a workspace. Nothing else computes either.
 //
 // With u_0 = V, u_{k+1} = P_o u_k (o the other modality) and g = A_0 u_T, the operator is
 // g ← α P_mᵀ g + (1 − α)(P_m u_k + u_{k+1}) for k = T − 1 … 0 (train/cda.py). A rows launch makes P_m u_k ("own") and
-// u_{k+1} ("following") for both directions, a columns launch takes the step. plugins/kernels/schedule.py states the
-// same in Python; a test compares the two over every combination of attributes.
+// u_{k+1} ("following") for both directions, a columns launch takes the step. plugins/kernels/schedule.py is the same
+// in Python; a test compares the two for every combination of attributes.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -57,7 +57,7 @@ struct Launch {
 
 inline constexpr int32_t kMaxLaunches = 33;  // 2 · MAX_ITERATIONS + 1
 
-// Fixed in size: enqueue may have to make one and must not allocate.
+// Fixed in size, because enqueue may have to make one and must not allocate.
 struct Schedule {
   std::array<Launch, kMaxLaunches> launches;
   int32_t count = 0;

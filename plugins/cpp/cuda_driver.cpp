@@ -30,7 +30,7 @@ CudaDriver open_driver() {
   resolve(driver.cuModuleUnload, "cuModuleUnload");
   resolve(driver.cuFuncSetAttribute, "cuFuncSetAttribute");
   resolve(driver.cuLaunchKernel, "cuLaunchKernel");
-  return driver;  // the library stays open: its functions are used until the process ends
+  return driver;  // keep the library open: the process uses its functions until it ends
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The handful of CUDA driver functions the plugin calls, found at run time: the library loads without a driver.
+// The CUDA driver functions that the plugin calls. They are resolved at run time, so the plugin loads without a driver.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -14,7 +14,7 @@ using CuStream = struct CUstream_st*;
 struct CudaDriver {
   CuResult (*cuCtxGetCurrent)(CuContext*) = nullptr;
   CuResult (*cuCtxGetDevice)(int*) = nullptr;
-  CuResult (*cuCtxGetId)(CuContext, unsigned long long*) = nullptr;  // since CUDA 12.0; may stay null
+  CuResult (*cuCtxGetId)(CuContext, unsigned long long*) = nullptr;  // since CUDA 12.0; null with older drivers
   CuResult (*cuDeviceGetAttribute)(int*, int, int) = nullptr;
   CuResult (*cuGetErrorName)(CuResult, char const**) = nullptr;
   CuResult (*cuModuleLoadData)(CuModule*, void const*) = nullptr;

@@ -1,8 +1,7 @@
-// ILoggerFinder and ILogger changed their layout in TensorRT 11 (and TensorRT-RTX 1.7): both derive from
-// IVersionedInterface since, whose virtual functions come first. This library is built with the headers of one version
-// and loaded by all of them, so it calls both by their place in the host's table of virtual functions, and asks the
-// host's library which version that is. The places are those of the Itanium C++ ABI, which Linux has on every
-// processor.
+// ILoggerFinder and ILogger changed their layout in TensorRT 11 (and TensorRT-RTX 1.7): since then both derive from
+// IVersionedInterface, whose virtual functions come first. This library is built with the headers of one version and
+// loaded by all of them, so it calls both interfaces by index in the virtual table and asks the host's library for its
+// version. The indices are those of the Itanium C++ ABI, which Linux uses on every processor.
 #include "host_logger.h"
 
 #include <dlfcn.h>
@@ -16,14 +15,14 @@ namespace {
 constexpr int32_t kError = 1;  // ILogger::Severity::kERROR, in every version
 
 enum class Layout : size_t {
-  kPlain = 0,      // the function asked for is the first
-  kVersioned = 4,  // behind getAPILanguage, getInterfaceInfo and two destructors
+  kPlain = 0,      // the function is the first
+  kVersioned = 4,  // after getAPILanguage, getInterfaceInfo and two destructors
   kUnknown,
 };
 
 void** functions(void* object) { return *static_cast<void***>(object); }
 
-// What the library that implements `object` says of its version: 101403 is TensorRT 10.14.3, 10701 TensorRT-RTX 1.7.1.
+// Layout by the version of the library that implements `object`: 101403 is TensorRT 10.14.3, 10701 TensorRT-RTX 1.7.1.
 Layout layout(void* object) {
   Dl_info host{};
   if (dladdr(functions(object), &host) == 0 || host.dli_fname == nullptr) return Layout::kUnknown;
@@ -31,7 +30,7 @@ Layout layout(void* object) {
   if (library == nullptr) return Layout::kUnknown;
   auto const version = reinterpret_cast<int32_t (*)()>(dlsym(library, "getInferLibVersion"));
   int32_t const number = version != nullptr ? version() : 0;
-  dlclose(library);  // only the count that dlopen raised
+  dlclose(library);  // only decrements the count that dlopen incremented
   if (number >= 110000) return Layout::kVersioned;
   if (number >= 100000) return Layout::kPlain;
   return number >= 10700 ? Layout::kVersioned : Layout::kUnknown;  // TensorRT-RTX 1.7 and later

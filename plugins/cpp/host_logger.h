@@ -1,4 +1,4 @@
-// The host's logger, whichever TensorRT the host is.
+// Access to the logger of the host, which may be any TensorRT.
 #pragma once
 
 namespace nvinfer1 {
@@ -7,8 +7,8 @@ class ILoggerFinder;
 
 namespace mutualformer {
 
-// Logs `text` as an error in the logger that `finder` finds; false where there is none, or where nothing is known about
-// the host's interfaces.
+// Logs `text` as an error in the logger that `finder` finds; false where there is none, or where the host's interfaces
+// are unknown.
 bool log_to_host(nvinfer1::ILoggerFinder* finder, char const* text);
 
 }  // namespace mutualformer

@@ -13,7 +13,7 @@ bool serves(KernelImage const& image, Type type, int64_t head_dim) {
   return image.type == type && head_dim <= image.block_d && head_dim % image.unit == 0;
 }
 
-// The narrowest padding, then the widest unit, then the highest tactic.
+// Prefers the narrowest padding, then the widest unit, then the highest tactic.
 bool better(KernelImage const& a, KernelImage const& b) {
   if (a.block_d != b.block_d) return a.block_d < b.block_d;
   if (a.unit != b.unit) return a.unit > b.unit;

@@ -1,4 +1,4 @@
-// The table of embedded kernels: what plugins/compile/aot.py compiled, and how one is chosen for a device.
+// The table of embedded kernels, which plugins/compile/aot.py compiled, and the choice of one for a device.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +12,13 @@ inline constexpr std::size_t element_size(Type type) { return type == Type::kFlo
 
 struct KernelImage {
   char const* name;      // entry point, e.g. cda_rows_fp16_d64_u8
-  int32_t architecture;  // 87 = sm_87; of PTX the oldest it runs on
+  int32_t architecture;  // 87 = sm_87; for PTX the oldest it runs on
   bool ptx;              // text for the driver to compile, ending in a zero, instead of machine code
   Kernel kernel;
   Type type;
   int32_t block_d;     // columns a head is padded to
   int32_t unit;        // head_dim must be a multiple of this
-  int32_t tactic;      // which of the variant's tiles, from 1
+  int32_t tactic;      // index of the variant's tile, from 1
   int32_t block_m;     // tokens per program
   int32_t block_n;     // tokens per step of its loop
   int32_t warps;       // 32 threads each
@@ -31,13 +31,13 @@ struct KernelImage {
 // First byte of the embedded images (plugins/cpp/cubins.S).
 extern "C" unsigned char const mutualformer_cubins[];
 
-// The image for a device of compute capability `capability` (87 = 8.7), or nullptr if there is none. Cubins run on
-// the architecture they are made for (sm_121 runs sm_120's), so that a device never runs code nobody meant for it; a
-// younger device without cubins gets PTX, and so does every device where MUTUALFORMER_KERNELS=ptx is set (to try that
-// path). `tactic` chooses among tiles; where an architecture has fewer, the nearest below is taken. 0 means 1.
+// The image for a device of compute capability `capability` (87 = 8.7), or nullptr if there is none. A device runs only
+// cubins of its own architecture (sm_121 those of sm_120), so that it never runs code that was not tested for it. A
+// newer device without cubins gets PTX, and so does every device under MUTUALFORMER_KERNELS=ptx, which tests that path.
+// `tactic` chooses among tiles; where an architecture has fewer, the nearest below is taken. 0 means 1.
 KernelImage const* find_image(int32_t capability, Kernel kernel, Type type, int64_t head_dim, int32_t tactic);
 
-// How many tactics there are for a type and head_dim, over all architectures: at least 1 for what is supported.
+// Number of tactics for a type and head_dim over all architectures; 0 where they are not supported.
 int32_t count_tactics(Type type, int64_t head_dim);
 
 }  // namespace mutualformer

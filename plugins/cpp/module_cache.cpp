@@ -12,9 +12,9 @@ namespace {
 constexpr int kComputeCapabilityMajor = 75;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 constexpr int kComputeCapabilityMinor = 76;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
 constexpr int kMaxDynamicSharedMemory = 8;        // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-constexpr uint32_t kDefaultSharedMemory = 49152;  // what a kernel may use without asking, bytes
+constexpr uint32_t kDefaultSharedMemory = 49152;  // bytes a kernel may use without cuFuncSetAttribute
 
-// Contexts are told apart by their id: a new context may get a destroyed one's address.
+// The key holds the id of the context, because a new context may get the address of a destroyed one.
 using Key = std::pair<unsigned long long, KernelImage const*>;
 
 std::mutex g_mutex;

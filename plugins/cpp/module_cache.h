@@ -1,4 +1,4 @@
-// Loaded kernels per CUDA context: each image is loaded once in each context, before the first enqueue.
+// Loaded kernels per CUDA context. Each image is loaded once in each context, before the first enqueue.
 #pragma once
 #include <string>
 
@@ -12,9 +12,9 @@ struct LoadedKernel {
   KernelImage const* image = nullptr;
 };
 
-// Loads `kernel` in the tile of `tactic` for the calling thread's current context, or finds it loaded. Thread-safe. On
-// failure returns false and a sentence in `error`. Modules live as long as their context: TensorRT may destroy a
-// context before the plugin, and unloading from a dead context is not defined.
+// Loads `kernel` in the tile of `tactic` into the current context, unless it is loaded there already. Thread-safe. On
+// failure it returns false and fills `error`. Modules are never unloaded: TensorRT may destroy a context before the
+// plugin, and unloading from a destroyed context is undefined.
 bool load_kernel(Kernel kernel, Type type, int64_t head_dim, int32_t tactic, LoadedKernel& loaded, std::string& error);
 
 }  // namespace mutualformer

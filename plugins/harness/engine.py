@@ -1,4 +1,4 @@
-"""One CDA node taken from creation to an execution context, with its buffers, ready to run."""
+"""Takes one CDA node from creation to an execution context, with its buffers, ready to run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Array = NDArray[Any]
 
 
 class Memory(Protocol):
-    """What an engine needs of a buffer, on whatever device it lies."""
+    """A buffer of an engine, in host or device memory."""
 
     @property
     def address(self) -> int:
         """Address of the first usable byte, a multiple of 256."""
 
     def write(self, array: Array) -> None:
-        """Fill the front of the buffer."""
+        """Copy ``array`` to the beginning of the buffer."""
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """A copy of the front of the buffer."""
+        """A copy of the beginning of the buffer."""
         ...
 
     def assert_guards_intact(self, name: str) -> None:
@@ -38,7 +38,7 @@ class Engine:
     """A node created, configured, serialised, read back, cloned and attached, as TensorRT does it.
 
     Arrays are (B, N, 3C) going in and (B, N, 2C) coming out, in the type's stored form (:data:`numbers.STORED`).
-    Raises AssertionError with the plugin's own words where it refuses.
+    Raises AssertionError with the plugin's message where it refuses.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Engine:
         allocate: Callable[[int], Memory],
         tactic: int = 0,
     ) -> None:
-        """``dtype``: fp32, fp16 or bf16. ``tactic``: what TensorRT chose when it built, 0 where it was offered none."""
+        """``dtype``: fp32, fp16 or bf16. ``tactic``: TensorRT's choice at build time, 0 for none."""
         self.allocate = allocate
         self.harness, self.attributes, self.kind = harness, attributes, TYPES[dtype]
         self.stored: np.dtype[Any] = STORED[dtype]
@@ -72,7 +72,7 @@ class Engine:
         self.reshape(shape)
 
     def reshape(self, shape: tuple[int, int, int]) -> None:
-        """Set the input shape; workspace stays that of the first (largest) shape, as in TensorRT."""
+        """Set the input shape. The workspace keeps the size for the first (largest) shape, as in TensorRT."""
         batch, tokens, width = shape
         assert self.harness.shape(self.plugin, self.kind, shape) == 0, self.harness.log()
         size = self.stored.itemsize
@@ -87,7 +87,7 @@ class Engine:
             buffer.write(qkv)
 
     def enqueue(self, stream: int) -> int:
-        """Queue the node on what the buffers hold; 0 is success."""
+        """Queue the node on the contents of its buffers; 0 is success."""
         addresses = [b.address for b in (*self.inputs, *self.outputs, self.scratch)]
         return self.harness.enqueue(self.plugin, *addresses, stream)
 
@@ -97,7 +97,7 @@ class Engine:
         return y_r, y_d
 
     def assert_nothing_else_written(self, qkv_r: Array, qkv_d: Array) -> None:
-        """Raise AssertionError where a guard or an input has changed, or pass."""
+        """Raise AssertionError where a guard or an input has changed."""
         names = ("qkv_r", "qkv_d", "y_r", "y_d", "workspace")
         for name, buffer in zip(names, (*self.inputs, *self.outputs, self.scratch), strict=True):
             buffer.assert_guards_intact(name)

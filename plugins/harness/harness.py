@@ -1,4 +1,4 @@
-"""What TensorRT does with the plugin, step by step, from Python and without TensorRT (plugin_harness.cpp)."""
+"""Calls the plugin as TensorRT does, step by step, from Python and without TensorRT (plugin_harness.cpp)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BUILD_PHASE, RUNTIME_PHASE = 0, 1
 
 
 class Harness:
-    """What TensorRT does with the plugin.
+    """The calls that TensorRT makes to a plugin.
 
-    ``direct``: the creator comes from the library itself; otherwise the plugin must be in TensorRT-RTX's registry.
+    ``direct``: take the creator from the library itself; otherwise from TensorRT-RTX's registry.
     """
 
     def __init__(self, folder: Path, plugin: Path, direct: bool = False) -> None:
@@ -22,8 +22,6 @@ class Harness:
         self.library.harness_workspace.restype = ctypes.c_size_t
         for name in ("create", "deserialize", "clone", "attach"):
             getattr(self.library, f"harness_{name}").restype = ctypes.c_void_p
-        for name in ("metadata", "timing_cache_id"):
-            getattr(self.library, f"harness_{name}").restype = ctypes.c_char_p
         self._shapes: dict[int, tuple[int, tuple[int, int, int]]] = {}
         self.plugin = str(plugin).encode()
         if direct and self.library.harness_open(self.plugin) != 0:
@@ -31,7 +29,7 @@ class Harness:
         assert self.library.harness_record_log(self.plugin, 1) == 0
 
     def release_log(self) -> None:
-        """Let the library's messages go where they went before this harness took them."""
+        """Stop recording the library's messages."""
         assert self.library.harness_record_log(self.plugin, 0) == 0
 
     def log(self) -> str:
@@ -74,20 +72,20 @@ class Harness:
         return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
 
     def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """What the builder asks of a plugin for qkv of ``shape`` (B, N, 3C); 0 if every answer is yes."""
+        """Ask the builder's questions for qkv of ``shape`` (B, N, 3C); 0 if the plugin accepts all."""
         return self._shaped("configure", plugin, dtype, shape)
 
     def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """Bytes of workspace that the plugin wants for qkv of ``shape`` (B, N, 3C)."""
+        """Bytes of workspace that the plugin needs for qkv of ``shape`` (B, N, 3C)."""
         return self._shaped("workspace", plugin, dtype, shape)
 
     def shape(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """Tell the plugin the shape of the calls to come, as a new input shape does; 0 is success."""
+        """Set the shape of the following calls; 0 is success."""
         self._shapes[plugin] = (dtype, shape)
         return self._shaped("shape", plugin, dtype, shape)
 
     def deserialize(self, plugin: int) -> int | None:
-        """A run-time plugin made of the fields that ``plugin`` serialises, or None."""
+        """A run-time plugin from the fields that ``plugin`` serialises, or None."""
         return self.library.harness_deserialize(ctypes.c_void_p(plugin))  # type: ignore[no-any-return]
 
     def clone(self, plugin: int) -> int | None:
@@ -110,21 +108,6 @@ class Harness:
         arguments = [dtype, *(ctypes.c_int64(s) for s in shape), *(ctypes.c_void_p(a) for a in addresses)]
         return int(self.library.harness_enqueue(ctypes.c_void_p(plugin), *arguments))
 
-    def tactics(self, plugin: int) -> list[int]:
-        """What the builder would time."""
-        values = (ctypes.c_int * 16)()
-        count = int(self.library.harness_tactics(ctypes.c_void_p(plugin), values, 16))
-        assert 0 <= count <= 16
-        return list(values[:count])
-
     def set_tactic(self, plugin: int, tactic: int) -> int:
         """Choose the tactic that runs; 0 is success."""
         return int(self.library.harness_set_tactic(ctypes.c_void_p(plugin), tactic))
-
-    def metadata(self, plugin: int) -> str:
-        """What the builder prints of the plugin in its layer list."""
-        return str(self.library.harness_metadata(ctypes.c_void_p(plugin)).decode())
-
-    def timing_cache_id(self, plugin: int) -> str:
-        """What tells this plugin's timings from another's in a builder's timing cache."""
-        return str(self.library.harness_timing_cache_id(ctypes.c_void_p(plugin)).decode())

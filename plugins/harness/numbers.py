@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STORED: dict[str, np.dtype[Any]] = {"fp32": np.dtype("f4"), "fp16": np.dtype("f2"), "bf16": np.dtype("u2")}
-"""Type → what an array of it is made of."""
+"""Type → dtype of the arrays that store it."""
 
 EPSILON = {"fp32": 2.0**-23, "fp16": 2.0**-10, "bf16": 2.0**-7}
 """Type → the distance from 1 to the next number."""

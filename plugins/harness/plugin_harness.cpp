@@ -1,4 +1,4 @@
-// What TensorRT does with a plugin, step by step, behind a C interface: creator → createPlugin → configure →
+// Calls a plugin as TensorRT does, step by step, behind a C interface: creator → createPlugin → configure →
 // serialise → createPlugin at run time → attachToContext → onShapeChange → enqueue. The creator comes from
 // TensorRT-RTX's registry, or, after `harness_open`, from the plugin library itself: no TensorRT is needed then.
 #include <NvInferRuntime.h>
@@ -13,8 +13,8 @@
 #include "cda_schedule.h"
 
 // TensorRT-RTX's plugin registry. Its interface is TensorRT's without the four methods that were deprecated in 10.0,
-// so the TensorRT headers this is compiled with have getCreator in another place; `creator` checks what it gets.
-// (Not in the anonymous namespace: the compiler would know that nothing here implements it.)
+// so the TensorRT headers used here have getCreator at another index; `creator` checks its result.
+// (Not in the anonymous namespace, where the compiler would assume that no class implements it.)
 class RtxRegistry {
  public:
   virtual ~RtxRegistry() noexcept = default;
@@ -129,12 +129,12 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(int type, int64_t batch, 
 extern "C" {
 #define HARNESS __attribute__((visibility("default")))
 
-// Which version's interfaces the plugin may call here, as TensorRT's own library says it.
+// The version whose interfaces the plugin may call here, as TensorRT's own library would report it.
 HARNESS int32_t getInferLibVersion() noexcept {
   return NV_TENSORRT_MAJOR * 10000 + NV_TENSORRT_MINOR * 100 + NV_TENSORRT_PATCH;
 }
 
-// Takes the plugin's creators from the library itself from now on. 0, or -1 with dlerror's text in harness_take_log.
+// From now on takes creators from the library itself. Returns 0, or -1 with dlerror's text in harness_take_log.
 HARNESS int harness_open(char const* library) {
   void* const handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
@@ -146,7 +146,7 @@ HARNESS int harness_open(char const* library) {
   return creator() != nullptr ? 0 : -2;
 }
 
-// Routes the library's messages into the harness, or back to where they went. `library` must already be loaded.
+// Routes the library's messages into the harness, or back to their usual logger. `library` must be loaded.
 HARNESS int harness_record_log(char const* library, int record) {
   void* const handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
   if (handle == nullptr) return -1;
@@ -182,7 +182,7 @@ HARNESS int harness_field_names(char const** names, int capacity) {
   return collection->nbFields;
 }
 
-// What the builder asks before it accepts a plugin. 0 if every answer is yes.
+// The builder's questions before it accepts a plugin. 0 if the plugin accepts all.
 HARNESS int harness_configure(IPluginV3* plugin, int type, int64_t batch, int64_t tokens, int64_t width) {
   auto* const b = build(plugin);
   if (b == nullptr || b->getNbOutputs() != 2) return -10;
@@ -255,8 +255,8 @@ HARNESS int harness_enqueue(IPluginV3* plugin, int type, int64_t batch, int64_t 
   return runtime(plugin)->enqueue(in, out, inputs, outputs, workspace, static_cast<cudaStream_t>(stream));
 }
 
-// cda_schedule.cpp's answer, as numbers: per launch kernel and writes, then for keys, x, own, following and result base
-// and byte offset of r and of d, and the width: 2 + 5 · 5. Returns the number of launches.
+// The result of cda_schedule.cpp as numbers: per launch kernel and writes, then for keys, x, own, following and result
+// base and byte offset of r and of d, and the width: 2 + 5 · 5. Returns the number of launches.
 HARNESS int harness_schedule(int heads, int iterations, int cross, int figure, int type, int64_t batch, int64_t tokens,
                              int64_t head_dim, int64_t* numbers, size_t* workspace_bytes) {
   using namespace mutualformer;

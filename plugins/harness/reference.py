@@ -1,9 +1,9 @@
 """The operator in NumPy (plugins/README.md has its formulas), and the two-times rule that kernels must keep.
 
 Our error may be at most twice that of plain arithmetic in the same precision, both against float64 (the rule of
-flash-attention's tests). On the largest error there is a floor of half a unit in the last place of the largest output:
-storing any result in that type costs as much, and with few outputs the plain form's own largest error is a matter of
-luck. The root mean square error has that floor only below 1000 outputs.
+flash-attention's tests). The largest error may always reach half a unit in the last place of the largest output:
+storing a result in that type costs as much, and with few outputs the plain form's own largest error varies by chance.
+For the root mean square error this floor applies only below 1000 outputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def cross_diffusion_attention(
 ) -> tuple[Array, Array]:
     """``y_r``, ``y_d`` (B, N, 2C) of (B, N, 3C) twice, in the type of the inputs, with products of vectors only.
 
-    ``rounding``: applied to the result of every operation, as hardware of fewer bits would.
+    ``rounding``: applied to the result of every operation, as hardware of lower precision rounds.
     """
     heads = attributes.num_heads
     batch, tokens, width = qkv_r.shape
@@ -76,7 +76,7 @@ def _head(attributes: CdaAttributes, r: Array, d: Array, rounding: Rounding) -> 
 
 @dataclass(frozen=True)
 class TwoTimes:
-    """Errors and what is allowed, floor included. ``not_finite``: outputs that are NaN or infinite."""
+    """Errors and their limits, floor included. ``not_finite``: number of outputs that are NaN or infinite."""
 
     worst: float
     worst_allowed: float
@@ -86,14 +86,14 @@ class TwoTimes:
 
     @property
     def ratio(self) -> float:
-        """Share of what is allowed: up to 1 the rule holds."""
+        """The worse error as a share of its limit: up to 1 the rule holds."""
         if self.not_finite:
             return float("inf")
         return max(_share(self.worst, self.worst_allowed), _share(self.rms, self.rms_allowed))
 
     @property
     def sentence(self) -> str:
-        """Both errors beside what they may be, or how many outputs are not finite."""
+        """Both errors and their limits, or how many outputs are not finite."""
         if self.not_finite:
             return f"{self.not_finite} outputs are not finite"
         return (
@@ -107,9 +107,9 @@ def _share(error: float, allowed: float) -> float:
 
 
 def rule(ours: Array, exact: Array, peers: Sequence[Array], dtype: str) -> TwoTimes:
-    """The two-times rule for arrays of one shape: ours, float64, and plain arithmetic in ``dtype``, done once or more.
+    """The two-times rule for arrays of one shape: ours, float64, and results of plain arithmetic in ``dtype``.
 
-    The worse of the peers counts.
+    The worst of the peers counts.
     """
     with np.errstate(invalid="ignore"):
         error, *others = (np.abs(result.astype(np.float64) - exact) for result in (ours, *peers))

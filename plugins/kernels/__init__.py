@@ -1,5 +1,4 @@
-"""CDA as Triton kernels, one source for three ways to run it.
+"""CDA as Triton kernels: one source, compiled ahead of time, jitted or interpreted.
 
-In reading order: cda, tiles, schedule, pytorch (runs it on tensors), dispatch (when PyTorch does), interpreted (on a
-CPU).
+In reading order: cda, tiles, schedule, pytorch (runs it on tensors), dispatch (decides when PyTorch does).
 """

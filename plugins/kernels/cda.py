@@ -6,21 +6,22 @@ With s = head_dim ** -0.5, P_m = softmax(s · Q_m K_mᵀ), o the modality that m
     cda_columns   y_m = α · P_mᵀ g_m + (1 − α)(self_m + next_m)     P_ij = w · 2^(s·log2(e)·q_i·k_j − lse_i)
 
 One program works on one modality, so both kernels have the modality as their grid's third axis. (P_m + P_o) x_m, the
-term that (1 − α) weighs, is self_m + next_m: what the two modalities' programs of cda_rows store on their own, and
-what cda_columns adds up in the rows that it writes anyway.
+term that (1 − α) weighs, is self_m + next_m: the programs of the two modalities in cda_rows store one each, and
+cda_columns adds them in the rows that it writes anyway.
 
 One CDA with iterations = 1, init = identity, value_pairing = released is one launch of each, x_r = V_d and
 x_d = V_r: then ``next`` is [out_r, out_d] and cda_columns completes ``self`` in place to [out_rd, out_dr]. Every other
 variant is a longer list of the same two launches (plugins/schedule.py).
 
-The weight w = 2^−⌊log2 N⌋ (at least 2^-14, so that fp16 holds P / w) keeps the stored log-sum-exp near zero: its
-rounding would otherwise cost pass 2 a relative error of log2(N) · 2^-24, and small P would be fp16 subnormals.
+The weight w = 2^−⌊log2 N⌋ (at least 2^-14, so that fp16 can hold P / w) keeps the stored log-sum-exp near zero.
+Without it, rounding the log-sum-exp would cost pass 2 a relative error of log2(N) · 2^-24, and small P would be
+subnormal in fp16.
 
 No tensor is transposed and no N × N matrix leaves the registers. Packed qkv (B, N, 3 · heads · head_dim) is read
 in place. head_dim = head_units · UNIT: with UNIT = 8 the compiler knows that every row starts on a 16-byte
 boundary and loads vectors; UNIT = 1 serves the other head dims. Tiles are padded to BLOCK_D columns with zeros.
-Tokens are walked in whole tiles, and only what remains of them (at most one tile) is masked; without PEELED every
-tile is, which takes half the code where registers are short.
+Loops go over whole tiles of tokens, and only the remaining tile, if any, is masked. Without PEELED every tile is
+masked, which halves the code for architectures short of registers.
 """
 
 # mypy: disable-error-code="untyped-decorator, no-untyped-def"
@@ -112,8 +113,8 @@ def cda_rows(
     """Pass 1: the softmax rows of modality m times both values. Grid (⌈N / BLOCK_M⌉, B · heads, 2).
 
     Every tensor is (B, N, width · C), C = heads · head_dim, its pointer moved to the first column in use; a width
-    counts multiples of C. ``lse``: float32 (2, B · heads, N). ``writes``: WRITE_NEXT and WRITE_LSE say whether those
-    two are stored; self always is.
+    counts multiples of C. ``lse``: float32 (2, B · heads, N). ``writes``: bits WRITE_NEXT and WRITE_LSE store those
+    two; self is always stored.
     """
     head_dim = head_units * UNIT
     channels = heads * head_dim
@@ -257,7 +258,7 @@ def cda_columns(
     """Pass 2: y_m = α · P_mᵀ g_m + (1 − α)(self_m + next_m), P recomputed from the row log-sum-exp of pass 1.
 
     Grid (⌈N / BLOCK_M⌉, B · heads, 2): the last axis is the modality m. Tensors and widths as in ``cda_rows``; y may
-    be self or next. ``weight`` = α · w: P / w is what is multiplied; ``residual_weight`` = 1 − α. Needs no running
+    be self or next. ``weight`` = α · w, because the product takes P / w; ``residual_weight`` = 1 − α. Needs no running
     maximum: every P_ij is at most 1.
     """
     head_dim = head_units * UNIT

@@ -1,15 +1,14 @@
-"""When PyTorch runs CDA through our kernels: inference on a GPU whose tensors they serve; otherwise one line says why.
+"""Decides when PyTorch runs CDA through our kernels: in inference, on a GPU, for tensors that they serve.
 
-Training differentiates ``train.cda`` and is no fallback, so it is silent, as are export and compilation.
+Where they cannot serve a call it warns once. Training, export and compilation use ``train.cda`` by design, so there is
+nothing to warn of.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 import logging
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -20,24 +19,13 @@ from mutualformer.plugins.attributes import MAX_HEAD_DIM, MIN_HEAD_DIM, CdaAttri
 log = logging.getLogger("mutualformer")
 
 MIN_CAPABILITY = (7, 5)  # Turing: older GPUs have no kernels of ours, and no Triton
-_interpret_on_cpu = False
+devices = {"cuda"}  # device types whose tensors take the kernels; tests add "cpu", for Triton's interpreter
 _reported: set[str] = set()
 
 
-@contextlib.contextmanager
-def interpreted() -> Iterator[None]:
-    """Inside, CPU tensors take the path of a GPU's, in Triton's interpreter: how the path is checked without one."""
-    global _interpret_on_cpu
-    before, _interpret_on_cpu = _interpret_on_cpu, True
-    try:
-        yield
-    finally:
-        _interpret_on_cpu = before
-
-
 def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
-    """Whether the kernels are asked for at all: a GPU, no gradient, neither traced nor compiled."""
-    if not (qkv_r.is_cuda or _interpret_on_cpu):
+    """Whether a call should take the kernels: tensors on a GPU, no gradient, neither traced nor compiled."""
+    if qkv_r.device.type not in devices:
         return False
     if torch.is_grad_enabled() and (qkv_r.requires_grad or qkv_d.requires_grad):
         return False
@@ -47,7 +35,7 @@ def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
 
 @functools.cache
 def refusal(device: torch.device, dtype: torch.dtype, packed_width: int, attributes: CdaAttributes) -> str:
-    """Why the kernels do not serve qkv (B, N, ``packed_width``) there, "" if they do. Asked once for each kind."""
+    """Why the kernels do not serve qkv (B, N, ``packed_width``) there, "" if they do. Cached per argument."""
     if importlib.util.find_spec("triton") is None:
         return missing("triton")
     from mutualformer.plugins.kernels.pytorch import SUPPORTED
@@ -65,7 +53,7 @@ def refusal(device: torch.device, dtype: torch.dtype, packed_width: int, attribu
 
 
 def _trial(device: torch.device, dtype: torch.dtype) -> str:
-    """Run the kernels once on a few tokens: Triton may lack what it needs, a C compiler for instance."""
+    """Run the kernels once on four tokens: Triton may lack a C compiler, for instance. Returns why it fails, or ""."""
     from mutualformer.plugins.kernels.pytorch import cross_diffusion_attention
 
     tokens = torch.zeros(1, 4, 3 * 16, device=device, dtype=dtype)
@@ -79,7 +67,7 @@ def _trial(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def serves(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> bool:
-    """Whether this call goes to the kernels. Where they were wanted and cannot, says why, each reason once."""
+    """Whether this call goes to the kernels. Warns, once per reason, where they were wanted and cannot run."""
     if not wanted(qkv_r, qkv_d):
         return False
     reason = refusal(qkv_r.device, qkv_r.dtype, qkv_r.shape[-1], attributes)

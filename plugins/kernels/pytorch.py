@@ -1,12 +1,15 @@
-"""CDA for PyTorch tensors through the Triton kernels: jitted on a GPU, in Triton's interpreter on a CPU.
+"""CDA for PyTorch tensors through the Triton kernels: jitted on a GPU, with TRITON_INTERPRET=1 interpreted on a CPU.
 
-Inference only (no gradients): training differentiates ``train.cda``. The launches are those of plugins/kernels/
-schedule.py, which are the plugin's too, so the two can be compared launch by launch.
+Inference only (no gradients): training differentiates ``train.cda``. It makes the launches that
+plugins/kernels/schedule.py lists, as the plugin does, so the two can be compared launch by launch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import torch
@@ -15,11 +18,10 @@ from torch import Tensor
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels import schedule
-from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.tiles import DTYPES, tiles_for, variant_for
 
 SUPPORTED = {torch.float16: "fp16", torch.float32: "fp32", torch.bfloat16: "bf16"}
-"""Types the kernels serve, and how the tables name them."""
+"""Types the kernels serve → their names in the tables."""
 
 _INTERPRETED_AS = 80  # the interpreter has no architecture; any row of the table computes the same values
 
@@ -31,8 +33,18 @@ def _capability(x: Tensor) -> int:
         return _INTERPRETED_AS
     major, minor = torch.cuda.get_device_capability(x.device)
     capability = 10 * int(major) + int(minor)
-    # A GPU that the table does not know gets the tiles of the youngest one that is not younger.
+    # A GPU that the table does not know gets the tiles of the newest architecture that is not newer than it.
     return max((architecture for architecture in TABLE if architecture <= capability), default=min(TABLE))
+
+
+@contextlib.contextmanager
+def kernels(on_gpu: bool) -> Iterator[ModuleType]:
+    """The module of the kernels inside the ``with``. Raises ValueError for a CPU where Triton does not interpret."""
+    if not on_gpu and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError("on a CPU the kernels run in Triton's interpreter alone: set TRITON_INTERPRET=1 before import")
+    from mutualformer.plugins.kernels import cda
+
+    yield cda
 
 
 def cross_diffusion_attention(
@@ -43,12 +55,8 @@ def cross_diffusion_attention(
     ``tactic``: which of the tiles (plugins/kernels/tiles.py), the last where there are fewer.
     Raises ValueError for attributes, shapes or types the kernels do not serve.
     """
-    if qkv_r.is_cuda:
-        from mutualformer.plugins.kernels import cda
-
-        return _Call(cda, qkv_r, qkv_d, attributes, tactic).run()
-    with interpreting() as kernels:
-        return _Call(kernels, qkv_r, qkv_d, attributes, tactic).run()
+    with kernels(qkv_r.is_cuda) as module:
+        return _Call(module, qkv_r, qkv_d, attributes, tactic).run()
 
 
 class _Call:

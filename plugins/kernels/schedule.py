@@ -1,11 +1,11 @@
-"""One CDA as a list of kernel launches and the tensors between them: what cda_schedule.cpp states in C++.
+"""One CDA as a list of kernel launches and the tensors between them; cda_schedule.cpp is the same in C++.
 
 With u_0 = V, u_{k+1} = P_o u_k (o the other modality) and g = A_0 u_T, the operator is
 
     g ← α P_mᵀ g + (1 − α)(P_m u_k + u_{k+1})          k = T − 1 … 0            gives A_T V
 
 A cda_rows launch makes P_m u_k ("self") and u_{k+1} ("next") for both directions, a cda_columns launch takes the
-step. tests/plugins holds this file and cda_schedule.cpp together over every combination of attributes.
+step. tests/plugins compares this file with cda_schedule.cpp for every combination of attributes.
 Standard library only.
 """
 
@@ -17,7 +17,7 @@ from typing import Literal
 from mutualformer.plugins.attributes import CdaAttributes
 
 WRITE_NEXT, WRITE_LSE = 1, 2
-"""Bits of cda_rows' ``writes``: what it stores besides self."""
+"""Bits of cda_rows' ``writes``: which tensors it stores besides self."""
 
 Base = Literal["qkv_r", "qkv_d", "y_r", "y_d", "workspace"]
 

@@ -2,8 +2,8 @@
 
 ``block_m`` rows of the result are held by one program, which walks over the tokens ``block_n`` at a time.
 head_dim is padded to one of BLOCK_D columns. Where several tiles are listed the plugin offers them to TensorRT as
-tactics 1, 2, … which it times on the device for the shapes at hand: few tokens want many programs, many tokens
-programs that share what they load. Tactic 1 is what runs where nobody chooses. Standard library only.
+tactics 1, 2, …, which it times on the device for the actual shapes: few tokens need many programs, many tokens need
+programs that share their loads. Tactic 1 is the default. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from mutualformer.plugins.architectures import ARCHITECTURES, TABLE
+from mutualformer.plugins.architectures import TABLE
 
 DTYPES = ("fp16", "fp32", "bf16")
 KERNELS = ("cda_rows", "cda_columns")
@@ -22,8 +22,8 @@ UNITS = (VECTOR_UNIT, 1)  # head_dim is a multiple of one of these
 
 @dataclass(frozen=True)
 class Tile:
-    """One launch configuration. ``registers``: a limit for the compiler, None for its own choice. ``peeled``: whether
-    only the last tile is masked, in code of its own."""
+    """One launch configuration. ``registers``: a limit for the compiler, None for its own choice. ``peeled``: only the
+    last tile is masked, in separate code."""
 
     block_m: int
     block_n: int
@@ -36,7 +36,7 @@ class Tile:
 _plain = functools.partial(Tile, peeled=False)
 
 
-# By kernel and BLOCK_D, fp16 and bf16, which run on tensor cores. A warp holds 16 rows throughout, so the tactics of
+# By kernel and BLOCK_D, for fp16 and bf16, which run on tensor cores. A warp always holds 16 rows, so the tactics of
 # one entry differ in how many warps share a tile of keys and values: 4, 2 (twice the programs) or 8.
 _TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
     ("cda_rows", 16): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
@@ -49,8 +49,8 @@ _TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
     ("cda_columns", 128): (Tile(64, 64, 8, 2),),
 }
 
-# fp32 is exact (no TF32), so it runs on the ordinary units and wants small tiles: its operands sit in registers. Its
-# tiles are not peeled: masks are 1 to 2 % of its instructions, a second tile's code costs 130 registers and spills.
+# fp32 is exact (no TF32), so it runs on the ordinary units and needs small tiles: its operands are in registers. Its
+# tiles are not peeled: masks are 1 to 2 % of its instructions, and a second tile's code costs 130 registers and spills.
 _FP32: dict[tuple[str, int], Tile] = {
     ("cda_rows", 16): _plain(32, 32, 4, 2),
     ("cda_rows", 32): _plain(32, 32, 4, 2),
@@ -62,14 +62,14 @@ _FP32: dict[tuple[str, int], Tile] = {
     ("cda_columns", 128): _plain(16, 32, 8, 2),
 }
 
-# Where an architecture needs another tile than the tables above.
+# Exceptions of single architectures to the tables above.
 _BY_ARCHITECTURE: dict[tuple[int, str, str, int], tuple[Tile, ...]] = {
-    # wgmma and tcgen05 leave the accumulators of a whole warp group more room than mma.sync does
+    # wgmma and tcgen05 leave more registers to the accumulators of a warp group than mma.sync does
     **{(90, "cda_rows", dtype, 128): (Tile(128, 32, 8, 2),) for dtype in ("fp16", "bf16")},
     **{(arch, "cda_rows", dtype, 128): (Tile(64, 32, 8, 2),) for arch in (100, 110) for dtype in ("fp16", "bf16")},
 }
 
-# sm_75: this Triton has no tensor-core path for it, so fp16 is computed like fp32, in yet smaller tiles.
+# sm_75: this Triton has no tensor-core path for it, so fp16 runs like fp32, in even smaller tiles.
 _TURING: dict[tuple[str, int], Tile] = {
     ("cda_rows", 16): _plain(32, 32, 4, 1),
     ("cda_rows", 32): _plain(32, 32, 8, 1),
@@ -82,7 +82,7 @@ _TURING: dict[tuple[str, int], Tile] = {
 }
 
 # UNIT = 1 (head_dim not a multiple of 8): every element has its own address, which takes registers. The limits are
-# more than ptxas would take for sm_120, where it spills 8 bytes to fit one block more.
+# above those that ptxas chooses for sm_120, where it spills 8 bytes to fit one more block.
 _SCALAR: dict[tuple[str, int], Tile] = {
     ("tensor core", 16): _plain(32, 32, 4, 1),
     ("tensor core", 64): _plain(32, 16, 4, 1, registers=200),
@@ -92,8 +92,7 @@ _SCALAR: dict[tuple[str, int], Tile] = {
     ("fp32", 128): _plain(16, 16, 8, 1),
 }
 
-# BF16 serves models of the ViT class, whose heads are 64 wide; its other forms do with one tile, to keep the build
-# short.
+# BF16 is for models of the ViT class, whose heads are 64 wide; its other forms have one tile, which keeps builds short.
 _TACTICS = {("bf16", 16): 1, ("bf16", 32): 1}
 
 
@@ -105,11 +104,6 @@ def tiles_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int)
         return (_SCALAR["fp32" if dtype == "fp32" else "tensor core", block_d],)
     common = (_FP32[kernel, block_d],) if dtype == "fp32" else _TENSOR_CORE[kernel, block_d]
     return _BY_ARCHITECTURE.get((capability, kernel, dtype, block_d), common)[: _TACTICS.get((dtype, block_d))]
-
-
-def tile_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int) -> Tile:
-    """Tactic 1: the launch configuration where nobody chooses."""
-    return tiles_for(kernel, capability, dtype, block_d, unit)[0]
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ class Variant:
         return self.dtype != "bf16" or TABLE[capability].bf16
 
 
-# Head dims that are no multiple of 8 are rare: they do without the 32-wide form, and in BF16 without the 64-wide.
+# Head dims that are no multiple of 8 are rare: there is no 32-wide form for them, and in BF16 no 64-wide one.
 VARIANTS = tuple(
     Variant(k, t, d, u)
     for k in KERNELS
@@ -145,13 +139,8 @@ VARIANTS = tuple(
     if (d, u) != (32, 1) and (t, d, u) != ("bf16", 64, 1)
 )
 
-# What the embedded PTX covers: GPUs younger than the build are rare too.
+# The embedded PTX covers the common variants only: GPUs newer than the build are rare too.
 PTX_VARIANTS = tuple(v for v in VARIANTS if v.unit == VECTOR_UNIT)
-
-
-def variants_of(capability: int) -> tuple[Variant, ...]:
-    """The variants that sm_``capability`` can run."""
-    return tuple(v for v in VARIANTS if v.runs_on(capability))
 
 
 def variant_named(name: str) -> Variant:
@@ -166,7 +155,3 @@ def variant_for(kernel: str, dtype: str, head_dim: int) -> Variant:
     if not fitting:
         raise ValueError(f"head_dim is {head_dim}, expected at most {BLOCK_D[-1]}")
     return min(fitting, key=lambda v: (v.block_d, -v.unit))
-
-
-__all__ = ["ARCHITECTURES", "BLOCK_D", "DTYPES", "KERNELS", "PTX_VARIANTS", "UNITS", "VARIANTS", "Tile", "Variant",
-           "tile_for", "tiles_for", "variant_for", "variant_named", "variants_of"]  # fmt: skip

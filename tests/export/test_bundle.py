@@ -283,7 +283,7 @@ def test_damaged_bundle_is_not_built(archive: Path, tmp_path: Path) -> None:
     model.write_bytes(data)
     done = _sh(tmp_path / FOLDER, "build.sh", "rtx", "fp16")
     assert done.returncode == 1
-    assert "the bundle is damaged" in done.stderr
+    assert "the bundle is corrupt" in done.stderr
     assert not (tmp_path / FOLDER / ".venv").exists()
 
 

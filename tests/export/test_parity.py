@@ -13,11 +13,11 @@ from onnx import helper, numpy_helper
 
 from mutualformer.export import parity
 from mutualformer.export.compare.parity import compare
-from mutualformer.export.criteria.budgets import Budget
 from mutualformer.export.criteria.tensors import TensorComparison, violations
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.export.precision.half import camera_nodes
+from mutualformer.runtime.tasks import Budget
 from tests.conftest import ModelFiles
 
 DATA = ["synthetic:6?seed=3"]

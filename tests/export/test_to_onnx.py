@@ -17,7 +17,6 @@ from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.precision.calibration import METHODS
-from mutualformer.export.precision.placement import PLACEMENTS
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.tasks import Budget
 from mutualformer.train.checkpoint import load
@@ -107,4 +106,3 @@ def test_choices_on_the_command_line_are_those_of_the_functions() -> None:
     """The verb repeats them so that --help needs none of the packages behind them."""
     choices = {action.dest: action.choices for action in to_onnx.parser()._actions}
     assert choices["method"] == tuple(METHODS)
-    assert {name: choices[name] for name in PLACEMENTS} == PLACEMENTS

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins.harness.harness import Harness
 from tests.plugins import support
 from tests.standins.driver import Driver
+from tests.standins.harness import Harness
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interpreter() -> None:
+    """CPU tensors go through the kernels' source in Triton's interpreter."""
+    if importlib.util.find_spec("triton") is not None:
+        from tests.standins.interpreted import interpret_on_cpu
+
+        interpret_on_cpu()
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +50,6 @@ def harness(driver: Driver, plugin_path: Path) -> Iterator[Harness]:
     """The plugin as TensorRT drives it; its error messages go to ``harness.log()`` meanwhile."""
     from mutualformer.plugins import library
 
-    actual = Harness(support.built(), Path(library.registered("rtx").mapped))
+    actual = Harness(support.built(), Path(library._registered["rtx"].mapped))
     yield actual
     actual.release_log()

@@ -36,10 +36,10 @@ def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
     assert library.load("rtx") == plugin_path
     assert library.load("rtx") == plugin_path
     said = library.check(plugin_path)
-    assert said.sha256 == sha256(plugin_path) == library.registered("rtx").sha256
+    assert said.sha256 == sha256(plugin_path) == library._registered["rtx"].sha256
     assert said.architectures == (75, 80, 86, 87, 89, 90, 100, 110, 120)
     assert said.ptx > 0
-    exports = library._exported_info(plugin_path, library.registered("rtx").mapped)
+    exports = library._exported_info(plugin_path, library._registered["rtx"].mapped)
     assert exports.startswith("CrossDiffusionAttention version 1; sm_75, ")
 
 
@@ -60,8 +60,8 @@ def test_damaged_files_are_refused_before_they_are_mapped(copy: Path, monkeypatc
     flipped[len(content) // 2] ^= 1
     for damaged, message in (
         (b"", "is not a shared library"),
-        (content[:1000], "is damaged or was replaced"),
-        (bytes(flipped), "is damaged or was replaced: its sha256 is .*, expected .* build it again"),
+        (content[:1000], "is corrupt or was replaced"),
+        (bytes(flipped), "is corrupt or was replaced: its sha256 is .*, expected .* build it again"),
         (b"x" * 5000, "is not a shared library"),
     ):
         copy.write_bytes(damaged)
@@ -88,7 +88,7 @@ def test_a_record_that_lies_about_the_version_is_found_out(copy: Path, monkeypat
     monkeypatch.setenv(library.ENVIRONMENT, str(copy))
     monkeypatch.setattr(library, "_registered", {})
     _record(copy, plugin_version="2")
-    with pytest.raises(PluginError, match=r"says it is 'CrossDiffusionAttention version 1; .*expected .* version 2"):
+    with pytest.raises(PluginError, match=r"itself as 'CrossDiffusionAttention version 1; .*expected .* version 2"):
         library.load("rtx")
 
 
@@ -153,7 +153,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
         "    return honest(target, content, *mode)\n"
         "library._map = replaced\n"
         "library.load('rtx')\n"
-        "registered = library.registered('rtx')\n"
+        "registered = library._registered['rtx']\n"
         "assert registered.sha256 == expected\n"
         "assert sha256(registered.mapped) == expected\n"
         "assert path.read_bytes() == b'not a library'\n"
@@ -169,7 +169,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("missing", "is missing"), ("replaced", "is damaged or was replaced"), ("unknown", "was built without")],
+    [("missing", "is missing"), ("replaced", "is corrupt or was replaced"), ("unknown", "was built without")],
 )
 def test_the_rtx_shim_is_checked_before_it_is_mapped(damage: str, message: str, copy: Path, tmp_path: Path) -> None:
     """A library of that name found by the loader's own search is never taken, nor one that the record does not know."""

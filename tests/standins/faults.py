@@ -64,9 +64,9 @@ def _drifting() -> Callable[[str, list[str], list[Any]], list[Any]]:
     return intercept
 
 
-def _fewer_warps(machine: EmulatedMachine) -> None:
-    """A multiprocessor that holds half of the warps: the occupancy computed is not the driver's."""
-    machine.stand_in.library.test_driver_set_limits(8, 164 * 1024, 1024)
+def _no_room(machine: EmulatedMachine) -> None:
+    """A multiprocessor that holds fewer warps than one block has."""
+    machine.stand_in.library.test_driver_set_limits(2, 164 * 1024, 1024)
 
 
 def _kernels_unused(_machine: EmulatedMachine) -> None:
@@ -82,5 +82,5 @@ FAULTS = {
     "drifting-launch": Fault("every launch differs a little from the last", "graph", _intercepting(_drifting())),
     "one-token-more": Fault("kernels are told one token too many", "sanitizer", _intercepting(_one_token_more)),
     "kernels-unused": Fault("PyTorch's inference passes our kernels by", "pytorch", _kernels_unused),
-    "too-few-blocks": Fault("the driver finds room for fewer blocks than was computed", "cubins", _fewer_warps),
+    "no-room": Fault("the driver finds room for no block on a multiprocessor", "cubins", _no_room),
 }

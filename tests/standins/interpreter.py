@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mutualformer.plugins.kernels.interpreted import interpreting
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
 from mutualformer.plugins.kernels.tiles import VECTOR_UNIT, variant_named
 from tests.standins.driver import Driver, argument_names
+from tests.standins.interpreted import interpreting
 
 
 def execute(_driver: Driver, name: str, grid: tuple[int, int, int], image: dict[str, Any], values: list[Any]) -> None:

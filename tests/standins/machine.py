@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from typing import Any
 
 from mutualformer.export.checks.rig.amount import Amount
 from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.driver import CheckDriver
 from mutualformer.export.checks.rig.machine import Machine
+from mutualformer.export.checks.rig.outcome import CheckSkipped
 from mutualformer.plugins import library
 from tests.standins import numpy_kernels
 from tests.standins.driver import Driver
@@ -26,7 +25,6 @@ FEW = Amount(
     repeats=2,
     replays=3,
     rounds=2,
-    opens=3,
     per_graph=2,
     timed=(Case(17, 16, 1),),
 )
@@ -50,11 +48,12 @@ class EmulatedMachine(Machine):
         return " ".join([super().words(), *(error.strip().splitlines()[-1] for error in errors[:1])]).strip()
 
     def torch_device(self) -> str:
-        """The CPU, whose tensors take a GPU's path."""
+        """The CPU, whose tensors take a GPU's path, in Triton's interpreter, until this process ends."""
+        try:
+            from mutualformer.plugins.kernels import dispatch
+            from tests.standins.interpreted import interpret_on_cpu
+        except ImportError as error:
+            raise CheckSkipped(f"PyTorch cannot be imported: {error}") from error
+        interpret_on_cpu()
+        dispatch.devices.add("cpu")
         return "cpu"
-
-    def jitting(self) -> contextlib.AbstractContextManager[Any]:
-        """Triton's interpreter in the GPU's place."""
-        from mutualformer.plugins.kernels import dispatch
-
-        return dispatch.interpreted()

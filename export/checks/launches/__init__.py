@@ -1,1 +1,1 @@
-"""What launches the kernels: numerics (the two-times rule), portable, concurrency, graphs, jit, timing."""
+"""Checks that launch the kernels: numerics (the two-times rule), portable, concurrency, graphs, jit, timing."""

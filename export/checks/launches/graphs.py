@@ -1,4 +1,4 @@
-"""Check 6: enqueue can be captured into a CUDA graph, whose replays are bit-equal; then another shape."""
+"""Check 6: enqueue can be captured into a CUDA graph, whose replays are bit-equal; then another shape is right too."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Array, Node, opened
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.runtime.session.cuda import CudaError
-
-
-def captured(node: Node) -> Any:
-    """The graph of one call. Raises CheckFailed."""
-    try:
-        with node.machine.driver.capturing(node.stream) as graphs:
-            node.enqueue()
-    except CudaError as error:
-        raise CheckFailed(f"{node.case}: enqueue cannot be captured: {error}") from error
-    return graphs[0]
 
 
 def _replay(node: Node, executable: Any, expected: tuple[Array, Array], times: int) -> None:
@@ -38,19 +28,19 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
     """Check 6. Raises CheckFailed naming the case and the replay."""
     tokens, driver = machine.amount.usual, machine.driver
     cases = (Case(tokens, 8, 2), Case(tokens, 32, 2, batch=2, iterations=3, init="cross"))
-    launches = []
     for case in cases:
         with opened(machine, case) as node:
             inputs = case.inputs(5)
             expected = node.run(*inputs)
-            graph = captured(node)
-            with driver.instantiated(graph) as executable:
-                launches.append(len(driver.launches(graph)))
-                if launches[-1] < 2:
-                    raise CheckFailed(f"{case}: the captured graph has {launches[-1]} kernels, expected at least 2")
+            try:
+                with driver.capturing(node.stream) as graphs:
+                    node.enqueue()
+            except CudaError as error:
+                raise CheckFailed(f"{case}: enqueue cannot be captured: {error}") from error
+            with driver.instantiated(graphs[0]) as executable:
                 _replay(node, executable, expected, machine.amount.replays)
             node.check_memory(*inputs)
             node.change_case(dataclasses.replace(case, tokens=max(1, tokens // 2)))
             check_node(node, seed=6)
     sentence = f"captured; {machine.amount.replays} replays bit-equal; a smaller shape afterwards is right"
-    return sentence, {"replays": machine.amount.replays, "kernels": "+".join(map(str, launches))}
+    return sentence, {"replays": machine.amount.replays}

@@ -1,6 +1,6 @@
 """Check 3: the plugin's enqueue over a covering array, in poisoned and guarded memory, by the two-times rule.
 
-The reference is NumPy on the CPU (plugins/harness/reference.py): nothing else computes on the GPU meanwhile.
+The reference is NumPy on the CPU (plugins/harness/reference.py), so nothing else computes on the GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mutualformer.plugins.harness.reference import TwoTimes, two_times
 from mutualformer.plugins.kernels.tiles import KERNELS, variant_for
 
 _LEAST = 12
-"""Nodes that run however little time there is."""
+"""Nodes that run even if no time is left."""
 
 
 def run_case(machine: Machine, case: Case, repeats: int = 2, tactic: int = 0) -> TwoTimes:
@@ -28,7 +28,7 @@ def run_case(machine: Machine, case: Case, repeats: int = 2, tactic: int = 0) ->
 
 
 def check_node(node: Node, seed: int, repeats: int = 1) -> TwoTimes:
-    """As :func:`run_case`, of a node that is open already."""
+    """As :func:`run_case`, for an open node."""
     qkv_r, qkv_d = node.case.inputs(seed)
     first = node.run(qkv_r, qkv_d)
     node.check_memory(qkv_r, qkv_d)
@@ -41,7 +41,7 @@ def check_node(node: Node, seed: int, repeats: int = 1) -> TwoTimes:
 
 
 def judged(case: Case, seed: int, outputs: tuple[Array, Array]) -> TwoTimes:
-    """The rule for what a node made of ``case.inputs(seed)``. Raises CheckFailed where it is broken."""
+    """Apply the rule to the outputs of ``case.inputs(seed)``. Raises CheckFailed where they break it."""
     rule = two_times(outputs, *case.inputs(seed), case.attributes, case.dtype)
     if rule.ratio > 1:
         raise CheckFailed(f"{case}: {rule.sentence}")
@@ -64,14 +64,14 @@ def _runs(machine: Machine) -> list[tuple[Case, int]]:
 
 
 def _tactics(machine: Machine, case: Case) -> int:
-    """How many tiles the plugin offers TensorRT for a type and head_dim."""
+    """How many tactics the plugin offers TensorRT for a type and head_dim."""
     served = tuple(variant_for(kernel, case.dtype, case.head_dim).name for kernel in KERNELS)
     images = machine.native_images()
     return max((int(image["tactic"]) for image in images if image["name"].startswith(served)), default=1)
 
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:
-    """Check 3. Raises CheckFailed for the worst case after all have run, so that one report tells everything."""
+    """Check 3. Raises CheckFailed for the worst case after all have run, so that the report counts all faults."""
     worst, worst_case, failures, done = 0.0, "", list[str](), 0
     runs = sorted(_runs(machine), key=lambda run: run[0].work())  # cheap ones first: all of them when time is short
     for case, tactic in runs:

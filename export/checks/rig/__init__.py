@@ -1,6 +1,6 @@
 """The machine under test.
 
-In reading order: outcome.py (PASS, FAIL, SKIP), driver.py (what the checks ask of CUDA), machine.py (the GPU and the
-plugin), cases.py (which nodes are run), amount.py (how much of everything), node.py (one CDA node with its buffers),
-subject.py (what compute-sanitizer watches).
+In reading order: outcome (PASS, FAIL, SKIP), driver (CUDA calls of the checks), machine (the GPU and the plugin),
+cases (which nodes run), amount (how much work each check does), node (one CDA node with its buffers), subject (the
+program that compute-sanitizer watches).
 """

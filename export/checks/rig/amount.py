@@ -1,4 +1,4 @@
-"""How much each check does."""
+"""How much work each check does."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS
 
 @dataclass(frozen=True)
 class Amount:
-    """``tokens`` … ``batches``: axes of the covering array, of cases that cost at most ``limit``. ``usual``: tokens of
-    the checks that run one shape. ``repeats``: runs of one case. ``replays`` of a captured graph; ``rounds`` of the
-    concurrency check and of a timing; ``opens`` of a session; ``timed``: the shapes that are timed; ``per_graph``:
-    enqueues in one timed graph."""
+    """``tokens`` … ``batches``: axes of the covering array, whose cases cost at most ``limit`` (:meth:`Case.work`).
+
+    ``usual``: tokens of the checks that run one shape. ``repeats``: runs of one case; ``replays``: of a captured graph;
+    ``rounds``: of the concurrency check and of a timing. ``timed``: the shapes that are timed, with ``per_graph``
+    enqueues in one CUDA graph."""
 
     tokens: tuple[int, ...]
     head_dims: tuple[int, ...]
@@ -25,12 +26,11 @@ class Amount:
     repeats: int
     replays: int
     rounds: int
-    opens: int
     per_graph: int
     timed: tuple[Case, ...]
 
     def cases(self, dtypes: Sequence[str], unit: int = 1) -> list[Case]:
-        """The covering array for the types there are kernels for, and head_dims that are multiples of ``unit``."""
+        """The covering array for ``dtypes`` and the head_dims that are multiples of ``unit``."""
         axes: dict[str, Sequence[object]] = {
             "tokens": self.tokens,
             "head_dim": tuple(d for d in self.head_dims if d % unit == 0),
@@ -60,7 +60,6 @@ GPU = Amount(
     repeats=2,
     replays=1000,
     rounds=30,
-    opens=20,
     per_graph=50,
     timed=(*_MODELS, Case(1024, 64, 8)),
 )

@@ -1,4 +1,4 @@
-"""Which CDA nodes are run: points of a grid, and small sets in which every pair of values still occurs."""
+"""The CDA nodes that checks run: points of a grid, and covering arrays, in which every pair of values occurs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Case:
         return qkv_r, qkv_d
 
     def work(self) -> int:
-        """What a run and its reference cost, in tiles of 32 × 32 scores; starting a program counts as four."""
+        """Cost of a run and its reference, in tiles of 32 × 32 scores; starting a program counts as four tiles."""
         blocks = -(-self.tokens // 32)
         launches = 2 * self.iterations + (self.init == "cross")
         return 2 * launches * blocks * (4 + blocks) * self.batch * self.heads
@@ -65,10 +65,10 @@ def grid(axes: Mapping[str, Sequence[object]]) -> list[Case]:
 
 
 class Costly(Protocol):
-    """A frozen dataclass, one point of a grid; ``work``: what a run costs."""
+    """A frozen dataclass: one point of a grid."""
 
     def work(self) -> int:
-        """Cost in a unit of the grid's own: only compared with other points of the same grid."""
+        """Cost of a run, comparable within one grid only."""
 
 
 AnyCase = TypeVar("AnyCase", bound=Costly)
@@ -80,7 +80,7 @@ def _pairs(case: Costly) -> set[tuple[str, object, str, object]]:
 
 
 def covering(cases: list[AnyCase]) -> list[AnyCase]:
-    """A cheap subset in which every pair of values that occurs together in ``cases`` still does (greedy, seeded)."""
+    """A cheap subset that still holds every pair of values that occurs in ``cases`` (greedy, seeded)."""
     generator = random.Random(0)
     missing = set().union(*map(_pairs, cases))
     chosen: list[AnyCase] = []

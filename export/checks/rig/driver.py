@@ -1,28 +1,16 @@
-"""The CUDA driver as the checks use it: the sessions' own binding, and the calls that only checks make."""
+"""The CUDA driver as the checks use it: the sessions' binding, and calls that only checks make."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from mutualformer.runtime.session.cuda import Driver
 
 _OLD_CREATE = 13  # CUDA releases before it create contexts from flags alone
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One kernel launch of a captured graph. ``arguments``: address of the pointers to them, which the graph owns."""
-
-    function: Any
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared: int
-    arguments: int
 
 
 class CheckDriver(Driver):
@@ -50,7 +38,7 @@ class CheckDriver(Driver):
     # ---- Contexts ----
 
     def create_context(self) -> int:
-        """A context of its own, current on no thread."""
+        """Create a context; it is current on no thread."""
         old = hasattr(self.cuda, "CUDA_VERSION") and self.cuda.CUDA_VERSION < 1000 * _OLD_CREATE
         context = self.call("cuCtxCreate", *(() if old else (None,)), 0, 0)
         self.call("cuCtxPopCurrent")
@@ -66,7 +54,7 @@ class CheckDriver(Driver):
 
     @contextlib.contextmanager
     def entered(self, context: int) -> Iterator[None]:
-        """``context`` is current on this thread inside the ``with``, what was current before outside."""
+        """Make ``context`` current on this thread inside the ``with``."""
         self.call("cuCtxPushCurrent", context)
         try:
             yield
@@ -74,7 +62,7 @@ class CheckDriver(Driver):
             self.call("cuCtxPopCurrent")
 
     def wait(self) -> None:
-        """Wait for all work of the current context; also where an earlier launch's failure shows."""
+        """Wait for all work of the current context. Raises CudaError also for the failure of an earlier launch."""
         self.call("cuCtxSynchronize")
 
     # ---- Memory ----
@@ -84,11 +72,11 @@ class CheckDriver(Driver):
         self.call("cuMemsetD8", address, byte, size)
 
     def write(self, address: int, host: int, size: int) -> None:
-        """Copy ``size`` bytes from host address ``host`` to device ``address``; ``host`` may change then."""
+        """Copy ``size`` bytes from host address ``host`` to device ``address``; ``host`` may change afterwards."""
         self.call("cuMemcpyHtoD", address, host, size)
 
     def read(self, host: int, address: int, size: int) -> None:
-        """Copy ``size`` bytes from device ``address`` to host address ``host``. Synchronise who writes it first."""
+        """Copy ``size`` bytes from device ``address`` to host address ``host``. Synchronise with its writer first."""
         self.call("cuMemcpyDtoH", host, address, size)
 
     # ---- Modules and functions ----
@@ -110,12 +98,6 @@ class CheckDriver(Driver):
         kind = self.cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self.call("cuFuncSetAttribute", function, kind, size)
 
-    def launch_kernel(self, launch: Launch, stream: Any) -> None:
-        """The launch that a captured kernel node describes."""
-        self.call(
-            "cuLaunchKernel", launch.function, *launch.grid, *launch.block, launch.shared, stream, launch.arguments, 0
-        )
-
     # ---- Events and graphs ----
 
     @contextlib.contextmanager
@@ -135,9 +117,9 @@ class CheckDriver(Driver):
 
     @contextlib.contextmanager
     def capturing(self, stream: Any) -> Iterator[list[Any]]:
-        """What is queued on ``stream`` inside the ``with`` is recorded; the list then holds the graph.
+        """Record what is queued on ``stream`` inside the ``with``; the list then holds the graph.
 
-        In the mode in which anything that a capture does not allow fails, from any thread.
+        In global mode: a call that a capture does not allow fails from any thread.
         """
         self.call("cuStreamBeginCapture", stream, self.cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
         graphs: list[Any] = []
@@ -155,23 +137,3 @@ class CheckDriver(Driver):
         finally:
             self.call("cuGraphExecDestroy", executable)
             self.call("cuGraphDestroy", graph)
-
-    def launches(self, graph: Any) -> list[Launch]:
-        """The launches of a graph, in the order in which they were captured; other nodes are left out."""
-        _, count = self._pair("cuGraphGetNodes", graph, 0)
-        nodes, _ = self._pair("cuGraphGetNodes", graph, count)
-        kernel = self.cuda.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
-        found = []
-        for node in nodes[:count]:
-            if self.call("cuGraphNodeGetType", node) == kernel:
-                p = self.call("cuGraphKernelNodeGetParams", node)
-                grid, block = (p.gridDimX, p.gridDimY, p.gridDimZ), (p.blockDimX, p.blockDimY, p.blockDimZ)
-                function = self.cuda.CUfunction(int(p.func))  # p.func itself lies in p
-                found.append(Launch(function, grid, block, p.sharedMemBytes, int(p.kernelParams)))
-        return found
-
-    def _pair(self, name: str, *arguments: Any) -> tuple[Any, int]:
-        """A call that answers two values."""
-        result, first, second = getattr(self.cuda, name)(*arguments)
-        self.check(name, result)
-        return first, int(second)

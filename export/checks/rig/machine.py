@@ -1,7 +1,7 @@
 """The machine under test: GPU 0 with its driver, the plugin driven without TensorRT, and the time that a check has.
 
-What is at fault decides: the plugin, and a driver that does not start although a GPU is there, FAIL; what the
-environment lacks is a SKIP with its own words.
+A faulty plugin, and a driver that does not start although a GPU is there, are a FAIL; anything that the environment
+lacks is a SKIP that names it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def open_driver() -> CheckDriver:
         return CheckDriver()
     except ModuleNotFoundError as error:
         raise CheckSkipped(missing("cuda.bindings")) from error
-    except Exception as error:  # cuda-bindings raises its own where the library is missing or too old
+    except Exception as error:  # cuda-bindings has its own types for a missing or old library
         words = " ".join(str(error).split())
         if node := device_node():
             raise CheckFailed(f"there is a GPU ({node}), but its driver does not start: {words}") from error
@@ -40,8 +40,8 @@ def open_driver() -> CheckDriver:
 class Machine:
     """One GPU, with the plugin in ``folder``.
 
-    ``images``: the rows of cubins.json; ``blob``: what their offsets count in. ``amount``: how much each check does.
-    ``deadline``: when the running check must come to an end, by time.monotonic. Raises CheckFailed, CheckSkipped.
+    ``images``, ``ptx``: rows of cubins.json and ptx.json, with offsets into ``blob``. ``amount``: how much each check
+    does. ``deadline``: time.monotonic() at which the running check should end. Raises CheckFailed, CheckSkipped.
     """
 
     amount: Amount = GPU
@@ -100,7 +100,7 @@ class Machine:
         return self.deadline - time.monotonic()
 
     def words(self) -> str:
-        """What the plugin said since this was last asked."""
+        """The plugin's messages since the last call, on one line."""
         return " ".join(self.harness.log().split())
 
     def is_broken(self) -> bool:
@@ -112,12 +112,12 @@ class Machine:
         return False
 
     def torch_device(self) -> str:
-        """ "cuda", after PyTorch has computed there. Raises CheckSkipped with PyTorch's words where it cannot."""
+        """ "cuda", once PyTorch has computed there. Raises CheckSkipped with PyTorch's message where it cannot."""
         try:
             import torch
         except ImportError as error:
             raise CheckSkipped(f"PyTorch cannot be imported: {error}") from error
-        torch.set_float32_matmul_precision("highest")  # containers switch TF32 on for everybody
+        torch.set_float32_matmul_precision("highest")  # some containers enable TF32
         torch.backends.cuda.matmul.allow_tf32 = False
         try:
             ones = torch.ones(16, 16, device="cuda")
@@ -128,16 +128,12 @@ class Machine:
             raise CheckSkipped(f"PyTorch {torch.__version__} does not compute on this GPU: {reason}") from error
         return "cuda"
 
-    def jitting(self) -> contextlib.AbstractContextManager[Any]:
-        """Inside it PyTorch's inference may use the kernels."""
-        return contextlib.nullcontext()
-
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """The primary context, current on this thread inside the ``with``."""
+        """Make the primary context current on this thread inside the ``with``."""
         with self.driver.context():
             yield
 
     def close(self) -> None:
-        """Let the plugin's messages go where they went before; it stays mapped."""
+        """Stop recording the plugin's messages. The plugin stays mapped."""
         self.harness.release_log()

@@ -22,7 +22,7 @@ GUARD_BYTE, POISON_BYTE = 0xA5, 0xFF  # 0xFF… is NaN in every float type
 
 
 class ExactBuffer:
-    """Device memory of exactly ``size`` bytes, as it comes: what compute-sanitizer can watch."""
+    """Device memory of exactly ``size`` bytes, not initialised, so that compute-sanitizer sees every stray access."""
 
     guard = 0
 
@@ -33,7 +33,7 @@ class ExactBuffer:
         """Device address of the first usable byte."""
 
     def poison(self) -> None:
-        """Nothing here: memory that nobody wrote must stay recognisable as such."""
+        """Do nothing: the sanitizer must still see which bytes were never written."""
 
     def write(self, array: Array) -> None:
         """Copy ``array`` to the beginning of the buffer."""
@@ -47,10 +47,10 @@ class ExactBuffer:
         return result
 
     def assert_guards_intact(self, name: str) -> None:
-        """Nothing to look at: the sanitizer does."""
+        """Do nothing: there are no guards, the sanitizer watches."""
 
     def free(self) -> None:
-        """Give the memory back; wants the context it was allocated in."""
+        """Free the memory; the context it was allocated in must be current."""
         self._driver.free(self._base)
 
 
@@ -65,7 +65,7 @@ class GuardedBuffer(ExactBuffer):
         self.poison()
 
     def poison(self) -> None:
-        """Fill everything between the guards with bytes that are NaN in every float type."""
+        """Fill the buffer, not its guards, with bytes that are NaN in every float type."""
         if self.size:
             self._driver.fill(self.address, POISON_BYTE, self.size)
 
@@ -100,7 +100,7 @@ class Node:
         return self.buffers[-1]
 
     def change_case(self, case: Case) -> None:
-        """Another shape, at most as large, on the same execution context, in fresh buffers."""
+        """Set another shape, at most as large, on the same execution context, with new buffers."""
         self.case = case
         for buffer in self.buffers:
             buffer.free()
@@ -108,12 +108,12 @@ class Node:
         self.engine.reshape(case.shape)
 
     def poison(self) -> None:
-        """NaN into outputs and workspace."""
+        """Fill outputs and workspace with NaN."""
         for buffer in self.buffers[2:]:
             buffer.poison()
 
     def enqueue(self, stream: Any = None) -> None:
-        """Queue the node on a stream, its own by default. Raises CheckFailed with the plugin's own words."""
+        """Queue the node on a stream, its own by default. Raises CheckFailed with the plugin's message."""
         if self.engine.enqueue(int(stream or self.stream)) != 0:
             raise CheckFailed(f"{self.case}: enqueue failed: {self.machine.words()}")
 
@@ -125,14 +125,14 @@ class Node:
         return self.engine.result()
 
     def check_memory(self, qkv_r: Array, qkv_d: Array) -> None:
-        """Guards whole and inputs as they were written."""
+        """Raise CheckFailed where a guard or an input has changed."""
         try:
             self.engine.assert_nothing_else_written(qkv_r, qkv_d)
         except AssertionError as error:
             raise CheckFailed(f"{self.case}: {error}") from error
 
     def close(self) -> None:
-        """Destroy the plugin, its buffers and its stream, in that order; wants the machine's context."""
+        """Destroy the plugin, its buffers and its stream, in that order, in the machine's context."""
         self.engine.close()
         for buffer in self.buffers:
             buffer.free()

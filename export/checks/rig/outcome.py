@@ -1,4 +1,4 @@
-"""What a check says: PASS, FAIL or SKIP, one sentence, and numbers."""
+"""The outcome of a check: PASS, FAIL or SKIP, one sentence, and numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 
 
 class CheckFailed(RuntimeError):
-    """A check found something wrong: the message says what, where, and what was expected."""
+    """A check found a fault: the message names it, its place, and what was expected."""
 
 
 class CheckSkipped(RuntimeError):
-    """A check cannot be done here: the message says why, and what would be needed."""
+    """A check cannot run here: the message gives the reason and what is missing."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What compute-sanitizer watches: six small nodes, created, run and destroyed; nothing else touches the GPU.
+"""The program that compute-sanitizer watches: it creates, runs and destroys six small nodes and does nothing else.
 
-Their buffers have exactly the size the plugin is told and are filled by nobody but it: an access one byte beyond, or
-of a byte that nobody wrote, is seen.
+Their buffers have exactly the size that the plugin gets, and only the plugin writes its outputs: the tools see an
+access one byte beyond a buffer, and a read of a byte that was never written.
 
 python -m mutualformer.export.checks.rig.subject
 """
@@ -19,7 +19,7 @@ from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins.harness.numbers import decode
 
 FAULT = "subject: "
-"""Begins the line that says what is wrong with a node."""
+"""Prefix of the line that reports a faulty node."""
 
 CASES = (
     Case(1, 16, 1),
@@ -32,7 +32,7 @@ CASES = (
 
 
 def run(machine: Machine) -> None:
-    """All nodes that there are kernels for. Raises CheckFailed naming the one that is wrong."""
+    """Run all nodes that this GPU has kernels for. Raises CheckFailed naming the faulty one."""
     with machine.current():
         for case in CASES:
             if machine.runs_ptx and case.head_dim % 8:

@@ -3,7 +3,7 @@
 # GPU, and only then makes it the one that run.sh runs.
 #   ./build.sh [tensorrt|rtx] [PRECISION] [options of "mutualformer to_trt", e.g. --batch 1 1 4]
 # PYTHON   the Python to start from (default: python3)
-# EXTRAS   further extras of the wheel, e.g. "oak" or "orbbec,rerun": installed without hashes, and it says so
+# EXTRAS   further extras of the wheel, e.g. "oak" or "orbbec,rerun": installed without hashes, with a warning
 # DATA     frames on which the engine is compared (default: synthetic:16?seed=500001; better: a recording of yours)
 # TENSORRT_INCLUDE, CUDA_INCLUDE   folders of NvInferRuntime.h and cuda_runtime_api.h where CMake does not find them
 set -eu
@@ -30,7 +30,7 @@ if [ -d /usr/local/cuda/bin ]; then PATH="/usr/local/cuda/bin:$PATH"; fi # a bar
 for tool in cmake c++ sha256sum; do
   command -v "$tool" >/dev/null || fail "$tool is missing: sudo apt-get install cmake g++ coreutils"
 done
-sha256sum -c --quiet SHA256SUMS || fail "the bundle is damaged: unpack it again"
+sha256sum -c --quiet SHA256SUMS || fail "the bundle is corrupt: unpack it again"
 
 # ---- An environment of our own, every package pinned and hashed ----
 PYTHON="${PYTHON:-python3}"

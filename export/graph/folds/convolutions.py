@@ -1,8 +1,8 @@
-"""Two convolutions without anything between them as one: the second is pointwise, so their product is a convolution.
+"""Folds two adjacent convolutions into one where the second is pointwise: their product is a convolution.
 
-A depthwise convolution followed by a pointwise one becomes a dense one: more arithmetic, one kernel and two transfers
-of the map between them less, and tensor cores (in INT8 too) where a depthwise convolution has none. A projection
-followed by the next block's expansion becomes one pointwise convolution. The cost on paper says whether it pays.
+A depthwise and a pointwise convolution become a dense one: more arithmetic, but one kernel and two transfers of the map
+between them less, and it runs on tensor cores, which a depthwise convolution cannot use. A projection and the next
+block's expansion become one pointwise convolution. The estimated cost decides whether a fold pays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import onnx
 from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
 from mutualformer.runtime.benchmarks.frame_cost import Device, Work, total_us
 
-# A bottleneck's bias of 11 in sod-nano, multiplied out and rounded to halves, cost more than all other folds together.
+# A folded bias of 11 in a bottleneck of sod-nano, rounded to FP16, cost more accuracy than all other folds together.
 _MOST_BIAS = 4.0
 
 
@@ -56,7 +56,7 @@ def _pair(wiring: Wiring, second: onnx.NodeProto) -> _Pair | None:
 
 
 def _is_pointwise(wiring: Wiring, node: onnx.NodeProto) -> bool:
-    """1 x 1, all channels to all, every pixel, nothing around the edge."""
+    """Whether it is 1 × 1, dense, with stride 1 and without padding."""
     shape = wiring.shape(node.input[1])
     return (
         shape[2:] == (1, 1)
@@ -77,12 +77,12 @@ def _dense(pair: _Pair) -> Array:
 
 
 def _holds(wiring: Wiring, pair: _Pair) -> bool:
-    """Whether half precision holds the sum of both biases: beyond _MOST_BIAS its rounding shows in the answer."""
+    """Whether FP16 can hold the combined bias: beyond _MOST_BIAS its rounding shows in the answer."""
     return pair.weights.dtype != np.float16 or bool(np.abs(_bias(wiring, pair)).max() <= _MOST_BIAS)
 
 
 def _pays(wiring: Wiring, pair: _Pair, device: Device) -> bool:
-    """Whether one convolution is cheaper than two, by the cost on paper. Unknown shapes: leave it alone."""
+    """Whether one convolution is cheaper than two by the estimated cost; False where a shape is unknown."""
     before, between, after = (
         wiring.shape(name) for name in (pair.first.input[0], pair.first.output[0], pair.second.output[0])
     )
@@ -107,7 +107,7 @@ def _pays(wiring: Wiring, pair: _Pair, device: Device) -> bool:
 
 
 def _fold(wiring: Wiring, pair: _Pair) -> None:
-    """Let the second convolution read what the first one read, by the product of both."""
+    """Make the second convolution the product of both, on the first one's input."""
     bias = _bias(wiring, pair)
     kind = pair.weights.dtype
     inputs = [pair.first.input[0], *(wiring.add_constant(value.astype(kind)) for value in (_dense(pair), bias))]

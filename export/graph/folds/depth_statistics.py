@@ -1,9 +1,9 @@
-"""Mean and deviation of the measured depths row by row, instead of four passes over the map that wait for one another.
+"""Computes mean and variance of the measured depths row by row, instead of in four dependent passes over the map.
 
 ``train/camera_input.py`` takes the share of measured pixels, their mean, what rounding lost of it, and the mean square
 of what is left. Each row gives its own share, mean and mean square around that mean, as a LayerNormalization does, in
-one kernel; shares, means and squares of the rows give those of the map (Chan, Golub and LeVeque 1979). Nothing
-cancels, and every sum has as few terms as the map has rows or columns.
+one kernel; shares, means and squares of the rows give those of the map (Chan, Golub and LeVeque 1979). No digits
+cancel, and a sum has only as many terms as the map has rows or columns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _fold(wiring: Wiring, variance: str, names: dict[str, str]) -> None:
         return wiring.add("Transpose", [value], perm=[0, 2, 1])  # (B, H, 1) → (B, 1, H)
 
     def weighted(value: str, share: str) -> tuple[str, str]:
-        """Share and mean of what is measured along the last axis."""
+        """Share and mean of the measured values along the last axis."""
         part = mean(share)
         return part, wiring.add("Div", [mean(wiring.add("Mul", [share, value])), wiring.add("Clip", [part, least])])
 

@@ -1,8 +1,8 @@
-"""Products of the two halves of one value as one product of both, stacked.
+"""Folds the products of the two halves of one value into one product of both, stacked.
 
-A MutualFormer block normalises [X_r ‖ X_d] together and makes queries, keys and values of each half with weights of
-its own. Stacked along a leading axis that is one batched product; what CDA reads are its two entries, which lie one
-after the other in memory and need no copying.
+A MutualFormer block normalises [X_r ‖ X_d] together and projects each half to queries, keys and values with weights of
+its own. Stacked along a leading axis that is one batched product. CDA reads its two entries, which are contiguous in
+memory and need no copy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def fold_halves(wiring: Wiring) -> int:
                 weights.append(value)
         if len(weights) != 2 or weights[0].shape != weights[1].shape or shape[2] != 2 * weights[0].shape[0]:
             continue
-        layout = wiring.add_constant(np.array([0, 0, 2, shape[2] // 2], np.int64))  # 0: as it is
+        layout = wiring.add_constant(np.array([0, 0, 2, shape[2] // 2], np.int64))  # 0 keeps a dimension
         stacked = wiring.add("Transpose", [wiring.add("Reshape", [node.input[0], layout])], perm=[2, 0, 1, 3])
         both = wiring.add("MatMul", [stacked, wiring.add_constant(np.stack(weights)[:, None])])
         for i, product in enumerate(products):

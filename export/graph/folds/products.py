@@ -1,4 +1,4 @@
-"""Products with constant weights that nothing but sums and concatenations join, as one product.
+"""Folds products with constant weights into one where only sums and concatenations lie between them.
 
 A MutualFormer block projects [out_r ‖ out_rd] and [out_d ‖ out_dr], concatenates, projects again, and adds the
 projection of its self-attention. All of that is linear: one product of [y_r ‖ y_d ‖ attention] with weights multiplied
@@ -17,12 +17,16 @@ from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
 
 @dataclass
 class _Sum:
-    """``parts``: values and the weights that they are multiplied with; ``bias``; ``rest``: what is added as it is."""
+    """A sum. ``parts``: values and the weights that multiply them; ``rest``: values that are added as they are.
+
+    ``products``: how many products it was collected from, and ``before``: how many weights those had.
+    """
 
     parts: list[tuple[str, Array]] = field(default_factory=list)
     bias: Array = field(default_factory=lambda: np.zeros(1))
     rest: list[str] = field(default_factory=list)
     products: int = 0
+    before: int = 0
 
     @property
     def weights(self) -> int:
@@ -31,25 +35,18 @@ class _Sum:
 
 
 def fold_products(wiring: Wiring) -> int:
-    """Fold every sum that holds more than one product; how many those were."""
+    """Fold every sum of more than one product where that takes no more weights; how many those were."""
     folded = 0
     for node in list(wiring.graph.node):
         if node.op_type != "Add" or _is_inside(wiring, node):
             continue
-        total, before = _Sum(), _Weights()
-        _collect(wiring, node.output[0], total, before, first=True)
-        if total.products > 1 and total.weights <= before.count:
+        total = _Sum()
+        _collect(wiring, node.output[0], total, first=True)
+        if total.products > 1 and total.weights <= total.before:
             _fold(wiring, node, total)
             wiring.index()
             folded += 1
     return folded
-
-
-@dataclass
-class _Weights:
-    """How many weights the products had that a sum was collected from."""
-
-    count: int = 0
 
 
 def _is_inside(wiring: Wiring, node: onnx.NodeProto) -> bool:
@@ -57,8 +54,8 @@ def _is_inside(wiring: Wiring, node: onnx.NodeProto) -> bool:
     return reader is not None and reader.op_type in ("Add", "Concat")
 
 
-def _collect(wiring: Wiring, name: str, total: _Sum, before: _Weights, first: bool = False) -> None:
-    """Add what value ``name`` is a sum of to ``total``; a value that others read too is taken as it is."""
+def _collect(wiring: Wiring, name: str, total: _Sum, first: bool = False) -> None:
+    """Add the terms of value ``name`` to ``total``; a value that other nodes read too is a term itself."""
     node = wiring.producer.get(name)
     constant = wiring.constant(name)
     if constant is not None and constant.ndim <= 1:
@@ -67,16 +64,16 @@ def _collect(wiring: Wiring, name: str, total: _Sum, before: _Weights, first: bo
         total.rest.append(name)
     elif node.op_type == "Add":
         for value in node.input:
-            _collect(wiring, value, total, before)
+            _collect(wiring, value, total)
     elif node.op_type == "MatMul" and (weights := _matrix(wiring, node)) is not None:
-        before.count += weights.size
+        total.before += weights.size
         total.products += 1
-        _multiply(wiring, node.input[0], weights.astype(np.float64), total, before)
+        _multiply(wiring, node.input[0], weights.astype(np.float64), total)
     else:
         total.rest.append(name)
 
 
-def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum, before: _Weights) -> None:
+def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum) -> None:
     """Add ``name`` · ``weights`` to ``total``: a concatenation by its parts, a sum of products by those products."""
     node = wiring.producer.get(name)
     alone = node is not None and wiring.only_reader(name) is not None
@@ -85,16 +82,16 @@ def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum, before: _W
         widths = [wiring.shape(value)[-1] if wiring.shape(value) else 0 for value in node.input]
         if sum(widths) == weights.shape[0] and all(widths):
             for value, rows in zip(node.input, np.split(weights, np.cumsum(widths)[:-1]), strict=True):
-                _multiply(wiring, value, rows, total, before)
+                _multiply(wiring, value, rows, total)
             return
-    inner, count = _Sum(), _Weights()
+    inner = _Sum()
     if node is not None and alone and node.op_type in ("Add", "MatMul"):
-        _collect(wiring, name, inner, count)
+        _collect(wiring, name, inner)
     if inner.products and not inner.rest:
         total.parts += [(value, part @ weights) for value, part in inner.parts]
         total.bias = total.bias + np.broadcast_to(inner.bias, weights.shape[:1]) @ weights
         total.products += inner.products
-        before.count += count.count
+        total.before += inner.before
     else:
         total.parts.append((name, weights))
 
@@ -105,7 +102,7 @@ def _matrix(wiring: Wiring, node: onnx.NodeProto) -> Array | None:
 
 
 def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:
-    """Let ``node``, the last addition, add the bias to one product; what else was summed is added before it."""
+    """Replace the sum that ends in ``node`` by one product, its bias and the values of ``rest``."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(wiring.kind(total.parts[0][0]))
     joined = [value for value, _ in total.parts]
     source = wiring.add("Concat", joined, axis=-1) if len(joined) > 1 else joined[0]

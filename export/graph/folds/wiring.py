@@ -1,4 +1,4 @@
-"""A graph that can be rewired: who writes a value, who reads it, what shape it has, and what no longer matters."""
+"""A graph under rewriting: which node writes a value, which nodes read it, and the value's shape and type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from mutualformer.export.graph.tidy import cut_dead_ends, sort
+
 Array = NDArray[Any]
 Pattern = Union[str, tuple["Pattern", ...]]  # noqa: UP007 (names itself)
 _COMMUTATIVE = ("Add", "Mul")
@@ -17,7 +19,7 @@ _COMMUTATIVE = ("Add", "Mul")
 class Wiring:
     """A copy of a model under rewriting. Values are known by name; shapes are those of batch 1.
 
-    Readers are those of the graph as it was last indexed: :meth:`index` after nodes were added or rewired.
+    Call :meth:`index` after adding or rewiring nodes: readers and producers are those of the last call.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -30,7 +32,7 @@ class Wiring:
         self.index()
 
     def index(self) -> None:
-        """Look again who writes, who reads and what is constant."""
+        """Find producers, readers and constants again."""
         self._tensors = {tensor.name: tensor for tensor in self.graph.initializer}
         self.producer = {name: node for node in self.graph.node for name in node.output if name}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -58,7 +60,7 @@ class Wiring:
         return self._readers.get(name, [])
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads a value once; None where there are more, or where it is an answer of the graph."""
+        """The node that alone reads a value, and once; None otherwise, and for an output of the graph."""
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
@@ -84,10 +86,10 @@ class Wiring:
                     node.input[i] = new
 
     def match(self, name: str, pattern: Pattern, found: dict[str, str]) -> dict[str, str] | None:
-        """Whether value ``name`` is computed as ``pattern`` says: names found for its words, None where it is not.
+        """The value that each word of ``pattern`` stands for, None where ``name`` is not computed in that way.
 
         A word stands for one value wherever it appears. A tuple is (operator, inputs…), or ("word=operator", …) to
-        keep the value that it writes; additions and products match in either order.
+        give the value that it writes a word too; additions and products match in either order.
         """
         if isinstance(pattern, str):
             return found if found.setdefault(pattern, name) == name else None
@@ -105,34 +107,11 @@ class Wiring:
         return None
 
     def finished(self) -> onnx.ModelProto:
-        """The model, in order again, without nodes and constants that nothing reads."""
-        self.index()
-        needed, waiting = set(self.outputs), list(self.outputs)
-        while waiting:
-            node = self.producer.get(waiting.pop())
-            fresh = [name for name in node.input if name not in needed] if node is not None else []
-            needed.update(fresh)
-            waiting += fresh
-        nodes = [node for node in self.graph.node if needed.intersection(node.output)]
-        tensors = [tensor for tensor in self.graph.initializer if tensor.name in needed]
-        known = {value.name for value in self.graph.input} | {tensor.name for tensor in tensors} | {""}
-        ordered: list[onnx.NodeProto] = []
-        while nodes:
-            ready: list[onnx.NodeProto] = []
-            later: list[onnx.NodeProto] = []
-            for node in nodes:
-                (ready if known.issuperset(node.input) else later).append(node)
-                known.update(node.output if known.issuperset(node.input) else ())
-            if not ready:
-                raise ValueError(f"{len(later)} nodes read values that nothing writes, {later[0].name} among them")
-            ordered += ready
-            nodes = later
-        tidied = onnx.ModelProto()
-        tidied.CopyFrom(self.model)
-        for field, values in (("node", ordered), ("initializer", tensors), ("value_info", [])):
-            tidied.graph.ClearField(field)
-            getattr(tidied.graph, field).extend(values)
-        return tidied
+        """The model, in topological order again, without nodes and constants that nothing reads."""
+        sort(self.model)
+        cut_dead_ends(self.graph)
+        del self.graph.value_info[:]
+        return self.model
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

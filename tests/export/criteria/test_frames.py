@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.export.criteria.frames import Made, Selection, Share, calibration_frames, parity_frames
+from mutualformer.export.criteria.frames import Selection, Share, calibration_frames, parity_frames
 from mutualformer.export.precision.convert import calibration_feeds
 from mutualformer.runtime.contract import Contract
 
@@ -42,9 +42,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_parts_are_picked_evenly_and_counted() -> None:
-    part = Share("numbers", Made(lambda index: index, 10), 4)
+    part = Share("numbers", lambda index: index, 10, 4)
     assert list(part) == [0, 3, 6, 9]
-    both = Selection((part, Share("letters", Made(lambda index: "ab"[index], 2), 5)))
+    both = Selection((part, Share("letters", lambda index: "ab"[index], 2, 5)))
     assert (len(both), list(both)) == (6, [0, 3, 6, 9, "a", "b"])
     assert both.text == "4 numbers, 2 letters"
 

@@ -26,7 +26,7 @@ from mutualformer.export.precision.placement import (
     quantizable,
     quantized_inputs,
 )
-from mutualformer.export.precision.quantize import Quantizer, place, to_int8
+from mutualformer.export.precision.quantize import Quantizer, place
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.onnxruntime import OnnxSession
@@ -62,7 +62,7 @@ def quantizer(full: tuple[onnx.ModelProto, Contract]) -> Quantizer:
 
 @pytest.fixture(scope="module")
 def int8(full: tuple[onnx.ModelProto, Contract]) -> onnx.ModelProto:
-    return to_int8(full[0], feeds(full[1], 16))
+    return Quantizer.measure(full[0], feeds(full[1], 16)).to_int8()
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -272,11 +272,6 @@ def test_other_placements_say_the_same(
         assert np.abs(second - first).max() < 1e-2
 
 
-def test_placements_are_checked() -> None:
-    with pytest.raises(ExportError, match="scales is 'bf16', expected fp16 or fp32"):
-        Placement(scales="bf16")
-
-
 def test_layers_that_read_too_small_values_stay_in_half(quantizer: Quantizer, caplog: pytest.LogCaptureFixture) -> None:
     name = quantizer.nodes[10]
     node = next(node for node in quantizer.model.graph.node if node.name == name)
@@ -329,7 +324,7 @@ def test_calibration_on_black_or_depthless_frames_is_refused(full: tuple[onnx.Mo
         (blank(contract, 9, depth=0), "'depth' measures no depth anywhere.* in 9 of 16"),
     ):
         with pytest.raises(ExportError, match=says):
-            to_int8(full[0], frames)
+            Quantizer.measure(full[0], frames)
 
 
 def test_int8_follows_full_precision(
@@ -348,7 +343,7 @@ def test_files_shrink(full: tuple[onnx.ModelProto, Contract], half: onnx.ModelPr
 
 
 def test_int8_is_deterministic(full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto) -> None:
-    again = to_int8(full[0], feeds(full[1], 16))
+    again = Quantizer.measure(full[0], feeds(full[1], 16)).to_int8()
     del again.metadata_props[:]
     first = onnx.ModelProto()
     first.CopyFrom(int8)
@@ -358,7 +353,7 @@ def test_int8_is_deterministic(full: tuple[onnx.ModelProto, Contract], int8: onn
 
 def test_too_few_frames_are_refused(full: tuple[onnx.ModelProto, Contract]) -> None:
     with pytest.raises(ExportError, match="15 frames, expected at least 16"):
-        to_int8(full[0], feeds(full[1], 15))
+        Quantizer.measure(full[0], feeds(full[1], 15))
 
 
 def test_activations_that_are_not_finite_are_refused(full: tuple[onnx.ModelProto, Contract]) -> None:
@@ -369,7 +364,7 @@ def test_activations_that_are_not_finite_are_refused(full: tuple[onnx.ModelProto
     values[0] = np.inf
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     with pytest.raises(ExportError, match="expected finite values"):
-        to_int8(model, feeds(full[1], 16))
+        Quantizer.measure(model, feeds(full[1], 16))
 
 
 @pytest.mark.parametrize(

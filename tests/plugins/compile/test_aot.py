@@ -17,9 +17,8 @@ import pytest
 from lab.kernels.sass import KernelReport, inspect
 from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile import aot, ptxas
-from mutualformer.plugins.inspection import roofline
-from mutualformer.plugins.inspection.usage import resident_blocks
-from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, Variant, tiles_for, variant_named, variants_of
+from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Variant, tiles_for, variant_named
+from mutualformer.plugins.usage import resident_blocks
 from tests.plugins import support
 
 
@@ -41,7 +40,7 @@ def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, 
     expected = {
         (variant.entry(tactic + 1), arch)
         for arch in ARCHITECTURES
-        for variant in variants_of(arch)
+        for variant in (v for v in VARIANTS if v.runs_on(arch))
         for tactic in range(len(tiles_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)))
     }
     assert actual == expected
@@ -213,7 +212,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     cubin = next((tmp_path / "first" / "cache").glob("*.image"))
     cubin.write_bytes(b"\0" + cubin.read_bytes()[1:])
     shutil.rmtree(tmp_path / "second")
-    with pytest.raises(RuntimeError, match="is damaged"):
+    with pytest.raises(RuntimeError, match="corrupt"):
         aot.compile_all((87,), tmp_path / "first" / "cache", 1, (Variant("cda_columns", "fp16", 16, 8),))
 
 
@@ -234,23 +233,3 @@ def test_occupancy_arithmetic() -> None:
     assert resident_blocks(80, 32, 4, 50 * 1024, 0) == 3  # 164 KiB / (50 + 1) KiB
     assert resident_blocks(86, 32, 4, 0, 0) == 12  # 48 warps
     assert resident_blocks(100, 64, 4, 1024, 256) == 2  # 512 columns of tensor memory
-
-
-def test_roofline_counts_the_operator(manifest: list[dict[str, Any]]) -> None:
-    """Useful flops of both launches are 20 · N² · head_dim per head, and traffic is what the tensors hold."""
-    work = roofline.Workload("test", 2, 484, 8, 64)
-    rows, columns = _reports(manifest, [("cda_rows_fp16_d64_u8", 87), ("cda_columns_fp16_d64_u8", 87)])
-    costs = [roofline.cost(report, work) for report in (rows, columns)]
-    assert sum(c.useful_flops for c in costs) == 20 * 2 * 8 * 484**2 * 64
-    qkv, y, lse = 2 * 484 * 3 * 512 * 2, 2 * 484 * 2 * 512 * 2, 2 * 2 * 8 * 484 * 4
-    assert costs[0].compulsory_bytes == 2 * qkv + 2 * y + lse
-    assert all(c.issued_flops >= c.useful_flops and c.issued_bytes >= c.compulsory_bytes for c in costs)
-    nano = roofline.DEVICES[0]
-    assert roofline.roofline_seconds(costs[0], nano, "fp16") == pytest.approx(
-        costs[0].issued_flops / 10.24e12, rel=1e-3
-    )
-    narrow = roofline.cost(
-        _reports(manifest, [("cda_columns_fp16_d16_u8", 87)])[0], roofline.Workload("", 1, 484, 8, 8)
-    )
-    assert narrow.exponentials == 2 * 8 * 512 * 512, "two modalities, whole tiles"
-    assert roofline.roofline_seconds(narrow, nano, "fp16") == pytest.approx(narrow.exponentials / 80e9)

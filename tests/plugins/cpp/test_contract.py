@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from mutualformer.plugins.attributes import CdaAttributes
-from mutualformer.plugins.harness.harness import RUNTIME_PHASE, Harness
+from mutualformer.plugins.harness.harness import RUNTIME_PHASE
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
 from tests.standins.driver import Driver
 from tests.standins.engine import Engine
+from tests.standins.harness import Harness
 
 FP32, FP16, INT8, BF16 = 0, 1, 2, 7
 SHAPE = (2, 33, 3 * 2 * 8)

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mutualformer.plugins.architectures import ARCHITECTURES
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels.pytorch import cross_diffusion_attention
 from mutualformer.plugins.kernels.tiles import (
-    ARCHITECTURES,
     DTYPES,
     KERNELS,
     VARIANTS,

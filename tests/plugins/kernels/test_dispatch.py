@@ -11,6 +11,7 @@ from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels import dispatch
 from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.train.mutualformer import CrossDiffusionAttention, MutualFormer
+from tests.standins.interpreted import dispatched
 
 pytest.importorskip("triton", reason="Triton is not installed")
 ATTRIBUTES = CdaAttributes(2)
@@ -30,7 +31,7 @@ def test_a_cpu_is_no_fallback_and_says_nothing(caplog: pytest.LogCaptureFixture)
 
 def test_a_gradient_is_no_fallback_either(caplog: pytest.LogCaptureFixture) -> None:
     qkv = _qkv().requires_grad_()
-    with dispatch.interpreted(), caplog.at_level(logging.INFO):
+    with dispatched(), caplog.at_level(logging.INFO):
         assert not dispatch.serves(qkv, qkv, ATTRIBUTES)
         with torch.no_grad():
             assert dispatch.serves(qkv, qkv, ATTRIBUTES)
@@ -49,7 +50,7 @@ def test_a_refusal_is_one_line_once(
     qkv: torch.Tensor, attributes: CdaAttributes, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatch._reported.clear()
-    with torch.no_grad(), dispatch.interpreted(), caplog.at_level(logging.INFO):
+    with torch.no_grad(), dispatched(), caplog.at_level(logging.INFO):
         for _ in range(3):
             assert not dispatch.serves(qkv, qkv, attributes)
     lines = [record.getMessage() for record in caplog.records]
@@ -74,7 +75,7 @@ def test_a_module_runs_the_kernels_and_agrees() -> None:
     qkv_r, qkv_d = _qkv(), _qkv().flip(1)
     with torch.no_grad():
         expected = module(qkv_r, qkv_d)
-        with dispatch.interpreted():
+        with dispatched():
             result = module(qkv_r, qkv_d)
     assert not all(torch.equal(a, b) for a, b in zip(result, expected, strict=True)), "these are PyTorch's own sums"
     for ours, theirs in zip(result, expected, strict=True):

@@ -83,4 +83,4 @@ def test_flat_wall_close_by_keeps_its_digits_in_float32() -> None:
 def test_another_formula_is_left_alone() -> None:
     wiring = Wiring(graph(other="s2"))
     assert fold_depth_statistics(wiring) == 0
-    assert wiring.finished() == graph(other="s2")
+    assert wiring.model == graph(other="s2")

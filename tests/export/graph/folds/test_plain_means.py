@@ -8,7 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from mutualformer.export.graph.folds.plain_means import plain_means
+from mutualformer.export.graph.folds.plain_means import fold_plain_means
+from mutualformer.export.graph.folds.wiring import Wiring
 
 GRAPH = """<ir_version: 10, opset_import: ["": 20]>
 means (float[B, 64, 96] x) => (float[B, 64, 96] y)
@@ -33,8 +34,9 @@ def run(model: onnx.ModelProto, values: np.ndarray) -> np.ndarray:
 
 def test_chain_becomes_one_reduction_of_the_same_value() -> None:
     model = onnx.parser.parse_model(GRAPH)
-    plain, count = plain_means(model)
-    assert count == 1
+    wiring = Wiring(model)
+    assert fold_plain_means(wiring) == 1
+    plain = wiring.finished()
     onnx.checker.check_model(plain, full_check=True)
     assert [node.op_type for node in plain.graph.node] == ["ReduceMean", "Sub"]
     values = np.random.default_rng(0).uniform(0, 3, (3, 64, 96)).astype(np.float32)
@@ -53,6 +55,6 @@ def test_anything_else_is_left_alone(change: str) -> None:
         axes.CopyFrom(numpy_helper.from_array(np.array([0, 2], np.int64), "both"))
     if change == "one reduction more":
         model.graph.node[6].input[0] = "x"
-    same, count = plain_means(model)
-    assert count == 0
-    assert same == model
+    wiring = Wiring(model)
+    assert fold_plain_means(wiring) == 0
+    assert wiring.model == model

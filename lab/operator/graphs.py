@@ -1,46 +1,14 @@
-"""ONNX graphs that only the operator's benchmark runs: one CDA node, the released N³ form, two plain attentions."""
+"""ONNX graphs that only the operator's study runs: the released N³ form, two plain attentions."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import onnx
 import onnx.parser
 from onnx import TensorProto, helper
 
-from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function
-from mutualformer.plugins.attributes import (
-    DOMAIN,
-    OP_TYPE,
-    OPSET_VERSION,
-    PLUGIN_NAMESPACE,
-    PLUGIN_VERSION,
-    CdaAttributes,
-)
-
-IR_VERSION = 10
-
-
-def cda_graph(attributes: CdaAttributes, head_dim: int, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """qkv_r, qkv_d (B, N, 3C) → y_r, y_d (B, N, 2C): our node with its function."""
-    width = attributes.num_heads * head_dim
-    names: dict[str, Any] = {
-        "plugin_version": PLUGIN_VERSION,
-        "plugin_namespace": PLUGIN_NAMESPACE,
-        **attributes.as_dict(),
-    }
-    node = helper.make_node(OP_TYPE, ["qkv_r", "qkv_d"], ["y_r", "y_d"], name="cda", domain=DOMAIN, **names)
-    graph = helper.make_graph(
-        [node],
-        "cda",
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 3 * width]) for name in ("qkv_r", "qkv_d")],
-        [helper.make_tensor_value_info(name, dtype, ["B", "N", 2 * width]) for name in ("y_r", "y_d")],
-    )
-    imports = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(DOMAIN, OPSET_VERSION)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
-    attach_function(model)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+from mutualformer.export.benchmarks.operator import IR_VERSION
+from mutualformer.export.graph.cda_function import ONNX_OPSET
+from mutualformer.plugins.attributes import CdaAttributes
 
 
 def released_graph(heads: int, head_dim: int, alpha: float = CdaAttributes(1).alpha) -> onnx.ModelProto:

@@ -1,31 +1,40 @@
-"""What a compiled kernel takes of a multiprocessor, and how many blocks of it fit on one.
+"""``mutualformer bench kernels``: registers, spills, shared memory and occupancy of every compiled kernel.
 
-Registers and stack are read from the cubin by cuobjdump, which Triton and the CUDA toolkit bring. Nothing is measured.
+cuobjdump, which Triton brings, reads them from the cubins that the built plugin embeds; the occupancy is computed from
+them. Nothing is measured and no GPU is needed. ``python -m lab.kernels`` goes further: roofline and machine code.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
-from mutualformer.plugins.files import parse_json
+from mutualformer.plugins.files import parse_json, sha256, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
-from mutualformer.plugins.library import find
+from mutualformer.plugins.library import PluginError, find
 
-_REGISTER_UNIT = 256  # registers are handed out in this many per warp
-_PARTITIONS = 4  # of a multiprocessor, each with its own share of the registers and a scheduler
+_REGISTER_UNIT = 256  # the hardware allocates registers to a warp in units of this many
+_PARTITIONS = 4  # partitions of a multiprocessor; each has a scheduler and its own quarter of the registers
 
 
 @dataclass(frozen=True)
 class KernelUsage:
-    """One cubin. ``stack``: bytes per thread; ``blocks`` per multiprocessor; ``occupancy`` = resident / most warps."""
+    """Resources of one cubin.
+
+    ``registers`` and ``stack`` (bytes) are per thread, ``shared`` (bytes) is per block. ``blocks``: how many fit on one
+    multiprocessor; ``occupancy``: their warps over the most that a multiprocessor holds. ``size``: bytes of the cubin.
+    """
 
     name: str
     kernel: str
@@ -47,15 +56,15 @@ class KernelUsage:
 
     @property
     def spills(self) -> bool:
-        """True where registers went to local memory, which is where a stack frame lies."""
+        """Whether the kernel spills: a stack frame lies in local memory."""
         return self.stack > 0
 
 
 def resident_blocks(arch: int, registers: int, warps: int, shared: int, tensor_memory: int) -> int:
     """How many blocks of ``warps`` warps fit on one multiprocessor of sm_``arch``.
 
-    ``registers`` per thread; ``shared`` bytes and ``tensor_memory`` columns per block. A warp lives in one partition
-    of the multiprocessor and takes its registers there: what is left over in four partitions does not add up.
+    ``registers`` per thread; ``shared`` bytes and ``tensor_memory`` columns per block. A warp takes all its registers
+    from one partition of the multiprocessor, so registers left over in two partitions cannot serve one warp.
     """
     sm = TABLE[arch]
     per_warp = -(-registers * 32 // _REGISTER_UNIT) * _REGISTER_UNIT
@@ -67,7 +76,10 @@ def resident_blocks(arch: int, registers: int, warps: int, shared: int, tensor_m
 
 
 def read_usage(image: dict[str, Any], cubin: bytes) -> KernelUsage:
-    """One cubin of the manifest. Raises RuntimeError where cuobjdump is missing or cannot read it."""
+    """Usage of one cubin; ``image``: its row of cubins.json.
+
+    Raises RuntimeError where cuobjdump is missing or cannot read the cubin.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
@@ -97,7 +109,7 @@ def read_usage(image: dict[str, Any], cubin: bytes) -> KernelUsage:
 
 
 def manifest(folder: Path | None = None) -> list[tuple[dict[str, Any], bytes]]:
-    """Row and bytes of every cubin in ``folder``; by default those the built plugin embeds. Raises RuntimeError."""
+    """Row and bytes of every cubin in ``folder``, by default the built plugin's. Raises RuntimeError, PluginError."""
     folder = folder or find().parent / "generated"
     try:
         rows, blob = parse_json((folder / "cubins.json").read_text()), (folder / "cubins.bin").read_bytes()
@@ -107,6 +119,32 @@ def manifest(folder: Path | None = None) -> list[tuple[dict[str, Any], bytes]]:
 
 
 def read_all(folder: Path | None = None) -> list[KernelUsage]:
-    """Every cubin of :func:`manifest`. Raises RuntimeError."""
+    """Usage of every cubin of :func:`manifest`. Raises RuntimeError, PluginError."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda entry: read_usage(*entry), manifest(folder)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
+    parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write kernels.json and print which kernels spill; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        kernels = read_all()
+        document = {"plugin_sha256": sha256(find()), "kernels": [{**asdict(k), "spills": k.spills} for k in kernels]}
+    except (PluginError, RuntimeError) as error:
+        print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
+        return 1
+    write_bytes(args.out / "kernels.json", (json.dumps(document, indent=1) + "\n").encode())
+    spilling = ", ".join(f"{k.name} for sm_{k.arch}" for k in kernels if k.spills)
+    print(f"{args.out / 'kernels.json'}: {len(kernels)} kernels; {spilling or 'none'} spills")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,25 +1,23 @@
-"""``mutualformer bench kernels``: what the compiled CDA kernels are made of, and their roofline. No GPU needed.
+"""The compiled kernels and their roofline on published devices, as ``roofline.json`` and ``roofline.png``.
 
-Reads the cubins that the built plugin embeds and writes ``kernels.json`` and ``kernels.png``. Everything is computed
-from the cubins and the loop structure; nothing is measured, and both files say so.
+Everything is computed from the cubins and from the loop structure of the kernels; nothing is measured, and both files
+say so.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lab.kernels.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds, waves
 from mutualformer.plugins.attributes import PLUGIN_VERSION
 from mutualformer.plugins.files import replacing, sha256, write_bytes
-from mutualformer.plugins.inspection.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds, waves
-from mutualformer.plugins.inspection.usage import KernelUsage, read_all
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, VECTOR_UNIT, variant_for, variant_named
-from mutualformer.plugins.library import PluginError, find
+from mutualformer.plugins.library import find
+from mutualformer.plugins.usage import KernelUsage
 
 NOTE = "computed from cubins and loop structure, not measured"
 
@@ -117,28 +115,12 @@ def draw(document: dict[str, Any], path: Path) -> None:
         figure.savefig(beside, dpi=110)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json and kernels.png")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write kernels.json and kernels.png."""
-    args = parser().parse_args(argv)
-    try:
-        print("reading the cubins", file=sys.stderr, flush=True)
-        document = collect(read_all())
-    except (PluginError, RuntimeError) as error:
-        print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
-        return 1
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_bytes(args.out / "kernels.json", (json.dumps(document, indent=1) + "\n").encode())
-    draw(document, args.out / "kernels.png")
-    spilling = [f"{k['name']} sm_{k['arch']}" for k in document["kernels"] if k["spills"]]
-    print(f"{len(document['kernels'])} kernels, {len(spilling)} with spills ({NOTE})")
-    print("  device, workload, tactic: programs of cda_rows, waves; µs at the roofline")
+def write(reports: Sequence[KernelUsage], out: Path) -> None:
+    """Write both files into ``out`` and print a line for each FP16 row."""
+    document = collect(reports)
+    write_bytes(out / "roofline.json", (json.dumps(document, indent=1) + "\n").encode())
+    draw(document, out / "roofline.png")
+    print(f"device, workload, tactic: programs of cda_rows, waves; µs at the roofline ({NOTE})")
     for row in document["roofline"]:
         if row["dtype"] == "fp16":
             first = row["cda_rows"]
@@ -146,9 +128,3 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"  {row['device']:<22} {row['workload']:<20} {row['tactic']}: {first['programs']:5d} "
                 f"{first['waves']:7.2f} {row['roofline_us']:10.2f}"
             )
-    print(args.out / "kernels.json", args.out / "kernels.png", sep="\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

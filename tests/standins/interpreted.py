@@ -17,7 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from mutualformer.plugins.harness.numbers import from_bfloat16, to_bfloat16
+from mutualformer.plugins.kernels import dispatch, pytorch
 
+_compiled = pytorch.kernels
 _lock = threading.RLock()  # the interpreter patches Triton's modules while it runs: one launch at a time
 
 
@@ -100,3 +102,19 @@ def interpreting() -> Iterator[ModuleType]:
                 setattr(m, name, f)
             interpreter.InterpretedFunction.__call__ = slow_call
             scope.restore()
+
+
+def interpret_on_cpu() -> None:
+    """From now on ``cross_diffusion_attention`` runs in the interpreter for CPU tensors of this process."""
+    pytorch.kernels = lambda on_gpu: _compiled(True) if on_gpu else interpreting()
+
+
+@contextlib.contextmanager
+def dispatched() -> Iterator[None]:
+    """Inside, a model's CPU tensors take the path of a GPU's."""
+    interpret_on_cpu()
+    dispatch.devices.add("cpu")
+    try:
+        yield
+    finally:
+        dispatch.devices.discard("cpu")

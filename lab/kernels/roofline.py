@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutualformer.plugins.inspection.usage import KernelUsage
+from mutualformer.plugins.usage import KernelUsage
 
 PRODUCTS = {"cda_rows": 3, "cda_columns": 2}
 """Matrix products per tile."""
@@ -56,33 +56,6 @@ DEVICES = (
     Device("H100 SXM", 90, 132, 989.4, 66.9, 3352.0, 132 * 16 * 1.83, _HOPPER),
     Device("GeForce RTX 5090", 120, 170, 209.5, 104.8, 1792.0, 6547.0, _GEFORCE_50),
 )
-
-
-def device_of(arch: int, multiprocessors: int, clock: float, bandwidth: float) -> Device | None:
-    """A GPU by its attributes: the peaks of one of its architecture, scaled. None where the table has none.
-
-    ``clock`` in Hz; ``bandwidth`` in bytes per second, 0 where the driver does not tell: then that of the table's GPU
-    with as many multiprocessors, or scaled with their number.
-    """
-    like = min(
-        (device for device in DEVICES if device.arch == arch),
-        key=lambda device: abs(device.multiprocessors - multiprocessors),
-        default=None,
-    )
-    if like is None or not multiprocessors or not clock:
-        return None
-    more = multiprocessors / like.multiprocessors
-    faster = more * clock / like.clock
-    return Device(
-        name=f"sm_{arch}, {multiprocessors} multiprocessors at {clock / 1e9:.2f} GHz",
-        arch=arch,
-        multiprocessors=multiprocessors,
-        fp16_tflops=like.fp16_tflops * faster,
-        fp32_tflops=like.fp32_tflops * faster,
-        bandwidth=bandwidth / 1e9 or like.bandwidth * more,
-        exponentials=like.exponentials * faster,
-        source=f"scaled from {like.name}",
-    )
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""What the compiled kernels take and could reach: usage (registers, occupancy), roofline, bench."""
