@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import cv2
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.images.objects import THRESHOLD
-from mutualformer.runtime.prediction import batch, look, output, saving
+from mutualformer.runtime.prediction import batch, look, output, saving, upload
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
 from mutualformer.runtime.sources.depth import POLARITIES
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to look at, see below")
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="what to look at, see below")
     parser.add_argument(
         "-o",
         "--output",
@@ -59,6 +60,10 @@ def parser() -> argparse.ArgumentParser:
         "an overlay, found.json the objects; - for standard output; film.mp4 the video SOURCE with boxes and distances",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="gets one folder for each kind of file")
+    parser.add_argument(
+        "--page", metavar="[HOST:]PORT", help="serve a page that takes pictures from the browser, for example 8080"
+    )
+    add_access(parser)
     parser.add_argument(
         "--model",
         action="append",
@@ -123,6 +128,14 @@ def command(args: argparse.Namespace) -> int:
     """Arguments → one request, and what it did in one line."""
     # Each worker thread decodes and encodes its own picture; OpenCV's own threads would only wait for one another.
     cv2.setNumThreads(1)
+    if args.page is not None:
+        model, *more = args.model or [zoo.DEFAULT]
+        if args.sources or more:
+            raise InputError("--page takes one --model and no SOURCE: its pictures come from the browser")
+        upload.serve(model, args.page, args.token, args.token_file, args.tls, args.device, args.threshold)
+        return 0
+    if not args.sources:
+        raise InputError("SOURCE is missing, see --help")
     started = time.monotonic()
     with output.sources(args.sources) as sources:
         request = asked(args, sources)

@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
@@ -66,15 +66,7 @@ def parser() -> argparse.ArgumentParser:
         help="show the stream in rerun: nothing opens its viewer, X.rrd writes a file, serve (or 0.0.0.0:PORT) serves "
         "viewers elsewhere, rerun+http://HOST:PORT/proxy sends to one",
     )
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help="holds what other machines must show (made where it is missing); or set MUTUALFORMER_TOKEN; "
-        "without either a token is made for this run and printed once",
-    )
-    parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
-    parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
+    add_access(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
     add_gallery(parser)
     parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")

@@ -26,6 +26,19 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """``--token-file``, ``--token`` and ``--tls`` of a server's clients."""
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="holds what other machines must show (made where it is missing); or set MUTUALFORMER_TOKEN; "
+        "without either a token is made for this run and printed once",
+    )
+    parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
+    parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
+
+
 class _Sets(argparse.Action):
     """Sets the environment variable ``const``, at which sessions look: child processes see it too."""
 

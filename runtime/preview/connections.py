@@ -33,11 +33,11 @@ class Connection:
         self._timeout: asyncio.TimerHandle | None = None
         self.wait()
 
-    def wait(self) -> None:
-        """From now on the connection has ``request_s`` seconds to send a complete request."""
+    def wait(self, seconds: float | None = None) -> None:
+        """From now on the connection has so many seconds, else ``request_s``, to send a complete request."""
         self.received()
         self.busy = False
-        self._timeout = asyncio.get_running_loop().call_later(self._request_s, self.shut)
+        self._timeout = asyncio.get_running_loop().call_later(seconds or self._request_s, self.shut)
 
     def received(self) -> None:
         """The request is complete; its answer may take as long as it likes."""

@@ -102,9 +102,9 @@ class Foxglove:
         self._session = secrets.token_urlsafe(8)  # by which clients know that they are connected to the same run
         server.routes.append(web.get("/" + PATH, self._connect))
 
-    def url(self, secret: bool = False) -> str:
-        """What to enter in Foxglove under "Open connection". ``secret``: with the token, for a person's eyes."""
-        return self._server.url(PATH, kind="ws", secret=secret)
+    def url(self) -> str:
+        """What to enter in Foxglove under "Open connection", without the token."""
+        return self._server.url(PATH)
 
     def sink(self, prefix: str = "") -> FoxgloveSink:
         """``prefix``: in front of each topic, ``/camera1`` where there are several cameras."""

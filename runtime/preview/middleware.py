@@ -19,7 +19,11 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 PAGE = Path(__file__).parent / "page"
 COOKIE = "mutualformer_session"
 # What anybody may fetch: the form that asks for the token.
-FORM_FILES = {"/login.js": "text/javascript", "/login.css": "text/css"}
+FORM_FILES = ("/login.js", "/login.css")
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+# The one request with a large body, of the drop page. Its body is read after the check, so that only clients with
+# the token can make this process keep megabytes, and it has longer than other requests to arrive and be answered.
+UPLOAD, UPLOAD_SECONDS = "/predict", 120.0
 # Headers by which a proxy says that the client is somebody else.
 FORWARDING = ("forwarded", "via", "x-real-ip")
 
@@ -89,12 +93,14 @@ class Access:
         if connection is None:
             raise web.HTTPServiceUnavailable(text="this connection was closed\n")
         try:
-            if request.can_read_body:
-                await request.read()  # kept by aiohttp: handlers read it again
+            if request.can_read_body and request.path != UPLOAD:
+                await request.read()  # aiohttp keeps it for the handler
             connection.received()
             if request.path in FORM_FILES:
-                return file(request.path[1:], FORM_FILES[request.path])
+                return file(request.path[1:])
             answer = await self._check(request)
+            if request.path == UPLOAD:
+                connection.wait(UPLOAD_SECONDS)
             connection.busy = answer is None
             return await handler(request) if answer is None else answer
         except RequestError as error:
@@ -133,7 +139,7 @@ class Access:
             # The secret moves from the address bar, where others read it, into a session that scripts cannot see. We
             # answer with a page that leads on instead of a redirect, because a browser that followed a link from
             # another site would not send the strict cookie with the redirected request.
-            response = file("landing.html", "text/html")
+            response = file("landing.html")
             secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
             # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.
             response.set_cookie(cookie, self._session, httponly=True, samesite="Strict", secure=secure, path="")
@@ -141,7 +147,7 @@ class Access:
         if guess:
             await self._guesses.wrong()
         if start:
-            return file("login.html", "text/html", 401)
+            return file("login.html", 401)
         raise web.HTTPUnauthorized(text="token missing or wrong: add ?token=YOUR_TOKEN to the address\n")
 
     def _check_origin(self, request: web.Request) -> None:
@@ -154,9 +160,19 @@ class Access:
             raise web.HTTPForbidden(text="this request did not come from the preview page\n")
 
 
-def file(name: str, kind: str, status: int = 200) -> web.Response:
-    """A file of the page, fresh from the disk: whoever works on the page sees a change at once."""
-    return web.Response(status=status, body=(PAGE / name).read_bytes(), content_type=kind, charset="utf-8")
+def file(name: str, status: int = 200) -> web.Response:
+    """A file of the page, read anew each time: whoever works on the page sees a change at once."""
+    path = PAGE / name
+    return web.Response(status=status, body=path.read_bytes(), content_type=KINDS[path.suffix], charset="utf-8")
+
+
+def static(*names: str) -> list[web.RouteDef]:
+    """Routes to files of the page. All addresses in them are relative, for proxies with a prefix."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return file(request.path[1:])
+
+    return [web.get(f"/{name}", answer) for name in names]
 
 
 def same(attempt: str, secret: str) -> bool:

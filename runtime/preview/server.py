@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mutualformer.runtime.preview.addresses import bracketed, is_local, link, parse_address, reachable
+from mutualformer.runtime.preview.addresses import Token, bracketed, is_local, link, parse_address, reachable
 from mutualformer.runtime.preview.connections import Connections, Limits
 from mutualformer.runtime.preview.middleware import Access, add_headers
 
@@ -66,18 +67,18 @@ class Server:
         self._serving = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="preview", daemon=True)
 
-    def url(self, path: str = "", *, kind: str = "http", secret: bool = False) -> str:
-        """The link that other machines open, or this one where only it can. ``kind``: ``http`` or ``ws``.
+    def url(self, path: str = "", *, secret: bool = False) -> str:
+        """The link that other machines open, or this one where only it can. A ``path`` is a WebSocket's.
 
         ``secret``: with the token, for a person's eyes; otherwise ``…`` stands for it, since links end up in logs.
         """
-        scheme = kind + ("s" if self._tls is not None else "")
+        scheme = ("ws" if path else "http") + ("s" if self._tls is not None else "")
         url = link(reachable(self.host), self.port, self._token if secret else None, scheme=scheme, path=path)
         return url if secret or self._token is None else url + "?token=…"
 
     @property
     def hint(self) -> str:
-        """How another machine gets to an address of this machine; empty where it just opens the link."""
+        """How another machine reaches a page that only this machine can open; empty where the link is enough."""
         if not is_local(self.host):
             return ""
         here = f"{self.port}:{bracketed(self.host)}:{self.port}"
@@ -85,7 +86,7 @@ class Server:
 
     @property
     def warning(self) -> str:
-        """One sentence where the token and the pictures travel readable for others, else empty."""
+        """One sentence where others in the network can read the token and the pictures, else empty."""
         if is_local(self.host) or self._tls is not None:
             return ""
         return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
@@ -153,19 +154,34 @@ class Server:
                 connection.shut()
 
 
+def announce(links: list[tuple[str, Server, str]], access: Token, quiet: bool = False) -> None:
+    """Print addresses to standard error. ``links``: what is there, its server, and its path on that server.
+
+    The token is printed only where a person reads it: on a terminal, or once when it is new, also with ``quiet``.
+    """
+    lines = [f"warning: {text}" for text in (access.warning, *(server.warning for _, server, _ in links)) if text]
+    secret = access.new or (access.text is not None and sys.stderr.isatty())
+    if access.new or not quiet:
+        lines += [f"{name}: {server.url(path, secret=secret)}" for name, server, path in links]
+    if not quiet:
+        lines += [server.hint for _, server, _ in links if server.hint]
+    for line in dict.fromkeys(lines):
+        print(line, file=sys.stderr, flush=True)
+
+
 def once_a_kind() -> Callable[[logging.LogRecord], bool]:
     """A log filter: one line for each kind of error, without what the client sent.
 
-    That may be megabytes, terminal escapes, or the token itself.
+    A request may hold megabytes, terminal escapes, or the token itself.
     """
-    said: set[str] = set()
+    reported: set[str] = set()
 
     def rare(record: logging.LogRecord) -> bool:
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else record.levelname.lower()
-        record.msg, record.args = f"preview: a request failed ({kind}); more of this kind are not told", None
+        record.msg, record.args = f"preview: a request failed ({kind}); more of this kind are not logged", None
         record.exc_info = record.exc_text = record.stack_info = None
-        new = kind not in said
-        said.add(kind)
+        new = kind not in reported
+        reported.add(kind)
         return new
 
     return rare

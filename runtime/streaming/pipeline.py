@@ -138,13 +138,14 @@ class Pipeline:
             if self._tracker is not None:
                 objects = self._tracker.follow(objects)
         end = time.monotonic()
+        arrived = item.arrived if self.capture.live else taken_at - item.busy_s
         stages = {
             "capture": item.busy_s,
-            "wait": taken_at - item.arrived - item.busy_s,
+            "wait": taken_at - arrived - item.busy_s,
             "pre": prepared - taken_at,
             "infer": inferred - prepared,
             "post": end - inferred,
-            "total": end - item.arrived,
+            "total": end - arrived,
         }
         number = self.telemetry.frames
         self.telemetry.add(stages, item.frame.skew, end)
@@ -193,6 +194,7 @@ class Pipeline:
             "error": self.capture.error,
             "source": camera.name if camera is not None else "",
             "live": camera.live if camera is not None else None,
+            "paused": self.capture.paused,
             "model": f"{contract.model} {contract.precision}" if contract is not None else "none",
             "captured": self.capture.captured,
             "processed": self.telemetry.frames,

@@ -8,9 +8,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.streaming.recorder import Recorder
 from tests.runtime.preview.nginx import Nginx, needs_nginx
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.test_foxglove import Running, everything, refusal
 from tests.runtime.preview.test_server import TOKEN, news, result
 

@@ -19,13 +19,13 @@ import pytest
 
 from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.preview.routes import MOST_VIEWERS
+from mutualformer.runtime.preview.live_page import MOST_VIEWERS
 from mutualformer.runtime.preview.server import ServeError
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.pictures import decode_picture
 from tests.runtime.fakes import make_frame
+from tests.runtime.preview.one_camera import Preview
 
 STAGES = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
 TOKEN = "open sesame please"
@@ -201,7 +201,7 @@ def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pyt
             calls.append(item.number)
             return super().__call__(item)
 
-    monkeypatch.setattr(page.channels[0], "encode", Counting())
+    monkeypatch.setattr(page.channel, "encode", Counting())
     for number in range(5):
         page.write(result(number))
     assert calls == []
@@ -211,10 +211,10 @@ def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pyt
     assert viewer.part()[0]["x-number"] == "7"
     viewer.close()
     end = time.monotonic() + 3
-    while page.details()["viewers"] and time.monotonic() < end:  # the server notices when it next writes
+    while page.live.viewers and time.monotonic() < end:  # the server notices when it next writes
         page.write(result(8 + len(calls)))
         time.sleep(0.05)
-    assert page.details()["viewers"] == 0
+    assert page.live.viewers == 0
 
 
 def test_a_client_that_stops_reading_slows_neither_the_stream_nor_the_others(page: Preview) -> None:

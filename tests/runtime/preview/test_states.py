@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
@@ -25,6 +24,7 @@ from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.pictures import decode_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.preview.nginx import Nginx, needs_nginx
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
 
@@ -103,7 +103,7 @@ def test_paused_freezes_numbers_with_the_picture_and_the_snapshot_is_of_it(
     )
     browser.until("return window.data !== null")
     # What the page shows and what it saved are one frame: compare with the held frame itself.
-    held = next(iter(stages[0].page._routes._holds._kept.values()))[1][0]
+    held = next(iter(stages[0].page.live._held.values()))[0]
     shown = browser.run(
         "const c = document.getElementById('rgb'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         "let s = 0; for (let i = 0; i < d.length; i += 4) s += d[i] + d[i + 1] + d[i + 2];"
@@ -300,7 +300,7 @@ def test_views_keys_and_the_distance_under_a_click(browser: Browser, tmp_path: P
     x, y = round(left + 0.25 * width), round(top + 0.75 * height)
     browser.click(x, y)
     browser.until("return document.getElementById('marks').dataset.distance !== undefined")
-    held = next(iter(stages[0].page._routes._holds._kept.values()))[1][0]
+    held = next(iter(stages[0].page.live._held.values()))[0]
     column, row = int((x - left) / width * 320), int((y - top) / height * 240)
     near = held.frame.depth[row - 2 : row + 3, column - 2 : column + 3]
     expected = f"{float(np.median(near[near > 0])):.2f} m" if (near > 0).any() else "no depth here"
@@ -315,7 +315,7 @@ def test_views_keys_and_the_distance_under_a_click(browser: Browser, tmp_path: P
 def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stage]) -> None:
     stages.append(Stage(tmp_path, [MOVING]))
     end = time.monotonic() + 10
-    while stages[0].page.channels[0].latest is None and time.monotonic() < end:
+    while stages[0].page.channel.latest is None and time.monotonic() < end:
         time.sleep(0.05)
     with urlopen(stages[0].url + "snapshot.zip", timeout=10) as answer:
         archive = zipfile.ZipFile(BytesIO(answer.read()))
@@ -347,7 +347,7 @@ def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: 
         match=lambda feature: ("anna\x1b[31m \u202e", 0.876),
     )
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
-        pipeline.sinks.append(SinkRunner(page, latest=True))
+        pipeline.sinks.append(SinkRunner(page.channel, latest=True))
         thread = threading.Thread(target=pipeline.run)
         thread.start()
         try:

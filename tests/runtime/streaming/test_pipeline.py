@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
 from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
+from tests.runtime.preview.one_camera import Preview
 
 
 def run_slow_model(frames: int) -> tuple[Pipeline, list[Result], dict[str, object]]:
@@ -132,7 +132,7 @@ def check_no_leaks(frames: int, size: str, folder: Path) -> None:
     )
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
         recorder = SinkRunner(Recorder(folder, part_bytes=16 << 20))
-        pipeline.sinks += [recorder, SinkRunner(page, latest=True)]
+        pipeline.sinks += [recorder, SinkRunner(page.channel, latest=True)]
         seen = [0]
         viewer = threading.Thread(target=watch, args=(page.server.url(), seen))
         viewer.start()
