@@ -43,7 +43,10 @@ async function predict() {
     const headers = { "X-Requested-With": "mutualformer" };
     const response = await fetch(`predict?photo=${photo.size}`, { method: "POST", headers, body, signal });
     if (response.status === 401) { location.reload(); return; } // the form that asks for the token
-    if (!response.ok) { fail((await response.text()).trim()); return; }
+    if (!response.ok) { // the server does not know the files' names
+      fail((await response.text()).trim().replace(/^the picture's bytes/, photo.name).replace(/^depth's bytes/, depth?.name));
+      return;
+    }
     const form = await response.formData();
     await present(form);
     notice(await form.get("notes.txt").text());

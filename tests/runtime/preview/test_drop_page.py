@@ -225,7 +225,7 @@ def test_the_page_in_every_state(browser: Browser, tmp_path: Path, page: Server)
     assert browser.console() == []
     give(browser, "photo", "notes.txt", b"no picture at all")
     done(browser, "failed")
-    assert "is no picture" in text(browser, "notice")
+    assert text(browser, "notice").startswith("notes.txt: is no picture")
     assert browser.run("return document.getElementById('answer').hidden"), "the answer was another picture's"
     look(browser, "drop-failed", tmp_path)
     assert violations(browser) == []

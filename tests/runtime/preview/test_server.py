@@ -125,6 +125,36 @@ def test_the_record_switch(tmp_path: Path) -> None:
         assert ask(page, "/record", "GET")[0] == 405
 
 
+def test_recordings_are_listed_and_downloaded_and_nothing_else(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "20261128-101500").mkdir(parents=True)
+    data = bytes(range(256)) * 1000
+    (made / "20261128-101500" / "part-0000.mcap").write_bytes(data)
+    (made / "20261128-101500" / "notes.txt").write_text("mine")
+    (tmp_path / "secret").write_text("mine")
+    with Preview("127.0.0.1:0", None, news, Recorder(made, on=False)) as page:
+        listed = json.loads(ask(page, "/recordings")[2])
+        assert listed["files"] == [{"name": "0/20261128-101500/part-0000.mcap", "bytes": len(data)}]
+        status, headers, body = ask(page, "/recordings/0/20261128-101500/part-0000.mcap")
+        assert (status, body) == (200, data)
+        assert 'filename="20261128-101500-part-0000.mcap"' in headers["content-disposition"]
+        for name in ("0/20261128-101500/notes.txt", "0/../../secret", "0/%2e%2e/%2e%2e/secret", "1/x/part-0000.mcap"):
+            assert ask(page, f"/recordings/{name}")[0] == 404
+    with Preview("127.0.0.1:0", None, news) as page:
+        assert json.loads(ask(page, "/recordings")[2])["files"] == []
+
+
+def test_play_counts_frames() -> None:
+    played: list[float] = []
+    good = {"X_Requested_With": "mutualformer"}
+    with Preview("127.0.0.1:0", None, news, None, played.append) as page:
+        for body in ('{"frames": 0}', '{"frames": 1}', "{}"):
+            assert ask(page, "/play", "POST", body, **good)[0] == 204
+        assert played == [0, 1, float("inf")]
+        for body in ('{"frames": -1}', '{"frames": 0.5}', "[]"):
+            assert ask(page, "/play", "POST", body, **good)[0] == 400
+
+
 class Viewer:
     """Reads a multipart stream part by part."""
 

@@ -72,6 +72,29 @@ def test_a_recording_is_lossless_and_ordered_however_slow_the_model_and_the_sink
     assert summary["dropped"] == summary["sinks"]["callback"]["dropped"] == 0
 
 
+def test_latency_of_a_file_does_not_count_its_queue() -> None:
+    camera = ScriptedCamera(lambda k: make_frame(k) if k < 12 else None, live=False)  # all wait at once
+    totals = [result.stages["total"] for result in Pipeline(lambda: camera, FakeSession(0.05)).results()]
+    assert np.median(totals) < 0.1, "the model's 50 ms and its surroundings, not four turns of it"
+
+
+def test_a_recording_waits_where_it_is_paused_and_gives_single_frames() -> None:
+    camera = ScriptedCamera(lambda k: make_frame(k) if k < 30 else None, live=False, fps=200)
+    pipeline = Pipeline(lambda: camera, FakeSession())
+    pipeline.capture.play(3)
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+    try:
+        for expected, then in ((3, 1), (4, 0), (4, float("inf"))):
+            time.sleep(0.3)
+            assert (pipeline.telemetry.frames, pipeline.snapshot()["paused"]) == (expected, True)
+            pipeline.capture.play(then)
+    finally:
+        pipeline.capture.play(float("inf"))
+        thread.join(10)
+    assert pipeline.telemetry.frames == 30
+
+
 def test_results_carry_the_model_s_answer_for_their_own_frame() -> None:
     session = FakeSession()
     pipeline = Pipeline(lambda: opening.camera("synthetic://?fps=0&frames=5&size=96x64"), session)
