@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 # Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
-# A client that takes nothing for so long is gone: phones vanish without closing their connection.
+# A client that takes nothing for so long is disconnected: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
-# How long a new client waits for a frame before the last one is shown.
+# Seconds that a new client waits for a new frame before it gets the last one.
 STILL_SECONDS = 1.0
 # Moments kept for paused pages; the oldest is given up first.
 MOST_HELD = 8
@@ -83,12 +83,12 @@ class LivePage:
 
     @property
     def viewers(self) -> int:
-        """Open pages: each holds a stream of pictures and one of numbers."""
+        """Number of open pages: each holds a stream of pictures and one of numbers."""
         return max(self._watching.values())
 
     @property
     def watched(self) -> bool:
-        """Somebody looks at the pictures."""
+        """Whether a client takes pictures."""
         return self._watching["pictures"] > 0
 
     def details(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class LivePage:
 
     @asynccontextmanager
     async def _watcher(self, kind: str) -> AsyncIterator[None]:
-        """Counts an open stream. Raises HTTPServiceUnavailable where there are too many of its kind."""
+        """Count an open stream. Raises HTTPServiceUnavailable if there are too many of its kind."""
         if self._watching[kind] >= MOST_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} clients are watching already\n")
         self._watching[kind] += 1
@@ -146,7 +146,7 @@ class LivePage:
         return response
 
     async def _catch_up(self) -> None:
-        """For a client that comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
+        """Publish the last frame for a client that comes when no new frame does: ended, lost, paused or very slow."""
         loop = asyncio.get_running_loop()
         for channel in self.channels:
             latest, bundle = channel.latest, channel.bundle
@@ -161,7 +161,7 @@ class LivePage:
         return web.StreamResponse(headers={"Content-Type": kind, "X-Accel-Buffering": "no", **headers})
 
     async def _next(self, last: dict[int, int]) -> dict[int, Bundle] | None:
-        """The newest bundles that are not ``last``, camera by camera; None when the server stops."""
+        """Wait for bundles newer than ``last`` (camera → number); None when the server stops."""
         stopping = self._server.stopping
 
         def news() -> dict[int, Bundle]:
@@ -173,7 +173,7 @@ class LivePage:
         return None if stopping.is_set() else news()
 
     def _camera(self, request: web.Request) -> int:
-        """``?camera=K``. Raises HTTPNotFound for one this page does not have."""
+        """``?camera=K``. Raises HTTPNotFound for a camera that this page does not have."""
         number = request.query.get("camera", "0")
         if not (number.isascii() and number.isdigit() and len(number) < 4 and int(number) < len(self.channels)):
             raise web.HTTPNotFound(text=f"there is no such camera; this page has {len(self.channels)}\n")
@@ -212,16 +212,20 @@ class LivePage:
                 channel.play(frames if frames >= 0 else math.inf)
         return web.Response(status=204)
 
+    def _folders(self) -> dict[int, Path]:
+        """Where each camera is recorded; the folder need not be there yet."""
+        return {c.index: c.recorder.folder.absolute() for c in self.channels if c.recorder is not None}
+
     def _recordings(self) -> dict[str, Path]:
-        """The files in this run's folders of recordings, as ``CAMERA/RECORDING/part-0000.mcap``."""
-        folders = {c.index: c.recorder.folder for c in self.channels if c.recorder is not None}
-        found = [(index, path) for index, folder in folders.items() for path in sorted(folder.glob("*/part-*.mcap"))]
-        return {f"{index}/{path.parent.name}/{path.name}": path for index, path in found if path.is_file()}
+        """The files in these folders, as ``CAMERA/RECORDING/part-0000.mcap``."""
+        found = [(index, path) for index, folder in self._folders().items() for path in folder.glob("*/part-*.mcap")]
+        return {f"{index}/{path.parent.name}/{path.name}": path for index, path in sorted(found) if path.is_file()}
 
     async def _list(self, request: web.Request) -> web.Response:
         """``{"free_bytes": …, "files": [{"name": …, "bytes": …}]}``; ``/recordings/NAME`` downloads one."""
         files = [{"name": name, "bytes": path.stat().st_size} for name, path in self._recordings().items()]
-        free = [shutil.disk_usage(c.recorder.folder).free for c in self.channels if c.recorder and files]
+        there = [next(p for p in (folder, *folder.parents) if p.is_dir()) for folder in self._folders().values()]
+        free = [shutil.disk_usage(folder).free for folder in there]
         return web.json_response({"free_bytes": min(free, default=0), "files": files})
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
@@ -246,8 +250,8 @@ class LivePage:
         return response
 
     async def _hold(self, request: web.Request) -> web.StreamResponse:
-        """Keep the newest frame of every camera for a paused page, and send exactly that: the page shows it, numbers
-        and snapshots are of it. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
+        """Keep the newest frame of every camera for a paused page and send its pictures: distances and snapshots are
+        then of exactly this frame. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
         results = {channel.index: channel.latest for channel in self.channels if channel.latest is not None}
         if not results:
             raise web.HTTPNotFound(text="no frame yet\n")

@@ -1,4 +1,4 @@
-"""Who may see the page: this machine freely, any other only with the token; and what browsers are told to forbid."""
+"""Access control: this machine gets in freely, other machines with the token; and headers that restrict browsers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 PAGE = Path(__file__).parent / "page"
 COOKIE = "mutualformer_session"
-# What anybody may fetch: the form that asks for the token.
+# Files for clients without the token: the form that asks for it.
 FORM_FILES = ("/login.js", "/login.css")
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 # The one request with a large body, of the drop page. Its body is read after the check, so that only clients with
 # the token can make this process keep megabytes, and it has longer than other requests to arrive and be answered.
 UPLOAD, UPLOAD_SECONDS = "/predict", 120.0
-# Headers by which a proxy says that the client is somebody else.
+# Headers with which a proxy says that it forwards somebody else's request.
 FORWARDING = ("forwarded", "via", "x-real-ip")
 
 HEADERS = {
@@ -41,7 +41,7 @@ HEADERS = {
 
 
 class RequestError(ValueError):
-    """The body of a request is not the JSON object that was expected; answered with 400."""
+    """The body of a request is not the expected JSON object; the answer is 400."""
 
 
 async def body(request: web.Request) -> Fields:
@@ -55,7 +55,10 @@ async def body(request: web.Request) -> Fields:
 
 
 class Guesses:
-    """Answers wrong tokens late, twice as late each time and one after the other. Right ones never come here."""
+    """Delays the answers to wrong tokens, each twice as long as the one before, one after the other (seconds).
+
+    Right tokens are never delayed: they are compared first.
+    """
 
     first_s, most_s, longest_s, forget_s = 0.25, 4.0, 4.5, 60.0
 
@@ -63,7 +66,7 @@ class Guesses:
         self._count, self._due = 0, 0.0
 
     async def wrong(self) -> None:
-        """Wait for this guess's turn. Raises HTTPTooManyRequests where that would take longer than ``longest_s``."""
+        """Wait for this guess's turn. Raises HTTPTooManyRequests if that would take longer than ``longest_s``."""
         now = time.monotonic()
         if now - self._due > self.forget_s:
             self._count = 0
@@ -75,20 +78,20 @@ class Guesses:
 
 
 class Access:
-    """The check in front of every route: 401 without the token, 403 for foreign pages and names, 400 for nonsense.
+    """The check in front of every route: 401 without the token, 403 for foreign pages and hosts, 400 if malformed.
 
-    ``token``: None lets this machine in and nobody else.
+    ``token``: None lets only this machine in.
     """
 
     def __init__(self, token: str | None, connections: Connections) -> None:
         self._token, self._connections = token, connections
         self._guesses = Guesses()
-        # What the cookie of every browser that knew the token holds, so that the token itself is stored nowhere.
+        # The value of the session cookie. Browsers store it instead of the token.
         self._session = secrets.token_urlsafe(24)
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Read the whole request within its connection's time, check it, then answer it."""
+        """Read the whole request within the connection's timeout, check it, then answer it."""
         connection = self._connections.of(request)
         if connection is None:
             raise web.HTTPServiceUnavailable(text="this connection was closed\n")
@@ -105,13 +108,13 @@ class Access:
             return await handler(request) if answer is None else answer
         except RequestError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
-        except UnicodeError as error:  # bytes that are no text, in a header or a path
+        except UnicodeError as error:  # a header or the path is not text
             raise web.HTTPBadRequest(text="the request is not text\n") from error
         finally:
             connection.wait()
 
     async def _check(self, request: web.Request) -> web.Response | None:
-        """None where the request may pass, else its answer. Raises HTTPException."""
+        """None if the request may pass, else its answer. Raises HTTPException."""
         host = hostname(request)
         answer = None
         if self._token is not None:
@@ -133,15 +136,14 @@ class Access:
         query = request.query.get("token", "")
         guess = bearer if scheme == "Bearer" and bearer else query
         start = request.method == "GET" and request.path == "/"
-        if guess and same(guess, token):  # compared first, so that nobody's guesses hold up whoever knows the token
+        if guess and same(guess, token):  # compared first: guesses of others must not delay clients with the token
             if guess is not query or not start:
                 return None
-            # The secret moves from the address bar, where others read it, into a session that scripts cannot see. We
-            # answer with a page that leads on instead of a redirect, because a browser that followed a link from
-            # another site would not send the strict cookie with the redirected request.
+            # Exchange the ?token= for an HttpOnly cookie. We answer with a page that leads on, not with a redirect: a
+            # browser that followed a link from another site sends no strict cookie with the redirected request.
             response = file("landing.html")
             secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
-            # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.
+            # Without a path the cookie is for the folder that the browser sees: behind a proxy, the prefix.
             response.set_cookie(cookie, self._session, httponly=True, samesite="Strict", secure=secure, path="")
             return response
         if guess:
@@ -151,10 +153,10 @@ class Access:
         raise web.HTTPUnauthorized(text="token missing or wrong: add ?token=YOUR_TOKEN to the address\n")
 
     def _check_origin(self, request: web.Request) -> None:
-        """A foreign page cannot send our header: it would have to ask first, and is never answered."""
+        """Refuse foreign pages: they can send our header only after a preflight request, which we never grant."""
         ours = request.headers.get("X-Requested-With") == "mutualformer"
         origin = request.headers.get("Origin")
-        if origin is not None and self._token is None:  # with a token, other sites lack the strict cookie
+        if origin is not None and self._token is None:  # with a token, requests of other sites lack the strict cookie
             ours = ours and origin.partition("://")[2] == request.host
         if not ours:
             raise web.HTTPForbidden(text="this request did not come from the preview page\n")
@@ -176,17 +178,17 @@ def static(*names: str) -> list[web.RouteDef]:
 
 
 def same(attempt: str, secret: str) -> bool:
-    """Compares in time that does not depend on where they differ."""
+    """Compare in constant time."""
     return hmac.compare_digest(attempt.encode(errors="surrogateescape"), secret.encode(errors="surrogateescape"))
 
 
 def forwarded(request: web.Request) -> bool:
-    """Whether a proxy says that it passes on somebody else's request."""
+    """Whether a proxy says that it forwards somebody else's request."""
     return any(name.lower() in FORWARDING or name.lower().startswith("x-forwarded-") for name in request.headers)
 
 
 def hostname(request: web.Request) -> str:
-    """The host a request names. Raises HTTPBadRequest for one that is no host."""
+    """The host in the Host header. Raises HTTPBadRequest if it is malformed."""
     try:
         parts = urlsplit(f"//{request.host}")
         _ = parts.port
@@ -199,6 +201,6 @@ def hostname(request: web.Request) -> str:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """On every answer, streams and errors included."""
+    """Add :data:`HEADERS` to every answer, streams and errors included."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The one web server of a stream, in a thread of its own: page and Foxglove are routes of it behind one check."""
+"""The web server, in a thread of its own: pages and Foxglove are its routes, behind one check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST_BODY = 4096  # bytes of a request
 
 
 class ServeError(RuntimeError):
-    """The address cannot be served: taken, not ours, or without a usable certificate."""
+    """The address cannot be served: it is taken, not of this machine, or has no usable certificate."""
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -41,10 +41,10 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 class Server:
     """Serves ``routes`` at ``address`` (HOST:PORT, port 0: a free one); a context manager.
 
-    ``routes``: to be added to before it is entered. ``token``: None where only this machine reaches the address.
-    ``option``: where the address was given, for errors and hints. ``tls``: certificate and key in PEM. ``stopping``
-    is set when the end begins, ``news`` is notified then and whenever a route has something new; both belong to the
-    event loop. Raises AddressError, ServeError.
+    Add to ``routes`` before entering it. ``token``: None if only this machine reaches the address. ``option``: the
+    command-line option of the address, for errors and hints. ``tls``: certificate and key in PEM. ``stopping`` is set
+    when the server begins to stop; ``news`` is notified then, and whenever a route has something new. Both belong to
+    the event loop. Raises AddressError, ServeError.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Server:
         self._thread = threading.Thread(target=self._serve, name="preview", daemon=True)
 
     def url(self, path: str = "", *, secret: bool = False) -> str:
-        """The link that other machines open, or this one where only it can. A ``path`` is a WebSocket's.
+        """The page's link, as other machines open it if they can reach it; with a ``path``, that of a WebSocket.
 
-        ``secret``: with the token, for a person's eyes; otherwise ``…`` stands for it, since links end up in logs.
+        ``secret``: with the token, for a person; otherwise with ``…`` in its place, since links end up in logs.
         """
         scheme = ("ws" if path else "http") + ("s" if self._tls is not None else "")
         url = link(reachable(self.host), self.port, self._token if secret else None, scheme=scheme, path=path)
@@ -103,7 +103,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End in order: streams send their last message, whoever hangs on is cut off."""
+        """Stop in order: streams send their last message, connections that remain are cut."""
         if self._loop is not None and not self._loop.is_closed():
             with suppress(RuntimeError):  # closed in between
                 self._loop.call_soon_threadsafe(self.stopping.set)
@@ -111,7 +111,7 @@ class Server:
             self._thread.join(5)
 
     def soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have the event loop do something; from any thread."""
+        """Run ``work()`` in the event loop soon; from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(work(), self._loop)
 
@@ -137,7 +137,7 @@ class Server:
         app = web.Application(middlewares=[access.middleware], client_max_size=LARGEST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(self.routes)
-        # Streams are ended by ``stopping``; whoever still hangs on half a second later is cut off.
+        # ``stopping`` ends the streams; connections that are still open half a second later are cut.
         runner = web.AppRunner(app, access_log=None, logger=log, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         try:

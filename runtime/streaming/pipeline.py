@@ -183,7 +183,8 @@ class Pipeline:
         """ "stopped", "finished", or the capture's state in a few words."""
         if self._finished and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
-        return self.capture.state
+        # A reader that is done says "finished" while its last frames still wait for the model.
+        return "running" if self.capture.state == "finished" else self.capture.state
 
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
         """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""

@@ -197,11 +197,13 @@ function facts(news) {
 // The recorder goes on while the page is paused, and so does what is said of it.
 function tape(news) {
   const recorder = (news.sinks || {}).recorder;
-  $("record").hidden = $("recordings").hidden = !recorder;
+  const over = words(news).over; // nothing records any more, whatever the switch says
+  $("recordings").hidden = !recorder;
+  $("record").hidden = !recorder || over;
   if (!recorder) return;
   $("record").setAttribute("aria-pressed", String(recorder.recording));
   $("record").textContent = recorder.recording ? "Stop recording" : "Record";
-  $("tape").hidden = !recorder.recording;
+  $("tape").hidden = !recorder.recording || over;
   const free = recorder.free_bytes ? ` · ${bytes(recorder.free_bytes)} free` : "";
   $("tape").textContent = `Recording ${seconds(recorder.elapsed_s || 0)} · ${bytes(recorder.bytes)}${free}`;
 }
@@ -341,7 +343,7 @@ async function recordings() {
   const line = (...parts) => { const item = document.createElement("li"); item.append(...parts); return item; };
   const list = $("recordings").querySelector("ul");
   try {
-    const { files } = await (await fetch("recordings", { cache: "no-store" })).json();
+    const { files, free_bytes: free } = await (await fetch("recordings", { cache: "no-store" })).json();
     list.replaceChildren(...files.map(({ name, bytes: size }) => {
       const link = document.createElement("a");
       link.href = "recordings/" + name.split("/").map(encodeURIComponent).join("/");
@@ -349,6 +351,7 @@ async function recordings() {
       return line(link, ` ${bytes(size)}`);
     }));
     if (!files.length) list.replaceChildren(line("none yet"));
+    list.append(line(`${bytes(free)} free`));
   } catch (error) {
     list.replaceChildren(line("no connection to the stream"));
   }

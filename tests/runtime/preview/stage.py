@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -56,7 +57,7 @@ class Stage:
 
     @staticmethod
     def _run(pipeline: Pipeline) -> None:
-        with contextlib.suppress(RuntimeError):  # a lost camera: the page says so
+        with contextlib.suppress(CameraError):  # a lost camera: the page says so
             pipeline.run()
 
     def end(self) -> None:

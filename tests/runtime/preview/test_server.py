@@ -134,6 +134,7 @@ def test_recordings_are_listed_and_downloaded_and_nothing_else(tmp_path: Path) -
     (tmp_path / "secret").write_text("mine")
     with Preview("127.0.0.1:0", None, news, Recorder(made, on=False)) as page:
         listed = json.loads(ask(page, "/recordings")[2])
+        assert listed["free_bytes"] > 1 << 20
         assert listed["files"] == [{"name": "0/20261128-101500/part-0000.mcap", "bytes": len(data)}]
         status, headers, body = ask(page, "/recordings/0/20261128-101500/part-0000.mcap")
         assert (status, body) == (200, data)
