@@ -22,6 +22,7 @@ from mutualformer.runtime.preview import drop_page
 from mutualformer.runtime.preview.drop_page import LARGEST_UPLOAD, MOST_UPLOADS, DropPage
 from mutualformer.runtime.preview.middleware import PAGE
 from mutualformer.runtime.preview.server import Server
+from tests.pictures import decode_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.preview.stage import look, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
@@ -84,7 +85,7 @@ def test_a_picture_and_its_depth_become_files_with_each_object_s_distance(page: 
     assert list(found) == [*FILES, "notes.txt"]
     objects = json.loads(found["objects.json"])["objects"]
     assert [one["distance_m"] for one in objects] == pytest.approx([1.25, 2.5], rel=0.02)
-    cut = cv2.imdecode(np.frombuffer(found["cutout.png"], np.uint8), cv2.IMREAD_UNCHANGED)
+    cut = decode_picture(found["cutout.png"], cv2.IMREAD_UNCHANGED)
     assert cut.shape == (300, 400, 4)
     assert (cut[110, 90, 3], cut[20, 300, 3]) == (255, 0)
     found = parts(*post(page, picture)[1:])
