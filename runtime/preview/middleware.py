@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.preview.addresses import is_local
 from mutualformer.runtime.preview.connections import Connections
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
@@ -40,8 +41,8 @@ HEADERS = {
 }
 
 
-class RequestError(ValueError):
-    """The body of a request is not the expected JSON object; the answer is 400."""
+class RequestError(InputError):
+    """A request's body, or a client's message, is not what was expected; the answer is 400, or a status message."""
 
 
 async def body(request: web.Request) -> Fields:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mutualformer.errors import Error
 from mutualformer.runtime.preview.addresses import Token, bracketed, is_local, link, parse_address, reachable
 from mutualformer.runtime.preview.connections import Connections, Limits
 from mutualformer.runtime.preview.middleware import Access, add_headers
@@ -22,7 +23,7 @@ from mutualformer.runtime.preview.middleware import Access, add_headers
 LARGEST_BODY = 4096  # bytes of a request
 
 
-class ServeError(RuntimeError):
+class ServeError(Error, RuntimeError):
     """The address cannot be served: it is taken, not of this machine, or has no usable certificate."""
 
 

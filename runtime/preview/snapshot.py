@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mutualformer.runtime.images.finishing import finish, foreground
-from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
+from mutualformer.runtime.images.rendering import cutout, grey, overlay, png
+from mutualformer.runtime.preprocess import restore
 from mutualformer.runtime.untrusted.finite import finite
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def snapshot_zip(result: Result) -> bytes:
     images["depth_mm.png"] = np.clip(np.rint(result.frame.depth * 1000), 0, 65535).astype(np.uint16)
     if (saliency := result.outputs.get("saliency")) is not None:
         alpha = finish(saliency, rgb)
-        images["mask.png"] = grey(soft_mask(saliency, (rgb.shape[0], rgb.shape[1])))
+        images["mask.png"] = grey(restore(saliency, (rgb.shape[0], rgb.shape[1])))
         images["cutout.png"] = cutout(foreground(rgb, alpha), alpha)
         images["overlay.png"] = overlay(rgb, alpha)
         images["saliency.png"] = grey(saliency)

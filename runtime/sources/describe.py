@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.untrusted.foreign import foreign
 
@@ -220,7 +221,7 @@ def _looks_like(data: bytes) -> str:
         NPY: "is a NumPy array, which is read as depth only",
     }
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "is a HEIC picture (pip install 'mutualformer[heic]' reads these)"
+        return f"is a HEIC picture; to read these: {install('heic')}"
     if data[4:8] == b"ftyp":
         return "is a video"
     return next((text for start, text in kinds.items() if data.startswith(start)), "is no picture of a known format")

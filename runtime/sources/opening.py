@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
 from mutualformer.runtime.sources.folders import sets, tum
@@ -213,7 +214,7 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
 def require(module: str, extra: str, what: str) -> None:
     """Raise CameraError naming the pip extra unless ``module`` can be imported (found, not yet imported)."""
     if importlib.util.find_spec(module) is None:
-        raise CameraError(f"{what!r} needs the package {module}: pip install 'mutualformer[{extra}]'")
+        raise CameraError(f"{what!r} needs the package {module}: {install(extra)}")
 
 
 def expand(text: str, split: str = "test") -> list[Address]:

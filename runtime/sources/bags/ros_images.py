@@ -48,7 +48,7 @@ _CASELESS = {name.lower(): name for name in (*LAYOUT, *PLANAR)}
 DEPTH_HEADER = struct.Struct("<iff")
 
 
-class PixelError(ValueError):
+class PixelError(DataError):
     """An image that cannot be read: says what it is and what is expected."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from mutualformer.errors import DataError
 from mutualformer.runtime.sources.depth import same_shape
 
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd", "ffmpeg")
@@ -16,7 +17,7 @@ ALIGNED = ("aligned", "registered", "to_color", "to_colour", "to_rgb")
 COLOUR_WORDS = ("color", "colour", "rgb")
 
 
-class TopicError(ValueError):
+class TopicError(DataError):
     """No two topics fit, or too many do: one clause."""
 
 

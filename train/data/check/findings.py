@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
 
 NEAR_BITS = 4  # of 64: perceptual hashes at most so far apart are the same picture, re-encoded or resized
@@ -115,7 +116,7 @@ def duplicates(
     findings: list[Finding] = []
     if near and any(one.bits is None for one in prints):
         what = "pictures that are nearly equal were not looked for: the Python package imagehash is missing"
-        findings.append(Finding(SHOULD, "near-duplicate", what, "pip install 'mutualformer[train]'", len(prints)))
+        findings.append(Finding(SHOULD, "near-duplicate", what, install("train"), len(prints)))
     for kind, pairs in (("duplicate", equal), ("near-duplicate", alike)):
         for (here, there), names in pairs.items():
             if shared(here, there):
