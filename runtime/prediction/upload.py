@@ -10,9 +10,8 @@ from pathlib import Path
 from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.prediction import saving
-from mutualformer.runtime.prediction.accepted import frame_of
 from mutualformer.runtime.prediction.look import AS_IT_IS
-from mutualformer.runtime.prediction.single import answer
+from mutualformer.runtime.prediction.single import predict
 from mutualformer.runtime.preview.addresses import is_local, split_address
 from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.session import Device, Session
@@ -55,7 +54,6 @@ def files(session: Session, photo: bytes, depth: bytes, threshold: float) -> dic
     """
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        item = frame_of(photo, depth or None, None)
-    result = answer(session, item, has_depth=bool(depth), threshold=threshold)
+        result = predict(session, photo, depth or None, threshold=threshold)
     made = {name: saving.KINDS[kind][1](result, AS_IT_IS) for name, kind in FILES.items()}
     return {**made, "notes.txt": "\n".join(str(note.message) for note in notes).encode()}
