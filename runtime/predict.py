@@ -14,11 +14,12 @@ from pathlib import Path
 
 import cv2
 
+from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.arguments import add_device, add_gallery, rarely_needed
+from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.images.objects import THRESHOLD
-from mutualformer.runtime.prediction import batch, look, output, saving
+from mutualformer.runtime.prediction import batch, look, output, saving, upload
 from mutualformer.runtime.prediction.batch import Request
 from mutualformer.runtime.prediction.run import Summary
 from mutualformer.runtime.sources.depth import POLARITIES
@@ -47,9 +48,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("sources", nargs="+", metavar="SOURCE", help="pictures, folders, videos or cameras, see below")
+    add("sources", nargs="*", metavar="SOURCE", help="pictures, folders, videos or cameras, see below")
     add("-o", "--output", metavar="FILE", help="one file out: cut.png, cut.webp, look.jpg, found.json, film.mp4, or -")
     add("--out", type=Path, metavar="DIR", help="folder for the results, with one folder per kind of file")
+    page = "serve a page that takes pictures from the browser, for example 8080"
+    add("--page", metavar="[HOST:]PORT", help=page)
     about = f"{zoo.HELP}; repeat it to compare several (default: {zoo.DEFAULT})"
     add("--model", action="append", metavar="NAME|FILE", help=about)
     kinds = f"some of {','.join(saving.KINDS)}, or all (default: {','.join(saving.DEFAULT)}; with -o by the ending)"
@@ -64,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add_gallery(parser)
     rare = rarely_needed(parser)
     add_device(parser, rare)
+    add_access(rare)
     add = rare.add_argument
     add(
         "--threshold",
@@ -86,6 +90,14 @@ def command(args: argparse.Namespace) -> int:
     """Turn the arguments into one request, carry it out, and print the outcome in one line."""
     # Each worker thread decodes and encodes its own picture; OpenCV's threads on top would only wait for one another.
     cv2.setNumThreads(1)
+    if args.page is not None:
+        model, *more = args.model or [zoo.DEFAULT]
+        if args.sources or more:
+            raise InputError("--page takes one --model and no SOURCE: its pictures come from the browser")
+        upload.serve(model, args.page, args.token, args.token_file, args.tls, args.device, args.threshold)
+        return 0
+    if not args.sources:
+        raise InputError("SOURCE is missing, see --help")
     started = time.monotonic()
     with output.sources(args.sources) as sources:
         request = asked(args, sources)

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.arguments import add_device, add_gallery, rarely_needed
+from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
@@ -55,11 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add_gallery(parser)
     rare = rarely_needed(parser)
     add_device(parser, rare)
+    add_access(rare)
     add = rare.add_argument
-    file = "token for other machines, made if missing (default: MUTUALFORMER_TOKEN, else a new one is printed)"
-    add("--token-file", type=Path, metavar="FILE", help=file)
-    add("--token", help="the token itself; every user of this machine can read it in the process list")
-    add("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
     add(
         "--retries",
         type=int,

@@ -27,7 +27,8 @@ from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.preview.sink import Preview
+from mutualformer.runtime.preview.live_page import LivePage
+from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.sources.synthetic import SCALE, Options, SyntheticCamera
@@ -151,9 +152,10 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
         if "record" in configuration:
             pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
         if "preview" in configuration:
-            page = stack.enter_context(Preview("127.0.0.1:0", None, pipeline.snapshot))
-            pipeline.sinks.append(SinkRunner(page, latest=True))
-            stack.enter_context(viewer(page.server.url()))
+            server = Server("127.0.0.1:0", None)
+            pipeline.sinks.append(SinkRunner(LivePage(server).add(pipeline.snapshot), latest=True))
+            stack.enter_context(server)
+            stack.enter_context(viewer(server.url()))
             time.sleep(0.5)
         cpu = started = 0.0
         for result in pipeline.results():

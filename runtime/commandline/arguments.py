@@ -28,6 +28,14 @@ def add_device(parser: argparse.ArgumentParser, rare: Any = None) -> None:
     rare.add_argument("--trust", action=_Sets, const=TRUST, help=trust)
 
 
+def add_access(parser: Any) -> None:
+    """``--token-file``, ``--token`` and ``--tls`` of a server's clients. ``parser``: or a group of its options."""
+    file = "token for other machines, made if missing (default: MUTUALFORMER_TOKEN, else a new one is printed)"
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help=file)
+    parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
+    parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
+
+
 class _Sets(argparse.Action):
     """Sets the environment variable ``const``, which sessions read, in child processes too."""
 

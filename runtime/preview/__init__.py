@@ -1,5 +1,6 @@
-"""The one web server beside a stream: the live page, and Foxglove's WebSocket.
+"""One web server for people and viewers: the live page of a stream, the drop page of ``predict``, Foxglove's WebSocket.
 
-In reading order: addresses (HOST:PORT, tokens, links), connections (how many, how long), middleware (who may see it),
-server, foxglove, sink, routes, channel, holds, encode, snapshot. The page: ``page.html``, ``app.js`` and its scripts.
+In reading order: addresses (HOST:PORT, tokens, links), connections (their number and timeouts), middleware (access
+control), server, live_page, channel (one camera), encode, snapshot, drop_page, foxglove. The folder ``page`` holds what
+the browser gets: ``page.html`` with ``app.js`` and its scripts, ``drop.html`` with ``drop.js``, ``login.html``.
 """

@@ -20,7 +20,7 @@ LARGEST_PORT = 65535
 
 
 class AddressError(InputError):
-    """HOST:PORT cannot be served: malformed, or open to others without a token."""
+    """HOST:PORT cannot be served: it is malformed, or other machines reach it and there is no token."""
 
 
 def split_address(text: str, option: str = "--preview") -> tuple[str, int]:
@@ -35,7 +35,7 @@ def split_address(text: str, option: str = "--preview") -> tuple[str, int]:
 
 
 def parse_address(text: str, token: str | None, option: str = "--preview") -> tuple[str, int]:
-    """As :func:`split_address`. Raises AddressError too where other machines reach the host and there is no token."""
+    """As :func:`split_address`; also raises AddressError if other machines reach the host and there is no token."""
     host, port = split_address(text, option)
     if token is None and not is_local(host):
         raise AddressError(
@@ -58,14 +58,14 @@ def is_local(host: str) -> bool:
 
 
 def reachable(host: str) -> str:
-    """The host others can open: for ``0.0.0.0`` and ``::`` the address this machine has in its network."""
+    """The host that other machines can open: for ``0.0.0.0`` and ``::`` the address this machine has in its network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
     if not address.is_unspecified:
         return host
-    # Connecting a datagram socket sends nothing; it only asks the system which of its addresses leads out.
+    # Connecting a datagram socket sends nothing; the system only chooses the address it would send from.
     family, outside = (socket.AF_INET, "192.0.2.1") if address.version == 4 else (socket.AF_INET6, "2001:db8::1")
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -99,10 +99,10 @@ class Token:
 
 
 def token(needed: bool, *, file: Path | None = None, argument: str | None = None) -> Token:
-    """The token of this run. ``needed``: an address is open to other machines, so one is made where none is given.
+    """The token of this run. ``needed``: other machines reach the address, so a token is made if none is given.
 
-    ``file``: read, or written (mode 600) where it does not exist. ``argument``: as given on the command line, which
-    every user of the machine can read. Raises AddressError.
+    ``file`` is read, or written (mode 600) if it does not exist. ``argument`` comes from the command line, which every
+    user of the machine can read. Raises AddressError.
     """
     if file is not None:
         return _from_file(file)
@@ -121,7 +121,7 @@ def _from_file(file: Path) -> Token:
     except FileNotFoundError:
         text = secrets.token_urlsafe(NEW_TOKEN_BYTES)
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Private from its first byte on; "exclusive": two streams that start together must not share half a file.
+        # The mode makes the file private from its first byte; O_EXCL keeps a second process from reading half of it.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(text + "\n")
         return Token(text, new=True)

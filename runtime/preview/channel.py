@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +14,18 @@ from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
 
 if TYPE_CHECKING:
+    from mutualformer.runtime.preview.live_page import LivePage
     from mutualformer.runtime.sources.base import Camera
     from mutualformer.runtime.streaming.recorder import Recorder
     from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
-# Beginnings of states in which the newest picture says nothing about what is in front of the camera now.
-OVER = ("reconnecting", "lost", "finished", "stopped", "opening", "late", "frozen")
-# Measured pixels within so many of a clicked point give its distance.
+# The page gets no more pictures than this: people do not see more, and phones do not decode more.
+MOST_FPS = 30.0
+# Beginnings of states in which the newest picture says nothing about what is in front of the camera now. A recording
+# that is over is none of them: its last picture is still its last picture.
+OVER = ("reconnecting", "lost", "stopped", "opening", "late", "frozen")
+# The distance at a clicked point is the median of the measured pixels up to this many rows and columns away.
 PROBE_PIXELS = 2
 
 
@@ -39,10 +40,10 @@ class Bundle:
 
 
 class Channel:
-    """A sink. ``snapshot``: gives the pipeline's numbers. ``recorder``: what the record button switches.
+    """A sink, one for each camera. ``page``: where its pictures go; nothing is encoded while nobody watches.
 
-    ``watched``: True while somebody looks; nothing is encoded otherwise. ``publish``: called with each new bundle, from
-    the sink's thread.
+    ``snapshot`` returns the pipeline's numbers. ``recorder`` is what the record button switches. ``play`` takes the
+    number of frames that a recording may play from now on (:meth:`Capture.play`); None where it cannot be paused.
     """
 
     name = "preview"
@@ -50,36 +51,38 @@ class Channel:
     def __init__(
         self,
         index: int,
+        page: LivePage,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None,
-        fps: float,
-        watched: Callable[[], bool],
-        publish: Callable[[int, Bundle], None],
-        details: Callable[[], dict[str, Any]],
+        play: Callable[[float], None] | None,
     ) -> None:
-        self.index, self.recorder = index, recorder
+        self.index, self.recorder, self.play = index, recorder, play
         self.latest: Result | None = None
         self.bundle: Bundle | None = None
         self.encode = Encoder()
-        self.details = details
-        self._snapshot, self._watched, self._publish = snapshot, watched, publish
-        self._period, self._encoded_at = 1.0 / fps, 0.0
-        self._recording_since: float | None = None
+        self.details = page.details
+        self._page, self._snapshot = page, snapshot
+        self._encoded_at = 0.0
 
     def open(self, camera: Camera) -> None:
         """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:
-        """Keep ``result`` as the latest; encode and publish its pictures where somebody looks and it is time."""
+        """Keep ``result`` as the latest; encode and publish its pictures where somebody watches and it is time."""
         self.latest = result
-        now = time.monotonic()
-        if not self._watched() or now - self._encoded_at < 0.9 * self._period:
-            return
-        self._encoded_at = now
-        self._publish(self.index, self.pictures(result))
+        # A tenth of slack: a camera of exactly MOST_FPS must not lose every other frame to jitter.
+        if time.monotonic() - self._encoded_at >= 0.9 / MOST_FPS:
+            self._show(result)
 
     def close(self) -> None:
-        """As Sink.close; there is nothing to close."""
+        """Show the last frame, which may have come too soon after the one before it."""
+        if self.latest is not None:
+            self._show(self.latest)
+
+    def _show(self, result: Result) -> None:
+        if self._page.watched:
+            self._encoded_at = time.monotonic()
+            self._page.show(self.index, self.pictures(result))
 
     def pictures(self, result: Result) -> Bundle:
         """The frame's views as JPEG, and what is drawn upon them."""
@@ -89,34 +92,14 @@ class Channel:
 
     def news(self) -> dict[str, Any]:
         """The pipeline's numbers; ``seen`` only while the camera really shows it."""
-        news = self._snapshot()
-        news["clock"] = round(time.monotonic(), 3)
-        latest = self.latest
-        if latest is not None and not str(news.get("state", "")).startswith(OVER):
-            news["seen"] = {key: value for key, value in latest.to_json().items() if key != "feature"}
-        recording = (news.get("sinks") or {}).get("recorder")
-        if recording is not None:
-            recording.update(self._tape(recording))
+        news = {**self._snapshot(), "clock": round(time.monotonic(), 3)}
+        if self.latest is not None and not str(news.get("state", "")).startswith(OVER):
+            news["seen"] = sight(self.latest)
         return {key: clean(value) for key, value in news.items()}
-
-    def _tape(self, recording: dict[str, Any]) -> dict[str, Any]:
-        """How long this recording has run and how much room there is."""
-        if not recording.get("recording"):
-            self._recording_since = None
-        elif self._recording_since is None:
-            self._recording_since = time.monotonic()
-        since = self._recording_since
-        more = {"elapsed_s": round(time.monotonic() - since, 1) if since is not None else 0.0}
-        folder = Path(recording.get("path") or ".").absolute()
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        with contextlib.suppress(OSError):  # the disk is gone; the recorder says so itself
-            more["free_bytes"] = shutil.disk_usage(folder).free
-        return {key: value for key, value in more.items() if not recording.get(key)}
 
 
 def clean(value: Any) -> Any:
-    """``value`` with the strings inside it made printable: names of devices and files are strangers' words."""
+    """``value`` with the strings inside it made printable: devices and files may have any name."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -142,8 +125,10 @@ def distance_at(result: Result, x: float, y: float) -> float | None:
 
 
 def parts(index: int, bundle: Bundle, only: str | None = None) -> bytes:
-    """A frame's views as parts of a multipart stream. The last carries what is seen in it, so that the two never
-    disagree. ``only``: this view alone."""
+    """A frame's views as parts of a multipart stream. ``only``: this view alone.
+
+    The last part carries what is seen in the frame, so that pictures and boxes never disagree.
+    """
     views = [(name, data) for name, data in bundle.views.items() if only in (None, name)]
     out = []
     for position, (name, data) in enumerate(views):

@@ -1,8 +1,8 @@
-"""Connections of the server: how many there are, and how long one may take to send its request.
+"""Connections of the server: a limit on their number, and a timeout for each request.
 
-aiohttp waits for a request without limit. A listening socket that counts is all it takes to bound that: a connection
-is known from the moment it is accepted, before TLS and before its first byte. Where its request is late, or room is
-needed, its socket is shut down, which asyncio and aiohttp take for the end of the connection.
+aiohttp waits for a request without limit. We therefore count connections at the listening socket, from the moment they
+are accepted, before TLS and before the first byte. When a request is late, or room is needed for a new connection, we
+shut the socket down, which asyncio and aiohttp take for the end of the connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Limits:
-    """``total``: connections at once; one more, and the oldest idle one goes. ``request_s``: seconds for a request."""
+    """``total``: connections at once; one more replaces the oldest idle one. ``request_s``: seconds for a request."""
 
     total: int = 128
     request_s: float = 10.0
@@ -33,14 +33,14 @@ class Connection:
         self._timeout: asyncio.TimerHandle | None = None
         self.wait()
 
-    def wait(self) -> None:
-        """From now on the connection has ``request_s`` seconds to send a complete request."""
+    def wait(self, seconds: float | None = None) -> None:
+        """From now on the connection has so many seconds, else ``request_s``, to send a complete request."""
         self.received()
         self.busy = False
-        self._timeout = asyncio.get_running_loop().call_later(self._request_s, self.shut)
+        self._timeout = asyncio.get_running_loop().call_later(seconds or self._request_s, self.shut)
 
     def received(self) -> None:
-        """The request is complete; its answer may take as long as it likes."""
+        """Stop the timeout: the request is complete, and its answer may take any time."""
         if self._timeout is not None:
             self._timeout.cancel()
 
@@ -52,18 +52,18 @@ class Connection:
 
 
 class Connections:
-    """The open connections, by the peer's address and port, in the order they came. Of use in the event loop only."""
+    """The open connections by the peer's address and port, oldest first. Use it in the event loop only."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.open: dict[Any, Connection] = {}
 
     def of(self, request: web.Request) -> Connection | None:
-        """The connection that ``request`` came through; None where it has just ended."""
+        """The connection of ``request``; None if it has just ended."""
         return None if request.transport is None else self.open.get(request.transport.get_extra_info("peername"))
 
     def add(self, sock: socket.socket, peer: Any) -> None:
-        """Count a new connection; where there are too many, the oldest that is not busy is shut."""
+        """Count a new connection; if there are too many, shut the oldest that is not busy."""
         self.open = {key: one for key, one in self.open.items() if one.sock.fileno() >= 0}
         idle = next((key for key, one in self.open.items() if not one.busy), None)
         if len(self.open) >= self._limits.total and idle is not None:

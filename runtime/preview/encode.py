@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mutualformer.runtime.streaming.sinks import Result
 
 QUALITY = 80
-# No wider than a page shows them; depth and infrared have the small tiles.
+# Pixels. The page shows colour no wider than this; depth and near infrared fill its small tiles.
 WIDEST, WIDEST_SECOND = 640, 400
-# How much of a new range a frame brings: at 30 fps the colours follow the scene within a second.
+# Weight of each new frame's depth range: at 30 fps the colours follow the scene within a second.
 FOLLOW = 0.05
 
 
@@ -31,16 +31,16 @@ def shrink(image: NDArray[np.generic], widest: int) -> NDArray[np.generic]:
 
 
 class Encoder:
-    """Keeps the ends of the depth colours steady over time.
+    """Encodes the frames of one camera, with depth colours that change slowly.
 
-    ``near``, ``far``: metres of the warmest and the coldest colour; 0 until depth was seen.
+    ``near``, ``far``: metres of the warmest and the coldest colour; 0 until a frame had depth.
     """
 
     def __init__(self) -> None:
         self.near = self.far = 0.0
 
     def __call__(self, result: Result) -> dict[str, bytes]:
-        """JPEG per view: ``rgb``, ``nir`` or (once any was measured) ``depth``, ``saliency`` at the model's size."""
+        """JPEG per view: ``rgb``; ``nir``, or ``depth`` once a frame had any; ``saliency`` at the model's size."""
         frame = result.frame
         views = {"rgb": jpeg(np.asarray(shrink(frame.rgb, WIDEST), np.uint8), QUALITY)}
         if frame.nir is not None:
@@ -54,7 +54,7 @@ class Encoder:
         return views
 
     def depth_colours(self, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(H, W) metres → (H, W, 3) RGB; the range follows the scene slowly, so that colours do not flicker."""
+        """(H, W) metres → (H, W, 3) RGB. The range follows the scene slowly, so that colours do not flicker."""
         limits = depth_range(depth[::8, ::8])
         if limits is not None:
             if self.far == 0:

@@ -1,8 +1,8 @@
-"""Streams live to Foxglove: the messages of a recording over its WebSocket protocol, a route of the page's server.
+"""Streams live to Foxglove: a route of the page's server sends the messages of a recording over a WebSocket.
 
-The protocol is public and small (github.com/foxglove/ws-protocol): JSON texts tell of the server and its channels and
-ask for some of them; a binary message is the byte 1, the subscription (uint32), the time in ns (uint64), little-endian,
-and the payload.
+The protocol is public and small (github.com/foxglove/ws-protocol). In JSON texts the server advertises its channels and
+the client subscribes to some of them. A binary message is the byte 1, the subscription (uint32), the time in ns
+(uint64), all little-endian, and the payload.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PATH = "foxglove"
 PROTOCOLS = ("foxglove.sdk.v1", "foxglove.websocket.v1")  # the same messages under two names
-# Web pages that may connect: Foxglove's own. Programs send no Origin, the desktop application a file's.
+# Foxglove's own web pages may connect. Programs send no Origin; the desktop application sends that of a file.
 ORIGINS = ("app.foxglove.dev", "studio.foxglove.dev", "embed.foxglove.dev")
 MESSAGE = struct.Struct("<BIQ")
 MESSAGE_DATA = 1
@@ -43,16 +43,16 @@ LARGEST_REQUEST = 1 << 16
 LARGEST_NUMBER = (1 << 32) - 1
 MOST_CLIENTS = 8
 MOST_SUBSCRIPTIONS = 256
-BACKLOG = 4  # frames of each camera that wait for a slow client, which then loses the oldest
-WRITE_SECONDS = 30.0  # a client that takes nothing for so long is gone
-HEARTBEAT_SECONDS = 60.0  # with frames on their way a slow client answers late
+BACKLOG = 4  # frames of each camera that may wait for a slow client; beyond that it loses the oldest
+WRITE_SECONDS = 30.0  # a client that takes nothing for so long is disconnected
+HEARTBEAT_SECONDS = 60.0  # long, because a slow client answers a ping only after the frames before it
 
 # The payloads of one frame: channel → bytes, and the time in ns.
 Payloads = tuple[int, dict[int, bytes]]
 
 
 class Client:
-    """One connected viewer. ``subscriptions``: its numbers → channels. ``frames``: what it has not been sent yet."""
+    """One connected viewer. ``subscriptions``: the client's numbers → channels. ``frames``: those still to be sent."""
 
     def __init__(self, socket: web.WebSocketResponse, backlog: int) -> None:
         self.socket = socket
@@ -73,7 +73,7 @@ class Client:
                 await asyncio.wait_for(self.socket.send_bytes(data), WRITE_SECONDS)
 
     def take(self, text: str, channels: int) -> None:
-        """A request of the client; ``channels``: how many there are. Raises RequestError."""
+        """Obey a request of the client. ``channels``: the number of advertised channels. Raises RequestError."""
         request = Fields(parse_json(text, "the message", RequestError), "the message", RequestError)
         if request.text("op", one_of=("subscribe", "unsubscribe")) == "unsubscribe":
             for number in request.wholes("subscriptionIds", None, 0, LARGEST_NUMBER):
@@ -93,15 +93,15 @@ class Foxglove:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._clients: list[Client] = []
-        self._channels: list[dict[str, Any]] = []  # as they are advertised; their numbers count from 1
+        self._channels: list[dict[str, Any]] = []  # as advertised; their ids count from 1
         self._adding = threading.Lock()
         self._cameras = 0
-        self._session = secrets.token_urlsafe(8)  # by which clients know that they are connected to the same run
+        self._session = secrets.token_urlsafe(8)  # a client that reconnects sees whether this is still the same run
         server.routes.append(web.get("/" + PATH, self._connect))
 
-    def url(self, secret: bool = False) -> str:
-        """What to enter in Foxglove under "Open connection". ``secret``: with the token, for a person's eyes."""
-        return self._server.url(PATH, kind="ws", secret=secret)
+    def url(self) -> str:
+        """What to enter in Foxglove under "Open connection", without the token."""
+        return self._server.url(PATH)
 
     def sink(self, prefix: str = "") -> FoxgloveSink:
         """``prefix``: in front of each topic, ``/camera1`` where there are several cameras."""
@@ -116,7 +116,7 @@ class Foxglove:
         return subscribed & set(topics.values())
 
     def add(self, topic: str, kind: str) -> int:
-        """The number of a new channel; clients get to know it with the next frame."""
+        """The number of a new channel; clients learn of it with the next frame."""
         about = {"topic": topic, "encoding": "cdr", "schemaName": kind, "schemaEncoding": "ros2msg"}
         with self._adding:  # every camera has a thread
             number = len(self._channels) + 1
@@ -149,7 +149,7 @@ class Foxglove:
         self._clients.append(client)
         try:
             await socket.prepare(request)
-            # Either way, until the client, a time-out or the stream ends one of them.
+            # The first to end (the client leaves, a timeout, the server stops) ends the connection.
             works = (self._receive(client), self._send(client), self._server.stopping.wait())
             tasks = [asyncio.ensure_future(work) for work in works]
             try:
@@ -176,9 +176,9 @@ class Foxglove:
     async def _send(self, client: Client) -> None:
         about = {"name": "mutualformer", "capabilities": [], "metadata": {}, "sessionId": self._session}
         await client.send(op="serverInfo", **about)
-        told = 0
+        advertised = 0
         while True:
-            channels, told = self._channels[told:], len(self._channels)
+            channels, advertised = self._channels[advertised:], len(self._channels)
             if channels:
                 await client.send(op="advertise", channels=channels)
             while client.frames:
@@ -188,7 +188,7 @@ class Foxglove:
 
 
 class FoxgloveSink:
-    """Publishes each frame as :func:`frame_messages` gives it; nothing is made while no client subscribes."""
+    """Publishes each frame as :func:`frame_messages` gives it; makes no message that no client subscribes to."""
 
     name = "foxglove"
 
@@ -227,7 +227,7 @@ class FoxgloveSink:
 
 
 def allowed_origin(origin: str | None) -> bool:
-    """No web page but Foxglove's may read the camera through somebody's browser; pages of this machine may."""
+    """Only Foxglove's web pages and those of this machine may read the camera through somebody's browser."""
     if origin is None:
         return True
     try:

@@ -1,4 +1,4 @@
-"""Who may see the page: this machine freely, any other only with the token; and what browsers are told to forbid."""
+"""Access control: this machine gets in freely, other machines with the token; and headers that restrict browsers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 PAGE = Path(__file__).parent / "page"
 COOKIE = "mutualformer_session"
-# What anybody may fetch: the form that asks for the token.
-FORM_FILES = {"/login.js": "text/javascript", "/login.css": "text/css"}
-# Headers by which a proxy says that the client is somebody else.
+# Files for clients without the token: the form that asks for it.
+FORM_FILES = ("/login.js", "/login.css")
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+# The one request with a large body, of the drop page. Its body is read after the check, so that only clients with
+# the token can make this process keep megabytes, and it has longer than other requests to arrive and be answered.
+UPLOAD, UPLOAD_SECONDS = "/predict", 120.0
+# Headers with which a proxy says that it forwards somebody else's request.
 FORWARDING = ("forwarded", "via", "x-real-ip")
 
 HEADERS = {
@@ -38,7 +42,7 @@ HEADERS = {
 
 
 class RequestError(InputError):
-    """The body of a request is not the JSON object that was expected; answered with 400."""
+    """A request's body, or a client's message, is not what was expected; the answer is 400, or a status message."""
 
 
 async def body(request: web.Request) -> Fields:
@@ -52,7 +56,10 @@ async def body(request: web.Request) -> Fields:
 
 
 class Guesses:
-    """Answers wrong tokens late, twice as late each time and one after the other. Right ones never come here."""
+    """Delays the answers to wrong tokens, each twice as long as the one before, one after the other (seconds).
+
+    Right tokens are never delayed: they are compared first.
+    """
 
     first_s, most_s, longest_s, forget_s = 0.25, 4.0, 4.5, 60.0
 
@@ -60,7 +67,7 @@ class Guesses:
         self._count, self._due = 0, 0.0
 
     async def wrong(self) -> None:
-        """Wait for this guess's turn. Raises HTTPTooManyRequests where that would take longer than ``longest_s``."""
+        """Wait for this guess's turn. Raises HTTPTooManyRequests if that would take longer than ``longest_s``."""
         now = time.monotonic()
         if now - self._due > self.forget_s:
             self._count = 0
@@ -72,41 +79,43 @@ class Guesses:
 
 
 class Access:
-    """The check in front of every route: 401 without the token, 403 for foreign pages and names, 400 for nonsense.
+    """The check in front of every route: 401 without the token, 403 for foreign pages and hosts, 400 if malformed.
 
-    ``token``: None lets this machine in and nobody else.
+    ``token``: None lets only this machine in.
     """
 
     def __init__(self, token: str | None, connections: Connections) -> None:
         self._token, self._connections = token, connections
         self._guesses = Guesses()
-        # What the cookie of every browser that knew the token holds, so that the token itself is stored nowhere.
+        # The value of the session cookie. Browsers store it instead of the token.
         self._session = secrets.token_urlsafe(24)
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Read the whole request within its connection's time, check it, then answer it."""
+        """Read the whole request within the connection's timeout, check it, then answer it."""
         connection = self._connections.of(request)
         if connection is None:
             raise web.HTTPServiceUnavailable(text="this connection was closed\n")
         try:
-            if request.can_read_body:
-                await request.read()  # kept by aiohttp: handlers read it again
+            if request.can_read_body and request.path != UPLOAD:
+                await request.read()  # aiohttp keeps it for the handler
             connection.received()
             if request.path in FORM_FILES:
-                return file(request.path[1:], FORM_FILES[request.path])
+                return file(request.path[1:])
             answer = await self._check(request)
+            if request.path == UPLOAD:
+                connection.wait(UPLOAD_SECONDS)
             connection.busy = answer is None
             return await handler(request) if answer is None else answer
         except RequestError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
-        except UnicodeError as error:  # bytes that are no text, in a header or a path
+        except UnicodeError as error:  # a header or the path is not text
             raise web.HTTPBadRequest(text="the request is not text\n") from error
         finally:
             connection.wait()
 
     async def _check(self, request: web.Request) -> web.Response | None:
-        """None where the request may pass, else its answer. Raises HTTPException."""
+        """None if the request may pass, else its answer. Raises HTTPException."""
         host = hostname(request)
         answer = None
         if self._token is not None:
@@ -128,50 +137,59 @@ class Access:
         query = request.query.get("token", "")
         guess = bearer if scheme == "Bearer" and bearer else query
         start = request.method == "GET" and request.path == "/"
-        if guess and same(guess, token):  # compared first, so that nobody's guesses hold up whoever knows the token
+        if guess and same(guess, token):  # compared first: guesses of others must not delay clients with the token
             if guess is not query or not start:
                 return None
-            # The secret moves from the address bar, where others read it, into a session that scripts cannot see. We
-            # answer with a page that leads on instead of a redirect, because a browser that followed a link from
-            # another site would not send the strict cookie with the redirected request.
-            response = file("landing.html", "text/html")
+            # Exchange the ?token= for an HttpOnly cookie. We answer with a page that leads on, not with a redirect: a
+            # browser that followed a link from another site sends no strict cookie with the redirected request.
+            response = file("landing.html")
             secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
-            # Without a path the browser takes the folder it sees, which behind a proxy is the prefix.
+            # Without a path the cookie is for the folder that the browser sees: behind a proxy, the prefix.
             response.set_cookie(cookie, self._session, httponly=True, samesite="Strict", secure=secure, path="")
             return response
         if guess:
             await self._guesses.wrong()
         if start:
-            return file("login.html", "text/html", 401)
+            return file("login.html", 401)
         raise web.HTTPUnauthorized(text="token missing or wrong: add ?token=YOUR_TOKEN to the address\n")
 
     def _check_origin(self, request: web.Request) -> None:
-        """A foreign page cannot send our header: it would have to ask first, and is never answered."""
+        """Refuse foreign pages: they can send our header only after a preflight request, which we never grant."""
         ours = request.headers.get("X-Requested-With") == "mutualformer"
         origin = request.headers.get("Origin")
-        if origin is not None and self._token is None:  # with a token, other sites lack the strict cookie
+        if origin is not None and self._token is None:  # with a token, requests of other sites lack the strict cookie
             ours = ours and origin.partition("://")[2] == request.host
         if not ours:
             raise web.HTTPForbidden(text="this request did not come from the preview page\n")
 
 
-def file(name: str, kind: str, status: int = 200) -> web.Response:
-    """A file of the page, fresh from the disk: whoever works on the page sees a change at once."""
-    return web.Response(status=status, body=(PAGE / name).read_bytes(), content_type=kind, charset="utf-8")
+def file(name: str, status: int = 200) -> web.Response:
+    """A file of the page, read anew each time: whoever works on the page sees a change at once."""
+    path = PAGE / name
+    return web.Response(status=status, body=path.read_bytes(), content_type=KINDS[path.suffix], charset="utf-8")
+
+
+def static(*names: str) -> list[web.RouteDef]:
+    """Routes to files of the page. All addresses in them are relative, for proxies with a prefix."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return file(request.path[1:])
+
+    return [web.get(f"/{name}", answer) for name in names]
 
 
 def same(attempt: str, secret: str) -> bool:
-    """Compares in time that does not depend on where they differ."""
+    """Compare in constant time."""
     return hmac.compare_digest(attempt.encode(errors="surrogateescape"), secret.encode(errors="surrogateescape"))
 
 
 def forwarded(request: web.Request) -> bool:
-    """Whether a proxy says that it passes on somebody else's request."""
+    """Whether a proxy says that it forwards somebody else's request."""
     return any(name.lower() in FORWARDING or name.lower().startswith("x-forwarded-") for name in request.headers)
 
 
 def hostname(request: web.Request) -> str:
-    """The host a request names. Raises HTTPBadRequest for one that is no host."""
+    """The host in the Host header. Raises HTTPBadRequest if it is malformed."""
     try:
         parts = urlsplit(f"//{request.host}")
         _ = parts.port
@@ -184,6 +202,6 @@ def hostname(request: web.Request) -> str:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """On every answer, streams and errors included."""
+    """Add :data:`HEADERS` to every answer, streams and errors included."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

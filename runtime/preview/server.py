@@ -1,4 +1,4 @@
-"""The one web server of a stream, in a thread of its own: page and Foxglove are routes of it behind one check."""
+"""The web server, in a thread of its own: pages and Foxglove are its routes, behind one check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from mutualformer.errors import Error
-from mutualformer.runtime.preview.addresses import bracketed, is_local, link, parse_address, reachable
+from mutualformer.runtime.preview.addresses import Token, bracketed, is_local, link, parse_address, reachable
 from mutualformer.runtime.preview.connections import Connections, Limits
 from mutualformer.runtime.preview.middleware import Access, add_headers
 
@@ -23,7 +24,7 @@ LARGEST_BODY = 4096  # bytes of a request
 
 
 class ServeError(Error, RuntimeError):
-    """The address cannot be served: taken, not ours, or without a usable certificate."""
+    """The address cannot be served: it is taken, not of this machine, or has no usable certificate."""
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -41,10 +42,10 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 class Server:
     """Serves ``routes`` at ``address`` (HOST:PORT, port 0: a free one); a context manager.
 
-    ``routes``: to be added to before it is entered. ``token``: None where only this machine reaches the address.
-    ``option``: where the address was given, for errors and hints. ``tls``: certificate and key in PEM. ``stopping``
-    is set when the end begins, ``news`` is notified then and whenever a route has something new; both belong to the
-    event loop. Raises AddressError, ServeError.
+    Add to ``routes`` before entering it. ``token``: None if only this machine reaches the address. ``option``: the
+    command-line option of the address, for errors and hints. ``tls``: certificate and key in PEM. ``stopping`` is set
+    when the server begins to stop; ``news`` is notified then, and whenever a route has something new. Both belong to
+    the event loop. Raises AddressError, ServeError.
     """
 
     def __init__(
@@ -67,18 +68,18 @@ class Server:
         self._serving = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="preview", daemon=True)
 
-    def url(self, path: str = "", *, kind: str = "http", secret: bool = False) -> str:
-        """The link that other machines open, or this one where only it can. ``kind``: ``http`` or ``ws``.
+    def url(self, path: str = "", *, secret: bool = False) -> str:
+        """The page's link, as other machines open it if they can reach it; with a ``path``, that of a WebSocket.
 
-        ``secret``: with the token, for a person's eyes; otherwise ``…`` stands for it, since links end up in logs.
+        ``secret``: with the token, for a person; otherwise with ``…`` in its place, since links end up in logs.
         """
-        scheme = kind + ("s" if self._tls is not None else "")
+        scheme = ("ws" if path else "http") + ("s" if self._tls is not None else "")
         url = link(reachable(self.host), self.port, self._token if secret else None, scheme=scheme, path=path)
         return url if secret or self._token is None else url + "?token=…"
 
     @property
     def hint(self) -> str:
-        """How another machine gets to an address of this machine; empty where it just opens the link."""
+        """How another machine reaches a page that only this machine can open; empty where the link is enough."""
         if not is_local(self.host):
             return ""
         here = f"{self.port}:{bracketed(self.host)}:{self.port}"
@@ -86,7 +87,7 @@ class Server:
 
     @property
     def warning(self) -> str:
-        """One sentence where the token and the pictures travel readable for others, else empty."""
+        """One sentence where others in the network can read the token and the pictures, else empty."""
         if is_local(self.host) or self._tls is not None:
             return ""
         return "without --tls CERT KEY the token and the pictures cross the network readable for anyone in it"
@@ -103,7 +104,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End in order: streams send their last message, whoever hangs on is cut off."""
+        """Stop in order: streams send their last message, connections that remain are cut."""
         if self._loop is not None and not self._loop.is_closed():
             with suppress(RuntimeError):  # closed in between
                 self._loop.call_soon_threadsafe(self.stopping.set)
@@ -111,7 +112,7 @@ class Server:
             self._thread.join(5)
 
     def soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have the event loop do something; from any thread."""
+        """Run ``work()`` in the event loop soon; from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(work(), self._loop)
 
@@ -137,7 +138,7 @@ class Server:
         app = web.Application(middlewares=[access.middleware], client_max_size=LARGEST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(self.routes)
-        # Streams are ended by ``stopping``; whoever still hangs on half a second later is cut off.
+        # ``stopping`` ends the streams; connections that are still open half a second later are cut.
         runner = web.AppRunner(app, access_log=None, logger=log, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         try:
@@ -154,19 +155,34 @@ class Server:
                 connection.shut()
 
 
+def announce(links: list[tuple[str, Server, str]], access: Token, quiet: bool = False) -> None:
+    """Print addresses to standard error. ``links``: what is there, its server, and its path on that server.
+
+    The token is printed only where a person reads it: on a terminal, or once when it is new, also with ``quiet``.
+    """
+    lines = [f"warning: {text}" for text in (access.warning, *(server.warning for _, server, _ in links)) if text]
+    secret = access.new or (access.text is not None and sys.stderr.isatty())
+    if access.new or not quiet:
+        lines += [f"{name}: {server.url(path, secret=secret)}" for name, server, path in links]
+    if not quiet:
+        lines += [server.hint for _, server, _ in links if server.hint]
+    for line in dict.fromkeys(lines):
+        print(line, file=sys.stderr, flush=True)
+
+
 def once_a_kind() -> Callable[[logging.LogRecord], bool]:
     """A log filter: one line for each kind of error, without what the client sent.
 
-    That may be megabytes, terminal escapes, or the token itself.
+    A request may hold megabytes, terminal escapes, or the token itself.
     """
-    said: set[str] = set()
+    reported: set[str] = set()
 
     def rare(record: logging.LogRecord) -> bool:
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else record.levelname.lower()
-        record.msg, record.args = f"preview: a request failed ({kind}); more of this kind are not told", None
+        record.msg, record.args = f"preview: a request failed ({kind}); more of this kind are not logged", None
         record.exc_info = record.exc_text = record.stack_info = None
-        new = kind not in said
-        said.add(kind)
+        new = kind not in reported
+        reported.add(kind)
         return new
 
     return rare

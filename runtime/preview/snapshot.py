@@ -24,17 +24,16 @@ def snapshot_zip(result: Result) -> bytes:
     ``rgb.png``; ``depth_mm.png`` (uint16 millimetres), ``nir.png`` where there is one; with a saliency map ``mask.png``
     (soft, 0…255), ``cutout.png`` (RGBA), ``overlay.png``, and ``saliency.png``, the map at the model's own size.
     """
-    frame = result.frame
-    images: dict[str, Any] = {"rgb.png": frame.rgb}
-    if frame.nir is not None:
-        images["nir.png"] = frame.nir
-    images["depth_mm.png"] = np.clip(np.rint(frame.depth * 1000), 0, 65535).astype(np.uint16)
-    if "saliency" in result.outputs:
-        saliency = result.outputs["saliency"]
-        alpha = finish(saliency, frame.rgb)
-        images["mask.png"] = grey(restore(saliency, (frame.rgb.shape[0], frame.rgb.shape[1])))
-        images["cutout.png"] = cutout(foreground(frame.rgb, alpha), alpha)
-        images["overlay.png"] = overlay(frame.rgb, alpha)
+    rgb, nir = result.frame.rgb, result.frame.nir
+    images: dict[str, Any] = {"rgb.png": rgb}
+    if nir is not None:
+        images["nir.png"] = nir
+    images["depth_mm.png"] = np.clip(np.rint(result.frame.depth * 1000), 0, 65535).astype(np.uint16)
+    if (saliency := result.outputs.get("saliency")) is not None:
+        alpha = finish(saliency, rgb)
+        images["mask.png"] = grey(restore(saliency, (rgb.shape[0], rgb.shape[1])))
+        images["cutout.png"] = cutout(foreground(rgb, alpha), alpha)
+        images["overlay.png"] = overlay(rgb, alpha)
         images["saliency.png"] = grey(saliency)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -42,9 +41,3 @@ def snapshot_zip(result: Result) -> bytes:
             archive.writestr(name, png(image))
         archive.writestr("frame.json", json.dumps(finite(result.to_json()), indent=1, allow_nan=False))
     return out.getvalue()
-
-
-def snapshot_name(result: Result, camera: int | None = None) -> str:
-    """``mutualformer-000012.zip``; the number is ours, since a recording's may be anything. ``camera``: of several."""
-    which = "" if camera is None else f"camera{camera + 1}-"
-    return f"mutualformer-{which}{result.number:06d}.zip"

@@ -70,6 +70,7 @@ class Capture:
         self.skipped = 0
         self.reconnects = 0
         self.abandoned = 0
+        self.allowed = math.inf  # frames that a recording may still play
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -98,10 +99,19 @@ class Capture:
             self._opened.wait(timeout)
             self.watch()
             return None
+        if self.paused:
+            self._stopping.wait(timeout)
+            return None
         item = self.mailbox.get(timeout)
         if item is None:
             self.watch()
+        else:
+            self.allowed -= 1
         return item
+
+    def play(self, frames: float) -> None:
+        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway."""
+        self.allowed = frames
 
     def watch(self) -> None:
         """Replace a thread that is stuck inside the driver."""
@@ -127,6 +137,11 @@ class Capture:
     def live(self) -> bool:
         """Whether frames that come too fast replace each other; False for files, and before the camera is open."""
         return self.camera is not None and self.camera.live
+
+    @property
+    def paused(self) -> bool:
+        """Whether a recording waits for :meth:`play`."""
+        return self.allowed < 1 and not self.live
 
     @property
     def finished(self) -> bool:

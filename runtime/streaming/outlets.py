@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -91,21 +90,19 @@ def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) ->
 
 def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack) -> None:
     """Serve page and Foxglove, as routes of one server where they have the same address."""
-    from mutualformer.runtime.preview.foxglove import Foxglove
-    from mutualformer.runtime.preview.server import Server
-    from mutualformer.runtime.preview.sink import Preview
+    from mutualformer.runtime.preview.foxglove import PATH, Foxglove
+    from mutualformer.runtime.preview.live_page import LivePage
+    from mutualformer.runtime.preview.server import Server, announce
 
-    links: list[tuple[str, Server, Callable[[bool], str]]] = []
+    links: list[tuple[str, Server, str]] = []
     server: Server | None = None
     if outlets.preview is not None:
-        first = sources[0]
-        page = Preview(outlets.preview, access.text, first.pipeline.snapshot, first.recorder, tls=outlets.tls)
-        first.pipeline.sinks.append(SinkRunner(page, latest=True))
-        for source in sources[1:]:
-            channel = page.add(source.pipeline.snapshot, source.recorder)
+        server = Server(outlets.preview, access.text, tls=outlets.tls)
+        page = LivePage(server)
+        for source in sources:
+            channel = page.add(source.pipeline.snapshot, source.recorder, source.pipeline.capture.play)
             source.pipeline.sinks.append(SinkRunner(channel, latest=True))
-        server = page.server
-        links.append(("preview", server, lambda secret: page.server.url(secret=secret)))
+        links.append(("preview", server, ""))
     if outlets.foxglove is not None:
         if server is None or outlets.foxglove not in ("", outlets.preview):
             server = Server(outlets.foxglove, access.text, option="--foxglove", tls=outlets.tls)
@@ -113,20 +110,7 @@ def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: co
         for index, source in enumerate(sources):
             sink = foxglove.sink(f"/camera{index + 1}" if len(sources) > 1 else "")
             source.pipeline.sinks.append(SinkRunner(sink, latest=True))
-        links.append(("foxglove", server, foxglove.url))
+        links.append(("foxglove", server, PATH))
     for server in dict.fromkeys(server for _, server, _ in links):
         stack.enter_context(server)
-    _announce(links, access, outlets)
-
-
-def _announce(links: list[tuple[str, Server, Callable[[bool], str]]], access: Token, outlets: Outlets) -> None:
-    """Print addresses to standard error; the token only on a terminal, or once when it is new."""
-    warnings = [access.warning, *(server.warning for _, server, _ in links)]
-    for warning in dict.fromkeys(filter(None, warnings)):
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
-    secret = access.new or (access.text is not None and sys.stderr.isatty())
-    for name, _, url in links:
-        if not outlets.quiet or access.new:
-            print(f"{name}: {url(secret)}", file=sys.stderr, flush=True)
-    for hint in dict.fromkeys(server.hint for _, server, _ in links if server.hint and not outlets.quiet):
-        print(hint, file=sys.stderr, flush=True)
+    announce(links, access, outlets.quiet)

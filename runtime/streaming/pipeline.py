@@ -131,13 +131,14 @@ class Pipeline:
             if self._tracker is not None:
                 objects = self._tracker.follow(objects)
         end = time.monotonic()
+        arrived = item.arrived if self.capture.live else taken_at - item.busy_s
         stages = {
             "capture": item.busy_s,
-            "wait": taken_at - item.arrived - item.busy_s,
+            "wait": taken_at - arrived - item.busy_s,
             "pre": prepared - taken_at,
             "infer": inferred - prepared,
             "post": end - inferred,
-            "total": end - item.arrived,
+            "total": end - arrived,
         }
         number = self.telemetry.frames
         self.telemetry.add(stages, item.frame.skew, end)
@@ -175,7 +176,8 @@ class Pipeline:
         """ "stopped", "finished", or the capture's state in a few words."""
         if self._finished and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
-        return self.capture.state
+        # A reader that is done says "finished" while its last frames still wait for the model.
+        return "running" if self.capture.state == "finished" else self.capture.state
 
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
         """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
@@ -186,6 +188,7 @@ class Pipeline:
             "error": self.capture.error,
             "source": camera.name if camera is not None else "",
             "live": camera.live if camera is not None else None,
+            "paused": self.capture.paused,
             "model": f"{contract.model} {contract.precision}" if contract is not None else "none",
             "captured": self.capture.captured,
             "processed": self.telemetry.frames,

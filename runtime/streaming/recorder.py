@@ -109,7 +109,7 @@ class Recorder:
         self.name = "recorder"
         self.problem, self.path = "", ""
         self.recorded, self.bytes = 0, 0
-        self._folder, self._model = Path(folder), model
+        self.folder, self._model = Path(folder), model
         self._part_bytes, self._keep_free = part_bytes, keep_free
         self._wanted = threading.Event()
         if on:
@@ -166,7 +166,7 @@ class Recorder:
             self.bytes = self._closed_bytes + self._part.size
         except OSError as error:
             self._wanted.clear()
-            where = self._session or self._folder
+            where = self._session or self.folder
             if self._part is not None:
                 self.recorded -= self._part.unsaved  # frames in memory were never written
             self._finish()
@@ -178,15 +178,15 @@ class Recorder:
         if now - self._checked < DISK_LOOK_SECONDS:
             return
         self._checked = now
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._free = free = shutil.disk_usage(self._folder).free
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._free = free = shutil.disk_usage(self.folder).free
         if free < self._keep_free:
             raise OSError(f"the disk has {free >> 20} MiB left, less than the {self._keep_free >> 20} MiB kept free")
 
     def _next_part(self) -> None:
         assert self._camera is not None
         if self._session is None:
-            self._session = new_folder(self._folder, time.strftime("%Y%m%d-%H%M%S"))
+            self._session = new_folder(self.folder, time.strftime("%Y%m%d-%H%M%S"))
             self.path = str(self._session)
             camera = self._camera
             self._info = RecordingInfo(

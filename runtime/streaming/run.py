@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,8 @@ def stream(
     run, or 0.
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
-    each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
+    each. With ``outlets.preview`` the page stays after the last frame, until a signal, unless ``frames`` is given.
+    ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
     ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
     several sources fails, the others run to their end first.
     """
@@ -77,10 +79,17 @@ def stream(
             reporter.start()
         try:
             _run(sources)
+            failed = any(source.error for source in sources)
+            ended_by = signals[0] if signals else 0
+            if outlets.preview is not None and frames is None and not ended_by and not failed:
+                if not outlets.quiet:
+                    print("preview: the source has ended; the page stays until Ctrl-C", file=sys.stderr, flush=True)
+                while not signals:
+                    time.sleep(0.2)
         finally:
             for reporter in reporters:
                 reporter.stop()
-    return _conclusion(sources, signals[0] if signals else 0)
+    return _conclusion(sources, ended_by)
 
 
 def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list[Reporter]:

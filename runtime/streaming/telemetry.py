@@ -1,4 +1,4 @@
-"""Latency percentiles per stage and frame rates, over the last frames and the whole run, in bounded memory."""
+"""Latency percentiles per stage and frame rates, over the last ten seconds and the whole run, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 STAGES = ("capture", "wait", "pre", "infer", "post", "total")
-WINDOW = 300  # frames over which live percentiles are taken
-LIVE_SECONDS = 5.0  # period over which the live rate is taken
+LIVE_SECONDS = 10.0  # over which live rates and percentiles are taken
+MOST_RECENT = 10_000  # frames kept for them: ten seconds at 1000 frames a second
 _WIDTH = math.log(1.02)  # each bucket of the whole-run histogram is 2 % wide, so a percentile is right to 1 %
 _LOW = 1e-5  # seconds; shorter durations count as this
 
@@ -51,15 +51,15 @@ class Telemetry:
     """Times of finished frames. The pipeline writes them, any thread may read them.
 
     Stages in seconds: ``capture`` work in the driver after arrival, ``wait`` in the mailbox, ``pre`` resizing,
-    ``infer`` the model, ``post`` from its answer to the sinks, ``total`` from arrival to the sinks.
+    ``infer`` the model, ``post`` from its answer to the sinks, ``total`` from arrival to the sinks. A file's frame
+    arrives when its turn comes: files wait for the model, so their place in the queue says nothing about latency.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._recent: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
+        # Of each frame of the last seconds: its end (monotonic seconds), stages and skew in seconds.
+        self._recent: deque[tuple[float, dict[str, float], float]] = deque(maxlen=MOST_RECENT)
         self._all = {stage: DurationHistogram() for stage in STAGES}
-        self._ends: deque[float] = deque(maxlen=WINDOW)
-        self._skews: deque[float] = deque(maxlen=WINDOW)
         self._first: float | None = None
         self._last = 0.0
         self.frames = 0
@@ -68,26 +68,24 @@ class Telemetry:
         """``stages``: seconds for each of :data:`STAGES`. ``skew``: seconds. ``now``: monotonic seconds."""
         with self._lock:
             for stage, seconds in stages.items():
-                self._recent[stage].append(seconds)
                 self._all[stage].add(seconds)
-            self._ends.append(now)
-            self._skews.append(skew)
+            self._recent.append((now, stages, skew))
+            while now - self._recent[0][0] > LIVE_SECONDS:
+                self._recent.popleft()
             self._first = now if self._first is None else self._first
             self._last = now
             self.frames += 1
 
     def live(self, now: float) -> dict[str, Any]:
-        """Over the last few seconds: ``fps``, ``latency_ms`` per stage, ``skew_ms`` (median)."""
+        """Over the last :data:`LIVE_SECONDS`: ``fps``, ``latency_ms`` per stage, ``skew_ms`` (median)."""
         with self._lock:
-            ends = [end for end in self._ends if now - end <= LIVE_SECONDS]
-            recent = {stage: list(values) for stage, values in self._recent.items()}
-            skews = list(self._skews)
+            recent = [one for one in self._recent if now - one[0] <= LIVE_SECONDS]
         # The span ends now and not at the last frame, so that the rate falls when frames stop coming.
-        span = now - ends[0] if ends else 0.0
+        span = now - recent[0][0] if recent else 0.0
         return {
-            "fps": round((len(ends) - 1) / span, 2) if len(ends) > 1 and span > 0 else 0.0,
-            "latency_ms": {stage: summary_ms(values) for stage, values in recent.items()},
-            "skew_ms": round(1e3 * float(np.median(skews)), 3) if skews else 0.0,
+            "fps": round((len(recent) - 1) / span, 2) if len(recent) > 1 and span > 0 else 0.0,
+            "latency_ms": {stage: summary_ms([stages[stage] for _, stages, _ in recent]) for stage in STAGES},
+            "skew_ms": round(1e3 * float(np.median([skew for *_, skew in recent])), 3) if recent else 0.0,
         }
 
     def whole(self) -> dict[str, Any]:

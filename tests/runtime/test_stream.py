@@ -166,7 +166,7 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
 def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
         "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
-        "import mutualformer.runtime.preview.sink;"
+        "import mutualformer.runtime.preview.live_page;"
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"
         "from mutualformer.runtime.sources.folders import pairs, tum;"
@@ -204,7 +204,7 @@ def test_the_reporter_tells_each_change_once(capsys: pytest.CaptureFixture[str])
 def test_a_real_model_file_streams_with_page_and_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uri = "synthetic://?fps=0&frames=6&size=160x120"
     model = write_model(tmp_path / "model.onnx")
-    arguments = [uri, "--model", str(model), "--device", "cpu", "--preview", "127.0.0.1:0", "--json"]
+    arguments = [uri, "--model", str(model), "--device", "cpu", "--preview", "127.0.0.1:0", "--json", "--frames", "6"]
     assert main([*arguments, "--record", str(tmp_path / "rec")]) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]

@@ -1,9 +1,10 @@
-// The page's main script: two connections (pictures and numbers), each of which mends itself, and the controls.
-// Addresses are relative, so that the page works behind a proxy's prefix. Nothing is asked of anywhere else.
+// The page's main script: two connections (pictures and numbers), which reconnect by themselves, and the controls.
+// Addresses are relative, so that the page works behind a proxy's prefix; nothing is requested from another server.
 import { Charts } from "./charts.js";
 import { moments } from "./multipart.js";
 import { Panel } from "./panel.js";
 import { MODES, show } from "./pictures.js";
+import { Timeline } from "./timeline.js";
 import { NO_CONNECTION, bytes, metres, seconds, words } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -20,13 +21,52 @@ const drops = panels.map(() => []); // times and counts of the last seconds
 $("stage").append(...panels.map((panel) => panel.figure));
 const charts = new Charts();
 
+const timeline = new Timeline(present);
+
 const chosen = () => panels[view.chosen];
+// Files are paused where they are read; a camera goes on, and the page keeps its picture.
+const isFile = () => newest[view.chosen].live === false;
 
 function post(path, message) {
   return fetch(path, { method: "POST", headers: OURS, body: JSON.stringify(message) });
 }
 
 // Pictures.
+
+// A picture that has just come, unless somebody looks at the time line and it is no new one.
+function arrive(moment) {
+  if (!timeline.keep(moment) && timeline.past) { for (const image of Object.values(moment.images)) image.close(); return; }
+  present(moment);
+  place();
+}
+
+// The time line is there while nothing moves.
+function place() {
+  const last = timeline.moments.length - 1, now = truth(view.chosen);
+  $("timeline").hidden = last < 1 || !(view.paused || (isFile() && !now.moving));
+  $("time").max = last; $("time").value = timeline.place;
+  const moment = timeline.moments[timeline.place];
+  $("moment").textContent = moment ? `frame ${moment.number}` : "";
+  $("back").disabled = timeline.place < 1;
+  $("forward").disabled = !timeline.past && (!isFile() || now.over);
+  for (const panel of panels) {
+    panel.past = timeline.past;
+    if (panel.past && panel.probe) panel.probe.text = "–";
+  }
+}
+
+function go(to) {
+  if (to > timeline.place && !timeline.past) { // beyond the newest picture: a recording plays one more
+    if (isFile() && newest[view.chosen].paused) post("play", { frames: 1 }).catch(() => {});
+    return;
+  }
+  timeline.go(to);
+  place();
+}
+
+function step(by) {
+  if (!$("timeline").hidden) go(timeline.place + by);
+}
 
 function present(moment) {
   const panel = panels[moment.camera];
@@ -81,7 +121,7 @@ async function watch() {
         clearTimeout(timer);
         timer = setTimeout(() => connection.abort(), STALL_MS);
         if (view.paused || signal.aborted) break;
-        present(moment);
+        arrive(moment);
         body.dataset.frames = String(Number(body.dataset.frames) + 1);
         link("live");
         wait = 250;
@@ -121,10 +161,16 @@ function status() {
   const now = truth(view.chosen);
   if (!view.paused) $("tiles").classList.toggle("old", !now.live && chosen().rgb !== null);
   if (view.paused) badge(now.live ? "paused" : `paused; meanwhile ${now.text}`, now.live ? "" : "bad");
-  else if (now.live && body.dataset.link === "reconnecting")
+  else if (now.moving && body.dataset.link === "reconnecting")
     badge(busy.trim() || "no picture, reconnecting", "bad");
-  else if (now.live && now.kind === "good" && body.dataset.link !== "live") badge("connecting", "");
+  else if (now.kind === "good" && body.dataset.link !== "live") badge("connecting", "");
   else badge(now.text, now.kind);
+  const file = isFile();
+  $("pause").hidden = Boolean(file && now.over);
+  const paused = file ? Boolean(newest[view.chosen].paused) : view.paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  $("pause").textContent = paused ? "Resume" : "Pause";
+  place();
   document.title = `${$("state").textContent} · MutualFormer live`;
 }
 
@@ -138,7 +184,7 @@ function facts(news) {
     Reconnects: String(news.reconnects),
   };
   const recorder = news.sinks.recorder;
-  if (recorder && recorder.free_bytes != null) rows["Free disk"] = bytes(recorder.free_bytes);
+  if (recorder && recorder.free_bytes) rows["Free disk"] = bytes(recorder.free_bytes);
   if (recorder && recorder.path) rows.Recording = `${recorder.path} (${bytes(recorder.bytes)})`;
   $("facts").replaceChildren(...Object.entries(rows).map(([name, value]) => {
     const box = document.createElement("div"), term = document.createElement("dt"), data = document.createElement("dd");
@@ -151,12 +197,14 @@ function facts(news) {
 // The recorder goes on while the page is paused, and so does what is said of it.
 function tape(news) {
   const recorder = (news.sinks || {}).recorder;
-  $("record").hidden = !recorder;
+  const over = words(news).over; // nothing records any more, whatever the switch says
+  $("recordings").hidden = !recorder;
+  $("record").hidden = !recorder || over;
   if (!recorder) return;
   $("record").setAttribute("aria-pressed", String(recorder.recording));
   $("record").textContent = recorder.recording ? "Stop recording" : "Record";
-  $("tape").hidden = !recorder.recording;
-  const free = recorder.free_bytes != null ? ` · ${bytes(recorder.free_bytes)} free` : "";
+  $("tape").hidden = !recorder.recording || over;
+  const free = recorder.free_bytes ? ` · ${bytes(recorder.free_bytes)} free` : "";
   $("tape").textContent = `Recording ${seconds(recorder.elapsed_s || 0)} · ${bytes(recorder.bytes)}${free}`;
 }
 
@@ -194,7 +242,7 @@ function numbers(news) {
   status();
   const mine = index === view.chosen;
   if (mine) tape(news);
-  const values = words(news).live && news.latency_ms ? measured(news) : null;
+  const values = words(news).moving && news.latency_ms ? measured(news) : null;
   if (!values) drops[index].length = 0;
   if (!view.paused) { // a paused page shows the numbers of its picture
     charts.push(index, values);
@@ -230,9 +278,11 @@ function choose(index) {
 }
 
 async function pause() {
+  if (isFile()) {
+    if (!truth(view.chosen).over) post("play", newest[view.chosen].paused ? {} : { frames: 0 }).catch(() => {});
+    return;
+  }
   view.paused = !view.paused;
-  $("pause").setAttribute("aria-pressed", String(view.paused));
-  $("pause").textContent = view.paused ? "Resume" : "Pause";
   if (connection) connection.abort(); // a paused page costs the camera's machine nothing
   status();
   if (view.paused) await hold();
@@ -245,7 +295,7 @@ async function hold() {
     const response = await post("hold", {});
     if (!response.ok) return;
     const name = response.headers.get("X-Hold");
-    for await (const moment of moments(response.body)) if (view.paused) present(moment);
+    for await (const moment of moments(response.body)) if (view.paused) arrive(moment);
     if (!view.paused) { post("release", { hold: name }).catch(() => {}); return; }
     view.hold = name;
     for (const panel of panels) { panel.hold = name; panel.measure(); }
@@ -261,7 +311,8 @@ function release() {
 }
 
 async function snapshot() {
-  if (view.paused && !view.hold) { notice("This picture is not to be had any more: the stream was gone when it paused."); return; }
+  if (timeline.past) { notice("Snapshots are of the newest picture: move the time line to its end."); return; }
+  if (view.paused && !view.hold) { notice("The server no longer has this picture: the stream was gone when it paused."); return; }
   const query = new URLSearchParams({ camera: view.chosen, ...(view.hold ? { hold: view.hold } : {}) });
   try {
     const response = await fetch("snapshot.zip?" + query, { cache: "no-store" });
@@ -284,6 +335,25 @@ async function record() {
     if (!response.ok) notice("Record: " + (await response.text()).trim());
   } catch (error) {
     notice("Record: no connection to the stream");
+  }
+}
+
+async function recordings() {
+  if (!$("recordings").open) return;
+  const line = (...parts) => { const item = document.createElement("li"); item.append(...parts); return item; };
+  const list = $("recordings").querySelector("ul");
+  try {
+    const { files, free_bytes: free } = await (await fetch("recordings", { cache: "no-store" })).json();
+    list.replaceChildren(...files.map(({ name, bytes: size }) => {
+      const link = document.createElement("a");
+      link.href = "recordings/" + name.split("/").map(encodeURIComponent).join("/");
+      link.download = ""; link.textContent = count > 1 ? `camera ${name.replace("/", ": ")}` : name.replace(/^\d+\//, "");
+      return line(link, ` ${bytes(size)}`);
+    }));
+    if (!files.length) list.replaceChildren(line("none yet"));
+    list.append(line(`${bytes(free)} free`));
+  } catch (error) {
+    list.replaceChildren(line("no connection to the stream"));
   }
 }
 
@@ -321,15 +391,21 @@ $("pause").addEventListener("click", pause);
 $("record").addEventListener("click", record);
 $("snapshot").addEventListener("click", (event) => { event.preventDefault(); snapshot(); });
 $("full").addEventListener("click", fullScreen);
+$("recordings").addEventListener("toggle", recordings);
+$("time").addEventListener("input", (event) => go(Number(event.target.value)));
+$("back").addEventListener("click", () => step(-1));
+$("forward").addEventListener("click", () => step(1));
 panels.forEach((panel, index) => { if (count > 1) panel.title.addEventListener("click", () => choose(index)); });
 
 const KEYS = {
   p: pause, r: () => !$("record").hidden && record(), s: snapshot, f: fullScreen, b: () => boxes(!$("boxes").checked),
   d: () => chosen().mark({ x: 0.5, y: 0.5 }), c: () => choose((view.chosen + 1) % count), escape: clear,
+  arrowleft: () => step(-1), arrowright: () => step(1),
 };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const key = event.key.toLowerCase();
+  if (key.startsWith("arrow") && event.target.matches?.("input")) return; // sliders and choices have their own
   if (key in KEYS) KEYS[key]();
   else if (key >= "1" && key <= String(MODES.length)) look(MODES[Number(key) - 1]);
 });

@@ -1,5 +1,5 @@
-// The form that asks for the token. A browser that has a session but came by a link from another site goes on at
-// once: browsers keep strict cookies back on the way here, not on requests of this page.
+// The form that asks for the token. Browsers do not send a strict cookie with a link from another site, but do send it
+// with requests of this page: a browser that has a session gets past this form at once.
 "use strict";
 
 const form = document.getElementById("form"), field = document.getElementById("token");
@@ -15,7 +15,7 @@ async function login(token) {
     if (response.ok) { enter(); return; }
     problem.textContent = response.status === 401 ? "token missing or wrong" : (await response.text()).trim();
   } catch (error) {
-    problem.textContent = "no connection to the stream";
+    problem.textContent = "no connection to the program that serves this page";
   }
   field.select();
 }
@@ -24,7 +24,7 @@ form.addEventListener("submit", (event) => { event.preventDefault(); login(field
 
 async function begin() {
   const inLink = new URLSearchParams(location.search).has("token");
-  if (!inLink && (await fetch("palette.json")).ok) { enter(); return; }
+  if (!inLink && (await fetch("style.css")).ok) { enter(); return; }
   problem.textContent = inLink ? "token missing or wrong" : "";
   field.focus();
 }

@@ -33,17 +33,24 @@ export async function* parts(stream) {
   }
 }
 
-// Whole frames: the views of one camera as bitmaps, and what is seen in exactly these pictures.
+export async function decode(blobs) {
+  const pictures = Object.entries(blobs).map(async ([view, blob]) => [view, await createImageBitmap(blob)]);
+  return Object.fromEntries(await Promise.all(pictures));
+}
+
+// Whole frames: the views of one camera as JPEG and as bitmaps, and what is seen in exactly these pictures.
 export async function* moments(stream) {
   const waiting = new Map();
   for await (const { head, data } of parts(stream)) {
     const camera = Number(head["x-camera"]);
-    const images = waiting.get(camera) || {};
-    waiting.set(camera, images);
-    images[head["x-view"]] = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
+    const blobs = waiting.get(camera) || {};
+    waiting.set(camera, blobs);
+    blobs[head["x-view"]] = new Blob([data], { type: "image/jpeg" });
     if (head["x-final"] !== "1") continue;
     waiting.delete(camera);
     const range = (head["x-range"] || "0,0").split(",").map(Number);
-    yield { camera, images, range, number: Number(head["x-number"]), seen: JSON.parse(head["x-seen"] || "{}") };
+    const bytes = Object.values(blobs).reduce((sum, blob) => sum + blob.size, 0);
+    yield { camera, blobs, bytes, images: await decode(blobs), range, number: Number(head["x-number"]),
+      seen: JSON.parse(head["x-seen"] || "{}") };
   }
 }

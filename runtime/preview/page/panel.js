@@ -25,6 +25,7 @@ export class Panel {
     this.rgb = this.second = this.mask = this.moment = this.probe = null;
     this.halves = 1;
     this.live = true;
+    this.past = false; // on the time line, before the newest picture
     this.boxes = true;
     this.part(".frame").addEventListener("click", (event) => this.click(event));
     new ResizeObserver(() => this.draw()).observe(this.marks);
@@ -130,7 +131,7 @@ export class Panel {
     const probe = this.probe;
     if (!probe) return;
     let text = "–";
-    if (this.live || hold) {
+    if ((this.live || hold) && !this.past) {
       const query = new URLSearchParams({ x: probe.x, y: probe.y, camera: this.index, ...(hold ? { hold } : {}) });
       try {
         const response = await fetch("depth?" + query, { cache: "no-store" });
@@ -138,6 +139,6 @@ export class Panel {
         text = value === undefined ? "–" : value === null ? "no depth here" : metres(value);
       } catch (error) { /* no connection: the page says so itself */ }
     }
-    if (this.probe === probe) { probe.text = this.live || hold ? text : "–"; this.draw(); }
+    if (this.probe === probe) { probe.text = (this.live || hold) && !this.past ? text : "–"; this.draw(); }
   }
 }

@@ -1,27 +1,28 @@
-// States in words that fit a phone. ``live``: the picture is what the camera sees now, so its numbers may be shown.
+// States in words that fit a phone. ``live``: what is seen in the picture is true: it is what the camera sees now, or
+// the place where a recording was paused or has ended. ``moving``: pictures come, so rates and latencies are true too.
 
 const VEILS = [
   ["reconnecting", "Camera lost. Trying to bring it back; this is the last picture."],
   ["lost", "Camera lost. This is the last picture."],
   ["late", "Waiting for the camera; this is the last picture."],
   ["frozen", "The camera repeats one picture."],
-  ["finished", "Ended: the recording is over. This is the last picture."],
   ["stopped", "Ended: the stream was stopped. This is the last picture."],
 ];
 
 export function words(news) {
   const state = news.state || "";
   const veil = (VEILS.find(([start]) => state.startsWith(start)) || ["", ""])[1];
-  if (state === "running") return { text: "running", kind: "good", live: true, veil };
-  if (state.startsWith("no depth")) return { text: "running, no depth", kind: "", live: true, veil };
+  if (state === "finished") return { text: "ended: the recording is over", kind: "", live: true, over: true, veil };
+  if (news.paused) return { text: "paused", kind: "", live: true, veil: "" };
+  if (state === "running") return { text: "running", kind: "good", live: true, moving: true, veil };
+  if (state.startsWith("no depth")) return { text: "running, no depth", kind: "", live: true, moving: true, veil };
   if (state === "opening") return { text: "opening the camera", kind: "", live: false, veil };
-  if (state === "finished") return { text: "ended: the recording is over", kind: "bad", live: false, over: true, veil };
   if (state === "stopped") return { text: "ended: the stream was stopped", kind: "bad", live: false, over: true, veil };
   if (state === "lost") {
     const why = news.error ? ": " + news.error : "";
     return { text: "camera lost" + why, kind: "bad", live: false, over: true, veil };
   }
-  return { text: state, kind: "bad", live: !veil, veil };
+  return { text: state, kind: "bad", live: !veil, moving: !veil, veil };
 }
 
 export const NO_CONNECTION = { text: "no connection, retrying", kind: "bad", live: false,

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from mutualformer.runtime.preview.sink import Preview
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.runtime.fakes import FakeSession, ScriptedCamera, lose, make_frame
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.webdriver import Browser
 
 DESK, PHONE = (1440, 900), (390, 844)
@@ -38,10 +39,14 @@ class Stage:
         session = FakeSession(0.005, size=(60, 80))
         self.pipelines = [Pipeline(opener, session, retry=retry) for opener in openers]
         self.recorders = [Recorder(folder / str(k), on=False) for k in range(len(openers))]
-        self.page = Preview(f"127.0.0.1:{port}", token, self.pipelines[0].snapshot, self.recorders[0])
-        channels = [self.page.channels[0]]
+        self.page = Preview(
+            f"127.0.0.1:{port}", token, self.pipelines[0].snapshot, self.recorders[0], self.pipelines[0].capture.play
+        )
+        channels = [self.page.channel]
         pairs = zip(self.pipelines[1:], self.recorders[1:], strict=True)
-        channels += [self.page.add(pipeline.snapshot, recorder) for pipeline, recorder in pairs]
+        channels += [
+            self.page.live.add(pipeline.snapshot, recorder, pipeline.capture.play) for pipeline, recorder in pairs
+        ]
         for pipeline, recorder, channel in zip(self.pipelines, self.recorders, channels, strict=True):
             pipeline.sinks += [SinkRunner(recorder), SinkRunner(channel, latest=True)]
         self.page.__enter__()
@@ -52,7 +57,7 @@ class Stage:
 
     @staticmethod
     def _run(pipeline: Pipeline) -> None:
-        with contextlib.suppress(RuntimeError):  # a lost camera: the page says so
+        with contextlib.suppress(CameraError):  # a lost camera: the page says so
             pipeline.run()
 
     def end(self) -> None:

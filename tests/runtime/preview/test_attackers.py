@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.preview.connections import Limits
+from mutualformer.runtime.preview.live_page import MOST_VIEWERS
 from mutualformer.runtime.preview.middleware import Guesses
-from mutualformer.runtime.preview.routes import MOST_VIEWERS
 from mutualformer.runtime.preview.server import ServeError
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.streaming.sinks import Result
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.test_server import STAGES, TOKEN, Viewer, ask, news, result
 
 # A request to the page with the right token, to be completed.
@@ -120,7 +120,7 @@ def test_events_are_counted_as_viewers_and_capped() -> None:
     with Preview("127.0.0.1:0", None, news) as page:
         viewers = [Viewer(page, "/events") for _ in range(MOST_VIEWERS)]
         assert ask(page, "/events")[0] == 503
-        assert page.details()["viewers"] == MOST_VIEWERS
+        assert page.live.viewers == MOST_VIEWERS
         for viewer in viewers:
             viewer.close()
 

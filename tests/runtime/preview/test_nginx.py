@@ -8,9 +8,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from mutualformer.runtime.preview.sink import Preview
+from mutualformer.runtime.preview.drop_page import DropPage
+from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.streaming.recorder import Recorder
 from tests.runtime.preview.nginx import Nginx, needs_nginx
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.test_foxglove import Running, everything, refusal
 from tests.runtime.preview.test_server import TOKEN, news, result
 
@@ -53,6 +55,19 @@ def test_with_the_token_everything_works_under_the_prefix(tmp_path: Path) -> Non
         assert ask(nginx.url + "record", b'{"on": true}', Cookie=session)[0] == 403, "a foreign page's form"
         with urllib.request.urlopen(nginx.url + "frames" + QUERY, timeout=10) as frames:
             assert frames.readline().startswith(b"--mutualformer-frame"), "at once: nginx holds nothing back"
+
+
+def test_the_drop_page_takes_a_large_picture_and_nothing_reaches_the_disk(tmp_path: Path) -> None:
+    seen: list[int] = []
+    server = Server("127.0.0.1:0", TOKEN, option="--page")
+    DropPage(server, lambda photo, depth: {"notes.txt": str(seen.append(len(photo))).encode()})  # type: ignore[func-returns-value]
+    with server, Nginx(server.port, tmp_path) as nginx:
+        ours = {"X_Requested_With": "mutualformer", "Authorization": f"Bearer {TOKEN}"}
+        assert ask(nginx.url + "predict", bytes(5 << 20), **ours)[0] == 200
+        assert ask(nginx.url + "predict", bytes(66 << 20), **ours)[0] == 413
+        assert ask(nginx.url + "predict", bytes(5 << 20), X_Requested_With="mutualformer")[0] == 401
+    assert seen == [5 << 20]
+    assert "buffered to a temporary file" not in (tmp_path / "error.log").read_text()
 
 
 def test_guesses_through_the_proxy_do_not_hold_up_who_knows_the_token(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.streaming.capture import Retry
@@ -17,6 +16,7 @@ from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.runtime.fakes import FakeSession, ScriptedCamera, lose, make_frame
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
 
 pytestmark = pytest.mark.skipif(
@@ -43,7 +43,7 @@ class Live:
             lambda: opening.camera("synthetic://?fps=20&size=160x120"), FakeSession(0.005, size=(60, 80))
         )
         self.page = Preview(f"127.0.0.1:{port}", token, self.pipeline.snapshot, self.recorder)
-        self.pipeline.sinks += [SinkRunner(self.recorder), SinkRunner(self.page, latest=True)]
+        self.pipeline.sinks += [SinkRunner(self.recorder), SinkRunner(self.page.channel, latest=True)]
         self.page.__enter__()
         self.thread = threading.Thread(target=self.pipeline.run)
         self.thread.start()
@@ -178,7 +178,7 @@ def test_a_lost_camera_is_told_in_its_own_words(browser: Browser) -> None:
 
     pipeline = Pipeline(opener, retry=Retry(attempts=100, first_s=0.2, most_s=0.5))
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
-        pipeline.sinks.append(SinkRunner(page, latest=True))
+        pipeline.sinks.append(SinkRunner(page.channel, latest=True))
         thread = threading.Thread(target=pipeline.run)
         thread.start()
         try:

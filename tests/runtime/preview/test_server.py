@@ -19,13 +19,13 @@ import pytest
 
 from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.preview.encode import Encoder
-from mutualformer.runtime.preview.routes import MOST_VIEWERS
+from mutualformer.runtime.preview.live_page import MOST_VIEWERS
 from mutualformer.runtime.preview.server import ServeError
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.pictures import decode_picture
 from tests.runtime.fakes import make_frame
+from tests.runtime.preview.one_camera import Preview
 
 STAGES = dict.fromkeys(("capture", "wait", "pre", "infer", "post", "total"), 0.001)
 TOKEN = "open sesame please"
@@ -125,6 +125,37 @@ def test_the_record_switch(tmp_path: Path) -> None:
         assert ask(page, "/record", "GET")[0] == 405
 
 
+def test_recordings_are_listed_and_downloaded_and_nothing_else(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "20261128-101500").mkdir(parents=True)
+    data = bytes(range(256)) * 1000
+    (made / "20261128-101500" / "part-0000.mcap").write_bytes(data)
+    (made / "20261128-101500" / "notes.txt").write_text("mine")
+    (tmp_path / "secret").write_text("mine")
+    with Preview("127.0.0.1:0", None, news, Recorder(made, on=False)) as page:
+        listed = json.loads(ask(page, "/recordings")[2])
+        assert listed["free_bytes"] > 1 << 20
+        assert listed["files"] == [{"name": "0/20261128-101500/part-0000.mcap", "bytes": len(data)}]
+        status, headers, body = ask(page, "/recordings/0/20261128-101500/part-0000.mcap")
+        assert (status, body) == (200, data)
+        assert 'filename="20261128-101500-part-0000.mcap"' in headers["content-disposition"]
+        for name in ("0/20261128-101500/notes.txt", "0/../../secret", "0/%2e%2e/%2e%2e/secret", "1/x/part-0000.mcap"):
+            assert ask(page, f"/recordings/{name}")[0] == 404
+    with Preview("127.0.0.1:0", None, news) as page:
+        assert json.loads(ask(page, "/recordings")[2])["files"] == []
+
+
+def test_play_counts_frames() -> None:
+    played: list[float] = []
+    good = {"X_Requested_With": "mutualformer"}
+    with Preview("127.0.0.1:0", None, news, None, played.append) as page:
+        for body in ('{"frames": 0}', '{"frames": 1}', "{}"):
+            assert ask(page, "/play", "POST", body, **good)[0] == 204
+        assert played == [0, 1, float("inf")]
+        for body in ('{"frames": -1}', '{"frames": 0.5}', "[]"):
+            assert ask(page, "/play", "POST", body, **good)[0] == 400
+
+
 class Viewer:
     """Reads a multipart stream part by part."""
 
@@ -201,7 +232,7 @@ def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pyt
             calls.append(item.number)
             return super().__call__(item)
 
-    monkeypatch.setattr(page.channels[0], "encode", Counting())
+    monkeypatch.setattr(page.channel, "encode", Counting())
     for number in range(5):
         page.write(result(number))
     assert calls == []
@@ -211,10 +242,10 @@ def test_nothing_is_encoded_while_nobody_watches(page: Preview, monkeypatch: pyt
     assert viewer.part()[0]["x-number"] == "7"
     viewer.close()
     end = time.monotonic() + 3
-    while page.details()["viewers"] and time.monotonic() < end:  # the server notices when it next writes
+    while page.live.viewers and time.monotonic() < end:  # the server notices when it next writes
         page.write(result(8 + len(calls)))
         time.sleep(0.05)
-    assert page.details()["viewers"] == 0
+    assert page.live.viewers == 0
 
 
 def test_a_client_that_stops_reading_slows_neither_the_stream_nor_the_others(page: Preview) -> None:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Opener, Retry
@@ -25,6 +24,7 @@ from mutualformer.runtime.streaming.sinks import SinkRunner
 from tests.pictures import decode_picture
 from tests.runtime.fakes import FakeSession
 from tests.runtime.preview.nginx import Nginx, needs_nginx
+from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
 
@@ -103,7 +103,7 @@ def test_paused_freezes_numbers_with_the_picture_and_the_snapshot_is_of_it(
     )
     browser.until("return window.data !== null")
     # What the page shows and what it saved are one frame: compare with the held frame itself.
-    held = next(iter(stages[0].page._routes._holds._kept.values()))[1][0]
+    held = next(iter(stages[0].page.live._held.values()))[0]
     shown = browser.run(
         "const c = document.getElementById('rgb'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         "let s = 0; for (let i = 0; i < d.length; i += 4) s += d[i] + d[i + 1] + d[i + 2];"
@@ -127,6 +127,9 @@ def test_recording_tells_its_time_and_the_room_left(browser: Browser, tmp_path: 
     browser.until("return document.getElementById('facts').textContent.includes('Free disk')")
     look(browser, "recording", tmp_path)
     assert violations(browser) == []
+    browser.run("document.getElementById('recordings').open = true")
+    browser.until("return document.querySelectorAll('#recordings a').length === 1")
+    look(browser, "recordings", tmp_path)
     # A paused page still tells how long the recording runs.
     browser.run("document.getElementById('pause').click()")
     tape = text(browser, "tape")
@@ -147,19 +150,82 @@ def test_a_lost_camera_has_no_distance(browser: Browser, tmp_path: Path, stages:
     assert violations(browser) == []
 
 
-def test_an_ended_stream_says_so_also_after_the_server_is_gone(browser: Browser, tmp_path: Path) -> None:
+def test_the_last_picture_of_a_recording_stays_also_after_the_server_is_gone(browser: Browser, tmp_path: Path) -> None:
     stage = Stage(tmp_path, [scripted(lambda k: scene(k) if k < 50 else None, live=False)])
     browser.open(stage.url)
     browser.until("return Number(document.body.dataset.frames) > 3")
     for thread in stage.threads:
         thread.join(10)
     browser.until("return document.getElementById('state').textContent === 'ended: the recording is over'")
+    browser.until("return document.getElementById('moment').textContent === 'frame 49'")
+    assert "object" in text(browser, "seen")
+    assert not browser.run("return document.querySelector('.camera').classList.contains('old')")
+    assert browser.run("return document.getElementById('pause').hidden")
+    assert text(browser, "now-fps") == "–", "nothing moves, so nothing is measured"
     look(browser, "ended", tmp_path)
     assert violations(browser) == []
+    last = browser.run("return document.getElementById('rgb').toDataURL()")
+    press(browser, "ArrowLeft")
+    browser.until(f"return document.getElementById('rgb').toDataURL() !== {last!r}")
+    press(browser, "ArrowRight")
+    browser.until(f"return document.getElementById('rgb').toDataURL() === {last!r}")
     stage.close()
     time.sleep(1.5)
     assert text(browser, "state") == "ended: the recording is over"
-    assert text(browser, "seen") == ""
+    assert browser.run("return document.getElementById('rgb').toDataURL()") == last
+
+
+def number(browser: Browser) -> int:
+    return int(text(browser, "moment").removeprefix("frame "))
+
+
+def test_a_recording_pauses_where_it_is_and_steps(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
+    stages.append(Stage(tmp_path, [scripted(scene, live=False)]))
+    moving(browser, stages[0].url)
+    assert browser.run("return document.getElementById('timeline').hidden")
+    browser.run("document.getElementById('pause').click()")
+    browser.until("return document.getElementById('state').textContent === 'paused'")
+    browser.until("return !document.getElementById('timeline').hidden")
+    time.sleep(0.5)
+    first, processed = number(browser), stages[0].pipelines[0].telemetry.frames
+    assert processed == first + 1, "the source itself waits"
+    browser.run("document.getElementById('forward').click()")
+    browser.until(f"return document.getElementById('moment').textContent === 'frame {first + 1}'")
+    assert stages[0].pipelines[0].telemetry.frames == processed + 1
+    look(browser, "recording-paused", tmp_path)
+    assert violations(browser) == []
+    browser.run("document.getElementById('back').click()")
+    browser.until(f"return document.getElementById('moment').textContent !== 'frame {first + 1}'")
+    browser.run("const t = document.getElementById('time'); t.value = 0; t.dispatchEvent(new Event('input'));")
+    browser.until("return document.getElementById('back').disabled")
+    assert number(browser) < first
+    assert stages[0].pipelines[0].telemetry.frames == processed + 1
+    browser.run("document.getElementById('snapshot').click()")
+    assert "newest picture" in text(browser, "notice")
+    browser.run("document.getElementById('pause').click()")
+    browser.until("return document.getElementById('state').textContent === 'running'")
+    browser.until("return document.getElementById('timeline').hidden")
+
+
+def test_a_paused_page_goes_back_among_the_pictures_it_got(
+    browser: Browser, tmp_path: Path, stages: list[Stage]
+) -> None:
+    stages.append(Stage(tmp_path, [MOVING]))
+    moving(browser, stages[0].url)
+    press(browser, "p")
+    browser.until("return document.getElementById('state').textContent === 'paused'")
+    time.sleep(0.5)
+    held, picture = number(browser), browser.run("return document.getElementById('rgb').toDataURL()")
+    press(browser, "ArrowLeft")
+    browser.until(f"return document.getElementById('rgb').toDataURL() !== {picture!r}")
+    assert number(browser) < held
+    press(browser, "d")
+    browser.until("return document.getElementById('marks').dataset.distance === '–'")
+    press(browser, "ArrowRight")
+    browser.until(f"return document.getElementById('rgb').toDataURL() === {picture!r}")
+    assert number(browser) == held
+    press(browser, "p")
+    browser.until("return document.getElementById('timeline').hidden")
 
 
 def test_without_connection_nothing_old_is_told(browser: Browser, tmp_path: Path) -> None:
@@ -300,7 +366,7 @@ def test_views_keys_and_the_distance_under_a_click(browser: Browser, tmp_path: P
     x, y = round(left + 0.25 * width), round(top + 0.75 * height)
     browser.click(x, y)
     browser.until("return document.getElementById('marks').dataset.distance !== undefined")
-    held = next(iter(stages[0].page._routes._holds._kept.values()))[1][0]
+    held = next(iter(stages[0].page.live._held.values()))[0]
     column, row = int((x - left) / width * 320), int((y - top) / height * 240)
     near = held.frame.depth[row - 2 : row + 3, column - 2 : column + 3]
     expected = f"{float(np.median(near[near > 0])):.2f} m" if (near > 0).any() else "no depth here"
@@ -315,7 +381,7 @@ def test_views_keys_and_the_distance_under_a_click(browser: Browser, tmp_path: P
 def test_the_snapshot_is_aligned_and_full_size(tmp_path: Path, stages: list[Stage]) -> None:
     stages.append(Stage(tmp_path, [MOVING]))
     end = time.monotonic() + 10
-    while stages[0].page.channels[0].latest is None and time.monotonic() < end:
+    while stages[0].page.channel.latest is None and time.monotonic() < end:
         time.sleep(0.05)
     with urlopen(stages[0].url + "snapshot.zip", timeout=10) as answer:
         archive = zipfile.ZipFile(BytesIO(answer.read()))
@@ -347,7 +413,7 @@ def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: 
         match=lambda feature: ("anna\x1b[31m \u202e", 0.876),
     )
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
-        pipeline.sinks.append(SinkRunner(page, latest=True))
+        pipeline.sinks.append(SinkRunner(page.channel, latest=True))
         thread = threading.Thread(target=pipeline.run)
         thread.start()
         try:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime import preprocess
-from mutualformer.runtime.preview.sink import Preview
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from tests.runtime.fakes import Callback, FakeSession, ScriptedCamera, make_frame
+from tests.runtime.preview.one_camera import Preview
 
 
 def run_slow_model(frames: int) -> tuple[Pipeline, list[Result], dict[str, object]]:
@@ -70,6 +70,29 @@ def test_a_recording_is_lossless_and_ordered_however_slow_the_model_and_the_sink
     assert seen == list(range(80))
     assert summary["processed"] == summary["captured"] == 80
     assert summary["dropped"] == summary["sinks"]["callback"]["dropped"] == 0
+
+
+def test_latency_of_a_file_does_not_count_its_queue() -> None:
+    camera = ScriptedCamera(lambda k: make_frame(k) if k < 12 else None, live=False)  # all wait at once
+    totals = [result.stages["total"] for result in Pipeline(lambda: camera, FakeSession(0.05)).results()]
+    assert np.median(totals) < 0.1, "the model's 50 ms and its surroundings, not four turns of it"
+
+
+def test_a_recording_waits_where_it_is_paused_and_gives_single_frames() -> None:
+    camera = ScriptedCamera(lambda k: make_frame(k) if k < 30 else None, live=False, fps=200)
+    pipeline = Pipeline(lambda: camera, FakeSession())
+    pipeline.capture.play(3)
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+    try:
+        for expected, then in ((3, 1), (4, 0), (4, float("inf"))):
+            time.sleep(0.3)
+            assert (pipeline.telemetry.frames, pipeline.snapshot()["paused"]) == (expected, True)
+            pipeline.capture.play(then)
+    finally:
+        pipeline.capture.play(float("inf"))
+        thread.join(10)
+    assert pipeline.telemetry.frames == 30
 
 
 def test_results_carry_the_model_s_answer_for_their_own_frame() -> None:
@@ -132,7 +155,7 @@ def check_no_leaks(frames: int, size: str, folder: Path) -> None:
     )
     with Preview("127.0.0.1:0", None, pipeline.snapshot) as page:
         recorder = SinkRunner(Recorder(folder, part_bytes=16 << 20))
-        pipeline.sinks += [recorder, SinkRunner(page, latest=True)]
+        pipeline.sinks += [recorder, SinkRunner(page.channel, latest=True)]
         seen = [0]
         viewer = threading.Thread(target=watch, args=(page.server.url(), seen))
         viewer.start()

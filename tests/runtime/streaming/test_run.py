@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,25 @@ def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], l
         assert line, lines
         lines.append(line.strip())
     return process, lines
+
+
+def test_with_a_page_the_last_picture_stays_until_ctrl_c() -> None:
+    process, lines = start("synthetic://?fps=0&frames=5&size=64x48", "--preview", "127.0.0.1:0")
+    try:
+        assert process.stderr is not None
+        while "the page stays until Ctrl-C" not in lines[-1]:
+            lines.append(process.stderr.readline().strip())
+        url = next(line for line in lines if line.startswith("preview: http")).split()[1]
+        with urlopen(url + "snapshot.zip", timeout=5) as answer:
+            assert 'filename="mutualformer-000004.zip"' in answer.headers["Content-Disposition"]
+        with urlopen(url + "frames", timeout=5) as answer:
+            assert answer.readline().startswith(b"--")
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=10)
+    assert process.returncode == 0, "the source had ended; Ctrl-C only closed the page"
+    assert "finished: 5 frames" in rest
 
 
 def test_a_missing_token_is_made_and_printed_once_with_a_link_that_opens() -> None:

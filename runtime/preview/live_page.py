@@ -1,86 +1,113 @@
-"""What the page asks for, request by request: pictures, numbers, the paused moment, snapshots, the record switch."""
+"""The live page beside a stream, request by request: pictures, numbers, paused moments, snapshots, recordings.
+
+The page costs the stream nothing while nobody watches. A slow client gets fewer pictures and delays nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import io
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
 from mutualformer.runtime.images.colours import PALETTE
 from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
-from mutualformer.runtime.preview.holds import Holds
-from mutualformer.runtime.preview.middleware import body, file
+from mutualformer.runtime.preview.middleware import body, file, static
 from mutualformer.runtime.preview.server import Server
-from mutualformer.runtime.preview.snapshot import snapshot_name, snapshot_zip
+from mutualformer.runtime.preview.snapshot import snapshot_zip
 from mutualformer.runtime.untrusted.finite import finite_json
 
 if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.recorder import Recorder
     from mutualformer.runtime.streaming.sinks import Result
 
 # Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
-# A client that takes nothing for so long is gone: phones vanish without closing their connection.
+# A client that takes nothing for so long is disconnected: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
-# How long a new client waits for a frame before the last one is shown.
+# Seconds that a new client waits for a new frame before it gets the last one.
 STILL_SECONDS = 1.0
-
-SCRIPT, STYLE = "text/javascript", "text/css"
-# The page's own files; all addresses in them are relative, for proxies with a prefix.
-FILES = {
-    "/": ("page.html", "text/html"),
-    "/style.css": ("style.css", STYLE),
-    **{f"/{name}.js": (f"{name}.js", SCRIPT) for name in ("app", "multipart", "pictures", "panel", "charts", "words")},
-    "/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", SCRIPT),
-    "/uPlot.min.css": ("vendor/uPlot.min.css", STYLE),
-}
+# Moments kept for paused pages; the oldest is given up first.
+MOST_HELD = 8
+SCRIPTS = ("app.js", "multipart.js", "pictures.js", "panel.js", "charts.js", "timeline.js", "words.js")
 
 
-class Routes:
-    """The page's requests. ``channels``: its cameras, in order. Everything runs in the event loop of ``server``."""
+class LivePage:
+    """The page on ``server``; :meth:`add` gives the sink of each camera, before the server is entered.
 
-    def __init__(self, channels: list[Channel], server: Server) -> None:
-        self.channels, self._server = channels, server
+    Everything but :meth:`show` runs in the event loop.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.channels: list[Channel] = []
+        self._server = server
         self._watching = {"pictures": 0, "numbers": 0}
-        self._holds = Holds()
+        self._held: dict[str, dict[int, Result]] = {}  # name of a moment → what each camera showed
         server.routes += [
-            *(web.get(path, self._file) for path in FILES),
+            web.get("/", self._page),
+            *static("style.css", *SCRIPTS, "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css"),
             web.get("/palette.json", self._palette),
             web.get("/frames", self._frames),
             web.get("/mjpeg/{view:rgb|depth|nir|saliency}", self._frames),
             web.get("/events", self._events),
-            web.get("/snapshot.zip", self._download),
+            web.get("/snapshot.zip", self._snapshot),
             web.get("/depth", self._depth),
+            web.get("/recordings", self._list),
+            web.get("/recordings/{name:.+}", self._download),
             web.post("/hold", self._hold),
             web.post("/release", self._release),
             web.post("/record", self._record),
+            web.post("/play", self._play),
         ]
+
+    def add(
+        self,
+        snapshot: Callable[[], dict[str, Any]],
+        recorder: Recorder | None = None,
+        play: Callable[[float], None] | None = None,
+    ) -> Channel:
+        """The sink of one more camera; the arguments are those of :class:`Channel`."""
+        self.channels.append(Channel(len(self.channels), self, snapshot, recorder, play))
+        return self.channels[-1]
 
     @property
     def viewers(self) -> int:
-        """Open pages: each holds a stream of pictures and one of numbers."""
+        """Number of open pages: each holds a stream of pictures and one of numbers."""
         return max(self._watching.values())
 
     @property
     def watched(self) -> bool:
-        """Somebody looks at the pictures."""
+        """Whether a client takes pictures."""
         return self._watching["pictures"] > 0
 
-    async def publish(self, index: int, bundle: Bundle) -> None:
-        """A camera's newest pictures."""
+    def details(self) -> dict[str, Any]:
+        """For the summary; the address comes without the token, since summaries end up in logs."""
+        return {"url": self._server.url(), "viewers": self.viewers}
+
+    def show(self, index: int, bundle: Bundle) -> None:
+        """Send a camera's newest pictures to whoever watches; from any thread."""
+        self._server.soon(lambda: self._publish(index, bundle))
+
+    async def _publish(self, index: int, bundle: Bundle) -> None:
         async with self._server.news:
             self.channels[index].bundle = bundle
             self._server.news.notify_all()
 
-    async def _file(self, request: web.Request) -> web.Response:
-        name, kind = FILES[request.path]
-        response = file(name, kind)
-        if name == "page.html" and isinstance(response.body, bytes):
-            response.body = response.body.replace(b"{{cameras}}", str(len(self.channels)).encode())
+    async def _page(self, request: web.Request) -> web.Response:
+        response = file("page.html")
+        assert isinstance(response.body, bytes)
+        response.body = response.body.replace(b"{{cameras}}", str(len(self.channels)).encode())
         return response
 
     async def _palette(self, request: web.Request) -> web.Response:
@@ -89,7 +116,7 @@ class Routes:
 
     @asynccontextmanager
     async def _watcher(self, kind: str) -> AsyncIterator[None]:
-        """Counts an open stream. Raises HTTPServiceUnavailable where there are too many of its kind."""
+        """Count an open stream. Raises HTTPServiceUnavailable if there are too many of its kind."""
         if self._watching[kind] >= MOST_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} clients are watching already\n")
         self._watching[kind] += 1
@@ -119,14 +146,14 @@ class Routes:
         return response
 
     async def _catch_up(self) -> None:
-        """For a client that comes when no frame does (ended, lost, very slow): the last one, which nobody saw."""
+        """Publish the last frame for a client that comes when no new frame does: ended, lost, paused or very slow."""
         loop = asyncio.get_running_loop()
         for channel in self.channels:
             latest, bundle = channel.latest, channel.bundle
             if latest is not None and (bundle is None or bundle.number != latest.number):
                 pictures = await loop.run_in_executor(None, channel.pictures, latest)
                 if channel.bundle is bundle:
-                    await self.publish(channel.index, pictures)
+                    await self._publish(channel.index, pictures)
 
     @staticmethod
     def _multipart(**headers: str) -> web.StreamResponse:
@@ -134,7 +161,7 @@ class Routes:
         return web.StreamResponse(headers={"Content-Type": kind, "X-Accel-Buffering": "no", **headers})
 
     async def _next(self, last: dict[int, int]) -> dict[int, Bundle] | None:
-        """The newest bundles that are not ``last``, camera by camera; None when the server stops."""
+        """Wait for bundles newer than ``last`` (camera → number); None when the server stops."""
         stopping = self._server.stopping
 
         def news() -> dict[int, Bundle]:
@@ -146,7 +173,7 @@ class Routes:
         return None if stopping.is_set() else news()
 
     def _camera(self, request: web.Request) -> int:
-        """``?camera=K``. Raises HTTPNotFound for one this page does not have."""
+        """``?camera=K``. Raises HTTPNotFound for a camera that this page does not have."""
         number = request.query.get("camera", "0")
         if not (number.isascii() and number.isdigit() and len(number) < 4 and int(number) < len(self.channels)):
             raise web.HTTPNotFound(text=f"there is no such camera; this page has {len(self.channels)}\n")
@@ -177,13 +204,61 @@ class Routes:
             recorder.switch(on)
         return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
 
+    async def _play(self, request: web.Request) -> web.Response:
+        """``{"frames": N}``: recordings play N more frames and wait, 0 pauses them; without ``frames`` they play on."""
+        frames = (await body(request)).whole("frames", 0, 1 << 20, -1)
+        for channel in self.channels:
+            if channel.play is not None:
+                channel.play(frames if frames >= 0 else math.inf)
+        return web.Response(status=204)
+
+    def _folders(self) -> dict[int, Path]:
+        """Where each camera is recorded; the folder need not be there yet."""
+        return {c.index: c.recorder.folder.absolute() for c in self.channels if c.recorder is not None}
+
+    def _recordings(self) -> dict[str, Path]:
+        """The files in these folders, as ``CAMERA/RECORDING/part-0000.mcap``."""
+        found = [(index, path) for index, folder in self._folders().items() for path in folder.glob("*/part-*.mcap")]
+        return {f"{index}/{path.parent.name}/{path.name}": path for index, path in sorted(found) if path.is_file()}
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """``{"free_bytes": …, "files": [{"name": …, "bytes": …}]}``; ``/recordings/NAME`` downloads one."""
+        files = [{"name": name, "bytes": path.stat().st_size} for name, path in self._recordings().items()]
+        there = [next(p for p in (folder, *folder.parents) if p.is_dir()) for folder in self._folders().values()]
+        free = [shutil.disk_usage(folder).free for folder in there]
+        return web.json_response({"free_bytes": min(free, default=0), "files": files})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        path = self._recordings().get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound(text="there is no such recording\n")
+        with path.open("rb") as stream:
+            return await self._attach(request, f"{path.parent.name}-{path.name}", "application/octet-stream", stream)
+
+    @staticmethod
+    async def _attach(request: web.Request, name: str, kind: str, stream: BinaryIO) -> web.StreamResponse:
+        """Send what ``stream`` holds now as a file to save; a recording may grow meanwhile."""
+        rest = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        saved_as = f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", name)}"'
+        headers = {"Content-Type": kind, "Content-Length": str(rest), "Content-Disposition": saved_as}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        while data := stream.read(min(BLOCK, rest)):
+            rest -= len(data)
+            await asyncio.wait_for(response.write(data), WRITE_SECONDS)
+        return response
+
     async def _hold(self, request: web.Request) -> web.StreamResponse:
-        """Keep the newest frame of every camera for a paused page, and send exactly that: the page shows it, numbers
-        and snapshots are of it. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
+        """Keep the newest frame of every camera for a paused page and send its pictures: distances and snapshots are
+        then of exactly this frame. ``X-Hold`` names it for ``/snapshot.zip``, ``/depth`` and ``/release``."""
         results = {channel.index: channel.latest for channel in self.channels if channel.latest is not None}
         if not results:
             raise web.HTTPNotFound(text="no frame yet\n")
-        name = self._holds.keep(results)
+        name = secrets.token_urlsafe(12)
+        self._held[name] = results
+        while len(self._held) > MOST_HELD:
+            del self._held[next(iter(self._held))]
         loop = asyncio.get_running_loop()
         pictures = [
             parts(index, await loop.run_in_executor(None, self.channels[index].pictures, result))
@@ -195,21 +270,19 @@ class Routes:
         return response
 
     async def _release(self, request: web.Request) -> web.Response:
-        self._holds.release((await body(request)).text("hold", ""))
+        self._held.pop((await body(request)).text("hold", ""), None)
         return web.Response(status=204)
 
     def _shown(self, request: web.Request) -> Result:
         """The result a request means: the held one of ``?hold=``, else the newest. Raises HTTPNotFound, HTTPGone."""
         camera = self._camera(request)
         if "hold" in request.query:
-            result = self._holds.get(request.query["hold"], camera)
+            result = self._held.get(request.query["hold"], {}).get(camera)
             if result is None:
                 raise web.HTTPGone(text="the paused picture was given up; resume and pause again\n")
-            return result
-        latest = self.channels[camera].latest
-        if latest is None:
+        elif (result := self.channels[camera].latest) is None:
             raise web.HTTPNotFound(text="no frame yet\n")
-        return latest
+        return result
 
     async def _depth(self, request: web.Request) -> web.Response:
         """``?x=&y=`` as fractions of the picture → ``{"distance_m": metres or null, "number": N}``."""
@@ -222,19 +295,11 @@ class Routes:
         result = self._shown(request)
         return web.json_response({"distance_m": distance_at(result, x, y), "number": result.number})
 
-    async def _download(self, request: web.Request) -> web.StreamResponse:
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         """The newest (or held) frame without loss: see :func:`snapshot_zip`."""
         result = self._shown(request)
         data = await asyncio.get_running_loop().run_in_executor(None, snapshot_zip, result)
-        name = snapshot_name(result, self._camera(request) if len(self.channels) > 1 else None)
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "application/zip",
-                "Content-Length": str(len(data)),
-                "Content-Disposition": f'attachment; filename="{name}"',
-            }
-        )
-        await response.prepare(request)
-        for start in range(0, len(data), BLOCK):
-            await asyncio.wait_for(response.write(data[start : start + BLOCK]), WRITE_SECONDS)
-        return response
+        which = f"camera{self._camera(request) + 1}-" if len(self.channels) > 1 else ""
+        # The number is ours: the one in the file of a recording may be anything.
+        name = f"mutualformer-{which}{result.number:06d}.zip"
+        return await self._attach(request, name, "application/zip", io.BytesIO(data))
