@@ -15,6 +15,7 @@ from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
 from mutualformer.runtime.sources import opening
+from tests.conftest import ModelFiles
 
 DATA = "synthetic:6?seed=5"  # identities
 CALIBRATION = "synthetic:4?seed=11"
