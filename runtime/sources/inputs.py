@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.base import CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import NEXT_FRAME_SECONDS, next_frame
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.folders.pairs import pairs
 from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined
 from mutualformer.runtime.sources.grammar import PATH, parse
-from mutualformer.runtime.sources.playing import PATIENT_SECONDS
 from mutualformer.runtime.sources.walk import Entry, is_depth_map
 
 log = logging.getLogger("mutualformer")
@@ -116,28 +115,21 @@ class Moment:
     nir: Any = None
 
 
-def moments(address: str, limit: int | None, patience_s: float = PATIENT_SECONDS) -> Iterator[Moment]:
-    """The frames of a camera, video or recording, in order; ``limit``: so many at the most.
+def moments(address: str, limit: int | None, timeout_s: float = NEXT_FRAME_SECONDS) -> Iterator[Moment]:
+    """The frames of a camera, video or recording, in order; at most ``limit`` of them.
 
-    A live camera's late frame is waited for ``patience_s`` seconds. Raises CameraError.
+    ``timeout_s``: for the next frame. Raises CameraError.
     """
     camera = opening.camera(address)
     with closing(camera):
-        warned, waited, count = 0, 0.0, 0
+        warned, count = 0, 0
         while limit is None or count < limit:
-            try:
-                frame = camera.read(1.0)
-            except CameraTimeout:
-                waited += 1.0
-                if waited >= patience_s:
-                    raise CameraError(f"{camera.name}: no frame for {patience_s:g} s") from None
-                continue
+            frame = next_frame(camera, timeout_s)
             for sentence in camera.warnings[warned:]:
                 log.warning("%s", sentence)
             warned = len(camera.warnings)
             if frame is None:
                 return
-            waited = 0.0
             item = Item(frame.rgb, frame.depth, None, f"{label(address)}-{count:06d}")
             yield Moment(item, bool(np.any(frame.depth)), frame.nir)
             count += 1

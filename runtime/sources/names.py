@@ -58,6 +58,7 @@ NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"}
 # RGB sets call their folders after themselves: DUTS-TR-Image, DUTS-TE-Mask, DUT-OMRON-image, pixelwiseGT-new-PNG.
 RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
+LARGEST_LIST_BYTES = 256 << 20
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
 # The endings by which the files of one frame are told apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the
 # whole name where a folder holds one frame (rgb.png beside depth.png). "d" alone may be anybody's last letter.
@@ -158,14 +159,22 @@ def find_list(root: Path, split: str) -> Path | None:
     return next((p for p in spelled if p.stem.lower() == split or p.stem.lower().endswith(f"_{split}")), None)
 
 
-def _text(path: Path) -> str:
-    """A list as text: UTF-8, or what its byte order mark says."""
+def list_text(path: Path) -> str:
+    """The text of a list of names: UTF-8 or, with a byte order mark, UTF-16. Names in other encodings survive.
+
+    Raises DataError.
+    """
     try:
+        if path.stat().st_size > LARGEST_LIST_BYTES:
+            raise DataError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of names")
         data = path.read_bytes()
-        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if wide else "utf-8-sig").removeprefix("\ufeff")  # some programs write it twice
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}), expected one frame's name a line") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.decode("utf-8", "surrogateescape")
+    return text.lstrip("\ufeff")  # some programs write the mark twice
 
 
 def read_list(path: Path, known: Collection[str]) -> list[str]:
@@ -176,7 +185,7 @@ def read_list(path: Path, known: Collection[str]) -> list[str]:
     """
     names: list[str] = []
     absent: list[str] = []
-    for line in _text(path).splitlines():
+    for line in list_text(path).splitlines():
         line = line.strip().strip('"')
         if not line or line.startswith("#"):
             continue

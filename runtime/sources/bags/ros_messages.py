@@ -147,7 +147,7 @@ class MessageReader:
         stamp, frame_id = self.header()
         height, width = self.take("I", 2)
         model, count = self.text(), self.one("I")
-        coefficients = self.take("d", min(count, len(self._data)))  # more than there can be are refused there
+        coefficients = self.take("d", min(count, len(self._data)))  # take refuses more than the message can hold
         k = self.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
             raise MessageError("a calibration that is no number")

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
 from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
+from mutualformer.runtime.sources.pairing import Pairer
 from mutualformer.runtime.sources.video import tracks
 from mutualformer.runtime.sources.video.video import videos
 

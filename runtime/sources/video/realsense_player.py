@@ -20,10 +20,10 @@ import pyrealsense2 as rs
 
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.devices import realsense
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.pairing import Pairer
 
 
 @dataclass(frozen=True)
