@@ -177,7 +177,7 @@ class DeviceCamera(BaseCamera):
         """A frame of 16-bit depth. ``stamps``: seconds of colour and depth. Raises CameraError where sizes differ."""
         if units.dtype != np.uint16 or rgb.ndim != 3 or units.shape != rgb.shape[:2]:
             what = f"depth is {units.dtype} {units.shape} and colour {rgb.shape}"
-            raise CameraError(f"{self.name}: {what}, expected uint16 and RGB of one size; set align=1 if it is 0")
+            raise CameraError(f"{self.name}: {what}, expected uint16 and RGB of one size")
         return Frame(rgb, metres(units, scale), stamps[0], stamps[1], number)
 
     def close(self) -> None:

@@ -48,24 +48,30 @@ class Address:
         return f"{head}{self.target}" + (f"?{query}" if query else "")
 
     @property
+    def simulated(self) -> bool:
+        """Whether it is the moving room, which has no number of scenes."""
+        return self.kind == "synthetic" and self.target in ("", "//")
+
+    @property
     def played(self) -> bool:
-        """Whether frames come one after another: cameras, running simulations, recordings and videos."""
-        return self.kind in LIVE or self.kind in PLAYED or (self.kind == "synthetic" and self.target in ("", "//"))
+        """Whether frames come one after another: cameras, the moving room, recordings and videos."""
+        return self.kind in LIVE or self.kind in PLAYED or self.simulated
 
     @property
     def ends(self) -> bool:
-        """Whether there is a last frame: everything but cameras and simulations that nobody limited."""
-        running = self.kind == "synthetic" and self.target in ("", "//") and self.options.get("frames", "0") == "0"
-        return self.kind not in LIVE and not running
+        """Whether there is a last frame: not of cameras, nor of the moving room without ``frames=``."""
+        return self.kind not in LIVE and not (self.simulated and self.options.get("frames", "0") == "0")
 
     @property
     def short(self) -> str:
         """A name for files and tables: the set's, the folder's last part, ``synthetic-60-seed-3``."""
-        if self.kind in LIVE or (self.kind == "synthetic" and self.played):
-            return self.kind if self.kind != "webcam" else f"webcam-{Path(self.target).name}"
-        if self.kind in ("synthetic", "sample"):
+        if self.kind == "webcam":
+            return f"webcam-{Path(self.target).name}"
+        if self.kind in LIVE or self.simulated:
+            return self.kind
+        if self.kind in DATA[:2]:
             return "-".join(
-                filter(None, [self.kind, self.target.strip("/"), *(w for o in self.options.items() for w in o)])
+                [self.kind, self.target.strip("/"), *(word for item in self.options.items() for word in item)]
             )
         path = Path(self.target.partition(",")[0])
         return (path.stem if path.suffix and not path.is_dir() else path.name) or self.target or self.kind
@@ -126,11 +132,8 @@ def _words(text: str) -> list[str]:
     words, start = text.split("+"), 0
     found: list[str] = []
     while start < len(words):
-        ends = range(len(words), start, -1)
-        spans = ((end, "+".join(words[start:end])) for end in ends)
-        end = next(
-            (e for e, span in spans if os.path.exists(span) or os.path.exists(span.rpartition("?")[0])), start + 1
-        )
-        found.append("+".join(words[start:end]))
-        start = end
+        spans = ["+".join(words[start:end]) for end in range(len(words), start, -1)]
+        real = (span for span in spans if os.path.exists(span) or os.path.exists(span.rpartition("?")[0]))
+        found.append(next(real, words[start]))
+        start += 1 + found[-1].count("+")
     return found

@@ -1,4 +1,4 @@
-"""How the files of RGB-D sets are named and listed: which folder is what, which files belong to one frame."""
+"""How the files of RGB-D sets are named and listed: the role of each folder, and which files belong to one frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
-RGB_NAMES: tuple[str, ...] = (
+# The last ones as DUT-RGBD, PASCAL VOC and COME15K ship.
+RGB_NAMES = (
     "rgb",
     "rgbs",
     "image",
@@ -24,19 +25,13 @@ RGB_NAMES: tuple[str, ...] = (
     "left",
     "rgb_left",
     "im",
+    "train_images",
+    "test_images",
+    "jpegimages",
+    "imgs_left",
 )
-RGB_NAMES += ("train_images", "test_images", "jpegimages", "imgs_left")  # as DUT-RGBD, PASCAL VOC and COME15K ship
-DEPTH_NAMES: tuple[str, ...] = (
-    "depth",
-    "depths",
-    "depth_map",
-    "depth_maps",
-    "depthmap",
-    "d",
-    "train_depth",
-    "test_depth",
-)
-MASK_NAMES: tuple[str, ...] = (
+DEPTH_NAMES = ("depth", "depths", "depth_map", "depth_maps", "depthmap", "d", "train_depth", "test_depth")
+MASK_NAMES = (
     "gt",
     "gts",
     "mask",
@@ -46,8 +41,13 @@ MASK_NAMES: tuple[str, ...] = (
     "label",
     "labels",
     "annotation",
+    "train_masks",
+    "test_masks",
+    "ground_truth_mask",
+    "groundtruth_mask",
+    "segmentationclass",
+    "gt_right",
 )
-MASK_NAMES += ("train_masks", "test_masks", "ground_truth_mask", "groundtruth_mask", "segmentationclass", "gt_right")
 # Folders whose pictures are depth maps or masks wherever they lie.
 NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"} - {
     "d",
@@ -60,8 +60,8 @@ RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
 LARGEST_LIST_BYTES = 256 << 20
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
-# The endings by which the files of one frame are told apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the
-# whole name where a folder holds one frame (rgb.png beside depth.png). "d" alone may be anybody's last letter.
+# Endings that tell the files of one frame apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
+# where a folder holds one frame (rgb.png beside depth.png). "d" alone may end any name.
 ENDINGS = {
     "colour": r"rgb|colou?r|left|right|image|img",
     "depth": r"depth[._-]?(?:map|bin|image|raw)?|d",
@@ -90,15 +90,15 @@ def is_rgbd(folder: Path) -> bool:
 
 
 class Part(NamedTuple):
-    """What a file's name says: ``stem``, common to the files of one frame; ``role``: colour, depth, mask or ""."""
+    """``stem``: common to the names of the files of one frame. ``role``: colour, depth, mask or "" for unknown."""
 
     stem: str
     role: str
 
 
 def part_of(name: Path | str) -> Part:
-    """The one rule by which files belong together: without an image's suffix, in Unicode's NFC, without case, without
-    an ending such as ``_Depth``, ``.color`` or ``-gt``. ``frame.1`` has no suffix: only those of images are taken off.
+    """The one rule by which files belong together: names are compared without an image's suffix, in Unicode's NFC,
+    without case, and without an ending such as ``_Depth``, ``.color`` or ``-gt``. ``.1`` in ``frame.1`` is no suffix.
     """
     path = Path(name)
     text = path.stem if path.suffix.lower() in SUFFIXES else path.name
@@ -119,7 +119,7 @@ def stem_of(name: Path | str) -> str:
 
 class Listing(NamedTuple):
     """Images of one folder. ``files``: stem → file, in natural order. ``twice``: (left out, kept instead).
-    ``other``: files, not hidden, that are of no suffix that is read."""
+    ``other``: files, not hidden, whose suffix is not read."""
 
     files: dict[str, Path]
     twice: list[tuple[Path, Path]]
@@ -181,7 +181,7 @@ def read_list(path: Path, known: Collection[str]) -> list[str]:
     """Frames that a list names, in its order, each one of ``known``.
 
     A line is a name (which may hold spaces and dots), or columns parted by spaces, tabs or commas, the first of which
-    counts; folders and suffixes do not. Raises DataError for an empty list, a name twice, and one that is not known.
+    counts; folders and suffixes do not. Raises DataError for an empty list, a repeated and an unknown name.
     """
     names: list[str] = []
     absent: list[str] = []

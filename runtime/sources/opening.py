@@ -150,10 +150,10 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
         ours = {field.name for field in fields(PlayOptions)}
         play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
         rest = {key: str(value) for key, value in query.items() if key not in ours}
-        with collected() as said:
+        with collected() as warnings:
             opened = frames(Address(address.kind, address.target, rest))
         player = FramesCamera(opened, play, address.short)
-        for sentence in said:
+        for sentence in warnings:
             player.warn(sentence)
         return player
     except CameraError:

@@ -28,7 +28,7 @@ class PlayOptions:
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """Collects the warnings that this thread logs inside, instead of printing them: a camera keeps them with its own."""
+    """Collects the warnings that this thread logs inside instead of printing them: a camera keeps them as its own."""
     warnings: list[str] = []
     thread = threading.get_ident()
 
@@ -87,7 +87,7 @@ class FramesCamera(PlayedCamera):
 
 
 class CameraFrames:
-    """A recording or video by number: played forward up to the frame asked for, from the start again for an earlier one.
+    """A recording or video by number: played forward to the frame asked for, from the start for an earlier one.
 
     ``open``: returns a new camera at the first frame. The constructor plays it once to count; asking in order decodes
     each frame once more. Raises DataError where there is no frame.
