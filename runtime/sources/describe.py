@@ -66,7 +66,15 @@ def describe(data: bytes, name: str) -> Description:
         told = _tiff(data) if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else _pillow(data, name)
     if told.width <= 0 or told.height <= 0:
         raise DataError(f"{name}: declares {told.width}×{told.height} pixels, expected a picture")
-    _bounded(told.width, told.height, told.channels * told.item_bytes, name)
+    pixels = told.width * told.height
+    size, most = pixels * told.channels * told.item_bytes >> 20, MAX_PIXELS * MAX_BYTES_PER_PIXEL >> 20
+    if pixels > MAX_PIXELS:
+        raise DataError(
+            f"{name}: declares {told.width}×{told.height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
+            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
+        )
+    if size > most:
+        raise DataError(f"{name}: would take {size} MiB, expected at most {most} MiB")
     if told.kind == "PNG":
         _whole_chunks(data, name)
     if told.kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS * told.pictures:
@@ -86,17 +94,6 @@ def _whole_chunks(data: bytes, name: str) -> None:
         place += 12 + length
 
 
-def _bounded(width: int, height: int, pixel_bytes: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: declares {width}×{height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
-            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
-        )
-    if width * height * pixel_bytes > MAX_PIXELS * MAX_BYTES_PER_PIXEL:
-        size = width * height * pixel_bytes >> 20
-        raise DataError(f"{name}: would take {size} MiB, expected at most {MAX_PIXELS * MAX_BYTES_PER_PIXEL >> 20} MiB")
-
-
 def check_decoded(image: NDArray[Any], told: Description, name: str) -> None:
     """Raise DataError where a decoder made another size than the header declares."""
     if image.shape[:2] != (told.height, told.width):
@@ -110,7 +107,7 @@ def _pillow(data: bytes, name: str) -> Description:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    Image.MAX_IMAGE_PIXELS = None  # sizes are limited by `_bounded`, with a sentence of ours
+    Image.MAX_IMAGE_PIXELS = None  # `describe` limits sizes, with a message of ours
     if data[4:8] == b"ftyp":
         _register_heif()
     try:

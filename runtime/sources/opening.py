@@ -26,7 +26,7 @@ from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOpt
 from mutualformer.runtime.sources.folders.pairs import PairOptions, pairs, split_target
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
-from mutualformer.runtime.sources.folders.sample import Sample
+from mutualformer.runtime.sources.folders.sample import sample
 from mutualformer.runtime.sources.frame import DataError, Frames, Joined
 from mutualformer.runtime.sources.grammar import KINDS, NETWORK, PATH, Address, joined, parse
 from mutualformer.runtime.sources.names import is_rgbd
@@ -216,7 +216,7 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
         return _synthetic(address, size, cache)
     if kind == "sample":
         opts.parse(NoOptions, address.options, where)
-        return Sample(address.target)
+        return sample(address.target)
     if kind == "tum":
         return tum.tum(path, opts.parse(tum.TumOptions, address.options, where))
     if kind == "pairs":

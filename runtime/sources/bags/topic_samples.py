@@ -12,7 +12,6 @@ from mutualformer.runtime.sources.bags.containers import Bag
 from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicSample
 from mutualformer.runtime.sources.frame import Intrinsics
 
-IMAGE_TYPES = (ros.IMAGE, ros.COMPRESSED)
 # How much of a bag is searched for the first image of every topic.
 SEARCH_BYTES = 256 << 20
 SEARCH_ATTEMPTS = 20
