@@ -13,7 +13,7 @@ from mutualformer.errors import CameraError as CameraError
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MOST_WARNINGS = 100
-NAMED_FRAMES = 3  # so many frames that are left out are named, the others are counted
+NAMED_FRAMES = 3  # warn of this many frames that are left out, count the others
 NEXT_FRAME_SECONDS = 20.0  # timeout for the next frame of a recording or network camera
 # The warning of a source without depth.
 WITHOUT_DEPTH = "no depth: colour only, no distances"
@@ -31,8 +31,8 @@ class CameraTimeout(CameraError):
 class Camera(Protocol):
     """A source of frames.
 
-    ``name`` names it to people. ``live``: True where frames that nobody takes are lost (a device), False where they
-    wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``: None where
+    ``name``: as it stands in messages. ``live``: True where frames that are not read in time are lost (a device), False
+    where they wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``: None where
     the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None where it came
     as float. ``busy_s``: seconds spent on the last frame after it had arrived (alignment, decoding).
     ``warnings``: what was wrong with the source without stopping it, one sentence each.

@@ -26,7 +26,7 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 ALARM_SECONDS = 20
 LOOK_SECONDS = 5.0
 MOST_MEMORY = 2 << 30  # and never more than half of what the machine has
-LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # what is written to disk: so much, or so many times the size of the file
+LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # limit of a file on disk: bytes, or times the size of the source
 LONGEST_SENTENCE = 2000
 
 

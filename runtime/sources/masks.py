@@ -103,7 +103,7 @@ def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: s
     shown = ", ".join(map(str, values[:6]))
     if high <= SMALL or (high <= half and marked):
         raise DataError(f"{name}: holds the labels {shown}, expected a mask of two values; which of them are objects?")
-    # The PASCAL VOC way: numbers of classes, and 255 where nobody decided.
+    # As in PASCAL VOC: numbers of classes, and 255 for undecided pixels.
     if high >= half and int(values[-2]) <= SMALL and between.size:
         raise DataError(
             f"{name}: holds {', '.join(map(str, values[:-1][:6]))} and {high}, labels and a mark for what is "

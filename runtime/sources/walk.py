@@ -30,7 +30,7 @@ from mutualformer.runtime.sources.names import (
 )
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
-# A tree without a picture in so many files and folders in a row is a home folder or a whole disk: stop there.
+# A tree with this many files and folders in a row and no picture is a home folder or a whole disk: stop there.
 MOST_BARREN = 50_000
 PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
 # Beside pictures these are notes and lists: no warning that they are left out.

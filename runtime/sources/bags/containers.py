@@ -66,7 +66,7 @@ class Bag(Protocol):
         """Name → type, ``package/msg/Type``."""
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """The messages of ``topics`` (None: of all) by time of recording as far as an index tells, from the first."""
+        """The messages of ``topics`` (None: of all), by time of recording if the file has an index, else in its order."""
 
     def close(self) -> None:
         """Close the file; messages of it must not be read any more."""
@@ -182,7 +182,7 @@ class McapBag:
             return []
 
     def _streamed(self) -> Iterator[tuple[float, list[McapRecord]]]:
-        """Records in the order of the file, as far as one leads to the next."""
+        """Records in the order of the file, up to the first corrupt one."""
         self._file.seek(0)
         try:
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:

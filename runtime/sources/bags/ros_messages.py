@@ -143,7 +143,7 @@ class MessageReader:
         return CompressedImage(stamp, frame_id, self.text(), self.raw(self.one("I")))
 
     def camera_info(self) -> CameraInfo:
-        """The rest as sensor_msgs/CameraInfo, as far as K. Raises MessageError, also for NaN in it."""
+        """The rest as sensor_msgs/CameraInfo up to K. Raises MessageError, also for NaN in it."""
         stamp, frame_id = self.header()
         height, width = self.take("I", 2)
         model, count = self.text(), self.one("I")

@@ -22,7 +22,7 @@ SCALE = 0.001
 
 @dataclass(frozen=True)
 class Options:
-    """``registration=0``: leave depth as its own eye sees it."""
+    """``registration=0``: leave depth as its own camera sees it."""
 
     registration: bool = True
 

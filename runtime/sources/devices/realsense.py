@@ -49,7 +49,7 @@ def calibration(profile: Any) -> Intrinsics:
 
 
 def same_view(depth: Any, colour: Any) -> bool:
-    """True where two stream profiles see with the same eye: alignment would change nothing, only cost time."""
+    """True where two stream profiles share lens and pose: alignment would change nothing, only cost time."""
     one, two = calibration(depth), calibration(colour)
     pose = depth.get_extrinsics_to(colour)
     return one == two and np.allclose(pose.rotation, np.eye(3).ravel()) and np.allclose(pose.translation, 0)

@@ -181,7 +181,7 @@ class FileFrames:
         return rule
 
     def _survey(self) -> Survey:
-        """Frames spread over the source; one that cannot be read is reported to whoever asks for it."""
+        """Frames spread over the source; one that cannot be read is reported when it is asked for."""
         survey = Survey(self.rule, bool(self.options.depth_scale) or self.options.polarity not in ("", "auto"))
         indices = [i for i, entry in enumerate(self.entries) if entry.depth is not None or entry.mask is not None]
         most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
