@@ -66,7 +66,7 @@ class Bag(Protocol):
         """Name → type, ``package/msg/Type``."""
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """The messages of ``topics`` (None: of all), by time of recording if the file has an index, else in its order."""
+        """Messages of ``topics`` (None: of all) by time of recording if the file has an index, else in file order."""
 
     def close(self) -> None:
         """Close the file; messages of it must not be read any more."""
