@@ -81,10 +81,9 @@ def album(sources: Sequence[str], depth: str | None = None, options: ReadOptions
         return Album(pairs(Path(sources[0]), Path(depth), options))
     paths = [Path(source) for source in sources]
     if len(paths) == 2 and all(map(os.path.isfile, paths)) and [is_depth_map(path) for path in paths] == [False, True]:
-        log.warning(
-            "%s is a depth map (one channel of 16 bits or floats): taken as that of %s", paths[1].name, paths[0]
-        )
-        return Album(pairs(*paths, options))
+        first, second = paths
+        log.warning("%s is a depth map (one channel of 16 bits or floats): taken as that of %s", second.name, first)
+        return Album(pairs(first, second, options))
     opened = [opening.frames(source) for source in sources]
     if len(opened) == 1:
         return Album(opened[0])

@@ -13,7 +13,7 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
 # The last ones as DUT-RGBD, PASCAL VOC and COME15K ship.
-RGB_NAMES = (
+RGB_NAMES: tuple[str, ...] = (
     "rgb",
     "rgbs",
     "image",
@@ -30,8 +30,17 @@ RGB_NAMES = (
     "jpegimages",
     "imgs_left",
 )
-DEPTH_NAMES = ("depth", "depths", "depth_map", "depth_maps", "depthmap", "d", "train_depth", "test_depth")
-MASK_NAMES = (
+DEPTH_NAMES: tuple[str, ...] = (
+    "depth",
+    "depths",
+    "depth_map",
+    "depth_maps",
+    "depthmap",
+    "d",
+    "train_depth",
+    "test_depth",
+)
+MASK_NAMES: tuple[str, ...] = (
     "gt",
     "gts",
     "mask",

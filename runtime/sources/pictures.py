@@ -34,7 +34,7 @@ from mutualformer.runtime.sources.describe import (
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.untrusted.foreign import foreign
 
-COLOUR_SUFFIXES = (
+COLOUR_SUFFIXES: tuple[str, ...] = (
     ".png",
     ".jpg",
     ".jpeg",

@@ -35,6 +35,8 @@ def shown(address: str) -> str:
 class NetworkCamera(ColourCamera):
     """Raises CameraError where the camera cannot be reached."""
 
+    _container: Any
+
     def __init__(self, address: str, transport: str) -> None:
         import av
 
