@@ -2,7 +2,7 @@
 
     python examples/cda_in_your_model.py
 
-Needs PyTorch: pip install 'mutualformer[train]'.
+Needs PyTorch: pip install '.[train]' in the checkout, or the wheel with [train].
 """
 
 import torch

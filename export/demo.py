@@ -180,7 +180,7 @@ def compiled(demo: Demo) -> bool:
     """The engine comes from this ONNX file and this plugin."""
     try:
         card = engine_card.read(demo.engine)
-        engine_card.verify_file(demo.engine, card)
+        engine_card.verify_bytes(demo.engine, card, demo.engine.read_bytes())
         engine_card.verify_plugin(demo.engine, card, library.find())
     except (ModelFileError, ContractError, library.PluginError):
         return False

@@ -9,7 +9,7 @@
     for result in mutualformer.stream("realsense://", model):
         print(result.number, result.objects)
 
-``help(mutualformer.predict)`` says what may be handed in; what is raised on purpose is a :class:`mutualformer.Error`.
+``help(mutualformer.predict)`` lists its inputs. Errors that a user can correct are :class:`mutualformer.Error`.
 
 The four stages are the packages ``plugins``, ``runtime``, ``train`` and ``export`` (in a checkout: links to the folders
 of the same names). Dependencies point one way: plugins ← runtime ← train ← export. Importing this package imports
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Packages below this one report to their makers unless they are told not to. They read these variables when they are
-# imported, which is after this line, and their child processes inherit them. Who wants the reports sets the variable.
+# Some dependencies send usage reports by default. These variables switch that off; they are read at import, which is
+# after this line, and child processes inherit them. A variable that is set already stays as it is.
 for _variable, _off in (
     ("ORT_DISABLE_TELEMETRY", "1"),
     ("DEPTHAI_TELEMETRY", "0"),

@@ -1,4 +1,4 @@
-"""What this package raises on purpose: one class for all, and one for each kind of thing that can be wrong.
+"""The errors of this package: one base class, and one class for each kind of cause.
 
     try:
         mutualformer.predict("sod-lite", picture)
@@ -6,18 +6,18 @@
         print(error)
 
 Each message is one sentence: what was found, what was expected, what to do. The classes are ValueError or RuntimeError
-as well. It lies beside the stages, because all of them raise these.
+as well. All stages raise these, so the module lies beside them.
 """
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """Anything that a user can mend; whatever else is raised is a fault of the program."""
+    """Anything that a user can correct; any other exception is a fault of the program."""
 
 
 class InputError(Error, ValueError):
-    """What was handed in does not fit: an array, a tensor, an option."""
+    """An argument is invalid: an array, a tensor, an option."""
 
 
 class DataError(Error, ValueError):
@@ -29,8 +29,8 @@ class CameraError(DataError):
 
 
 class ModelError(Error):
-    """A model cannot be had, read or run: its name, its file, its metadata, its answer."""
+    """A model cannot be found, read or run: its name, its file, its metadata, its answer."""
 
 
 class BuildError(Error):
-    """Something that was to be made was not: a training, an export, an engine, the plugin."""
+    """Making something failed: a training, an export, an engine, the plugin."""

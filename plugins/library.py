@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.errors import BuildError
+from mutualformer.extras import install
 from mutualformer.plugins.attributes import OP_TYPE, PLUGIN_NAMESPACE, PLUGIN_VERSION
 from mutualformer.plugins.compile.headers import rtx_library
 from mutualformer.plugins.record import Record, record_path
@@ -207,8 +208,7 @@ def load(flavor: str) -> Path:
     try:
         trt = importlib.import_module(FLAVORS[flavor])
     except (ImportError, OSError) as error:
-        package = "tensorrt-rtx-cu13" if flavor == "rtx" else "tensorrt>=10.3"
-        raise PluginError(f"TensorRT flavour {flavor} is not usable here ({error}); pip install {package}") from None
+        raise PluginError(f"TensorRT flavour {flavor} is not usable here ({error}): {install(flavor)}") from None
     if flavor == "rtx":
         _preload_rtx(path, record)
     mapped = _map(path, content)

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 from collections.abc import Sequence
 
 from mutualformer.runtime.commandline.running import run_module
@@ -29,18 +24,11 @@ BENCHES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name in BENCHES:
+        return run_module(BENCHES[name][0], f"mutualformer bench {name}", rest)
+    wants_help = name in ("-h", "--help")
     rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in BENCHES.items())
-    if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in BENCHES:
-        wants_help = bool(arguments) and arguments[0] in ("-h", "--help")
-        print(
-            f"usage: mutualformer bench {{{','.join(BENCHES)}}} --out DIR …\n\n{rows}",
-            file=sys.stdout if wants_help else sys.stderr,
-        )
-        return 0 if wants_help else 2
-    name, *rest = arguments
-    return run_module(BENCHES[name][0], f"mutualformer bench {name}", rest)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    text = f"usage: mutualformer bench {{{','.join(BENCHES)}}} --out DIR …\n\n{rows}"
+    print(text, file=sys.stdout if wants_help else sys.stderr)
+    return 0 if wants_help else 2

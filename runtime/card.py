@@ -1,7 +1,7 @@
-"""The model card: what a file was trained on and how, how good it is and how sure that is, what it is not for.
+"""The model card: what a model was trained on and how, its metrics with their errors, and what it is not for.
 
-One schema for all: JSON beside the weights (``train/checkpoint.py`` writes and checks it), the metadata of an ONNX
-file, the bundle, and the page for readers that :func:`markdown` makes.
+The checkpoint's JSON (``train/checkpoint.py`` writes and checks it), the metadata of an ONNX file and the bundle share
+this schema; :func:`markdown` makes the page for readers.
 
     model, task, input_size, params      which model of the registry this is, and how large
     overrides, architecture              its options, and all dimensions as they were when it was trained
@@ -24,12 +24,12 @@ from mutualformer.runtime.tasks import TASKS, TITLES
 from mutualformer.runtime.untrusted.printable import printable
 from mutualformer.runtime.untrusted.typed_json import Fields
 
-MOST_ROWS = 1000  # of a table; ours have a dozen
-_MARKS = re.compile(r"[\\`\[\]<|]")  # what begins code, links, pictures, HTML or a cell
+MOST_ROWS = 1000  # of a table; cards of ours have a dozen
+_MARKS = re.compile(r"[\\`\[\]<|]")  # marks that begin code, links, pictures, HTML or a table cell
 
 
 def escaped(text: str) -> str:
-    """A card's text as text in Markdown: on one line, without marks that a renderer acts on. Cards are strangers'."""
+    """Text of a card, which anybody may have written, as one line of Markdown without active marks."""
     line = printable(" ".join(text.split()))
     return _MARKS.sub(lambda mark: "&lt;" if mark[0] == "<" else "\\" + mark[0], line)
 
@@ -81,12 +81,8 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str
     return [*tables.markdown(header, [[_cell(cell) for cell in row] for row in rows]).splitlines(), ""]
 
 
-def _number(values: Fields, key: str, form: str) -> str:
-    """The number at ``key``, formatted; empty where there is none. Raises the card's error for anything else."""
-    return "" if values.get(key) is None else format(values.number(key, -1e12, 1e12), form)
-
-
 def _metrics(metrics: Fields) -> list[str]:
+    """The metrics of one set, one per row; where the training was repeated also their spread over the seeds."""
     if not metrics:
         return ["Not evaluated.", ""]
     errors, seeds = _part(metrics, "standard_error"), _part(metrics, "over_seeds")
@@ -100,15 +96,19 @@ def _metrics(metrics: Fields) -> list[str]:
         header = (*header, "over seeds")
     rows: list[tuple[Any, ...]] = []
     for name in (name for name in TITLES if name in metrics):
-        spread = _part(seeds, name)
-        both = _with_error(_number(spread, "mean", ".4f"), _number(spread, "std", ".4f"), " ± {}")
-        row = _with_error(_number(metrics, name, ".4f"), _number(errors, name, ".4f"), " ± {}")
-        rows.append((TITLES[name], row, *([both] if seeds else [])))
+        row, spread = _with_error(metrics, name, errors, name, ".4f", " ± {}"), _part(seeds, name)
+        both = [_with_error(spread, "mean", spread, "std", ".4f", " ± {}")] if seeds else []
+        rows.append((TITLES[name], row, *both))
     return [line + ".", "", *_table(header, rows)]
 
 
-def _with_error(value: str, error: str, form: str) -> str:
-    return value + form.format(error) if value and error else value
+def _with_error(values: Fields, key: str, errors: Fields, error_key: str, form: str, error_form: str) -> str:
+    """A value and, where there is one, its error, formatted; empty without a value. Raises the card's error."""
+    value, error = (
+        "" if part.get(name) is None else format(part.number(name, -1e12, 1e12), form)
+        for part, name in ((values, key), (errors, error_key))
+    )
+    return value + error_form.format(error) if value and error else value
 
 
 def _part(values: Fields, key: str) -> Fields:
@@ -126,39 +126,37 @@ def _by_set(sets: Fields) -> list[str]:
     rows: list[tuple[Any, ...]] = []
     for data, metrics in parts.items():
         errors = _part(metrics, "standard_error")
-        cells = [_with_error(_number(metrics, n, ".3f"), _number(errors, n, ".3f"), " (±{})") for n in names]
+        cells = [_with_error(metrics, name, errors, name, ".3f", " (±{})") for name in names]
         rows.append((data, *cells, metrics.get("images", "")))
     return _table(("set", *(TITLES[name] for name in names), "pictures"), rows)
 
 
-def _front_matter(task: str) -> list[str]:
-    """The YAML header that model hubs read."""
-    tags = {
-        "sod": ["salient-object-detection", "rgb-d", "background-removal"],
-        "reid": ["re-identification", "rgb-nir"],
-    }
-    pipeline = {"sod": "image-segmentation", "reid": "image-feature-extraction"}
-    lines = ["---", "license: apache-2.0", "library_name: mutualformer"]
-    if task in pipeline:
-        lines.append(f"pipeline_tag: {pipeline[task]}")
-    lines += ["tags:", *(f"- {tag}" for tag in ["onnx", "tensorrt", *tags.get(task, [])]), "---", ""]
-    return lines
+# The YAML header that model hubs read.
+_HEADER = "---\nlicense: apache-2.0\nlibrary_name: mutualformer\npipeline_tag: {}\ntags:\n- onnx\n- tensorrt\n{}---\n"
+_HUB = {
+    "sod": ("image-segmentation", "- salient-object-detection\n- rgb-d\n- background-removal\n"),
+    "reid": ("image-feature-extraction", "- re-identification\n- rgb-nir\n"),
+}
+_RUN = {
+    "sod": """\
+```sh
+mutualformer predict photo.jpg --model {0} --out out     # mask, cut-out, overlay
+mutualformer stream realsense:// --model {0}             # a camera, live
+```
 
+```python
+import mutualformer
 
-def _how_to_run(name: str, task: str) -> list[str]:
-    if task == "sod":
-        lines = [
-            f"mutualformer predict photo.jpg --model {name} --out out     # mask, cut-out, overlay",
-            f"mutualformer stream realsense:// --model {name}             # a camera, live",
-        ]
-        python = [
-            "import mutualformer",
-            "",
-            f'model = mutualformer.load("{name}")',
-            'mutualformer.predict(model, "photo.jpg").save("out")',
-        ]
-        return ["```sh", *lines, "```", "", "```python", *python, "```", ""]
-    return ["```sh", f"mutualformer predict reid:FOLDER --model {name} --out out     # features, matches", "```", ""]
+model = mutualformer.load("{0}")
+mutualformer.predict(model, "photo.jpg").save("out")
+```
+""",
+    "reid": """\
+```sh
+mutualformer predict reid:FOLDER --model {0} --out out     # features, matches
+```
+""",
+}
 
 
 def _data(card: Fields) -> list[str]:
@@ -195,11 +193,11 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
         ("source revision", card.get("git_revision")),
         ("created", card.get("created")),
     ]
-    lines = [*_front_matter(task), f"# {name}", ""]
+    lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
     lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
-    lines += ["## How to run", "", *_how_to_run(printable(file) or name, task)]
+    lines += ["## How to run", "", _RUN[task].format(printable(file) or name)]
     metrics = _part(card, "metrics")
     sets, faults = _part(metrics, "sets"), _part(metrics, "faults")
     lines += ["## Metrics", "", *(_by_set(sets) if sets else _metrics(metrics))]
@@ -209,7 +207,8 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
         lines += _paragraph(metrics.text("conditions"))
     recipe, calibration = (_part(card, key) for key in ("recipe", "calibration"))
     lines += ["## Training data", "", *_data(card)]
-    lines += ["## Recipe", "", *(_table(("", ""), recipe.items()) if recipe else ["Not recorded.", ""])]
+    recipe_lines = _table(("", ""), recipe.items()) if recipe else ["Not recorded.", ""]
+    lines += ["## Recipe", "", *recipe_lines]
     if calibration:
         lines += ["## Calibration", "", *_table(("", ""), calibration.items())]
     lines += ["## What it is", "", *_table(("", ""), facts)]

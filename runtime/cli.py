@@ -51,11 +51,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
-FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # what nearly everybody comes for
+FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # the most used ones, which the short help shows
 
 
 def _answer(text: str) -> int:
-    """Print what was asked for; returns the exit code."""
+    """Print ``text``; returns the exit code."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -67,7 +67,7 @@ def _answer(text: str) -> int:
 
 
 def usage(every: bool = False) -> str:
-    """The six verbs that nearly everybody comes for, or ``every`` one, by what one wants to do."""
+    """The help: the six most used verbs, or ``every`` one, grouped by purpose."""
     groups = GROUPS if every else {"first": {name: VERBS[name] for name in FIRST}}
     width = max(len(name) for verbs in groups.values() for name in verbs)
     lines = ["usage: mutualformer VERB …"]
@@ -76,7 +76,7 @@ def usage(every: bool = False) -> str:
         lines += [f"  {name:<{width}}  {verb.about}" for name, verb in verbs.items()]
     if not every:
         lines += ["", f"{', '.join(name for name in VERBS if name not in FIRST)}: mutualformer help --all"]
-    return "\n".join([*lines, "", "mutualformer help VERB tells more; mutualformer --version tells which this is."])
+    return "\n".join([*lines, "", "mutualformer help VERB: a verb's options; mutualformer --version: the version."])
 
 
 def version() -> str:
@@ -88,17 +88,17 @@ def version() -> str:
 
 
 def unknown(verb: str) -> str:
-    """One line about a verb that does not exist, and what was probably meant."""
+    """The error for an unknown verb, with the most similar one."""
     close = difflib.get_close_matches(verb.replace("-", "_"), VERBS, 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
     return f"mutualformer: error: unknown verb {printable(repr(verb))}; {hint}"
 
 
 def _raise_limit(arguments: Sequence[str]) -> None:
-    """``--max-megapixels N`` must be known before OpenCV and the readers are imported, which is before parsing."""
+    """Apply ``--max-megapixels N`` before parsing: OpenCV and the readers read it when they are imported."""
     if "--max-megapixels" in arguments[:-1]:
         megapixels = arguments[arguments.index("--max-megapixels") + 1]
-        with contextlib.suppress(ValueError):  # the parser says what is wrong with it
+        with contextlib.suppress(ValueError):  # the parser reports the invalid value
             os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(float(megapixels) * 1e6))
             os.environ["MUTUALFORMER_MAX_MEGAPIXELS"] = megapixels
 

@@ -6,20 +6,16 @@ mutualformer completion zsh > "${fpath[1]}/_mutualformer"
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mutualformer.extras import missing
 from mutualformer.runtime.cli import VERBS
-from mutualformer.runtime.commandline.running import missing, run_verb
+from mutualformer.runtime.commandline.running import run_verb
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -27,7 +23,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 def whole_parser() -> argparse.ArgumentParser:
     """One parser with every verb that can be imported here as a sub-command.
 
-    A verb whose packages are missing completes as a word, without its options, and is named in a log line.
+    A verb whose packages are missing completes without its options, which is logged.
     """
     whole = argparse.ArgumentParser(prog="mutualformer")
     verbs = whole.add_subparsers(dest="verb")
@@ -42,7 +38,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _add(verbs: Any, name: str, module: str, about: str) -> argparse.ArgumentParser:
-    """Add what ``module`` has a parser for to sub-commands."""
+    """Add the parser of ``module`` as a sub-command."""
     try:
         build = getattr(importlib.import_module(module), "parser", None)
         parents = [build()] if build is not None else []
@@ -50,7 +46,7 @@ def _add(verbs: Any, name: str, module: str, about: str) -> argparse.ArgumentPar
         reason = missing(error.name or str(error))
         logging.getLogger("mutualformer").warning("%s completes without options: %s", name, reason)
         parents = []
-    # The parent's own --help meets the one that add_parser makes: "resolve" lets the later one win.
+    # The parent has a --help too: "resolve" keeps the one that add_parser makes.
     added: argparse.ArgumentParser = verbs.add_parser(name, help=about, parents=parents, conflict_handler="resolve")
     return added
 
@@ -83,7 +79,3 @@ def command(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer completion``."""
     return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The metadata that travels with a model file, from the checkpoint through ONNX to the engine: one schema.
+"""The metadata of a model file, with one schema from the checkpoint through ONNX to the engine.
 
 ONNX keeps it in ``metadata_props`` (string → string, each key prefixed ``mutualformer.``, values JSON), an engine in
 ``X.engine.json``. This module reads and writes it; nothing else does.
@@ -20,7 +20,7 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."
 PRECISIONS = ("fp32", "fp16", "int8")
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a model: a stranger's file says it, and folders are named by it
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # a model's name, which becomes a folder's name
 MAX_SIDE = 8192
 
 
@@ -44,8 +44,7 @@ class Contract:
     ``input_size``: (height, width) in pixels. ``depth_range_m``: (near, far) in metres, outside of which depth is
     clipped (SOD only). ``labels``: class names, ``("salient",)`` for SOD, empty for ReID.
     ``weights_sha256``: hash of the safetensors file the graph was traced from. ``card``: the model card (data,
-    recipe, metrics). ``cda_nodes``: how many Cross-Diffusion Attention nodes the graph has, None in files of before
-    that was written down.
+    recipe, metrics). ``cda_nodes``: how many Cross-Diffusion Attention nodes the graph has, None in older files.
     """
 
     task: str
@@ -67,33 +66,26 @@ class Contract:
                 f"metadata schema is version {self.schema_version}, this program reads version {SCHEMA_VERSION}; "
                 "export the model again"
             )
-        if not isinstance(self.task, str) or self.task not in TASKS:
-            raise ContractError(f"metadata task is {self.task!r:.80}, expected one of {', '.join(TASKS)}")
-        if self.precision not in PRECISIONS:
-            raise ContractError(
-                f"metadata precision is {self.precision!r:.80}, expected one of {', '.join(PRECISIONS)}"
-            )
-        if not (isinstance(self.model, str) and NAME.fullmatch(self.model)):
-            raise ContractError(
-                f"metadata model is {self.model!r:.80}, expected a name of up to 64 lower-case letters, digits, '.', "
-                "'_' and '-': names become parts of paths"
-            )
-        size = self.input_size
-        if len(size) != 2 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in size):
-            raise ContractError(
-                f"metadata input_size is {size!s:.80}, expected (height, width) in pixels, 1 to {MAX_SIDE}"
-            )
-        near_far = self.depth_range_m
-        if len(near_far) != 2 or not 0 < near_far[0] < near_far[1] < math.inf:
-            raise ContractError(
-                f"metadata depth_range_m is {near_far}, expected (near, far) in metres with 0 < near < far"
-            )
-        if type(self.opset) is not int or not all(isinstance(t, str) for t in (self.git_revision, self.weights_sha256)):
-            raise ContractError("metadata opset, git_revision or weights_sha256 is not a number and two texts")
-        if self.cda_nodes is not None and (type(self.cda_nodes) is not int or self.cda_nodes < 0):
-            raise ContractError(f"metadata cda_nodes is {self.cda_nodes!r}, expected a number of nodes")
-        if not isinstance(self.card, dict):
-            raise ContractError(f"metadata card is {type(self.card).__name__}, expected an object")
+
+        def expect(valid: bool, key: str, expected: str) -> None:
+            if not valid:
+                raise ContractError(f"metadata {key} is {getattr(self, key)!r:.80}, expected {expected}")
+
+        size, near_far, nodes = self.input_size, self.depth_range_m, self.cda_nodes
+        expect(isinstance(self.task, str) and self.task in TASKS, "task", f"one of {', '.join(TASKS)}")
+        expect(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
+        # The name becomes part of paths and commands.
+        name = "a name of up to 64 lower-case letters, digits, '.', '_' and '-'"
+        expect(isinstance(self.model, str) and bool(NAME.fullmatch(self.model)), "model", name)
+        sides = len(size) == 2 and all(type(side) is int and 1 <= side <= MAX_SIDE for side in size)
+        expect(sides, "input_size", f"(height, width) in pixels, 1 to {MAX_SIDE}")
+        ordered = len(near_far) == 2 and 0 < near_far[0] < near_far[1] < math.inf
+        expect(ordered, "depth_range_m", "(near, far) in metres with 0 < near < far")
+        expect(type(self.opset) is int, "opset", "a whole number")
+        for key in ("git_revision", "weights_sha256"):
+            expect(isinstance(getattr(self, key), str), key, "text")
+        expect(nodes is None or (type(nodes) is int and nodes >= 0), "cda_nodes", "a number of nodes")
+        expect(isinstance(self.card, dict), "card", "an object")
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -1,15 +1,9 @@
-"""Verb ``doctor``: what works on this machine, and for each line that does not, what mends it here.
+"""``mutualformer doctor``: report what works on this machine and, for everything that does not, how to repair it here.
 
-Exit code 0 where a model file can be run (ONNX Runtime and OpenCV are there); what is only missing is optional.
+The exit code is 0 where a model file can run (ONNX Runtime and OpenCV are installed); everything else is optional.
 """
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import importlib.metadata
@@ -17,10 +11,14 @@ import importlib.util
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import mutualformer
+from mutualformer.extras import EXTRAS, install
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor, zoo
 from mutualformer.runtime.commandline.running import run_verb
@@ -29,16 +27,17 @@ from mutualformer.runtime.sources import udev
 from mutualformer.runtime.untrusted.printable import printable
 
 CHECKOUT = Path(mutualformer.__file__).resolve().parents[1]
-NVIDIA = "0x10de"
+PIP = f"{sys.executable} -m pip install"
+NVIDIA = "0x10de"  # PCI vendor id
 PCI = Path("/sys/bus/pci/devices")
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``state``: ok, missing, or broken (there, but of no use). ``repair``: what mends it here; empty where it is ok.
+    """One finding. ``state``: "ok", "missing", or "broken" (present, but unusable).
 
-    Where nothing can mend it on this machine, ``repair`` says so and what to use instead. ``needed``: without it no
-    model file runs at all, which is what the exit code tells.
+    ``repair``: the command that repairs it, or what to use instead; empty where the state is ok. ``needed``: no model
+    file runs without it, so that a broken one makes the exit code 1.
     """
 
     what: str
@@ -48,18 +47,13 @@ class Diagnosis:
     needed: bool = False
 
 
-def install(extra: str) -> str:
-    """The command that adds an extra to this installation: a checkout's or a wheel's."""
-    if (CHECKOUT / "pyproject.toml").is_file():
-        return f"{sys.executable} -m pip install -c constraints.txt -e '.[{extra}]'   (in {CHECKOUT})"
-    return f"{sys.executable} -m pip install 'mutualformer[{extra}]'"
-
-
-def _package(module: str, distribution: str, extra: str = "", why: str = "") -> Diagnosis:
-    what = f"{distribution}{f' ({why})' if why else ''}"
+def package(module: str, distribution: str, why: str = "") -> Diagnosis:
+    """One Python package. A package that belongs to no extra is needed by the base installation."""
+    what, extra = f"{distribution} ({why})" if why else distribution, EXTRAS.get(module)
     if importlib.util.find_spec(module) is None:
-        repair = install(extra) if extra else f"{sys.executable} -m pip install {distribution}"
-        return Diagnosis(what, "missing" if extra else "broken", "not installed", repair, needed=not extra)
+        if extra:
+            return Diagnosis(what, "missing", "not installed", install(extra))
+        return Diagnosis(what, "broken", "not installed", f"{PIP} {distribution}", needed=True)
     try:
         return Diagnosis(what, "ok", importlib.metadata.version(distribution))
     except importlib.metadata.PackageNotFoundError:
@@ -72,19 +66,19 @@ def python() -> Diagnosis:
 
 
 def program() -> Diagnosis:
-    """This program, and whether it runs from a checkout."""
-    where = f"checkout {CHECKOUT}" if (CHECKOUT / "pyproject.toml").is_file() else str(CHECKOUT)
-    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__}, {where}")
+    """This program, and the checkout or the folder of packages that it runs from."""
+    where = "checkout " if (CHECKOUT / "pyproject.toml").is_file() else ""
+    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__}, {where}{CHECKOUT}")
 
 
 def models() -> Diagnosis:
-    """The shipped models: there, and unchanged."""
+    """Whether the shipped models are present and unchanged."""
     try:
         entries = zoo.shelf()
         for entry in entries:
             zoo.resolve(entry.name)
     except zoo.ModelNameError as error:
-        repair = f"{sys.executable} -m pip install --force-reinstall --no-deps mutualformer"
+        repair = f"{PIP} --force-reinstall --no-deps the wheel"
         if (CHECKOUT / ".git").exists():
             repair = f"git -C {CHECKOUT} checkout -- mutualformer/models"
         return Diagnosis("shipped models", "broken", str(error), repair, needed=True)
@@ -96,88 +90,63 @@ def models() -> Diagnosis:
 
 def gpu() -> Diagnosis:
     """An NVIDIA GPU with its driver."""
-    capabilities = compute_capabilities()
-    if capabilities:
+    if capabilities := compute_capabilities():
         return Diagnosis("gpu", "ok", f"compute capability {', '.join(capabilities)}")
-    if any(_vendor(device) == NVIDIA for device in sorted(PCI.glob("*"))):
+    if any(vendor.read_text().strip() == NVIDIA for vendor in PCI.glob("*/vendor")):
         repair = "sudo apt-get install nvidia-driver   (or your distribution's package), then restart"
-        return Diagnosis("gpu", "missing", "an NVIDIA card is there, but its driver does not answer", repair)
-    return Diagnosis(
-        "gpu",
-        "missing",
-        "no NVIDIA GPU: engines can be built with TensorRT-RTX, but not run",
-        "nothing to mend here: use ONNX files on the CPU, run engines on a machine with a GPU",
-    )
-
-
-def _vendor(device: Path) -> str:
-    try:
-        return (device / "vendor").read_text().strip()
-    except OSError:
-        return ""
+        return Diagnosis("gpu", "missing", "an NVIDIA card is present, but its driver does not answer", repair)
+    detail = "no NVIDIA GPU: engines can be built with TensorRT-RTX, but not run"
+    return Diagnosis("gpu", "missing", detail, "none: run ONNX files on the CPU, and engines on a machine with a GPU")
 
 
 def driver_calls() -> Diagnosis:
-    """What an engine's session calls the CUDA driver through; of no use without a GPU."""
-    for module, distribution in (("cuda.bindings", "cuda-bindings"), ("pycuda", "pycuda")):
-        try:
-            present = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:
-            present = False
-        if present:
-            return _package(module, distribution)
-    if not compute_capabilities():
-        return Diagnosis(
-            "cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on"
-        )
-    return Diagnosis("cuda-bindings", "missing", "not installed", f"{sys.executable} -m pip install cuda-bindings")
+    """The package through which an engine's session calls the CUDA driver; useless without a GPU."""
+    found = package("cuda", "cuda-bindings")
+    if found.state == "ok" or compute_capabilities():
+        return found
+    return Diagnosis("cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on")
 
 
 def plugin() -> Diagnosis:
     """The CDA plugin, which only TensorRT needs."""
+    path = None
     try:
         path = library.find()
         library.check(path)
     except library.PluginError as error:
         if not flavor.installed():
-            return Diagnosis(
-                "plugin", "missing", "not built", f"not needed without TensorRT; with it: {install('rtx')}"
-            )
-        repair = (
-            "make plugin" if (CHECKOUT / "Makefile").is_file() else f"{sys.executable} -m mutualformer.plugins.build"
-        )
+            repair = f"not needed without TensorRT; to get it: {install('rtx')}"
+            return Diagnosis("plugin", "missing", "not built", repair)
+        checkout = (CHECKOUT / "Makefile").is_file()
+        repair = "make plugin" if checkout else f"{sys.executable} -m mutualformer.plugins.build"
         return Diagnosis("plugin", "missing" if path is None else "broken", str(error), repair)
     return Diagnosis("plugin", "ok", str(path))
 
 
 def tensorrt() -> Diagnosis:
-    """Either flavour."""
+    """Either flavour of TensorRT."""
     present = flavor.installed()
     if not present:
         jetson = Path("/etc/nv_tegra_release").is_file()
         repair = "sudo apt-get install python3-libnvinfer   (JetPack's own)" if jetson else install("rtx")
         return Diagnosis("tensorrt", "missing", "neither flavour installed", repair)
-    versions = []
-    for name in present:
-        try:
-            versions.append(f"{name} {flavor.import_flavor(name).__version__}")
-        except flavor.FlavorError as error:
-            repair = f"{sys.executable} -m pip install --force-reinstall '{flavor.EXTRAS[name]}'"
-            return Diagnosis("tensorrt", "broken", str(error), repair)
+    try:
+        versions = [f"{name} {flavor.import_flavor(name).__version__}" for name in present]
+    except flavor.FlavorError as error:
+        return Diagnosis("tensorrt", "broken", str(error), "install that package again (pip install --force-reinstall)")
     return Diagnosis("tensorrt", "ok", ", ".join(versions))
 
 
 def cameras() -> Diagnosis:
-    """Plugged-in depth cameras that this user may not open."""
-    locked = udev.locked()
-    if locked:
+    """USB depth cameras whose device nodes this user has no permission to open."""
+    if locked := udev.locked():
         repair = f"mutualformer doctor --udev | sudo tee {udev.RULES_FILE}, then plug the camera in again"
         return Diagnosis("usb cameras", "broken", f"this user may not open {', '.join(locked)}", repair)
-    return Diagnosis("usb cameras", "ok", "none that this user may not open")
+    return Diagnosis("usb cameras", "ok", "no permission problem found")
 
 
 def webcams() -> Diagnosis:
-    """Webcams that this user may not open."""
+    """Webcams, and whether this user has permission to open them."""
     devices = sorted(Path("/dev").glob("video*"))
     closed = [device.name for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     if closed:
@@ -187,38 +156,35 @@ def webcams() -> Diagnosis:
 
 
 def samples() -> Diagnosis:
-    """The real RGB-D pair of the tests and the demo."""
+    """The real RGB-D pair that the tests and the demo use."""
     folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
     if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
         return Diagnosis("real sample", "ok", folder)
     if importlib.util.find_spec("skimage") is not None:
-        return Diagnosis("real sample", "ok", "scikit-image fetches it when it is asked for")
-    return Diagnosis(
-        "real sample",
-        "missing",
-        "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png",
-        f"{sys.executable} -m pip install scikit-image pooch   (fetches it), or export MUTUALFORMER_SAMPLES=FOLDER",
-    )
+        return Diagnosis("real sample", "ok", "scikit-image downloads it when it is first used")
+    detail = "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png"
+    repair = f"{PIP} scikit-image pooch   (downloads it), or export MUTUALFORMER_SAMPLES=FOLDER"
+    return Diagnosis("real sample", "missing", detail, repair)
 
 
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     program,
     python,
-    lambda: _package("onnxruntime", "onnxruntime"),
-    lambda: _package("cv2", "opencv-python-headless"),
-    lambda: _package("onnx", "onnx"),
+    partial(package, "onnxruntime", "onnxruntime"),
+    partial(package, "cv2", "opencv-python-headless"),
+    partial(package, "onnx", "onnx"),
     models,
-    lambda: _package("torch", "torch", "train", "to train and export"),
-    lambda: _package("onnxscript", "onnxscript", "export", "to export checkpoints"),
-    lambda: _package("triton", "triton", "plugin", "to build the plugin"),
+    partial(package, "torch", "torch", "to train and export"),
+    partial(package, "onnxscript", "onnxscript", "to export checkpoints"),
+    partial(package, "triton", "triton", "to build the plugin"),
     tensorrt,
     plugin,
     gpu,
     driver_calls,
-    lambda: _package("ray", "ray", "ray", "predict --ray"),
-    lambda: _package("pyrealsense2", "pyrealsense2", "realsense", "RealSense cameras"),
-    lambda: _package("depthai", "depthai", "oak", "OAK cameras"),
-    lambda: _package("pyorbbecsdk", "pyorbbecsdk2", "orbbec", "Orbbec cameras"),
+    partial(package, "ray", "ray", "predict --ray"),
+    partial(package, "pyrealsense2", "pyrealsense2", "RealSense cameras"),
+    partial(package, "depthai", "depthai", "OAK cameras"),
+    partial(package, "pyorbbecsdk", "pyorbbecsdk2", "Orbbec cameras"),
     cameras,
     webcams,
     samples,
@@ -226,28 +192,27 @@ CHECKS: tuple[Callable[[], Diagnosis], ...] = (
 
 
 def examine() -> list[Diagnosis]:
-    """All findings, each check on its own: one that fails says so and stops none of the others."""
+    """Run every check. A check that raises becomes a finding of its own and does not stop the others."""
     findings = []
     for check in CHECKS:
         try:
             findings.append(check())
-        except Exception as error:  # the doctor must survive any patient
-            name = getattr(check, "__name__", "check")
-            detail = f"{type(error).__name__}: {error}"
-            findings.append(Diagnosis(name, "broken", detail, "report this with `mutualformer doctor --json`"))
+        except Exception as error:  # the report must come out however broken the machine is
+            detail, repair = f"{type(error).__name__}: {error}", "report this with `mutualformer doctor --json`"
+            findings.append(Diagnosis(getattr(check, "__name__", "check"), "broken", detail, repair))
     return findings
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
     parser = argparse.ArgumentParser(prog="mutualformer doctor", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="for bug reports")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, for bug reports")
     parser.add_argument("--udev", action="store_true", help="print the udev rules for USB depth cameras, then exit")
     return parser
 
 
 def command(args: argparse.Namespace) -> int:
-    """Print the findings."""
+    """Print the findings; returns the exit code."""
     if args.udev:
         print(udev.rules(), end="")
         return 0
@@ -267,7 +232,3 @@ def command(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer doctor``."""
     return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

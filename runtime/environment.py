@@ -1,4 +1,4 @@
-"""Environment variables that hold for a while: some libraries take a setting no other way."""
+"""Set environment variables temporarily: some libraries have no other setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets name → value and gives back at the end what was there, or that nothing was."""
+    """Set name → value inside the block and restore the previous state afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

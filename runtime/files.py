@@ -1,14 +1,14 @@
-"""Results on disk: JSON and CSV, a whole file or none of it; the habits are those of ``plugins/files.py``."""
+"""Read and write result files: JSON and CSV, each written completely or not at all (see ``plugins/files.py``)."""
 
 from __future__ import annotations
 
 import csv
 import errno
-import io
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,6 +19,7 @@ __all__ = [
     "TooLarge",
     "cache_root",
     "check_writable",
+    "csv_table",
     "naming",
     "open_regular",
     "read_regular",
@@ -32,8 +33,9 @@ __all__ = [
 ]
 
 Key = TypeVar("Key")
+WriteRow = Callable[[Mapping[str, Any]], None]
 
-# What the system's words leave open: what was expected, or what to do.
+# Clauses that say more than the system's own: what was expected, or what to do.
 _REASONS = {
     errno.ENOSPC: "the disk is full; make room or choose another place",
     errno.EDQUOT: "your share of the disk is used up; make room or choose another place",
@@ -47,7 +49,7 @@ _REASONS = {
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, as a clause that says what was expected or what to do; without the file's name."""
+    """The reason of an OSError as a clause that says what was expected or what to do, without the file's name."""
     return _REASONS.get(error.errno or 0) or error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
@@ -56,13 +58,14 @@ class NotRegular(OSError):
 
 
 class TooLarge(OSError):
-    """The file has more bytes than its kind ever needs, a sparse one included."""
+    """The file is larger than any file of its kind, sparse files included."""
 
 
 def open_regular(path: Path, most: int) -> BinaryIO:
     """Open an ordinary file of at most ``most`` bytes for reading, without ever waiting for a writer.
 
-    What was opened is examined, so that a file swapped in between is noticed. Raises NotRegular, TooLarge, OSError.
+    The open file is examined, not the path, so that a file swapped in between is noticed. Raises NotRegular, TooLarge,
+    OSError.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -89,7 +92,7 @@ def read_regular(path: Path, most: int) -> bytes:
     with naming(path), open_regular(path, most) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1)
-        if len(data) > size:  # it grows while it is read, or lies under /proc, where every size is 0
+        if len(data) > size:  # the file grows while it is read, or is under /proc, where every size is 0
             data += file.read(most + 1 - len(data))
     if len(data) > most:
         raise _too_large(path, len(data), most)
@@ -107,15 +110,33 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def spreadsheet(row: Mapping[Key, Any]) -> dict[Key, Any]:
-    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are strangers'."""
+    """``row`` with an apostrophe before texts that a spreadsheet would run as a formula: names are untrusted."""
     formula = ("=", "+", "-", "@", "\t", "\r")
     return {k: f"'{v}" if isinstance(v, str) and v.startswith(formula) else v for k, v in row.items()}
 
 
-def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows under the first one's keys; ``rows`` is not empty. Raises OSError."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(map(spreadsheet, rows))
-    write_bytes(path, text.getvalue().encode())
+@contextmanager
+def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = ()) -> Iterator[WriteRow]:
+    """Yield a function that writes one row of a CSV file; the file is put in place at the end. Raises OSError.
+
+    ``columns``: the header; without them it is the first row's keys. Names that are not UTF-8 keep their bytes.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        if columns:
+            writer.writeheader()
+
+        def write(row: Mapping[str, Any]) -> None:
+            if not writer.fieldnames:
+                writer.fieldnames = list(row)
+                writer.writeheader()
+            writer.writerow(spreadsheet(row))
+
+        yield write
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under the first one's keys. Raises OSError."""
+    with csv_table(path) as write:
+        for row in rows:
+            write(row)

@@ -7,9 +7,8 @@ import importlib.util
 from types import ModuleType
 
 from mutualformer.errors import ModelError
+from mutualformer.extras import install
 from mutualformer.plugins.library import FLAVORS
-
-EXTRAS = {"tensorrt": "mutualformer[tensorrt]", "rtx": "mutualformer[rtx]"}
 
 
 class FlavorError(ModelError, RuntimeError):
@@ -27,8 +26,8 @@ def resolve(flavor: str) -> str:
         present = installed()
         if not present:
             raise FlavorError(
-                f"no TensorRT here; pip install '{EXTRAS['rtx']}' (any NVIDIA RTX GPU, builds on a CPU) "
-                f"or '{EXTRAS['tensorrt']}' (Jetson: comes with JetPack)"
+                f"no TensorRT here: {install('rtx')} (any NVIDIA RTX GPU, builds on a CPU); "
+                "[tensorrt] is classic TensorRT, which JetPack brings on a Jetson"
             )
         return present[0]
     if flavor not in FLAVORS:
@@ -42,8 +41,6 @@ def import_flavor(flavor: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise FlavorError(
-            f"flavor {flavor!r} needs the Python package {name} ({error}); pip install '{EXTRAS[flavor]}'"
-        ) from error
+        raise FlavorError(f"flavor {flavor!r} needs the Python package {name} ({error}): {install(flavor)}") from error
     except OSError as error:
         raise FlavorError(f"Python package {name} is installed but its library does not load: {error}") from error

@@ -1,4 +1,4 @@
-"""What stands between the capture thread and inference: the newest frame (devices) or a short queue (recordings)."""
+"""Hands frames from the capture thread to inference: the newest one (live) or a short queue (files)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """Hands items from one thread to another.
 
-    ``lossless=False``: one slot; a new item replaces one nobody took, which counts in ``dropped``: latency stays
-    bounded by one frame however slow the reader. ``lossless=True``: ``capacity`` items in order, ``put`` waits.
+    ``lossless=False``: one slot; a new item replaces one that was not taken, which counts in ``dropped``. So a slow
+    reader never gets an old frame. ``lossless=True``: ``capacity`` items in order, ``put`` waits.
     """
 
     def __init__(self, lossless: bool, capacity: int = 4) -> None:
@@ -41,7 +41,7 @@ class Mailbox(Generic[T]):
             return True
 
     def get(self, timeout: float | None = None) -> T | None:
-        """The next item; None when none came within ``timeout`` seconds, or none will: see :attr:`finished`."""
+        """The next item; None when none came within ``timeout`` seconds, or none will come (:attr:`finished`)."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items), timeout)
             if not self._items:

@@ -1,7 +1,7 @@
-"""From a camera frame to the graph's inputs and back: resizing and checking only, the one definition of it.
+"""Resize a camera frame to the graph's inputs, check inputs, and resize the answer back.
 
-Normalisation, hole handling and depth encoding live inside the graph (the model itself), so this is all that a
-program around the model has to do. OpenCV is imported where it resizes: an engine session needs none.
+The graph itself does normalisation, hole handling and depth encoding, so a program around the model does no more than
+this. OpenCV is imported only where it resizes: an engine session does not need it.
 """
 
 from __future__ import annotations

@@ -6,24 +6,20 @@ Exit codes: 0 the source ended or ``--frames`` were done; 1 the camera, the mode
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.arguments import add_device, add_gallery
+from mutualformer.runtime.commandline.arguments import add_device, add_gallery, rarely_needed
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
@@ -44,46 +40,35 @@ def parser() -> argparse.ArgumentParser:
         + "; ".join(source.example for source in opening.SOURCES.values())
         + ". Options follow a '?', for example synthetic://?seed=1&fps=15. Several sources share model and page.",
     )
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
-    parser.add_argument(
-        "--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})"
-    )
-    add_device(parser)
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
-    parser.add_argument("--preview", metavar="[HOST:]PORT", help="serve a live page, for example 8080 or 0.0.0.0:8080")
-    parser.add_argument(
-        "--foxglove",
-        nargs="?",
-        const="",
-        metavar="[HOST:]PORT",
-        help="stream live to Foxglove: at the page's address, or one of its own",
-    )
-    parser.add_argument(
-        "--rerun",
-        nargs="?",
-        const="",
-        metavar="FILE",
-        help="show the stream in rerun: nothing opens its viewer, X.rrd writes a file, serve (or 0.0.0.0:PORT) serves "
-        "viewers elsewhere, rerun+http://HOST:PORT/proxy sends to one",
-    )
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help="holds what other machines must show (made where it is missing); or set MUTUALFORMER_TOKEN; "
-        "without either a token is made for this run and printed once",
-    )
-    parser.add_argument("--token", help="the token itself; every user of this machine can read it in the process list")
-    parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
+    add = parser.add_argument
+    add("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
+    add("--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})")
+    add("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
+    add("--preview", metavar="[HOST:]PORT", help="serve a live page, for example 8080 or 0.0.0.0:8080")
+    foxglove = "stream to Foxglove: at the page's address, or at one of its own"
+    add("--foxglove", nargs="?", const="", metavar="[HOST:]PORT", help=foxglove)
+    rerun = "show in rerun: no value starts the viewer; X.rrd, serve, 0.0.0.0:PORT, rerun+http://HOST:PORT/proxy"
+    add("--rerun", nargs="?", const="", metavar="TARGET", help=rerun)
+    add("--frames", type=int, metavar="N", help="stop after N frames of each source")
+    add("--json", action="store_true", help="print one JSON object per frame on standard output")
+    add("--list", action="store_true", help="list sources and connected cameras, then exit")
     add_gallery(parser)
-    parser.add_argument("--retries", type=int, default=30, metavar="N", help="attempts to bring a lost camera back")
-    parser.add_argument(
-        "--no-track", dest="track", action="store_false", help="each frame for itself: no identities, no smoothing"
+    rare = rarely_needed(parser)
+    add_device(parser, rare)
+    add = rare.add_argument
+    file = "token for other machines, made if missing (default: MUTUALFORMER_TOKEN, else a new one is printed)"
+    add("--token-file", type=Path, metavar="FILE", help=file)
+    add("--token", help="the token itself; every user of this machine can read it in the process list")
+    add("--tls", nargs=2, type=Path, metavar=("CERT", "KEY"), help="serve over TLS, both files in PEM")
+    add(
+        "--retries",
+        type=int,
+        default=30,
+        metavar="N",
+        help="attempts to reconnect a camera (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
-    parser.add_argument("--quiet", action="store_true", help="no status line and no addresses")
-    parser.add_argument("--list", action="store_true", help="list sources and connected cameras, then exit")
+    add("--no-track", dest="track", action="store_false", help="no identities and no smoothing from frame to frame")
+    add("--quiet", action="store_true", help="no status line and no addresses")
     return parser
 
 
@@ -91,7 +76,7 @@ def command(args: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     if args.list:
         entries = listing.sources()
-        # Names of devices are strangers' words.
+        # Devices choose their own names: escape control characters.
         text = json.dumps(entries) if args.json else listing.text(entries)
         print("\n".join(map(printable, text.splitlines())))
         return 0
@@ -99,40 +84,25 @@ def command(args: argparse.Namespace) -> int:
         raise StreamError("SOURCE is missing; --list shows what is connected")
     if args.frames is not None and args.frames < 1:
         raise StreamError(f"--frames is {args.frames}, expected at least 1")
-    # OpenCV's workers spin while they wait for the next image: a fifth of our work for no gain at camera sizes.
+    # OpenCV's worker threads spin while they wait for the next image; they cost a fifth of our work at camera sizes.
     cv2.setNumThreads(1)
-    outlets = Outlets(
-        record=args.record,
-        preview=args.preview,
-        foxglove=args.foxglove,
-        rerun=args.rerun,
-        token=args.token,
-        token_file=args.token_file,
-        tls=tuple(args.tls) if args.tls else None,
-        as_json=args.json,
-        quiet=args.quiet,
-    )
+    names = ("record", "preview", "foxglove", "rerun", "token", "token_file", "quiet")
+    same = {name: getattr(args, name) for name in names}
+    outlets = Outlets(**same, tls=tuple(args.tls) if args.tls else None, as_json=args.json)
     with contextlib.ExitStack() as stack:
         model = None
-        # A gallery needs a ReID model of its own; the default finds salient objects.
+        # A gallery needs a ReID model, which the default is not.
         chosen = args.model or (NO_MODEL if args.gallery else _default_model())
         if chosen != NO_MODEL:
             model = stack.enter_context(zoo.load(chosen, device=args.device))
-        summary, number = stream(
-            args.sources,
-            model,
-            gallery=args.gallery,
-            frames=args.frames,
-            retries=args.retries,
-            track=args.track,
-            outlets=outlets,
-        )
+        options = {name: getattr(args, name) for name in ("gallery", "frames", "retries", "track")}
+        summary, number = stream(args.sources, model, outlets=outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0
 
 
 def _default_model() -> str:
-    """The default model, or none where this installation ships no model: said in one line."""
+    """The default model, or none, with a log line, where this installation ships no model."""
     if zoo.shipped(zoo.DEFAULT) is not None:
         return zoo.DEFAULT
     logging.getLogger("mutualformer").info("no --model, and none is shipped here: only the camera is shown")
@@ -146,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        # A reader that left early (``| head``) has what it wanted.
+        # A reader that went away (``| head``) is no failure.
         with contextlib.suppress(BrokenPipeError):
             print_json({"type": "summary", **summary}, sys.stdout)
             return
@@ -163,7 +133,3 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
             print(f"recorded: {printable(path)}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

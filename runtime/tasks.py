@@ -1,6 +1,6 @@
-"""What the product can do, one frozen record a task: inputs, output, metrics, parity budgets, limits.
+"""The tasks: inputs, output, metrics, parity budgets and limits of each.
 
-This is the one table of metrics: model cards, evaluation tables, ablation and parity take names and titles from here.
+Model cards, evaluation tables, ablation and parity take names and titles of metrics from here.
 What training adds to a task (model class, loss, batches, evaluator) is in :mod:`mutualformer.train.tasks`.
 """
 
@@ -42,7 +42,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Budget:
-    """How far a candidate may be from its reference; None = not bounded.
+    """How far a candidate may differ from its reference; None = not bounded.
 
     ``max_abs``: largest absolute difference of any output value; ``mean_abs``: mean absolute difference of all of
     them, which catches two maps that score alike and look different. ``cosine``: lower bound on the cosine between the
@@ -59,7 +59,7 @@ class Budget:
     map_points: float | None = None
 
     def as_dict(self) -> dict[str, float]:
-        """The bounds there are."""
+        """The bounds that are set."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
 

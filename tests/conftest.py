@@ -74,7 +74,7 @@ class ModelFiles:
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """``sod-nano`` at 64 × 96, 100 steps from scratch: no good, but its activations are those of a trained network.
+    """``sod-nano`` at 64 × 96, 40 steps from scratch: no good, but its activations are those of a trained network.
 
     With small backbones that learn something from scratch in so few steps, which the narrowed ones do not.
     """
@@ -86,7 +86,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     from mutualformer.train.fitting.recipes import recipe
     from mutualformer.train.fitting.training import fit
 
-    short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))
+    short = dataclasses.replace(recipe("demo"), steps=40, minutes=0.0, batch=8, stages=((0.0, 64),))
     small = dict.fromkeys(("rgb_backbone", "depth_backbone"), SMALL)
     overrides = {"input_size": NANO_SIZE, **small}
 
@@ -95,6 +95,22 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
         export_onnx(checkpoint.load(weights), folder / "model.onnx")
 
     folder = once_a_run(tmp_path_factory, "nano", make)
+    return ModelFiles(folder / "model.safetensors", folder / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def reid(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    """``reid-tiny`` with seeded random weights."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from mutualformer.export.graph.from_checkpoint import export_onnx
+    from mutualformer.train import checkpoint, registry
+
+    def make(folder: Path) -> None:
+        torch.manual_seed(0)
+        weights = checkpoint.save(folder / "model.safetensors", registry.build("reid-tiny"), {})
+        export_onnx(checkpoint.load(weights), folder / "model.onnx")
+
+    folder = once_a_run(tmp_path_factory, "reid", make)
     return ModelFiles(folder / "model.safetensors", folder / "model.onnx")
 
 

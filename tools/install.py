@@ -79,7 +79,8 @@ def main() -> int:
         size, note = "about 500 MB on the disk", ""
     print(f"installing {what} into {sys.prefix}: {size}, minutes{note}", flush=True)
 
-    install = [*PIP, "install", "--quiet", "-c", str(CONSTRAINTS)]
+    # Python compiles a module when it is first imported; most of these gigabytes never are.
+    install = [*PIP, "install", "--quiet", "--no-compile", "-c", str(CONSTRAINTS)]
     steps = [[*install, "--upgrade", "pip"]]
     if torch:
         steps.append([*install, *torch])

@@ -1,6 +1,6 @@
 """``mutualformer ablation MODEL --data DATA --out DIR --seeds 0 1 2``: every fusion trained over the same seeds.
 
-A loop over ``fit``: each run lies in OUT/FUSION-seedS, finished ones are not repeated and broken-off ones go on. Arms
+A loop over ``fit``: each run lies in OUT/FUSION-seedS, finished runs are not repeated, interrupted ones continue. Arms
 are compared at equal steps, so a time budget is off. Writes OUT/ablation.json and .md.
 """
 
@@ -72,7 +72,7 @@ def command(args: argparse.Namespace) -> int:
     try:
         runs = {(fusion, seed): trained(config, fusion, seed) for seed in seeds for fusion in fusions}
     except Interrupted as stop:
-        print(f"ablation: {stop}; the same command goes on", file=sys.stderr)
+        print(f"ablation: {stop}; the same command continues", file=sys.stderr)
         return stop.exit_code
     names = TASKS[registry.spec(config.model).task].names
     result = {

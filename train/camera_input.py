@@ -53,8 +53,8 @@ def _mean(image: Tensor) -> Tensor:
 class DepthInput(nn.Module):
     """(B, H, W) float32 metres, 0 = hole → (B, 3, H, W) float32, holes 0, never NaN.
 
-    Three equal channels; with ``validity`` the third is 1 where a measurement is and −1 in holes, which the other two
-    cannot tell from the mean.
+    Three equal channels; with ``validity`` the third is 1 at measurements and −1 in holes, which look like the mean in
+    the other two.
     """
 
     unit: Tensor
@@ -66,7 +66,7 @@ class DepthInput(nn.Module):
         if not 0.0 < near < far:
             raise ValueError(f"depth_range_m is {depth_range_m}, expected (near, far) in metres with 0 < near < far")
         self.near, self.far = float(near), float(far)
-        self.register_buffer("unit", torch.ones(()), persistent=False)  # tells the precision of what follows
+        self.register_buffer("unit", torch.ones(()), persistent=False)  # its type is the precision of the layers behind
 
     def forward(self, depth: Tensor) -> Tensor:
         """``depth`` (B, H, W) float32 metres → (B, 3, H, W), in the type of the module's buffers.
@@ -74,12 +74,12 @@ class DepthInput(nn.Module):
         Inverse depth, clipped to near and far, standardised over the valid pixels of each image with a floor on
         the deviation, and clipped to MAX_DEVIATIONS of it.
         """
-        valid = (depth > 0.0).to(depth.dtype)  # statistics in the measurements' own fp32, whatever follows
+        valid = (depth > 0.0).to(depth.dtype)  # statistics in float32, whatever the precision of the layers behind
         inverse = 1.0 / depth.clamp(self.near, self.far)  # holes clip to near: finite, then masked out
         # Means rather than sums: no large numbers, and an image of holes divides 0 by the guard instead of by 0.
         share = _mean(valid).clamp(min=1e-6)
         mean = _mean(valid * inverse) / share
-        mean = mean + _mean(valid * (inverse - mean)) / share  # what rounding lost the first time
+        mean = mean + _mean(valid * (inverse - mean)) / share  # a second pass adds what rounding lost in the first
         centred = valid * (inverse - mean)
         variance = _mean(centred * centred) / share
         encoded = centred / torch.sqrt(variance + FLAT_INVERSE_DEPTH**2)

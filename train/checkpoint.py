@@ -27,7 +27,7 @@ from mutualformer.train import registry
 
 
 class CheckpointError(ModelError, ValueError):
-    """A checkpoint is missing, damaged or of another model: says which file, what was found, what is expected."""
+    """A checkpoint is missing, corrupt or of another model: names the file, what was found and what was expected."""
 
 
 def card_path(path: Path) -> Path:
@@ -38,7 +38,7 @@ def card_path(path: Path) -> Path:
 def git_revision() -> str:
     """Revision of the source tree this runs from, ``-dirty`` when changed, "unknown" outside a checkout."""
     root = Path(__file__).resolve().parent.parent
-    # `git describe --dirty` says the same but writes to the repository's index.
+    # `git describe --dirty` gives the same but writes to the repository's index.
     command = ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
         status = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
@@ -82,7 +82,7 @@ def save(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> Path:
 
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write the card of checkpoint ``path``, sealed: a value altered by one bit shows."""
+    """Write the card of checkpoint ``path`` with a seal, which shows a change of one bit."""
     text = json.dumps(sealed({**card, "schema_version": SCHEMA_VERSION}), indent=2, ensure_ascii=False) + "\n"
     write_bytes(card_path(path), text.encode(errors="backslashreplace"))
 
@@ -115,7 +115,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     if version not in (1, SCHEMA_VERSION):
         raise CheckpointError(f"{beside}: card schema is {version!r}, expected version {SCHEMA_VERSION}")
     if (version == SCHEMA_VERSION or SEAL in fields) and fields.get(SEAL) != seal_of(fields):
-        raise CheckpointError(f"{beside}: {SEAL} does not fit its content: the card was altered or damaged")
+        raise CheckpointError(f"{beside}: {SEAL} does not fit its content: the card was altered or is corrupt")
     missing = [key for key in ("model", "overrides", "task", "weights_sha256") if key not in fields]
     if missing:
         raise CheckpointError(f"{beside}: card lacks {', '.join(missing)}, expected a card written by `fit`")
@@ -129,9 +129,9 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def parent(path: Path, given: str, role: str) -> list[dict[str, Any]]:
-    """What a card says about the model at ``path`` that it was made of, and about that one's own parents.
+    """Entries of a card for the parent model at ``path`` and for that model's own parents.
 
-    ``given``: how the user called it; ``role``: "fine-tuned from" or "taught by".
+    ``given``: the name or path that the user gave; ``role``: "fine-tuned from" or "taught by".
     """
     card = read_card(path)
     ours = {key: card[key] for key in ("model", "weights_sha256", "data", "prints") if card.get(key)}
@@ -165,7 +165,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Read once: what was hashed is what is used."""
+    """The file is read once, so that the bytes that are hashed are the bytes that are used."""
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     try:
@@ -186,31 +186,27 @@ def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor
 
 
 def _check_shapes(path: Path, card: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Compare with the model that the card describes, built without memory: its numbers are a stranger's."""
+    """Compare with the model that the card describes, built without memory: a stranger chose its dimensions."""
     try:
         with torch.device("meta"):
             model = registry.build(card["model"], **_overrides(card))
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise CheckpointError(f"{card_path(path)}: the card describes no model of this version: {error}") from error
-    expected = model.state_dict()
-    absent = sorted(set(expected) - set(tensors))
-    extra = sorted(set(tensors) - set(expected))
-    if absent or extra:
+    expected, found = (
+        {name: tuple(value.shape) for name, value in one.items()} for one in (model.state_dict(), tensors)
+    )
+    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        first = wrong[0]
         raise CheckpointError(
-            f"{path}: tensors are not of {card['model']}: {len(absent)} missing (first: {[*absent, '-'][0]}), "
-            f"{len(extra)} unknown (first: {[*extra, '-'][0]}); is the card another model's?"
+            f"{path}: {len(wrong)} tensors are not of {card['model']} with overrides {card['overrides']}: {first} is "
+            f"{found.get(first, 'missing')}, expected {expected.get(first, 'no such tensor')}; is the card another "
+            "model's?"
         )
-    for name, value in sorted(tensors.items()):
-        if value.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: tensor {name} is {tuple(value.shape)}, expected {tuple(expected[name].shape)} for "
-                f"{card['model']} with overrides {card['overrides']}"
-            )
     _check_architecture(path, card, registry.spec_of(model))
 
 
 def _overrides(card: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's overrides; how its weights started is none of a reader's business, and may mean a download."""
+    """A card's overrides without ``pretrained``: how weights began no longer matters, and could mean a download."""
     return {key: value for key, value in card["overrides"].items() if key != "pretrained"}
 
 

@@ -1,7 +1,7 @@
-"""``mutualformer data check DIR …`` and ``mutualformer data list``: what is wrong with a dataset, and which there are.
+"""``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
-check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), says in one line each what to
-fix, and exits 1 when something must be. Several sets are taken as splits: no picture may be in two of them.
+check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints a line for each fault,
+and exits 1 when something must be fixed. Several sets are taken as splits: no picture may be in two of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.sources.folders import sets
 from mutualformer.runtime.sources.folders.survey import MUST
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import Finding, as_json, duplicates
+from mutualformer.train.data.check.findings import Finding, duplicates
 from mutualformer.train.data.check.reid import check_reid, query_in_gallery
 from mutualformer.train.data.check.rgbd import check_rgbd
 
@@ -41,7 +41,10 @@ def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
 
 
 def check(folders: Sequence[Path]) -> dict[str, Any]:
-    """Facts and findings of all datasets in ``folders``, JSON types. Bad input is a finding, never an exception."""
+    """Facts and findings of all datasets in ``folders``, JSON types; ``ok``: nothing must be fixed.
+
+    Bad input is a finding, never an exception.
+    """
     facts: dict[str, Any] = {}
     findings: list[Finding] = []
     frames, views = [], []
@@ -59,10 +62,12 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
             findings += findings_here
     # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
     findings += [*duplicates(frames), *duplicates(views, near=False, shared=query_in_gallery)]
-    return as_json(facts, sorted(findings, key=lambda finding: finding.level != MUST))
+    findings.sort(key=lambda finding: finding.level != MUST)
+    ok = not any(finding.level == MUST for finding in findings)
+    return {"ok": ok, "folders": facts, "findings": [finding._asdict() for finding in findings]}
 
 
-def _polarity_line(report: dict[str, Any]) -> str:
+def _lines(report: dict[str, Any]) -> str:
     lines = []
     for place, facts in report["folders"].items():
         facts_text = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
@@ -77,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
     arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
     verbs = arguments.add_subparsers(dest="what", required=True)
-    checked = verbs.add_parser("check", help="open every file and say what to fix")
+    checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
@@ -90,7 +95,7 @@ def command(arguments: argparse.Namespace) -> int:
         print(sets.listing())
         return 0
     report = check(arguments.folders)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _polarity_line(report))
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _lines(report))
     return 0 if report["ok"] else 1
 
 

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Evaluate, write what was asked for, print the table. Raises ValueError."""
+    """Evaluate, write OUT where it is given, print the table. Raises ValueError."""
     if args.maps and not args.out:
         raise ValueError("--maps needs --out DIR to write them to")
     if args.probe and args.corrupt:
@@ -50,16 +50,15 @@ def command(args: argparse.Namespace) -> int:
     from mutualformer.train.evaluation.scoring import evaluate_all
 
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the work
+        args.out.mkdir(parents=True, exist_ok=True)  # an impossible folder is reported before the work
     with zoo.load(args.model) as session:
-        result = evaluate_all(
+        found, table = evaluate_all(
             session, args.model, args.data, out=args.out, maps=args.maps, corruption=args.corrupt, probe=args.probe
         )
-    table = result.table()
     if args.out:
-        write_json(args.out / "metrics.json", result.as_dict())
+        write_json(args.out / "metrics.json", found)
         write_bytes(args.out / "table.md", table.encode(errors="backslashreplace"))
-    print(json.dumps(result.as_dict(), indent=2) + "\n" if args.json else table, end="")
+    print(json.dumps(found, indent=2) + "\n" if args.json else table, end="")
     return 0
 
 

@@ -1,6 +1,6 @@
 """``mutualformer fit MODEL --data DATA --out DIR``: train a model and write its checkpoint and card.
 
-Ctrl-C and SIGTERM save the state and end with 130 and 143; --resume goes on from there to the same weights.
+Ctrl-C and SIGTERM save the state and end with 130 and 143; --resume continues from there to the same weights.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.train.fitting.options import add_run, configured
 
 
@@ -32,19 +33,17 @@ def parser() -> argparse.ArgumentParser:
         "--out", required=True, type=Path, help="folder for model.safetensors, its card (.json, .md), logs"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from out/checkpoints/last.ckpt")
+    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoints/last.ckpt")
     return parser
 
 
 def summary(path: Path, metrics: Mapping[str, Any]) -> list[str]:
     """For people: a table of the scores, the pictures to look at, what to do next."""
     sets = metrics.get("sets") or ({str(metrics.get("data", "")): metrics} if metrics else {})
-    lines = (
-        [f"{'':<32} {'S-measure':>9} {'max F':>7} {'MAE':>7}"] if any("s_measure" in m for m in sets.values()) else []
-    )
-    for name, scores in sets.items():
-        if "s_measure" in scores:
-            lines.append(f"{name[:32]:<32} {scores['s_measure']:>9.4f} {scores['max_f']:>7.4f} {scores['mae']:>7.4f}")
+    columns = {"s_measure": "S-measure", "max_f": "max F", "mae": "MAE"}
+    scored = {name: scores for name, scores in sets.items() if "s_measure" in scores}
+    rows = [[name, *(f"{scores[key]:.4f}" for key in columns)] for name, scores in scored.items()]
+    lines = [aligned([["", *columns.values()], *rows])] if rows else []
     shown = [str(path.parent / name) for name in ("curves.png", "validation.png") if (path.parent / name).is_file()]
     lines += [f"look at {' and '.join(shown)}"] if shown else []
     return [*lines, f"next: mutualformer predict PICTURE --model {path}"]

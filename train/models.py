@@ -15,6 +15,7 @@ from typing import Any
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.tasks import TITLES
 from mutualformer.train import registry
 
@@ -47,18 +48,18 @@ def scores(entry: Mapping[str, Any]) -> str:
 
 def text(entries: Sequence[Mapping[str, Any]]) -> str:
     """For people."""
-    lines = [f"{'MODEL':<18} {'TASK':<5} {'INPUT':<9} {'PARAMETERS':>10} {'FILE':>9}  HOW TO USE IT"]
+    rows = [["MODEL", "TASK", "INPUT", "PARAMETERS", "FILE", "HOW TO USE IT"]]
     for entry in entries:
         height, width = entry["input_size"]
-        count, size = entry.get("parameters"), entry.get("bytes")
-        use = f"--model {entry['name']}" if entry["shipped"] else f"train it: mutualformer fit {entry['name']} --data …"
-        lines.append(
-            f"{entry['name']:<18} {entry['task']:<5} {f'{width}×{height}':<9} "
-            f"{f'{count / 1e6:.2f} M' if count else '':>10} {f'{size / 1e6:.1f} MB' if size else '':>9}  {use}"
-            f"{' (the default)' if entry['default'] and entry['shipped'] else ''}"
-        )
-        for line in filter(None, (scores(entry), entry.get("data", ""), entry.get("path", ""))):
-            lines.append(f"{'':<18} {line}")
+        count, size, name = entry.get("parameters"), entry.get("bytes"), entry["name"]
+        use = f"--model {name}" if entry["shipped"] else f"train it: mutualformer fit {name} --data …"
+        use += " (the default)" if entry["default"] and entry["shipped"] else ""
+        counts = [f"{count / 1e6:.2f} M" if count else "", f"{size / 1e6:.1f} MB" if size else ""]
+        rows.append([name, entry["task"], f"{width}×{height}", *counts, use])
+    lines = []
+    for entry, line in zip([{}, *entries], aligned(rows).splitlines(), strict=True):
+        about = filter(None, (scores(entry), entry.get("data", ""), entry.get("path", "")))
+        lines += [line, *(f"{'':<18} {text}" for text in about)]
     if not any(entry["shipped"] for entry in entries):
         lines.append("This installation ships no trained model yet: give --model FILE where a verb asks for one.")
     return "\n".join(lines)

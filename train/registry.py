@@ -41,78 +41,51 @@ _FUSION = {
 }
 
 
-def _sod(
-    name: str,
-    *,
-    rgb: str,
-    depth: str,
-    width: int,
-    heads: int,
-    separable: bool = True,
-    first_stride: int = 4,
-    validity: bool = False,
-) -> ModelSpec:
+def _sod(name: str, rgb_backbone: str, depth_backbone: str, num_heads: int, **rest: Any) -> ModelSpec:
     architecture = {
-        "rgb_backbone": rgb,
-        "depth_backbone": depth,
+        "rgb_backbone": rgb_backbone,
+        "depth_backbone": depth_backbone,
         "dim": 64,
-        "num_heads": heads,
-        "decoder_width": width,
-        "separable": separable,
-        "first_stride": first_stride,
-        "depth_validity": validity,
+        "num_heads": num_heads,
+        "decoder_width": 64,
+        "separable": False,
+        "first_stride": 4,
+        "depth_validity": False,
         **_FUSION,
+        **rest,
     }
     return ModelSpec(name, "sod", (320, 320), ("salient",), architecture=architecture)
 
 
-def _reid(name: str, size: int, patch: int, depth: int, dim: int, heads: int, stem: str, pooling: str) -> ModelSpec:
-    architecture = {
-        "backbone": "vit_base_patch16_224",
-        "dim": dim,
-        "num_heads": heads,
-        "patch_size": patch,
-        "depth": depth,
-        "num_classes": 1,
-        "drop_path": 0.0,
-        "stem": stem,
-        "pooling": pooling,
-        **_FUSION,
-    }
+def _reid(name: str, size: int, **rest: Any) -> ModelSpec:
+    architecture = {"backbone": "vit_base_patch16_224", "num_classes": 1, "drop_path": 0.0, **_FUSION, **rest}
     return ModelSpec(name, "reid", (size, size), architecture=architecture)
 
 
 _SMALL = "mobilenetv4_conv_small_050"  # half width, 0.34M parameters, pretrained by timm
-_STEM = "mobilenetv4_conv_small"
+_LIGHT = {"decoder_width": 32, "separable": True, "depth_validity": True}
 
 _SPECS = {
     spec.name: spec
     for spec in (
-        # Fusion and decoder are sod-lite's, its streams are parts of sod-lite's: taught by it
-        # (train/fitting/teacher.py).
-        _sod(
-            "sod-nano",
-            rgb="tf_efficientnet_lite0_narrow",
-            depth="mobilenetv4_conv_small_050_short",
-            width=32,
-            heads=2,
-            first_stride=16,
-            validity=True,
-        ),
-        _sod(
-            "sod-lite",
-            rgb="tf_efficientnet_lite0",  # no swish, no squeeze-excite: made for INT8
-            depth=_SMALL,
-            width=32,
-            heads=4,
-            first_stride=8,
-            validity=True,
-        ),
+        # Fusion and decoder are those of sod-lite, and its streams are parts of sod-lite's, by which it was taught.
+        _sod("sod-nano", "tf_efficientnet_lite0_narrow", f"{_SMALL}_short", 2, first_stride=16, **_LIGHT),
+        # The colour backbone has no swish and no squeeze-excite: it was made for INT8.
+        _sod("sod-lite", "tf_efficientnet_lite0", _SMALL, 4, first_stride=8, **_LIGHT),
         # Four heads of 16: TensorRT fuses plain attention for 16 … 256 channels a head only.
-        _sod("sod-r18", rgb="resnet18", depth="resnet18", width=64, heads=4, separable=False),
-        _sod("sod-r50", rgb="resnet50", depth="resnet50", width=64, heads=4, separable=False),
-        _reid("reid-tiny", size=64, patch=8, depth=0, dim=96, heads=3, stem=_STEM, pooling="mean"),
-        _reid("reid-vit-b16", size=256, patch=16, depth=12, dim=768, heads=12, stem="", pooling="class"),
+        _sod("sod-r18", "resnet18", "resnet18", 4),
+        _sod("sod-r50", "resnet50", "resnet50", 4),
+        _reid(
+            "reid-tiny",
+            64,
+            patch_size=8,
+            depth=0,
+            dim=96,
+            num_heads=3,
+            stem="mobilenetv4_conv_small",
+            pooling="mean",
+        ),
+        _reid("reid-vit-b16", 256, patch_size=16, depth=12, dim=768, num_heads=12, stem="", pooling="class"),
     )
 }
 
@@ -129,47 +102,35 @@ def spec(name: str) -> ModelSpec:
     return _SPECS[name]
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-# Of one dimension or count of a model; a card from anywhere may ask for more, and must not get it.
+# Largest value of one dimension or count of a model. A stranger's card may ask for more, which would exhaust memory.
 LARGEST = {"depth": 64, "iterations": 16, "num_heads": 128, "num_classes": 1_000_000}
 LARGEST_WIDTH, LARGEST_SIDE = 8192, 8192
-# timm's own names: "hf-hub:…" and "local-dir:…" would fetch and run what a stranger's card names.
+# Only timm's own names: "hf-hub:…" and "local-dir:…" would load and run what a stranger's card names.
 BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 
 
 def _check_override(name: str, key: str, value: Any, base: ModelSpec) -> None:
     """Raise ValueError unless ``value`` is of the kind and within the bounds of option ``key``."""
-
-    def refuse(expected: str) -> ValueError:
-        return ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
-
     default = base.architecture.get(key)
+    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else (None, None)
     if key == "input_size":
-        sides = isinstance(value, (list, tuple)) and len(value) == 2
-        if not sides or not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in value):
-            raise refuse(f"(height, width) in pixels up to {LARGEST_SIDE}")
+        expected = f"(height, width) in pixels up to {LARGEST_SIDE}"
+        fits = all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in pair)
     elif key == "depth_range_m":
-        pair = isinstance(value, (list, tuple)) and len(value) == 2
-        if not pair or not all(isinstance(side, (int, float)) and 0 < side < 1e6 for side in value):
-            raise refuse("(near, far) in metres")
+        expected, fits = "(near, far) in metres", all(isinstance(x, (int, float)) and 0 < x < 1e6 for x in pair)
     elif isinstance(default, bool) or key == "pretrained":
-        if not isinstance(value, bool):
-            raise refuse("true or false")
+        expected, fits = "true or false", isinstance(value, bool)
     elif isinstance(default, int):
         most = LARGEST.get(key, LARGEST_WIDTH)
-        if type(value) is not int or not 0 <= value <= most:
-            raise refuse(f"a whole number up to {most}")
+        expected, fits = f"a whole number up to {most}", type(value) is int and 0 <= value <= most
     elif isinstance(default, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise refuse("a number from 0 to 1")
-    elif not isinstance(value, str) or len(value) > 64:
-        raise refuse("a name")
-    elif key.endswith("backbone") or key == "stem":
-        if value and not BACKBONE.fullmatch(value):
-            raise refuse("the name of a model that timm has itself")
+        expected, fits = "a number from 0 to 1", type(value) in (int, float) and 0 <= value <= 1
+    else:
+        expected, fits = "a name", isinstance(value, str) and len(value) <= 64
+        if key.endswith("backbone") or (key == "stem" and value):
+            expected, fits = "the name of a model that timm has itself", fits and bool(BACKBONE.fullmatch(value))
+    if not fits:
+        raise ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
@@ -182,7 +143,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
     ``overrides``: ``input_size``, ``depth_range_m`` (SOD), ``pretrained`` or any key of the spec's architecture. The
     module carries ``.spec`` (overrides applied) and ``.overrides`` (as given, JSON types; ``pretrained`` left out,
-    since it says how weights start and not what the model is).
+    since it is about how weights start, not about what the model is).
     """
     base = spec(name)
     task = TASKS[base.task]
@@ -201,5 +162,5 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
     model = task.build(chosen, pretrained)
     model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
-    model.overrides = plain({key: _plain(value) for key, value in overrides.items()})
+    model.overrides = plain(overrides)
     return model

@@ -66,7 +66,7 @@ class Task:
 
     def make_batches(self, samples: Samples, spec: ModelSpec, recipe: Recipe, seed: int) -> BatchSource:
         """Samples as training batches."""
-        source: BatchSource = _load(self.batches).of(samples, spec, recipe, seed)
+        source: BatchSource = _load(self.batches)(samples, spec, recipe, seed)
         return source
 
     def score(self, session: Session, samples: Samples, **options: Any) -> dict[str, Any]:

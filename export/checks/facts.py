@@ -12,7 +12,7 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.benchmarks.measure import conditions
 
-_PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
+_PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "onnxruntime", "onnx")
 _OLDEST_DRIVER = (12, 0)  # cuCtxGetId
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session.base import Session
-from mutualformer.runtime.session.cuda import BindingsDriver, Driver, open_driver
+from mutualformer.runtime.session.cuda import Driver, open_driver
 from mutualformer.runtime.session.tensorrt import EngineSession
 
 _PAIRS = {
@@ -57,8 +57,8 @@ class Ledger:
 
 
 def current_context(driver: Driver) -> int:
-    """The CUDA context current on this thread, 0 for none, and where pycuda is not asked for it."""
-    return int(driver.call("cuCtxGetCurrent")) if isinstance(driver, BindingsDriver) else 0
+    """The CUDA context that is current on this thread, 0 for none."""
+    return int(driver.call("cuCtxGetCurrent"))
 
 
 def _unchanged(driver: Driver, before: int, what: str) -> None:

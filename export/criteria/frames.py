@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mutualformer.runtime.contract import Contract
@@ -64,6 +63,7 @@ class Made:
 
     make: Callable[[int], Any]
     length: int
+    has_depth: bool = True
 
     def __len__(self) -> int:
         return self.length
@@ -75,35 +75,6 @@ class Made:
 def _root() -> Path | None:
     folder = os.environ.get(ENVIRONMENT, "")
     return Path(folder) if folder and Path(folder).is_dir() else None
-
-
-def _composites(root: Path, photographs: str, count: int, seed: int) -> list[Share]:
-    """Objects of photographs in frames of a depth sensor, real holes and all; none where either is missing."""
-    try:
-        from mutualformer.train.data.compositing.photographs import Photographs
-        from mutualformer.train.data.compositing.scenes import into_sensor_frame
-        from mutualformer.train.data.compositing.sensor import SensorFrames
-
-        source, sensor = Photographs(root / photographs), SensorFrames(root / "sensor_frames")
-    except (DataError, ModuleNotFoundError):
-        return []
-
-    def make(index: int) -> Any:
-        from mutualformer.runtime.sources.frame import Item
-
-        scene = into_sensor_frame(source, sensor, (320, 320), np.random.default_rng([seed, index]))
-        return Item(scene.rgb, scene.depth, scene.mask, f"composite-{index}")
-
-    return [Share("composites of photographs and sensor frames", Made(make, count), count)]
-
-
-def _photographs(root: Path, name: str, count: int) -> list[Share]:
-    try:
-        from mutualformer.train.data.compositing.photographs import Photographs
-
-        return [Share(f"photographs of {name} without depth", Photographs(root / name), count)]
-    except (DataError, ModuleNotFoundError):
-        return []
 
 
 def _optional(about: str, data: str, count: int) -> list[Share]:
@@ -119,38 +90,36 @@ def _rendered(contract: Contract, count: int, seed: int) -> Share:
     return Share(f"rendered ({data})", opening.of_task(data, contract.task, contract.input_size), count)
 
 
-def _worn(parts: list[Share], count: int, seed: int) -> Share:
-    """Frames of ``parts`` as a poor camera gives them: grey, and most of their depth not measured.
+def _worn(parts: list[Share], count: int) -> Share:
+    """Frames of ``parts`` as a poor camera gives them: grey, and 43 % of their depth not measured.
 
     Activations are another size there: scales that never saw such frames clip what they bring.
     """
-    from mutualformer.train.data.compositing.faults import holed
+    from mutualformer.train.evaluation.corrupt import CorruptFrames
 
     source = [(part.frames, int(index)) for part in parts for index in range(len(part))]
 
     def make(index: int) -> Any:
         frames, at = source[index * len(source) // count]
-        item, rng = frames[at], np.random.default_rng([seed, 1, index])
-        grey = cv2.cvtColor(cv2.cvtColor(item.rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        return item._replace(rgb=grey, depth=holed(item.depth, float(rng.uniform(0.3, 0.7)), rng))
+        return frames[at]
 
-    return Share("grey ones, most depth missing", Made(make, count), count)
+    worn = CorruptFrames(Made(make, count), {"rgb": "grey", "depth": "holes"})
+    return Share("grey ones, 43 % of depth missing", worn, count)
 
 
 def calibration_frames(contract: Contract) -> Selection:
-    """64 frames for INT8 scales: composites, sensor frames, photographs, rendered scenes, grey ones with many holes.
+    """64 frames for INT8 scales: sensor frames, photographs, rendered scenes, grey ones with many holes.
 
     ReID: rendered ones alone.
     """
     parts: list[Share] = []
     root = _root()
     if contract.task == "sod" and root is not None:
-        parts += _composites(root, "duts_tr", 18, CALIBRATION_SEED)
-        parts += _optional("sensor frames", str(root / "sensor_frames"), 12)
-        parts += _photographs(root, "duts_tr", 10)
+        parts += _optional("sensor frames", str(root / "sensor_frames"), 24)
+        parts += _optional("photographs of duts_tr without depth", str(root / "duts_tr"), 16)
     worn = 12 if contract.task == "sod" else 0
     parts.append(_rendered(contract, max(12, 64 - worn - sum(map(len, parts))), CALIBRATION_SEED))
-    return Selection((*parts, _worn(parts, worn, CALIBRATION_SEED)) if worn else tuple(parts))
+    return Selection((*parts, _worn(parts, worn)) if worn else tuple(parts))
 
 
 def parity_data(contract: Contract) -> str:
@@ -159,15 +128,14 @@ def parity_data(contract: Contract) -> str:
 
 
 def parity_frames(contract: Contract) -> Selection:
-    """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, composites, rendered, worn.
+    """Frames to compare two SOD models on: the real pair first, photographs, sensor frames, rendered, worn.
 
     Not those that :func:`calibration_frames` takes its photographs from.
     """
     parts = _optional("real pair (sample:motorcycle)", "sample:motorcycle", 1)
     root = _root()
     if root is not None:
-        parts += _photographs(root, "duts_te", 100)
+        parts += _optional("photographs of duts_te without depth", str(root / "duts_te"), 100)
         parts += _optional("sensor frames", str(root / "sensor_frames"), 50)
-        parts += _composites(root, "duts_te", 24, PARITY_SEED)
     parts.append(_rendered(contract, 24, PARITY_SEED))
-    return Selection((*parts, _worn(parts[-3:], 24, PARITY_SEED)))
+    return Selection((*parts, _worn(parts[-2:], 24)))

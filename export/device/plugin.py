@@ -9,6 +9,7 @@ from pathlib import Path
 from mutualformer.export.device.wheel import ROOT
 from mutualformer.export.engine.targets import Target
 from mutualformer.export.errors import ExportError
+from mutualformer.extras import install
 from mutualformer.plugins.files import scratch
 
 
@@ -25,8 +26,7 @@ def cubins(target: Target) -> dict[str, bytes]:
         compiled = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
     except (ModuleNotFoundError, RuntimeError) as error:
         raise ExportError(
-            f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}); "
-            "pip install 'mutualformer[plugin]'"
+            f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}): {install('plugin')}"
         ) from error
     with scratch() as folder:
         write_generated(compiled, folder)
@@ -38,8 +38,8 @@ def can_compile() -> None:
     for module in ("triton", "setuptools"):  # the kernels, and the wheel that goes with them
         if importlib.util.find_spec(module) is None:
             raise ExportError(
-                f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}; "
-                "pip install 'mutualformer[plugin]'"
+                f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}: "
+                f"{install('plugin')}"
             )
 
 

@@ -22,6 +22,7 @@ from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import Judge, costliest
 from mutualformer.export.precision.widen import to_fp32
+from mutualformer.extras import install
 from mutualformer.plugins.files import scratch
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, write_bytes
@@ -184,8 +185,8 @@ def open_model(source: Path, check: Callable[[Contract], None] = lambda contract
         from mutualformer.train.evaluation.session import contract_of
     except ModuleNotFoundError as error:
         raise ExportError(
-            f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}; "
-            "pip install 'mutualformer[train,export]', or export on the training machine and bring the .onnx file"
+            f"{source}: turning a checkpoint into ONNX needs Python package {error.name!r}: "
+            f"{install('train,export')}; or export on the training machine and bring the .onnx file"
         ) from error
     module = load(source)
     check(contract_of(module))

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import lab.photographs.kind  # noqa: F401 (registers photo:)
 from lab.ablation.photo_spread import BARE, DRAWN
+from lab.photographs.sets import PhotoRoot
 from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frames
@@ -19,7 +21,6 @@ from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.tasks import SOD
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
-from mutualformer.train.data.compositing.sets import PhotoRoot
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.maps import predict_maps, sod_metrics
 from mutualformer.train.evaluation.session import ModuleSession
@@ -53,8 +54,8 @@ class HeldOut:
         photo = _root(self.data)
         return {
             **asdict(self),
-            "photographs_sha256": file_list(photo.validation),
-            "sensor_frames_sha256": file_list(photo.sensor),
+            "photographs_sha256": file_list(photo.validation or ()),
+            "sensor_frames_sha256": file_list(photo.sensor or ()),
         }
 
 

@@ -1,6 +1,6 @@
 """``python -m lab.narrow sod-nano --teacher sod-lite --data photo:ROOT -o start.safetensors``
 
-Then ``mutualformer fit sod-nano --init start.safetensors --teacher sod-lite …`` goes on from there.
+Then ``python -m lab.photographs fit sod-nano --init start.safetensors …`` goes on from there.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
+import lab.photographs.kind  # noqa: F401 (registers photo:)
 from lab.narrow.begin import begin_as
+from lab.photographs.teacher import open_teacher
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.fitting.config import FitConfig
-from mutualformer.train.fitting.preparation.start import open_teacher
+from mutualformer.train.fitting.preparation.ready import open_training_data
 from mutualformer.train.fitting.recipes import recipe
-from mutualformer.train.fitting.training import open_training_data
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lab.narrow.solve import explained, narrow_backbone, narrow_squeeze, narrow_stem
+from lab.photographs.teacher import PARTS, inherit
 from mutualformer.train.fitting.batches.sod_batches import BatchSource
-from mutualformer.train.fitting.teacher import PARTS, inherit
 
 PICTURES, SIDE = 96, 224  # 4,700 positions even at stride 32, and 3 GB of memory at stride 2
 STREAMS = {"rgb": "colour", "depth": "depth"}  # a stream's name in the batch, and that of the module that reads it

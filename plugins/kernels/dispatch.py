@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mutualformer.extras import missing
 from mutualformer.plugins.attributes import MAX_HEAD_DIM, MIN_HEAD_DIM, CdaAttributes
 
 log = logging.getLogger("mutualformer")
@@ -48,7 +49,7 @@ def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
 def refusal(device: torch.device, dtype: torch.dtype, packed_width: int, attributes: CdaAttributes) -> str:
     """Why the kernels do not serve qkv (B, N, ``packed_width``) there, "" if they do. Asked once for each kind."""
     if importlib.util.find_spec("triton") is None:
-        return "Python package triton is not installed; pip install 'mutualformer[plugin]'"
+        return missing("triton")
     from mutualformer.plugins.kernels.pytorch import SUPPORTED
 
     if dtype not in SUPPORTED:

@@ -1,1 +1,1 @@
-"""Measurements: measure (how numbers are taken, and under which conditions), model, stream, frame_cost (on paper)."""
+"""Benchmarks: measure (timing and conditions), model, stream, frame_cost (computed, not measured)."""

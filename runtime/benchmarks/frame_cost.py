@@ -1,4 +1,4 @@
-"""What a layer costs on a device, on paper: the largest of its arithmetic, its bytes and a launch. Nothing is measured.
+"""Compute a layer's time on a device: the largest of arithmetic, memory traffic and launch. Nothing is measured.
 
 Peaks and bandwidths are published. What a network reaches of them, the shortest kernel and the gap between two kernels
 of a CUDA graph are assumed, and checked against published times of known networks (docs/support.md has the error).
@@ -48,7 +48,7 @@ ERROR = (
 
 
 def device_of(capability: str) -> Device:
-    """The device to count with where a compute capability is all that is known: the least of it, else a desktop's."""
+    """The device to assume where only a compute capability is known: its smallest one, else a desktop's GPU."""
     desktop = next(device for device in DEVICES if device.key == "rtx4090")
     return next((device for device in DEVICES if device.capability == capability), desktop)
 
@@ -79,7 +79,7 @@ class Cost:
 
 
 def cost(work: Work, device: Device) -> Cost:
-    """Time of one layer on ``device``, and what it is that takes it."""
+    """Time of one layer on ``device``, and what bounds it."""
     if work.depthwise or work.kind == "Float":
         rate = device.core_tflops * device.core_share * (0.5 if work.kind == "Float" else 1.0)
     else:

@@ -1,4 +1,4 @@
-"""How numbers are taken: interleaved, warmed up, median of many, with the conditions they were taken under."""
+"""Timing: interleaved, warmed up, median of many calls, together with the conditions of the measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mutualformer.runtime.session.threads import usable_threads
 
 
 def interleaved_ms(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Milliseconds of every call of every contender; they take turns, so that a busy moment hits all alike."""
+    """Milliseconds of every call of every contender; they take turns, so that other load affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + warmup):
         for name, call in calls.items():
@@ -44,7 +44,7 @@ def processor_name() -> str:
 
 
 def conditions(**versions: str) -> dict[str, Any]:
-    """Processor, threads, load and versions: what a number is worth nothing without."""
+    """Processor, threads, load and versions, without which a number cannot be compared."""
     return {
         "processor": processor_name(),
         "cores": usable_threads(),

@@ -1,6 +1,6 @@
-"""``mutualformer bench model``: latency of model files in turns, as a table and JSON.
+"""``mutualformer bench model``: measure the latency of model files in turns, as a table and JSON.
 
-Any ONNX file can stand beside ours, so that a network one would otherwise take is measured in the same run.
+Any ONNX file can be given, so that an alternative network is measured in the same run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
@@ -24,44 +25,36 @@ from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.session.onnxruntime import open_graph, session_options
 
 Call = Callable[[], object]
-_RANDOM = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-def frame(session: Session, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """A seeded random frame of the model's own input shapes, batch 1."""
+def random_values(shape: Sequence[int], dtype: str, seed: int = 0) -> NDArray[Any]:
+    """Seeded random input: pixels for uint8, else metres between 0.5 and 5."""
     random = np.random.default_rng(seed)
-    inputs: dict[str, np.ndarray[Any, Any]] = {}
-    for spec in session.contract.inputs:
-        shape = (1, *spec.shape[1:])
-        if spec.dtype == "uint8":
-            inputs[spec.name] = random.integers(0, 256, shape, np.uint8)
-        else:
-            inputs[spec.name] = random.uniform(0.5, 5.0, shape).astype(np.float32)
-    return inputs
+    if dtype == "uint8":
+        return random.integers(0, 256, shape, np.uint8)
+    return random.uniform(0.5, 5.0, shape).astype(dtype)
+
+
+def frame(session: Session, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """A random frame of the model's input shapes, batch 1."""
+    return {spec.name: random_values((1, *spec.shape[1:]), spec.dtype, seed) for spec in session.contract.inputs}
 
 
 def is_ours(path: Path) -> bool:
     """Whether a file carries our metadata; an engine always does, in the card beside it."""
-    if path.suffix != ".onnx":
-        return True
-    return any(prop.key.startswith(PREFIX) for prop in read_onnx_file(path).model.metadata_props)
+    return path.suffix != ".onnx" or any(key.startswith(PREFIX) for key in read_onnx_file(path).props)
 
 
-def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
-    """Somebody else's ONNX file on the CPU, as our sessions run: seeded random inputs, free dimensions 1."""
-    options = session_options()
-    file = read_onnx_file(path)
+def foreign(path: Path) -> tuple[dict[str, Any], Call]:
+    """Any other ONNX file on the CPU, run as our own sessions are: random inputs, dynamic dimensions 1."""
+    dtypes = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
+    options, file = session_options(), read_onnx_file(path)
     session = open_graph(file, options, ["CPUExecutionProvider"])
-    random = np.random.default_rng(seed)
     feed: dict[str, Any] = {}
     for node in session.get_inputs():
-        if node.type not in _RANDOM:
-            raise ModelFileError(f"{path}: input {node.name!r} is {node.type}, expected one of {', '.join(_RANDOM)}")
-        shape = [n if isinstance(n, int) else 1 for n in node.shape]
-        kind = _RANDOM[node.type]
-        feed[node.name] = (
-            random.integers(0, 256, shape, np.uint8) if kind is np.uint8 else random.random(shape).astype(kind)
-        )
+        if node.type not in dtypes:
+            raise ModelFileError(f"{path}: input {node.name!r} is {node.type}, expected one of {', '.join(dtypes)}")
+        feed[node.name] = random_values([n if isinstance(n, int) else 1 for n in node.shape], dtypes[node.type])
     about = {
         "file": path.name,
         "sha256": file.sha256,
@@ -75,7 +68,7 @@ def foreign(path: Path, seed: int = 0) -> tuple[dict[str, Any], Call]:
 
 
 def contender(path: Path, device: str = "auto") -> tuple[dict[str, Any], Call]:
-    """What is known of a file, and one call of it."""
+    """A description of the file, and a function that runs it once."""
     if not is_ours(path):
         return foreign(path)
     session = load(path, device)
@@ -84,7 +77,7 @@ def contender(path: Path, device: str = "auto") -> tuple[dict[str, Any], Call]:
 
 
 def measure(files: Sequence[Path], rounds: int, device: str = "auto") -> dict[str, Any]:
-    """Load every file, run them in turns; rows of what is known plus p20/p50/p80 and the ratio to the first file."""
+    """Load every file and run them in turns; one row each with p20/p50/p80 and the ratio to the first file."""
     contenders = [contender(path, device) for path in files]
     times = interleaved_ms({str(index): call for index, (_, call) in enumerate(contenders)}, rounds)
     rows = [{**about, **summary(times[str(index)])} for index, (about, _) in enumerate(contenders)]
@@ -94,7 +87,7 @@ def measure(files: Sequence[Path], rounds: int, device: str = "auto") -> dict[st
 
 
 def speed(ratio: float) -> str:
-    """Time over the first file's time, in words: 4.9 → "4.9× slower", 0.5 → "2.0× faster"."""
+    """A ratio of times in words: 4.9 → "4.9× slower", 0.5 → "2.0× faster"."""
     if 0.995 < ratio < 1.005:
         return "as fast"
     return f"{ratio:.1f}× slower" if ratio > 1 else f"{1 / ratio:.1f}× faster"

@@ -1,38 +1,33 @@
-"""What streaming itself costs per frame, apart from the model: ``mutualformer bench stream --out DIR``.
+"""``mutualformer bench stream --out DIR``: measure what streaming itself costs per frame, apart from the model.
 
-Frames of a camera are made beforehand and replayed at the camera's rate, so that neither drawing a scene nor the
-model's arithmetic is counted; the stand-in model waits. Two numbers per configuration: latency, what a frame's answer
-comes later because of us (total − model), and work, the processor time of all our threads together.
+The camera replays frames that were made beforehand, and the stand-in model only waits, so that neither drawing a scene
+nor the model's arithmetic is counted. Each configuration gives two numbers: latency, by how much streaming delays a
+frame's answer (total − model), and work, the processor time of all threads of this process together.
 """
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root stands in for this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import contextlib
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.benchmarks.measure import processor_name
+from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.commandline.running import run_verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preview.sink import Preview
-from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.sources.synthetic import SCALE, Options, SyntheticCamera
@@ -43,8 +38,8 @@ from mutualformer.runtime.streaming.telemetry import summary_ms
 
 CONFIGURATIONS = ("bare", "preview", "record", "preview+record")
 MODEL_SECONDS = 0.010
-LIMIT_MS = 6.0
-WARM_UP = 15
+LIMIT_MS = 6.0  # median latency above which the benchmark fails: 30 fps leave 33 ms, of which a model may take 27
+WARM_UP = 15  # frames that are not counted
 
 VIEWER = """
 import sys, threading, urllib.request
@@ -61,9 +56,9 @@ except OSError:
 
 
 class ReplayCamera(BaseCamera):
-    """A camera of ``fps`` whose frames were drawn beforehand; each read copies the pixels, as a driver does.
+    """A camera of ``fps`` frames per second, drawn beforehand; each read copies the pixels, as a driver does.
 
-    ``live`` False: a file, every frame of which is wanted, as fast as they can be read.
+    ``live`` False: a file, whose frames are read as fast as possible and never dropped.
     """
 
     def __init__(self, size: str, fps: float, frames: int, live: bool = True) -> None:
@@ -92,11 +87,11 @@ class ReplayCamera(BaseCamera):
 
 
 class WaitingModel:
-    """Takes :data:`MODEL_SECONDS` and no processor time, like a GPU; answers with a blob."""
+    """Takes :data:`MODEL_SECONDS` without processor time, like a GPU; answers with a blob."""
 
-    def __init__(self, size: tuple[int, int] = (320, 320)) -> None:
-        self.contract = Contract(task="sod", model="stand-in", input_size=size)
-        y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
+    def __init__(self) -> None:
+        self.contract = Contract(task="sod", model="stand-in", input_size=(320, 320))
+        y, x = np.mgrid[-1:1:320j, -1:1:320j]
         self._map = np.exp(-4 * (x * x + y * y)).astype(np.float32)[None]
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -106,28 +101,26 @@ class WaitingModel:
 
 
 class QueuedModel(WaitingModel):
-    """As :class:`WaitingModel`, with two calls in flight: they wait for each other and not for the caller."""
+    """As :class:`WaitingModel` with two calls in flight: they wait for each other and not for the caller."""
 
     in_flight = 2
 
-    def __init__(self, size: tuple[int, int] = (320, 320)) -> None:
-        super().__init__(size)
+    def __init__(self) -> None:
+        super().__init__()
         self._ready: deque[float] = deque()
-        self._free_at = 0.0
 
     def submit(self, **inputs: NDArray[Any]) -> None:
-        """Begin a call: it is over MODEL_SECONDS after the one before it."""
-        self._free_at = max(self._free_at, time.monotonic()) + MODEL_SECONDS
-        self._ready.append(self._free_at)
+        """Begin a call, which ends MODEL_SECONDS after the previous one."""
+        self._ready.append(max(self._ready[-1] if self._ready else 0.0, time.monotonic()) + MODEL_SECONDS)
 
     def collect(self) -> dict[str, NDArray[Any]]:
-        """Wait for the oldest call and return its answer, as :meth:`run` does."""
+        """Wait for the oldest call and return its answer."""
         time.sleep(max(0.0, self._ready.popleft() - time.monotonic()))
         return {"saliency": self._map}
 
 
 def throughput(frames: int, size: str) -> dict[str, float]:
-    """Frames a second of a recording through the model, one and two calls in flight."""
+    """Frames per second of a recording through the model, with one and with two calls in flight."""
     rates = {}
     for name, model in (("one_in_flight", WaitingModel()), ("two_in_flight", QueuedModel())):
         began = 0.0
@@ -140,7 +133,7 @@ def throughput(frames: int, size: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def viewer(url: str) -> Iterator[None]:
-    """A client in a process of its own, so that its work is not ours."""
+    """A client of the page in a process of its own, so that its work is not counted."""
     process = subprocess.Popen([sys.executable, "-c", VIEWER, url])
     try:
         yield
@@ -150,7 +143,7 @@ def viewer(url: str) -> Iterator[None]:
 
 
 def measure(configuration: str, frames: int, size: str, fps: float, folder: Path) -> dict[str, Any]:
-    """One run; latency in ms as p50/p95/p99, work in ms per frame, what the sinks delivered and dropped."""
+    """One run: latency (ms, p50/p95/p99), work (ms per frame), and what the sinks delivered and dropped."""
     pipeline = Pipeline(lambda: ReplayCamera(size, fps, frames), WaitingModel())
     overhead: list[float] = []
     stages: dict[str, list[float]] = {}
@@ -186,7 +179,7 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
 
 
 def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str, Any]:
-    """All configurations; the report says on what and with which versions."""
+    """Measure all configurations; the report names the machine and the versions."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-stream-") as folder:
         for configuration in CONFIGURATIONS:
@@ -199,16 +192,12 @@ def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str
         "limit_ms": LIMIT_MS,
         "rows": rows,
         "recording_fps": throughput(frames, size),
-        "machine": platform.machine(),
-        "processor": processor_name(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
+        **conditions(machine=platform.machine(), opencv=cv2.__version__),
     }
 
 
 def table(report: dict[str, Any]) -> str:
-    """For people."""
+    """The report as a table for a terminal."""
     lines = [
         f"{report['size']} at {report['camera_fps']:g} fps, model {report['model_ms']:g} ms; {report['processor']}",
         f"{'configuration':<16}{'latency p50':>13}{'p95':>8}{'work/frame':>12}{'fps':>8}{'dropped':>9}",
@@ -227,37 +216,12 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(report: dict[str, Any], path: Path) -> None:
-    """Bars per configuration: where the latency goes, and the work. Raises RuntimeError without matplotlib."""
-    figure, (axes,) = charts.panels(1, 8, 3.4)
-    bottom = np.zeros(len(report["rows"]))
-    names = [row["configuration"] for row in report["rows"]]
-    where = np.arange(len(names))
-    for stage in ("capture", "wait", "pre", "post"):
-        values = np.array([row["stages_ms"][stage]["p50"] for row in report["rows"]])
-        axes.bar(where - 0.2, values, 0.38, bottom=bottom, label=f"{stage} (latency)")
-        bottom += values
-    axes.bar(
-        where + 0.2, [row["work_ms_per_frame"] for row in report["rows"]], 0.38, color="0.6", label="work, all threads"
-    )
-    axes.axhline(report["limit_ms"], color="tab:red", linewidth=1, linestyle="--", label=f"{report['limit_ms']:g} ms")
-    axes.set_xticks(where, names)
-    axes.set_ylabel("ms per frame, median")
-    axes.set_title(f"Streaming apart from the model, {report['size']}, {report['processor']}", fontsize=9)
-    axes.legend(fontsize=8)
-    charts.save(figure, path, dpi=130)
-
-
 def _command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # as the stream verb does
     report = run(args.frames, args.size, args.fps)
     print(table(report))
     if args.out is not None:
         write_json(args.out / "stream.json", report)
-        try:
-            plot(report, args.out / "stream.png")
-        except RuntimeError as error:
-            print(f"no plot: {error}", file=sys.stderr)
         print(f"written: {args.out}/stream.json", file=sys.stderr)
     slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
     if slowest > LIMIT_MS:
@@ -269,7 +233,7 @@ def _command(args: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
     parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json and stream.png here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
     parser.add_argument("--fps", type=float, default=30.0, help="of the camera (default: 30)")
@@ -279,7 +243,3 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code."""
     return run_verb(parser(), _command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

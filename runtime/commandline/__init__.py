@@ -1,1 +1,1 @@
-"""The command line itself: running (what every verb goes through), arguments (those that several verbs have)."""
+"""The command line: running (runs a verb), arguments (options that several verbs share)."""

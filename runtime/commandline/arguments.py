@@ -1,4 +1,4 @@
-"""Options that several verbs have, with one wording."""
+"""Options that several verbs share, with one wording."""
 
 from __future__ import annotations
 
@@ -6,48 +6,39 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mutualformer.runtime.session import DEVICES
 from mutualformer.runtime.session.base import KEEP_FP16
 from mutualformer.runtime.session.onnx_file import TRUST
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``, one of :data:`mutualformer.runtime.session.DEVICES`, ``--keep-fp16`` and ``--trust``."""
+def rarely_needed(parser: argparse.ArgumentParser) -> Any:
+    """A group for options that most users never need; the help lists it last."""
+    return parser.add_argument_group("rarely needed")
+
+
+def add_device(parser: argparse.ArgumentParser, rare: Any = None) -> None:
+    """``--device``, and among the ``rare`` options ``--keep-fp16`` and ``--trust``."""
+    rare = rare or parser
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the model runs (default: %(default)s)")
-    parser.add_argument(
-        "--keep-fp16",
-        action=_Sets,
-        const=KEEP_FP16,
-        help="leave an FP16 model's weights as they are on a CPU, which computes in FP32: less memory, more time",
-    )
-    parser.add_argument(
-        "--trust", action=_Sets, const=TRUST, help="run an ONNX file whatever operators it holds: you know who made it"
-    )
+    fp16 = "keep FP16 weights on a CPU, which computes in FP32: less memory, more time"
+    rare.add_argument("--keep-fp16", action=_Sets, const=KEEP_FP16, help=fp16)
+    trust = "run an ONNX file whatever operators it holds, because you know who made it"
+    rare.add_argument("--trust", action=_Sets, const=TRUST, help=trust)
 
 
 class _Sets(argparse.Action):
-    """Sets the environment variable ``const``, at which sessions look: child processes see it too."""
+    """Sets the environment variable ``const``, which sessions read, in child processes too."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, const: str, **how: object) -> None:
         super().__init__(option_strings, dest, nargs=0, const=const, default=argparse.SUPPRESS, help=str(how["help"]))
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, *arguments: Any, **options: Any) -> None:
         os.environ[str(self.const)] = "1"
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:
-    """``--gallery DIR``: a Path, or None where nobody is to be recognised."""
-    parser.add_argument(
-        "--gallery",
-        type=Path,
-        metavar="DIR",
-        help="known identities for a reid model: "
-        "rgb/ and nir/ with equal file names, IDENTITY_NUMBER.png (car_red_0.png is car_red)",
-    )
+    """``--gallery DIR``: a Path, or None where no identities are looked up."""
+    about = "known identities for a ReID model: rgb/ and nir/ with equal names, IDENTITY_NUMBER.png"
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help=about)

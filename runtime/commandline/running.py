@@ -1,4 +1,4 @@
-"""How a verb runs: output that cannot fail on a letter, signals, errors as one line, packages that are missing."""
+"""Run a verb: output in any terminal encoding, signals, errors as one line, missing packages."""
 
 from __future__ import annotations
 
@@ -12,48 +12,24 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mutualformer.extras import missing
 from mutualformer.runtime.files import reason
 from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
-# What our code raises on bad input: one sentence, no traceback. MemoryError: a picture or model too large for here.
+# Our code raises these on bad input: one sentence, no traceback. MemoryError: a picture or model is too large.
 USER_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
-
-# Import name → pip extra, for packages that the base installation does without.
-EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    "onnxscript": "export",
-    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
-    "tensorrt_rtx": "rtx",
-    "tensorrt": "tensorrt",
-    "pycuda": "pycuda",
-    "cuda": "cuda",
-    "tritonclient": "serving",
-    "ray": "ray",
-    "huggingface_hub": "hub",
-    "shtab": "completion",
-    "rerun": "rerun",
-    "imagehash": "train",
-    "tomli": "train",
-    "OpenEXR": "exr",
-    "av": "video",
-    "rosbags": "ros",
-    "pillow_heif": "heic",
-    "pyrealsense2": "realsense",
-    "depthai": "oak",
-    "pyorbbecsdk": "orbbec",
-}
 
 
 class _Lines(logging.Formatter):
-    """Log lines as sentences; control characters in strangers' names are made visible."""
+    """Formats log lines; control characters, which names of files or devices may hold, are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 has no StreamHandler[…]
-    """Writes to whatever standard error is at that moment: programs and tests replace it."""
+    """Writes to ``sys.stderr`` as it is at that moment: programs and tests replace it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -68,13 +44,13 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 h
 
 
 def prepare_output() -> None:
-    """Log lines to stderr; a terminal that cannot show a letter shows its code instead of ending the program."""
+    """Send log lines to stderr; letters that the terminal's encoding lacks are printed as escapes."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     root = logging.getLogger()
-    # By name: run as a file, this module is there twice.
+    # Compared by name: when this module is run as a file, its classes exist twice.
     if not any(type(handler).__name__ == _Stderr.__name__ for handler in root.handlers):
         root.addHandler(_Stderr())
         root.setLevel(logging.WARNING)
@@ -96,7 +72,7 @@ def run_verb(
         if signals.received:
             return signals.stopped()
         code = command(args)
-        sys.stdout.flush()  # what cannot be written is our failure, not the interpreter's at its end
+        sys.stdout.flush()  # report a failing write here, not at the interpreter's exit
         return 128 + signals.received.pop() if signals.received and code == 128 + signal.SIGINT else code
     except KeyboardInterrupt:
         return signals.stopped()
@@ -109,7 +85,7 @@ def run_verb(
 
 
 def _failed(program: str, error: Exception) -> int:
-    """Say what went wrong on one line; returns the exit code."""
+    """Print the error on one line; returns the exit code."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         print(f"{program}: error: {missing(error.name)}", file=sys.stderr)
         return 1
@@ -122,14 +98,14 @@ def _failed(program: str, error: Exception) -> int:
 
 
 def unread() -> int:
-    """The reader went away (``| head``): nobody is left to be told. The exit code is as the shell counts a SIGPIPE."""
+    """The reader of standard output went away (``| head``): discard the rest; returns the shell's code for SIGPIPE."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; the class name where a foreign error has none of ours in it."""
+    """An error's message on one line; with the class name where another library raised it."""
     if isinstance(error, OSError) and error.errno and error.filename is not None:
         return printable(f"{os.fsdecode(error.filename)}: {reason(error)}")
     if isinstance(error, OSError) and error.errno and error.args[1:2] == (error.strerror,):
@@ -139,15 +115,8 @@ def one_line(error: BaseException) -> str:
     return text if ours or isinstance(error, OSError) else f"{type(error).__name__}: {text}"[:600]
 
 
-def missing(module: str) -> str:
-    """``Python package 'torch' is missing; pip install 'mutualformer[train]'``."""
-    extra = EXTRAS.get(module.split(".")[0])
-    cure = f"pip install 'mutualformer[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
-    return f"Python package {module!r} is missing; {cure}"
-
-
 def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
-    """``main(arguments)`` of module ``name``, imported now; a package that its import misses is one line."""
+    """Import module ``name`` and run its ``main(arguments)``; a missing package is reported in one line."""
     signals.watch()
     try:
         module = importlib.import_module(name)

@@ -1,1 +1,1 @@
-"""Pictures and depth maps: files, header, depth, depth_range; what is drawn of them: colours, rendering, salient."""
+"""What is made of a saliency map: objects (numbers), finishing (alpha), rendering (drawing, files), colours (depth)."""

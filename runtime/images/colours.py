@@ -1,4 +1,4 @@
-"""Depth in false colours, the same on the live page and in every report: near warm, far cold, holes black."""
+"""Depth in false colours, the same on the live page and in every report: near is warm, far is cold, holes are black."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Depth steps that matter are relative: the colours follow 1 / distance, as a camera's own disparity does.
+# Relative steps of depth matter, so the colours follow 1 / distance, as the disparity of a stereo camera does.
 PALETTE: NDArray[np.uint8] = np.ascontiguousarray(
     np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO), np.uint8)[:, 0, ::-1]
 )
@@ -14,7 +14,7 @@ PALETTE: NDArray[np.uint8] = np.ascontiguousarray(
 
 
 def depth_range(metres: NDArray[np.float32], tail: float = 2.0) -> tuple[float, float] | None:
-    """(near, far) in metres of the measured pixels less ``tail`` percent at either end; None without any."""
+    """(near, far) in metres of the measured pixels without ``tail`` percent at either end; None where all are holes."""
     measured = metres[metres > 0]
     if not measured.size:
         return None
@@ -27,7 +27,7 @@ def depth_colours(
 ) -> NDArray[np.uint8]:
     """(H, W) metres, 0 = hole → (H, W, 3) uint8 RGB.
 
-    ``limits``: (near, far) in metres between which the colours are spread; None takes the frame's own range less
+    ``limits``: (near, far) in metres between which the colours are spread; None takes the frame's own range without
     ``tail`` percent at either end.
     """
     measured = metres > 0
@@ -39,7 +39,7 @@ def depth_colours(
     steps = 255.0 / max(high - low, 1e-6)
     position = np.divide(np.float32(steps), np.maximum(metres, 1e-3, dtype=np.float32))
     position -= np.float32(steps * low)
-    levels = cv2.convertScaleAbs(np.maximum(position, 0, out=position))  # rounded, and held below 256
+    levels = cv2.convertScaleAbs(np.maximum(position, 0, out=position))  # rounds and saturates at 255
     colours = np.asarray(cv2.applyColorMap(levels, PALETTE[:, None]), np.uint8)
     colours[~measured] = 0
     return colours

@@ -1,9 +1,9 @@
-"""From the network's map to what people look at: specks gone, holes filled, a clean edge at the picture's own size.
+"""From the network's map to an alpha: specks removed, gaps filled, a clean edge at the picture's own size.
 
-The map is coarse (320² for every picture) and doubtful along outlines. What it says with confidence is kept; in the
-band between, the colours decide: each pixel is compared with the mean colour of the object and of the background
-nearby, and follows them as far as the two can be told apart. Large pictures get this at two sizes and are enlarged from
-the second, so that time and memory go with the picture's size and not with its square.
+The map is coarse (320² for every picture) and uncertain along outlines. Its certain values are kept. In the uncertain
+band colours decide: each pixel is compared with the mean colours of object and background nearby, and moves towards
+them as far as the two colours differ. Large pictures are refined at two sizes and enlarged from the second, so that
+time and memory grow linearly with the picture.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.rendering import grey, soft_mask
+from mutualformer.runtime.images.rendering import grey
+from mutualformer.runtime.preprocess import restore
 
 Map = NDArray[np.float32]
 
-LEAN = 0.2  # a network's outline lies a little too far out: at 0.6 less background is left, and nothing more is missing
-DOUBT = (0.35, 0.65)  # between them the colours decide; beyond them the alpha is 0 or 1
-SMOOTH = 0.6  # pixels
-SPECK = 0.02  # share of the largest region: smaller ones, and smaller holes, are mistakes
+LEAN = 0.2  # networks draw outlines too far out: a threshold of 0.6 leaves less background and loses no object
+DOUBT = (0.35, 0.65)  # saliency between which colours decide; outside the alpha is 0 or 1
+SMOOTH = 0.6  # pixels, standard deviation
+SPECK = 0.02  # regions and gaps smaller than this share of the largest region count as mistakes
 RADIUS = 10  # pixels around one whose colours are compared
-LEAST = 0.02  # share of those that must belong to a side before its mean colour tells anything
-NEVER = 1e9
+LEAST = 0.02  # share of these pixels that must belong to a side for its mean colour to count
+NEVER = 1e9  # a variance so large that the mean has no weight
 COARSE, FINE = 512, 2048  # longest sides at which the edge is refined
-SMALL = 768  # a picture no longer than this is refined once, at its own size
+SMALL = 768  # pixels; a picture no longer than this is refined once, at its own size
 
 
 def finish(saliency: Map, rgb: NDArray[np.uint8], threshold: float = 0.5) -> NDArray[np.uint8]:
     """Saliency (h, w) in [0, 1] of any size and its picture (H, W, 3) → alpha (H, W), 0 … 255.
 
-    ``threshold``: what counts as salient; the edge is put :data:`LEAN` of the way from there to 1.
+    ``threshold``: saliency of an object's pixels; the edge is put :data:`LEAN` of the way from there to 1.
     """
     height, width = rgb.shape[:2]
     alpha = clean(centred(np.asarray(saliency, np.float32), threshold))
     longest = max(height, width)
     fine = shrunk(rgb, FINE)
     for small in (fine,) if longest <= SMALL else (shrunk(fine, COARSE), fine):
-        alpha = curve(refine(soft_mask(alpha, (small.shape[0], small.shape[1])), small))
+        alpha = curve(refine(restore(alpha, (small.shape[0], small.shape[1])), small))
     levels = grey(alpha)
     if levels.shape == (height, width):
         return levels
@@ -60,14 +61,14 @@ def centred(saliency: Map, threshold: float) -> Map:
 
 
 def curve(alpha: Map) -> Map:
-    """0 below the doubtful range, 1 above it, smooth between: a half-transparent object is nobody's wish."""
+    """0 below :data:`DOUBT`, 1 above it, smooth between, so that no object comes out half transparent."""
     low, high = DOUBT
     step = np.clip((alpha - low) / (high - low), 0, 1, dtype=np.float32)
     return np.asarray(step * step * (3 - 2 * step), np.float32)
 
 
 def clean(saliency: Map) -> Map:
-    """The map without specks, and without faint regions that belong to nothing; small holes filled."""
+    """The map without specks and without faint regions that touch no object; small gaps filled."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(saliency > 0.5, np.uint8), connectivity=8)
     if count < 2:
         return np.zeros_like(saliency)
@@ -91,15 +92,14 @@ def enclosed(background: NDArray[np.bool_], most: float) -> NDArray[np.bool_] | 
     left, top, right, bottom = stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
     inside = (left > 0) & (top > 0) & (right < background.shape[1]) & (bottom < background.shape[0])
     holes = inside & (stats[:, cv2.CC_STAT_AREA] < most)
-    holes[0] = False  # what is no background
+    holes[0] = False  # label 0 is the object itself
     return np.asarray(np.take(holes, labels)) if holes.any() else None
 
 
 def foreground(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture with the object's own colour where it is half transparent, so that no old background shines through.
+    """The picture with the object's own colour at half-transparent pixels, free of the old background.
 
-    One step of the estimator by blurring (Forte 2021): the mean colours of both sides nearby, corrected by what the
-    pixel itself says.
+    One step of blur fusion (Forte 2021): the mean colours of both sides nearby, corrected by the pixel itself.
     """
     rows, columns = np.nonzero((alpha > 0) & (alpha < 255))
     if not len(rows):
@@ -118,7 +118,7 @@ def foreground(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
 
 
 def refine(alpha: Map, rgb: NDArray[np.uint8]) -> Map:
-    """Alpha (H, W) and picture of that size: doubtful pixels follow the colours, where these tell anything."""
+    """Alpha (H, W) and picture of that size: uncertain pixels follow the colours where these differ."""
     low, high = DOUBT
     band = (alpha > low) & (alpha < high)
     if not band.any():
@@ -132,14 +132,14 @@ def refine(alpha: Map, rgb: NDArray[np.uint8]) -> Map:
     trust = distance / (distance + front.spread[rows // 2, columns // 2] + back.spread[rows // 2, columns // 2] + 1)
     refined = alpha.copy()
     refined[rows, columns] += trust * (np.clip(position, 0, 1) - alpha[rows, columns])
-    return np.asarray(cv2.GaussianBlur(refined, (5, 5), SMOOTH), np.float32)  # pixels were judged one by one
+    return np.asarray(cv2.GaussianBlur(refined, (5, 5), SMOOTH), np.float32)  # decided one by one, pixels are noisy
 
 
 class Side:
     """The colours of one side of the outline, around each pixel of a picture of half the size.
 
-    ``mean`` (h, w, 3): mean colour of the pixels in ``mask`` nearby. ``spread`` (h, w): their summed variance; where
-    there is none nearby it is so large that nobody trusts the mean.
+    ``mean`` (h, w, 3): mean colour of the pixels in ``mask`` nearby. ``spread`` (h, w): their summed variance, which is
+    :data:`NEVER` where there are too few nearby.
     """
 
     def __init__(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:

@@ -1,7 +1,7 @@
-"""What a saliency map says in numbers: which objects, where, and how far away each of them is.
+"""Find the objects of a saliency map: where each is, and how far away.
 
-An object is a connected salient region. Regions that touch in the picture but not in space are told apart by the
-depth: where it jumps, one ends and the next begins.
+An object is a connected salient region. A region is split where the depth jumps, since its parts touch in the picture
+but not in space.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.5
-GRID = 640  # longest side at which regions are told apart
-SPECK = 0.02  # share of the largest region: what is smaller is no object
-PART = 0.05  # share of its region that a part behind a jump of depth must have to be an object of its own
-JUMP = 0.03, 0.02  # a step of the depth between neighbouring pixels: so many parts of the distance, and metres
-NEAR = 5  # percentile of the depth inside that counts as the nearest point
-MOST = 200
+GRID = 640  # longest side in pixels at which regions are found
+SPECK = 0.02  # regions smaller than this share of the largest one are no objects
+PART = 0.05  # share of its region that a part beyond a jump of depth needs to be an object
+JUMP = 0.03, 0.02  # a depth step between neighbouring pixels is a jump above 3 % of the distance plus 2 cm
+NEAR = 5  # percentile of the depth inside that counts as the nearest point: lower ones are noise
+MOST = 200  # objects; labels are 8-bit
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SalientObject:
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
     def numbers(self) -> dict[str, float | None]:
-        """Area, score and distances, rounded to what they are worth."""
+        """Area, score and distances, rounded to their precision."""
         return {
             "area": round(self.area, 5),
             "score": round(self.score, 4),
@@ -64,7 +64,7 @@ def rounded(metres: float | None) -> float | None:
 
 
 def nearest_object_m(objects: tuple[SalientObject, ...]) -> float | None:
-    """Metres to the nearest of them: the distance that a robot must know first. None where nothing tells any."""
+    """Metres to the nearest of them; None where no distance was measured."""
     return min((one.distance_m for one in objects if one.distance_m is not None), default=None)
 
 
@@ -77,8 +77,8 @@ def find_objects(
     """The objects of a map (h, w) in [0, 1], the nearest first and then the largest; and where they are.
 
     ``depth``: metres of the same view at any size, 0 = no measurement; None where there is none. ``salient`` (H, W):
-    what counts as salient, at any size, where that is not all above ``threshold``. The second answer is of its shape:
-    0 where there is no object, else an object's place in the first, counted from 1.
+    the salient pixels at any size, instead of those above ``threshold``. The second answer has its shape: 0 where there
+    is no object, else the object's number in the first answer, counted from 1.
     """
     labels = label(saliency > threshold if salient is None else salient, depth)
     grid = grid_of(labels.shape)
@@ -132,20 +132,20 @@ def label(salient: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> NDAr
         labels[window][inside] = parts[inside] + most
     if grid == shape:
         return labels
-    # One step wider before it is enlarged, so that no salient pixel at an edge is left without its object.
+    # Dilate before enlarging, so that every salient pixel at an edge gets a label.
     wide = np.where(labels > 0, labels, cv2.dilate(labels, np.ones((3, 3), np.uint8)))
     enlarged = cv2.resize(wide, shape[::-1], interpolation=cv2.INTER_NEAREST)
     return np.asarray(enlarged * salient, np.uint8)
 
 
 def grid_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The size at which objects of a picture (H, W) are told apart: its own up to :data:`GRID`."""
+    """The size at which objects of a picture (H, W) are found: its own up to :data:`GRID`."""
     scale = min(1.0, GRID / max(shape))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def sampled(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """``image`` (H, W) at the nearest pixels of another size: depth must not be mixed across an edge."""
+    """``image`` (H, W) at another size by nearest neighbour: depth must not be averaged across an edge."""
     if image.shape == shape:
         return image
     rows = (np.arange(shape[0]) * 2 + 1) * image.shape[0] // (2 * shape[0])
@@ -174,13 +174,13 @@ def split(inside: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDArray[np.u
         return whole
     numbers = np.zeros(count, np.uint8)
     numbers[large] = np.arange(1, len(large) + 1)
-    # What is left, the jumps themselves and small fragments, goes to the part beside it.
+    # The jumps themselves and small fragments join the nearest part.
     seeds = np.take(numbers, parts)
     return np.asarray(spread(seeds, seeds > 0) * whole, np.uint8)
 
 
 def filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Holes get the nearest measurement, single wrong pixels the median around them."""
+    """Fill holes with the nearest measurement, and single outliers with the median around them."""
     whole = np.ascontiguousarray(spread(depth, depth > 0), np.float32)
     return np.asarray(cv2.medianBlur(whole, 5), np.float32)
 

@@ -1,8 +1,7 @@
-"""Pictures in, pictures out: what ``mutualformer predict`` does, usable without it.
+"""Predict pictures: what ``mutualformer predict`` does, usable without the command line.
 
-In reading order: ``result`` (one picture's answer and what can be made of it), ``single`` (``predict(model, …)``),
-``saving`` (which files an answer becomes), ``sources`` (SOURCE on the command line → frames), ``work`` (one frame from
-reading to files), ``journal`` (what is done already), ``run`` (thousands of frames on this machine), ``cluster`` (the
-same through Ray), ``batch`` (all of it as one call), ``sheet`` (the contact sheet), ``identities``
-(re-identification).
+In reading order: ``result`` (one picture's answer), ``accepted`` and ``single`` (``mutualformer.predict``), ``look``,
+``saving`` and ``output`` (which files an answer becomes), ``work`` (one batch from reading to files), ``journal`` (what
+is done already), ``run`` (thousands of frames on this machine), ``cluster`` (the same through Ray), ``identities``
+(re-identification), ``batch`` (all of it as one request).
 """

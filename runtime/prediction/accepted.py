@@ -1,8 +1,8 @@
-"""What :func:`mutualformer.predict` takes, as one frame: files, bytes, arrays, PIL images, tensors.
+"""Turn what :func:`mutualformer.predict` takes (files, bytes, arrays, PIL images, tensors) into one frame.
 
-The same picture gives the same frame whichever way it comes: turned upright by its EXIF tag unless depth belongs to it,
-colours as sRGB, wholly transparent pixels grey, depth by the one rule of :mod:`mutualformer.runtime.sources.depth`.
-Neither Pillow nor PyTorch is imported here: who hands in theirs has imported them.
+The same picture gives the same frame in every form: turned upright by its EXIF tag unless depth belongs to it, colours
+as sRGB, wholly transparent pixels grey, depth by the one rule of :mod:`mutualformer.runtime.sources.depth`. PyTorch is
+not imported here: a caller with a tensor has imported it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Tensor(Protocol):
     """The part of PyTorch's tensors that is used here."""
 
     def detach(self) -> Any:
-        """Without its history."""
+        """The tensor without its graph."""
 
     def cpu(self) -> Any:
-        """In the processor's memory."""
+        """The tensor in the CPU's memory."""
 
 
 PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[Any] | Image | Tensor"
 UNNAMED = "picture"
-_AS_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes of Pillow that a PNG holds as they are
+_AS_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # Pillow modes that a PNG stores unchanged
 
 
 def frame_of(rgb: Any, depth: Any, depth_scale: float | None) -> Item:
@@ -63,17 +63,17 @@ def frame_of(rgb: Any, depth: Any, depth_scale: float | None) -> Item:
     except DataError as error:
         raise InputError(str(error)) from error
     if clause := plausible(metres):
-        warnings.warn(f"depth: {clause}; is it in metres?", stacklevel=_outside())
+        warnings.warn(f"depth: {clause}; is it in metres?", stacklevel=3)
     return Item(seen.rgb, np.asarray(metres), None, name_of(rgb), metric, seen.alpha, seen.icc, seen.original)
 
 
 def name_of(image: Any) -> str:
-    """What an answer is called by: the file's name without its suffix."""
+    """The name of an answer: the file's name without its suffix."""
     return Path(image).stem if _is_file(image) else UNNAMED
 
 
 def colour(image: Any, upright: bool) -> Picture:
-    """``upright``: turn it as its EXIF tag asks, where no depth belongs to it. Raises InputError, DataError."""
+    """Read the colour image. ``upright``: turn it as its EXIF tag asks. Raises InputError, DataError."""
     if _is_file(image):
         return read_picture(Path(image), upright)
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -109,7 +109,7 @@ def colour_array(image: NDArray[Any]) -> NDArray[np.uint8]:
 def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
     """Integers (H, W) of 16 or 32 bits times ``scale``, or float metres → float32 metres, 0 = no measurement.
 
-    Raises InputError, for integers without a scale too: an array has no file's convention.
+    Raises InputError, also for integers without a scale: an array has no file format that would imply a unit.
     """
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth[0] if depth.shape[0] == 1 else depth[..., 0]
@@ -130,25 +130,25 @@ def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]
 
 
 def _depth(depth: Any, scale: float | None) -> tuple[NDArray[np.float32], bool]:
-    """Metres, and whether they are: a file's 8-bit map has no unit."""
+    """The map in metres, and whether it has a unit: an 8-bit map in a file has none."""
     if _is_file(depth) or isinstance(depth, (bytes, bytearray, memoryview)):
         data = read_bytes(depth) if _is_file(depth) else bytes(depth)
         stored, rule = stored_depth(data, str(depth) if _is_file(depth) else "depth's bytes"), DepthRule(scale)
         return to_metres(stored, rule), not is_relative(stored, rule)
-    if _is_pillow(depth):
-        if depth.mode.startswith("I"):  # 16-bit files, as Pillow has them
-            stored = np.asarray(depth)
-            if stored.min() < 0 or stored.max() > np.iinfo(np.uint16).max:
-                raise InputError(f"depth is a PIL image of {stored.min()} … {stored.max()}, expected 16-bit values")
-            return depth_array(stored.astype(np.uint16), scale or MILLIMETRES), True
-        if depth.mode != "F":
-            raise InputError(f"depth is a PIL image of mode {depth.mode}, expected I;16 (16 bits) or F (metres)")
-        return depth_array(np.asarray(depth), scale), True
-    return depth_array(_array(depth, "depth"), scale), True
+    if not _is_pillow(depth):
+        return depth_array(_array(depth, "depth"), scale), True
+    array = np.asarray(depth)
+    if depth.mode.startswith("I"):  # Pillow has the values of 16-bit files in 32 bits
+        if array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
+            raise InputError(f"depth is a PIL image of {array.min()} … {array.max()}, expected 16-bit values")
+        return depth_array(array.astype(np.uint16), scale or MILLIMETRES), True
+    if depth.mode != "F":
+        raise InputError(f"depth is a PIL image of mode {depth.mode}, expected I;16 (16 bits) or F (metres)")
+    return depth_array(array, scale), True
 
 
 def _from_pillow(image: Any, upright: bool) -> Picture:
-    """Through a PNG that holds it as it is: palettes, transparency and colour profile by the one rule for files."""
+    """Read a PIL image through a PNG, so that palettes, transparency and profiles follow the rule for files."""
     from PIL import ImageOps
 
     if upright:
@@ -164,7 +164,7 @@ def _from_pillow(image: Any, upright: bool) -> Picture:
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:
-    """An array of a tensor (its channels put last) or of whatever NumPy takes for one. Raises InputError."""
+    """A tensor (channels moved last), or anything NumPy converts, as an array. Raises InputError."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         if str(value.dtype) == "torch.bfloat16":
             raise InputError(f"{name} is a bfloat16 tensor, expected uint8, or float32 metres for depth")
@@ -186,13 +186,3 @@ def _is_file(value: Any) -> bool:
 
 def _is_pillow(value: Any) -> bool:
     return type(value).__module__.split(".")[0] == "PIL" or (hasattr(value, "getbands") and hasattr(value, "convert"))
-
-
-def _outside() -> int:
-    """How many frames up the caller's own code stands: a warning is of use where it can be mended."""
-    import sys
-
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mutualformer."):
-        level, frame = level + 1, frame.f_back
-    return level

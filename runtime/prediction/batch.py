@@ -1,10 +1,10 @@
-"""Everything ``mutualformer predict`` was asked for, as one request and one call."""
+"""Everything that one call of ``mutualformer predict`` asks for, as one request and one function."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.errors import InputError
+from mutualformer.errors import DataError, InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.images.objects import THRESHOLD
@@ -22,30 +22,30 @@ from mutualformer.runtime.prediction import saving, sheet
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
-from mutualformer.runtime.prediction.run import Report, Summary, in_order, predict_album, predict_moments
+from mutualformer.runtime.prediction.result import Prediction
+from mutualformer.runtime.prediction.run import Report, Summary, given_names, in_order, predict_album, predict_moments
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.prediction.work import Model, Plan
 from mutualformer.runtime.preprocess import prepare
-from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.threads import usable_threads
 from mutualformer.runtime.sources.folders.file_frames import ReadOptions
-from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.inputs import Album, Moment, SourceError, album, is_address, moments
-from mutualformer.runtime.sources.walk import walk
+from mutualformer.runtime.sources.frame import Item
+from mutualformer.runtime.sources.inputs import Moment, SourceError, album, is_address, moments
 
-GPU_BATCH = 8
+GPU_BATCH = 8  # frames per call of the model where it runs on a GPU
 
 
 class RequestError(InputError):
-    """The parts of a request do not fit together: one sentence."""
+    """The parts of a request contradict each other."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for. ``workers`` and ``batch`` 0: chosen by where the model runs.
+    """What the command line asks for. ``workers`` and ``batch``: 0 chooses by the device that the model runs on.
 
-    ``out``: the folder; ``output``: instead of it the one file, "-" for standard output. ``what`` None: by default, or
-    by the file's ending. ``rule``: how stored depth becomes metres. ``ray``: None, "local", or a cluster's address.
+    ``out``: the folder; ``output``: instead of it the one file, "-" for standard output. ``what`` None: the default
+    kinds, or the kind of the file's ending. ``options``: how stored depth becomes metres. ``ray``: None, "local", or a
+    cluster's address. Raises RequestError.
     """
 
     sources: tuple[str, ...]
@@ -66,19 +66,23 @@ class Request:
     look: Look = AS_IT_IS
 
     def plan(self) -> Plan:
-        """What is made of each frame."""
+        """What is made of each frame. Workers of a cluster have other working folders: their OUT is absolute."""
         assert self.out is not None
-        return Plan(
-            self.out, self.what or saving.DEFAULT, self.threshold, labels=tuple(labels(self.models)), look=self.look
-        )
+        out = self.out if self.ray is None else self.out.absolute()
+        return Plan(out, self.what or saving.DEFAULT, self.threshold, tuple(labels(self.models)), self.look)
+
+    def files(self) -> list[tuple[str, Path]]:
+        """(label, checked file) of each model."""
+        return list(zip(labels(self.models), map(zoo.resolve, self.models), strict=True))
 
     def __post_init__(self) -> None:
         if (self.out is None) == (self.output is None):
             raise RequestError("say where to: -o FILE for one picture or video, or --out DIR (one of the two)")
         if not 0 <= self.threshold < 1:
             raise RequestError(f"--threshold is {self.threshold:g}, expected 0 or more and less than 1")
-        for name, value, least in (("workers", self.workers, 0), ("batch", self.batch, 0)):
-            if value < least:
+        for name, least in (("workers", 0), ("batch", 0), ("frames", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise RequestError(f"--{name} is {value}, expected {least} or more")
         for source in self.sources:
             if self.out is not None and Path(source).is_dir() and Path(source).resolve() == self.out.resolve():
@@ -86,8 +90,19 @@ class Request:
                     f"--out {self.out} is SOURCE itself: its mask/ would be read as ground truth, its pictures as "
                     "input; name another folder"
                 )
-        if self.frames is not None and self.frames < 1:
-            raise RequestError(f"--frames is {self.frames}, expected at least 1")
+
+    def journal(self, names: Sequence[str] = ()) -> Journal:
+        """The record of finished frames. It is continued only by a request that would make the same files."""
+        plan = self.plan()
+        what = {
+            "schema": 3,
+            "models": [[label, sha256(path)] for label, path in self.files()],
+            "what": list(plan.what),
+            "threshold": self.threshold,
+            "depth": str(self.options),
+            "look": self.look.to_json(),
+        }
+        return Journal(plan.out, what, names)
 
 
 def labels(models: Sequence[str]) -> list[str]:
@@ -96,42 +111,28 @@ def labels(models: Sequence[str]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{stem}-{number + 1}" for number, stem in enumerate(stems)]
 
 
-def open_models(request: Request, threads: int) -> list[Model]:
-    """The models of a request, all of one task. Closes what it opened where one of them fails."""
+def predict(request: Request) -> Summary:
+    """Do what ``request`` asks for. Raises InputError, DataError, ModelError, OSError."""
+    workers = request.workers or usable_threads()
     with contextlib.ExitStack() as stack:
+        # One thread per session where several workers run it at once; a ReID model is run by one worker.
+        threads = 1 if workers > 1 else 0
         sessions = [stack.enter_context(zoo.load(model, request.device, threads)) for model in request.models]
+        models = [Model(label, session) for label, session in zip(labels(request.models), sessions, strict=True)]
         tasks = {session.contract.task for session in sessions}
         if len(tasks) > 1:
             raise RequestError(f"--model: {' and '.join(sorted(tasks))} models cannot be mixed")
-        stack.pop_all()
-    return [Model(label, session) for label, session in zip(labels(request.models), sessions, strict=True)]
-
-
-def on_cpu(sessions: Sequence[Session]) -> bool:
-    """Whether all of them run on the CPU."""
-    return all(session.device == "cpu" for session in sessions)
-
-
-def predict(request: Request) -> Summary:
-    """Do it. Raises SourceError, RequestError, DataError, ModelNameError, ModelFileError, CameraError, OSError."""
-    workers = request.workers or usable_threads()
-    # One thread a session where several workers run it at once; a ReID model is run by one worker.
-    models = open_models(request, threads=1 if workers > 1 else 0)
-    with contextlib.ExitStack() as stack:
-        for model in models:
-            stack.callback(model.session.close)
-        if models[0].session.contract.task == "reid":
+        if tasks == {"reid"}:
             return _identities(request, models)
         if request.gallery is not None:
             raise RequestError("--gallery needs a ReID model")
         if request.output is not None:
             return _one_file(request, request.output, models, workers)
-        cpu = on_cpu([model.session for model in models])
-        batch = request.batch or (1 if cpu else min(GPU_BATCH, *(most_of(model.session) for model in models)))
+        cpu = all(session.device == "cpu" for session in sessions)
+        batch = request.batch or (1 if cpu else min(GPU_BATCH, *(session.largest_batch for session in sessions)))
         addresses = [source for source in request.sources if is_address(source)]
-        if addresses:
-            return _moments(request, addresses, models, workers, batch)
-        return _album(request, models, workers, batch)
+        run = _moments if addresses else _album
+        return run(request, models, workers, batch)
 
 
 def _one_file(request: Request, output: str, models: Sequence[Model], workers: int) -> Summary:
@@ -139,45 +140,47 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     kind, suffix = one.kind_of(output, request.what, request.look)
     if len(models) != 1:
         raise RequestError(f"-o {output} is one file and there are {len(models)} models: give --out DIR")
-    model, raw = models[0], request.look.raw
+    (model,) = models
+
+    def answer(item: Item, has_depth: bool) -> Prediction:
+        saliency = model.run(prepare(model.session.contract, item.rgb, item.depth))[0]
+        return from_saliency(model.session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
+
     if kind == "video":
-        return _video(request, output, suffix, model, workers)
+        return _video(request, output, suffix, answer, workers)
     if any(map(is_address, request.sources)):
         raise RequestError(f"{request.sources[0]} comes frame after frame: -o VIDEO, or --out DIR")
     pictures = album(request.sources, request.depth, request.options)
     if len(pictures) != 1:
         raise RequestError(f"-o {output} takes one picture and there are {len(pictures)}: give --out DIR")
     item, has_depth = pictures.read(0)
-    saliency = model.run(prepare(model.session.contract, item.rgb, item.depth))[0]
-    result = from_saliency(model.session, item, saliency, has_depth, request.threshold, raw)
-    one.deliver(one.encode(result, kind, suffix, request.look), output)
+    one.deliver(saving.encoded(answer(item, has_depth), kind, suffix, request.look), output)
     return Summary(1, 1, without_depth=int(not has_depth), files=[Path(output)])
 
 
-def _video(request: Request, output: str, suffix: str, model: Model, workers: int) -> Summary:
+def _video(
+    request: Request, output: str, suffix: str, answer: Callable[[Item, bool], Prediction], workers: int
+) -> Summary:
     if len(request.sources) != 1:
         raise RequestError(f"-o {output} takes one video and there are {len(request.sources)} sources")
     (source,) = request.sources
-    address = source if request.depth is None else f"video:{source},{request.depth}"
+    (address,) = _addresses(request)
 
     def drawn(moment: Moment) -> NDArray[np.uint8]:
-        saliency = model.run(prepare(model.session.contract, moment.item.rgb, moment.item.depth))[0]
-        item, look = moment.item, request.look
-        return from_saliency(model.session, item, saliency, moment.has_depth, request.threshold, look.raw).annotated()
+        return answer(moment.item, moment.has_depth).annotated()
 
-    report = Report(None, says_depth=False)
+    report, film = Report(None, reports_depth=False), None
     with replacing(output) as beside:
         with contextlib.ExitStack() as stack:
             stack.callback(report.close)
-            film = None
             for frame in in_order(moments(address, request.frames), drawn, workers):
                 if film is None:
                     shape = frame.shape[0], frame.shape[1]
-                    film = one.video(beside, suffix, one.frame_rate(source), source, shape)
+                    film = one.WithSound(beside, suffix, source, shape)
                     stack.callback(film.close)
                 film.write(frame)
                 report.add("", True)
-        if not report.summary.computed:
+        if film is None:
             raise SourceError(f"{source}: has no frame")
     report.summary.frames = report.summary.computed
     report.summary.files.append(Path(output))
@@ -185,38 +188,24 @@ def _video(request: Request, output: str, suffix: str, model: Model, workers: in
 
 
 def watch(request: Request, report: Callable[[Summary], None], pause_s: float = 1.0) -> None:
-    """``--watch``: predict what comes into the folder that is SOURCE, until Ctrl-C; what is there is done first.
+    """``--watch``: predict the pictures in the folder SOURCE, and those that arrive later, until Ctrl-C.
 
-    A file counts once it has not changed between two looks. ``report``: called with each round's outcome.
+    A file is taken once it has not changed between two looks. ``report``: called with each round's outcome.
     """
     if len(request.sources) != 1 or not Path(request.sources[0]).is_dir() or request.out is None:
         raise RequestError("--watch takes one folder as SOURCE, and --out DIR")
-    before: dict[Path, tuple[int, int]] = {}
-    done = before
+    before: list[str] = []
+    done: list[str] = []
     while True:
-        now = _stamps(Path(request.sources[0]))
+        now: list[str] = []
+        with contextlib.suppress(DataError):  # no picture yet
+            pictures = album(request.sources, request.depth, request.options)
+            now = [pictures.stamp(index) for index in range(len(pictures))]
         if now and now == before and now != done:
             report(predict(replace(request, resume=True)))
             done = now
         before = now
         time.sleep(pause_s)
-
-
-def _stamps(root: Path) -> dict[Path, tuple[int, int]]:
-    """Size and time of last change of every picture's files; none in a folder that holds no picture yet."""
-    try:
-        entries = walk(root).entries
-    except DataError:
-        return {}
-    files_of = (path for entry in entries for path in entry.files)
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files_of}
-
-
-def most_of(session: Session) -> int:
-    """The largest batch a session takes: an engine was built for one, ONNX files take any."""
-    card: Any = getattr(session, "card", None)
-    profile = getattr(card, "profile", None)
-    return int(profile[2]) if profile else GPU_BATCH
 
 
 def _identities(request: Request, models: Sequence[Model]) -> Summary:
@@ -226,43 +215,28 @@ def _identities(request: Request, models: Sequence[Model]) -> Summary:
         raise RequestError("--ray and --depth are for SOD models")
     if request.out is None:
         raise RequestError("a ReID model writes tables: give --out DIR")
-    return predict_identities(
-        request.sources,
-        models[0].session,
-        request.out,
-        gallery=request.gallery,
-        limit=request.frames,
-        batch=request.batch or 16,
-    )
+    how: dict[str, Any] = {"gallery": request.gallery, "limit": request.frames, "batch": request.batch or 16}
+    return predict_identities(request.sources, models[0].session, request.out, **how)
 
 
-def _moments(request: Request, addresses: Sequence[str], models: Sequence[Model], workers: int, batch: int) -> Summary:
+def _addresses(request: Request) -> Sequence[str]:
+    """The sources that come frame after frame, a video together with its ``--depth``."""
+    if request.depth is None:
+        return request.sources
+    if len(request.sources) != 1:
+        raise SourceError(f"--depth belongs to one SOURCE, {len(request.sources)} are given")
+    return [f"video:{request.sources[0]},{request.depth}"]
+
+
+def _moments(request: Request, models: Sequence[Model], workers: int, batch: int) -> Summary:
     """Videos, cameras, recordings: one after another."""
-    if len(addresses) != len(request.sources):
+    if not all(map(is_address, request.sources)):
         raise SourceError("pictures and streams cannot be mixed: predict them one after the other")
     if request.resume or request.ray is not None:
-        raise SourceError(f"{addresses[0]}: a stream cannot be resumed or spread over machines, only files can")
-    if request.depth is not None:
-        if len(addresses) != 1:
-            raise SourceError(f"--depth belongs to one SOURCE, {len(addresses)} are given")
-        addresses = [f"video:{addresses[0]},{request.depth}"]
-    frames: Iterator[Moment] = chain.from_iterable(moments(address, request.frames) for address in addresses)
-    plan = request.plan()
-    return predict_moments(islice(frames, request.frames), models, plan, workers=workers, batch=batch)
-
-
-def fingerprint(request: Request) -> dict[str, Any]:
-    """What decides the output besides the pictures themselves; a journal of another one is not gone on with."""
-    names = labels(request.models)
-    hashes = [sha256(zoo.resolve(model)) for model in request.models]
-    return {
-        "schema": 2,
-        "models": [list(pair) for pair in zip(names, hashes, strict=True)],
-        "what": list(request.plan().what),
-        "threshold": request.threshold,
-        "depth": str(request.options),
-        "look": request.look.to_json(),
-    }
+        raise SourceError(f"{request.sources[0]}: a stream cannot be resumed or spread over machines, only files can")
+    every = chain.from_iterable(moments(address, request.frames) for address in _addresses(request))
+    frames = islice(every, request.frames)
+    return predict_moments(frames, models, request.plan(), request.journal(), workers=workers, batch=batch)
 
 
 def _album(request: Request, models: Sequence[Model], workers: int, batch: int) -> Summary:
@@ -272,16 +246,11 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
         pictures = pictures.first(request.frames)
     if not len(pictures):
         return Summary()
-    plan = replace(request.plan(), tiles=sheet.chosen(len(pictures)))
-    journal = Journal(plan.out, fingerprint(request))
+    plan = replace(request.plan(), every=sheet.every(len(pictures)))
+    journal = request.journal(given_names(pictures))
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster
 
-        files = [
-            (label, zoo.resolve(model)) for label, model in zip(labels(request.models), request.models, strict=True)
-        ]
-        return cluster.predict_album(pictures, plan, journal, files, address=request.ray, device=request.device)
+        how = {"address": request.ray, "device": request.device}
+        return cluster.predict_album(pictures, plan, journal, request.files(), **how)
     return predict_album(pictures, models, plan, journal, workers=workers, batch=batch, resume=request.resume)
-
-
-__all__ = ["Album", "Request", "RequestError", "predict"]

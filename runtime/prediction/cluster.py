@@ -1,9 +1,8 @@
-"""The same album spread over the machines of a Ray cluster by Ray Data; without an address, over this one.
+"""Spread an album over the machines of a Ray cluster with Ray Data; without an address, over this one.
 
-Each task is one shard of the journal. A worker opens the models once, on one thread, does its shard's frames as a
+Each task is one shard of the journal. A worker opens the models once, with one thread, does its shard's frames as a
 local run does, and writes files and journal itself into OUT, which all machines must see under the same path. So the
-files are those of a run without Ray, bit for bit; a run cut short goes on where it stopped; and nothing is computed
-twice, whichever way the earlier run was made.
+files equal those of a run without Ray bit for bit, and either kind of run can continue the other.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,20 +21,21 @@ from mutualformer.errors import Error
 from mutualformer.plugins.files import scratch
 from mutualformer.runtime import zoo
 from mutualformer.runtime.environment import variables
-from mutualformer.runtime.prediction.journal import Journal, digest, shards
-from mutualformer.runtime.prediction.run import Report, Summary, finish, given_names
+from mutualformer.runtime.prediction.journal import Journal
+from mutualformer.runtime.prediction.run import Report, Summary, finish, stamps_of
 from mutualformer.runtime.prediction.work import Model, Plan, process
 from mutualformer.runtime.sources.inputs import Album
+from mutualformer.runtime.untrusted.foreign import reason
 
 LOCAL = "local"
 
 
 class ClusterError(Error, RuntimeError):
-    """Ray is missing or its cluster cannot be reached: one sentence."""
+    """Ray's cluster cannot be reached, or a worker failed."""
 
 
 class ShardWorker:
-    """One worker process: models opened once, one shard a call. ``models``: (label, file) each."""
+    """One worker process: opens the models once, does one shard per call. ``models``: (label, file) each."""
 
     def __init__(
         self, album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
@@ -45,56 +44,48 @@ class ShardWorker:
 
         cv2.setNumThreads(1)
         self.album, self.plan, self.journal = album, plan, journal
-        self.names = given_names(album)
         self.models = [Model(label, zoo.load(Path(file), device, threads=1)) for label, file in models]
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        """The frames of one shard that are not done: {"shard": number} → counts and reasons, in plain types."""
-        number = int(task["shard"])
-        part = shards(len(self.album))[number]
-        stamps = {index: digest(self.album.stamp(index)) for index in part}
-        finished = self.journal.done(number, stamps, self.plan)
+        """Predict the unfinished frames of one shard: {"shard": number} → counts and errors, in plain types."""
+        shard = int(task["shard"])
+        stamps = stamps_of(self.album, self.journal, shard)
+        finished = self.journal.done(shard, stamps, self.plan)
         # A lost worker of this run may have done some of them: those count as done now.
         ours = [line for line in finished.values() if line.get("run") == self.journal.run]
         outcomes = [[line["error"], line["has_depth"]] for line in ours]
-        for index in part:
-            if index in finished:
-                continue
-            batch = [(index, self.names[index], partial(self.album.read, index))]
+        for index in (index for index in stamps if index not in finished):
+            batch = [(index, self.journal.names[index], partial(self.album.read, index))]
             (outcome,) = process(batch, self.models, self.plan)
-            self.journal.add(number, self.names[index], outcome, stamps[index])
+            self.journal.add(outcome, stamps[index])
             outcomes.append([outcome.error, outcome.has_depth])
-        return {"shard": number, "kept": len(finished) - len(ours), "outcomes": outcomes}
+        return {"kept": len(finished) - len(ours), "outcomes": outcomes}
 
 
 def predict_album(
     album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
 ) -> Summary:
-    """What :func:`mutualformer.runtime.prediction.run.predict_album` does, by ``address``'s workers ("local": here).
+    """Do what :func:`mutualformer.runtime.prediction.run.predict_album` does with the workers at ``address``.
 
-    Raises ClusterError, and OSError where OUT cannot be written.
+    ``address``: "local" starts workers on this machine only. ``plan`` and ``journal`` need absolute paths, since
+    workers have other working folders. Raises ClusterError, and OSError where OUT cannot be written.
     """
-    journal.begin(True, given_names(album))
-    report, kept = Report(len(album)), 0
-    # Absolute: workers have working folders of their own.
-    plan, journal = replace(plan, out=plan.out.absolute()), journal.absolute()
+    journal.begin(True)
+    report = Report(len(album))
     files = [(label, str(path.absolute())) for label, path in models]
+    workers = {"album": album, "plan": plan, "journal": journal, "models": files, "device": device}
     try:
-        for result in _results(album, plan, journal, files, address, device):
-            kept += int(result["kept"])
-            report.skip(int(result["kept"]))
+        for result in _results(workers, len(journal.shards), address):
+            report.keep(int(result["kept"]))
             for error, has_depth in result["outcomes"]:
                 report.add(str(error), bool(has_depth))
     finally:
         report.close()
-    report.summary.kept = kept
-    return finish(report.summary, journal, plan, len(album))
+    return finish(report.summary, journal, plan)
 
 
-def _results(
-    album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], address: str, device: str
-) -> Iterator[dict[str, Any]]:
-    """One dict a shard, as they are finished."""
+def _results(workers: dict[str, Any], count: int, address: str) -> Iterator[dict[str, Any]]:
+    """One dict per shard, in the order in which they are finished."""
     with _connected(address):
         import ray
         import ray.data
@@ -104,19 +95,12 @@ def _results(
         context.execution_options.verbose_progress = False
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        count = len(shards(len(album)))
-        workers = max(1, min(count, int(ray.cluster_resources().get("CPU", 1))))
+        processes = max(1, min(count, int(ray.cluster_resources().get("CPU", 1))))
         tasks = ray.data.from_items([{"shard": number} for number in range(count)], override_num_blocks=count)
         results = tasks.map(
             ShardWorker,
-            fn_constructor_kwargs={
-                "album": album,
-                "plan": plan,
-                "journal": journal,
-                "models": list(models),
-                "device": device,
-            },
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+            fn_constructor_kwargs=workers,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=processes),
             num_cpus=1,
         )
         try:
@@ -127,9 +111,9 @@ def _results(
 
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[None]:
-    """A cluster while the block runs: the one this process is connected to, that at ``address``, or one of our own."""
+    """Connect to a cluster: the one this process uses already, the one at ``address``, or one of our own."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Checkout or installed: workers import the package that this process uses, where they see the same files.
+    # Workers import the package that this process uses, whether it is a checkout or installed.
     root = str(Path(mutualformer.__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     workers = {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -143,19 +127,18 @@ def _connected(address: str) -> Iterator[None]:
             try:
                 ray.init(**options, runtime_env={"env_vars": workers}, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises its own, grpc's and the system's families
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-                raise ClusterError(f"Ray at {address!r} cannot be reached or started: {first}") from error
+                raise ClusterError(f"Ray at {address!r} cannot be reached or started: {reason(error)}") from error
             stack.callback(ray.shutdown)
         yield
 
 
 @contextlib.contextmanager
 def _own_cluster(workers: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Options for a cluster that only this process may use, and that leaves nothing behind.
+    """Options for a cluster that only this process may use and that leaves no files.
 
-    It listens on 127.0.0.1 and asks for a token made for this run. Ray's head process asks addresses of cloud
-    providers who they are, with its usage statistics switched off too, unless its home folder holds a description of
-    the cluster: so it gets a home of its own, which also takes its session's files. Workers keep the user's.
+    It listens on 127.0.0.1 and requires a token made for this run. Even with usage statistics switched off, Ray's
+    head process queries the metadata addresses of cloud providers, unless its home folder describes the cluster: so it
+    gets a home folder of its own, which also takes its session's files. Workers keep the user's.
     """
     with scratch() as home:
         (home / "ray_bootstrap_config.yaml").touch()

@@ -1,8 +1,8 @@
-"""What is done already: one file of lines a shard, so that a run cut short goes on where it stopped.
+"""The record of finished frames, from which an interrupted run continues.
 
-``OUT/.predict/run.json`` says what is being made of what; ``000012.jsonl`` holds one line for each finished frame of
-shard 12, written after the frame's files. Workers of a cluster write different shards, so no two write one file. A
-frame is known by its name: one picture more or less moves the others to other lines, and that is all.
+``OUT/.predict/run.json`` says what is being made of which frames. ``000012.jsonl`` holds one line for each finished
+frame of shard 12, written after the frame's files. Workers of a cluster write different shards, so no two processes
+write one file. A line belongs to its frame by name: adding a picture moves the others to other shards and no more.
 """
 
 from __future__ import annotations
@@ -23,123 +23,103 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain,
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
-OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl(\.new)?|tile-[0-9a-f]{16}\.jpg")
+OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl|tile-[0-9a-f]{16}\.jpg")
 
 
 def digest(text: str) -> str:
-    """A short hash of what a frame was read from."""
+    """A short hash of a name, or of what a frame was read from."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def shards(count: int) -> list[range]:
-    """Frames 0 … count − 1 in shards of :data:`SHARD`."""
-    return [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
-
-
 class Journal:
-    """The journal of one output folder. ``what``: everything besides the pictures that decides the output.
+    """The journal of one output folder.
 
-    ``run`` marks the lines of this run: a worker that takes over a lost one's shard tells them from an earlier run's.
+    ``what``: everything besides the pictures that decides the output. ``names``: the frames' names in order, each
+    unique. ``run`` marks the lines of this run: a worker that takes over a lost worker's shard can tell them from an
+    earlier run's.
     """
 
-    def __init__(self, out: Path, what: dict[str, Any], run: str = "") -> None:
-        self.folder, self.what = out / FOLDER, plain(what)
-        self.run = run or uuid.uuid4().hex
+    def __init__(self, out: Path, what: dict[str, Any], names: Sequence[str] = ()) -> None:
+        self.folder, self.what, self.names = out / FOLDER, plain(what), list(names)
+        self.run = uuid.uuid4().hex
 
-    def absolute(self) -> Journal:
-        """The same journal for processes that work in other folders."""
-        return Journal(self.folder.parent.absolute(), self.what, self.run)
+    @property
+    def shards(self) -> range:
+        """The numbers of all shards."""
+        return range(-(-len(self.names) // SHARD))
 
-    def begin(self, resume: bool, names: Sequence[str]) -> None:
-        """Open it for the frames called ``names``. ``resume``: keep what an earlier run of the same kind finished."""
+    def frames(self, shard: int) -> range:
+        """The frames of one shard."""
+        return range(shard * SHARD, min((shard + 1) * SHARD, len(self.names)))
+
+    def begin(self, resume: bool) -> None:
+        """Open it. ``resume``: keep what an earlier run of the same kind finished; otherwise start empty."""
         path = self.folder / "run.json"
-        ours = {"what": self.what, "names": digest("\n".join(names))}
+        ours = {"what": self.what, "names": digest("\n".join(self.names))}
+        before: Any = None
         if resume and path.is_file():
-            with contextlib.suppress(ValueError):  # cut short or corrupt: begin anew
+            with contextlib.suppress(ValueError):  # cut short or corrupt: start empty
                 before = read_value(path, ValueError, "journal")
-                if isinstance(before, dict) and before.get("what") == self.what:
-                    if before != ours:
-                        self._reorder(names)
-                        write_json(path, ours)
-                    return
-        if self.folder.is_dir():
-            for old in self.folder.iterdir():
+        if not (isinstance(before, dict) and before.get("what") == self.what):
+            for old in self.folder.iterdir() if self.folder.is_dir() else ():
                 if OURS.fullmatch(old.name):
                     old.unlink()
+        elif before != ours:
+            self._reorder()
         write_json(path, ours)
 
-    def _reorder(self, names: Sequence[str]) -> None:
-        """Lines of the frames called ``names`` to where these are now; one line in memory at a time."""
-        places: dict[str, tuple[Path, int]] = {}
-        olds = sorted(self.folder.glob("*.jsonl"))
-        for path in olds:
-            offset = 0
-            for line in path.read_bytes().splitlines(keepends=True):
-                with contextlib.suppress(ValueError):
-                    places[Fields(parse_json(line), "journal", ValueError).text("key", longest=len(line))] = (
-                        path,
-                        offset,
-                    )
-                offset += len(line)
-        for number, part in enumerate(shards(len(names))):
-            lines = []
-            for index in part:
-                if names[index] in places:
-                    path, offset = places[names[index]]
-                    with path.open("rb") as stream:
-                        stream.seek(offset)
-                        lines.append(json.dumps(dict(parse_json(stream.readline())) | {"index": index}) + "\n")
-            self._lines(number).with_suffix(".jsonl.new").write_text("".join(lines), encoding="utf-8")
-        for path in olds:
+    def _reorder(self) -> None:
+        """Move the lines of an earlier run to the shards where their frames are now."""
+        old = sorted(self.folder.glob("*.jsonl"))
+        lines = {line["key"]: line for path in old for line in self._parsed(path)}
+        for path in old:
             path.unlink()
-        for path in self.folder.glob("*.jsonl.new"):
-            path.rename(path.with_suffix(""))
+        for shard in self.shards:
+            keys = (self.names[index] for index in self.frames(shard))
+            self._write(shard, [lines[key] for key in keys if key in lines])
 
     def _lines(self, shard: int) -> Path:
         return self.folder / f"{shard:06d}.jsonl"
 
-    def read(self, shard: int) -> dict[int, dict[str, Any]]:
-        """Frame → its line; one that is cut short or damaged does not count."""
-        lines: dict[int, dict[str, Any]] = {}
-        try:
-            data = self._lines(shard).read_bytes()
-        except FileNotFoundError:
-            return lines
-        for line in data.split(b"\n")[:-1]:
-            with contextlib.suppress(ValueError):  # damaged: the frame is done again
+    def _write(self, shard: int, lines: Sequence[dict[str, Any]]) -> None:
+        write_bytes(self._lines(shard), "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def _parsed(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The valid lines of a shard's file. A line that is cut short or corrupt is left out: its frame is redone."""
+        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+            with contextlib.suppress(ValueError):
                 entry = Fields(parse_json(line), "journal", ValueError)
                 for key in ("name", "error", "stamp", "key"):
                     entry.text(key, longest=len(line))
                 entry.objects("rows")
                 entry.flag("has_depth")
-                lines[entry.whole("index", 0, 1 << 60)] = dict(entry)
-        return lines
+                yield dict(entry)
+
+    def read(self, shard: int) -> dict[int, dict[str, Any]]:
+        """Frame → its line, in the order of the frames."""
+        lines = {line["key"]: line for line in self._parsed(self._lines(shard))}
+        return {index: lines[self.names[index]] for index in self.frames(shard) if self.names[index] in lines}
 
     def done(self, shard: int, stamps: Mapping[int, str], plan: Plan) -> dict[int, dict[str, Any]]:
-        """The lines of frames that need not be done again: finished, from files that have not changed since, and all
-        that was made of them is there.
+        """The lines of frames that need not be redone; rewrites the shard's file with these lines only.
 
-        Rewrites the shard's file where a line is cut short or out of date.
+        Such a frame is finished, its own files have not changed since (``stamps``), and its output files exist.
         """
         valid = {}
         for index, line in self.read(shard).items():
-            there = line["error"] or (
-                plan.written(line["name"]) and (index not in plan.tiles or self._tile(line["key"]).is_file())
-            )
-            if there and line.get("stamp") == stamps.get(index):
+            shown = not plan.on_sheet(index) or self._tile(line["key"]).is_file()
+            if line["stamp"] == stamps.get(index) and (line["error"] or (shown and plan.written(line["name"]))):
                 valid[index] = line
-        text = "".join(json.dumps(line) + "\n" for _, line in sorted(valid.items()))
-        path = self._lines(shard)
-        if path.is_file() and path.read_text(encoding="utf-8", errors="replace") != text:
-            write_bytes(path, text.encode())
+        if self._lines(shard).is_file():
+            self._write(shard, list(valid.values()))
         return valid
 
-    def add(self, shard: int, key: str, outcome: FrameOutcome, stamp: str) -> None:
-        """Write down the finished frame called ``key``; its files are there already."""
+    def add(self, outcome: FrameOutcome, stamp: str) -> None:
+        """Record a finished frame, whose files exist already."""
+        key = self.names[outcome.index]
         if outcome.tile is not None:
             write_bytes(self._tile(key), outcome.tile)
         line = {
-            "index": outcome.index,
             "run": self.run,
             "key": key,
             "stamp": stamp,
@@ -148,21 +128,19 @@ class Journal:
             "error": outcome.error,
             "has_depth": outcome.has_depth,
         }
-        path = self._lines(shard)
+        path = self._lines(outcome.index // SHARD)
         with naming(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def _tile(self, key: str) -> Path:
         return self.folder / f"tile-{digest(key)}.jpg"
 
-    def entries(self, shard_count: int) -> Iterator[dict[str, Any]]:
-        """All lines in the order of the frames; one shard in memory at a time."""
-        for shard in range(shard_count):
-            yield from (line for _, line in sorted(self.read(shard).items()))
+    def entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(frame, line) of all frames in order; only one shard is in memory at a time."""
+        for shard in self.shards:
+            yield from self.read(shard).items()
 
     def tile(self, key: str) -> bytes | None:
-        """A frame's strip of the contact sheet, None where it has none."""
-        try:
-            return self._tile(key).read_bytes()
-        except FileNotFoundError:
-            return None
+        """The strip of the contact sheet for the frame called ``key``, None where it has none."""
+        path = self._tile(key)
+        return path.read_bytes() if path.is_file() else None

@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.objects import THRESHOLD, SalientObject, find_objects, nearest_object_m, rounded
-from mutualformer.runtime.prediction import look, saving, show
+from mutualformer.runtime.prediction import look, saving, sheet, show
 from mutualformer.runtime.prediction.look import Background
 from mutualformer.runtime.prediction.unique_names import UNNAMED
+from mutualformer.runtime.preprocess import restore
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a SOD model says about one picture.
+    """The answer of a SOD model to one picture.
 
     ``rgb`` (H, W, 3) uint8, upright. ``saliency`` (h, w) float32 in [0, 1]: how salient each pixel is, at the model's
     size or the picture's. ``depth`` (H, W) float32 metres, 0 = no measurement, or None where there was none.
-    ``metric``: False where ``depth`` is relative only (8-bit maps), so that no distance can be told. ``model``: its
-    name. ``threshold``: above which a pixel counts as salient. ``raw``: nothing is finished. ``opacity`` (H, W) uint8:
-    the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
+    ``metric``: False where ``depth`` has no unit (8-bit maps): there are no distances then. ``model``: its
+    name. ``threshold``: saliency above which a pixel counts as object. ``raw``: not finished. ``opacity`` (H, W)
+    uint8: the picture's own transparency, None where it has none. ``icc``: its colour profile, which the cut-out keeps.
     """
 
     rgb: NDArray[np.uint8]
@@ -48,8 +49,8 @@ class Prediction:
         return self.soft()
 
     def soft(self) -> NDArray[np.float32]:
-        """``mask``, made anew: what is needed once need not stay in memory."""
-        return rendering.soft_mask(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
+        """``mask``, computed anew and not kept in memory."""
+        return restore(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
 
     @cached_property
     def alpha(self) -> NDArray[np.uint8]:
@@ -76,7 +77,7 @@ class Prediction:
 
     @property
     def nearest_object_m(self) -> float | None:
-        """Metres to the nearest object (the median of its depth); None where nothing tells it."""
+        """Metres to the nearest object (the median of its depth); None where none was measured."""
         return nearest_object_m(self.objects)
 
     def binary(self, threshold: float | None = None) -> NDArray[np.bool_]:
@@ -111,15 +112,15 @@ class Prediction:
         boxes = (one.pixels(*self.alpha.shape) for one in self.objects)
         return rendering.boxes(self.overlay(), zip(boxes, told, strict=True))
 
-    def thumbnail(self, height: int, width: int) -> Prediction:
+    def thumbnail(self, scale: float) -> Prediction:
         """The same answer for a smaller picture: what is drawn small is shrunk first."""
-        size = (width, height)
-        small = np.asarray(cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-        opacity = None if self.opacity is None else np.asarray(cv2.resize(self.opacity, size), np.uint8)
+        height, width = (max(1, round(side * scale)) for side in self.rgb.shape[:2])
+        small = np.asarray(cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        opacity = None if self.opacity is None else np.asarray(cv2.resize(self.opacity, (width, height)), np.uint8)
         return replace(self, rgb=small, depth=None, opacity=opacity)
 
     def to_json(self) -> dict[str, Any]:
-        """The objects with their masks as COCO has them, in plain JSON types; the nearest object first.
+        """The objects in plain JSON types, with their masks in COCO's format; the nearest object first.
 
         ``bbox``: [left, top, width, height] in pixels. ``segmentation``: COCO's uncompressed run-length code of the
         object's mask, column by column, starting with background. ``score``: mean of the soft mask inside.
@@ -153,7 +154,7 @@ class Prediction:
 
         Raises InputError where there is neither; :meth:`save` then writes them.
         """
-        show.show(rendering.png(show.sheet(self.rgb, self.overlay(), self.cutout())))
+        show.show(sheet.strip(self.rgb, [self], show.CELL))
 
     def __repr__(self) -> str:
         height, width = self.rgb.shape[:2]
@@ -163,7 +164,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a ReID model says about one pair: ``feature`` (F,) float32, unit length; compare by dot product.
+    """The answer of a ReID model to one pair: ``feature`` (F,) float32, unit length; compare by dot product.
 
     ``rgb`` and ``nir`` (H, W, 3) uint8 as they were read.
     """

@@ -1,4 +1,4 @@
-"""Which files an answer becomes: one folder a kind, so that ``OUT/mask`` can be scored or fed on as it is."""
+"""Which files an answer becomes: one folder per kind, so that ``OUT/mask`` can be scored or used as it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutualformer.errors import InputError
 from mutualformer.runtime.files import naming
@@ -22,60 +23,55 @@ from mutualformer.runtime.prediction.unique_names import UNNAMED, Names
 if TYPE_CHECKING:
     from mutualformer.runtime.prediction.result import Prediction
 
-# What the file system says of a name, not of the disk: the picture's fault, not the end of the run.
+# The file system refuses the name: this picture's fault, and no reason to end the run.
 BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ)
+
+# Kind → its image. Masks and cut-outs must be exact (PNG); what people only look at may be JPEG.
+IMAGES: dict[str, Callable[[Prediction, Look], NDArray[np.uint8]]] = {
+    "mask": lambda result, look: rendering.grey(result.soft()),
+    "binary": lambda result, look: result.binary().astype(np.uint8) * np.uint8(255),
+    "cutout": lambda result, look: result.cutout(look.background, look.crop),
+    "overlay": lambda result, look: result.overlay(),
+    "contour": lambda result, look: result.contour(),
+}
+KINDS = {"mask": ".png", "binary": ".png", "cutout": ".png", "overlay": ".jpg", "contour": ".jpg", "json": ".json"}
+DEFAULT = ("mask", "binary", "cutout", "overlay")
 
 
 class KindError(InputError):
-    """``--what`` names something that is not made."""
+    """A kind of file that is not made."""
 
 
-def _json(result: Prediction, look: Look) -> bytes:
-    return (json.dumps(result.to_json(), allow_nan=False) + "\n").encode()
-
-
-def cutout(result: Prediction, look: Look, suffix: str = ".png") -> bytes:
-    """The cut-out as it is wanted, with the picture's own colour profile."""
-    return rendering.encoded(result.cutout(look.background, look.crop), suffix, result.icc)
-
-
-# Kind → (suffix, encoder). Masks and cut-outs must be exact, what people only look at may be JPEG.
-KINDS: dict[str, tuple[str, Callable[[Prediction, Look], bytes]]] = {
-    "mask": (".png", lambda result, look: rendering.png(rendering.grey(result.soft()))),
-    "binary": (".png", lambda result, look: rendering.png(result.binary().astype(np.uint8) * np.uint8(255))),
-    "cutout": (".png", cutout),
-    "overlay": (".jpg", lambda result, look: rendering.jpeg(result.overlay())),
-    "contour": (".jpg", lambda result, look: rendering.jpeg(result.contour())),
-    "json": (".json", _json),
-}
-DEFAULT = ("mask", "binary", "cutout", "overlay")
+def encoded(result: Prediction, kind: str, suffix: str, look: Look) -> bytes:
+    """One file of an answer; colours keep the picture's own profile. Raises RenderError."""
+    if kind == "json":
+        return (json.dumps(result.to_json(), allow_nan=False) + "\n").encode()
+    image = IMAGES[kind](result, look)
+    return rendering.encoded(image, suffix, result.icc if image.ndim == 3 else None)
 
 
 def kinds(text: str) -> tuple[str, ...]:
     """``mask,overlay`` or ``all`` → kinds, each once. Raises KindError."""
     words = list(KINDS) if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in KINDS]
-    if unknown or not words:
-        raise KindError(f"--what is {text!r}, expected some of {','.join(KINDS)}, or all")
+    if not words or not set(words) <= set(KINDS):
+        raise KindError(f"what to make is {text!r}, expected some of {','.join(KINDS)}, or all")
     return tuple(dict.fromkeys(words))
 
 
 def target(folder: Path, kind: str, name: str) -> Path:
-    """Where the ``kind`` of the frame whose given name is ``name`` goes."""
-    return folder / kind / (name + KINDS[kind][0])
+    """The path of the ``kind`` of file for the frame called ``name``."""
+    return folder / kind / (name + KINDS[kind])
 
 
 def write(result: Prediction, folder: Path, what: Sequence[str], name: str, look: Look = AS_IT_IS) -> list[Path]:
     """Write the kinds ``what`` of one answer below ``folder``; returns their paths. Raises OSError, RenderError."""
-    paths = []
-    for kind in what:
-        path = target(folder, kind, name)
-        write_fast(path, KINDS[kind][1](result, look))
-        paths.append(path)
+    paths = [target(folder, kind, name) for kind in what]
+    for path, kind in zip(paths, what, strict=True):
+        write_fast(path, encoded(result, kind, KINDS[kind], look))
     return paths
 
 
-_saved: dict[Path, int] = {}  # what this process saved: folder/name → the picture's checksum
+_saved: dict[Path, int] = {}  # folder/name → checksum of the picture that this process saved there
 
 
 def free_name(result: Prediction, folder: Path) -> str:
@@ -95,18 +91,15 @@ def free_name(result: Prediction, folder: Path) -> str:
 
 
 def write_fast(path: Path, data: bytes) -> None:
-    """A whole file or none of it, without waiting for the disk: thousands of these are written in a run.
+    """Write a whole file or none of it, without waiting for the disk: a run writes thousands of these.
 
-    A power cut can lose the newest of them; ``--resume`` then does them again.
+    A power cut can lose the newest of them; ``--resume`` then makes them again.
     """
-    beside = path.with_name(f".{secrets.token_hex(6)}.part")  # short: the name itself may be as long as a disk allows
+    beside = path.with_name(f".{secrets.token_hex(6)}.part")  # short: the name itself may have the greatest length
     try:
         with naming(path, str(beside)):
-            try:
-                beside.write_bytes(data)
-            except FileNotFoundError:
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                beside.write_bytes(data)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(data)
             os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -21,25 +21,12 @@ from mutualformer.runtime.session import Device, Session
 from mutualformer.runtime.sources.frame import Frame, Item
 
 
-def answer(session: Session, item: Item, *, has_depth: bool = True, threshold: float = THRESHOLD) -> Prediction:
-    """Run a SOD model on one frame. ``has_depth``: False where the frame's depth is only a place-holder.
-
-    The picture is stretched to the model's input size as in training and evaluation; the map comes back bilinearly.
-    """
-    inputs = preprocess.prepare(session.contract, item.rgb, item.depth)
-    return from_saliency(session, item, session.run(**inputs)["saliency"][0], has_depth, threshold)
-
-
 def from_saliency(
-    session: Session,
-    item: Item,
-    saliency: NDArray[np.float32],
-    has_depth: bool,
-    threshold: float,
-    raw: bool = False,
+    session: Session, item: Item, saliency: NDArray[Any], has_depth: bool, threshold: float, **more: Any
 ) -> Prediction:
-    """The model's map (h, w) → a prediction at the picture's own size."""
-    return Prediction(
+    """The model's map (h, w) → a prediction at the picture's own size. ``more``: further fields of the prediction."""
+    kind = Live if "frame" in more else Prediction
+    return kind(
         item.rgb if item.original is None else item.original,  # a cut-out keeps the picture's own colours
         np.asarray(saliency, np.float32),
         item.depth if has_depth else None,
@@ -47,9 +34,9 @@ def from_saliency(
         session.contract.model,
         item.metric,
         threshold,
-        raw,
-        item.alpha,
-        item.icc,
+        opacity=item.alpha,
+        icc=item.icc,
+        **more,
     )
 
 
@@ -98,14 +85,14 @@ def predict(
     nir: Any = None,
     threshold: float = THRESHOLD,
 ) -> Any:
-    """What ``model`` sees in a picture, or in each of several.
+    """Run ``model`` on a picture, or on each of several.
 
     ``model``: a session from :func:`mutualformer.load`, or what that takes (opened and closed for this call).
     ``rgb``: a path; a file's bytes; uint8 (H, W, 3) in RGB order, (H, W) grey or (H, W, 4) with transparency, as an
     array or a PyTorch tensor, which may be (C, H, W) too; a PIL image of any mode, turned as its EXIF tag asks. A list
     or an iterator of these gives a list of answers; :func:`predict_many` gives them one by one.
-    ``depth``: none; or the same forms: a file (16-bit: millimetres), uint16 (H, W) with ``depth_scale``, float metres
-    (H, W), 0 or NaN = no measurement. Of a list of pictures a list.
+    ``depth``: None, or the same forms: a file (16-bit: millimetres), uint16 (H, W) with ``depth_scale``, float metres
+    (H, W), 0 or NaN = no measurement. For a list of pictures it is a list.
     ``depth_scale``: metres per unit of integer depth: 0.001 for millimetres.
     ``nir``: the near-infrared picture, for ReID models only; the answer is then an :class:`Embedding`.
     ``threshold``: above which a pixel counts as salient, 0 … 1.
@@ -118,8 +105,9 @@ def predict(
     >>> [one.mask.shape for one in predict("sod-nano", [picture, picture[:60]])]
     [(120, 160), (60, 160)]
 
-    Raises InputError (what is handed in does not fit), DataError (a file cannot be read), ModelError as
-    :func:`mutualformer.load`. Warns where depth is hardly in metres.
+    The picture is stretched to the model's input size as in training and evaluation. Raises InputError (the arguments
+    do not fit), DataError (a file cannot be read), ModelError as :func:`mutualformer.load`. Warns where depth is
+    implausible as metres.
     """
     _check_threshold(threshold)
     with _opened(model) as session:
@@ -136,11 +124,14 @@ def predict(
         if session.contract.task == "reid":
             if nir is None or depth is not None:
                 raise InputError(f"{session.contract.model} compares RGB-NIR pairs: give nir=, and no depth")
-            return _embedding(session, colour(rgb, True).rgb, colour(nir, True).rgb, name_of(rgb))
+            pair = colour(rgb, True).rgb, colour(nir, True).rgb
+            feature = session.run(**preprocess.prepare(session.contract, *pair))["feature"][0]
+            return Embedding(*pair, np.asarray(feature, np.float32), name_of(rgb), session.contract.model)
         if nir is not None:
             raise InputError(f"{session.contract.model} finds salient objects: it takes depth=, not nir=")
         item = frame_of(rgb, depth, depth_scale)
-        return answer(session, item, has_depth=depth is not None, threshold=threshold)
+        saliency = session.run(**preprocess.prepare(session.contract, item.rgb, item.depth))["saliency"][0]
+        return from_saliency(session, item, saliency, depth is not None, threshold)
 
 
 def predict_many(
@@ -151,11 +142,11 @@ def predict_many(
     threshold: float = THRESHOLD,
     batch: int = 0,
 ) -> Iterator[Prediction]:
-    """The answers to ``pictures``, lazily and in their order: a folder of a million needs no more memory than a batch.
+    """Yield the answers to ``pictures`` in their order; at most one batch is in memory, however many there are.
 
     ``pictures``: any iterable of what :func:`predict` takes, or of pairs (picture, depth). ``batch``: pictures per call
-    of the model, 0 = one on a CPU, where more is no faster, eight on a GPU. The rest is as for :func:`predict`, also
-    what it raises: the message says which picture it is, counted from 0.
+    of the model, 0 = one on a CPU, where more is no faster, eight on a GPU. Everything else is as for :func:`predict`;
+    errors name the picture's number, counted from 0.
 
     >>> picture = np.zeros((120, 160, 3), np.uint8)
     >>> for result in predict_many("sod-nano", [picture, (picture, np.full((120, 160), 1.5, np.float32))]):
@@ -196,11 +187,11 @@ def stream(
     threshold: float = THRESHOLD,
     device: Device = "auto",
 ) -> Iterator[Live]:
-    """Answers to the frames of a live source, one by one, until it ends or the loop is left; then all is closed.
+    """Yield the answers to the frames of a live source until it ends or the loop is left; then close everything.
 
     ``source``: any address that ``mutualformer stream`` takes: ``realsense://``, ``0`` (a webcam), ``rtsp://…``, a
-    video, a recording, ``synthetic://``. A camera's frames are answered newest first and late ones dropped, a file's
-    all and in order. ``model``: of salient objects, as for :func:`predict`. ``frames``: stop after so many.
+    video, a recording, ``synthetic://``. Of a camera always the newest frame is taken and older ones are dropped; of
+    a file every frame, in order. ``model``: a SOD model, as for :func:`predict`. ``frames``: stop after so many.
 
     >>> for result in stream("synthetic://?seed=1", "sod-nano", frames=2):
     ...     print(result.number, result.mask.shape == result.frame.rgb.shape[:2])
@@ -216,7 +207,7 @@ def stream(
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}, expected at least 1")
 
-    def answers() -> Iterator[Live]:
+    def answers() -> Iterator[Any]:
         with _opened(model, device) as session, contextlib.ExitStack() as stack:
             if session.contract.task != "sod":
                 raise InputError(f"{session.contract.model} compares identities; stream() is for salient objects")
@@ -225,10 +216,9 @@ def stream(
             for result in results:
                 frame = result.frame
                 item = Item(frame.rgb, frame.depth, None, f"frame-{frame.sequence:06d}")
-                made = from_saliency(session, item, result.outputs["saliency"], bool(frame.depth.any()), threshold)
-                known = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
-                yield Live(**known, frame=frame, number=result.number, dropped=result.dropped,
-                           latency_s=result.stages["total"])  # fmt: skip
+                about = {"number": result.number, "dropped": result.dropped, "latency_s": result.stages["total"]}
+                saliency, has_depth = result.outputs["saliency"], bool(frame.depth.any())
+                yield from_saliency(session, item, saliency, has_depth, threshold, frame=frame, **about)
 
     return answers()
 
@@ -250,7 +240,7 @@ def _many(
 
 
 def _numbered(number: int, one: Any, depth_scale: float | None) -> tuple[Item, bool]:
-    """A picture, or a pair with its depth, as a frame and whether it has depth; errors say which picture it is."""
+    """A picture, or a pair with its depth, as a frame, and whether it has depth; errors name the picture's number."""
     rgb, depth = one if isinstance(one, tuple) and len(one) == 2 else (one, None)
     try:
         item = frame_of(rgb, depth, None if depth is None else depth_scale)
@@ -259,18 +249,13 @@ def _numbered(number: int, one: Any, depth_scale: float | None) -> tuple[Item, b
     return item, depth is not None
 
 
-def _embedding(session: Session, rgb: NDArray[np.uint8], nir: NDArray[np.uint8], name: str) -> Embedding:
-    feature = session.run(**preprocess.prepare(session.contract, rgb, nir))["feature"][0]
-    return Embedding(rgb, nir, np.asarray(feature, np.float32), name, session.contract.model)
-
-
 def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold < 1:
         raise InputError(f"threshold is {threshold:g}, expected 0 or more and less than 1")
 
 
 def _opened(model: Session | str | Path, device: Device = "auto") -> contextlib.AbstractContextManager[Session]:
-    """A session of the caller's stays open; one that is opened here is closed here."""
+    """The caller's own session, which stays open, or one that is opened and closed here."""
     if isinstance(model, Session):
         return contextlib.nullcontext(model)
     if not isinstance(model, (str, Path)):

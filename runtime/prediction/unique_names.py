@@ -1,4 +1,4 @@
-"""What the files of a frame are called: inside the output folder, and never as those of another frame."""
+"""Names for a frame's files: inside the output folder, and different from those of every other frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNNAMED = "picture"
 def safe_name(name: str) -> str:
     """A frame's name as a relative path that stays inside the output folder.
 
-    Parts that would climb out, and the characters that no file system takes, become underscores.
+    Parts such as ``..`` and characters that some file systems refuse become underscores.
     """
     parts = []
     for part in PurePosixPath(name).parts:
@@ -24,7 +24,7 @@ def safe_name(name: str) -> str:
 
 
 class Names:
-    """The names of one run. Cleaned first and compared as a disk does that ignores case and spelling of accents."""
+    """The names of one run, compared as on a file system that ignores case and Unicode normalisation."""
 
     def __init__(self, taken: Callable[[str], bool] = lambda name: False) -> None:
         self._given: set[str] = set()
@@ -32,7 +32,7 @@ class Names:
         self._taken = taken
 
     def give(self, name: str) -> str:
-        """The name itself, cleaned, to the first who asks; ``NAME-2``, ``NAME-3``, … to others."""
+        """The cleaned name itself the first time; ``NAME-2``, ``NAME-3``, … afterwards."""
         clean = safe_name(name)
         candidate, key = clean, _key(clean)
         while key in self._given or self._taken(candidate):

@@ -1,4 +1,4 @@
-"""One batch of frames from reading to files: what a worker thread does here and a worker process on a cluster."""
+"""One batch of frames from reading to files: the work of a thread here, and of a worker process on a cluster."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mutualformer.runtime.preprocess import InputError, prepare
 from mutualformer.runtime.session import ModelOutputError, Session
 from mutualformer.runtime.sources.frame import DataError, Item
 
-# What one broken picture may raise; anything else, a full disk above all, ends the run.
+# What one corrupt picture may raise; anything else, a full disk above all, ends the run.
 BROKEN = (DataError, InputError, cv2.error, MemoryError)
 
-# What Album.name gives where only reading tells the name.
+# The name that Album.name gives to a frame whose own name is known only after reading it.
 UNKNOWN = re.compile(r"frame-[0-9]{6}$")
 
 Reader = Callable[[], tuple[Item, bool]]
@@ -38,8 +38,7 @@ class Model:
 
     def __init__(self, label: str, session: Session) -> None:
         self.label, self.session = label, session
-        concurrent = getattr(session, "concurrent", False)
-        self._turn: Any = contextlib.nullcontext() if concurrent else threading.Lock()
+        self._turn: Any = contextlib.nullcontext() if session.concurrent else threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Batched graph inputs → saliency (B, h, w)."""
@@ -49,32 +48,37 @@ class Model:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made of each frame. ``out``: the folder. ``tiles``: frames shown on the contact sheet.
+    """What is made of each frame. ``out``: the output folder. ``labels``: the models' folders below it.
 
-    ``labels``: the models' folders.
+    ``what``: kinds of files (:data:`saving.KINDS`). ``every``: every so many frames one is shown on the contact sheet;
+    0 while nobody knows how many frames there will be: then as many as fit so far.
     """
 
     out: Path
     what: tuple[str, ...] = saving.DEFAULT
     threshold: float = THRESHOLD
-    tiles: frozenset[int] = frozenset()
     labels: tuple[str, ...] = ("model",)
     look: Look = AS_IT_IS
+    every: int = 0
+
+    def on_sheet(self, index: int) -> bool:
+        """Whether frame ``index`` is shown on the contact sheet."""
+        return index % (self.every or sheet.every(index + 1)) == 0
 
     def folder(self, label: str) -> Path:
-        """Where one model's files go: OUT itself where there is one model only."""
+        """The folder of one model's files: OUT itself where there is only one model."""
         return self.out / safe_name(label) if len(self.labels) > 1 else self.out
 
     def written(self, name: str) -> bool:
-        """Whether every file of the frame called ``name`` is there, and none of them empty."""
+        """Whether every output file of the frame called ``name`` exists and is not empty."""
         paths = (saving.target(self.folder(label), kind, name) for label in self.labels for kind in self.what)
         return all(path.is_file() and path.stat().st_size for path in paths)
 
 
 @dataclass
 class FrameOutcome:
-    """One frame done. ``name``: of its files. ``rows``: what each model said, for predictions.csv. ``error``: why there
-    is no answer. ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether depth was measured anywhere.
+    """One finished frame. ``name``: of its files. ``rows``: each model's lines for predictions.csv. ``error``: why it
+    has no answer. ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether any depth was measured.
     """
 
     index: int
@@ -85,8 +89,13 @@ class FrameOutcome:
     has_depth: bool = True
 
 
+def sentence(error: Exception) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def rows(result: Prediction, label: str) -> list[dict[str, Any]]:
-    """Lines of predictions.csv, one an object, the nearest first: box in pixels, distances in metres.
+    """Lines of predictions.csv, one per object, the nearest first: box in pixels, distances in metres.
 
     A frame in which nothing is salient has one line with an area of 0 and no object.
     """
@@ -98,11 +107,10 @@ def rows(result: Prediction, label: str) -> list[dict[str, Any]]:
 
 
 def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
-    """Read, predict and write the frames of one batch: (index, name, reader) each. One FrameOutcome each, in order.
+    """Read, predict and write the frames of one batch, (index, name, reader) each; returns their outcomes in order.
 
-    ``name``: what its files are called; of a data set that tells no names before it is read, the frame's own. A frame
-    that cannot be read or does not fit has its reason in ``error`` and no files. Raises OSError where the output cannot
-    be written.
+    ``name``: of the files; where it is known only after reading, the frame's own name is taken. A frame that cannot be
+    read or does not fit has the reason in ``error`` and no files. Raises OSError where output cannot be written.
     """
     outcomes = {index: FrameOutcome(index, name) for index, name, _ in batch}
     items: dict[int, Item] = {}
@@ -114,14 +122,14 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
                 outcome.name = safe_name(item.name)
             items[index] = item._replace(name=outcome.name)
         except BROKEN as error:
-            outcome.error = " ".join(str(error).split()) or type(error).__name__
+            outcome.error = sentence(error)
     predictions: dict[int, list[Prediction]] = {index: [] for index in items}
     for model in models:
         _predict(model, items, outcomes, plan, predictions)
-    for index in plan.tiles & items.keys():
+    for index in filter(plan.on_sheet, items):
         if not outcomes[index].error:
             outcomes[index].tile = sheet.strip(items[index].rgb, predictions[index])
-    return [outcomes[index] for index, _, _ in batch]
+    return list(outcomes.values())
 
 
 def _predict(
@@ -131,40 +139,41 @@ def _predict(
     plan: Plan,
     predictions: Mapping[int, list[Prediction]],
 ) -> None:
-    """One model on one batch of frames, and its files."""
+    """Run one model on one batch of frames and write its files."""
     prepared: dict[int, dict[str, NDArray[Any]]] = {}
     for index, item in items.items():
         try:
             prepared[index] = prepare(model.session.contract, item.rgb, item.depth)
         except BROKEN as error:
             outcomes[index].error = f"{item.name}: {error}"
-    if not prepared:
-        return
-    folder = plan.folder(model.label)
     for index, saliency in _maps(model, prepared):
         outcome = outcomes[index]
         if isinstance(saliency, ModelOutputError):
             outcome.error = f"{outcome.name}: {saliency}"
             continue
-        raw = plan.look.raw
-        result = from_saliency(model.session, items[index], saliency, outcome.has_depth, plan.threshold, raw)
+        result = from_saliency(
+            model.session, items[index], saliency, outcome.has_depth, plan.threshold, raw=plan.look.raw
+        )
         try:
-            saving.write(result, folder, plan.what, outcome.name, plan.look)
+            saving.write(result, plan.folder(model.label), plan.what, outcome.name, plan.look)
         except OSError as error:
             if error.errno not in saving.BAD_NAME:
                 raise
-            outcome.error = f"{outcome.name}: the disk takes no such name ({error.strerror})"
+            outcome.error = f"{outcome.name}: the file system refuses this name ({error.strerror})"
             continue
         outcome.rows += rows(result, model.label)
-        if index in plan.tiles:
+        if plan.on_sheet(index):
             predictions[index].append(result)
 
 
 def _maps(
     model: Model, prepared: Mapping[int, dict[str, NDArray[Any]]]
 ) -> Iterator[tuple[int, NDArray[np.float32] | ModelOutputError]]:
-    """Frame → saliency (h, w), or why the model has no finite answer to it, in one call if it goes well."""
-    names = list(next(iter(prepared.values())))
+    """Frame → saliency (h, w). Where a batch has an answer that is not finite, its frames are run one by one to find
+    the frame that is at fault; that one gets the error."""
+    if not prepared:
+        return
+    names = next(iter(prepared.values()))
     try:
         maps = model.run({name: np.concatenate([inputs[name] for inputs in prepared.values()]) for name in names})
         yield from zip(prepared, maps, strict=True)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from mutualformer.errors import InputError
+
 VARIABLE = "MUTUALFORMER_TOKEN"
 SHORTEST_TOKEN = 8
 NEW_TOKEN_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
 LARGEST_PORT = 65535
 
 
-class AddressError(ValueError):
+class AddressError(InputError):
     """HOST:PORT cannot be served: malformed, or open to others without a token."""
 
 

@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp import web
 
 from mutualformer.runtime.preview.addresses import is_local
+from mutualformer.runtime.preview.middleware import RequestError
 from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.recording.frame_messages import Message, frame_messages, info_message
 from mutualformer.runtime.sources.bags import ros_messages as ros
@@ -48,10 +49,6 @@ HEARTBEAT_SECONDS = 60.0  # with frames on their way a slow client answers late
 
 # The payloads of one frame: channel → bytes, and the time in ns.
 Payloads = tuple[int, dict[int, bytes]]
-
-
-class RequestError(ValueError):
-    """A client's message is not of the protocol; it gets the sentence as a status."""
 
 
 class Client:

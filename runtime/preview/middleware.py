@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from mutualformer.errors import InputError
 from mutualformer.runtime.preview.addresses import is_local
 from mutualformer.runtime.preview.connections import Connections
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
@@ -36,7 +37,7 @@ HEADERS = {
 }
 
 
-class RequestError(ValueError):
+class RequestError(InputError):
     """The body of a request is not the JSON object that was expected; answered with 400."""
 
 

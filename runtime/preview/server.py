@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mutualformer.errors import Error
 from mutualformer.runtime.preview.addresses import bracketed, is_local, link, parse_address, reachable
 from mutualformer.runtime.preview.connections import Connections, Limits
 from mutualformer.runtime.preview.middleware import Access, add_headers
@@ -21,7 +22,7 @@ from mutualformer.runtime.preview.middleware import Access, add_headers
 LARGEST_BODY = 4096  # bytes of a request
 
 
-class ServeError(RuntimeError):
+class ServeError(Error, RuntimeError):
     """The address cannot be served: taken, not ours, or without a usable certificate."""
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mutualformer.runtime.images.finishing import finish, foreground
-from mutualformer.runtime.images.rendering import cutout, grey, overlay, png, soft_mask
+from mutualformer.runtime.images.rendering import cutout, grey, overlay, png
+from mutualformer.runtime.preprocess import restore
 from mutualformer.runtime.untrusted.finite import finite
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def snapshot_zip(result: Result) -> bytes:
     if "saliency" in result.outputs:
         saliency = result.outputs["saliency"]
         alpha = finish(saliency, frame.rgb)
-        images["mask.png"] = grey(soft_mask(saliency, (frame.rgb.shape[0], frame.rgb.shape[1])))
+        images["mask.png"] = grey(restore(saliency, (frame.rgb.shape[0], frame.rgb.shape[1])))
         images["cutout.png"] = cutout(foreground(frame.rgb, alpha), alpha)
         images["overlay.png"] = overlay(frame.rgb, alpha)
         images["saliency.png"] = grey(saliency)

@@ -1,4 +1,4 @@
-"""Recordings of ours: MCAP files of ROS 2 messages, written and read.
+"""This project's recordings: MCAP files of ROS 2 messages.
 
-Written: topics, info (what a recording says about itself), frame_messages, mcap_file. Read: replay.
+To write: topics, info (the recording's description), frame_messages, mcap_file. To read: replay.
 """

@@ -1,54 +1,28 @@
-"""One frame as ROS 2 messages: what a recording holds of it, and what live viewers get."""
+"""One frame as ROS 2 messages, for recordings and for live viewers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.images.objects import SalientObject
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+from mutualformer.runtime.sources.frame import Intrinsics, metres
+
+if TYPE_CHECKING:
+    from mutualformer.runtime.streaming.sinks import Result
 
 MILLIMETRES = 0.001
-# topic, message type, the CDR message in pieces
+# Topic, message type, and the CDR message in pieces.
 Message = tuple[str, str, list[bytes | memoryview]]
 
 
-class FrameResult(Protocol):
-    """The part of ``streaming.sinks.Result`` used here."""
-
-    @property
-    def frame(self) -> Frame:
-        """The frame as the camera gave it."""
-
-    @property
-    def outputs(self) -> dict[str, NDArray[np.float32]]:
-        """Tensor name → the model's answer without its batch axis."""
-
-    @property
-    def stages(self) -> dict[str, float]:
-        """Stage → seconds."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames lost so far because the model was busy."""
-
-    @property
-    def match(self) -> tuple[str, float] | None:
-        """(identity, cosine similarity) of a ReID model with a gallery, else None."""
-
-    @property
-    def objects(self) -> tuple[SalientObject, ...]:
-        """What the saliency shows, the nearest first."""
-
-
 def integers(depth: NDArray[np.float32], scale: float | None) -> tuple[NDArray[Any], str]:
-    """Metres → the 16-bit units they were made of, if they were; else the float metres. Never rounded."""
+    """Metres → 16-bit units where that loses nothing, else the float metres themselves."""
     if scale is not None:
         units = (depth * np.float32(1.0 / scale) + np.float32(0.5)).astype(np.uint16)
         if np.array_equal(metres(units, scale), depth):
@@ -61,16 +35,16 @@ def info_message(lens: Intrinsics, stamp: float) -> Message:
     return topics.INFO, ros.INFO_TYPE, ros.write_camera_info(lens, stamp, "camera_color")
 
 
-def frame_messages(result: FrameResult, depth_scale: float | None, about: dict[str, str]) -> Iterator[Message]:
-    """All of one frame; its ``frame`` message comes last: a reader takes no frame without it.
+def frame_messages(result: Result, depth_scale: float | None, about: dict[str, str]) -> Iterator[Message]:
+    """All messages of one frame. Its ``frame`` message comes last: a reader ignores a frame without it.
 
-    ``depth_scale``: metres per unit of the camera, None for float depth. ``about``: what the recording says about
-    itself (:meth:`RecordingInfo.to_metadata`), repeated with every frame. Pixels are not copied.
+    ``depth_scale``: metres per unit of the camera, None for float depth. ``about``: the recording's
+    description (:meth:`RecordingInfo.to_metadata`), repeated with every frame. Pixels are not copied.
     """
     frame = result.frame
     stamp, depth_stamp = frame.timestamp, frame.depth_timestamp
     yield topics.COLOUR, ros.IMAGE, ros.write_image(frame.rgb, "rgb8", stamp, "camera_color")
-    # 16 bits are millimetres to every ROS tool; other units go as float metres, which nobody misreads.
+    # Every ROS tool reads 16 bits as millimetres. Other units are written as float metres, which are unambiguous.
     units, encoding = integers(frame.depth, depth_scale if depth_scale == MILLIMETRES else None)
     yield topics.DEPTH, ros.IMAGE, ros.write_image(units, encoding, depth_stamp, "camera_color")
     if frame.nir is not None:

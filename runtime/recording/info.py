@@ -1,7 +1,7 @@
-"""What a recording says about itself: written three times over, sealed, and read from whichever copy is whole.
+"""A recording's description of itself, with a hash over its content.
 
-It stands in MCAP's metadata for tools, as the first message of every part (inside a chunk with a checksum, where
-tools that copy messages keep it), and its ``depth_scale`` with every frame.
+It is written into MCAP's metadata, where tools look for it, and with every frame, where tools that copy messages keep
+it; a reader takes whichever copy is valid.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mutualformer.errors import DataError
 from mutualformer.runtime.sources.frame import Intrinsics
 from mutualformer.runtime.untrusted.seal import seal_of
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
@@ -20,8 +21,8 @@ FORMAT_VERSION = "1"
 SEAL = "sha256"
 
 
-class InfoError(ValueError):
-    """A recording's description is damaged, or of a format this program does not know."""
+class InfoError(DataError):
+    """A recording's description is corrupt, or of a format this program does not know."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RecordingInfo:
     recording: str = ""
 
     def to_metadata(self) -> dict[str, str]:
-        """Strings for MCAP's metadata record, the last of them a seal over the others."""
+        """Strings for MCAP's metadata record; the last one is a hash over the others."""
         lens = self.intrinsics.to_json() if self.intrinsics is not None else None
         values = {
             "format": FORMAT_VERSION,
@@ -49,13 +50,13 @@ class RecordingInfo:
 
     @classmethod
     def from_metadata(cls, values: Mapping[str, Any], where: str) -> RecordingInfo:
-        """Of :meth:`to_metadata`; recordings of earlier versions have no seal. Raises InfoError."""
+        """Inverse of :meth:`to_metadata`; recordings of earlier versions have no hash. Raises InfoError."""
         fields = Fields(values, where, InfoError)
         version = fields.text("format")
         if version != FORMAT_VERSION:
             raise InfoError(f"{where}: recording format is {version!r}, this program reads format {FORMAT_VERSION!r}")
         if SEAL in values and values[SEAL] != seal_of(values, SEAL):
-            raise InfoError(f"{where}: its seal does not fit, it was changed or damaged")
+            raise InfoError(f"{where}: its hash does not match, it was changed or is corrupt")
         scale = parse_json(fields.text("depth_scale"), f"{where}, depth_scale", InfoError)
         lens = parse_json(fields.text("intrinsics"), f"{where}, intrinsics", InfoError)
         try:

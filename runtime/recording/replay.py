@@ -1,9 +1,9 @@
-"""Replays what ``--record`` wrote: one MCAP file or a folder of parts, frame by frame, bit for bit.
+"""Replay what ``--record`` wrote, one MCAP file or a folder of parts, frame by frame and bit for bit.
 
-A file cut short (power loss, kill -9, full disk) plays up to its last whole chunk, one that was closed before and
-behind damage, and both say so in ``warnings``. Files that another tool had in its hands play too: the unit of depth is
-looked for in every place that has it, and never guessed. What is compressed is read in a child process, where memory is
-limited; we compress nothing.
+A file that was cut short (power loss, kill -9, full disk) plays up to its last whole chunk; a complete file plays
+before and after a corrupt chunk; both warn. Files that another tool rewrote play too: the unit of depth is read from
+any valid copy of the description, and never guessed. Compressed files, which are never ours, are read in a child
+process with limited memory.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
-from mutualformer.runtime.sources.frame import Frame, metres
+from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 LONGEST_STAMP = 1e15
 
 
-class FrameError(ValueError):
-    """A frame of the recording cannot be used: one clause."""
+class FrameError(DataError):
+    """A frame of the recording cannot be used."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """``rate``: play at this multiple of the recorded speed; 0 = as fast as frames are taken.
+    """``rate``: play at this multiple of the recorded speed; 0 = as fast as possible.
 
-    ``depth_scale``: metres per unit of depth, for a recording that lost what it said about itself; 0 = it says.
+    ``depth_scale``: metres per unit of depth, for a recording whose description is lost; 0 = use the description.
     """
 
     rate: float = 0.0
@@ -53,8 +53,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """One file, as its metadata and its first frame describe it. ``info``: None where that is lost. ``described``:
-    by metadata of ours. ``first``: the number of its first frame, counted through all parts of a recording."""
+    """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
+    ``described``: whether it has our metadata. ``first``: number of its first frame within the whole recording."""
 
     path: Path
     info: RecordingInfo | None
@@ -69,7 +69,7 @@ class Part:
 
 
 def look_into(path: Path, unpack: bool) -> Part:
-    """Raises CameraError where it is no MCAP file, PackedError where it is compressed and must not be unpacked."""
+    """Examine one file. Raises CameraError for no MCAP file, PackedError for a compressed one without ``unpack``."""
     try:
         bag = McapBag(path, unpack)
     except PackedError:
@@ -93,7 +93,7 @@ def look_into(path: Path, unpack: bool) -> Part:
 
 
 class RecordingCamera(PlayedCamera):
-    """The frames of all parts in order. ``outputs``: what the model said then, per tensor, of the last frame read."""
+    """The frames of all parts in order. ``outputs``: the recorded model outputs of the last frame read, per tensor."""
 
     def __init__(self, parts: list[Part], options: Options, name: str, unpack: bool = False) -> None:
         infos = [part.info for part in parts if part.info is not None]
@@ -112,7 +112,7 @@ class RecordingCamera(PlayedCamera):
             place.setdefault(part.recording or str(part.path), index)
         ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
         if ordered != parts:
-            self.warn(f"{name}: the parts are played as they were recorded, not as they are named")
+            self.warn(f"{name}: the parts are played in the order of recording, not of their names")
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         self._next: dict[str, int] = {}
@@ -126,7 +126,7 @@ class RecordingCamera(PlayedCamera):
         self.sum_up()
 
     def _follow(self, part: Part, number: int) -> None:
-        """Say where a part does not go on with the frame after the last one: parts get lost, and copied twice."""
+        """Warn where a part does not continue with the next frame: parts get lost, or copied twice."""
         expected = self._next.get(part.recording, 0)
         if self._border and part.recording and number > expected:
             self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
@@ -138,11 +138,11 @@ class RecordingCamera(PlayedCamera):
     def _part(self, part: Part) -> Generator[Frame, None, None]:
         count = 0
         with contextlib.closing(McapBag(part.path, self._unpack)) as bag:
-            # All messages of a frame carry one log time, which tools that sort, filter and merge keep.
+            # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for _, messages in groupby(bag.messages(), key=lambda message: message.log_time):
                 group = {message.topic: message for message in messages}
                 for sentence in bag.damage:
-                    self.warn(f"{part.path}: damaged after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+                    self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
                     if frame is not None:
@@ -150,7 +150,7 @@ class RecordingCamera(PlayedCamera):
                         count += 1
                         yield frame
             for sentence in bag.damage:
-                self.warn(f"{part.path}: damaged after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+                self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
             if not bag.closed:
                 self.truncated = True
                 self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
@@ -180,14 +180,14 @@ class RecordingCamera(PlayedCamera):
         return Frame(rgb, depth, stamps[0], stamps[1], sequence, nir)
 
     def _metres(self, raw: NDArray[Any], facts: Fields, part: Part) -> NDArray[np.float32]:
-        """By the unit given in the address, else the frame's own, else the part's. Raises CameraError without any."""
+        """Metres by the unit in the address, else the frame's, else the part's. Raises CameraError without any."""
         if raw.dtype == np.float32:
             return pix.float_metres(raw)
         info = frame_info(facts) or part.info
         scale = self._option_scale or (info.depth_scale if info is not None else None)
         if scale is None:
             raise CameraError(
-                f"{part.path}: what it said about itself is gone, and with it the unit of its depth; say it with "
+                f"{part.path}: its description is lost, and with it the unit of its depth; add "
                 "?depth_scale=METRES_PER_UNIT, for example 0.001 where the camera counts in millimetres"
             )
         self.depth_scale = scale
@@ -208,7 +208,7 @@ def frame_fields(data: bytes) -> Fields:
 
 
 def frame_info(facts: Fields) -> RecordingInfo | None:
-    """What a frame's JSON says about its recording; None in recordings of earlier versions. Raises InfoError."""
+    """The recording's description in a frame's JSON; None in recordings of earlier versions. Raises InfoError."""
     about = facts.get("about")
     return RecordingInfo.from_metadata(Fields(about, "frame, about", InfoError).data, "frame") if about else None
 
@@ -222,12 +222,12 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
 
 
 def open_here(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """As :func:`open_source`, in this process, whatever the file is."""
+    """As :func:`open_source`, but always in this process."""
     return _open(target, query, unpack=True) or rosbag.open_here(target, query)
 
 
 def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | None:
-    """None where the files are a bag of somebody else's, or pictures without our frame messages."""
+    """None where the files are a bag of another program, or hold pictures without our frame messages."""
     path, name = Path(target), f"recording:{target}"
     files = [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
     if not files or not os.path.isfile(files[0]):

@@ -1,1 +1,1 @@
-"""What people are told: progress, tables, charts."""
+"""Output for people: progress, tables, charts."""

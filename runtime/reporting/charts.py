@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 
 
 def available() -> bool:
-    """Whether matplotlib is there; if not, says once that pictures are left out and what brings them."""
+    """Whether matplotlib is installed; warns once if it is not."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
     global _reported
     if not _reported:
         _reported = True
-        logging.getLogger("mutualformer").warning(
-            "charts are left out: matplotlib is missing; pip install 'mutualformer[train]', or matplotlib alone"
-        )
+        logging.getLogger("mutualformer").warning("charts are left out: matplotlib is missing; pip install matplotlib")
     return False
 
 

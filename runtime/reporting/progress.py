@@ -1,4 +1,4 @@
-"""Progress of whatever takes longer than two seconds, on standard error: a bar in a terminal, lines elsewhere."""
+"""Progress of anything longer than two seconds, on standard error: a bar in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-SILENT_S = 2.0  # what is over by then shows nothing
-LINE_EVERY_S = 10.0  # where the bar cannot be drawn over itself
+SILENT_S = 2.0  # seconds; shorter work shows nothing
+LINE_EVERY_S = 10.0  # seconds between lines where no bar can be drawn
 
 
 class SizedIterable(Sized, Protocol[T_co]):
@@ -25,7 +25,7 @@ class SizedIterable(Sized, Protocol[T_co]):
 
 
 def bar(total: int | None, label: str, unit: str = "") -> tqdm[Any]:
-    """A bar to be moved by hand (``update``) and closed, or used as a context; ``total`` None: nobody knows."""
+    """A bar that the caller updates and closes. ``total`` None: unknown."""
     live = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -41,7 +41,7 @@ def bar(total: int | None, label: str, unit: str = "") -> tqdm[Any]:
 
 @contextlib.contextmanager
 def beside(progress_bar: tqdm[Any]) -> Iterator[None]:
-    """For a sentence while ``progress_bar`` is open: a bar that is drawn makes room, one that is not stays unseen."""
+    """Print a sentence while ``progress_bar`` is open: a visible bar makes room, a hidden one stays hidden."""
     first_at = progress_bar.start_t + (progress_bar.delay or 0.0)
     if progress_bar.last_print_t < first_at:  # tqdm would draw it now and never end its line
         yield
@@ -51,7 +51,7 @@ def beside(progress_bar: tqdm[Any]) -> Iterator[None]:
 
 
 def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]:
-    """Yield the items; after two seconds show how far it is and how long it will take."""
+    """Yield the items; after two seconds show the progress and the remaining time."""
     with bar(len(items), label, unit) as line:
         for item in items:
             yield item
@@ -60,7 +60,7 @@ def progress(items: SizedIterable[T], label: str, unit: str = "") -> Iterator[T]
 
 @contextlib.contextmanager
 def working(label: str) -> Iterator[None]:
-    """For one long step that cannot count: after two seconds say what is being done, at the end how long it took."""
+    """For one long step without counts: print after two seconds what is running, and at the end how long it took."""
     began, visible = time.monotonic(), threading.Event()
 
     def show() -> None:

@@ -1,10 +1,10 @@
-"""Load a model file and run it: one interface over ONNX Runtime, TensorRT and PyTorch.
+"""Load a model file and run it: one interface for ONNX Runtime, TensorRT and PyTorch.
 
 session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
 
-In reading order: base (the interface), onnxruntime, onnx_file (what is checked before it sees a file), tensorrt,
-engine_card, buffers (one call in flight), cuda (driver calls), gpu (is there one), rtx_cache, threads (how many).
+In reading order: base (the interface), onnxruntime, onnx_file (checks before ONNX Runtime opens a file), tensorrt,
+engine_card, buffers (one call in flight), cuda (driver calls), gpu (finds one), rtx_cache, threads (how many).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mutualformer.extras import install
 from mutualformer.runtime.session.base import Device, ModelFileError, ModelOutputError, Session, existing_file
 
 __all__ = ["BACKENDS", "DEVICES", "Device", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
-# Ending of a file → module, class and the extra that installs what it needs. Imported when such a file is opened.
+# File ending → module, class, and the extra that installs its packages. Imported when such a file is opened.
 BACKENDS = {
     ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
     ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "tensorrt"),
@@ -31,11 +32,10 @@ BACKENDS = {
 def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> Session:
     """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
-    ``device``: "auto" takes a GPU where the backend has one, "cpu", "cuda" and "cuda:1" insist; of ONNX files also a
-    list of ONNX Runtime's execution providers, in order. ``threads``: of the processor, 0 = all this process may use;
-    engines need none. ``sha256``: what somebody who vouches for the file expects of an ONNX file's bytes; without one
-    it is a stranger's, and memory is limited.
-    Raises ModelFileError with one sentence; never starts a process-killing load of an unchecked engine.
+    ``device``: "auto" takes a GPU where the backend has one; "cpu", "cuda" and "cuda:1" insist; for ONNX files also a
+    list of ONNX Runtime's execution providers, in order. ``threads``: CPU threads, 0 = all this process may use;
+    engines use none. ``sha256``: the expected hash of a trusted ONNX file's bytes; without it the file is untrusted,
+    and this process's memory is limited. Raises ModelFileError; an engine is loaded only after its hash was checked.
     """
     if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
         raise ModelFileError(
@@ -50,9 +50,7 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: st
     try:
         backend: Any = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ModelFileError(
-            f"{file}: opening it needs the Python package {error.name!r}; pip install 'mutualformer[{extra}]'"
-        ) from error
+        raise ModelFileError(f"{file}: opening it needs the Python package {error.name!r}: {install(extra)}") from error
     expected = {"sha256": sha256} if sha256 else {}
     session: Session = backend.open(file, device=device, threads=threads, **expected)
     return session

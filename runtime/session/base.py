@@ -1,4 +1,4 @@
-"""What every backend shares: the Session interface, its errors, and how a model file is read."""
+"""The Session interface that every backend implements, its errors, and reading a model file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Arrays = dict[str, NDArray[Any]]
 Device: TypeAlias = "str | Sequence[str | tuple[str, dict[str, Any]]]"
 Opened = TypeVar("Opened", bound="Session")
 
-KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment: FP16 weights stay as they are on a CPU; less memory, more time
+KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment variable: keep FP16 weights on a CPU; less memory, more time
 
 
 class ModelFileError(ModelError, RuntimeError):
-    """A model file cannot be used: names the file, what was found, what was expected and what to do."""
+    """A model file cannot be used: names the file, what was found and expected, and what to do."""
 
 
 class ModelOutputError(ModelError, RuntimeError):
-    """A model answered with NaN or infinity: names the model, the tensor and how much of it."""
+    """A model answered with NaN or infinity: names the model, the tensor and the number of values."""
 
 
 class Session(abc.ABC):
@@ -37,27 +37,29 @@ class Session(abc.ABC):
 
     ``contract``: what the file promises. ``device``: where it runs. ``in_flight``: how many calls the backend
     overlaps; above 1 it has ``submit`` and ``collect`` as well. ``concurrent``: whether several threads may call
-    ``run`` at once. ``describe()``: backend, versions, precision and artifact hash, for reports and benchmarks.
+    ``run`` at once. ``largest_batch``: the most frames that one call takes. ``describe()``: backend, versions,
+    precision and artifact hash, for reports and benchmarks.
     """
 
     contract: Contract
     device: str
     in_flight: int = 1
     concurrent: bool = False
+    largest_batch: int = 1024
 
     def __repr__(self) -> str:
         height, width = self.contract.input_size
         return f"<{self.contract.model} {self.contract.precision}, {width}×{height}, {self.device}>"
 
     def run(self, **inputs: NDArray[Any]) -> Arrays:
-        """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, owned by you.
+        """Named graph inputs, batch first (``preprocess.prepare`` makes them) → named outputs, which the caller owns.
 
         Raises InputError naming the tensor that does not fit, ModelOutputError for an answer that is not finite.
         """
         return self._finite(self.run_unchecked(**inputs))
 
     def run_unchecked(self, **inputs: NDArray[Any]) -> Arrays:
-        """As :meth:`run`, for who counts NaN and infinity instead of stopping at them (parity)."""
+        """As :meth:`run`, but answers may hold NaN and infinity (parity counts these)."""
         return self._run(self._checked(inputs))
 
     def _checked(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -79,7 +81,7 @@ class Session(abc.ABC):
                 what = "NaN" if np.isnan(value).any() else "infinity"
                 raise ModelOutputError(
                     f"{self.contract.model} ({self.contract.precision}) answered with {what}: {wrong} of {value.size} "
-                    f"values of output {name!r}; its weights are damaged or its precision overflows. Use the fp32 "
+                    f"values of output {name!r}; its weights are corrupt or its precision overflows. Use the fp32 "
                     "file, and find the cause with `mutualformer parity`"
                 )
         return outputs
@@ -92,7 +94,7 @@ class Session(abc.ABC):
         """Backend and its version, device, precision, file and its sha256, for reports and benchmarks."""
 
     def close(self) -> None:  # noqa: B027 - most backends hold nothing
-        """Give back what the session holds; calling it twice is harmless."""
+        """Release all resources; calling it twice is harmless."""
 
     def __enter__(self: Opened) -> Opened:
         return self
@@ -112,7 +114,7 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
 
 
 def read_file(path: str | Path, what: str = "model file") -> bytes:
-    """All bytes, read once: what is hashed and checked is what is then used. Raises ModelFileError."""
+    """All bytes, read once, so that the bytes checked are the bytes used. Raises ModelFileError."""
     file = Path(path)
     try:
         data = read_regular(file, LARGEST_MODEL)

@@ -1,6 +1,6 @@
-"""Everything one call in flight owns: execution context, stream, page-locked and device memory, and its CUDA graph.
+"""The resources of one call in flight: execution context, stream, page-locked and device memory, CUDA graph.
 
-Allocated once, reused for every call; all methods want the driver's context to be current.
+They are allocated once and reused for every call. All methods require that the driver's context is current.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Slot:
     ``new_context`` makes a TensorRT execution context of its own. ``graphs``: record the whole call, copies and
     kernels, as a CUDA graph the second time that a batch comes, and launch that from then on.
 
-    Raises RuntimeError when TensorRT refuses an address; what was allocated is given back.
+    Raises RuntimeError when TensorRT refuses an address, after freeing what was allocated.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Slot:
         batch: int,
         graphs: bool = False,
     ) -> None:
-        self._driver, self._graphs = driver, graphs and driver.has_graphs
-        self.context: Any = None  # held here alone, so that an error's traceback cannot keep it past its engine
+        self._driver, self._graphs = driver, graphs
+        self.context: Any = None  # referenced only here, so that no traceback keeps it alive after its engine is gone
         self.tensors: dict[str, Tensor] = {}
         self.batch = 0  # of the call in flight; 0 = free
         self._shaped = 0  # the batch that the context's shapes are set to
@@ -75,7 +75,7 @@ class Slot:
                 host = driver.allocate_host(size)
                 tensor = self.tensors[binding.name] = Tensor(binding, host, None)
                 tensor.device = driver.allocate(size)
-                if not self.context.set_tensor_address(binding.name, driver.address(tensor.device)):
+                if not self.context.set_tensor_address(binding.name, int(tensor.device)):
                     raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
         except BaseException:
             self.free()
@@ -84,7 +84,7 @@ class Slot:
     def submit(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Copy in, run, copy out, all queued on this slot's stream; returns at once. Allocates nothing.
 
-        Raises RuntimeError, CudaError; nothing of the call is pending then.
+        Raises RuntimeError, CudaError; then nothing of the call is pending.
         """
         batch = next(iter(inputs.values())).shape[0]
         try:
@@ -115,16 +115,16 @@ class Slot:
         for tensor in tensors:
             if tensor.binding.is_input:
                 self._driver.copy_in(tensor.device, tensor.view(batch), self.stream)
-        if not self.context.execute_async_v3(self._driver.address(self.stream)):
+        if not self.context.execute_async_v3(int(self.stream)):
             raise RuntimeError("TensorRT could not enqueue the engine; its log says why")
         for tensor in tensors:
             if not tensor.binding.is_input:
                 self._driver.copy_out(tensor.view(batch), tensor.device, self.stream)
 
     def _ready_graph(self, batch: int) -> bool:
-        """Whether there is a graph of this batch, recorded now if it is time for it.
+        """Whether there is a graph of this batch; records it if there is none yet.
 
-        Not at the first call of a shape: TensorRT updates its own state there, which must not be part of a graph.
+        Not called for the first call of a shape: TensorRT updates its own state there, which must not be captured.
         """
         if self._graphs and self._graph is None:
             try:
@@ -141,7 +141,7 @@ class Slot:
         return {name: tensor.view(batch).copy() for name, tensor in self.tensors.items() if not tensor.binding.is_input}
 
     def drain(self) -> None:
-        """Wait until nothing is queued, whatever state the stream is in: no copy may outlive its buffer."""
+        """Wait until nothing is queued, even on a failed stream: no copy may outlive its buffer."""
         with contextlib.suppress(Exception):
             self._driver.synchronize(self.stream)
         self.batch = 0
@@ -153,7 +153,7 @@ class Slot:
             self._driver.destroy_graph(graph)
 
     def free(self) -> None:
-        """Give everything back, in order: graph, execution context, memory, stream. Calling it twice is harmless."""
+        """Release graph, execution context, memory and stream, in this order. Calling it twice is harmless."""
         if self.stream is None:
             return
         self.drain()

@@ -1,4 +1,4 @@
-"""``X.engine.json``: what an engine is, where it runs, and the hashes that must match before it is loaded."""
+"""The card of an engine, ``X.engine.json``: what it is, where it runs, and the hashes to check before loading it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from mutualformer.runtime.contract import PRECISIONS, Contract
 from mutualformer.runtime.files import sha256, write_json
-from mutualformer.runtime.session.base import ModelFileError, existing_file, read_file
+from mutualformer.runtime.session.base import ModelFileError, existing_file
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
@@ -28,14 +28,14 @@ _TARGET = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\+?")
 
 @dataclass(frozen=True)
 class EngineCard:
-    """Everything the builder knew.
+    """Everything that the builder recorded.
 
     ``profile``: (min, opt, max) batch. ``targets``: compute capabilities the engine was built for, e.g. "8.6+";
     ``built_on``: compute capability of the GPU that built it, empty when built on a CPU. ``requested_precision`` is
-    what was asked, ``actual_precision`` counts layer outputs by data type as the builder's final layer list says.
+    what the user asked for; ``actual_precision`` counts layer outputs by data type in the builder's final layer list.
     ``heavy_nodes`` counts the graph's convolutions, products and CDA nodes by the type that the engine computes them
-    in, "unnamed" those that no layer names. ``layers``: that list, ``layers_from``: who told it, the builder's log or
-    the engine inspector; ``kernels``: how many they launch, 0 in cards of older versions. ``tf32``: whether
+    in; "unnamed" counts nodes that no layer names. ``layers``: that list; ``layers_from``: its source, the builder's
+    log or the engine inspector; ``kernels``: how many they launch, 0 in cards of older versions. ``tf32``: whether
     FP32 products may be computed in TF32, as in engines of older versions. ``rebuild``: the command that makes this
     engine again. ``folds``: what was folded in the graph before the build, and how often. A layer's "work" is what
     it computes and moves for one frame, as ``export/engine/work.py`` counts it.
@@ -81,45 +81,40 @@ def read(engine: Path) -> EngineCard:
         if card.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {card.get('schema_version')!r}, expected {SCHEMA_VERSION}")
         if card.get(SEAL) != seal_of(card.data):
-            raise ValueError(f"{SEAL} does not fit its content: it was altered or damaged")
+            raise ValueError(f"{SEAL} does not match its content: the card was altered or is corrupt")
         return _typed(card)
     except ValueError as error:  # ContractError among them
         raise ModelFileError(f"{path}: not a readable engine card ({error}); build the engine again") from error
 
 
 def _typed(card: Fields) -> EngineCard:
-    """A card whose seal fits can still be anybody's: every value of it in its type and range."""
+    """Check the type and range of every value: anybody can write a card with a valid seal."""
     low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
     if not low <= best <= high:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
     if not _VERSION.fullmatch(card.text("builder_version")):
         raise card.refuse("builder_version", "a version")
+    texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
+    values: dict[str, Any] = {key: card.text(key) for key in texts}
+    values |= {key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")}
+    values |= {key: _counts(card, key) for key in ("actual_precision", "heavy_nodes", "folds")}
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
-        builder_version=card.text("builder_version"),
-        onnx_sha256=card.text("onnx_sha256"),
-        plugin_sha256=card.text("plugin_sha256"),
-        engine_sha256=card.text("engine_sha256"),
         requested_precision=card.text("requested_precision", one_of=PRECISIONS),
-        actual_precision=_counts(card, "actual_precision"),
         profile=(low, best, high),
-        cda_nodes=card.whole("cda_nodes", 0, _MOST),
-        plugin_layers=card.whole("plugin_layers", 0, _MOST),
         targets=_targets(card),
-        built_on=card.text("built_on"),
         rebuild=_rebuild(card),
         layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
-        heavy_nodes=_counts(card, "heavy_nodes"),
-        folds=_counts(card, "folds"),
+        **values,
     )
 
 
 def _rebuild(card: Fields) -> str:
-    """The command that the card tells where it is one of ours, else one of the card's other values: people paste it."""
+    """The card's command if it is one of ours, else one made of its other values: people paste it into a shell."""
     told = card.text("rebuild")
     if _REBUILD.fullmatch(told):
         return told
@@ -141,29 +136,20 @@ def _counts(card: Fields, key: str) -> dict[str, int]:
     return {name: counts.whole(name, 0, _MOST) for name in counts}
 
 
-def verify_file(engine: Path, card: EngineCard) -> None:
-    """Engines are code: refuse one whose bytes are not those that were built."""
-    verify_bytes(engine, card, read_file(engine, "engine"))
-
-
 def verify_bytes(engine: Path, card: EngineCard, data: bytes) -> None:
-    """As :func:`verify_file`, for bytes read already: those checked are those that are then loaded."""
+    """Engines are code: refuse bytes that are not those that were built. They must be the bytes that are then run."""
     digest = hashlib.sha256(data).hexdigest()
     if digest != card.engine_sha256:
-        raise ModelFileError(
-            f"{engine}: sha256 is {digest[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or "
-            f"damaged; rebuild it with: {card.rebuild}"
-        )
+        what = f"sha256 is {digest[:12]}…, its card says {card.engine_sha256[:12]}…: the file was altered or is corrupt"
+        raise _rebuild_it(engine, card, what)
 
 
 def verify_plugin(engine: Path, card: EngineCard, plugin: Path, digest: str = "") -> None:
     """The plugin that runs must be the plugin it was built with. ``digest``: of its bytes where they were read."""
     digest = digest or sha256(plugin)
     if card.cda_nodes and digest != card.plugin_sha256:
-        raise ModelFileError(
-            f"{engine}: built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {digest[:12]}…; "
-            f"rebuild it with: {card.rebuild}"
-        )
+        what = f"built with plugin {card.plugin_sha256[:12]}…, but {plugin} is {digest[:12]}…"
+        raise _rebuild_it(engine, card, what)
 
 
 def verify_host(engine: Path, card: EngineCard, version: str, compute_capability: str) -> None:
@@ -173,23 +159,22 @@ def verify_host(engine: Path, card: EngineCard, version: str, compute_capability
     TensorRT-RTX engines on the targets they name, "8.6+" meaning 8.6 and newer.
     """
     if version != card.builder_version:
-        raise ModelFileError(
-            f"{engine}: built by {card.flavor} {card.builder_version}, this machine has {version}; "
-            f"rebuild it with: {card.rebuild}"
-        )
+        what = f"built by {card.flavor} {card.builder_version}, this machine has {version}"
+        raise _rebuild_it(engine, card, what)
     if not serves(card, compute_capability):
-        raise ModelFileError(
-            f"{engine}: runs on compute capability {', '.join(card.targets)}, this GPU is {compute_capability}; "
-            f"rebuild it with: {card.rebuild}"
-        )
+        what = f"runs on compute capability {', '.join(card.targets)}, this GPU is {compute_capability}"
+        raise _rebuild_it(engine, card, what)
+
+
+def _rebuild_it(engine: Path, card: EngineCard, what: str) -> ModelFileError:
+    return ModelFileError(f"{engine}: {what}; rebuild it with: {card.rebuild}")
 
 
 def serves(card: EngineCard, compute_capability: str) -> bool:
     """Whether the engine was built for such a GPU, e.g. "8.7"."""
-    return any(_covers(target, compute_capability) for target in card.targets)
 
+    def number(text: str) -> list[int]:
+        return [int(part) for part in text.rstrip("+").split(".")]
 
-def _covers(target: str, capability: str) -> bool:
-    number = tuple(int(part) for part in capability.split("."))
-    minimum = tuple(int(part) for part in target.rstrip("+").split("."))
-    return number >= minimum if target.endswith("+") else number == minimum
+    here = number(compute_capability)
+    return any(here >= number(one) if one.endswith("+") else here == number(one) for one in card.targets)

@@ -1,4 +1,4 @@
-"""Is there an NVIDIA GPU? Asked of the driver itself, without any Python package and without a CUDA context."""
+"""Ask the NVIDIA driver itself for GPUs, without any Python package and without a CUDA context."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 
 DEVICE_NODES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu/igpu0", "/dev/nvmap", "/dev/dxg")
-"""One of them is there where a kernel knows of an NVIDIA GPU: desktops, Jetsons, WSL."""
+"""Device nodes, one of which exists where the kernel has an NVIDIA GPU: desktops, Jetsons, WSL."""
 
 
 def device_node() -> str:
@@ -15,7 +15,7 @@ def device_node() -> str:
 
 
 def ask_driver() -> tuple[list[str], str]:
-    """Compute capability of every visible GPU, e.g. ["8.7"]; where there is none, why."""
+    """Compute capability of every visible GPU, e.g. ["8.7"], and where there is none, the reason."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:

@@ -1,9 +1,9 @@
-"""An ONNX file as bytes that were read once, checked before a runtime sees them.
+"""Read an ONNX file once, and check its bytes before a runtime parses them.
 
-ONNX lets a tensor say "my values are in that file": ONNX Runtime 1.23, the newest on Python 3.10, then opens whatever
-path a stranger's model names (other folders, links, devices). And the values beside a file are covered by no hash of
-it: those of another export under the same name give wrong answers with the right hash. Our files hold all their
-values; one that does not is refused, wherever in it the reference hides.
+An ONNX tensor can refer to values in another file: ONNX Runtime 1.23, the newest on Python 3.10, then opens whatever
+path an untrusted model names (other folders, links, devices). A model file's hash does not cover such values either:
+those of another export under the same name would give wrong answers with the right hash. Files of this project hold all
+their values, so a file with any such reference is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mutualformer.runtime.session.base import ModelFileError, read_file
 
 TRUST = "MUTUALFORMER_TRUST"
 FUNCTION = ("mutualformer", "CrossDiffusionAttention")
-CONSTANTS = 64 << 20  # bytes, beside 20 times the file
+CONSTANTS = 64 << 20  # bytes that constants may take, in addition to 20 times the size of the file
 OPERATORS = frozenset(
     """Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant Conv ConvTranspose
     DequantizeLinear Div Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
@@ -33,15 +33,15 @@ OPERATORS = frozenset(
     QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Shape Sigmoid Sign
     Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where""".split()  # noqa: SIM905 - read as a list
 )
-# What ONNX Runtime writes where it optimised a file of these: fused ones, and copies for its blocked layout.
+# ONNX Runtime writes these when it saves an optimised file: fused operators, and reordering for its blocked layout.
 OPTIMISED = {
     "com.microsoft": frozenset("FusedConv FusedGemm FusedMatMul Gelu QuickGelu SkipLayerNormalization".split()),  # noqa: SIM905
     "com.microsoft.nchwc": frozenset(
         "AveragePool Conv GlobalAveragePool MaxPool ReorderInput ReorderOutput Upsample".split()  # noqa: SIM905
     ),
 }
-CONCATENATED = 32  # constants, in one graph: shape inference copies them, and each may be the last one twice
-SMALL = 64  # elements of a constant that may say a shape
+CONCATENATED = 32  # constants in one graph: shape inference copies them, and each may double the previous one
+SMALL = 64  # elements; only constants this small may describe a shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
     if not os.environ.get(TRUST):
         refuse_programs(file, model, len(data))
     props = {entry.key: entry.value for entry in model.metadata_props}
-    if not all(isinstance(text, str) for entry in props.items() for text in entry):  # protobuf gives bytes then
+    if not all(isinstance(text, str) for entry in props.items() for text in entry):  # invalid UTF-8 comes as bytes
         raise ModelFileError(f"{file}: its metadata is not UTF-8; export it again")
     return OnnxFile(file, data, model, hashlib.sha256(data).hexdigest(), props)
 
@@ -89,10 +89,10 @@ def refuse_external(path: Path, model: onnx.ModelProto) -> None:
 
 
 def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
-    """Raise ModelFileError when ``model`` of ``size`` bytes is made of other things than our exporter writes.
+    """Raise ModelFileError when ``model`` of ``size`` bytes holds anything that our exporter never writes.
 
-    An ONNX file is a program. Without loops, and with our one function alone, it ends; and what it computes from its
-    own constants, which a runtime does before the first frame, may be 64 MB and 20 times the file.
+    An ONNX file is a program. Without loops, and with no function but ours, it terminates. A runtime computes what
+    depends on constants alone before the first frame: that may take 64 MB and 20 times the size of the file.
     """
     trust = "; if you know who made it, --trust runs it"
     for function in model.functions:
@@ -108,12 +108,12 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
                 raise ModelFileError(
                     f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"
                 )
-            inside = OPERATORS if node.op_type == "Scan" else allowed  # scans inside each other may never end
+            inside = OPERATORS if node.op_type == "Scan" else allowed  # nested scans may take for ever
             nodes += [(part.g.node, inside) for part in node.attribute if part.HasField("g")]
     sizes = [_constant_bytes(model, model.graph.node), *(_constant_bytes(model, f.node) for f in model.functions)]
     made = None if None in sizes else sum(filter(None, sizes))
     if made is None or made > CONSTANTS + 20 * size:
-        what = "of a size that cannot be told" if made is None else f"of {made / 1e6:,.0f} MB"
+        what = "of unknown size" if made is None else f"of {made / 1e6:,.0f} MB"
         raise ModelFileError(f"{path}: {size:,} bytes that make constants {what}{trust}")
 
 
@@ -126,13 +126,13 @@ def _flat(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> int | None:
-    """Bytes of all that ``nodes`` make of constants alone; None where that cannot be told."""
+    """Bytes of everything that ``nodes`` compute from constants alone; None where that is unknown."""
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name, known, concatenated = "constants", {tensor.name for tensor in model.graph.initializer}, 0
     constants = list(model.graph.initializer)
     for node in _flat(nodes):
         if node.domain == FUNCTION[0]:
-            if known.intersection(node.input):  # it would go on inside the function
+            if known.intersection(node.input):  # constants would propagate into the function
                 return None
         elif node.op_type not in ("If", "Scan") and all(name in known for name in node.input if name):
             known.update(node.output)
@@ -158,7 +158,7 @@ def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> 
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
-    """What a Constant holds; a number where a function's attribute says it, the right size where that is large."""
+    """The value of a Constant node; a placeholder number where it refers to a function's attribute."""
     tensor = onnx.TensorProto(data_type=onnx.TensorProto.FLOAT)
     for attribute in node.attribute:
         if attribute.ref_attr_name or attribute.name in ("value_float", "value_int"):
@@ -182,7 +182,7 @@ def _bytes(tensor: onnx.TypeProto.Tensor) -> int:
 
 
 def tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """Every tensor anywhere in a message: initializers, sparse ones, attributes, subgraphs, functions, training."""
+    """Yield every tensor in a message: initializers, sparse ones, attributes, subgraphs, functions, training."""
     if isinstance(message, onnx.TensorProto):
         yield message
         return
@@ -193,17 +193,16 @@ def tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def widened(file: OnnxFile) -> OnnxFile:
-    """``file`` with every half-precision number as the single-precision one that it is, and no rounding to half.
+    """``file`` with every FP16 number stored as FP32, and without casts to FP16.
 
-    A processor without half-precision arithmetic computes in single precision anyway, and would convert the weights
-    again in every call.
+    A CPU without FP16 arithmetic computes in FP32 anyway, and would convert the weights again in every call.
     """
     model = widen(file.model)
     return dataclasses.replace(file, data=model.SerializeToString(), model=model)
 
 
 def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without half precision; the casts between the two are left, and change nothing."""
+    """A copy without FP16. Casts remain, now from FP32 to FP32."""
     model = onnx.ModelProto()
     model.CopyFrom(graph)
     for tensor in tensors(model):

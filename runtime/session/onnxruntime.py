@@ -1,4 +1,4 @@
-"""ONNX Runtime backend: the embedded default, runs the whole product without a GPU."""
+"""ONNX Runtime backend, the default: it needs no GPU."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 def session_options(threads: int = 0) -> ort.SessionOptions:
-    """How every session of ours runs. ``threads``: 0 = all this process may use.
+    """The options of every session. ``threads``: 0 = all this process may use.
 
-    ONNX Runtime's threads spin while they wait for work, which small operators need (a woken thread costs 50 µs), and
-    for a while after a call, which takes a core from the camera or from whatever is measured next: that ends here.
+    ONNX Runtime's threads spin while they wait for work, since waking a thread costs 50 µs, as a small operator does.
+    They would go on spinning after a call and take a core from the camera, so spinning stops with the call.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_threads()  # its own guess ignores the affinity
+    options.intra_op_num_threads = threads or usable_threads()  # ONNX Runtime's own default ignores the affinity
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
 def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
-    """Anybody's ONNX file, checked already, in ONNX Runtime. Raises ModelFileError."""
+    """Open an ONNX file that was checked before, whoever made it. Raises ModelFileError."""
     try:
         return ort.InferenceSession(file.data, options, providers=providers)
-    except Exception as error:  # onnxruntime raises a dozen unrelated types, all with one long message
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
         raise ModelFileError(f"{file.path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
@@ -79,7 +79,7 @@ class OnnxSession(Session):
             _limit_memory()
         providers = _providers(path, device)
         options = session_options(threads)
-        # ORT converts FP16 weights of a CPU session again in every call.
+        # On a CPU, ONNX Runtime would convert FP16 weights again in every call.
         half = any(p.key == f"{PREFIX}precision" and p.value == '"fp16"' for p in file.model.metadata_props)
         self._widened = half and providers == ["CPUExecutionProvider"] and not os.environ.get(KEEP_FP16)
         self._session = open_graph(widened(file) if self._widened else file, options, providers)
@@ -100,14 +100,14 @@ class OnnxSession(Session):
 
     @classmethod
     def open(cls, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
-        """For ``runtime.session.load``: as the constructor, and say it when another file would be the faster one."""
+        """As the constructor; logs where a file of another precision would be faster."""
         session = cls(path, device, threads, sha256)
         if session.contract.precision == "int8" and session.device == "cpu":
             _say_slow()
         return session
 
     def _check_graph(self) -> None:
-        """The graph's own inputs and outputs must be those that its metadata promises."""
+        """Refuse a graph whose inputs or outputs differ from those in its metadata."""
         for kind, nodes, specs in (
             ("input", self._session.get_inputs(), self.contract.inputs),
             ("output", self._session.get_outputs(), self.contract.outputs),
@@ -150,10 +150,10 @@ class OnnxSession(Session):
 
 @functools.cache
 def _limit_memory() -> None:
-    """Once per process: half of the machine's memory, at least 4 GiB, is all that a stranger's model may take.
+    """Limit this process to half of the machine's memory, at least 4 GiB, once.
 
-    What a model computes at run time has no bound that its file tells; beyond the limit it gets an error, where the
-    system would end this or another program.
+    An untrusted file does not reveal how much memory its model takes at run time. Beyond this limit an allocation
+    fails with an error; without it, the system would kill this or another program.
     """
     most = max(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -163,12 +163,12 @@ def _limit_memory() -> None:
 
 @functools.cache
 def _say_slow() -> None:
-    """Once per process. FP16 files need no such line: widened, they run as fast as FP32 ones."""
+    """Log once per process. FP16 files are as fast as FP32 ones, since their weights are widened."""
     log.info("an int8 file is several times slower than fp32 on a CPU; the fp32 or fp16 file is the fast one there")
 
 
 def _first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without the signature of the C++ function that says it."""
+    """ONNX Runtime's message without the signature of the C++ function that raised it."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

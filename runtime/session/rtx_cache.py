@@ -1,7 +1,7 @@
-"""Kernels that TensorRT-RTX compiled for this GPU, kept in a file beside the engine, so that the next start has them.
+"""The kernels that TensorRT-RTX compiled for this GPU, kept in a file beside the engine for the next start.
 
-The file is ours to trust only as far as the engine is: it begins with a hash over its content, the engine it belongs
-to and the GPU, and is ignored when that does not fit. It holds what can be compiled again; losing it costs time only.
+The file begins with a hash over its content, its engine and the GPU, and is ignored where that does not match. Losing
+it costs only the time to compile the kernels again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DIGEST = 32  # bytes of a sha256
 
 
 class RuntimeCache:
-    """``X.engine`` → ``X.engine.cache``. Does nothing until :meth:`attach`, which only TensorRT-RTX is asked for."""
+    """``X.engine`` → ``X.engine.cache``. Has no effect before :meth:`attach`, which only TensorRT-RTX needs."""
 
     def __init__(self, engine: Path, engine_sha256: str, gpu: str) -> None:
         self.path = engine.with_name(engine.name + ".cache")
@@ -28,7 +28,7 @@ class RuntimeCache:
         self._stored = b""
 
     def attach(self, config: Any) -> None:
-        """Give ``config`` (an IRuntimeConfig) one cache for all its execution contexts, filled from the file."""
+        """Give ``config`` (an IRuntimeConfig) one cache for all its execution contexts, and fill it from the file."""
         self._cache = config.create_runtime_cache()
         self._stored = self._read()
         if self._stored and not self._cache.deserialize(self._stored):
@@ -46,12 +46,12 @@ class RuntimeCache:
             return b""
         content = data[_DIGEST:]
         if data[:_DIGEST] != self._seal(content):
-            log.info("%s: made for another engine or GPU, or damaged; compiling the kernels again", self.path)
+            log.info("%s: made for another engine or GPU, or corrupt; compiling the kernels again", self.path)
             return b""
         return content
 
     def save(self) -> None:
-        """Write what has been compiled, if anything new; a folder that cannot be written to is no error."""
+        """Write newly compiled kernels; a folder without write permission is no error."""
         if self._cache is None:
             return
         content = bytes(self._cache.serialize())
@@ -63,5 +63,5 @@ class RuntimeCache:
                 log.info("%s: compiled kernels cannot be kept (%s)", self.path, error.strerror)
 
     def detach(self) -> None:
-        """Let go of TensorRT's object, before the engine goes."""
+        """Drop the reference to TensorRT's object, which must be destroyed before the engine."""
         self._cache = None

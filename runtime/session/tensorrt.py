@@ -1,4 +1,4 @@
-"""TensorRT backend (classic or RTX): every check before TensorRT sees a byte of the engine."""
+"""TensorRT backend (classic or RTX). Every check is made before TensorRT reads a byte of the engine."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from mutualformer.runtime.session.rtx_cache import RuntimeCache
 
 log = logging.getLogger("mutualformer")
 
-_WARM = 1.10  # a call at most so much slower than the one before it is warm
+_WARM = 1.10  # two calls in a row whose times differ by less than this factor are warm
 _MOST_WARM_UP_CALLS = 20
 
 
 def _graphs_wanted() -> bool:
-    """MUTUALFORMER_CUDA_GRAPHS=off: launch kernels one by one, to measure what graphs are worth."""
+    """Environment MUTUALFORMER_CUDA_GRAPHS=off launches kernels one by one, to measure what graphs gain."""
     return os.environ.get("MUTUALFORMER_CUDA_GRAPHS", "on") != "off"
 
 
 class EngineSession(Session):
-    """One engine on GPU 0, in the primary context; usable from any thread, one call at a time per slot.
+    """One engine on GPU 0, in the primary context. Any thread may use it; each slot runs one call at a time.
 
-    ``submit``/``collect`` keep up to ``in_flight`` calls in flight; ``run`` is both in one. Whatever happens, the
-    calling thread's current CUDA context is the same after a call as before.
+    ``submit``/``collect`` keep up to ``in_flight`` calls in flight; ``run`` is both in one. A call
+    leaves the calling thread's current CUDA context as it was, also when it raises.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class EngineSession(Session):
     ) -> None:
         """``data``: the engine's bytes, those whose hash was checked. Raises ModelFileError."""
         self.path, self.card, self.contract, self.device = path, card, card.contract, "cuda"
-        self.gpu, self.in_flight = driver.gpu, max(1, slots)
+        self.gpu, self.in_flight, self.largest_batch = driver.gpu, max(1, slots), card.profile[2]
         self._trt, self._driver = trt, driver
         self._lock = threading.Lock()
         self._flying: deque[Slot] = deque()
@@ -68,7 +68,7 @@ class EngineSession(Session):
     def open(cls, path: Path, device: str = "auto", threads: int = 0) -> EngineSession:
         """Check the card and the file's hash, find TensorRT and CUDA, load and warm up. Raises ModelFileError.
 
-        ``threads`` means nothing to an engine.
+        ``threads`` has no effect on an engine.
         """
         card = engine_card.read(path)
         data = read_file(path, "engine")
@@ -81,7 +81,7 @@ class EngineSession(Session):
             session = cls(path, card, data, flavor.import_flavor(card.flavor), open_driver())
         except CudaError as error:
             raise ModelFileError(
-                f"{path}: running an engine needs an NVIDIA GPU, its driver and cuda-bindings or pycuda ({error}); "
+                f"{path}: running an engine needs an NVIDIA GPU, its driver and cuda-bindings ({error}); "
                 "run the .onnx file instead"
             ) from error
         except (flavor.FlavorError, library.PluginError) as error:
@@ -112,10 +112,10 @@ class EngineSession(Session):
         return Binding(name, dtype, tuple(engine.get_tensor_shape(name))[1:], is_input)
 
     def _runtime_config(self) -> Any:
-        """What TensorRT-RTX can be told about running; None on classic TensorRT.
+        """The runtime configuration of TensorRT-RTX; None on classic TensorRT.
 
-        Its own CUDA graphs; kernels specialised for the shapes at once instead of somewhere among the first frames;
-        one cache of compiled kernels for all contexts, kept in a file.
+        It switches on TensorRT-RTX's own CUDA graphs, specialises kernels for the shapes at once instead of among the
+        first frames, and shares one cache of compiled kernels, kept in a file, among all contexts.
         """
         trt = self._trt
         if not hasattr(trt, "CudaGraphStrategy"):
@@ -135,15 +135,15 @@ class EngineSession(Session):
         context = self._engine.create_execution_context(*arguments)
         if context is None:
             raise ModelFileError(
-                f"{self.path}: TensorRT could not make an execution context, for want of GPU memory perhaps; its log "
+                f"{self.path}: TensorRT could not make an execution context, perhaps for lack of GPU memory; its log "
                 "above says why. Close other programs on the GPU, or build with a smaller --batch MAX"
             )
         return context
 
     def warm_up(self) -> None:
-        """Call every slot until two calls in a row take about as long: kernels are compiled, clocks are up.
+        """Call every slot until two calls in a row take equally long: then kernels are compiled and clocks are up.
 
-        What TensorRT-RTX compiled for it is kept in a file for the next start.
+        What TensorRT-RTX compiled meanwhile is saved to a file for the next start.
         """
         batch = self.card.profile[1]
         inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
@@ -182,7 +182,7 @@ class EngineSession(Session):
         return slot
 
     def _finish(self, slot: Slot) -> Arrays:
-        """Wait outside of the lock, so that another thread can submit meanwhile; contexts are per thread."""
+        """Wait without holding the lock, so that another thread can submit meanwhile."""
         try:
             with self._driver.context():
                 return slot.collect()
@@ -225,7 +225,7 @@ class EngineSession(Session):
         }
 
     def _drop(self) -> None:
-        """Everything of TensorRT's and ours on the GPU, the newest first; the context must be current."""
+        """Release everything on the GPU, the newest first. The driver's context must be current."""
         for number in range(len(self._slots)):
             self._slots[number].drain()
         while self._slots:
@@ -235,7 +235,7 @@ class EngineSession(Session):
         self._config = self._engine = self._runtime = self._logger = None
 
     def close(self) -> None:
-        """Wait for what is in flight and free everything; the primary context stays for the process's other users."""
+        """Wait for calls in flight and free everything; the primary context stays for the process's other users."""
         with self._lock:
             if self._slots:
                 with self._driver.context():

@@ -1,4 +1,4 @@
-"""How many threads work may be spread over."""
+"""The number of threads that this process may use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def usable_threads() -> int:
-    """Threads this process may use: those of its affinity, which containers set, where the system tells it."""
+    """CPUs in this process's affinity, which containers set; all CPUs where the system has no affinity."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources.describe import EXR, MAX_PIXELS, NPY, ZIP
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import decode, read_bytes
@@ -255,7 +256,7 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
     try:
         import OpenEXR
     except ImportError as error:
-        raise DataError(f"{name}: EXR needs one more package; pip install 'mutualformer[exr]'") from error
+        raise DataError(f"{name}: EXR needs one more package: {install('exr')}") from error
     with foreign("OpenEXR", DataError, name, "expected a whole EXR file"):
         stream = io.BytesIO(data)
         heads = [part.header for part in OpenEXR.File(stream, header_only=True, num_threads=0).parts]

@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.untrusted.foreign import foreign
 
@@ -208,7 +209,7 @@ def _looks_like(data: bytes) -> str:
     if data.startswith((NPY, EXR)):
         return "is a NumPy array or an EXR picture, which is read as depth only"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "is a HEIC picture (pip install 'mutualformer[heic]' reads these)"
+        return f"is a HEIC picture; to read these: {install('heic')}"
     if data[4:8] == b"ftyp":
         return "is a video"
     return "is no picture of a known format"

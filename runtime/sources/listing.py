@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mutualformer.extras import install as how_to_install
 from mutualformer.runtime.sources.devices import gstreamer, openni2
 from mutualformer.runtime.sources.opening import SOURCES
 
@@ -50,7 +51,7 @@ def sources(root: Path = USB) -> list[dict[str, Any]]:
     entries = []
     for source in SOURCES.values():
         ready = source.needs is None or importlib.util.find_spec(source.needs[0]) is not None
-        install = "" if ready or source.needs is None else f"pip install 'mutualformer[{source.needs[1]}]'"
+        install = "" if ready or source.needs is None else how_to_install(source.needs[1])
         if source.scheme == "openni2" and not openni2.available():
             ready, install = False, "an OpenCV built with -DWITH_OPENNI2=ON"
         if source.module == "devices.gstreamer" and shutil.which(gstreamer.PROGRAM) is None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
 from mutualformer.runtime.sources.folders import sets, tum
@@ -165,7 +166,7 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
 def require(module: str, extra: str, what: str) -> None:
     """Raise CameraError naming the pip extra unless ``module`` can be imported (found, not yet imported)."""
     if importlib.util.find_spec(module) is None:
-        raise CameraError(f"{what!r} needs the package {module}: pip install 'mutualformer[{extra}]'")
+        raise CameraError(f"{what!r} needs the package {module}: {install(extra)}")
 
 
 def expand(text: str, split: str = "test") -> list[Address]:
@@ -209,7 +210,7 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
     if address.played:
         return CameraFrames(lambda: camera(address), address.short)
     if kind == "photo":
-        raise DataError(f"{where}: photo: is for `fit` by itself, expected {FORMS}")
+        raise DataError(f"{where}: photo: is for `python -m lab.photographs fit` by itself, expected {FORMS}")
     if kind == "reid":
         raise DataError(f"{where}: holds identities, expected frames for a sod model")
     if kind == "synthetic":

@@ -1,7 +1,7 @@
 """A room of the training scenes, rendered from a seed, moving: metric depth with noise and holes, no camera needed.
 
-Live by default (``fps`` frames per second, late readers miss frames); ``fps=0`` makes it a recording: every frame in
-order, as fast as they are taken. Depth is whole millimetres, as a depth camera gives it.
+Live by default (``fps`` frames per second; a late reader misses frames). ``fps=0`` makes it a recording: every frame in
+order, as fast as they are read. Depth is whole millimetres, as a depth camera gives it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEAR_MM = 1200.0  # closer than this an infrared lamp saturates
 
 @dataclass(frozen=True)
 class Options:
-    """``frames``: stop after so many, 0 = never. ``holes``: fraction without depth. ``nir``: add an image."""
+    """``frames``: number of frames, 0 = endless. ``holes``: share of pixels without depth. ``nir``: add that image."""
 
     seed: int = 0
     fps: float = 30.0
@@ -37,7 +37,7 @@ class Options:
 
 
 class SyntheticCamera(BaseCamera):
-    """The room is rendered once; each frame moves the camera and samples one of a few noise fields."""
+    """The room is rendered once; each frame turns the camera and takes one of a few noise fields."""
 
     def __init__(self, options: Options) -> None:
         height, width = opts.size(options.size, "synthetic://")
@@ -79,14 +79,13 @@ class SyntheticCamera(BaseCamera):
         return Frame(rgb, metres(units, SCALE), stamp, stamp, index, nir)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; live frames that nobody waited for are skipped, as a camera's are."""
+        """As Camera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
         if self._options.frames and self._next >= self._options.frames:
             return None
         if self.live:
             now = time.monotonic()
             if self._start is None:
                 self._start = now
-            # Frames nobody waited for are gone, as with a real camera.
             self._next = max(self._next, int((now - self._start) * self._options.fps))
             if self._options.frames and self._next >= self._options.frames:
                 return None

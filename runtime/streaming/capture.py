@@ -1,7 +1,7 @@
-"""The capture thread: reads the camera, fills the mailbox, and brings a lost camera back.
+"""The capture thread reads the camera, fills the mailbox, and reconnects a lost camera.
 
-Nothing the camera's driver does can hang the program: the thread that calls it is watched, and one that stays in the
-driver too long is abandoned and replaced by a fresh one with a fresh camera.
+A camera's driver cannot hang the program: a thread that stays inside the driver for too long is abandoned, and a new
+thread opens the camera again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Opener = Callable[[], Camera]
 
 @dataclass(frozen=True)
 class Retry:
-    """How a lost camera is brought back. Seconds; the wait between attempts doubles from ``first_s`` to ``most_s``.
+    """How a lost camera is reconnected. The wait between attempts doubles from ``first_s`` to ``most_s`` seconds.
 
-    ``stall_s``: a live camera silent for so long counts as lost. ``open_s``: the longest an attempt to open may take.
-    ``file_s``: the longest a file's reader may take for one frame; it is given up then, and not replaced.
+    Timeouts in seconds: ``stall_s`` without a frame a live camera counts as lost; ``open_s`` for opening it;
+    ``read_s`` for one read; ``file_s`` for one frame of a file, which is then given up and not reopened.
     """
 
     attempts: int = 30
@@ -40,12 +40,12 @@ class Retry:
 
 
 class _Fatal(CameraError):
-    """An error of the driver's own making: opening the camera again would only repeat it."""
+    """An error that opening the camera again would only repeat."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame with its arrival (monotonic seconds) and the seconds its driver worked on it."""
+    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds."""
 
     frame: Frame
     arrived: float
@@ -53,9 +53,9 @@ class Captured:
 
 
 class Capture:
-    """Owns the camera. ``state`` is one short phrase for people; ``error`` is set when there is no way on.
+    """Owns the camera. ``state``: one short phrase for people. ``error``: why no further frame will come, else empty.
 
-    ``depth_range``: metres (near, far) that the model knows; depth that lies outside is said once.
+    ``depth_range``: (near, far) in metres that the model knows; depth outside of it is warned about once.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Capture:
         self._thread.start()
 
     def wait_opened(self, timeout: float) -> bool:
-        """True once the first attempt to open has ended, well (``camera`` is set) or badly (``error`` is)."""
+        """True once the first attempt to open has ended: either ``camera`` or ``error`` is set then."""
         return self._opened.wait(timeout)
 
     def get(self, timeout: float) -> Captured | None:
-        """The next frame, None when there is none within ``timeout`` seconds. Also watches over the thread."""
+        """The next frame, None when there is none within ``timeout`` seconds. Also calls :meth:`watch`."""
         if self.mailbox is None:
             self._opened.wait(timeout)
             self.watch()
@@ -134,7 +134,7 @@ class Capture:
         return self.mailbox.finished if self.mailbox is not None else bool(self.error)
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Close the camera and end the thread; one stuck in a driver is left behind as a daemon."""
+        """Close the camera and end the thread; a thread stuck in a driver is left behind as a daemon."""
         self._stopping.set()
         if self.mailbox is not None:
             self.mailbox.close()
@@ -143,13 +143,13 @@ class Capture:
             if self._thread.is_alive():
                 self.abandoned += 1
 
-    # What follows runs inside the capture thread.
+    # The methods below run inside the capture thread.
 
     def _mine(self, generation: int) -> bool:
         return generation == self._generation and not self._stopping.is_set()
 
     def _guard(self, generation: int, limit: float | None) -> None:
-        """Declare that the driver is being called and for how long it may take; None: it returned."""
+        """Record that the driver is being called and its timeout in seconds; None: the call returned."""
         with self._lock:
             if generation == self._generation:
                 self._busy_since = None if limit is None else (time.monotonic(), limit)
@@ -161,7 +161,7 @@ class Capture:
                 return
 
     def _one_camera(self, generation: int) -> CameraError | None:
-        """Open, read until the end, close. Returns why it ended, None when nothing is wrong."""
+        """Open, read until the end, close. Returns the error that ended it, None for an ordinary end."""
         camera: Camera | None = None
         try:
             self._guard(generation, self.retry.open_s if self.camera is None else self.retry.stall_s)
@@ -173,11 +173,11 @@ class Capture:
             return None
         except CameraError as error:
             return error
-        except Exception as error:  # a driver may raise anything; people get a sentence, not a traceback
+        except Exception as error:  # a driver may raise anything
             return _Fatal(f"{getattr(camera, 'name', 'the camera')}: {type(error).__name__}: {error}")
         finally:
             self._guard(generation, self.retry.stall_s)
-            # A camera that is already gone may refuse to be closed; there is nothing more to give back.
+            # Closing a camera that is already unplugged may fail; nothing is left to release then.
             with contextlib.suppress(Exception):
                 if camera is not None:
                     camera.close()
@@ -220,7 +220,7 @@ class Capture:
             last_frame, self._failures = now, 0
             frame = with_times(frame, camera)
             self._depth.observe(frame.depth, camera)
-            # What the device itself left out, as its numbering tells; ours are counted by the mailbox.
+            # Gaps in the device's own numbering. Frames that we drop are counted by the mailbox.
             if last_sequence is not None and camera.live and frame.sequence > last_sequence + 1:
                 self.skipped += frame.sequence - last_sequence - 1
             last_sequence = frame.sequence
@@ -250,16 +250,16 @@ class Capture:
 
 
 def nothing_came(camera: Camera) -> str:
-    """Why a source ended without one frame: the first reason it gave for leaving one out, else the last it said."""
+    """Why a source gave no frame: its first reason for leaving a frame out, else its last warning."""
     reason = getattr(camera, "first_reason", "") or (camera.warnings[-1] if camera.warnings else "it holds none")
     return f"{camera.name}: no frame could be used: {reason.removeprefix(f'{camera.name}: ')}"
 
 
 def with_times(frame: Frame, camera: Camera) -> Frame:
-    """A frame whose times are numbers: a driver that gives none gets the time of arrival instead, and a warning."""
+    """Replace times that are not finite by the time of arrival, with a warning."""
     if math.isfinite(frame.timestamp) and math.isfinite(frame.depth_timestamp):
         return frame
-    sentence = f"{camera.name}: gives times that are no numbers, the time of arrival is taken instead"
+    sentence = f"{camera.name}: gives times that are no numbers, the time of arrival is used instead"
     if sentence not in camera.warnings:
         camera.warnings.append(sentence)
     now = time.time()

@@ -1,4 +1,4 @@
-"""What a stream says in a terminal: JSON lines for programs, one line rewritten in place for people."""
+"""Terminal output of a stream: JSON lines for programs, one line rewritten in place for people."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
 
-# States of the source that need no words; a lost camera is told by the error that ends the run.
+# States of the source that are not printed; a lost camera is reported by the error that ends the run.
 ORDINARY = ("opening", "running", "finished", "stopped", "lost")
-# Frames and changes of state are printed by two threads; a line must stay whole.
+# Two threads print frames and changes of state; this lock keeps lines whole.
 _printing = threading.Lock()
 
 
 class JsonLines:
-    """A sink that prints one JSON object per frame; when the reader goes away (``| head``) the stream ends.
+    """A sink that prints one JSON object per frame. When the reader goes away (``| head``), the stream ends.
 
-    ``camera``: which of several, written into each line; None where there is one.
+    ``camera``: the camera's number, written into each line; None where there is only one.
     """
 
     name = "json"
@@ -46,7 +46,7 @@ class JsonLines:
 
 
 def print_json(line: dict[str, Any], stream: TextIO) -> None:
-    """One line; numbers that are not finite become null, since readers of JSON accept nothing else."""
+    """Print one line. Numbers that are not finite become null, since JSON has none."""
     with _printing:
         stream.write(finite_json(line) + "\n")
         stream.flush()
@@ -72,10 +72,10 @@ def status_line(snapshot: dict[str, Any]) -> str:
 
 
 class Reporter:
-    """Watches a pipeline from a thread: prints every change of state once, and a status line four times a second.
+    """A thread that prints every change of a pipeline's state once, and a status line four times per second.
 
     ``events``: called with each change as a JSON line's dict. ``live_line``: rewrite one line on stderr.
-    ``label``: which of several sources, in front of what is said.
+    ``label``: the source's name in front of each line, where there are several.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Reporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """The last look, then the line is left standing."""
+        """Print the last state; the status line stays."""
         self._over.set()
         self._thread.join(2)
 
@@ -110,7 +110,7 @@ class Reporter:
                     sys.stderr.write("\r\x1b[K" + status_line(snapshot)[:160] + ("\n" if over else ""))
                     sys.stderr.flush()
             except (BrokenPipeError, OSError):
-                return  # nobody reads any more
+                return  # the reader went away
             if over:
                 return
 

@@ -1,8 +1,8 @@
-"""Frames between submission and answer: two at a time where the backend overlaps, one otherwise.
+"""Frames between submission and answer: two at a time where the backend overlaps calls, one otherwise.
 
-With two in flight the next frame is resized and copied while the GPU works on the one before it, and that one's answer
-is handed out while the GPU has gone on. A live camera's frame must not grow old in the queue for it: it is taken from
-the mailbox as late as its preparation allows, when what is left of the running call is about as long as that.
+With two in flight the next frame is resized and copied while the GPU works on the previous one. A live camera's frame
+must not age in that queue, so it is taken from the mailbox as late as possible: when the rest of the running call is
+expected to take about as long as preparing the frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mutualformer.runtime.streaming.capture import Captured
 
 Arrays = dict[str, NDArray[Any]]
 _NEW = 0.2  # weight of the newest time in the running means
-_EARLY = 0.8  # never hold a frame back for longer than this part of a usual call: calls may have become shorter
+_EARLY = 0.8  # hold a frame back for at most this share of a usual call, since calls may have become shorter
 
 
 class Runner(Protocol):
@@ -45,13 +45,13 @@ class Started:
 
 
 class Flight:
-    """Calls of one session, in order."""
+    """Calls of one session, in order. Without a session every frame has an empty answer."""
 
-    def __init__(self, session: Runner) -> None:
+    def __init__(self, session: Runner | None) -> None:
         self._session: Any = session
         self.depth = int(getattr(session, "in_flight", 1))
         self._flying: deque[Started] = deque()
-        self._answers: deque[Arrays] = deque()  # of a session that computes at once
+        self._answers: deque[Arrays] = deque()  # of a session that computes in submit
         self._prepare_s = self._call_s = self._free_at = 0.0
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Flight:
         if self.depth > 1:
             self._session.submit(**inputs)
         else:
-            self._answers.append(self._session.run(**inputs))
+            self._answers.append(self._session.run(**inputs) if self._session is not None else {})
         self._flying.append(started)
 
     def collect(self) -> tuple[Started, Arrays, float]:

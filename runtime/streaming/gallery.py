@@ -1,7 +1,7 @@
-"""Known identities for ReID: a folder of image pairs becomes features once, then each live feature finds its nearest.
+"""Known identities for ReID: features of a folder of image pairs, among which each new feature finds its nearest.
 
 ``DIR/rgb/IDENTITY_NUMBER.png`` beside ``DIR/nir/IDENTITY_NUMBER.png``: the identity is the name without the number
-behind its last underscore, so ``car_red_0`` and ``car_red_1`` are both ``car_red``.
+after its last underscore, so ``car_red_0`` and ``car_red_1`` are both ``car_red``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger("mutualformer")
 
 
 class GalleryError(InputError):
-    """The gallery folder cannot be used: says what is missing."""
+    """The gallery folder cannot be used."""
 
 
 class Gallery:
@@ -79,5 +79,5 @@ class Gallery:
 
 
 def identity_of(name: str) -> str:
-    """A file's stem without the number behind its last underscore."""
+    """A file's stem without the number after its last underscore."""
     return re.sub(r"(?<=.)_[0-9]+$", "", name)

@@ -1,4 +1,4 @@
-"""Notices frames that arrive but are of no use: the same picture over and over, depth without any measurement."""
+"""Detects useless frames: the same picture again and again, depth without any measurement."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from mutualformer.runtime.sources.frame import Frame
 
-# A sensor never delivers two equal pictures: its noise differs. A second of equal ones means a stuck driver.
+# Sensor noise makes any two pictures differ, so equal pictures for a second mean a stuck driver.
 FROZEN_SECONDS = 1.0
-FROZEN_FRAMES = 5  # and at least so many, for slow cameras
+FROZEN_FRAMES = 5  # equal frames needed as well, for slow cameras
 NO_DEPTH_SECONDS = 1.0
 
 
 class Health:
-    """Feed it every frame; :meth:`observe` returns what is wrong in words, or an empty string."""
+    """Watches every frame for faults."""
 
     def __init__(self) -> None:
         self._print: int | None = None
@@ -24,7 +24,7 @@ class Health:
         self._empty_since: float | None = None
 
     def observe(self, frame: Frame, now: float) -> str:
-        """``now``: monotonic seconds at arrival. Looks at every eighth row only: 0.1 ms at 640×480."""
+        """What is wrong, or an empty string. ``now``: arrival in monotonic seconds. Reads every eighth row only."""
         fingerprint = zlib.crc32(np.ascontiguousarray(frame.rgb[::8]).data)
         if fingerprint != self._print:
             self._print, self._same_since, self._repeats = fingerprint, now, 0

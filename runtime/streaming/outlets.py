@@ -1,4 +1,4 @@
-"""Where the results of a run go: recording, lines, page, Foxglove, rerun; and the addresses that are printed."""
+"""Connect the outputs of a run (recording, JSON lines, page, Foxglove, rerun) and print their addresses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mutualformer.extras import missing
 from mutualformer.runtime.preview.addresses import AddressError, Token, is_local, split_address
 from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.streaming.console import JsonLines
@@ -26,8 +27,8 @@ class Outlets:
     """Where results go besides the return value.
 
     ``record``: folder to record into from the first frame. ``preview``, ``foxglove``: PORT or HOST:PORT; any host but
-    this machine's needs a token: ``token_file``, ``MUTUALFORMER_TOKEN`` or ``token``, else one is made and printed
-    once. An empty ``foxglove`` is the address of ``preview``. ``tls``: certificate and key of both. ``rerun``: see
+    this machine's needs a token: ``token_file``, ``MUTUALFORMER_TOKEN`` or ``token``, else a new one is printed once.
+    An empty ``foxglove`` means the address of ``preview``. ``tls``: certificate and key of both. ``rerun``: see
     :func:`rerun_sink.target`, None: not at all. ``as_json``: lines on standard output. ``quiet``: no status line and no
     addresses.
     """
@@ -53,7 +54,7 @@ class Outlets:
 
 
 def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: contextlib.ExitStack) -> None:
-    """Attach everything that was asked for to the pipelines; servers run until ``stack`` ends."""
+    """Attach the requested outputs to the pipelines; servers run until ``stack`` ends."""
     access = outlets.access()
     many = len(sources) > 1
     for index, source in enumerate(sources):
@@ -75,10 +76,11 @@ def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: con
 
 
 def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) -> None:
-    _require("rerun", "--rerun", "rerun-sdk", "rerun")
+    if importlib.util.find_spec("rerun") is None:
+        raise StreamError(f"--rerun: {missing('rerun')}")
     from mutualformer.runtime.streaming.rerun_sink import RerunSink, target
 
-    first = RerunSink(to=target(text), prefix="camera1" if len(sources) > 1 else "")
+    first = RerunSink(target(text), "camera1" if len(sources) > 1 else "")
     stack.callback(first.finish)
     if first.warning:
         print(f"warning: {first.warning}", file=sys.stderr, flush=True)
@@ -88,7 +90,7 @@ def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) ->
 
 
 def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack) -> None:
-    """Page and Foxglove: routes of one server where their addresses are one."""
+    """Serve page and Foxglove, as routes of one server where they have the same address."""
     from mutualformer.runtime.preview.foxglove import Foxglove
     from mutualformer.runtime.preview.server import Server
     from mutualformer.runtime.preview.sink import Preview
@@ -118,7 +120,7 @@ def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: co
 
 
 def _announce(links: list[tuple[str, Server, Callable[[bool], str]]], access: Token, outlets: Outlets) -> None:
-    """Addresses on standard error. The token only where a person reads it: on a terminal, or once when it is new."""
+    """Print addresses to standard error; the token only on a terminal, or once when it is new."""
     warnings = [access.warning, *(server.warning for _, server, _ in links)]
     for warning in dict.fromkeys(filter(None, warnings)):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
@@ -128,8 +130,3 @@ def _announce(links: list[tuple[str, Server, Callable[[bool], str]]], access: To
             print(f"{name}: {url(secret)}", file=sys.stderr, flush=True)
     for hint in dict.fromkeys(server.hint for _, server, _ in links if server.hint and not outlets.quiet):
         print(hint, file=sys.stderr, flush=True)
-
-
-def _require(module: str, option: str, package: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise StreamError(f"{option} needs the package {package}: pip install 'mutualformer[{extra}]'")

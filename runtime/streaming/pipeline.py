@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime import preprocess
+from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.images.objects import SalientObject, find_objects
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
@@ -51,7 +52,7 @@ class Pipeline:
         self.session, self.sinks, self.match = session, list(sinks), match
         self.telemetry = Telemetry()
         self._tracker = Tracker() if track else None
-        self._flight = Flight(session) if session is not None else None
+        self._flight = Flight(session)
         self._frames = frames
         self._stop = threading.Event()
         self._finished = False
@@ -61,43 +62,33 @@ class Pipeline:
         self._stop.set()
 
     def run(self) -> dict[str, Any]:
-        """Until the end; returns :meth:`snapshot` over the whole run. Raises CameraError when the camera is gone."""
+        """Run to the end; returns :meth:`snapshot` over the whole run. Raises CameraError when the camera is lost."""
         for _ in self.results():
             pass
         return self.snapshot(whole=True)
 
     def results(self) -> Generator[Result, None, None]:
-        """Every result, as it is made. Raises CameraError, preprocess.InputError, and what the model raises."""
+        """Yield every result as it is made. Raises CameraError, InputError, and what the model raises."""
         self.capture.start()
         try:
             self._await_camera()
-            yield from self._overlapped(self._flight) if self._flight is not None else self._without_model()
+            yield from self._overlapped(self._flight)
             if self.capture.error:
                 raise CameraError(self.capture.error)
         finally:
             self._finished = True
-            if self._flight is not None:
-                self._flight.abandon()
+            self._flight.abandon()
             self.capture.stop()
             for sink in self.sinks:
                 sink.stop()
 
     def _wanted(self, started: int = 0) -> bool:
-        """Whether another frame is to be taken, ``started`` being on their way."""
+        """Whether to take another frame while ``started`` frames are in flight."""
         enough = self._frames is not None and self.telemetry.frames + started >= self._frames
         return not (enough or self._stop.is_set())
 
-    def _without_model(self) -> Iterator[Result]:
-        while self._wanted():
-            item = self.capture.get(0.1)
-            if item is not None:
-                now = time.monotonic()
-                yield self._result(item, {}, now, now, now)
-            elif self.capture.finished:
-                return
-
     def _overlapped(self, flight: Flight) -> Iterator[Result]:
-        """Keep ``flight.depth`` frames on their way where frames come fast enough; one at a time: the plain loop."""
+        """Keep ``flight.depth`` frames in flight where frames arrive fast enough."""
         while flight or self._wanted():
             item = None
             if len(flight) < flight.depth and self._wanted(len(flight)):
@@ -106,9 +97,11 @@ class Pipeline:
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
                 taken_at = time.monotonic()
-                assert self.session is not None
-                frame = item.frame
-                flight.submit(item, taken_at, preprocess.prepare(self.session.contract, frame.rgb, self._second(frame)))
+                inputs: dict[str, NDArray[Any]] = {}
+                if self.session is not None:
+                    frame, contract = item.frame, self.session.contract
+                    inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
+                flight.submit(item, taken_at, inputs)
                 if len(flight) < flight.depth:
                     continue
             if flight:
@@ -119,7 +112,7 @@ class Pipeline:
                 return
 
     def _await_camera(self) -> None:
-        """Until the first attempt to open ended, then start the sinks, which need the camera's calibration."""
+        """Wait until the first attempt to open has ended; then start the sinks, which need the camera's calibration."""
         while not self._stop.is_set() and not self.capture.wait_opened(0.1):
             self.capture.watch()
         if self.capture.error and self.capture.camera is None:
@@ -153,21 +146,21 @@ class Pipeline:
             sink.offer(result)
         return result
 
-    def _second(self, frame: Frame) -> NDArray[Any]:
-        assert self.session is not None
-        if self.session.contract.task == "sod":
+    def _second(self, frame: Frame, contract: Contract) -> NDArray[Any]:
+        """The second modality that the model needs: depth or near-infrared."""
+        if contract.task == "sod":
             if frame.nir is not None and not frame.depth.any():
-                self._say_once("gives near-infrared and no depth: the model sees a picture full of holes")
+                self._warn_once("gives near-infrared and no depth: every pixel of the model's depth is a hole")
             return frame.depth
         if frame.nir is None:
             name = self.capture.camera.name if self.capture.camera is not None else "the source"
             raise preprocess.InputError(
-                f"{name} gives no near-infrared image, which {self.session.contract.model!r} needs; use "
+                f"{name} gives no near-infrared image, which {contract.model!r} needs; use "
                 "a source with one, for example pairs:RGB_DIR,NIR_DIR?nir=1 or realsense://?nir=1"
             )
         return frame.nir
 
-    def _say_once(self, sentence: str) -> None:
+    def _warn_once(self, sentence: str) -> None:
         camera = self.capture.camera
         if camera is not None and (whole := f"{camera.name}: {sentence}") not in camera.warnings:
             camera.warnings.append(whole)

@@ -1,4 +1,4 @@
-"""Sources of a run: a pipeline each, and one model that they share."""
+"""The sources of a run, with a pipeline each, and the model that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mutualformer.runtime.streaming.recorder import Recorder
 
 
 class StreamError(InputError):
-    """The run cannot start or go on: one sentence."""
+    """The run cannot start or continue."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class LiveSource:
     summary: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> None:
-        """On its own thread; the error is kept for the main thread."""
+        """Run to the end on this thread; an error is kept for the main thread."""
         try:
             self.summary = self.pipeline.run()
         except Exception as error:
@@ -40,7 +40,7 @@ class LiveSource:
 
 
 class SharedSession:
-    """One model for several pipelines, one frame at a time: neither engines nor their buffers are shared safely."""
+    """One model for several pipelines, one frame at a time: sessions and their buffers are not safe to share."""
 
     def __init__(self, session: Runner) -> None:
         self._session, self._turn = session, threading.Lock()

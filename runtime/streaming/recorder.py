@@ -1,7 +1,7 @@
-"""Records what the model saw and said, without loss, into MCAP files that any ROS 2 or Foxglove tool opens.
+"""Record frames and answers losslessly into MCAP files, which ROS 2 and Foxglove tools open.
 
-``docs/recording.md`` describes the file. A recording is a folder of parts of at most 1 GiB; each frame is on its way
-to the disk within half a second, and every part reads up to its last whole chunk, however the program ended.
+``docs/recording.md`` describes the file. A recording is a folder of parts of at most 1 GiB. Each frame is handed to
+the operating system within half a second, and a part plays up to its last whole chunk, however the program ended.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ DISK_LOOK_SECONDS = 0.5
 
 
 class PartWriter:
-    """One MCAP file. Flushed to the system twice a second, so that it survives the death of the process."""
+    """One MCAP file, flushed to the operating system twice a second, so that it survives a crash of this process."""
 
     def __init__(self, path: Path, camera: Camera, info: RecordingInfo) -> None:
         self.path = path
         self._messages = 0
-        self._ends: deque[int] = deque()  # messages up to the end of each frame that still waits
+        self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
         self._file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
@@ -49,8 +49,8 @@ class PartWriter:
         self._messages += 1
 
     def write(self, result: Result, number: int) -> None:
-        """All of one frame."""
-        # One time for all messages of a frame, and of no other frame: readers put them together by it.
+        """Write all messages of one frame."""
+        # All messages of a frame share one log time, unique to the frame: readers group them by it.
         now = self._last_ns = max(time.time_ns(), self._last_ns + 1)
         if self._camera.intrinsics is not None and topics.INFO not in self._channels:
             self._add(*info_message(self._camera.intrinsics, result.frame.timestamp), now, number)
@@ -63,7 +63,7 @@ class PartWriter:
 
     @property
     def unsaved(self) -> int:
-        """Frames of which a message still waits in memory."""
+        """Number of frames with a message that is still in memory."""
         while self._ends and self._ends[0] <= self._file.saved:
             self._ends.popleft()
         return len(self._ends)
@@ -79,7 +79,7 @@ class PartWriter:
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """A folder that nobody else made: ``name``, ``name-2``, …; two recorders that begin in one second get two."""
+    """Make a new folder ``name``, ``name-2``, …, so that two recorders that start in one second get two."""
     for number in range(1, 10_000):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
@@ -93,8 +93,8 @@ def new_folder(parent: Path, name: str) -> Path:
 class Recorder:
     """A sink that records while it is switched on.
 
-    ``on``: from the first frame. ``part_bytes``: start a new file beyond this. ``keep_free``: stop recording, not
-    streaming, when the disk has fewer bytes left. ``problem`` tells in one sentence why a recording ended by itself.
+    ``on``: record from the first frame. ``part_bytes``: size above which a new file is started. ``keep_free``: stop
+    recording, but not streaming, when the disk has fewer bytes free. ``problem``: why a recording ended by itself.
     """
 
     def __init__(
@@ -141,13 +141,13 @@ class Recorder:
         return self._wanted.is_set()
 
     def open(self, camera: Camera) -> None:
-        """As Sink.open; keeps the camera, no file yet: that is made with the first frame."""
+        """As Sink.open; the file is made with the first frame."""
         self._camera = camera
 
     def write(self, result: Result) -> None:
-        """Record one result where switched on. A full or broken disk ends the recording, not the stream.
+        """Record one result where switched on. A full or failing disk ends the recording, but not the stream.
 
-        ``problem`` then says so in a sentence and ``recorded`` counts what is safe on disk.
+        ``problem`` then holds the reason, and ``recorded`` counts the frames that are in a file.
         """
         if not self._wanted.is_set():
             self._finish()
@@ -168,12 +168,12 @@ class Recorder:
             self._wanted.clear()
             where = self._session or self._folder
             if self._part is not None:
-                self.recorded -= self._part.unsaved  # what waited in memory is in no file
+                self.recorded -= self._part.unsaved  # frames in memory were never written
             self._finish()
-            self.problem = f"recording to {where} ended: {reason(error)}; the stream goes on without it"
+            self.problem = f"recording to {where} ended: {reason(error)}; the stream continues without it"
 
     def _check_disk(self) -> None:
-        """Twice a second: recording the last byte of a disk takes the machine down with it."""
+        """Check the free space twice a second: a system whose disk is full may fail."""
         now = time.monotonic()
         if now - self._checked < DISK_LOOK_SECONDS:
             return

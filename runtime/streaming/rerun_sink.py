@@ -1,19 +1,18 @@
-"""Shows the stream in rerun: pictures, metric depth as a point cloud, the model's map, latency.
+"""Show the stream in rerun: pictures, metric depth as a point cloud, the model's map, latency.
 
-In a viewer on this machine or another, in a ``.rrd`` file, or served from a device without a screen. Each way is tried
-before the camera is opened, and one that does not work is an error: rerun itself only logs it.
+The target is a viewer on this or another machine, a ``.rrd`` file, or a server on a device without a screen. It is
+tried before the camera is opened, and a target that does not work is an error: rerun itself only logs it.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 import rerun as rr
 
 from mutualformer.errors import InputError
+from mutualformer.extras import install
 from mutualformer.runtime.environment import variables
 from mutualformer.runtime.preview.addresses import LARGEST_PORT
 from mutualformer.runtime.sources.base import Camera
@@ -31,13 +31,13 @@ from mutualformer.runtime.streaming.sinks import Result
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
-LEAST_ROOM = 64 << 10  # bytes: with less a disk counts as full
-# Log data kept for viewers that come late; the oldest goes first.
+LEAST_ROOM = 64 << 10  # bytes; a disk with less free space counts as full
+# Log data kept for viewers that connect later; the oldest is dropped first.
 SERVED_MEMORY = "512MiB"
 
 
 class RerunError(InputError):
-    """The stream cannot be shown in rerun that way: one sentence."""
+    """The target of ``--rerun`` cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,23 @@ def target(text: str) -> RerunTarget:
 
 
 class RerunSink:
-    """``file`` None opens the viewer; a path writes a ``.rrd`` file instead (a machine without a screen).
+    """Logs every result of one camera. ``prefix``: in front of every entity, where there are several cameras.
 
-    ``to``: any other :class:`RerunTarget`. ``prefix``: in front of every entity, where there are several cameras.
-    Raises RerunError where the viewer, file or address is not to be had.
+    Raises RerunError where the viewer, file or address cannot be used.
     """
 
     name = "rerun"
 
-    def __init__(self, file: Path | None = None, *, to: RerunTarget | None = None, prefix: str = "") -> None:
-        self._target = to or (RerunTarget("viewer") if file is None else RerunTarget("file", str(file)))
-        self._prefix = f"{prefix}/" if prefix else ""
+    def __init__(self, to: RerunTarget, prefix: str = "") -> None:
+        self._target, self._prefix = to, prefix
         self._stream: Any = rr.RecordingStream("mutualformer")
         self._url = ""
-        self._users = [1]  # shared by the sinks of one recording
-        getattr(self, f"_{self._target.kind}")()
+        getattr(self, f"_{to.kind}")()
 
     def sibling(self, prefix: str) -> RerunSink:
         """The sink of another camera into the same recording."""
-        other = RerunSink.__new__(RerunSink)
-        other.__dict__.update(self.__dict__)
-        other._prefix = f"{prefix}/"
-        self._users[0] += 1
+        other = copy.copy(self)
+        other._prefix = prefix
         return other
 
     def _viewer(self) -> None:
@@ -112,9 +107,10 @@ class RerunSink:
                 "--rerun: this machine has no screen (DISPLAY is not set); write a file (--rerun X.rrd) or serve "
                 "viewers elsewhere (--rerun serve)"
             )
-        with _own_programs():
+        # Programs beside this interpreter are found even where its environment was not activated.
+        with variables({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}):
             if shutil.which("rerun") is None:
-                raise RerunError("--rerun: the viewer 'rerun' is not in PATH: pip install 'mutualformer[rerun]'")
+                raise RerunError(f"--rerun: the viewer 'rerun' is not in PATH: {install('rerun')}")
             try:
                 self._stream.spawn()
             except RuntimeError as error:
@@ -147,7 +143,7 @@ class RerunSink:
 
     @property
     def warning(self) -> str:
-        """One sentence where strangers may watch, else empty."""
+        """One sentence where other machines can connect without a token, else empty."""
         if self._target.kind != "serve":
             return ""
         return f"anyone who reaches port {self._target.port} of this machine can watch: rerun's server knows no token"
@@ -158,7 +154,7 @@ class RerunSink:
         if lens is not None:
             matrix = np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]])
             pinhole = rr.Pinhole(image_from_camera=matrix, width=lens.width, height=lens.height)
-            self._stream.log(f"{self._prefix}camera", pinhole, static=True)
+            self._log("camera", pinhole, static=True)
 
     def write(self, result: Result) -> None:
         """Log the frame, the model's answer and its latency (ms) under the frame's number and camera time."""
@@ -181,30 +177,18 @@ class RerunSink:
 
     @staticmethod
     def _boxes(result: Result) -> Any:
-        """Each object's box with its distance, upon the colour picture."""
+        """Each object's box with its distance, drawn upon the colour picture."""
         objects, shape = result.objects, result.frame.rgb.shape[:2]
         edges = np.array([one.pixels(*shape) for one in objects], np.float32).reshape(-1, 4)
         labels = ["?" if one.distance_m is None else f"{one.distance_m:.2f} m" for one in objects]
         numbers = [one.identity or 0 for one in objects]
         return rr.Boxes2D(array=edges, array_format=rr.Box2DFormat.XYXY, labels=labels, class_ids=numbers)
 
-    def _log(self, entity: str, value: Any) -> None:
-        self._stream.log(self._prefix + entity, value)
+    def _log(self, entity: str, value: Any, static: bool = False) -> None:
+        self._stream.log("/".join(filter(None, (self._prefix, entity))), value, static=static)
 
     def close(self) -> None:
-        """Flush; the last user of a shared stream finishes it."""
-        self._flush()
-        self._users[0] -= 1
-        if not self._users[0]:
-            self.finish()
-
-    def finish(self) -> None:
-        """End the recording for all of its sinks. May be called twice."""
-        self._flush()
-        self._stream.disconnect()
-
-    def _flush(self) -> None:
-        """All that was logged goes out. Raises RerunError: rerun's own writer tells neither the file nor the reason."""
+        """Write out everything that was logged. Raises RerunError with a reason: rerun's own writer gives none."""
         try:
             self._stream.flush()
         except (OSError, RuntimeError) as error:
@@ -214,20 +198,17 @@ class RerunSink:
                 why = "the disk is full" if room < LEAST_ROOM else why
             raise RerunError(f"--rerun {self._target.value}: not everything was written ({why})") from error
 
+    def finish(self) -> None:
+        """End the recording for all of its sinks."""
+        self._stream.disconnect()
+
     def details(self) -> dict[str, Any]:
         """``url``: what a viewer opens; empty where none serves."""
         return {"url": self._url} if self._url else {}
 
 
-@contextmanager
-def _own_programs() -> Iterator[None]:
-    """Programs installed beside this interpreter are found, also where its environment was not activated."""
-    with variables({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}):
-        yield
-
-
 def _await(host: str, port: int, otherwise: str, seconds: float = VIEWER_SECONDS) -> None:
-    """Until ``port`` accepts connections. Raises RerunError with the sentence ``otherwise``."""
+    """Wait until ``port`` accepts connections. Raises RerunError with the sentence ``otherwise``."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""One pipeline per source, one model, one page and the other outlets, from the first frame to the exit code."""
+"""Run one pipeline per source with one model, one page and the other outlets, up to the exit code."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.devices.network import shown
-from mutualformer.runtime.sources.opening import Camera
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
 from mutualformer.runtime.streaming.flight import Runner
@@ -39,13 +39,13 @@ def stream(
     outlets: Outlets | None = None,
     **more: Any,
 ) -> tuple[dict[str, Any], int]:
-    """Run one source or several through ``session`` until they end; returns the summary and the signal that ended it,
-    or 0.
+    """Run one source or several through ``session`` until they end; returns the summary and the signal that ended the
+    run, or 0.
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
     each. ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
-    ``outlets`` (or its fields as keywords): where results go. Raises StreamError, CameraError, InputError,
-    GalleryError, AddressError, ServeError; of several sources the others go on to their end first.
+    ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
+    several sources fails, the others run to their end first.
     """
     outlets = outlets or Outlets(**more)
     uris = [source] if isinstance(source, str) else list(source)
@@ -59,16 +59,16 @@ def stream(
     if session is not None and len(uris) > 1:
         session = SharedSession(session)
 
-    def opener(uri: str) -> Callable[[], Camera]:
-        return lambda: opening.camera(uri)
-
     retry = Retry(attempts=retries)
     sources = [
-        LiveSource(shown(uri), Pipeline(opener(uri), session, frames=frames, match=match, retry=retry, track=track))
+        LiveSource(
+            shown(uri),
+            Pipeline(partial(opening.camera, uri), session, frames=frames, match=match, retry=retry, track=track),
+        )
         for uri in uris
     ]
     with contextlib.ExitStack() as stack:
-        # What camera SDKs print must not stand between our lines.
+        # Camera SDKs print to standard output too; their text must not mix with our lines.
         out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout
         connect(sources, outlets, out, stack)
         signals = stack.enter_context(_signals(sources))
@@ -94,44 +94,36 @@ def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list
 
 
 def _run(sources: list[LiveSource]) -> None:
-    """Until the last has ended. One source runs on this thread, where Ctrl-C arrives."""
-    if len(sources) == 1:
-        sources[0].run()
-        return
+    """Run every source on a thread of its own until the last has ended."""
     threads = [threading.Thread(target=source.run, name=f"source-{source.uri}") for source in sources]
     for thread in threads:
         thread.start()
     for thread in threads:
-        while thread.is_alive():  # in small steps, so that signals are handled
+        while thread.is_alive():  # in small steps, so that this thread can handle signals
             thread.join(0.2)
 
 
 def _conclusion(sources: list[LiveSource], number: int) -> tuple[dict[str, Any], int]:
-    """The summary. Raises the first error, of a source or of something that was asked for and not done."""
+    """The summary and the signal. Raises the first error: of a source, or of an output that is incomplete."""
     for source in sources:
         if source.error is not None:
             if len(sources) > 1 and isinstance(source.error, (ValueError, RuntimeError, OSError)):
                 raise StreamError(f"{source.uri}: {source.error}") from source.error
             raise source.error
-    for source in sources:
-        problem = undone(source.summary)
-        if problem:
+        if problem := undone(source.summary):
             raise StreamError(problem)
     if len(sources) == 1:
         return sources[0].summary, number
-    return {"state": _state(sources), "sources": [source.summary for source in sources]}, number
-
-
-def _state(sources: list[LiveSource]) -> str:
     states = {str(source.summary["state"]) for source in sources}
-    return states.pop() if len(states) == 1 else "stopped" if "stopped" in states else "finished"
+    state = states.pop() if len(states) == 1 else "stopped" if "stopped" in states else "finished"
+    return {"state": state, "sources": [source.summary for source in sources]}, number
 
 
 def undone(summary: dict[str, Any]) -> str:
-    """What was asked for and not done, in one sentence; empty where all was: then the exit code is 0.
+    """Which requested output is incomplete, in one sentence; empty where none is.
 
-    A recording or the lines of ``--json`` must hold every frame they were given; a live view may skip some, and a
-    reader of the lines may leave.
+    A recording and the lines of ``--json`` must hold every frame; a live view may skip some, and the reader of the
+    lines may go away.
     """
     for name, sink in summary["sinks"].items():
         if sink.get("problem"):

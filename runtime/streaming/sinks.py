@@ -1,4 +1,4 @@
-"""Where results go. Each sink has its own thread and queue: one that is slow, stuck or broken harms nobody else."""
+"""Sinks take results. Each has its own thread and queue, so that a slow or failing sink affects no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Result:
     ``outputs``: the model's tensors without the batch axis, float32: ``saliency`` (h, w) in [0, 1] at the model's
     size, or ``feature`` (F,). ``stages``: seconds per stage. ``number``: counts results from 0. ``dropped``: frames
     lost so far because the model was busy. ``match``: for ReID with a gallery, (identity, cosine similarity).
-    ``objects``: what the saliency shows, the nearest first.
+    ``objects``: the salient objects, the nearest first.
     """
 
     frame: Frame
@@ -74,26 +74,9 @@ class Sink(Protocol):
         """Called once, after the last result."""
 
 
-class Callback:
-    """A sink around a plain function."""
-
-    def __init__(self, function: Any, name: str = "callback") -> None:
-        self.name, self._function = name, function
-
-    def open(self, camera: Camera) -> None:
-        """As Sink.open; there is nothing to open."""
-
-    def write(self, result: Result) -> None:
-        """Call the function with ``result``."""
-        self._function(result)
-
-    def close(self) -> None:
-        """As Sink.close; there is nothing to close."""
-
-
 @dataclass
 class SinkStatus:
-    """What people see of a sink. ``state``: starting, running, failed, stalled or closed."""
+    """The status of a sink. ``state``: starting, running, failed, stalled or closed."""
 
     state: str = "starting"
     delivered: int = 0
@@ -105,9 +88,9 @@ class SinkStatus:
 class SinkRunner:
     """Feeds one sink from its own thread.
 
-    Of a recording a sink gets every frame: the pipeline waits for it, but no longer than ``stall_s`` seconds for one
-    frame; then the sink counts as stalled and is left out. Of a live source, frames the sink has no room for are
-    dropped and counted. ``latest``: it only ever wants the newest frame (a live view).
+    From a file a sink gets every frame: the pipeline waits for it, at most ``stall_s`` seconds per frame; then the sink
+    counts as stalled and gets no more. From a live source, frames that do not fit into the queue are dropped and
+    counted. ``latest``: the sink needs only the newest frame (a live view).
     """
 
     def __init__(self, sink: Sink, *, latest: bool = False, capacity: int = 16, stall_s: float = 30.0) -> None:
@@ -147,7 +130,7 @@ class SinkRunner:
                 if result is not None and self.alive:
                     self.sink.write(result)
                     self.status.delivered += 1
-        except Exception as error:  # whatever a sink raises must not reach the stream
+        except Exception as error:  # an error of a sink must not end the stream
             self._end("failed", _sentence(error))
         finally:
             try:
@@ -160,7 +143,7 @@ class SinkRunner:
         self._mailbox.close()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Let it finish what it has, as long as it gets on: ``timeout`` seconds for each frame."""
+        """Let the sink finish its queue; it may take ``timeout`` seconds per frame."""
         self._mailbox.close()
         if self._thread is not None:
             delivered = -1
@@ -186,7 +169,7 @@ class SinkRunner:
 
 
 def _sentence(error: Exception) -> str:
-    """What to tell people about an exception that ended a sink."""
+    """The message for an exception that ended a sink."""
     if isinstance(error, OSError) and error.errno:
         return reason(error) if error.filename is None else f"{error.filename}: {reason(error)}"
     return str(error) or type(error).__name__

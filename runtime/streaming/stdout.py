@@ -1,4 +1,4 @@
-"""Keeps standard output for our JSON lines: what camera SDKs print there, from native code too, goes to stderr."""
+"""Reserve standard output for JSON lines: what camera SDKs print there, also from native code, goes to stderr."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def json_stream() -> Iterator[TextIO]:
-    """A text stream that is standard output as it was; meanwhile file descriptor 1 leads to standard error.
+    """Yield a text stream to the original standard output; meanwhile file descriptor 1 leads to standard error.
 
-    Where standard output is no file descriptor (captured by a test, or inside a notebook) it is given as it is.
+    Where standard output is no file descriptor (captured by a test, or in a notebook), yield ``sys.stdout`` itself.
     """
     stream = sys.stdout
     try:
@@ -30,7 +30,7 @@ def json_stream() -> Iterator[TextIO]:
     try:
         yield lines
     finally:
-        with contextlib.suppress(OSError, ValueError):  # a reader that left early has what it wanted
+        with contextlib.suppress(OSError, ValueError):  # the reader went away
             lines.flush()
         with contextlib.suppress(OSError):
             os.dup2(private, 1)

@@ -1,55 +1,54 @@
-"""Live numbers in bounded memory: percentiles per stage over the last frames and over the whole run, and rates."""
+"""Latency percentiles per stage and frame rates, over the last frames and the whole run, in bounded memory."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 STAGES = ("capture", "wait", "pre", "infer", "post", "total")
-WINDOW = 300
-LIVE_SECONDS = 5.0  # over which the live rate is taken
-# Whole-run histogram: 10 µs to 1000 s, each bucket 2 % wide, so a percentile is right to 1 %.
-_LOW, _WIDTH = 1e-5, math.log(1.02)
-_BUCKETS = int(math.log(1e8) / _WIDTH) + 2
+WINDOW = 300  # frames over which live percentiles are taken
+LIVE_SECONDS = 5.0  # period over which the live rate is taken
+_WIDTH = math.log(1.02)  # each bucket of the whole-run histogram is 2 % wide, so a percentile is right to 1 %
+_LOW = 1e-5  # seconds; shorter durations count as this
 
 
 class DurationHistogram:
     """Percentiles of any number of durations in constant memory."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self._buckets = np.zeros(_BUCKETS, np.int64)
+        self._buckets: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
-        """Count one duration; what lies beyond the buckets' ends counts in the outermost."""
-        index = int(math.log(max(seconds, _LOW) / _LOW) / _WIDTH)
-        self._buckets[min(index, _BUCKETS - 1)] += 1
-        self.count += 1
+        """Count one duration."""
+        self._buckets[int(math.log(max(seconds, _LOW)) // _WIDTH)] += 1
 
-    def percentile(self, q: float) -> float:
-        """Seconds, the middle of the bucket that holds percentile ``q``; 0 where nothing was added."""
-        if not self.count:
-            return 0.0
-        rank = max(1, math.ceil(self.count * q / 100))
-        index = int(np.searchsorted(np.cumsum(self._buckets), rank))
-        return float(_LOW * math.exp((index + 0.5) * _WIDTH))
+    def percentiles(self, shares: Sequence[float]) -> list[float]:
+        """Seconds: the middle of the bucket that holds each percentile; 0 where nothing was added."""
+        order = sorted(self._buckets)
+        if not order:
+            return [0.0 for _ in shares]
+        counts = np.cumsum([self._buckets[bucket] for bucket in order])
+        ranks = [max(1, math.ceil(counts[-1] * share / 100)) for share in shares]
+        return [math.exp((order[int(np.searchsorted(counts, rank))] + 0.5) * _WIDTH) for rank in ranks]
 
 
 def summary_ms(values: Any) -> dict[str, float]:
     """p50, p95, p99 in milliseconds of a sequence of seconds or of a :class:`DurationHistogram`."""
+    shares = (50, 95, 99)
     if isinstance(values, DurationHistogram):
-        percentiles = [values.percentile(q) for q in (50, 95, 99)]
+        seconds = values.percentiles(shares)
     else:
-        percentiles = list(np.percentile(values, (50, 95, 99))) if len(values) else [0.0, 0.0, 0.0]
-    return {f"p{q}": round(1e3 * float(value), 3) for q, value in zip((50, 95, 99), percentiles, strict=True)}
+        seconds = np.percentile(values, shares).tolist() if len(values) else [0.0] * 3
+    return {f"p{share}": round(1e3 * value, 3) for share, value in zip(shares, seconds, strict=True)}
 
 
 class Telemetry:
-    """Times of finished frames. Written by the pipeline, read by any thread.
+    """Times of finished frames. The pipeline writes them, any thread may read them.
 
     Stages in seconds: ``capture`` work in the driver after arrival, ``wait`` in the mailbox, ``pre`` resizing,
     ``infer`` the model, ``post`` from its answer to the sinks, ``total`` from arrival to the sinks.
@@ -83,7 +82,7 @@ class Telemetry:
             ends = [end for end in self._ends if now - end <= LIVE_SECONDS]
             recent = {stage: list(values) for stage, values in self._recent.items()}
             skews = list(self._skews)
-        # Measured up to now, so that the rate falls when frames stop coming.
+        # The span ends now and not at the last frame, so that the rate falls when frames stop coming.
         span = now - ends[0] if ends else 0.0
         return {
             "fps": round((len(ends) - 1) / span, 2) if len(ends) > 1 and span > 0 else 0.0,

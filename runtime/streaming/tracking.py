@@ -1,8 +1,8 @@
-"""The same number for the same object from frame to frame, and distances that do not tremble.
+"""Track objects: the same number for the same object from frame to frame, and smoothed distances.
 
-Boxes are matched by how much they overlap, best pairs first; that is enough where objects move by less than their own
-size between two frames. A distance follows its object within a few frames; a jump of more than :data:`LEAP` is taken at
-once, since an obstacle that comes near must not be smoothed away.
+Boxes are matched by their overlap, best pairs first; that suffices where objects move by less than their own size
+between two frames. A jump of the distance by more than :data:`LEAP` is not smoothed: a sudden obstacle must show at
+once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from mutualformer.runtime.images.objects import SalientObject
 
-OVERLAP = 0.3  # intersection over union from which two boxes can be one object
-PATIENCE = 15  # frames an object may be unseen before its number is given up
-NEW = 0.4  # weight of the newest distance
-LEAP = 0.1  # share of the distance
+OVERLAP = 0.3  # intersection over union above which two boxes may show one object; chosen, not measured
+TIMEOUT = 15  # frames without the object after which its number is not reused for it: half a second at 30 fps
+NEW = 0.4  # weight of the newest distance in the smoothed one
+LEAP = 0.1  # relative change of the distance above which it is taken unsmoothed
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Tracker:
     def follow(self, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
         """The same objects in the same order, with identities and smoothed distances."""
         self._frame += 1
-        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= PATIENCE + 1}
+        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= TIMEOUT + 1}
         pairs = sorted(
             (
                 (overlap(track.last.box, one.box), identity, index)
@@ -65,7 +65,7 @@ class Tracker:
 
 
 def smoothed(before: float | None, now: float | None) -> float | None:
-    """A distance on its way from one value to the next; None where there is none now."""
+    """The smoothed distance; None where nothing is measured now."""
     if before is None or now is None or abs(now - before) > LEAP * before:
         return now
     return before + NEW * (now - before)

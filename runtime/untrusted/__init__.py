@@ -1,1 +1,1 @@
-"""What strangers' files and names must pass: typed_json, finite, printable, foreign, seal."""
+"""Checks of untrusted files and names: typed_json, finite, printable, foreign, seal."""

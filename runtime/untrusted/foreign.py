@@ -1,4 +1,4 @@
-"""Other people's libraries raise what they like on bad input: here it becomes one sentence of ours."""
+"""Turn the exceptions of other libraries on bad input into one sentence of ours."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def reason(error: BaseException) -> str:
 def foreign(library: str, error: type[Exception], where: str, remedy: str = "") -> Iterator[None]:
     """Whatever ``library`` raises inside becomes ``error("WHERE: LIBRARY cannot … ; REMEDY")``; ours pass as they are.
 
-    MemoryError counts too: with sizes checked beforehand it means that a file lied to the library. KeyboardInterrupt
-    and SystemExit pass.
+    MemoryError counts too: sizes were checked beforehand, so a corrupt file misled the library. KeyboardInterrupt and
+    SystemExit pass.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Strangers' names on a terminal: what would move the cursor, change colours or reverse text is made visible."""
+"""Escape what would move the cursor, change colours or reverse text when an untrusted name is printed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _BREAKS = "\u2028\u2029"
 def printable(text: str) -> str:
     """``text`` with every control, format, surrogate and unassigned character escaped (``\\x1b``, ``\\u202e``).
 
-    A device's name, a topic or a file's name may hold terminal escapes; printed raw they rewrite what a person reads
-    or answer for them. Ordinary letters of any language pass unchanged.
+    The name of a device, a topic or a file may hold terminal escapes, which printed raw could rewrite the screen or
+    type answers. Letters of any language pass unchanged.
     """
     if text.isascii() and text.isprintable():
         return text

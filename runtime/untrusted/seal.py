@@ -1,4 +1,4 @@
-"""A card's own hash, kept in the card: a value altered by one bit shows, however the file is laid out."""
+"""A card's hash, kept in the card itself: it detects any altered value, however the JSON is formatted."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""JSON from a file that anybody may have written: typed and range-checked on the way in, one sentence when it is not.
+"""Read JSON from untrusted files: types and ranges are checked, and an invalid value is an error of one sentence.
 
     fields = read_json(path, CheckpointError, "model card")
     width = fields.whole("width", 1, 65536)
 
 Every getter names the file and the key in its error, so no reader has to wrap TypeError, KeyError, OverflowError,
-RecursionError and the rest. What counts as JSON at all is said in ``plugins/files.py``.
+RecursionError and the like. ``plugins/files.py`` defines which text counts as JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_json(path: str | os.PathLike[str], error: type[Exception], what: str) -
 
 
 class Fields(Mapping[str, Any]):
-    """A JSON object whose values are taken out by type. ``where`` and ``error``: how a wrong value is told.
+    """A JSON object whose values are taken out by type. ``where`` and ``error``: the place and the class in errors.
 
     Getters take the key, what is allowed, and ``default`` for a key that may be missing; without one it must be there.
     """
@@ -125,7 +125,7 @@ class Fields(Mapping[str, Any]):
         """Refuse keys that are none of ``keys``."""
         unknown = sorted(set(self.data) - set(keys))
         if unknown:
-            raise self.error(f"{self.where}: has unknown keys {', '.join(unknown)[:200]}; is it of a newer version?")
+            raise self.error(f"{self.where}: has unknown keys {', '.join(unknown)[:200]}; is it from a newer version?")
 
     def _list(
         self, key: str, count: int | None, fits: Callable[[Any], bool], each: str, default: Sequence[Any]

@@ -1,22 +1,22 @@
-"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, by their own client, an extra.
+"""``hf://USER/REPO[@REVISION][/FILE]``: a model file from the Hugging Face hub, through their own client.
 
-Nothing of ours lives there: the file is a stranger's, loaded like any other file given by path.
+This project publishes nothing there: the file is treated like any other file given by path.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from pathlib import Path, PurePosixPath
 
+from mutualformer.extras import install
 from mutualformer.runtime.files import sha256
+from mutualformer.runtime.untrusted.foreign import reason
 from mutualformer.runtime.zoo.index import ModelNameError
 
 SCHEME = "hf://"
 SUFFIXES = (".onnx", ".engine", ".safetensors")
 
-
-# What lies beside such a file and must come along: without it nobody vouches for the weights or the engine.
+# The card beside such a file, which is downloaded too: it holds the hash of the weights or the engine.
 _BESIDE = {".safetensors": ".json", ".engine": ".engine.json"}
 
 
@@ -44,13 +44,13 @@ def only_model(address: str, names: list[str]) -> str:
 def fetch(address: str) -> Path:
     """Download into the hub's own cache, or take it from there; returns the file. Raises ModelNameError.
 
-    Says the sha256 of what came, for a log that tells which model it was.
+    Logs the sha256 of the file, so that a log identifies the model.
     """
     repository, revision, file = split(address)
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise ModelNameError(f"{address} needs the package huggingface_hub: pip install 'mutualformer[hub]'")
-    import huggingface_hub
-
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        raise ModelNameError(f"{address} needs the package huggingface_hub: {install('hub')}") from error
     try:
         file = file or only_model(address, list(huggingface_hub.list_repo_files(repository, revision=revision)))
         suffix = PurePosixPath(file).suffix
@@ -64,7 +64,6 @@ def fetch(address: str) -> Path:
     except ModelNameError:
         raise
     except Exception as error:  # the client raises its own, requests', httpx' and the system's families
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelNameError(
-            f"{address} cannot be downloaded ({type(error).__name__}: {first}); is there a network, and the repository?"
+            f"{address} cannot be downloaded ({reason(error)}); is there a network, and the repository?"
         ) from error

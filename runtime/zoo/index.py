@@ -1,7 +1,7 @@
-"""The shelf: a folder with ``index.json`` and the model files it names, each with its size and sha256.
+"""A folder of models: ``index.json`` and the files that it names, each with its size and sha256.
 
-Shipped models lie in the package's own folder ``models``; ``$MUTUALFORMER_MODELS`` names another shelf, searched
-first (a company's own models, a test's). The index is the only list: a file that it does not name does not exist.
+Shipped models lie in the package's own folder ``models``; ``$MUTUALFORMER_MODELS`` names another folder, which is
+searched first (a company's own models, a test's). A file that the index does not name is ignored.
 
     {"schema": 1, "models": [{"name": "sod-lite", "file": "sod-lite.onnx", "sha256": "…", "bytes": 8123456,
       "task": "sod", "precision": "fp16", "input_size": [320, 320], "parameters": 4012345, "data": "DUTS-TR, …",
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.errors import ModelError
-from mutualformer.runtime.contract import MAX_SIDE, PRECISIONS
+from mutualformer.runtime.contract import MAX_SIDE, NAME, PRECISIONS
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.session.base import LARGEST_MODEL
 from mutualformer.runtime.tasks import TASKS
@@ -27,13 +27,12 @@ from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA = 1
 INDEX = "index.json"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ModelNameError(ModelError, RuntimeError):
-    """A model cannot be had by this name, or its file is not what the index promises: one sentence, with a cure."""
+    """No model has this name, or its file differs from what the index promises."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def own_shelf() -> Path:
 
 
 def shelves() -> list[Path]:
-    """Folders with an index, the first one first: ``$MUTUALFORMER_MODELS``, then the package's own."""
+    """Folders with an index, in the order of search: ``$MUTUALFORMER_MODELS``, then the package's own."""
     variable = os.environ.get("MUTUALFORMER_MODELS")
     return [*([Path(variable)] if variable else []), own_shelf()]
 
@@ -113,7 +112,7 @@ def _entry(folder: Path, data: Fields) -> ShippedModel:
 
 
 def read_index(folder: Path) -> list[ShippedModel]:
-    """The entries of ``folder``; none where it holds no index. Raises ModelNameError on a damaged one."""
+    """The entries of ``folder``; none where it holds no index. Raises ModelNameError where it is corrupt."""
     path = folder / INDEX
     if not path.is_file():
         return []
@@ -126,7 +125,7 @@ def read_index(folder: Path) -> list[ShippedModel]:
 
 
 def shelf() -> list[ShippedModel]:
-    """Every shipped model, by name once; an earlier folder wins."""
+    """Every shipped model, each name once; an earlier folder wins."""
     entries: dict[str, ShippedModel] = {}
     for folder in shelves():
         for entry in read_index(folder):
@@ -140,18 +139,12 @@ def shipped(name: str) -> ShippedModel | None:
 
 
 def checked(path: Path, expected: str) -> Path:
-    """``path`` when its sha256 is ``expected``. Raises ModelNameError."""
+    """``path`` when it exists and its sha256 is ``expected``. Raises ModelNameError."""
+    again = "install the package again"
     if not path.is_file():
-        raise missing(path)
+        raise ModelNameError(f"{path}: missing although the index beside it names it; {again}")
     digest = sha256(path)
     if digest != expected:
-        raise ModelNameError(
-            f"{path}: sha256 is {digest[:12]}…, the index expects {expected[:12]}…: the file was changed or cut short; "
-            "install the package again"
-        )
+        what = f"sha256 is {digest[:12]}…, the index expects {expected[:12]}…"
+        raise ModelNameError(f"{path}: {what}: the file was changed or cut short; {again}")
     return path
-
-
-def missing(path: Path) -> ModelNameError:
-    """The error for a file that the index names and that is not there."""
-    return ModelNameError(f"{path}: missing although the index beside it names it; install the package again")

@@ -1,4 +1,4 @@
-"""A name, a file or an address → a checked path → a session: the one way every verb opens a model."""
+"""Find and open a model: a name, a file or an address → a checked path → a session. Every verb uses it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mutualformer.runtime.zoo import hub
-from mutualformer.runtime.zoo.index import NAME, ModelNameError, ShippedModel, checked, missing, shelf, shipped
+from mutualformer.runtime.zoo.index import NAME, ModelNameError, ShippedModel, checked, shelf, shipped
 
 if TYPE_CHECKING:
     from mutualformer.runtime.session import Device, Session
@@ -17,14 +17,14 @@ HELP = (
     "a shipped model's name (`mutualformer models`), a run's folder, a file (.onnx, .engine, .safetensors) or "
     "hf://USER/REPO[@REVISION][/FILE]"
 )
-TRAINED = "model.safetensors"  # what a run leaves in its folder
+TRAINED = "model.safetensors"  # a finished run's weights, in its folder
 
 
 def resolve(model: str | Path) -> Path:
     """The file of ``model``: a path as it is, a run's folder as the weights in it, a shipped model with its hash
     checked, a hub's file downloaded.
 
-    Raises ModelNameError. What only looks like a path is returned as one; loading it says when it does not exist.
+    A path that does not exist is returned as it is; loading it then fails. Raises ModelNameError.
     """
     found = _find(model)
     return checked(found.path, found.sha256) if isinstance(found, ShippedModel) else found
@@ -107,8 +107,9 @@ def load(model: str | Path = DEFAULT, device: Device = "auto", threads: int = 0)
     if isinstance(found, Path):
         return session.load(found, device=device, threads=threads)
     if not found.path.is_file():
-        raise missing(found.path)
-    return session.load(found.path, device=device, threads=threads, sha256=found.sha256)  # of the bytes that then run
+        checked(found.path, found.sha256)  # raises
+    # The session hashes the very bytes that it then runs, so the file is not hashed here.
+    return session.load(found.path, device=device, threads=threads, sha256=found.sha256)
 
 
 def _unknown(name: str) -> ModelNameError:
@@ -118,6 +119,5 @@ def _unknown(name: str) -> ModelNameError:
             f"no model called {name!r}: this installation ships none yet; give --model FILE (.onnx or .engine), "
             "which `mutualformer fit` and `mutualformer to_onnx` make"
         )
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = "".join(f"did you mean {close}? " for close in difflib.get_close_matches(name, names, 1))
     return ModelNameError(f"no model called {name!r}: {hint}shipped are {', '.join(names)}; or give a file")

@@ -171,7 +171,7 @@ def test_licences_and_bill_of_materials(unpacked: Path) -> None:
 def test_engine_is_built_on_the_device(device: Path) -> None:
     engine = device / "engines" / "model.fp16.engine"
     card = engine_card.read(engine)
-    engine_card.verify_file(engine, card)
+    engine_card.verify_bytes(engine, card, engine.read_bytes())
     engine_card.verify_plugin(engine, card, device / "build" / "libmutualformer_plugin.so")
     assert (card.requested_precision, card.flavor, card.profile) == ("fp16", "rtx", (1, 1, 2))
     assert card.plugin_layers == card.cda_nodes == 2

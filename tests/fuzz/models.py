@@ -109,13 +109,13 @@ def read_weights(data: bytes, folder: Path) -> None:
 
 
 def read_journal(data: bytes, folder: Path) -> None:
-    journal = Journal(folder / "out", {"a": 1})
+    journal = Journal(folder / "out", {"a": 1}, ["x"])
     journal.folder.mkdir(parents=True, exist_ok=True)
     (journal.folder / "run.json").write_bytes(data)
-    journal.begin(True, ["x"])
+    journal.begin(True)
     (journal.folder / "000000.jsonl").write_bytes(data)
     journal.done(0, {0: "x"}, Plan(folder / "out"))
-    assert all(isinstance(line["name"], str) for line in journal.entries(1))
+    assert all(isinstance(line["name"], str) for _, line in journal.entries())
 
 
 def targets() -> list[Target]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from lab.narrow.begin import begin_as
 from lab.narrow.solve import explained, fit, narrow_backbone, narrow_squeeze, narrow_stem
+from lab.photographs.teacher import inherit
 from mutualformer.runtime import zoo
 from mutualformer.train import checkpoint, registry
-from mutualformer.train.fitting.teacher import inherit
 
 SIZE = {"input_size": (64, 64)}
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session.base import Arrays, Session
-from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 
@@ -103,3 +103,16 @@ def lose(*_: object) -> Frame:
 def late(*_: object) -> Frame:
     time.sleep(0.05)
     raise CameraTimeout("scripted://: no frame")
+
+
+class Callback:
+    """A sink around a plain function."""
+
+    def __init__(self, function: Any, name: str = "callback") -> None:
+        self.name, self.write = name, function
+
+    def open(self, camera: Camera) -> None:
+        """As Sink.open."""
+
+    def close(self) -> None:
+        """As Sink.close."""

@@ -42,7 +42,7 @@ def test_inputs_are_what_a_camera_gives() -> None:
         ({"depth_range_m": [0.3, float("inf")]}, "0 < near < far"),
         ({"opset": "20"}, "opset"),
         ({"weights_sha256": 5}, "weights_sha256"),
-        ({"card": [1]}, "card is list"),
+        ({"card": [1]}, "card is"),
     ],
 )
 def test_refuses(change: dict[str, object], says: str) -> None:

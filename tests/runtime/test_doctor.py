@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mutualformer.extras import EXTRAS
 from mutualformer.runtime import doctor
-from mutualformer.runtime.commandline.running import EXTRAS
 from mutualformer.runtime.sources import udev
 from mutualformer.runtime.sources.opening import SOURCES
 from tests.runtime.test_cli import run_without_extras
@@ -41,14 +41,6 @@ def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     first, second = doctor.examine()
     assert (first.what, first.state, second.state) == ("broken", "broken", "ok")
     assert "KeyError" in first.detail
-
-
-def test_installing_into_a_wheel_s_environment_names_the_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert "-e '.[rtx]'" in doctor.install("rtx")
-    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path)
-    assert doctor.install("rtx").endswith("pip install 'mutualformer[rtx]'")
 
 
 def test_extras_named_by_the_doctor_exist() -> None:

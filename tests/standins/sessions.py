@@ -11,7 +11,7 @@ from mutualformer.export.checks.rig.outcome import CheckFailed
 from mutualformer.export.checks.sessions import rounds
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import sha256
-from mutualformer.runtime.session.cuda import BindingsDriver
+from mutualformer.runtime.session.cuda import Driver
 from mutualformer.runtime.session.engine_card import EngineCard
 from mutualformer.runtime.session.tensorrt import EngineSession
 from tests.standins.machine import EmulatedMachine
@@ -32,7 +32,7 @@ class LeakedContext(EngineSession):
 
     def close(self) -> None:
         super().close()
-        self._driver.push()
+        self._driver.call("cuCtxPushCurrent", self._driver._primary)
 
 
 class LeakedMemory(EngineSession):
@@ -52,7 +52,7 @@ def main() -> int:
     kind = KINDS[sys.argv[1] if len(sys.argv) > 1 else ""]
     machine = EmulatedMachine()
     record = Lifetimes(machine)
-    driver = BindingsDriver(importlib.import_module("cuda.bindings.driver"))
+    driver = Driver(importlib.import_module("cuda.bindings.driver"))
     with tempfile.TemporaryDirectory(prefix="mutualformer-session-") as folder:
         engine = Path(folder) / "stand-in.engine"
         engine.write_bytes(b"stand-in")

@@ -23,7 +23,7 @@ from mutualformer.runtime.session import Session
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import DataError, Item
-from mutualformer.train import checkpoint, evaluate, registry
+from mutualformer.train import evaluate
 from mutualformer.train.evaluation import corrupt, scoring
 from mutualformer.train.evaluation.features import reid_metrics
 from mutualformer.train.evaluation.maps import sod_metrics
@@ -31,7 +31,6 @@ from mutualformer.train.evaluation.tables import results_table
 from mutualformer.train.tasks import TASKS
 from tests.conftest import ModelFiles
 from tests.pictures import read_picture
-from tests.train.support.runs import OVERRIDES
 from tests.train.support.scenes import write_rgbd
 
 DATA = "synthetic:10?seed=21"
@@ -191,20 +190,9 @@ def test_standard_error_of_reid_is_over_identities() -> None:
     assert actual["standard_error"]["map"] == pytest.approx(np.std(each, ddof=1) / np.sqrt(len(each)), abs=1e-12)
 
 
-@pytest.fixture(scope="module")
-def reid_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from mutualformer.export.graph.from_checkpoint import export_onnx
-
-    folder = tmp_path_factory.mktemp("reid")
-    torch.manual_seed(0)
-    weights = checkpoint.save(folder / "m.safetensors", registry.build("reid-tiny", **OVERRIDES["reid"]), {})
-    export_onnx(checkpoint.load(weights), folder / "m.onnx")
-    return weights, folder / "m.onnx"
-
-
-def test_reid_formats_agree(reid_files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reid_formats_agree(reid: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     actual = []
-    for path in reid_files:
+    for path in (reid.checkpoint, reid.onnx):
         arguments = [
             str(path),
             "--data",
@@ -229,8 +217,6 @@ def test_the_papers_row_stands_under_a_standard_set() -> None:
     assert lines[3] == "| – the paper | 500 | 0.922 | 0.923 | 0.954 | 0.032 |"
     assert lines[6].startswith("| y | 500 |")
     assert "sip: 900 of 929 images, so the two rows do not compare" in text
-    reid = {"map": 0.5, "r1": 0.4, "r5": 0.6, "r10": 0.7, "queries": 9}
-    assert "rgbn300: the paper's numbers are not in" in results_table({"reid:/r/rgbn300": reid}, "reid")
 
 
 def test_probe_reports_what_each_modality_is_worth(

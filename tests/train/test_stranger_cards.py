@@ -54,7 +54,7 @@ def test_cards_of_the_first_schema_are_still_read(saved: Path) -> None:
     checkpoint.card_path(saved).write_text(json.dumps({**card, "schema_version": 1}))
     assert checkpoint.load(saved).card["metrics"] == {"mae": 0.5}
     checkpoint.card_path(saved).write_text(json.dumps({**card, "schema_version": 2}))
-    with pytest.raises(CheckpointError, match="was altered or damaged"):
+    with pytest.raises(CheckpointError, match="was altered or is corrupt"):
         checkpoint.load(saved)
 
 
@@ -68,7 +68,7 @@ HUGE = [
     ({"alpha": 7}, "a number from 0 to 1"),
     ({"rgb_backbone": "hf-hub:someone/something"}, "the name of a model that timm has itself"),
     ({"depth_backbone": "local-dir:/etc"}, "the name of a model that timm has itself"),
-    ({"rgb_backbone": ["a"]}, "expected a name"),
+    ({"rgb_backbone": ["a"]}, "expected the name"),
 ]
 
 

@@ -71,26 +71,11 @@ def _other_identity(identities: NDArray[np.int64], seed: int) -> NDArray[np.int6
     return other
 
 
-def _zero(image: NDArray[Any], modality: str) -> NDArray[Any]:
-    return np.zeros_like(image) if modality == "depth" else np.full_like(image, MID_GREY)
-
-
-def _holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
+def holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
     """``depth`` (H, W) with patches of holes, HOLES_SHARE of all pixels."""
     field = np.random.default_rng([seed, 7]).random((HOLES_CELLS, HOLES_CELLS), dtype=np.float32)
     field = cv2.resize(field, depth.shape[::-1], interpolation=cv2.INTER_CUBIC)
     return np.where(field < np.quantile(field, HOLES_SHARE), np.zeros_like(depth), depth)
-
-
-def _grey(rgb: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
-
-
-def _fitted(image: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """``image`` at the height and width of ``like``: shuffled frames may differ in size."""
-    if image.shape[:2] == like.shape[:2]:
-        return image
-    return np.asarray(cv2.resize(image, like.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
 class CorruptFrames:
@@ -110,24 +95,26 @@ class CorruptFrames:
 
     def __getitem__(self, index: int) -> Item:
         item = self.frames[index]
-        return item._replace(**_spoilt(item, self.how, self._taken_from(index), index))
-
-    def _taken_from(self, index: int) -> Item | None:
-        return self.frames[int(self.other[index])] if self.other is not None else None
+        other = self.frames[int(self.other[index])] if self.other is not None else None
+        return item._replace(**_spoilt(item, self.how, other, index))
 
 
 def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, Any]:
-    changed = {}
+    """Modality → spoilt picture of ``item``; ``other``: the item that shuffling takes it from."""
+    changed: dict[str, Any] = {}
     for modality, way in how.items():
         ours = getattr(item, modality)
-        if way == "shuffle":
-            changed[modality] = _fitted(getattr(other, modality), ours)
+        if way == "shuffle":  # frames may differ in size
+            theirs = getattr(other, modality)
+            changed[modality] = cv2.resize(theirs, ours.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         elif way == "holes":
-            changed[modality] = _holed(ours, seed)
+            changed[modality] = holed(ours, seed)
         elif way == "unit":
             changed[modality] = ours * np.float32(1000)
+        elif way == "grey":
+            changed[modality] = cv2.cvtColor(cv2.cvtColor(ours, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         else:
-            changed[modality] = _grey(ours) if way == "grey" else _zero(ours, modality)
+            changed[modality] = np.full_like(ours, 0 if modality == "depth" else MID_GREY)
     return changed
 
 

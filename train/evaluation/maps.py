@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import ModelError
+from mutualformer.runtime.files import write_bytes
+from mutualformer.runtime.images.rendering import png
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.reporting.progress import progress
@@ -34,7 +36,7 @@ def to_grey(saliency: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     if not np.isfinite(saliency).all():
         raise ScoreError(
             f"the saliency map holds NaN or infinity in {int((~np.isfinite(saliency)).sum())} of {saliency.size} "
-            "pixels: the model is broken (FP16 overflow, damaged weights); compare it with `mutualformer parity`"
+            "pixels: the model is broken (FP16 overflow, corrupt weights); compare it with `mutualformer parity`"
         )
     return np.asarray(np.clip(saliency, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
@@ -80,7 +82,7 @@ def sod_metrics(
     return metrics
 
 
-def predict_maps(session: Session, frames: Frames) -> Iterator[tuple[Item, NDArray[np.float32]]]:
+def predict_maps(session: Session, frames: Frames | Sequence[Item]) -> Iterator[tuple[Item, NDArray[np.float32]]]:
     """Every frame with its saliency map in [0, 1], at the frame's own size."""
     for index in progress(range(len(frames)), "evaluating"):
         item = frames[index]
@@ -104,7 +106,7 @@ def score(
     ``out``: folder for examples.png and, with ``maps``, the saliency maps as PNG. ``corruption``: modality → how it is
     spoilt first. ``curves``: add precision and recall over 256 thresholds.
     """
-    from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid, write_picture
+    from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid
 
     frames = CorruptFrames(data, corruption) if corruption else data
     grid = set(grid_indices(len(frames))) if out is not None else set()
@@ -123,7 +125,7 @@ def score(
             if index in grid:
                 examples.append((item, grey))
             if out is not None and maps:
-                write_picture(out / "maps" / f"{item.name}.png", grey)
+                write_bytes(out / "maps" / f"{item.name}.png", png(grey))
             yield grey, item.mask
 
     metrics = sod_metrics(pairs(), curves=curves)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.images.rendering import png
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.sources.frame import Item
 from mutualformer.runtime.untrusted.printable import printable
@@ -20,7 +21,7 @@ CELL = 160  # pixels
 
 
 def precision_recall(curves: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """One curve per entry of ``found``: name → {"precision", "recall"} over thresholds."""
+    """One curve for each entry of ``curves``: name → {"precision", "recall"} over thresholds."""
     figure, (axes,) = charts.panels(1, 5, 4)
     for name, values in curves.items():
         axes.plot(values["recall"], values["precision"], label=f"{printable(name)}  max F {values['max_f']:.3f}")
@@ -40,15 +41,7 @@ def qualitative_grid(examples: Sequence[tuple[Item, NDArray[np.uint8]]], path: P
     rows = []
     for item, predicted in examples:
         truth = item.mask if item.mask is not None else np.zeros(item.rgb.shape[:2], np.uint8)
-        cells = [item.rgb[..., ::-1], depth_colours(item.depth, tail=1.0)[..., ::-1]]
-        cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) for grey in (truth, predicted)]
+        cells = [item.rgb, depth_colours(item.depth, tail=1.0)]
+        cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in (truth, predicted)]
         rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
-    write_picture(path, np.vstack(rows))
-
-
-def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """(H, W) or (H, W, 3) BGR uint8 as PNG, a whole file or none."""
-    done, data = cv2.imencode(".png", image)
-    if not done:
-        raise ValueError(f"{path}: cannot encode a picture of shape {image.shape}")
-    write_bytes(path, data.tobytes())
+    write_bytes(path, png(np.vstack(rows)))

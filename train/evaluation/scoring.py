@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources.grammar import parse
@@ -29,7 +27,7 @@ def evaluate(
     corruption: str = "",
     curves: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames its card says it was trained on.
+    """Metrics of ``session`` on DATA, and ``trained_on``: how many of the frames it was trained on, by its card.
 
     Raises DataError, ScoreError.
 
@@ -44,40 +42,6 @@ def evaluate(
     return {**metrics, "trained_on": trained_on(contract.card, samples)}
 
 
-@dataclass
-class Evaluation:
-    """Everything ``mutualformer evaluate`` says about a model. ``results``, ``probe``: DATA → metrics."""
-
-    model: str
-    contract: Contract
-    corruption: str = ""
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    probe: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For metrics.json."""
-        return {
-            "model": self.model,
-            "registry_name": self.contract.model,
-            "task": self.contract.task,
-            "precision": self.contract.precision,
-            "weights_sha256": self.contract.weights_sha256,
-            "corruption": self.corruption,
-            "results": self.results,
-            **({"probe": self.probe} if self.probe else {}),
-        }
-
-    def table(self) -> str:
-        """Markdown, for people."""
-        task = self.contract.task
-        text = [results_table(self.results, task)]
-        if self.corruption:
-            text.insert(0, f"Data corrupted: {self.corruption}.\n")
-        for one, spoilt in self.probe.items():
-            text.append(f"\n{parse(one).short}:\n\n{probe_table(self.results[one], spoilt, task)}")
-        return "\n".join(text) + "\n"
-
-
 def evaluate_all(
     session: Session,
     name: str,
@@ -87,30 +51,44 @@ def evaluate_all(
     maps: bool = False,
     corruption: str = "",
     probe: bool = False,
-) -> Evaluation:
-    """Evaluate on every DATA (groups of standard sets one by one). ``name``: how the model was called.
+) -> tuple[dict[str, Any], str]:
+    """Evaluate on every DATA (groups of standard sets one by one): (metrics.json, a Markdown table for people).
 
-    ``probe``: also with each modality shuffled or taken away. ``out`` gets precision_recall.png and a folder a DATA.
+    ``name``: the model as the user named it. ``probe``: also with each modality shuffled or taken away. ``out`` gets
+    precision_recall.png and a folder for each DATA.
     """
-    result = Evaluation(name, session.contract, corruption)
+    contract = session.contract
     singles = list(dict.fromkeys(str(single) for text in data for single in expand(text)))
-    curves = {}
+    results, probes, curves = {}, {}, {}
     for one, folder in zip(singles, _folders(singles, out), strict=True):
         metrics = evaluate(session, one, out=folder, maps=maps, corruption=corruption, curves=True)
-        result.results[one] = {key: value for key, value in metrics.items() if key not in CURVES}
+        results[one] = {key: value for key, value in metrics.items() if key not in CURVES}
         if all(key in metrics for key in CURVES):
             curves[parse(one).short] = metrics
         if probe:
-            ways = TASKS[session.contract.task].probes
-            result.probe[one] = {how: evaluate(session, one, corruption=how) for how in ways}
+            probes[one] = {how: evaluate(session, one, corruption=how) for how in TASKS[contract.task].probes}
     if out is not None and curves and charts.available():
         from mutualformer.train.evaluation.pictures import precision_recall
 
         precision_recall(curves, out / "precision_recall.png")
-    return result
+    found = {
+        "model": name,
+        "registry_name": contract.model,
+        "task": contract.task,
+        "precision": contract.precision,
+        "weights_sha256": contract.weights_sha256,
+        "corruption": corruption,
+        "results": results,
+        **({"probe": probes} if probe else {}),
+    }
+    text = [f"Data corrupted: {corruption}.\n"] if corruption else []
+    text.append(results_table(results, contract.task))
+    for one, spoilt in probes.items():
+        text.append(f"\n{parse(one).short}:\n\n{probe_table(results[one], spoilt, contract.task)}")
+    return found, "\n".join(text) + "\n"
 
 
 def _folders(data: Sequence[str], out: Path | None) -> list[Path | None]:
-    """One folder a DATA; equal names are told apart by number."""
+    """One folder for each DATA; equal names get a number."""
     names = [parse(one).short.replace("/", "-") for one in data]
     return [out / (n if names.count(n) == 1 else f"{n}-{i}") if out else None for i, n in enumerate(names)]

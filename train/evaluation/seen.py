@@ -1,7 +1,7 @@
 """Which frames of an evaluation the model was trained on: prints of both, compared.
 
-A print is forty bits of a picture file's hash, so that a copy under another name is known again and a card of 7,000
-frames stays small; of a rendered scene it is one of the scene's seed and number.
+The print of a picture is forty bits of its file's hash: it recognises a copy under another name, and a card of 7,000
+frames stays small. A rendered scene's print is a hash of its seed and number.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MOST_FRAMES = 20_000  # of larger sets no prints are kept: the card travels in e
 
 
 def prints(frames: Any) -> str:
-    """The prints of ``frames`` in a row; "" for frames that cannot be told apart this way, or too many of them.
+    """The prints of ``frames`` in a row; "" for frames without such prints, or too many of them.
 
-    A duck's test and no list of classes: sets of pictures have ``files`` or ``rgb``, scenes a ``seed``, and those that
-    are made of others ``frames`` and ``indices``, ``parts`` or ``scenes``.
+    Attributes tell the kinds of frames apart: pictures have ``files``, scenes a ``seed``, and sets made of other sets
+    ``frames`` and ``indices``, ``parts`` or ``scenes``.
     """
     if len(frames) > MOST_FRAMES:
         return ""
@@ -41,8 +41,6 @@ def _contents(frames: Any) -> Iterator[bytes]:
         yield from (f"{frames.KIND} {frames.VERSION} {frames.seed} {index}".encode() for index in range(len(frames)))
     elif hasattr(frames, "files"):
         yield from (Path(frames.files(index)[0]).read_bytes() for index in range(len(frames)))
-    elif isinstance(getattr(frames, "rgb", None), dict):
-        yield from (Path(path).read_bytes() for path in frames.rgb.values())
 
 
 def trained_on(card: Mapping[str, Any], frames: Any) -> int:

@@ -20,7 +20,7 @@ def number(value: Any, digits: int = 3) -> str:
 def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
     """DATA → metrics as rows; under a standard set the paper's own row, where its numbers are known."""
     columns, counted = TASKS[task].headings, TASKS[task].counted
-    rows, notes, papers = [], [], False
+    rows, notes = [], []
     for data, metrics in results.items():
         standard = standard_set(parse(data))
         count = metrics[counted]
@@ -28,22 +28,18 @@ def results_table(results: Mapping[str, Mapping[str, Any]], task: str) -> str:
         if seen := metrics.get("trained_on", 0):
             notes.append(
                 f"{parse(data).short}: the model was trained on {seen} of these {count} frames, by its card; they "
-                "cannot tell how it does on new ones."
+                "do not show how it does on new ones."
             )
         if standard is None:
             continue
         if standard.paper:
-            rows.append(
-                ["– the paper", standard.frames["test"], *(number(standard.paper.get(name)) for name in columns)]
-            )
-            papers = True
-        else:
-            notes.append(f"{standard.name}: the paper's numbers are not in this project's configuration.")
+            paper = [number(standard.paper.get(name)) for name in columns]
+            rows.append(["– the paper", standard.frames["test"], *paper])
         expected = standard.frames.get("test")
         if expected and count != expected:
             notes.append(f"{standard.name}: {count} of {expected} images, so the two rows do not compare.")
     text = markdown(["data", counted, *columns.values()], rows, numbers=True)
-    notes = [*([f"The paper: {sets.PAPER}."] if papers else []), *notes]
+    notes = [*([f"The paper: {sets.PAPER}."] if any("– the paper" in row for row in rows) else []), *notes]
     return "\n".join([text, *([""] if notes else []), *notes])
 
 

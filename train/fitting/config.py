@@ -1,6 +1,6 @@
-"""What a training run is asked to be, and the plan of it kept beside its checkpoints.
+"""The configuration of a training run, and the plan of it that is kept beside its checkpoints.
 
-A run is gone on with only as it was begun: :func:`difference` says how a command differs from the plan.
+A run can be resumed only with the plan it was begun with; :func:`difference` reports how a command differs from it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.recipes.reading import to_toml
 
 NAME, RECIPE = "plan.json", "recipe.toml"
-# What may change when a run goes on: how long it is and how it ends. Progress is a share of the steps, so a longer run
-# goes on at the rate and the side that its schedule has there.
+# What may change when a run is resumed: its length and its end. Progress is a share of the steps, so a longer run
+# continues at the rate and the side that its schedule has there.
 GOING_ON = tuple(f"recipe.{key}" for key in ("steps", "minutes", "stages", "plateau", "final", "note"))
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 
 class FitError(BuildError, ValueError):
@@ -34,8 +33,7 @@ class FitConfig:
     ``overrides``: the registry's. ``validate``: DATA for the card's metrics; None = none, unless ``hold_out`` is set:
     then a tenth of the training frames is kept out of training for it. ``local_norms``: with several processes every
     batch norm takes its statistics over its own process's share of a batch. ``init``: a checkpoint to start from
-    (fine-tuning). ``teacher``: a checkpoint whose maps are learnt beside the true masks. ``validate_every``: 0 = never
-    while it trains, so that the weights of the last step are kept and nothing is chosen. Raises FitError.
+    (fine-tuning). ``validate_every``: steps between validations while it trains, 0 = none. Raises FitError.
     """
 
     model: str
@@ -47,7 +45,6 @@ class FitConfig:
     validate: str | None = None
     hold_out: bool = False
     init: str | None = None
-    teacher: str | None = None
     resume: bool = False
     precision: str = "32-true"
     accumulate: int = 1
@@ -71,12 +68,10 @@ class FitConfig:
                 raise FitError(f"{name} is {value}, expected a whole number of at least {least}")
         if not 0 <= recipe.minutes < float("inf"):
             raise FitError(f"--minutes is {recipe.minutes}, expected 0 (no budget) or more")
-        if self.precision not in PRECISIONS:
-            raise FitError(f"--precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def plan_of(config: FitConfig) -> dict[str, Any]:
-    """Everything that decides the weights of a run, in JSON types. Where it runs and what it is scored on do not."""
+    """Everything that decides the weights of a run, in JSON types; not where it runs or what it is scored on."""
     plan = {
         "model": config.model,
         "data": config.data,
@@ -85,11 +80,9 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
         "overrides": config.overrides,
         "precision": config.precision,
     }
-    # Only where they were asked for: plans written before there were such options stay valid.
-    plan |= {
-        key: getattr(config, key) for key in ("hold_out", "init", "teacher", "local_norms") if getattr(config, key)
-    }
-    if not config.validate_every:  # else the best of its validations are the weights
+    # Only options that differ from their defaults, so that plans written before they existed stay valid.
+    plan |= {key: getattr(config, key) for key in ("hold_out", "init", "local_norms") if getattr(config, key)}
+    if not config.validate_every:  # a registered kind of data may keep the best of its validations
         plan["validate_every"] = 0
     return dict(plain(plan))
 
@@ -117,11 +110,13 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key) and key not in GOING_ON]
+    # Earlier versions wrote a mixture into every plan; without one in the recipe nothing reads it.
+    free = (*GOING_ON, *(() if config.recipe.mixture else ("recipe.mixture",)))
+    keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(free)]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 
 def keep(folder: Path, config: FitConfig) -> None:
-    """Write the plan of a run that begins or goes on, and its recipe as a file that ``--recipe`` takes."""
+    """Write the plan of a run, and its recipe as a file that ``--recipe`` takes."""
     write_json(folder / NAME, plan_of(config))
     write_bytes(folder / RECIPE, to_toml(config.recipe).encode())

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step in progress is finished, its state saved, and the run ends with 128 + the signal."""
+"""Ctrl-C and SIGTERM finish the step in progress, save its state, and end the run with 128 + the signal's number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Interrupted(Exception):
     """Training ended by ``signum`` at ``step``, with its state in ``path``."""
 
     def __init__(self, signum: int, step: int, path: Path) -> None:
-        super().__init__(f"interrupted at step {step}, its state is in {path}; go on with --resume")
+        super().__init__(f"interrupted at step {step}, its state is in {path}; continue with --resume")
         self.signum, self.step, self.path = signum, step, path
 
     @property
@@ -31,9 +31,9 @@ class Interrupted(Exception):
 
 
 class Save(Callback):
-    """Keeps ``last.ckpt``, every ``every`` steps and when a signal asks to end.
+    """Writes ``last.ckpt`` every ``every`` steps and after a signal; a second signal ends the run at once.
 
-    It is written beside and renamed, so that a kill at any moment leaves a whole file. A second signal ends at once.
+    The file is written beside and renamed, so that a kill at any moment leaves a whole file.
     """
 
     def __init__(self, folder: Path, every: int, accumulate: int = 1) -> None:
@@ -42,7 +42,7 @@ class Save(Callback):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Lightning has set its own handlers by now: Ctrl-C would end without saving, SIGTERM with success."""
+        """Replace Lightning's handlers, under which Ctrl-C ends without saving and SIGTERM ends with success."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
@@ -56,19 +56,18 @@ class Save(Callback):
             self.restore_handlers()
             raise KeyboardInterrupt
         self.signum = number
-        if os.environ.get("RANK", "0") == "0" and threading.current_thread() is threading.main_thread():
+        if os.environ.get("RANK", "0") == "0":
             print("\nsaving after this step; again to end at once", file=sys.stderr, flush=True)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after every ``every`` steps and when a signal asked; in the latter case stop too.
+        """Save after every ``every`` steps; after a signal save and stop.
 
-        A signal waits for the end of an accumulated step, and all processes stop at the same one.
+        A signal waits for the end of an accumulated step. All processes stop at the same step, whichever got it.
         """
         step = trainer.global_step
         whole = (batch_idx + 1) % self.accumulate == 0
-        # All processes stop at one step, whichever of them was asked.
         stop = whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
         if step and step != self.saved and (step % self.every == 0 or stop):
             self.save(trainer)

@@ -46,7 +46,7 @@ def deep_supervision_losses(
     """(BCE, IoU loss), each summed over the decoder's outputs, (B, h, w) at their own sizes, with their weights.
 
     ``mask``: (B, H, W) in [0, 1]; averaged down to an output's size where that is smaller. ``certain``: (B, H, W) in
-    [0, 1], what a pixel's truth counts for; None = everywhere 1.
+    [0, 1], the weight of a pixel's truth; None = 1 everywhere.
     """
     if len(logits) != len(weights.supervision):
         raise ValueError(
@@ -59,7 +59,7 @@ def deep_supervision_losses(
         if height not in targets:
             target = F.avg_pool2d(mask.unsqueeze(1), mask.shape[1] // height).squeeze(1)
             weight = position_weight(target, max(3, int(31 * min(target.shape[1:]) / 352) | 1), weights.edges)
-            if certain is not None:  # never quite 0, or a frame that nobody knows would divide by it
+            if certain is not None:  # never 0: a frame without any known pixel would divide by it
                 certainty = F.avg_pool2d(certain.unsqueeze(1), certain.shape[1] // height).squeeze(1)
                 weight = weight * certainty.clamp(min=1e-3)
             targets[height] = target, weight

@@ -18,76 +18,39 @@ if TYPE_CHECKING:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Everything that decides the weights of a run but its seed."""
-    parser.add_argument("model", metavar="MODEL", help=f"one of {', '.join(registry.list_models())}")
-    parser.add_argument(
-        "--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, photo:ROOT, or a sum A+B"
-    )
-    parser.add_argument(
-        "--recipe",
-        default="default",
-        metavar="NAME|FILE.toml",
-        help=f"one of {', '.join(names())}, or a file (see `mutualformer recipes`; default: default)",
-    )
-    parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
-    parser.add_argument("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
-    parser.add_argument("--batch", type=int, help="global batch size instead of the recipe's")
-    parser.add_argument(
-        "--side",
-        type=int,
-        metavar="PIXELS",
-        help="largest side of the training pictures, and of the model's input: stages above it are trained at it",
-    )
-    parser.add_argument(
+    """Everything that decides the weights of a run except its seed."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=f"one of {', '.join(registry.list_models())}")
+    add("--data", required=True, help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, or a sum A+B")
+    add("--recipe", default="default", metavar="NAME|FILE.toml", help=f"one of {', '.join(names())}, or a file")
+    add("--steps", type=int, help="optimiser steps instead of the recipe's")
+    add("--minutes", type=float, help="time budget instead of the recipe's, 0 = none")
+    add("--batch", type=int, help="global batch size instead of the recipe's")
+    add("--side", type=int, metavar="PIXELS", help="side of the model's input, and largest side of training pictures")
+    add(
         "--validate",
         metavar="DATA",
-        help="what the card's metrics are measured on; when missing: 60 held-out scenes for synthetic data, the test "
-        "split of a set that has one, else a tenth of the frames kept out of training; 'none' = no metrics",
+        help="frames for the card's metrics (default: the test split, else a held-out tenth); 'none' = no metrics",
     )
-    parser.add_argument(
-        "--init",
-        metavar="FILE|NAME",
-        help="start from the weights of a .safetensors checkpoint or of a shipped model (fine-tuning)",
-    )
-    parser.add_argument(
-        "--teacher",
-        metavar="FILE|NAME",
-        help="learn the maps of this detector beside the true masks; without --init starting from its tensors where "
-        "they fit",
-    )
-    parser.add_argument(
+    add("--init", metavar="FILE|NAME", help="start from a .safetensors checkpoint or a shipped model (fine-tuning)")
+    add(
         "--pretrained",
         action=argparse.BooleanOptionalAction,
-        help="start the backbones from ImageNet weights: those of an installed package, else timm's hub; it is said "
-        "which (default: from scratch, except with --recipe photo)",
+        help="start the backbones from ImageNet weights of an installed package or timm's hub (printed)",
     )
-    parser.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
-    parser.add_argument(
-        "--accumulate", type=int, default=1, help="parts in which a batch is worked through (batch norm sees the parts)"
-    )
-    parser.add_argument(
-        "--local-norms",
-        action="store_true",
-        help="with several processes (torchrun): batch norms see their own process's frames and need not wait for the "
-        "others'; two processes on two cores of a CPU then take less time than one",
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
-    parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
-    parser.add_argument(
-        "--validate-every",
-        type=int,
-        default=400,
-        help="steps between validations while training (photo:), of which the best weights are kept; 0 = none, those "
-        "of the last step",
-    )
-    parser.add_argument(
+    add("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
+    add("--accumulate", type=int, default=1, help="parts of a batch; batch norm sees one part at a time")
+    add("--local-norms", action="store_true", help="under torchrun: batch norms see only their own process's frames")
+    add("--workers", type=int, default=1, help="processes that prepare batches")
+    add("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
+    add("--validate-every", type=int, default=400, help="steps between validations while training, 0 = none")
+    add(
         "--set",
         action="append",
         default=[],
         metavar="OPTION=VALUE",
         dest="options",
-        help="an option of the model, such as fusion=concat or input_size=[256,256], or a key of the recipe, such as "
-        "recipe.learning_rate=3e-4 or recipe.augmentation.crop=0.2",
+        help="an option of the model (fusion=concat) or of the recipe (recipe.learning_rate=3e-4)",
     )
 
 
@@ -127,22 +90,14 @@ def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool 
     validate, hold_out = args.validate, False
     if validate is None:
         validate, hold_out = validation_of(args.data, registry.spec(args.model).task)
+    same = "model data init precision accumulate local_norms workers save_every validate_every"
     return FitConfig(
-        model=args.model,
-        data=args.data,
         out=out,
         recipe=chosen,
         seed=seed,
         overrides=overrides,
         validate=None if validate == "none" else validate,
         hold_out=hold_out,
-        init=args.init,
-        teacher=args.teacher,
+        **{name: getattr(args, name) for name in same.split()},
         resume=resume,
-        precision=args.precision,
-        accumulate=args.accumulate,
-        local_norms=args.local_norms,
-        workers=args.workers,
-        save_every=args.save_every,
-        validate_every=args.validate_every,
     )

@@ -1,4 +1,4 @@
-"""Where a run is: learning rate and picture size from the step, or from the clock when the time budget binds."""
+"""Learning rate and picture size of a run from its step, or from the clock when the time budget binds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from mutualformer.train.fitting.recipes import Recipe
 
-# How much of the budget a run may lag behind its plan before the clock takes over: starting up is not being slow.
+# Share of the budget that a run may lag behind its plan before the clock takes over: starting up takes time too.
 SLACK = 0.05
 
 
 class Schedule:
     """Maps an optimiser step to the run's progress in [0, 1], and that to learning rate and picture side.
 
-    ``side``: of the pictures where the recipe says none. ``elapsed``: seconds since the run began, or went on at step
-    ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes`` progress is step / steps and
-    nothing depends on the clock. The cost of a step is taken as proportional to its pixels, so a run is not called late
-    because its large pictures come last.
+    ``side``: of the pictures where the recipe has no stages. ``elapsed``: seconds since the run began, or was resumed
+    at step ``start``; replaced in tests. As long as the run keeps up with ``recipe.minutes``, progress is step / steps
+    and nothing depends on the clock. The cost of a step is taken as proportional to its pixels, so a run does not count
+    as late because its large pictures come last.
     """
 
     def __init__(self, recipe: Recipe, side: int, elapsed: Callable[[], float] | None = None, start: int = 0) -> None:
@@ -32,22 +32,15 @@ class Schedule:
             raise ValueError(f"recipe {recipe.name}: stages are {self.stages}, expected rising shares from 0.0")
         if any(side % 32 for stage in self.stages for side in stage[1:]):
             raise ValueError(f"recipe {recipe.name}: stages are {self.stages}, expected sides in multiples of 32")
-        ends = [*[stage[0] for stage in self.stages[1:]], 1.0]
-        work = [(end - stage[0]) * stage[1] * stage[-1] for stage, end in zip(self.stages, ends, strict=True)]
-        total = sum(work)
-        # Knots of the piecewise linear map between progress and work done, both in [0, 1].
-        self.knots = [(0.0, 0.0)]
-        for end, amount in zip(ends, work, strict=True):
-            self.knots.append((end, self.knots[-1][1] + amount / total))
+        # Knots of the piecewise linear map from progress to the share of the work done, both in [0, 1].
+        self.ends = [*[stage[0] for stage in self.stages], 1.0]
+        pixels = [stage[1] * stage[-1] for stage in self.stages]
+        work = np.cumsum([0.0, *(np.diff(self.ends) * pixels)])
+        self.work = work / work[-1]
+        self.done = self._work_at(min(start / recipe.steps, 1.0))
 
-        self.done = self._map(min(start / recipe.steps, 1.0), source=0)
-
-    def _map(self, value: float, source: int) -> float:
-        for low, high in zip(self.knots[:-1], self.knots[1:], strict=True):
-            if value <= high[source]:
-                share = (value - low[source]) / (high[source] - low[source])
-                return low[1 - source] + share * (high[1 - source] - low[1 - source])
-        return 1.0
+    def _work_at(self, progress: float) -> float:
+        return float(np.interp(progress, self.ends, self.work))
 
     def progress(self, step: int) -> float:
         """Progress when ``step`` optimiser steps are done; 1 = finished."""
@@ -56,7 +49,9 @@ class Schedule:
             return planned
         clock = (self.elapsed() / (60 * self.recipe.minutes) - SLACK) / (1 - SLACK)
         due = self.done + (1 - self.done) * clock
-        return max(planned, self._map(min(due, 1.0), source=1)) if due > self._map(planned, source=0) else planned
+        if due <= self._work_at(planned):
+            return planned
+        return max(planned, float(np.interp(due, self.work, self.ends)))
 
     def side(self, progress: float, step: int = 0) -> int:
         """Side in pixels of the training pictures, a multiple of 32; drawn by ``step`` where a stage has two."""

@@ -1,7 +1,8 @@
-"""The training loop's moving parts, for either task: optimiser, schedule, averaged weights, exact resume."""
+"""One training step of either task: optimiser, learning rates, averaged weights, and the state of an exact resume."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -27,7 +28,7 @@ class Average:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards ``model``'s state; the decay grows with ``step`` up to :attr:`decay`."""
-        decay = min(self.decay, (1 + step) / (10 + step))  # short memory at first: the start is not worth averaging
+        decay = min(self.decay, (1 + step) / (10 + step))  # short memory at first: forget the start soon
         ours, theirs = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -43,10 +44,10 @@ def _named(name: str, patterns: Sequence[str]) -> bool:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str], frozen: bool = True) -> list[nn.Module]:
-    """Parameters whose names begin as one of ``patterns`` stop learning, or learn again; returns their batch norms.
+    """Stop (or, with ``frozen`` False, resume) the learning of parameters whose names begin with one of ``patterns``.
 
-    The norms keep the statistics they were pretrained with as long as they stay in eval mode. Raises ValueError for a
-    pattern that names nothing.
+    Returns their batch norms, which keep their pretrained statistics as long as they stay in eval mode. Raises
+    ValueError for a pattern that matches nothing.
     """
     named = list(model.named_parameters())
     for pattern in patterns:
@@ -63,7 +64,7 @@ def freeze(model: nn.Module, patterns: Sequence[str], frozen: bool = True) -> li
 
 
 class TrainingTask(lightning.LightningModule):
-    """Trains ``model`` under ``recipe``; a subclass says what the loss is."""
+    """Trains ``model`` under ``recipe``; a subclass defines the loss."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class TrainingTask(lightning.LightningModule):
         self.kept_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if recipe.keep_norms else []
         self.start = [p.detach().clone() for p in model.parameters()] if recipe.pull or recipe.blend < 1 else []
         self.average = Average(model, recipe.ema) if recipe.ema else None
-        self.stepped = 0  # optimiser steps the average has seen
+        self.stepped = 0  # optimiser steps that are in the average
         self.pulled = -1  # the step before which the weights were last pulled
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,7 +85,7 @@ class TrainingTask(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Weight matrices and kernels decay, biases and norms do not; backbones have their own rate.
 
-        What is frozen is among them, without gradients: a state of before the thaw can be resumed from after it.
+        Frozen parameters are among them, without gradients: a state from before the thaw can be resumed after it.
         """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
@@ -112,7 +113,7 @@ class TrainingTask(lightning.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> int | None:
         """Set the learning rates of this step; −1, which ends the epoch, when the schedule is over."""
         progress = self.schedule.progress(self.global_step)
-        if self.recipe.minutes and self.trainer.world_size > 1:  # one clock for all, or they end at different steps
+        if self.recipe.minutes and self.trainer.world_size > 1:  # one clock, or processes end at different steps
             progress = float(self.trainer.strategy.broadcast(progress))
         if progress >= 1.0:
             self.trainer.should_stop = True
@@ -183,15 +184,21 @@ class TrainingTask(lightning.LightningModule):
         if hasattr(self, "_rng"):  # only now: setting the loop up draws random numbers too
             torch.set_rng_state(self._rng.cpu())
 
+    def averaged(self) -> nn.Module:
+        """A copy of the model with the averaged weights, where there are any, in eval mode."""
+        model = copy.deepcopy(self.model)
+        if self.average is not None:
+            model.load_state_dict(self.average.state)
+        use_convolutions(model)
+        return model.eval()
+
     @torch.no_grad()
     def finish(self) -> nn.Module:
-        """The model with the weights to keep: the averaged ones where there are any; in eval mode, on the CPU."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.state)
+        """The model with the weights to keep, in eval mode, on the CPU."""
+        model = self.averaged()
         if self.recipe.blend < 1:
-            torch._foreach_lerp_(list(self.model.parameters()), self.start, 1 - self.recipe.blend)
-        use_convolutions(self.model)
-        return self.model.cpu().eval()
+            torch._foreach_lerp_(list(model.parameters()), self.start, 1 - self.recipe.blend)
+        return model.cpu()
 
 
 class SodTask(TrainingTask):

@@ -1,125 +1,91 @@
-"""Validation while a detector trains: curves and pictures in TensorBoard, the best weights kept.
+"""Validation while a detector trains: scores and maps go to TensorBoard, ``validation.jsonl`` and ``validation.png``.
 
-What is scored are the averaged weights, those that would be shipped, at the size the model is used at.
+The averaged weights are scored, since they are the ones that the run saves, at the model's own input size.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import lightning
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import nn
 
-from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import write_bytes, write_json
+from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images.rendering import png
-from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.sources.frame import Frames
-from mutualformer.runtime.untrusted.typed_json import read_json
-from mutualformer.train import checkpoint
-from mutualformer.train.evaluation.maps import sod_metrics
-from mutualformer.train.fitting.modules.pointwise import use_convolutions
+from mutualformer.runtime.sources.frame import Frames, Item
+from mutualformer.train.evaluation.maps import predict_maps, sod_metrics, to_grey
+from mutualformer.train.evaluation.session import ModuleSession
 from mutualformer.train.fitting.task import TrainingTask
-from mutualformer.train.registry import spec_of
 
 SHOWN = 4  # frames of every set whose maps become pictures
-BEST = "best.safetensors"
-SCORE = "best.json.score"
-SHEET = "validation.png"
+SHEET_WIDTH = 320  # pixels of a picture on the sheet
+LINES, SHEET = "validation.jsonl", "validation.png"
+METRICS = ("s_measure", "max_f", "mae")
 
 
 class Validation(Callback):
-    """Scores ``sets`` (name → frames with masks) every ``every`` steps and after the last one.
+    """Scores ``sets`` (name → frames with masks) every ``every`` steps and after the last one, in process 0.
 
-    ``choose``: keep the best weights; a run that is judged by these sets when it is over may not choose by them.
-    The score by which the best weights are chosen is the mean S-measure over the sets. ``OUT/best.safetensors`` holds
-    them, ``OUT/validation.jsonl`` one line a validation, ``OUT/validation.png`` picture, truth and map of a few.
+    ``OUT/validation.jsonl`` gets a line each time, ``OUT/validation.png`` shows picture, truth and map of a few frames.
     """
 
-    def __init__(self, sets: Mapping[str, Frames], out: Path, every: int, choose: bool = True) -> None:
-        self.sets, self.out, self.every, self.choose = sets, out, every, choose
-        self.best, self.last_step = best_so_far(out)[0], -1
+    def __init__(self, sets: Mapping[str, Frames | Sequence[Item]], out: Path, every: int) -> None:
+        self.sets, self.out, self.every, self.last_step = sets, out, every, -1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
-        """Validate every ``every`` steps and after the last, in process 0 alone."""
+        """Validate every ``every`` steps and after the last."""
         step = trainer.global_step
         last = step >= pl_module.recipe.steps
         if step and step != self.last_step and (step % self.every == 0 or last) and trainer.is_global_zero:
             self.last_step = step
             assert isinstance(pl_module, TrainingTask)
-            self.validate(averaged(pl_module), step, getattr(trainer.logger, "experiment", None))
+            self.validate(pl_module.averaged(), step, getattr(trainer.logger, "experiment", None))
 
-    def validate(self, model: nn.Module, step: int, board: Any = None) -> float:
-        """Score ``model`` (eval mode), log, keep it if it is the best so far; returns the score."""
-        results: dict[str, Any] = {}
+    def validate(self, model: nn.Module, step: int, board: Any = None) -> dict[str, dict[str, Any]]:
+        """Score ``model`` (in eval mode) and write the scores down; returns the metrics of every set."""
+        results: dict[str, dict[str, Any]] = {}
         sheet: list[NDArray[np.uint8]] = []
         for name, frames in self.sets.items():
-            metrics, pictures = scored(model, frames)
-            results[name] = metrics
-            sheet += pictures
+            results[name], rows = scored(model, frames)
+            sheet += rows
             if board is not None:
-                for metric in ("s_measure", "max_f", "mae"):
-                    board.add_scalar(f"{name}/{metric}", metrics[metric], step)
-                board.add_image(f"{name}/maps", np.concatenate(pictures), step, dataformats="HWC")
-        score = float(np.mean([metrics["s_measure"] for metrics in results.values()]))
-        with (self.out / "validation.jsonl").open("a", encoding="utf-8") as stream:
-            brief = {n: {k: round(m[k], 4) for k in ("s_measure", "max_f", "mae")} for n, m in results.items()}
-            stream.write(json.dumps({"step": step, "score": round(score, 5), **brief}) + "\n")
+                for metric in METRICS:
+                    board.add_scalar(f"{name}/{metric}", results[name][metric], step)
+                board.add_image(f"{name}/maps", np.concatenate(rows), step, dataformats="HWC")
+        brief = {name: {metric: round(found[metric], 4) for metric in METRICS} for name, found in results.items()}
+        with (self.out / LINES).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "score": round(score_of(results), 5), **brief}) + "\n")
         write_bytes(self.out / SHEET, png(np.concatenate(sheet)))
-        if self.choose and score > self.best:
-            self.best = score
-            checkpoint.save(self.out / BEST, model, {"metrics": results, "step": step})
-            write_json(self.out / SCORE, {"score": score, "step": step})
-        return score
+        return results
+
+    def conclude(self, model: nn.Module, facts: dict[str, Any]) -> dict[str, Any]:
+        """Called with the trained model before it is saved: metrics for its card. Here none, and nothing changes."""
+        return {}
 
 
-def best_so_far(out: Path) -> tuple[float, int]:
-    """Score and step of the best validation in the folder of a run, (-1, -1) before the first."""
-    path = out / SCORE
-    if not path.is_file():
-        return -1.0, -1
-    kept = read_json(path, ValueError, "score of a validation")
-    return kept.number("score", -1, 1), kept.whole("step", 0, 1 << 40)
+def score_of(results: Mapping[str, Mapping[str, Any]]) -> float:
+    """One number for a validation: the mean S-measure over the sets."""
+    return float(np.mean([found["s_measure"] for found in results.values()]))
 
 
-def averaged(task: TrainingTask) -> nn.Module:
-    """A copy of the model with the averaged weights, in eval mode, as it will be shipped."""
-    model = copy.deepcopy(task.model)
-    if task.average is not None:
-        model.load_state_dict(task.average.state)
-    use_convolutions(model)
-    return model.eval()
-
-
-@torch.inference_mode()
-def scored(model: nn.Module, frames: Frames) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
-    """Metrics of ``model`` on ``frames`` and rows (H, 3·W, 3) of picture, truth and map of the first few."""
-    spec = spec_of(model)
-    contract = Contract(spec.task, spec.name, spec.input_size, depth_range_m=spec.depth_range_m, labels=spec.labels)
-    device = next(model.parameters()).device
+def scored(model: nn.Module, frames: Frames | Sequence[Item]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
+    """Metrics of ``model`` on ``frames`` and rows (h, 3·320, 3) of picture, truth and map of the first few."""
     rows: list[NDArray[np.uint8]] = []
     pairs = []
-    for index in range(len(frames)):
-        item = frames[index]
+    for item, saliency in predict_maps(ModuleSession(model), frames):
         if item.mask is None:
             raise ValueError(f"{item.name}: has no ground truth, expected masks to validate with")
-        inputs = prepare(contract, item.rgb, item.depth)
-        saliency = model(*(torch.from_numpy(value).to(device) for value in inputs.values())).float().cpu().numpy()
-        grey = (np.clip(restore(saliency[0], item.mask.shape), 0, 1) * 255 + 0.5).astype(np.uint8)
+        grey = to_grey(saliency)
         pairs.append((grey, item.mask))
-        if index < SHOWN:
-            small = inputs["rgb"][0]
-            size = small.shape[1::-1]
-            truth = cv2.resize(item.mask, size, interpolation=cv2.INTER_AREA)
-            answer = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-            rows.append(np.hstack([small, *(np.repeat(x[..., None], 3, axis=2) for x in (truth, answer))]))
+        if len(rows) < SHOWN:
+            size = (SHEET_WIDTH, round(SHEET_WIDTH * item.rgb.shape[0] / item.rgb.shape[1]))
+            maps = [cv2.cvtColor(one, cv2.COLOR_GRAY2RGB) for one in (item.mask, grey)]
+            rows.append(np.hstack([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (item.rgb, *maps)]))
     return sod_metrics(pairs), rows

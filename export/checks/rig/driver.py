@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mutualformer.runtime.session.cuda import BindingsDriver
+from mutualformer.runtime.session.cuda import Driver
 
 _OLD_CREATE = 13  # CUDA releases before it create contexts from flags alone
 
@@ -25,7 +25,7 @@ class Launch:
     arguments: int
 
 
-class CheckDriver(BindingsDriver):
+class CheckDriver(Driver):
     """GPU 0. Handles are those of cuda-bindings, addresses plain integers; every method raises CudaError."""
 
     def __init__(self, cuda: ModuleType | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from mutualformer.export.checks.rig.amount import GPU, Amount
 from mutualformer.export.checks.rig.driver import CheckDriver
 from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
+from mutualformer.extras import missing
 from mutualformer.plugins import library
 from mutualformer.plugins.architectures import RUNS_AS
 from mutualformer.plugins.files import parse_json
@@ -28,7 +29,7 @@ def open_driver() -> CheckDriver:
     try:
         return CheckDriver()
     except ModuleNotFoundError as error:
-        raise CheckSkipped("Python package cuda-bindings is not installed; pip install cuda-bindings") from error
+        raise CheckSkipped(missing("cuda.bindings")) from error
     except Exception as error:  # cuda-bindings raises its own where the library is missing or too old
         words = " ".join(str(error).split())
         if node := device_node():

@@ -29,7 +29,7 @@ class ExactBuffer:
     def __init__(self, driver: CheckDriver, size: int) -> None:
         self._driver, self.size = driver, size
         self._base = driver.allocate(max(1, size) + 2 * self.guard)
-        self.address = driver.address(self._base) + self.guard
+        self.address = int(self._base) + self.guard
         """Device address of the first usable byte."""
 
     def poison(self) -> None:
@@ -114,7 +114,7 @@ class Node:
 
     def enqueue(self, stream: Any = None) -> None:
         """Queue the node on a stream, its own by default. Raises CheckFailed with the plugin's own words."""
-        if self.engine.enqueue(self.machine.driver.address(stream or self.stream)) != 0:
+        if self.engine.enqueue(int(stream or self.stream)) != 0:
             raise CheckFailed(f"{self.case}: enqueue failed: {self.machine.words()}")
 
     def run(self, qkv_r: Array, qkv_d: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from statistics import median
 
+from mutualformer.errors import DataError
 from mutualformer.runtime.sources.bags.containers import Bag, BagMessage
 
 CLOCKS = ("", "header", "log")
@@ -18,7 +19,7 @@ APART = 1.0  # seconds that processing may take longer on one topic than on the 
 Stamp = Callable[[BagMessage], float | None]
 
 
-class TimeError(ValueError):
+class TimeError(DataError):
     """Nothing tells which depth belongs to which colour: one clause."""
 
 

@@ -21,6 +21,8 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
+from mutualformer.errors import DataError
+from mutualformer.extras import install
 from mutualformer.runtime.untrusted.foreign import foreign, reason
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -32,7 +34,7 @@ SEARCH_BYTES = 256 << 20  # of a file without index that are searched for its to
 MOST_SENTENCES = 20
 
 
-class BagError(ValueError):
+class BagError(DataError):
     """A file that is no bag of its kind: one clause, without the file's name."""
 
 
@@ -220,7 +222,7 @@ class RosbagsBag:
         try:
             from rosbags import rosbag1, rosbag2
         except ImportError as error:
-            raise BagError("reading it needs the package rosbags: pip install 'mutualformer[ros]'") from error
+            raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
             link = Path(self._folder.name) / f"bag{ending}"

@@ -51,7 +51,7 @@ _CASELESS = {name.lower(): name for name in (*COLOUR, *DEPTH)}  # drivers write 
 DEPTH_HEADER = struct.Struct("<iff")
 
 
-class PixelError(ValueError):
+class PixelError(DataError):
     """An image that cannot be read: says what it is and what is expected."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import DataError
 from mutualformer.runtime.sources.frame import Intrinsics
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -80,7 +81,7 @@ class CameraInfo:
     lens: Intrinsics
 
 
-class MessageError(ValueError):
+class MessageError(DataError):
     """The bytes of a message end too soon or say something that cannot be."""
 
 

@@ -13,11 +13,13 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.errors import DataError
+
 SIZE = struct.Struct("<II")
 LONGEST = 10  # half-bytes of a 32-bit number
 
 
-class RvlError(ValueError):
+class RvlError(DataError):
     """Bytes that are no RVL image: one clause."""
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from mutualformer.errors import DataError
 from mutualformer.runtime.sources.depth import same_shape
 
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "zstd", "ffmpeg")
@@ -19,7 +20,7 @@ COLOUR_WORDS = ("color", "colour", "rgb")
 SAME_OPTICS = 0.01  # of the larger side: calibrations of one lens differ by less, those of two lenses by more
 
 
-class TopicError(ValueError):
+class TopicError(DataError):
     """No two topics fit, or too many do: one clause."""
 
 

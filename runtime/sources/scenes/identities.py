@@ -15,64 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.scenes.materials import Colour, Palette, shade
+from mutualformer.runtime.sources.scenes.materials import Material, Palette, shade
 from mutualformer.runtime.sources.scenes.objects import compound, extent, place, vector
-from mutualformer.runtime.sources.scenes.primitives import BOX, Array, GeometryBuffer, Pinhole, Solid, yaw
+from mutualformer.runtime.sources.scenes.primitives import BOX, Pinhole, Solid, yaw
+from mutualformer.runtime.sources.scenes.scene import drawn
 from mutualformer.runtime.sources.scenes.sensor import expose
 
-VERSION = 4
+VERSION = 5
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
 BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing
 HEADING = np.radians(7.0)  # deviation of an object's heading from view to view
-STREET_COLOUR = 0.3  # saturation left to what is not the object
+DULL = ("dark", "pale", "metal")  # materials of little saturation: a street must not outshine the object
 SMALL = 128  # pixels; smaller pictures are rendered at twice their size and averaged, as a pixel averages
 
 
-def _merge(first: Palette, second: Palette) -> tuple[Palette, int]:
-    """One palette with the materials of both; returns it and what to add to numbers of ``second``."""
-    shift = len(first.tiles) - 1
-    moved = [m._replace(tile=m.tile + shift if m.tile else 0) for m in second.materials]
-    tiles = np.concatenate([first.tiles, second.tiles[1:]])
-    return Palette(tiles, [*first.materials, *moved]), len(first.materials)
-
-
-def _near_infrared(palette: Palette, rng: np.random.Generator) -> Palette:
+def _near_infrared(materials: list[Material], rng: np.random.Generator) -> list[Material]:
     """Every colour as a grey: dyes that look alike may differ in the near infrared, and the reverse."""
     greys = []
-    for material in palette.materials:
-        red, green, blue = material.first
-        visible = 0.3 * red + 0.6 * green + 0.1 * blue
+    for material in materials:
+        visible = float(np.dot((0.3, 0.6, 0.1), material.first))
         a = float(np.clip(0.45 * visible + 0.55 * rng.random(), 0.03, 0.97))
         b = float(np.clip(a + rng.normal(0, 0.15), 0.03, 0.97)) if material.tile else a
         greys.append(material._replace(first=(a, a, a), second=(b, b, b)))
-    return Palette(palette.tiles, greys)
-
-
-def _dull(palette: Palette) -> Palette:
-    """The same materials with most of their colour taken away."""
-
-    def dulled(colour: Colour) -> Colour:
-        values = np.array(colour)
-        red, green, blue = (float(v) for v in STREET_COLOUR * values + (1 - STREET_COLOUR) * values.mean())
-        return red, green, blue
-
-    materials = [m._replace(first=dulled(m.first), second=dulled(m.second)) for m in palette.materials]
-    return Palette(palette.tiles, materials)
+    return greys
 
 
 def _street(rng: np.random.Generator, palette: Palette, distance: float) -> list[Solid]:
     """A floor, a wall and a few blocks far behind the object."""
-    floor, wall = palette.pick(rng, "floor", "any")
     back = distance * float(rng.uniform(1.6, 3.0))
+    wall = vector(0, 0, back + 0.5)
     solids = [
-        Solid(BOX, vector(0, -1, 0), vector(200, 1, 200), np.eye(3, dtype=np.float32), floor),
-        Solid(BOX, vector(0, 0, back + 0.5), vector(100, 30, 0.5), yaw(float(rng.normal(0, 0.2))), wall),
+        Solid(BOX, vector(0, -1, 0), vector(200, 1, 200), palette.add(rng, *DULL)),
+        Solid(BOX, wall, vector(100, 30, 0.5), palette.add(rng, *DULL), yaw(float(rng.normal(0, 0.2)))),
     ]
     for _ in range(int(rng.integers(0, 5))):
         half = rng.uniform(0.1, 0.6, 3).astype(np.float32) * np.float32(distance / 3)
         spot = vector(rng.uniform(-1, 1) * back * 0.5, half[1], back - half[2])
-        solids.append(Solid(BOX, spot, half, yaw(float(rng.uniform(0, 3))), palette.any(rng)))
+        solids.append(Solid(BOX, spot, half, palette.add(rng, *DULL), yaw(float(rng.uniform(0, 3)))))
     return solids
 
 
@@ -85,49 +65,28 @@ def view(
         rgb, nir = (cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in large)
         return np.asarray(rgb, np.uint8), np.asarray(nir, np.uint8)
     who = np.random.default_rng([VERSION, 11, seed, identity])
-    body = Palette.draw(who)
-    parts = compound(who, body)
-    body_nir = _near_infrared(body, who)
+    palette = Palette.draw(who)
+    parts = compound(who, palette)
+    body_nir = _near_infrared(palette.materials, who)
 
     fixed = np.random.default_rng([VERSION, 12, seed, camera])  # the camera's own place and look
     rise, tint = float(fixed.uniform(0.1, 0.4)), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
     rng = np.random.default_rng([VERSION, 13, seed, identity, camera, index])
-    angle = float(BEARINGS[camera % CAMERAS] + rng.normal(0, HEADING))
-    turned = place(parts, 1.0, angle, vector(0, 0, 0), 1)
+    turned = place(parts, vector(0, 0, 0), float(BEARINGS[camera % CAMERAS] + rng.normal(0, HEADING)))
     low, high = extent(turned)
     distance = float((high - low).max()) / float(rng.uniform(0.8, 1.0)) / 0.7 + float(high[2] - low[2]) / 2
-    turned = place(turned, 1.0, 0.0, vector(rng.normal(0, 0.03) * distance, 0, distance), 1)
-    middle = float(high[1]) / 2
-    height = middle + distance * rise
-    focal = size[1] / 0.7
-    eye = Pinhole(size, focal, height, float(np.arctan2(height - middle, distance)))
+    turned = place(turned, vector(rng.normal(0, 0.03) * distance, 0, distance), label=1)
+    height = float(high[1]) / 2 + distance * rise
+    eye = Pinhole(size, size[1] / 0.7, height, float(np.arctan(rise)))
 
-    around = Palette.draw(rng)
-    street = _street(rng, around, distance)
-    around = _dull(around)
-    around_nir = _near_infrared(around, rng)
-    light = int(rng.integers(1 << 31))
-    buffer: GeometryBuffer | None = None
-    pictures: list[NDArray[np.uint8]] = []
-    for ours, theirs in ((body, around), (body_nir, around_nir)):
-        palette, shift = _merge(ours, theirs)
-        if buffer is None:
-            for solid in street:
-                solid.material += shift
-            buffer = GeometryBuffer(eye)
-            with np.errstate(all="ignore"):
-                for solid in [*street, *turned]:
-                    buffer.draw(solid)
-            buffer.depth = np.minimum(buffer.depth, np.float32(1000))
-        lit: Array = np.ones(size, np.float32)
-        with np.errstate(all="ignore"):
-            radiance = shade(buffer, palette, lit, np.random.default_rng(light))
-        nir = bool(pictures)
-        picture = expose(radiance if nir else radiance * tint, rng)
-        if nir:
-            picture = np.repeat(picture.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-        pictures.append(picture)
-    return pictures[0], pictures[1]
+    street = _street(rng, palette, distance)
+    nir = Palette(palette.tiles, body_nir + _near_infrared(palette.materials[len(body_nir) :], rng))
+    light, lit = int(rng.integers(1 << 31)), np.ones(size, np.float32)
+    with np.errstate(all="ignore"):
+        buffer = drawn(eye, street + turned)
+        colour, grey = (shade(buffer, one, lit, np.random.default_rng(light)) for one in (palette, nir))
+    spectra = expose(colour * tint, rng), expose(grey, rng).mean(axis=2, keepdims=True).astype(np.uint8)
+    return spectra[0], np.repeat(spectra[1], 3, axis=2)
 
 
 class SyntheticIdentities:
@@ -138,18 +97,8 @@ class SyntheticIdentities:
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> None:
         if count < 2 or seed < 0:
             raise DataError(f"synthetic:{count}?seed={seed}: expected at least two identities and a seed ≥ 0")
-        self.count, self.seed, self.size = count, seed, size
-
-    @classmethod
-    def of(cls, *arguments: int) -> SyntheticIdentities:
-        """The inverse of :attr:`arguments`."""
-        count, seed, height, width = arguments
-        return cls(count, seed, (height, width))
-
-    @property
-    def arguments(self) -> tuple[int, ...]:
-        """(count, seed, height, width)."""
-        return (self.count, self.seed, *self.size)
+        self.count, self.seed, self.size = count, seed, tuple(size)
+        self.arguments = count, seed, self.size
 
     def __len__(self) -> int:
         return self.count * CAMERAS * VIEWS
@@ -159,11 +108,7 @@ class SyntheticIdentities:
         identity, rest = divmod(index, CAMERAS * VIEWS)
         return identity, *divmod(rest, VIEWS)
 
-    def layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """``rgb`` and ``nir``, uint8 (H, W, 3) each."""
-        return {"rgb": ("u1", (*self.size, 3)), "nir": ("u1", (*self.size, 3))}
-
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
-        """Render view ``index``; who and which camera it is tells :meth:`locate`."""
-        rgb, nir = view(self.seed, *self.locate(index), self.size)
+        """``rgb`` and ``nir`` of view ``index``, uint8 (H, W, 3) each; :meth:`locate` gives its identity and camera."""
+        rgb, nir = view(self.seed, *self.locate(index), (self.size[0], self.size[1]))
         return {"rgb": rgb, "nir": nir}

@@ -168,7 +168,7 @@ def test_a_driver_that_does_not_start_beside_a_gpu_is_a_failure(
 @pytest.mark.parametrize(
     ("error", "node", "expected", "says"),
     [
-        (ModuleNotFoundError("No module named 'cuda'"), "/dev/nvidia0", CheckSkipped, "pip install cuda-bindings"),
+        (ModuleNotFoundError("No module named 'cuda'"), "/dev/nvidia0", CheckSkipped, "cuda.bindings"),
         (CudaError("cuInit failed: CUDA_ERROR_NO_DEVICE"), "", CheckSkipped, "no NVIDIA GPU here"),
         (CudaError("cuInit failed: CUDA_ERROR_UNKNOWN"), "/dev/nvhost-gpu", CheckFailed, "does not start: cuInit"),
     ],

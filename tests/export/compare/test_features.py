@@ -6,31 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lab.emulation.session import EmulatedSession
 from mutualformer.export import parity, to_trt
 from mutualformer.export.compare.parity import compare
-from mutualformer.export.graph.from_checkpoint import export_onnx
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.convert import convert, save_checked
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card, load
 from mutualformer.runtime.sources import opening
-from mutualformer.train import checkpoint, registry
 
 DATA = "synthetic:6?seed=5"  # identities
 CALIBRATION = "synthetic:4?seed=11"
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """``reid-tiny`` with seeded random weights: a checkpoint, and ONNX in every precision."""
+def files(reid: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The model as a checkpoint, and as ONNX in every precision."""
     folder = tmp_path_factory.mktemp("reid")
-    torch.manual_seed(0)
-    checkpoint.save(folder / "model.safetensors", registry.build("reid-tiny"), {})
-    built = {"torch": folder / "model.safetensors", "fp32": folder / "fp32.onnx"}
-    export_onnx(checkpoint.load(built["torch"]), built["fp32"])
+    built = {"torch": reid.checkpoint, "fp32": reid.onnx}
     model, contract = read_onnx(built["fp32"])
     for precision in ("fp16", "int8"):
         built[precision] = folder / f"{precision}.onnx"

@@ -52,25 +52,21 @@ def test_parts_are_picked_evenly_and_counted() -> None:
 def test_without_data_there_are_rendered_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUTUALFORMER_DATA", raising=False)
     monkeypatch.delenv("MUTUALFORMER_SAMPLES", raising=False)
-    assert calibration_frames(CONTRACT).text == "52 rendered (synthetic:52?seed=9), 12 grey ones, most depth missing"
+    assert calibration_frames(CONTRACT).text == "52 rendered (synthetic:52?seed=9), 12 grey ones, 43 % of depth missing"
     assert [part.about.split()[0] for part in parity_frames(CONTRACT).parts][-2:] == ["rendered", "grey"]
     assert calibration_frames(REID).text == "64 rendered (synthetic:64?seed=9)"
 
 
 def test_real_frames_come_first(data: Path) -> None:
     selection = calibration_frames(CONTRACT)
-    assert [part.about.split()[0] for part in selection.parts] == [
-        *("composites", "sensor", "photographs", "rendered", "grey")
-    ]
+    assert [part.about.split()[0] for part in selection.parts] == [*("sensor", "photographs", "rendered", "grey")]
     assert len(selection) == 64  # rendered ones fill up what the sets lack
     judged = parity_frames(CONTRACT)
     names = [part.about for part in judged.parts]
     assert any("duts_te" in name for name in names)
     assert not any("duts_tr" in name for name in names)
-    composite = next(iter(selection.parts[0]))
-    assert composite.rgb.shape == (320, 320, 3)
-    assert (composite.depth > 0).any()
-    np.testing.assert_array_equal(next(iter(calibration_frames(CONTRACT).parts[0])).rgb, composite.rgb)
+    assert (next(iter(selection.parts[0])).depth > 0).any()
+    assert not next(iter(selection.parts[1])).depth.any()
     worn = next(iter(selection.parts[-1]))
     assert (worn.rgb == worn.rgb[..., :1]).all()
     assert 0.25 < (worn.depth == 0).mean() < 0.85
@@ -80,5 +76,5 @@ def test_default_calibration_is_said_aloud(data: Path, caplog: pytest.LogCapture
     caplog.set_level("INFO", "mutualformer")
     feeds, text = calibration_feeds(None, CONTRACT)
     assert f"calibrating on {text}" in caplog.text
-    assert "composites" in text
+    assert "photographs of duts_tr" in text
     assert feeds[0]["rgb"].shape == (1, 64, 96, 3)

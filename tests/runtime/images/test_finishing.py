@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutualformer.runtime.images.finishing import LEAN, clean, finish, foreground
-from mutualformer.runtime.images.rendering import soft_mask
+from mutualformer.runtime.preprocess import restore
 
 RED, BLUE = (200, 30, 30), (30, 60, 200)
 
@@ -62,7 +62,7 @@ def test_a_soft_map_becomes_a_crisp_object() -> None:
     rgb, truth = scene((240, 320))
     saliency = np.asarray(blurred(truth, 6) * 0.95, np.float32)
     alpha = finish(saliency, rgb)
-    before = np.abs(soft_mask(saliency, truth.shape) - truth).mean()
+    before = np.abs(restore(saliency, truth.shape) - truth).mean()
     assert np.abs(alpha / 255 - truth).mean() < 0.25 * before
     assert (alpha[truth] > 230).mean() > 0.97
     assert (alpha[~truth] < 25).mean() > 0.99
@@ -87,7 +87,7 @@ def test_a_large_picture_has_an_edge_of_a_few_pixels(shape: tuple[int, int]) -> 
     rgb, truth = scene(shape)
     small = cv2.resize(truth.astype(np.float32), (320, 320), interpolation=cv2.INTER_AREA)
     saliency = blurred(small, 2)
-    raw = (soft_mask(saliency, shape) * 255).astype(np.uint8)
+    raw = (restore(saliency, shape) * 255).astype(np.uint8)
     alpha = finish(saliency, rgb)
     assert ramp(raw) > 20
     assert ramp(alpha) < 8

@@ -198,15 +198,11 @@ def test_kinds_may_be_one_word_and_unknown_ones_are_named(red: Path, rgb: np.nda
         result.save(tmp_path, what="nonsense")
 
 
-def test_without_a_screen_showing_says_where_the_picture_is(
-    red: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_screen_showing_is_refused(red: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(mutualformer.InputError, match="no screen and no notebook") as error:
+    with pytest.raises(mutualformer.InputError, match="no screen and no notebook"):
         mutualformer.predict(red, rgb).show()
-    path = Path(str(error.value).rpartition("written to ")[2])
-    assert cv2.imread(str(path)) is not None
 
 
 @pytest.mark.parametrize("module", [single, lookup], ids=lambda module: module.__name__)

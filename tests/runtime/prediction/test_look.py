@@ -30,7 +30,7 @@ def test_colours(text: str, meant: object) -> None:
 
 
 def test_what_is_no_colour_and_no_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LookError, match="'mauve', expected black"):
+    with pytest.raises(LookError, match="'mauve', expected a colour"):
         look.background("mauve")
 
 

@@ -228,7 +228,7 @@ def test_a_name_that_no_disk_takes_is_one_broken_picture(
     for length in (240, 251):  # as a mask 240 + 4 bytes fit, and as JSON 251 + 5 do not
         (source / ("x" * length + ".png")).write_bytes((source / "0.png").read_bytes())
     assert predict(red, source, "--out", tmp_path / "out", "--what", "mask,json") == 1
-    assert "the disk takes no such name" in capsys.readouterr().err
+    assert "refuses this name" in capsys.readouterr().err
     assert len(list((tmp_path / "out/json").iterdir())) == 4
     assert len(names(tmp_path / "out")) == 5
 

@@ -223,7 +223,7 @@ def test_damage_in_the_middle_keeps_the_good_frames_on_both_sides(tmp_path: Path
         assert len(numbers) >= FRAMES - 3, name
         assert numbers == sorted(set(numbers))
         assert_right(frames)
-        assert any("damaged" in warning for warning in warnings)
+        assert any("corrupt" in warning for warning in warnings)
         assert not any("cut short" in warning for warning in warnings)
 
 
@@ -314,7 +314,7 @@ def test_a_chunk_that_declares_gigabytes_is_not_believed(tmp_path: Path) -> None
     path.write_bytes(whole[:header] + b"\x06" + struct.pack("<Q", len(body)) + body + whole[header:])
     frames, warnings = replay(path)
     assert len(frames) == FRAMES
-    assert any("damaged" in warning for warning in warnings)
+    assert any("corrupt" in warning for warning in warnings)
 
 
 def test_parts_play_as_recorded_and_one_that_is_missing_or_copied_is_said(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,19 @@ import pytest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session import ModelFileError, ModelOutputError, engine_card, load
-from mutualformer.runtime.session import cuda as cuda_module
-from mutualformer.runtime.session.cuda import BindingsDriver, CudaError, Driver, PycudaDriver, open_driver
+from mutualformer.runtime.session.cuda import CudaError, Driver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
 from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.session.tensorrt import EngineSession
-from tests.runtime.session.fake_gpu import OUTSIDE, Gpu, Trt, bindings, pycuda
+from tests.runtime.session.fake_gpu import OUTSIDE, Gpu, Trt, bindings
 
 SIZE = (8, 12)
 GPUS = compute_capabilities()  # asked while collecting: later the plugin's tests put a test driver in this process
 DATA = b"engine"
-Make = Callable[[Gpu], Driver]
 
 
 def over_bindings(gpu: Gpu) -> Driver:
-    return BindingsDriver(bindings(gpu))
-
-
-def over_pycuda(gpu: Gpu) -> Driver:
-    return PycudaDriver(pycuda(gpu))
-
-
-both = pytest.mark.parametrize("make", [over_bindings, over_pycuda])
+    return Driver(bindings(gpu))
 
 
 @pytest.fixture
@@ -94,9 +86,8 @@ def expected(inputs: dict[str, np.ndarray]) -> np.ndarray:
     return (inputs["rgb"].mean(axis=3) / 255 * (inputs["depth"] > 0)).astype(np.float32)
 
 
-@both
-def test_one_call_is_copy_run_copy_wait_and_allocates_nothing(engine: Path, gpu: Gpu, make: Make) -> None:
-    with opened(engine, make(gpu), Trt(gpu, SIZE), slots=1) as session:
+def test_one_call_is_copy_run_copy_wait_and_allocates_nothing(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE), slots=1) as session:
         gpu.calls.clear()
         inputs = frame(0)
         np.testing.assert_allclose(session.run(**inputs)["saliency"], expected(inputs), rtol=1e-6)
@@ -141,11 +132,10 @@ def test_graphs_can_be_switched_off(engine: Path, gpu: Gpu, monkeypatch: pytest.
         trt.configs.clear()
 
 
-def test_pycuda_has_no_graphs_and_rtx_records_its_own(engine: Path, gpu: Gpu) -> None:
-    for driver, rtx in ((over_pycuda(gpu), False), (over_bindings(gpu), True)):
-        with opened(engine, driver, Trt(gpu, SIZE, rtx=rtx)) as session:
-            for seed in range(6):
-                session.run(**frame(seed))
+def test_rtx_records_its_own_graphs(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE, rtx=True)) as session:
+        for seed in range(6):
+            session.run(**frame(seed))
     assert "capture" not in gpu.calls
 
 
@@ -161,9 +151,8 @@ def test_engine_that_cannot_be_captured_runs_without_and_says_so_once(
     assert [record.message[:34] for record in caplog.records] == ["no CUDA graph of this engine, its "]
 
 
-@both
-def test_results_belong_to_the_caller(engine: Path, gpu: Gpu, make: Make) -> None:
-    with opened(engine, make(gpu), Trt(gpu, SIZE), slots=1) as session:
+def test_results_belong_to_the_caller(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE), slots=1) as session:
         first = session.run(**frame(1))["saliency"]
         kept = first.copy()
         session.run(**frame(2))
@@ -171,9 +160,8 @@ def test_results_belong_to_the_caller(engine: Path, gpu: Gpu, make: Make) -> Non
     np.testing.assert_array_equal(first, kept)
 
 
-@both
-def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu, make: Make) -> None:
-    with opened(engine, make(gpu), Trt(gpu, SIZE)) as session:
+def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE)) as session:
         assert session.in_flight == 2
         for seed in range(0, 10, 2):
             one, two = frame(seed), frame(seed + 1)
@@ -189,9 +177,8 @@ def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu, make: 
             session.submit(**frame(2))
 
 
-@both
-def test_batches_up_to_the_profile(engine: Path, gpu: Gpu, make: Make) -> None:
-    with opened(engine, make(gpu), Trt(gpu, SIZE)) as session:
+def test_batches_up_to_the_profile(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE)) as session:
         for batch in (1, 3, 4, 2):
             inputs = frame(batch, batch)
             np.testing.assert_allclose(session.run(**inputs)["saliency"], expected(inputs), rtol=1e-6)
@@ -199,9 +186,8 @@ def test_batches_up_to_the_profile(engine: Path, gpu: Gpu, make: Make) -> None:
             session.run(**frame(0, 5))
 
 
-@both
-def test_any_thread_may_call(engine: Path, gpu: Gpu, make: Make) -> None:
-    session = opened(engine, make(gpu), Trt(gpu, SIZE))
+def test_any_thread_may_call(engine: Path, gpu: Gpu) -> None:
+    session = opened(engine, over_bindings(gpu), Trt(gpu, SIZE))
     wrong: list[object] = []
 
     def work(seed: int) -> None:
@@ -221,9 +207,8 @@ def test_any_thread_may_call(engine: Path, gpu: Gpu, make: Make) -> None:
     session.close()
 
 
-@both
-def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu: Gpu, make: Make) -> None:
-    driver = make(gpu)
+def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu: Gpu) -> None:
+    driver = over_bindings(gpu)
     for _ in range(3):  # the second session must find the context that the first one used
         trt = Trt(gpu, SIZE, rtx=True)
         session = opened(engine, driver, trt)
@@ -244,7 +229,6 @@ def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu
     assert set(gpu.alive.values()) == {0}
 
 
-@both
 @pytest.mark.parametrize(
     ("refuse", "says"),
     [
@@ -255,13 +239,11 @@ def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu
         ("execute", "could not enqueue"),
     ],
 )
-def test_what_tensorrt_refuses_is_said_and_leaves_nothing(
-    engine: Path, gpu: Gpu, refuse: str, says: str, make: Make
-) -> None:
+def test_what_tensorrt_refuses_is_said_and_leaves_nothing(engine: Path, gpu: Gpu, refuse: str, says: str) -> None:
     trt = Trt(gpu, SIZE, refuse=refuse)
     sessions: list[EngineSession] = []
     with pytest.raises((ModelFileError, RuntimeError), match=says):
-        open_and_run(sessions, engine, make(gpu), trt)
+        open_and_run(sessions, engine, over_bindings(gpu), trt)
     assert gpu.pending == 0  # nothing that a later call, or the next owner of the memory, could trip over
     for session in sessions:
         trt.refuse = ""
@@ -275,7 +257,7 @@ def test_what_tensorrt_refuses_is_said_and_leaves_nothing(
 
 @pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuMemcpyHtoDAsync"])
 def test_driver_failure_names_the_call_and_leaves_nothing(engine: Path, gpu: Gpu, call: str) -> None:
-    driver = BindingsDriver(bindings(gpu, fail=call))
+    driver = Driver(bindings(gpu, fail=call))
     sessions: list[EngineSession] = []
     with pytest.raises(CudaError, match=f"{call} failed: CUDA_ERROR_OUT_OF_MEMORY"):
         open_and_run(sessions, engine, driver, Trt(gpu, SIZE))
@@ -337,25 +319,19 @@ def test_foreign_or_damaged_kernels_are_compiled_again(engine: Path, gpu: Gpu, d
     assert cache.read_bytes() == good
 
 
-def test_one_driver_per_process_and_a_choice_of_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_driver_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu()
-    packages = {"cuda.bindings.driver": bindings(gpu), "pycuda.driver": pycuda(gpu)}
-    monkeypatch.setattr(cuda_module, "_import", packages.get)
-    monkeypatch.setattr(cuda_module, "_opened", None)
+    monkeypatch.setattr(importlib, "import_module", lambda name: bindings(gpu))
+    open_driver.cache_clear()
     assert open_driver() is open_driver()
-    assert (open_driver().package, gpu.retained) == ("cuda-bindings", 1)
-    monkeypatch.setenv("MUTUALFORMER_CUDA", "pycuda")
-    monkeypatch.setattr(cuda_module, "_opened", None)
-    assert open_driver().package == "pycuda"
-    del packages["pycuda.driver"]
-    monkeypatch.setattr(cuda_module, "_opened", None)
-    assert open_driver().package == "cuda-bindings"
-    packages.clear()
-    monkeypatch.setattr(cuda_module, "_opened", None)
-    with pytest.raises(CudaError, match="neither cuda-bindings nor pycuda is installed"):
-        open_driver()
-    monkeypatch.setenv("MUTUALFORMER_CUDA", "cupy")
-    with pytest.raises(CudaError, match="expected cuda-bindings or pycuda"):
+    assert gpu.retained == 1
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    open_driver.cache_clear()
+    with pytest.raises(CudaError, match=r"\[cuda\]"):
         open_driver()
 
 

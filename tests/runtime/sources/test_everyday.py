@@ -126,7 +126,7 @@ def test_a_webcam_that_is_not_there_names_those_that_are(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_room_moves_as_rooms_do(seed: int) -> None:
-    """Near things move more than far ones, and depth stays with the pixels that it belongs to."""
+    """The picture slides as the camera turns, and depth stays with the pixels that it belongs to."""
     room = MovingRoom(seed, (60, 80))
     left, depth, salient = room.view(-1.0)
     right, _, salient_right = room.view(1.0)

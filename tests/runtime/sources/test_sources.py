@@ -160,5 +160,5 @@ def test_bare_paths_are_recognised_by_content(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for uri, extra in (("realsense://", "realsense"), ("oak://", "oak"), ("orbbec://", "orbbec")):
-        with pytest.raises(CameraError, match=rf"pip install 'mutualformer\[{extra}\]'"):
+        with pytest.raises(CameraError, match=rf"\[{extra}\]"):
             opening.camera(uri)

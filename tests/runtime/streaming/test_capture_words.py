@@ -21,8 +21,8 @@ from mutualformer.runtime.sources.pacing import Pace
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
-from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
+from mutualformer.runtime.streaming.sinks import Result, SinkRunner
+from tests.runtime.fakes import Callback, FakeSession, ScriptedCamera, make_frame
 
 ROOT = Path(__file__).parents[3]
 

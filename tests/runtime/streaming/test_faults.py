@@ -15,8 +15,8 @@ from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.health import Health
 from mutualformer.runtime.streaming.pipeline import Pipeline
-from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
-from tests.runtime.fakes import ScriptedCamera, lose, make_frame
+from mutualformer.runtime.streaming.sinks import Result, SinkRunner
+from tests.runtime.fakes import Callback, ScriptedCamera, lose, make_frame
 
 QUICK = Retry(attempts=30, first_s=0.005, most_s=0.05, stall_s=0.3, open_s=2.0, read_s=0.1)
 

@@ -19,8 +19,8 @@ from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
-from mutualformer.runtime.streaming.sinks import Callback, Result, SinkRunner
-from tests.runtime.fakes import FakeSession, ScriptedCamera, make_frame
+from mutualformer.runtime.streaming.sinks import Result, SinkRunner
+from tests.runtime.fakes import Callback, FakeSession, ScriptedCamera, make_frame
 
 
 def run_slow_model(frames: int) -> tuple[Pipeline, list[Result], dict[str, object]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.images.objects import SalientObject
-from mutualformer.runtime.streaming.tracking import PATIENCE, Tracker
+from mutualformer.runtime.streaming.tracking import TIMEOUT, Tracker
 
 
 def thing(x: float, y: float = 0.4, metres: float | None = 2.0) -> SalientObject:
@@ -27,10 +27,10 @@ def test_a_new_object_gets_a_new_number_and_a_lost_one_keeps_it_for_a_while() ->
     tracker = Tracker()
     assert [one.identity for one in tracker.follow([thing(0.1)])] == [0]
     assert [one.identity for one in tracker.follow([thing(0.1), thing(0.7)])] == [0, 1]
-    for _ in range(PATIENCE):
+    for _ in range(TIMEOUT):
         assert tracker.follow([]) == ()
     assert [one.identity for one in tracker.follow([thing(0.7)])] == [1]
-    for _ in range(PATIENCE + 1):
+    for _ in range(TIMEOUT + 1):
         tracker.follow([])
     assert [one.identity for one in tracker.follow([thing(0.7)])] == [2]
 

@@ -63,7 +63,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_weights(tmp_path: Path, 
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code
     assert "interrupted at step 3, its state is in" in errors or "interrupted at step 2, its state is in" in errors
-    assert "go on with --resume" in errors
+    assert "continue with --resume" in errors
     assert not (out / "model.safetensors").exists()
     fit(tiny("sod", out, steps=6, resume=True))
     expected, actual = load_file(whole / "model.safetensors"), load_file(out / "model.safetensors")

@@ -1,21 +1,24 @@
-"""What a check of a dataset finds: one line each, with what to do about it."""
+"""The findings of a check of a dataset: one line each, with what to do about it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.extras import install
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
 
-NEAR_BITS = 4  # of 64: perceptual hashes at most so far apart are the same picture, re-encoded or resized
-NEAR_GREY = 6.0  # and their 16 × 16 thumbnails at most so many of 255 grey levels apart on average
+# Two files hold the same picture, re-encoded or resized, where at most NEAR_BITS of the BITS of their perceptual hashes
+# differ, and their 16 × 16 thumbnails by at most NEAR_GREY of 255 grey levels on average.
+BITS, NEAR_BITS, NEAR_GREY = 64, 4, 6.0
+MOST_PARTNERS = 400  # looked at of one picture: a folder of flat pictures must not take hours
 
 
 class Finding(NamedTuple):
@@ -42,7 +45,7 @@ def grouped(level: str, kind: str, names: Sequence[str], problem: str, remedy: s
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of one picture: ``content`` of the file's bytes, ``bits`` 64-bit perceptual hash, ``small`` 16 × 16 grey.
+    """One picture: sha256 of its file, 64-bit perceptual hash as ±1, 16 × 16 grey thumbnail.
 
     ``bits`` is None where the package imagehash is not installed.
     """
@@ -50,7 +53,7 @@ class Fingerprint:
     name: str
     place: str
     content: str
-    bits: int | None
+    bits: NDArray[np.float32] | None
     small: NDArray[np.float32]
 
 
@@ -62,7 +65,7 @@ def fingerprint(path: Path, place: str, image: NDArray[np.uint8]) -> Fingerprint
     return Fingerprint(path.name, place, hashlib.sha256(path.read_bytes()).hexdigest(), bits, small)
 
 
-def _perceptual_hash(grey: NDArray[np.uint8]) -> int | None:
+def _perceptual_hash(grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     try:
         import imagehash
         from PIL import Image
@@ -70,25 +73,18 @@ def _perceptual_hash(grey: NDArray[np.uint8]) -> int | None:
         return None
     # imagehash scales with Pillow; handing it a small picture already averaged keeps that quick for large photographs.
     side = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
-    return int(str(imagehash.phash(Image.fromarray(side))), 16)
+    return np.where(imagehash.phash(Image.fromarray(side)).hash.ravel(), np.float32(1), np.float32(-1))
 
 
-def _candidates(prints: Sequence[Fingerprint]) -> Iterable[tuple[int, int]]:
-    """Pairs whose hashes share one of five bands: with at most four bits changed one band is untouched."""
-    yielded: set[tuple[int, int]] = set()
-    for band in range(NEAR_BITS + 1):
-        low = 64 * band // (NEAR_BITS + 1)
-        width = 64 * (band + 1) // (NEAR_BITS + 1) - low
-        buckets: dict[int, list[int]] = {}
-        for index, one in enumerate(prints):
-            if one.bits is not None:
-                buckets.setdefault(one.bits >> low & ((1 << width) - 1), []).append(index)
-        for bucket in buckets.values():
-            for position, first in enumerate(bucket[:400]):  # a bucket of flat pictures is no reason to take hours
-                for second in bucket[position + 1 : 400]:
-                    if (first, second) not in yielded:
-                        yielded.add((first, second))
-                        yield first, second
+def _alike(prints: Sequence[Fingerprint]) -> Iterator[tuple[Fingerprint, Fingerprint]]:
+    """Pairs of different files whose hashes and thumbnails nearly agree."""
+    hashed = [one for one in prints if one.bits is not None]
+    signs = np.array([one.bits for one in hashed])
+    for index, one in enumerate(hashed):
+        near = np.flatnonzero(signs[index + 1 :] @ signs[index] >= BITS - 2 * NEAR_BITS)
+        for other in (hashed[index + 1 + int(at)] for at in near[:MOST_PARTNERS]):
+            if one.content != other.content and float(np.abs(one.small - other.small).mean()) <= NEAR_GREY:
+                yield one, other
 
 
 def duplicates(
@@ -105,17 +101,12 @@ def duplicates(
         before = first_of.setdefault(one.content, one)
         if before is not one:
             equal.setdefault((before.place, one.place), []).append(f"{before.name} = {one.name}")
-    for i, j in _candidates(prints) if near else ():
-        a, b = prints[i], prints[j]
-        assert a.bits is not None, "candidates have hashes"
-        assert b.bits is not None, "candidates have hashes"
-        if a.content != b.content and (a.bits ^ b.bits).bit_count() <= NEAR_BITS:
-            if float(np.abs(a.small - b.small).mean()) <= NEAR_GREY:
-                alike.setdefault((a.place, b.place), []).append(f"{a.name} ≈ {b.name}")
+    for a, b in _alike(prints) if near else ():
+        alike.setdefault((a.place, b.place), []).append(f"{a.name} ≈ {b.name}")
     findings: list[Finding] = []
     if near and any(one.bits is None for one in prints):
         what = "pictures that are nearly equal were not looked for: the Python package imagehash is missing"
-        findings.append(Finding(SHOULD, "near-duplicate", what, "pip install 'mutualformer[train]'", len(prints)))
+        findings.append(Finding(SHOULD, "near-duplicate", what, install("train"), len(prints)))
     for kind, pairs in (("duplicate", equal), ("near-duplicate", alike)):
         for (here, there), names in pairs.items():
             if shared(here, there):
@@ -125,12 +116,3 @@ def duplicates(
             remedy = "remove one of each pair" if here == there else "a split must not hold what another one has"
             findings += grouped(level, kind, names, f"{kind} pictures {where}", remedy)
     return findings
-
-
-def as_json(facts: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
-    """Everything in plain JSON types; ``ok``: nothing must be fixed."""
-    return {
-        "ok": not any(finding.level == MUST for finding in findings),
-        "folders": dict(facts),
-        "findings": [finding._asdict() for finding in findings],
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def _entries(folder: Path, findings: list[Finding]) -> list[Entry]:
         findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
         return []
     names = [str(path) for path in odd]
-    findings += grouped(MUST, "names", names, "the name does not tell identity and camera", "rename it 0001_c2_….jpg")
+    findings += grouped(MUST, "names", names, "the name does not hold identity and camera", "rename it 0001_c2_….jpg")
     if not listing.files:
         findings.append(Finding(MUST, "folder", f"{folder}: holds no picture", "expected files like 0001_c2_….jpg"))
     return entries
@@ -36,7 +37,7 @@ def query_in_gallery(here: str, there: str) -> bool:
 
 
 def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one set; ``label`` names it in what is said."""
+    """Facts, findings and fingerprints of one set; ``label`` names it in the findings."""
     root, findings = find_root(folder), []  # type: tuple[Path, list[Finding]]
     parts: dict[str, list[Entry]] = {}
     for part, name in SPLITS.items():
@@ -58,9 +59,7 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     findings += _protocol(parts)
     facts: dict[str, Any] = {"kind": "reid"}
     for part, entries in parts.items():
-        cameras: dict[int, set[int]] = {}
-        for _, identity, camera in entries:
-            cameras.setdefault(identity, set()).add(camera)
+        cameras = _seen_by(entries)
         facts[part] = {
             "pictures": len(entries),
             "identities": len(cameras),
@@ -70,13 +69,21 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     return facts, findings, prints
 
 
+def _seen_by(entries: Sequence[Entry]) -> dict[int, set[int]]:
+    """Identity → cameras that see it."""
+    cameras: dict[int, set[int]] = {}
+    for _, identity, camera in entries:
+        cameras.setdefault(identity, set()).add(camera)
+    return cameras
+
+
 def _spectra(root: Path, everything: list[tuple[str, Entry]], findings: list[Finding]) -> int:
-    """Pictures side by side in a file; a finding where that cannot be told."""
+    """How many pictures lie side by side in a file; a finding where the files do not show it."""
     try:
         return count_spectra([path for _, (path, *_) in everything])
     except DataError as error:
         findings.append(Finding(MUST, "spectra", f"{root}: {error}", "DATA needs ?spectra=2 or ?spectra=3"))
-        return 1  # then a whole file is one picture: enough to find damage and duplicates
+        return 1  # then a whole file is one picture: enough to find corrupt files and duplicates
 
 
 def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:
@@ -87,19 +94,15 @@ def _protocol(parts: dict[str, list[Entry]]) -> list[Finding]:
     findings += grouped(
         MUST, "leak", [f"identity {i}" for i in both], "is in training and in test", "move it to one of them"
     )
-    answers: dict[int, set[int]] = {}
-    for _, identity, camera in parts.get("gallery", []):
-        answers.setdefault(identity, set()).add(camera)
+    answers = _seen_by(parts.get("gallery", []))
     if "query" in parts and "gallery" in parts:
         lost = [str(p) for p, identity, camera in parts["query"] if not answers.get(identity, set()) - {camera}]
         level = MUST if len(lost) == len(parts["query"]) else SHOULD
         findings += grouped(
             level, "answer", lost, "no answer from another camera", "it is not counted in mAP; remove it"
         )
-    cameras_of: dict[int, set[int]] = {}
-    for _, identity, camera in parts.get("train", []):
-        cameras_of.setdefault(identity, set()).add(camera)
-    single = [f"identity {identity}" for identity, cameras in sorted(cameras_of.items()) if len(cameras) == 1]
+    seen_by = _seen_by(parts.get("train", []))
+    single = [f"identity {identity}" for identity, cameras in sorted(seen_by.items()) if len(cameras) == 1]
     findings += grouped(
         SHOULD, "cameras", single, "is seen by one camera in training", "it teaches nothing across cameras"
     )

@@ -1,4 +1,4 @@
-"""Is an RGB-D folder fit to train and evaluate with? Every file is opened; nothing found is an exception."""
+"""Is an RGB-D folder fit to train and evaluate with? Opens every file; problems become findings, never exceptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerp
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) -> dict[str, Path]:
-    """Frame → file; files that share a frame, or that nobody reads, become findings."""
+    """Frame → file; files that share a frame, and files of unread kinds, become findings."""
     try:
         listing = frames_in(folder, suffixes)
     except DataError as error:
@@ -33,7 +33,7 @@ def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) ->
 
 
 class _Frames:
-    """Checks frame after frame and remembers what was wrong with which."""
+    """Checks frame after frame and keeps the names of the frames with each problem."""
 
     def __init__(self) -> None:
         self.wrong: dict[str, list[str]] = {}
@@ -52,7 +52,7 @@ class _Frames:
             return reader(path)
         except (OSError, ValueError) as error:
             self.note("unreadable", str(error))
-        except Exception as error:  # a decoder may raise whatever it likes on garbage: still a finding
+        except Exception as error:  # on corrupt files a decoder may raise any class; that is a finding too
             self.note("unreadable", f"{path}: {type(error).__name__}: {error}")
         return None
 
@@ -83,6 +83,10 @@ class _Frames:
                 self.note("grey", str(mask_path))
 
 
+WITHOUT = {
+    "depth": "name it depth/ if there is one; RGB sets have none",
+    "mask": "name it GT/; without it nothing trains or is scored",
+}
 PROBLEMS = {
     "unreadable": (MUST, "cannot be used", "replace the file or remove the frame"),
     "size": (MUST, "another size than its colour picture", "resize it, or find the right file"),
@@ -99,7 +103,7 @@ PROBLEMS = {
 
 
 def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one folder; ``label`` names it in what is said."""
+    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings."""
     findings: list[Finding] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
     rgb, depth, mask = (
@@ -108,7 +112,7 @@ def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     )
     for place, files, what in zip(places[1:], (depth, mask), ("depth", "mask"), strict=True):
         if place is None:
-            findings.append(_without(folder, what))
+            findings.append(Finding(SHOULD, "folder", f"{folder}: no {what} folder", WITHOUT[what]))
             continue
         lacking = [str(path) for name, path in rgb.items() if name not in files]
         findings += grouped(MUST, "partner", lacking, f"no {what} of the same name", "add it or remove the picture")
@@ -127,17 +131,9 @@ def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
     findings += [
         Finding(r.level, r.kind, f"{folder}: {r.what}", r.remedy)
         for r in survey.remarks()
-        if r.kind not in ("empty", "shades", "exif")  # said of every file above
+        if r.kind not in ("empty", "shades", "exif")  # reported above, file by file
     ]
     return _facts(rgb, depth, mask, frames), findings, frames.prints
-
-
-def _without(folder: Path, what: str) -> Finding:
-    if what == "depth":
-        return Finding(
-            SHOULD, "folder", f"{folder}: no depth folder", "name it depth/ if there is one; RGB sets have none"
-        )
-    return Finding(SHOULD, "folder", f"{folder}: no mask folder", "name it GT/; without it nothing trains or is scored")
 
 
 def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], frames: _Frames) -> dict[str, Any]:
@@ -155,10 +151,6 @@ def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], 
         "polarity_evidence": str(survey.evidence),
     }
     if survey.range_m is not None:
-        near, median, far, _ = survey.range_m
-        facts["depth_m"] = {
-            "nearest_2_percent": round(near, 3),
-            "median": round(median, 3),
-            "98_percent": round(far, 3),
-        }
+        names = ("nearest_2_percent", "median", "98_percent")
+        facts["depth_m"] = {name: round(metres, 3) for name, metres in zip(names, survey.range_m[:3], strict=True)}
     return facts

@@ -19,7 +19,7 @@ ERASE = 0.5  # probability of random erasing (Zhong et al., 2020)
 
 
 def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    gain, offset = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.75, 1.3), rng.normal(0, 8)  # colour tells identities
+    gain, offset = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.75, 1.3), rng.normal(0, 8)  # little: colour identifies
     return np.asarray(cv2.convertScaleAbs(cv2.transform(image, np.diag(gain)), beta=float(offset)), dtype=np.uint8)
 
 
@@ -46,10 +46,11 @@ def augment(item: ReidItem, size: tuple[int, int], rng: np.random.Generator) -> 
 class ReidBatches:
     """Every identity once per round, in an order that depends on the round; its samples from different cameras."""
 
-    def __init__(self, data: ReidData, batch: int, seed: int, size: tuple[int, int]) -> None:
+    def __init__(self, data: ReidData, spec: ModelSpec, recipe: Recipe, seed: int) -> None:
+        batch = recipe.batch
         if batch % PER_IDENTITY:
             raise ValueError(f"batch is {batch}, expected a multiple of {PER_IDENTITY} samples per identity")
-        self.data, self.batch, self.seed, self.size = data, batch, seed, size
+        self.data, self.batch, self.seed, self.size = data, batch, seed, spec.input_size
         self.labels, self.label_of = np.unique(data.identities, return_inverse=True)
         self.num_classes = len(self.labels)
         if self.num_classes < batch // PER_IDENTITY:
@@ -57,11 +58,6 @@ class ReidBatches:
                 f"{self.num_classes} identities, expected at least {batch // PER_IDENTITY} for batches of {batch}"
             )
         self.members = [np.flatnonzero(self.label_of == label) for label in range(self.num_classes)]
-
-    @classmethod
-    def of(cls, data: ReidData, spec: ModelSpec, recipe: Recipe, seed: int) -> ReidBatches:
-        """Batches as ``recipe`` wants them, at the model's input size."""
-        return cls(data, recipe.batch, seed, spec.input_size)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -81,11 +77,10 @@ class ReidBatches:
 
     def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:
         """As BatchSource.make: ``rgb``, ``nir`` uint8 (S, H, W, 3), ``label`` int64 (S,); ``side`` is unused."""
-        rgb, nir, label = [], [], []
-        for slot in slots:
-            index = self.index(step, slot)
-            one, two = augment(self.data[index], self.size, np.random.default_rng([self.seed, 5, step, slot]))
-            rgb.append(one)
-            nir.append(two)
-            label.append(int(self.label_of[index]))
-        return {"rgb": np.stack(rgb), "nir": np.stack(nir), "label": np.array(label, np.int64)}
+        indices = [self.index(step, slot) for slot in slots]
+        pairs = [
+            augment(self.data[index], self.size, np.random.default_rng([self.seed, 5, step, slot]))
+            for index, slot in zip(indices, slots, strict=True)
+        ]
+        rgb, nir = (np.stack(pictures) for pictures in zip(*pairs, strict=True))
+        return {"rgb": rgb, "nir": nir, "label": self.label_of[indices].astype(np.int64)}

@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mutualformer.runtime.sources.frame import DataError, Frames, Item
-from mutualformer.train.data.augment import Augmentation, augment
+from mutualformer.train.data.augment import augment
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.registry import ModelSpec
 
 T = TypeVar("T")
+TRIES = 8  # frames that are tried for one slot before a set counts as unreadable
 
 
 class BatchSource(Protocol):
@@ -27,43 +29,33 @@ class BatchSource(Protocol):
     def __len__(self) -> int: ...
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
-        """Name → array (S, …) for the S ``slots``; the same for the same (step, slot), whoever calls."""
-
-
-TRIES = 8  # frames that are tried for a slot before a set counts as unreadable
+        """Name → array (S, …) for the S ``slots``; the same for the same (step, slot), in whichever process."""
 
 
 @functools.cache
 def leave_out(problem: str) -> None:
-    """Say once a process which file is left out of training: one bad picture must not end a run of hours."""
+    """Log once in a process which file is left out of training: one bad picture must not end a run of hours."""
     logging.getLogger("mutualformer").warning("%s; it is left out", problem)
 
 
 def first_readable(make: Callable[[int], T]) -> T:
-    """``make(attempt)`` of the first attempt, 0 …, that raises no DataError; raises the last one's."""
-    for attempt in range(TRIES):
+    """``make(attempt)`` of the first attempt, 0 …, that raises no DataError. Raises the last attempt's."""
+    for attempt in range(TRIES - 1):
         try:
             return make(attempt)
         except DataError as error:
-            if attempt == TRIES - 1:
-                raise
             leave_out(str(error))
-    raise AssertionError("unreachable")
+    return make(TRIES - 1)
 
 
 class SodBatches:
-    """Random frames, each with its own generator seeded by (seed, step, slot)."""
+    """Random frames in the aspect of the model's input, each with a generator seeded by (seed, step, slot)."""
 
-    def __init__(self, frames: Frames, batch: int, augmentation: Augmentation, seed: int, aspect: float = 1.0) -> None:
+    def __init__(self, frames: Frames, spec: ModelSpec, recipe: Recipe, seed: int) -> None:
         if not len(frames):
             raise DataError("the training set is empty, expected at least one frame")
-        self.frames, self.batch, self.augmentation, self.seed, self.aspect = frames, batch, augmentation, seed, aspect
-
-    @classmethod
-    def of(cls, frames: Frames, spec: ModelSpec, recipe: Recipe, seed: int) -> SodBatches:
-        """Batches as ``recipe`` wants them, in the aspect of the model's input."""
-        height, width = spec.input_size
-        return cls(frames, recipe.batch, recipe.augmentation, seed, aspect=width / height)
+        self.frames, self.batch, self.augmentation, self.seed = frames, recipe.batch, recipe.augmentation, seed
+        self.aspect = spec.input_size[1] / spec.input_size[0]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -74,7 +66,7 @@ class SodBatches:
         return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
 
     def _from(self, first: int, attempt: int) -> Item:
-        """The frame ``attempt`` places behind ``first``: what is taken where that one is corrupt."""
+        """The frame ``attempt`` places behind ``first``, which replaces it where it is corrupt."""
         return self.frames[(first + attempt) % len(self.frames)]
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -85,15 +77,10 @@ class SodBatches:
         size = (side, max(32, round(side * self.aspect / 32) * 32))
         samples = []
         for slot in slots:
+            item = first_readable(partial(self._from, self.index(step, slot)))
             rng = np.random.default_rng([self.seed, 2, step, slot])
-            first = self.index(step, slot)
-            item = first_readable(partial(self._from, first))
             samples.append(augment(item, size, self.augmentation, rng))
-        return {
-            "rgb": np.stack([item.rgb for item in samples]),
-            "depth": np.stack([item.depth for item in samples]),
-            "mask": np.stack([item.mask for item in samples if item.mask is not None]),
-        }
+        return {name: np.stack([getattr(item, name) for item in samples]) for name in ("rgb", "depth", "mask")}
 
 
 class _Stream(IterableDataset[dict[str, torch.Tensor]]):
@@ -109,11 +96,7 @@ class _Stream(IterableDataset[dict[str, torch.Tensor]]):
             )
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        import cv2
-
         info = get_worker_info()
-        if info is not None:
-            cv2.setNumThreads(1)
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         part = self.start * self.accumulate + worker
         while True:  # the loader takes from its workers in turn, so parts arrive in order
@@ -138,9 +121,7 @@ def loader(
     """Endless batches from optimiser step ``start``; ``batch`` is global."""
     stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
     if workers:
-        import cv2
-
-        # Workers are forked. OpenCV's threads do not come along, and a worker that waits for them waits forever: this
+        # Workers are forked without OpenCV's threads, and a worker that waits for such a thread waits forever. This
         # ends them first (a second training in one process, or one after an evaluation, has started them).
         cv2.setNumThreads(1)
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None)

@@ -7,9 +7,6 @@ takes half the time. The parameters stay what and where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,33 +30,15 @@ def _is_pointwise(module: nn.Module) -> bool:
     )
 
 
-def _like(convolution: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
-    """A module of ``kind`` around the same parameters, not copies of them."""
-    other = kind(
-        convolution.in_channels,
-        convolution.out_channels,
-        1,
-        padding=convolution.padding,  # type: ignore[arg-type]  # a tuple of two, or a word
-        bias=convolution.bias is not None,
-        device="meta",
-    )
-    other.weight, other.bias = convolution.weight, convolution.bias
-    return other.train(convolution.training)
-
-
-def _replace(model: nn.Module, chosen: Callable[[nn.Module], bool], kind: type[nn.Conv2d]) -> int:
-    count = 0
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if chosen(child):
-                setattr(parent, name, _like(cast("nn.Conv2d", child), kind))
-                count += 1
-    return count
-
-
 def use_products(model: nn.Module) -> int:
-    """Replace the 1 × 1 convolutions inside ``model`` by products; returns how many there were."""
-    return _replace(model, _is_pointwise, PointwiseProduct)
+    """Let the 1 × 1 convolutions of ``model`` compute as products; returns how many there are.
+
+    Only their class changes, which has nothing but another ``forward``: parameters, names and hooks stay.
+    """
+    chosen = [module for module in model.modules() if _is_pointwise(module)]
+    for module in chosen:
+        module.__class__ = PointwiseProduct  # type: ignore[assignment]
+    return len(chosen)
 
 
 def lay_out(model: nn.Module) -> nn.Module:
@@ -72,4 +51,6 @@ def lay_out(model: nn.Module) -> nn.Module:
 
 def use_convolutions(model: nn.Module) -> None:
     """Undo :func:`use_products`: what is evaluated and exported has convolutions."""
-    _replace(model, lambda module: type(module) is PointwiseProduct, nn.Conv2d)
+    for module in model.modules():
+        if type(module) is PointwiseProduct:
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]

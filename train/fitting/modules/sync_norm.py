@@ -29,18 +29,14 @@ def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) 
     mean = all_reduce(x.mean(dims)) / world
     x = x - mean.view(shape)
     variance = all_reduce((x * x).mean(dims)) / world
-    if module.track_running_stats:
-        count = x.numel() // x.shape[1] * world
-        with torch.no_grad():
-            module.num_batches_tracked.add_(1)
-            momentum = module.momentum
-            if momentum is None:  # a plain mean over the batches
-                momentum = 1.0 / int(module.num_batches_tracked)  # type: ignore[arg-type]
-            module.running_mean.lerp_(mean, momentum)
-            module.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)
-    scale = torch.rsqrt(variance + module.eps)
-    x = x * scale.view(shape)
-    return x * module.weight.view(shape) + module.bias.view(shape) if module.affine else x
+    count = x.numel() // x.shape[1] * world
+    assert module.momentum is not None, "the models use no cumulative mean"
+    with torch.no_grad():
+        module.num_batches_tracked.add_(1)
+        module.running_mean.lerp_(mean, module.momentum)
+        module.running_var.lerp_(variance * (count / max(count - 1, 1)), module.momentum)
+    x = x * torch.rsqrt(variance + module.eps).view(shape)
+    return x * module.weight.view(shape) + module.bias.view(shape)
 
 
 def _forward(module: nn.modules.batchnorm._BatchNorm, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -48,7 +44,7 @@ def _forward(module: nn.modules.batchnorm._BatchNorm, alone: Callable[[Tensor], 
     if not _active(module):
         return alone(x)
     x = synchronised_batch_norm(module, x)
-    for name in ("drop", "act"):  # timm's BatchNormAct2d goes on with these
+    for name in ("drop", "act"):  # timm's BatchNormAct2d applies these afterwards
         x = getattr(module, name)(x) if hasattr(module, name) else x
     return x
 

@@ -1,1 +1,1 @@
-"""What stands ready before the first step: ready (data and its checks), start (first weights, the teacher)."""
+"""What is prepared before the first step: ready (data and its checks), start (first weights)."""

@@ -1,10 +1,11 @@
-"""Before the first step: are there masks to learn from, and which frames are kept out to score the model with."""
+"""Training data before the first step: open it, check its masks, hold some frames out to score the model with."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +13,25 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.folders.file_frames import FileFrames
 from mutualformer.runtime.sources.folders.reid_folder import SPLITS, find_root
 from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined
-from mutualformer.runtime.sources.grammar import PATH
+from mutualformer.runtime.sources.grammar import PATH, parse
 from mutualformer.runtime.sources.names import find_list
 from mutualformer.runtime.sources.opening import expand
 from mutualformer.runtime.sources.walk import spread_over
+from mutualformer.train.evaluation.seen import prints
 from mutualformer.train.fitting.batches.sod_batches import leave_out
+from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.kinds import KINDS, TrainingData
+from mutualformer.train.fitting.validation import Validation
+from mutualformer.train.registry import ModelSpec
+from mutualformer.train.tasks import TASKS
 
-HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 200, 10  # of the frames; at most; a set smaller than that has none
-HELD_OUT_SEED = 7  # the same frames whatever the training's seed, so that runs compare
-MASKS = 1000  # looked at before the first step, spread over the set
-SYNTHETIC_HELD_OUT, SYNTHETIC_SEED = 60, 900_000  # scenes of a seed nobody trains with
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 200  # share of the frames that is held out, and at most how many
+HELD_OUT_LEAST = 10  # frames; a smaller set has none to spare
+HELD_OUT_SEED = 7  # not the training's seed, so that runs of several seeds hold the same frames out
+WATCHED = 40  # held-out frames that are scored while the model trains; all of them are scored at the end
+LEAST_VALIDATIONS = 5  # even of a run shorter than --validate-every
+MASKS = 1000  # masks that are opened before the first step, spread over the set
+SYNTHETIC_HELD_OUT, SYNTHETIC_SEED = 60, 900_000  # number of scenes, and a seed that is no training seed
 
 
 class Subset:
@@ -32,7 +42,7 @@ class Subset:
 
     @property
     def has_depth(self) -> bool:
-        """Whether the frames it is taken from have depth."""
+        """Whether the whole set has depth."""
         return self.frames.has_depth
 
     def __len__(self) -> int:
@@ -42,6 +52,51 @@ class Subset:
         if not 0 <= index < len(self.indices):
             raise IndexError(index)
         return self.frames[self.indices[index]]
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that frame ``index`` is read from."""
+        return _files(self.frames, self.indices[index])
+
+
+def open_training_data(config: FitConfig, spec: ModelSpec, rank: int = 0) -> TrainingData:
+    """DATA as training batches. Raises DataError, also for frames without masks, and FitError.
+
+    Process ``rank`` 0 also gets the frames that are scored while the model trains.
+    """
+    height, width = spec.input_size
+    facts: dict[str, Any] = {"train": config.data, "seed": config.seed}
+    if config.overrides.get("pretrained") and not config.init:
+        facts["pretrained"] = "the backbones started from ImageNet weights"
+    kind = parse(config.data).kind
+    if kind in KINDS:
+        return KINDS[kind](config, facts)
+    largest = max((stage[-1] for stage in config.recipe.stages), default=height)
+    size = (largest, max(32, round(largest * width / height / 32) * 32))
+    task = TASKS[spec.task]
+    samples, held_out, validation = task.open(config.data, size, True, "train"), None, None
+    if spec.task == "sod":
+        check_masks(samples, config.data)
+        if sha256 := file_list(samples):
+            facts["files_sha256"] = sha256
+        if config.hold_out:
+            samples, held_out = split_off(samples)
+            held_out = readable(held_out)
+            facts["held_out"] = len(held_out)
+            if config.validate_every and rank == 0 and len(held_out):
+                validation = _watching(held_out, config)
+    elif config.hold_out:
+        raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
+    facts["samples"] = len(samples)
+    source = task.make_batches(samples, spec, config.recipe, config.seed)
+    return TrainingData(source, facts, held_out, validation, prints(samples))
+
+
+def _watching(held_out: Subset, config: FitConfig) -> Validation:
+    """Scores some held-out frames with their depth and without it while the model trains."""
+    few = [held_out[index] for index in range(min(len(held_out), WATCHED))]
+    bare = [item._replace(depth=np.zeros_like(item.depth)) for item in few]
+    every = min(config.validate_every, max(config.recipe.steps // LEAST_VALIDATIONS, 1))
+    return Validation({"held_out": few, "held_out_no_depth": bare}, config.out, every)
 
 
 def split_off(frames: Frames) -> tuple[Subset, Subset]:
@@ -58,7 +113,7 @@ def split_off(frames: Frames) -> tuple[Subset, Subset]:
 
 
 def readable(frames: Subset) -> Subset:
-    """Those of ``frames`` whose files can be read: they are scored when the training is over."""
+    """The part of ``frames`` whose files can be read, so that scoring does not fail when the training is over."""
     kept = []
     for place, index in enumerate(frames.indices):
         try:
@@ -71,14 +126,14 @@ def readable(frames: Subset) -> Subset:
 
 
 def validation_of(data: str, task: str) -> tuple[str | None, bool]:
-    """What a run on ``data`` is scored on when nobody said: (DATA or None, whether a part must be held out).
+    """What to score a run on ``data`` with by default: (DATA or None, whether to hold a part of ``data`` out).
 
-    Synthetic data: scenes of another seed. A set with a test split: that. Other frames: a part held out. ``photo:``
-    validates by itself; a ReID folder without query and gallery has nothing.
+    Synthetic data: scenes of another seed. A set with a test split: that split. Other frames: a held-out part. A
+    registered kind validates by itself; a ReID folder without query and gallery has nothing to score with.
     """
     singles = expand(data, "train")
     kind, body, options = singles[0].kind, singles[0].target, singles[0].options
-    if kind == "photo":
+    if kind in KINDS:
         return None, False
     if len(singles) == 1 and kind == "synthetic":
         seed = options.get("seed", "0")
@@ -87,16 +142,14 @@ def validation_of(data: str, task: str) -> tuple[str | None, bool]:
         root = find_root(Path(body)) if kind == PATH else Path()
         whole = kind == "reid" or all((root / SPLITS[part]).is_dir() for part in ("query", "gallery"))
         return (data if whole else None), False
-    both = len(singles) == 1 and kind == PATH and Path(body).is_dir() and "split" not in options
-    if both and all(find_list(Path(body), split) is not None for split in ("train", "test")):
-        return data, False
+    if len(singles) == 1 and kind == PATH and Path(body).is_dir() and "split" not in options:
+        if all(find_list(Path(body), split) is not None for split in ("train", "test")):
+            return data, False
     return None, True
 
 
 def mask_covers(frames: Frames, index: int) -> float | None:
     """Share of frame ``index`` that is object, None without ground truth; of a folder only the mask is opened."""
-    if isinstance(frames, Subset):
-        return mask_covers(frames.frames, frames.indices[index])
     if isinstance(frames, Joined):
         _, inner, at = frames.locate(index)
         return mask_covers(inner, at)
@@ -136,24 +189,16 @@ def check_masks(frames: Frames, data: str) -> None:
         )
 
 
-def file_list(frames: object) -> str:
+def file_list(frames: Any) -> str:
     """sha256 over names and sizes of the files that ``frames`` reads; "" where it reads none (rendered scenes)."""
-    digest, count = hashlib.sha256(), 0
-    for path in _files(frames):
-        digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-        count += 1
-    return digest.hexdigest() if count else ""
+    lines = [
+        f"{path.parent.name}/{path.name} {path.stat().st_size}\n"
+        for index in range(len(frames))
+        for path in _files(frames, index)
+    ]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest() if lines else ""
 
 
-def _files(frames: object) -> list[Path]:
-    if isinstance(frames, Subset):
-        inner = frames.frames
-        if isinstance(inner, FileFrames):
-            return [path for index in frames.indices for path in inner.files(index)]
-        return _files(inner)
-    if isinstance(frames, Joined):
-        return [path for _, inner in frames.parts for path in _files(inner)]
-    if isinstance(frames, FileFrames):
-        return [path for index in range(len(frames)) for path in frames.files(index)]
-    listed = [getattr(frames, name, None) for name in ("rgb", "depth", "masks")]
-    return [path for files in listed if isinstance(files, dict) for path in files.values()]
+def _files(frames: Any, index: int) -> tuple[Path, ...]:
+    lister = getattr(frames, "files", None)
+    return tuple(lister(index)) if lister else ()

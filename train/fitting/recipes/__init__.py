@@ -5,6 +5,6 @@ A recipe is a TOML file. Reading order: recipe (what one holds) → reading (fil
 """
 
 from mutualformer.train.fitting.recipes.reading import names, recipe
-from mutualformer.train.fitting.recipes.recipe import Losses, Mixture, Recipe, limited
+from mutualformer.train.fitting.recipes.recipe import Losses, Recipe, limited
 
-__all__ = ["Losses", "Mixture", "Recipe", "limited", "names", "recipe"]
+__all__ = ["Losses", "Recipe", "limited", "names", "recipe"]

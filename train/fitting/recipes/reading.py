@@ -1,14 +1,13 @@
-"""TOML and ``--set recipe.KEY=VALUE`` to a :class:`Recipe`, every key and type checked; and a recipe to TOML."""
+"""Read a recipe from TOML and ``--set recipe.KEY=VALUE``, checking every key and type; write one as TOML."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from mutualformer.train.fitting.recipes.recipe import Recipe, Stage
 
@@ -18,17 +17,35 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent
-LIKE = "like"  # the recipe that a file's keys change
+LIKE = "like"  # key of a recipe file: the name of the recipe that the file's other keys change
 T = TypeVar("T")
+STAGES, TABLE = tuple[Stage, ...], Mapping[str, float]
 
-_EXPECTED = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    tuple[str, ...]: "a list of texts",
-    tuple[float, ...]: "a list of numbers",
-    tuple[Stage, ...]: "a list of [share, side] or [share, smallest side, largest side]",
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (list, tuple)) and all(map(fits, value))
+
+
+def _is_stage(value: object) -> bool:
+    if not isinstance(value, (list, tuple)) or len(value) not in (2, 3):
+        return False
+    return _number(value[0]) and all(type(side) is int for side in value[1:])
+
+
+# Type of a field → (what the message expects, whether a value of a TOML or JSON document fits).
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: type(value) is int),
+    float: ("a number", _number),
+    str: ("a text", lambda value: isinstance(value, str)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    tuple[str, ...]: ("a list of texts", _list_of(lambda item: isinstance(item, str))),
+    tuple[float, ...]: ("a list of numbers", _list_of(_number)),
+    STAGES: ("a list of [share, side] or [share, smallest side, largest side]", _list_of(_is_stage)),
+    TABLE: ("a table of numbers", lambda value: isinstance(value, Mapping) and all(map(_number, value.values()))),
 }
 
 
@@ -37,67 +54,38 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_stage(value: object) -> bool:
-    if not isinstance(value, (list, tuple)) or len(value) not in (2, 3) or not all(map(_number, value)):
-        return False
-    return all(isinstance(side, int) for side in value[1:])
-
-
-def _typed(kind: Any, value: Any, key: str) -> Any:
-    """``value`` of a TOML or JSON document as ``kind``. Raises ValueError naming ``key``."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+def _typed(kind: Any, value: Any, now: Any, key: str) -> Any:
+    """``value`` of a TOML or JSON document as ``kind``; tables keep the keys of ``now`` that they do not name."""
+    if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} is {value!r}, expected a table")
-        return record(kind, value, f"{key}.")
-    listed = isinstance(value, (list, tuple))
-    fits = {
-        int: isinstance(value, int) and not isinstance(value, bool),
-        float: _number(value),
-        str: isinstance(value, str),
-        bool: isinstance(value, bool),
-        tuple[str, ...]: listed and all(isinstance(item, str) for item in value),
-        tuple[float, ...]: listed and all(map(_number, value)),
-        tuple[Stage, ...]: listed and all(map(_is_stage, value)),
-    }[kind]
-    if not fits:
-        raise ValueError(f"{key} is {value!r}, expected {_EXPECTED[kind]}")
-    if kind is float:
-        return float(value)
-    if kind == tuple[Stage, ...]:
+        return record(cast("type", kind), value, f"{key}.", now)
+    expected, fits = _KINDS[kind]
+    if not fits(value):
+        raise ValueError(f"{key} is {value!r}, expected {expected}")
+    if kind == STAGES:
         return tuple((float(start), *sides) for start, *sides in value)
-    return tuple(value) if listed else value
+    if kind == TABLE:
+        return {**(now or {}), **value}
+    return float(value) if kind is float else tuple(value) if isinstance(value, list) else value
 
 
 def record(kind: type[T], values: Mapping[str, Any], prefix: str = "", base: T | None = None) -> T:
-    """``values`` as a ``kind``; keys that are not there keep those of ``base``, else the defaults."""
+    """``values`` as a ``kind``; absent keys keep the values of ``base``, else the defaults. Raises ValueError."""
     hints = get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(f"{prefix}{unknown[0]} is unknown, expected one of {', '.join(prefix + key for key in hints)}")
-    given = {}
-    for key, value in values.items():
-        now = getattr(base, key, None)
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping) and now is not None:
-            given[key] = record(hints[key], value, f"{prefix}{key}.", now)
-        else:
-            given[key] = _typed(hints[key], value, prefix + key)
+    given = {key: _typed(hints[key], value, getattr(base, key, None), prefix + key) for key, value in values.items()}
     if base is not None:
         return dataclasses.replace(base, **given)  # type: ignore[type-var]
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if f.name not in given and f.default is f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{prefix}{missing[0]} is missing")
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name not in given and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{prefix}{field.name} is missing")
     return kind(**given)
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> Recipe:
+def _read(path: Path) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -111,15 +99,10 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> Recipe:
         raise ValueError(f"{path}: {error}") from error
 
 
-@cache
-def _shipped(name: str) -> Recipe:
-    return _read(FOLDER / f"{name}.toml")
-
-
 def recipe(name: str) -> Recipe:
     """A shipped recipe by its name, or the one in a TOML file. Raises ValueError, OSError."""
     if name in names():
-        return _shipped(name)
+        return _read(FOLDER / f"{name}.toml")
     if not name.endswith(".toml"):
         raise ValueError(f"recipe {name!r} is unknown, expected one of {', '.join(names())}, or a file NAME.toml")
     return _read(Path(name))

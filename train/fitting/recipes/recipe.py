@@ -1,8 +1,9 @@
-"""What a recipe holds. Its defaults are those of a training from scratch on rendered scenes."""
+"""The fields of a recipe. The defaults are for training from scratch on rendered scenes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mutualformer.train.data.augment import Augmentation
 
@@ -10,37 +11,14 @@ Stage = tuple[float, int] | tuple[float, int, int]
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """Shares of the kinds of frames of ``photo:ROOT``; they sum to 1. The rest are probabilities within a frame.
-
-    A photograph teaches "mark the one that stands out", a table "mark every object". What tells them apart is the
-    view from above and its depth, so a table never loses its depth.
-    """
-
-    photograph: float = 0.77
-    sensor: float = 0.08
-    table: float = 0.11
-    rendered: float = 0.01
-    taught: float = 0.03  # a sensor's own frame, the teacher's map as its truth
-    depth_of_photograph: float = 0.45
-    bystanders: float = 0.2  # photographs with things of others in them that are background
-    spoiled: float = 0.12  # of the frames with depth
-    dropped: float = 0.12
-    holed: float = 0.12
-
-    def kinds(self) -> tuple[tuple[str, float], ...]:
-        """(name, share) of the five kinds."""
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self)[:5])
-
-
-@dataclass(frozen=True)
 class Losses:
     """Weights of the parts of a loss.
 
     ``supervision``: of a detector's outputs, in their order: second pass, first pass, strides 4, 8, 16, 32 (F3Net's
-    weights). ``edges``: how much more a pixel counts that is unlike its surroundings. ``teacher_map``,
-    ``teacher_features``: with ``--teacher``. ReID: ``contrast``, and ``triplet_ramp``, the share of the run over which
-    the triplet loss comes in; at once, its hardest triplets draw features that know nothing yet into one point.
+    weights). ``edges``: extra weight of a pixel that is unlike its surroundings. ``teacher_map``, ``teacher_features``:
+    used where the training data bring a teacher (``lab/photographs``). ReID: ``contrast``, and ``triplet_ramp``, the
+    share of the run over which the triplet loss reaches its full weight; at full weight from the start, the hardest
+    triplets collapse untrained features into one point.
     """
 
     supervision: tuple[float, ...] = (1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
@@ -66,6 +44,7 @@ class Recipe:
     began with. ``pull``: decay towards the weights that the run began with instead of towards zero.
     ``ema``: decay of the averaged weights that are saved, 0 = none. ``blend``: share of the run's result in what is
     saved, the rest are the weights that it began with.
+    ``mixture``: settings of a registered kind of training data (``train/fitting/kinds.py``); no other data read it.
     ``minutes``: time budget, 0 = none; a run that would take longer goes through its schedule by the clock and is then
     not reproducible to the bit.
     """
@@ -93,7 +72,7 @@ class Recipe:
     keep_norms: bool = False
     losses: Losses = field(default_factory=Losses)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    mixture: Mixture = field(default_factory=Mixture)
+    mixture: Mapping[str, float] = field(default_factory=dict)
 
 
 def limited(recipe: Recipe, side: int) -> Recipe:

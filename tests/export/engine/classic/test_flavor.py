@@ -32,7 +32,7 @@ source, out, cache = SOURCES
 command = [source, "-o", out, "--flavor", "tensorrt", "--workspace", "256"]
 assert to_trt.main([*command, "--timing-cache", cache]) == 0
 card = engine_card.read(Path(out))
-engine_card.verify_file(Path(out), card)
+engine_card.verify_bytes(Path(out), card, Path(out).read_bytes())
 print("CARD " + json.dumps([card.flavor, card.builder_version, card.plugin_layers, card.cda_nodes, card.heavy_nodes,
     card.targets, card.folds, card.kernels, card.rebuild]))
 """

@@ -17,6 +17,7 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, fit
 from mutualformer.train.fitting.batches.sod_batches import first_readable
 from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.kinds import KINDS
 from mutualformer.train.fitting.preparation.ready import check_masks, file_list, split_off, validation_of
 from mutualformer.train.fitting.recipes import Recipe
 from tests.pictures import Change, rewrite_picture
@@ -49,7 +50,8 @@ def test_a_tenth_is_held_out_and_never_trained_on(folder: Path) -> None:
     assert file_list(opening.frames("synthetic:2", size=(32, 32))) == ""
 
 
-def test_what_a_run_is_scored_on(folder: Path, tmp_path: Path) -> None:
+def test_what_a_run_is_scored_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "photo", lambda config, facts: pytest.fail("opened"))
     assert validation_of("synthetic:50?seed=3", "sod") == ("synthetic:60?seed=900003", False)
     assert validation_of(str(folder), "sod") == (None, True)
     assert validation_of(f"{folder}+synthetic:5", "sod") == (None, True)
@@ -152,7 +154,7 @@ def test_recipes_that_cannot_run_are_refused(tmp_path: Path, changes: dict[str, 
         FitConfig("sod-nano", "synthetic:4", tmp_path, recipe)
 
 
-@pytest.mark.parametrize("changes", [{"workers": -1}, {"accumulate": 0}, {"save_every": 0}, {"precision": "8"}])
+@pytest.mark.parametrize("changes", [{"workers": -1}, {"accumulate": 0}, {"save_every": 0}])
 def test_runs_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(FitError, match="expected"):
         tiny("sod", tmp_path, **changes)

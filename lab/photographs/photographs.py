@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.photographs.pairs import pairs
 from mutualformer.runtime.sources.frame import DataError, Item
 from mutualformer.runtime.sources.masks import read_mask
 from mutualformer.runtime.sources.names import MASK_NAMES
 from mutualformer.runtime.sources.pictures import read_colour
-from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator
 
@@ -48,6 +48,11 @@ class Photographs:
         if mask.shape != rgb.shape[:2]:
             raise DataError(f"{self.masks[name]}: is {mask.shape}, expected {rgb.shape[:2]} as in {self.rgb[name]}")
         return Item(rgb, np.zeros(mask.shape, np.float32), mask, name)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of frame ``index``: picture and mask."""
+        name = self.names[index]
+        return self.rgb[name], self.masks[name]
 
     def outline(self, rng: Rng) -> NDArray[np.uint8]:
         """The mask of a random photograph, cropped to what is salient in it (all of it where nothing is)."""

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.photographs.pairs import pairs
 from mutualformer.runtime.sources.depth import read_depth
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import DEPTH_NAMES, frames_in, one_file_a_frame
 from mutualformer.runtime.sources.pictures import DEPTH_SUFFIXES, decode, read_bytes, read_colour
-from mutualformer.train.data.compositing.pairs import pairs
 
 Rng = np.random.Generator
 
@@ -71,6 +71,11 @@ class SensorFrames:
         if salient.shape != depth.shape:
             raise DataError(f"{path}: is {salient.shape}, expected {depth.shape} as in {self.rgb[name]}")
         return SensorFrame(rgb, depth, salient)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of frame ``index``: picture and depth."""
+        name = self.names[index]
+        return self.rgb[name], self.depth[name]
 
     def window(self, size: tuple[int, int], rng: Rng, smallest: float = 0.55) -> SensorFrame:
         """A random frame, cropped, perhaps mirrored, at ``size`` (height, width)."""

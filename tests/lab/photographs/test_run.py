@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lab.photographs.__main__ import main
+from lab.photographs.best import BEST
 from mutualformer.runtime.sources.frame import Frames
-from mutualformer.train import checkpoint, fit, registry
+from mutualformer.train import checkpoint, registry
 from mutualformer.train.fitting import validation
-from mutualformer.train.fitting.validation import BEST
 from tests.train.support.scenes import write_rgbd
 
 pytestmark = pytest.mark.slow
@@ -40,16 +41,16 @@ def test_the_best_validation_is_what_is_kept(
 
     current = [0.0]
 
-    def validate(self: validation.Validation, model: nn.Module, step: int, board: object = None) -> float:
+    def validate(self: validation.Validation, model: nn.Module, step: int, board: object = None) -> dict[str, Any]:
         current[0] = next(scores)
         return whole(self, model, step, board)
 
     monkeypatch.setattr(validation, "scored", scored)
     monkeypatch.setattr(validation.Validation, "validate", validate)
-    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "photo", "--no-pretrained"]
+    words = ["fit", "sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "photo", "--no-pretrained"]
     words += ["--out", str(tmp_path / "out"), "--steps", "3", "--batch", "2", "--minutes", "0", "--workers", "0"]
     words += ["--set", "input_size=[32,32]", "--validate-every", "1"]
-    assert fit.main(words) == 0
+    assert main(words) == 0
     card = checkpoint.read_card(tmp_path / "out" / "model.safetensors")
     assert card["data"]["kept"] == "the best of its validations: step 2, mean S-measure 0.7000"
     assert card["data"]["samples"] == 3
@@ -64,13 +65,13 @@ def test_the_best_validation_is_what_is_kept(
 
 
 def test_photo_is_for_training_only(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
+    words = ["fit", "sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
     for data, message in (
         (f"photo:{root}?rendered=x", "the number of rendered scenes is 'x'"),
         (f"photo:{root}?seed=3", "unknown option seed"),
-        (f"synthetic:4+photo:{root}", "photo: is for `fit` by itself"),
+        (f"synthetic:4+photo:{root}", "photo: is for `python -m lab.photographs fit` by itself"),
     ):
-        assert fit.main([*words, "--data", data, "--validate", "none"]) == 1
+        assert main([*words, "--data", data, "--validate", "none"]) == 1
         assert message in capsys.readouterr().err
 
 
@@ -80,14 +81,28 @@ def test_with_init_the_teacher_only_teaches(root: Path, tmp_path: Path, caplog: 
     torch.manual_seed(5)
     model = registry.build("sod-nano", input_size=(64, 64))
     checkpoint.save(start, model, {})
-    words = ["sod-nano", "--data", f"photo:{root}?rendered=0", "--recipe", "taught", "--init", str(start)]
-    words += ["--teacher", "sod-lite", "--steps", "1", "--batch", "2", "--workers", "0", "--validate", "none"]
+    words = [
+        "fit",
+        "sod-nano",
+        "--data",
+        f"photo:{root}?rendered=0&distil=sod-lite",
+        "--recipe",
+        "taught",
+        "--init",
+        str(start),
+    ]
+    words += ["--init", str(start), "--steps", "1", "--batch", "2", "--workers", "0", "--validate", "none"]
     words += ["--set", "input_size=[64,64]", "--validate-every", "0", "--out", str(tmp_path / "out")]
     with caplog.at_level("WARNING", logger="mutualformer"):
-        assert fit.main(words) == 0
+        assert main(words) == 0
     assert "narrowed" not in caplog.text
     total = len(model.state_dict())
     assert f"{total} of {total} tensors from {start}" in caplog.text
     stem = "rgb_backbone.conv_stem.weight"  # frozen: what it began with is what is left
+    card = checkpoint.read_card(tmp_path / "out" / "model.safetensors")
+    assert [(one["role"], one["given"]) for one in card["parents"][:2]] == [
+        ("fine-tuned from", str(start)),
+        ("taught by", "sod-lite"),
+    ]
     kept = checkpoint.load(tmp_path / "out" / "model.safetensors").state_dict()[stem]
     assert torch.equal(kept, model.state_dict()[stem])

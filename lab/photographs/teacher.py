@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.train import checkpoint
 from mutualformer.train.backbone import LITE0, LITE0_NARROW, SMALL, SMALL_SHORT
+from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.modules.pointwise import lay_out
-from mutualformer.train.fitting.preparation.start import copy_matching
+from mutualformer.train.fitting.preparation.start import copy_matching, weights_file
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
 
-MAP_WEIGHT, FEATURE_WEIGHT = 1.0, 0.5
 PARTS = ((LITE0_NARROW, LITE0), (SMALL_SHORT, SMALL))  # (a student's backbone, the teacher's that it is a part of)
 STREAMS = ("rgb", "depth")
 log = logging.getLogger("mutualformer")
@@ -51,6 +52,14 @@ def begin_as(student: Any, teacher: Any) -> None:
     own = inherit(student, teacher, but=tuple(f"{stream}." for stream in strange))
     total = len(student.state_dict())
     log.warning("%s: %d of %d tensors begin as the teacher's", student.spec.name, total - len(own), total)
+
+
+def open_teacher(name: str) -> nn.Module:
+    """A detector in eval mode. Raises CheckpointError, FitError."""
+    teacher = checkpoint.load(weights_file(name))
+    if teacher.spec.task != "sod":
+        raise FitError(f"{name}: is a {teacher.spec.task} model, expected a detector as the teacher")
+    return teacher
 
 
 def _computes_bfloat16() -> bool:

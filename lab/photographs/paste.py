@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.train.data.compositing.photographs import Cutout
-from mutualformer.train.data.compositing.plausible import bulge
+from lab.photographs.photographs import Cutout
+from lab.photographs.plausible import bulge
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.photographs.paste import Canvas, paste, turned
+from lab.photographs.photographs import Cutout, Photographs
+from lab.photographs.sensor import SensorFrames
 from mutualformer.runtime.sources.scenes.sensor import measure
-from mutualformer.train.data.compositing.paste import Canvas, paste, turned
-from mutualformer.train.data.compositing.photographs import Cutout, Photographs
-from mutualformer.train.data.compositing.sensor import SensorFrames
 
 Rng = np.random.Generator
 Map = NDArray[np.float32]

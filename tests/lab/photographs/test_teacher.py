@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lab.photographs.teacher import TaughtSodTask, inherit
 from mutualformer.train import registry
 from mutualformer.train.fitting.recipes import recipe
 from mutualformer.train.fitting.schedule import Schedule
-from mutualformer.train.fitting.teacher import TaughtSodTask, inherit
 
 SIZE = {"input_size": (64, 64)}
 

@@ -9,17 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.photographs.faults import holed, spoil
+from lab.photographs.mixture import Mixture
+from lab.photographs.paste import Canvas
+from lab.photographs.photographs import Photographs
+from lab.photographs.plausible import plausible_depth
+from lab.photographs.scenes import Composite, bystanders, into_sensor_frame, on_a_table
+from lab.photographs.sensor import SensorFrames
 from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.runtime.sources.masks import MIDDLE
 from mutualformer.train.data.augment import augment
-from mutualformer.train.data.compositing.faults import holed, spoil
-from mutualformer.train.data.compositing.paste import Canvas
-from mutualformer.train.data.compositing.photographs import Photographs
-from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
-from mutualformer.train.data.compositing.sensor import SensorFrames
 from mutualformer.train.fitting.batches.sod_batches import first_readable
 from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.recipes.reading import record
 
 Rng = np.random.Generator
 
@@ -43,7 +45,8 @@ class PhotoBatches:
         seed: int,
     ) -> None:
         self.photographs, self.sensor, self.rendered = photographs, sensor, rendered
-        self.batch, self.seed, self.mixture, self.augmentation = recipe.batch, seed, recipe.mixture, recipe.augmentation
+        self.batch, self.seed, self.augmentation = recipe.batch, seed, recipe.augmentation
+        self.mixture = record(Mixture, recipe.mixture, "recipe.mixture.")
         total = sum(share for _, share in self.mixture.kinds())
         if abs(total - 1) > 1e-6:
             raise DataError(f"the mixture's shares sum to {total:.3f}, expected 1")

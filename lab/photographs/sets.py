@@ -4,7 +4,7 @@
     ROOT/duts_te/{RGB,GT}              photographs to validate on, never trained on
     ROOT/sensor_frames/{RGB,depth}     frames of real depth sensors, 16 bit, millimetres
 
-Options: ``teacher=DIR``, soft maps NAME.png of the sensor frames; ``rendered=N``, how many rendered scenes join in.
+Options: :mod:`lab.photographs.kind`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.photographs.photographs import Photographs
+from lab.photographs.plausible import plausible_depth
+from lab.photographs.scenes import Composite, into_sensor_frame, on_a_table
+from lab.photographs.sensor import SensorFrames
 from mutualformer.runtime.sources.frame import DataError, Item
-from mutualformer.train.data.compositing.photographs import Photographs
-from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, into_sensor_frame, on_a_table
-from mutualformer.train.data.compositing.sensor import SensorFrames
 
 TRAIN, VALIDATION, SENSOR = "duts_tr", "duts_te", "sensor_frames"
 SEED = 20_261_125  # of everything drawn for validation: the same frames in every run

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab.photographs.sets import PhotoRoot
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.train.data.compositing.sets import PhotoRoot
 from tests.lab.ablation.photo_root import PHOTOGRAPHS, write_photo_root
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.photographs.faults import holed, spoil
+from lab.photographs.paste import Canvas, paste, turned
+from lab.photographs.photographs import Cutout, Photographs
+from lab.photographs.plausible import plausible_depth
+from lab.photographs.scenes import Composite, bystanders, into_sensor_frame, on_a_table
+from lab.photographs.sensor import SensorFrames
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.train.data.compositing.faults import holed, spoil
-from mutualformer.train.data.compositing.paste import Canvas, paste, turned
-from mutualformer.train.data.compositing.photographs import Cutout, Photographs
-from mutualformer.train.data.compositing.plausible import plausible_depth
-from mutualformer.train.data.compositing.scenes import Composite, bystanders, into_sensor_frame, on_a_table
-from mutualformer.train.data.compositing.sensor import SensorFrames
 
 SIZE = (96, 128)
 

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from lab.photographs.batches import PhotoBatches
+from lab.photographs.best import Best
+from lab.photographs.mixture import Mixture
+from lab.photographs.photographs import Photographs
+from lab.photographs.sensor import SensorFrames
+from lab.photographs.sets import FixedFrames
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import registry
-from mutualformer.train.data.compositing.photographs import Photographs
-from mutualformer.train.data.compositing.sensor import SensorFrames
-from mutualformer.train.data.compositing.sets import FixedFrames
-from mutualformer.train.fitting.batches.photo import PhotoBatches
 from mutualformer.train.fitting.losses import deep_supervision_losses
-from mutualformer.train.fitting.recipes import Mixture, recipe
+from mutualformer.train.fitting.recipes import recipe
 from mutualformer.train.fitting.task import freeze
-from mutualformer.train.fitting.validation import Validation
-from tests.train.data.compositing.test_scenes import root  # noqa: F401 (a fixture)
+from tests.lab.photographs.test_scenes import root  # noqa: F401 (a fixture)
 
 PLAN = replace(recipe("photo"), batch=8)
 
@@ -54,7 +55,7 @@ def test_kinds_come_in_their_shares_and_absent_ones_become_photographs(batches: 
     without = PhotoBatches(batches.photographs, None, None, PLAN, 3)
     assert {without.kind(np.random.default_rng(i)) for i in range(500)} == {"photograph", "table"}
     with pytest.raises(DataError, match="sum to"):
-        PhotoBatches(batches.photographs, None, None, replace(PLAN, mixture=Mixture(photograph=0.9)), 3)
+        PhotoBatches(batches.photographs, None, None, replace(PLAN, mixture={"photograph": 0.9}), 3)
 
 
 def test_depth_is_missing_spoilt_or_there(batches: PhotoBatches) -> None:
@@ -95,7 +96,7 @@ def test_frozen_parameters_and_their_norms_stay() -> None:
 
 
 def test_a_table_never_loses_the_depth_that_tells_it_from_a_photograph(root: Path) -> None:  # noqa: F811
-    only = Mixture(photograph=0, sensor=0, table=1, rendered=0, taught=0, dropped=0.5, spoiled=0.4, holed=0.1)
+    only = {name: 0.0 for name, _ in Mixture().kinds()} | {"table": 1.0, "dropped": 0.5, "spoiled": 0.4, "holed": 0.1}
     tables = PhotoBatches(Photographs(root / "photos"), None, None, replace(PLAN, mixture=only), seed=1)
     assert all(depth.any() for depth in tables.make(0, range(8), 64)["depth"])
 
@@ -104,13 +105,13 @@ def test_validation_keeps_the_best_and_says_what_it_saw(batches: PhotoBatches, t
     frames = []
     for index in range(2):
         frames.append(batches.photographs[index])
-    validation = Validation({"photographs": FixedFrames(frames)}, tmp_path, every=5)
+    validation = Best({"photographs": FixedFrames(frames)}, tmp_path, every=5)
     torch.manual_seed(0)
     model = registry.build("sod-nano", input_size=(64, 64)).eval()
-    score = validation.validate(model, 5)
+    score = validation.validate(model, 5)["photographs"]["s_measure"]
     lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
     assert lines[0]["step"] == 5
     assert lines[0]["score"] == pytest.approx(score, abs=1e-4)
     assert (tmp_path / "best.safetensors").is_file()
-    gone_on = Validation({"photographs": FixedFrames(frames)}, tmp_path, every=5)
+    gone_on = Best({"photographs": FixedFrames(frames)}, tmp_path, every=5)
     assert gone_on.best == pytest.approx(score)
