@@ -9,6 +9,7 @@ process with limited memory.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,7 +30,6 @@ from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_t
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.frame import DataError, Frame, metres
-from mutualformer.runtime.sources.grammar import exists
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
@@ -230,7 +230,7 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
     """None where the files are a bag of another program, or hold pictures without our frame messages."""
     path, name = Path(target), f"recording:{target}"
     files = [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
-    if not files or not (exists(str(files[0])) and files[0].is_file()):
+    if not files or not os.path.isfile(files[0]):
         raise CameraError(f"{name}: no .mcap file there")
     parts, unreadable = [], []
     for file in files:

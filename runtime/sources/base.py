@@ -1,20 +1,21 @@
-"""What every RGB-D source gives the pipeline: :class:`Frame`, :class:`Camera`, and the three ways it can go wrong."""
+"""What every RGB-D source gives the pipeline: :class:`Frame`, :class:`Camera`, and the errors it may raise."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mutualformer.errors import CameraError as CameraError
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 MOST_WARNINGS = 100
-# Frames left out are named one by one up to here, then counted.
-NAMED_FRAMES = 3
-
-
-# What a source of colour alone says, once.
+NAMED_FRAMES = 3  # warn of this many frames that are left out, count the others
+NEXT_FRAME_SECONDS = 20.0  # timeout for the next frame of a recording or network camera
+# The warning of a source without depth.
 WITHOUT_DEPTH = "no depth: colour only, no distances"
 
 
@@ -30,10 +31,10 @@ class CameraTimeout(CameraError):
 class Camera(Protocol):
     """A source of frames.
 
-    ``name`` names it to people. ``live``: True where frames that nobody takes are lost (a device), False where they
-    wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``: None where
-    the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None where it came
-    as float. ``busy_s``: seconds spent on the last frame after it had arrived (alignment, decoding).
+    ``name``: as it stands in messages. ``live``: True where frames that are not read in time are lost (a device), False
+    where they wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``:
+    None where the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None
+    where it came as float. ``busy_s``: seconds spent on the last frame after it arrived (alignment, decoding).
     ``warnings``: what was wrong with the source without stopping it, one sentence each.
     """
 
@@ -84,7 +85,7 @@ class BaseCamera:
         """Nothing to give back unless a source says otherwise."""
 
     def warn(self, sentence: str, key: str = "") -> None:
-        """Remember a problem once (``key``: what makes it the same one, the sentence where it is not given).
+        """Keep a warning once per ``key``, or per sentence where no key is given.
 
         A camera that runs for days must not collect millions of sentences.
         """
@@ -93,14 +94,14 @@ class BaseCamera:
             self.warnings.append(sentence)
 
     def leave_out(self, reason: str) -> None:
-        """Count a frame that cannot be used; the first few are named, the rest is told by :meth:`sum_up`."""
+        """Count a frame that cannot be used; warn of the first few. :meth:`sum_up` reports the total."""
         self.left_out += 1
         self.first_reason = self.first_reason or reason
         if self.left_out <= NAMED_FRAMES:
             self.warn(f"{self.name}: frame left out: {reason}")
 
     def sum_up(self) -> None:
-        """At the end of a recording: how many frames were left out, if not all of them were named."""
+        """At the end of a recording: warn how many frames were left out, if not all of them were named."""
         if self.left_out > NAMED_FRAMES:
             self.warn(f"{self.name}: {self.left_out} frames left out in all")
 
@@ -116,9 +117,9 @@ class BaseCamera:
 
 
 class DeviceCamera(BaseCamera):
-    """The loop and the end that every plugged-in camera shares. A driver implements :meth:`grab` only.
+    """Reading and closing, shared by all plugged-in cameras. A driver implements :meth:`grab` and :meth:`convert`.
 
-    ``connected``: asked when no frame came in time; False means the camera is gone. ``stop``: gives the device back.
+    ``connected``: called when no frame came in time; False means the camera is gone. ``stop``: gives the device back.
     ``lost``: the driver's own exceptions that mean the camera went away.
     """
 
@@ -170,8 +171,50 @@ class DeviceCamera(BaseCamera):
                     raise CameraLost(f"{self.name}: unplugged")
                 raise CameraTimeout(f"{self.name}: no new colour and depth within {timeout:g} s")
 
+    def frame(
+        self, rgb: NDArray[np.uint8], units: NDArray[Any], scale: float, stamps: Sequence[float], number: int
+    ) -> Frame:
+        """A frame of 16-bit depth. ``stamps``: seconds of colour and depth. Raises CameraError where sizes differ."""
+        if units.dtype != np.uint16 or rgb.ndim != 3 or units.shape != rgb.shape[:2]:
+            what = f"depth is {units.dtype} {units.shape} and colour {rgb.shape}"
+            raise CameraError(f"{self.name}: {what}, expected uint16 and RGB of one size")
+        return Frame(rgb, metres(units, scale), stamps[0], stamps[1], number)
+
     def close(self) -> None:
         """Stop the device, once however often this is called."""
         if not self._closed:
             self._closed = True
             self._stop()
+
+
+class ColourCamera(DeviceCamera):
+    """A device without depth: all pixels are holes. Frame times are this machine's, in seconds since 1970."""
+
+    def __init__(self, name: str, **rest: Any) -> None:
+        super().__init__(name, **rest)
+        self._count = 0
+        self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
+
+    def colour(self, rgb: NDArray[Any]) -> Frame:
+        """The next frame, of (H, W, 3) uint8 RGB."""
+        stamp = time.time()
+        self._count += 1
+        return Frame(np.asarray(rgb, np.uint8), np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
+
+
+def next_frame(camera: Camera, seconds: float = NEXT_FRAME_SECONDS) -> Frame | None:
+    """As Camera.read, with retries for ``seconds``. Raises CameraError after them."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return camera.read(1.0)
+        except CameraTimeout:
+            if time.monotonic() >= end:
+                raise CameraError(f"{camera.name}: no frame for {seconds:g} s") from None
+
+
+def chosen(target: str, present: Sequence[str], name: str, remedy: str) -> str:
+    """``target``, or the first of the ``present`` devices where it is empty. Raises CameraError."""
+    if not present or (target and target not in present):
+        raise CameraError(f"{name}: no such camera (connected: {', '.join(present) or 'none'}); check {remedy}")
+    return target or present[0]

@@ -1,8 +1,8 @@
-"""Runs a source in a process of its own, with limits of memory, time and disk: for whatever is not ours.
+"""Runs a source in a process of its own, with limits of memory, time and disk: for readers that are not ours.
 
-Foreign bags, databases, videos and SDKs are fed with strangers' files. A reader that hangs, crashes or eats memory
-takes only itself down (:mod:`child_process`), and the parent says so in bounded time. What the two say to each other:
-the length of a JSON object, the object, and behind it the arrays that it names, as they are.
+Foreign bags, databases, videos and SDKs are fed with strangers' files. A reader that hangs, crashes or takes all memory
+ends only its own process (:mod:`child_process`), and the parent raises in bounded time. A message between the two is
+the length of a JSON object, the object, and behind it the bytes of the arrays that it names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 
 MODULE = "mutualformer.runtime.sources.child_process"
 ERRORS = {error.__name__: error for error in (CameraError, CameraLost)}
-# Nothing is multiplied there, and each thread of a pool would take its share of the memory allowed.
+# The child multiplies no matrices, and each thread of a pool would take its share of the memory allowed.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LENGTH = struct.Struct("<I")
 MOST_HEADER = 1 << 20
@@ -42,9 +42,9 @@ ARRAYS: dict[str, tuple[type[np.generic], int]] = {"rgb": (np.uint8, 3), "depth"
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Seconds. ``start``: to import and open; ``bytes_per_s``: a large file may take that much longer. ``frame``: to
-    the next frame while the parent waits for it."""
+class Timeouts:
+    """Seconds. ``start``: to import and open, plus the file's size / ``bytes_per_s``. ``frame``: to the next frame
+    while the parent waits for it."""
 
     start: float = 30.0
     frame: float = 20.0
@@ -64,11 +64,11 @@ class ChildCamera(BaseCamera):
         target: str,
         query: Mapping[str, Any],
         name: str,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         live: bool = False,
     ) -> None:
         super().__init__(name, live=live)
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._lock = threading.Lock()
         self._scratch = tempfile.TemporaryDirectory(prefix="mutualformer-")
         paths = [str(Path(mutualformer.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -86,7 +86,7 @@ class ChildCamera(BaseCamera):
             assert self._process.stdin is not None
             with contextlib.suppress(OSError):
                 self._process.stdin.write(json.dumps([module, target, dict(query), name]).encode() + b"\n")
-            limit = self._patience.start + bytes_of(Path(target)) / self._patience.bytes_per_s
+            limit = self._timeouts.start + bytes_of(Path(target)) / self._timeouts.bytes_per_s
             if not self._arrives(limit):
                 self._lose(f"its reader could not open it within {limit:.0f} s and was ended")
             about = self._take("open")
@@ -107,7 +107,7 @@ class ChildCamera(BaseCamera):
             self.warn(sentence)
 
     def _arrives(self, seconds: float) -> bool:
-        """Whether the child says something, or dies, within ``seconds``."""
+        """Whether the child sends something, or dies, within ``seconds``."""
         assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], max(0.0, seconds))[0])
 
@@ -129,11 +129,11 @@ class ChildCamera(BaseCamera):
             raise ERRORS.get(facts["error"], CameraError)(facts["text"])
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
-        self._lose(f"its reader ended with {how}{problem}; the file is most likely damaged")
+        self._lose(f"its reader ended with {how}{problem}; the file is most likely corrupt")
         raise AssertionError
 
     def _receive(self) -> dict[str, Any] | None:
-        """The next message with its arrays; None at the end. Raises ValueError where it makes no sense."""
+        """The next message with its arrays; None at the end. Raises ValueError where it is malformed."""
         lead = self._fill(bytearray(LENGTH.size))
         if lead is None:
             return None
@@ -156,7 +156,7 @@ class ChildCamera(BaseCamera):
         stream: Any = self._process.stdout
         view, at = memoryview(target), 0
         while at < len(view):
-            count = stream.readinto(view[at:]) if self._arrives(self._patience.frame) else 0
+            count = stream.readinto(view[at:]) if self._arrives(self._timeouts.frame) else 0
             if not count:
                 return None
             at += count
@@ -170,8 +170,8 @@ class ChildCamera(BaseCamera):
             now = time.monotonic()
             self._waiting = self._waiting or now
             if not self._arrives(timeout):
-                if time.monotonic() - self._waiting > self._patience.frame:
-                    self._lose(f"its reader gave no frame for {self._patience.frame:g} s and was ended")
+                if time.monotonic() - self._waiting > self._timeouts.frame:
+                    self._lose(f"its reader gave no frame for {self._timeouts.frame:g} s and was ended")
                 raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s")
             self._waiting = None
             facts = self._take("done", "frame")
@@ -214,7 +214,7 @@ def bytes_of(path: Path) -> int:
 
 
 def send(stream: IO[bytes], tag: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """One message; ``arrays`` named as in :data:`ARRAYS`. Depth that was never measured travels as its shape alone."""
+    """Write one message; ``arrays`` named as in :data:`ARRAYS`. Of an array of zeros only the shape is sent."""
     shapes = {name: array.shape for name, array in arrays.items()}
     empty = [name for name, array in arrays.items() if not array.any()]
     head = json.dumps({**facts, "tag": tag, "shapes": shapes, "empty": empty}).encode()

@@ -1,7 +1,7 @@
 """The child of :mod:`child`: opens a source within its limits and plays it into a pipe.
 
-Native code that never returns keeps Python's lock, so that no thread of ours could end it: an alarm clock does, which a
-second thread winds up while it still runs.
+Native code that never returns keeps Python's lock, so that no thread of ours could end it. Therefore a thread resets
+the alarm signal every few seconds; where it no longer runs, the alarm ends the process.
 """
 
 from __future__ import annotations
@@ -26,31 +26,22 @@ from mutualformer.runtime.untrusted.typed_json import parse_json
 ALARM_SECONDS = 20
 LOOK_SECONDS = 5.0
 MOST_MEMORY = 2 << 30  # and never more than half of what the machine has
-LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # what is written to disk: so much, or so many times the size of the file
+LEAST_DISK, MOST_GROWTH = 1 << 30, 100  # limit of a file on disk: bytes, or times the size of the source
 LONGEST_SENTENCE = 2000
 
 
-class Said(logging.Handler):
-    """What our own code logs travels to the parent as warnings: standard error leads nowhere here."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.sentences: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the sentence."""
-        self.sentences.append(record.getMessage())
-
-
-SAID = Said()
+# Warnings that our own code logs here; the parent gets them, because standard error is not shown.
+LOGGED: list[str] = []
 
 
 def main() -> int:
-    """Open the source that standard input names and play it to standard output, which then belongs to nobody else."""
+    """Open the source that standard input names and play it to standard output, which nothing else then writes to."""
     module, target, query, name = parse_json(sys.stdin.buffer.readline())
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an SDK prints must not get between the frames
-    logging.getLogger("mutualformer").addHandler(SAID)
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: LOGGED.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("mutualformer").addHandler(handler)
     threading.Thread(target=_watch_parent, daemon=True).start()
     camera: Camera | None = None
     try:
@@ -92,12 +83,12 @@ def _attributes(camera: Camera) -> dict[str, Any]:
         "intrinsics": camera.intrinsics.to_json() if camera.intrinsics is not None else None,
         "depth_scale": camera.depth_scale,
         "first_reason": getattr(camera, "first_reason", "")[:LONGEST_SENTENCE],
-        "warnings": [sentence[:LONGEST_SENTENCE] for sentence in (*camera.warnings, *SAID.sentences)],
+        "warnings": [sentence[:LONGEST_SENTENCE] for sentence in (*camera.warnings, *LOGGED)],
     }
 
 
 def _watch_parent() -> None:
-    """The parent closes our standard input when it is done with us, or dies."""
+    """End this process when the parent closes our standard input, or dies."""
     while True:
         signal.alarm(ALARM_SECONDS)
         if select.select([0], [], [], LOOK_SECONDS)[0] and not os.read(0, 1):

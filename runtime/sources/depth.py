@@ -1,4 +1,4 @@
-"""The one depth rule: the only way from stored values to metres, whoever asks and wherever the file lies.
+"""The one depth rule: the only way from stored values to metres, for every file and every caller.
 
 =================  ==========================================================================================
 stored             meaning
@@ -22,7 +22,9 @@ Files: PNG, TIFF, PGM, PFM, BMP, JPEG (8 bit), ``.npy``, ``.npz``, and ``.exr`` 
 from __future__ import annotations
 
 import io
+import math
 import os
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,8 +202,6 @@ def stored_depth(data: bytes, name: str) -> NDArray[Any]:
         image = _npz(data, name)
     elif data.startswith(EXR):
         image = _exr(data, name)
-    elif data[:3] in (b"Pf\n", b"Pf\r"):
-        image = _pfm(data, name)
     else:
         image = decode(data, name, "stored")
     if image.ndim == 3 and image.shape[2] in (3, 4):
@@ -212,7 +212,7 @@ def stored_depth(data: bytes, name: str) -> NDArray[Any]:
             )
         image = image[..., 1]
     if image.ndim == 3 and 1 in (image.shape[0], image.shape[2]):
-        image = image[0] if image.shape[0] == 1 else image[..., 0]
+        image = np.squeeze(image, 0 if image.shape[0] == 1 else 2)
     if image.ndim != 2:
         raise DataError(f"{name}: depth is {image.shape}, expected one channel (H, W)")
     if image.dtype.kind == "f":
@@ -232,9 +232,7 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
         newer = formats.read_magic(stream) >= (2, 0)
         read = formats.read_array_header_2_0 if newer else formats.read_array_header_1_0
         shape, _, dtype = read(stream)
-        count = 1
-        for side in shape:
-            count *= int(side)
+        count = math.prod(shape)
         if dtype.kind not in "iuf" or not 0 < count <= MAX_PIXELS or count * dtype.itemsize > len(data):
             raise DataError(f"{name}: declares {dtype} {shape}, expected one depth map that the file holds whole")
         stream.seek(0)
@@ -243,8 +241,6 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
 
 def _npz(data: bytes, name: str) -> NDArray[Any]:
     """The only array of an ``.npz`` file, or the one named depth."""
-    import zipfile
-
     with foreign("zipfile", DataError, name, "expected a whole .npz file"), zipfile.ZipFile(io.BytesIO(data)) as files:
         arrays = {info.filename.removesuffix(".npy"): info for info in files.infolist()}
         chosen = arrays.get("depth") or (next(iter(arrays.values())) if len(arrays) == 1 else None)
@@ -253,20 +249,6 @@ def _npz(data: bytes, name: str) -> NDArray[Any]:
         if chosen.file_size > 8 * MAX_PIXELS:
             raise DataError(f"{name}: {chosen.filename} declares {chosen.file_size >> 20} MiB, expected one depth map")
         return _npy(files.read(chosen), name)
-
-
-def _pfm(data: bytes, name: str) -> NDArray[Any]:
-    """A portable float map of one channel: rows from the bottom, byte order in the sign of its scale (Middlebury)."""
-    try:
-        words, rest = data[:64].split(None, 4)[:4], data
-        width, height, scale = int(words[1]), int(words[2]), float(words[3])
-        start = data.index(words[3], data.index(words[2], data.index(words[1], 2) + len(words[1]))) + len(words[3]) + 1
-        if not 0 < width * height <= MAX_PIXELS or len(rest) - start < 4 * width * height:
-            raise ValueError
-    except ValueError:
-        raise DataError(f"{name}: is no whole PFM file of one channel") from None
-    values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", width * height, start)
-    return np.ascontiguousarray(values.reshape(height, width)[::-1], dtype=np.float32)
 
 
 def _exr(data: bytes, name: str) -> NDArray[Any]:
@@ -287,14 +269,15 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
             raise DataError(f"{name}: declares {size} values in {len(heads)} parts, expected one picture of one part")
         stream.seek(0)
         channels = OpenEXR.File(stream, separate_channels=True, num_threads=0).channels()
-    by_name = {key.lower().rpartition(".")[2]: key for key in reversed(list(channels))}
-    by_layer = {
-        key.lower().split(".")[-2]: key for key in channels if key.count(".") and key[-2:].upper() in (".R", ".V")
-    }
-    key = next((by_name[want] for want in DEPTH_CHANNELS if want in by_name), None)
-    key = key or next((by_layer[want] for want in DEPTH_CHANNELS if want in by_layer), None)
-    if key is None and len(channels) == 1 and next(iter(channels)).upper() not in ("R", "G", "B", "A"):
-        key = next(iter(channels))
-    if key is None:
+    names: dict[str, str] = {}  # depth, Z, LAYER.depth; a layer of one channel: depth.R, depth.V
+    for key in channels:
+        *layers, last = key.lower().split(".")
+        names.setdefault(last, key)
+        if last in ("r", "v"):
+            names.setdefault("".join(layers[-1:]), key)
+    chosen = next((names[want] for want in DEPTH_CHANNELS if want in names), None)
+    if chosen is None and len(channels) == 1 and next(iter(channels)).upper() not in ("R", "G", "B", "A"):
+        chosen = next(iter(channels))
+    if chosen is None:
         raise DataError(f"{name}: has the channels {', '.join(channels)}, none of which is named as depth (Z, depth)")
-    return np.asarray(channels[key].pixels)
+    return np.asarray(channels[chosen].pixels)

@@ -1,21 +1,20 @@
-"""Is this depth in metres? Wrong units are plausible numbers to a model, so the values are looked at once, and said."""
+"""Is this depth in metres? A model cannot tell a wrong unit from a right one, so the first frames are checked."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-# What the models know (Contract.depth_range): nearer and farther surfaces look alike to them.
+# The range that models are trained for (Contract.depth_range): nearer and farther surfaces look alike to them.
 NEAR_M, FAR_M = DEFAULT_RANGE = 0.3, 10.0
 NEARLY_ALL = 0.8
-# Rooms, tables and streets reach farther than this; a map that does not is likely read with too small a scale.
+# Rooms, tables and streets reach farther than this; a map that does not was likely read with too small a scale.
 SHALLOW_M = 1.2
-LEAST_VALUES = 50  # different ones, before their greatest common divisor means anything
 # Metres per unit in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
 COMMON_SCALES = (0.001, 0.0002, 0.0001, 1 / 256, 0.01, 0.00025, 1.0)
-FRAMES = 3  # of a camera that must be odd before it is said; ten times as many plausible ones end the watch
+FRAMES = 3  # of a camera that must be odd before a warning; ten times as many plausible ones end the watch
 
 
 def plausible(
@@ -33,18 +32,6 @@ def plausible(
         return None
     middle = float(np.median(measured))
     return f"{outside:.0%} of the measured pixels lie outside {near:g} … {far:g} m, their median is {middle:.3g} m"
-
-
-def finer_scale(values: NDArray[Any]) -> float | None:
-    """Metres per unit that the step between measured integers speaks for, None where it speaks for none.
-
-    Sensors tell whole millimetres; stored in units of 1/5000 or 1/10000 m these are multiples of 5 or 10.
-    """
-    found = np.unique(values[::4])
-    if found.size < LEAST_VALUES:
-        return None
-    scale = 0.001 / int(np.gcd.reduce(found.astype(np.int64)))
-    return next((common for common in COMMON_SCALES if abs(scale / common - 1) < 1e-6), None)
 
 
 def better_scales(depth: NDArray[np.float32], depth_scale: float) -> list[float]:
@@ -74,7 +61,7 @@ class DepthSource(Protocol):
 
 
 class DepthWatch:
-    """Looks at the first frames of a camera until their depth is plausible or has been called odd, once."""
+    """Checks the first frames of a camera until their depth is plausible or one warning was given."""
 
     def __init__(self, near: float = NEAR_M, far: float = FAR_M) -> None:
         self._near, self._far = near, far
@@ -96,7 +83,7 @@ class DepthWatch:
             self._say(source)
 
     def end(self, source: DepthSource) -> None:
-        """The source has ended: a short one is judged by what there was."""
+        """The source has ended: judge a short one by the frames there were."""
         if self._odd and not self._plausible and not self._reported:
             self._say(source)
 

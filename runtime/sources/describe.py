@@ -1,13 +1,14 @@
-"""What a picture file is, before a pixel of it is decoded: one look, by the decoders' own reading of the header.
+"""Reads a picture file's header before any pixel is decoded, and limits what it may declare.
 
-Pillow opens files lazily: format, size, bits, transparency, colour profile, turn and number of pictures cost no
-decoding. Sizes are limited in pixels and in bytes here, OpenCV refuses more pixels by itself
-(``OPENCV_IO_MAX_IMAGE_PIXELS``, set in ``mutualformer/__init__.py``), and :func:`check_decoded` compares what came out
-with what was declared: two readers that disagree about a size cannot be played against each other.
+Pillow opens files lazily: format, size, bits, transparency, colour profile, orientation and number of pictures cost no
+decoding. This module limits pixels and bytes, OpenCV itself refuses more pixels (``OPENCV_IO_MAX_IMAGE_PIXELS``, set
+in ``mutualformer/__init__.py``), and :func:`check_decoded` compares the decoded size with the declared one: a file on
+whose size two readers disagree is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -23,19 +24,21 @@ from mutualformer.runtime.untrusted.foreign import foreign
 # 64 million pixels are more than photographs of today's cameras but for the largest phones; `predict
 # --max-megapixels` sets the environment variable before this module is imported.
 MAX_PIXELS = int(float(os.environ.get("MUTUALFORMER_MAX_MEGAPIXELS", "64")) * 1e6)
-MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits: what a decoded picture may take for each of MAX_PIXELS
-# Scans of a progressive JPEG are decoded one after another over the whole picture and may take 60 bytes each; encoders
-# write about ten.
+MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits; the limit of a decoded picture is that times MAX_PIXELS
+# Each scan of a progressive JPEG makes the decoder go over the whole picture once, and may take 60 bytes in the file.
+# Encoders write about ten; files made to stall a decoder hold thousands.
 MAX_SCANS = 40
-# Pillow's name of a file's pixels → (channels, bytes a channel). 16-bit colour is told from the decoder's raw mode.
+# Pillow's mode → (channels, bytes per channel). Only the decoder's raw mode shows 16-bit colour.
 MODES = {"1": (1, 1), "L": (1, 1), "P": (1, 1), "LA": (2, 1), "PA": (2, 1), "La": (2, 1), "RGB": (3, 1), "RGBX": (4, 1)}
 MODES |= {"RGBA": (4, 1), "RGBa": (4, 1), "CMYK": (4, 1), "YCbCr": (3, 1), "LAB": (3, 1), "HSV": (3, 1), "F": (1, 4)}
 MODES |= {"I": (1, 4), "I;16": (1, 2), "I;16B": (1, 2), "I;16L": (1, 2), "I;16N": (1, 2), "RGB;16": (3, 2)}
-# Kinds that are told by their first bytes and have readers of their own.
+# First bytes of the kinds that have readers of their own.
 NPY, ZIP, EXR = b"\x93NUMPY", b"PK\x03\x04", b"\x76\x2f\x31\x01"
-# What Pillow reads here; everything else it might know (PDF, EPS, FITS, …) is no picture to this program.
+# The formats that Pillow may read; it knows others (PDF, EPS, FITS, …), which are refused.
 FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "AVIF", "HEIF", "JPEG2000")
-ORIENTATION, ICC_PROFILE, SUBFILE, SAMPLES, BITS, FORMAT_TAG = 274, 34675, 254, 277, 258, 339
+# Tags of TIFF, and two values of PHOTOMETRIC.
+SUBFILE, WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, FORMAT_TAG = 254, 256, 257, 258, 262, 274, 277, 339
+ICC_PROFILE, DNG, PALETTE, SEPARATED = 34675, 50706, 3, 5
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,20 @@ class Description:
 
 
 def describe(data: bytes, name: str) -> Description:
-    """What a picture's bytes are. Raises DataError naming ``name`` for what is no picture, corrupt or too large."""
+    """The header of a picture's bytes. Raises DataError naming ``name``: no picture, corrupt, or too large."""
     with foreign("Pillow", DataError, name, "expected a whole picture"):
         told = _tiff(data) if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else _pillow(data, name)
     if told.width <= 0 or told.height <= 0:
         raise DataError(f"{name}: declares {told.width}×{told.height} pixels, expected a picture")
-    _bounded(told.width, told.height, told.channels * told.item_bytes, name)
+    pixels = told.width * told.height
+    size, most = pixels * told.channels * told.item_bytes >> 20, MAX_PIXELS * MAX_BYTES_PER_PIXEL >> 20
+    if pixels > MAX_PIXELS:
+        raise DataError(
+            f"{name}: declares {told.width}×{told.height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
+            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
+        )
+    if size > most:
+        raise DataError(f"{name}: would take {size} MiB, expected at most {most} MiB")
     if told.kind == "PNG":
         _whole_chunks(data, name)
     if told.kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS * told.pictures:
@@ -84,17 +95,6 @@ def _whole_chunks(data: bytes, name: str) -> None:
         place += 12 + length
 
 
-def _bounded(width: int, height: int, pixel_bytes: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: declares {width}×{height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
-            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
-        )
-    if width * height * pixel_bytes > MAX_PIXELS * MAX_BYTES_PER_PIXEL:
-        size = width * height * pixel_bytes >> 20
-        raise DataError(f"{name}: would take {size} MiB, expected at most {MAX_PIXELS * MAX_BYTES_PER_PIXEL >> 20} MiB")
-
-
 def check_decoded(image: NDArray[Any], told: Description, name: str) -> None:
     """Raise DataError where a decoder made another size than the header declares."""
     if image.shape[:2] != (told.height, told.width):
@@ -108,7 +108,7 @@ def _pillow(data: bytes, name: str) -> Description:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    Image.MAX_IMAGE_PIXELS = None  # sizes are limited by `_bounded`, with a sentence of ours
+    Image.MAX_IMAGE_PIXELS = None  # `describe` limits sizes, with a message of ours
     if data[4:8] == b"ftyp":
         _register_heif()
     try:
@@ -135,8 +135,6 @@ def _pillow(data: bytes, name: str) -> Description:
 
 def _register_heif() -> None:
     """HEIC pictures of phones, where the extra ``heic`` is installed."""
-    import contextlib
-
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -144,11 +142,11 @@ def _register_heif() -> None:
 
 
 def _tiff(data: bytes) -> Description:
-    """TIFF by Pillow's reader of directories alone: its picture reader refuses kinds that OpenCV decodes."""
+    """TIFF by Pillow's reader of directories alone: its picture reader refuses files that OpenCV decodes."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     stream = io.BytesIO(data)
-    directory = ImageFileDirectory_v2(data[:16] if data[2:3] in (b"+", b"") or data[3:4] == b"+" else data[:8])
+    directory = ImageFileDirectory_v2(data[:16] if b"+" in data[2:4] else data[:8])
     pages, first, offset = 0, None, directory.next
     seen: set[int] = set()
     while offset and offset not in seen and pages < 64:
@@ -160,28 +158,30 @@ def _tiff(data: bytes) -> Description:
     if first is None:
         raise ValueError("it has no directory")
     tags, place = first
-    _no_tag_twice(data, place)
-    bits = _numbers(tags.get(BITS, 1))
-    samples = int(_numbers(tags.get(SAMPLES, 1))[0])
+    named = [tag for tag, _ in _entries(data, place)]
+    if len(set(named)) != len(named):  # two readers may believe different ones
+        raise ValueError("a tag stands there twice")
+
+    def numbers(tag: int, default: int) -> list[int]:
+        value = tags.get(tag) or default
+        return [int(one) for one in value] if isinstance(value, (tuple, list)) else [int(value)]
+
+    samples, photometric, profile = numbers(SAMPLES, 1)[0], numbers(PHOTOMETRIC, 1)[0], tags.get(ICC_PROFILE)
     return Description(
         "TIFF",
-        int(_numbers(tags.get(256, 0))[0]),
-        int(_numbers(tags.get(257, 0))[0]),
+        numbers(WIDTH, 0)[0],
+        numbers(HEIGHT, 0)[0],
         samples,
-        max(1, (max(bits) + 7) // 8),
-        int(_numbers(tags.get(ORIENTATION, 1))[0]),
+        max(1, (max(numbers(BITS, 1)) + 7) // 8),
+        numbers(ORIENTATION, 1)[0],
         pages,
-        samples in (2, 4) and int(_numbers(tags.get(262, 1))[0]) != 5,
-        int(_numbers(tags.get(262, 1))[0]) == 3,
-        3 in _numbers(tags.get(FORMAT_TAG, 1)),
-        # NewSubfileType 1: a reduced picture comes first; SubIFDs or DNGVersion: the real one lies elsewhere.
-        bool(int(_numbers(tags.get(SUBFILE, 0))[0]) & 1) or 50706 in tags,
-        tags.get(ICC_PROFILE) if isinstance(tags.get(ICC_PROFILE), bytes) else None,
+        samples in (2, 4) and photometric != SEPARATED,
+        photometric == PALETTE,
+        3 in numbers(FORMAT_TAG, 1),
+        # NewSubfileType 1: a reduced picture comes first; DNGVersion: the real one lies elsewhere.
+        bool(numbers(SUBFILE, 0)[0] & 1) or DNG in tags,
+        profile if isinstance(profile, bytes) else None,
     )
-
-
-def _numbers(value: Any) -> tuple[int, ...]:
-    return tuple(int(one) for one in value) if isinstance(value, (tuple, list)) and value else (int(value or 0),)
 
 
 def _entries(data: bytes, place: int) -> list[tuple[int, int]]:
@@ -193,14 +193,8 @@ def _entries(data: bytes, place: int) -> list[tuple[int, int]]:
     return [(struct.unpack_from(f"{order}H", data, at)[0], at) for at in range(place + 2, place + 2 + 12 * count, 12)]
 
 
-def _no_tag_twice(data: bytes, place: int) -> None:
-    tags = [tag for tag, _ in _entries(data, place)]
-    if len(set(tags)) != len(tags):
-        raise ValueError("a tag stands there twice")
-
-
 def untagged(data: bytes) -> bytes:
-    """A TIFF file's bytes without its turn: OpenCV's decoder turns such pictures whatever it is told."""
+    """A TIFF file's bytes without its orientation: OpenCV's decoder turns such pictures whatever its flags say."""
     order = "<" if data[:2] == b"II" else ">"
     changed = bytearray(data)
     (place,) = struct.unpack_from(f"{order}I", data, 4)
@@ -212,16 +206,10 @@ def untagged(data: bytes) -> bytes:
 
 def _looks_like(data: bytes) -> str:
     """What a file that is no picture seems to be."""
-    kinds = {
-        b"<": "is text of markup",
-        b"%PDF": "is a PDF",
-        b"PK": "is an archive",
-        b"{": "is JSON",
-        b"\x76\x2f\x31\x01": "is an EXR picture, which is read as depth only",
-        NPY: "is a NumPy array, which is read as depth only",
-    }
+    if data.startswith((NPY, EXR)):
+        return "is a NumPy array or an EXR picture, which is read as depth only"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
         return f"is a HEIC picture; to read these: {install('heic')}"
     if data[4:8] == b"ftyp":
         return "is a video"
-    return next((text for start, text in kinds.items() if data.startswith(start)), "is no picture of a known format")
+    return "is no picture of a known format"

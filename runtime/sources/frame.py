@@ -1,4 +1,4 @@
-"""What every source gives: :class:`Frame` from a camera, :class:`Item` by number from files, and the error of both."""
+"""The frames of all sources: :class:`Frame` from a camera, :class:`Item` by number from files; and DataError."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import DataError as DataError
+from mutualformer.runtime.untrusted.typed_json import Fields
+
+MOST_PIXELS = 1e12  # no calibration holds larger numbers
 
 
 class Item(NamedTuple):
@@ -78,16 +81,24 @@ class Joined:
         return item._replace(name=f"{prefix}{item.name}") if prefix else item
 
     def name(self, index: int) -> str:
-        """What frame ``index`` is called, as far as that is known without reading it."""
+        """As :func:`name_of`, with the source's prefix."""
         prefix, frames, inner = self.locate(index)
-        namer = getattr(frames, "name", None)
-        return f"{prefix}{namer(inner) if callable(namer) else f'frame-{inner:06d}'}"
+        return f"{prefix}{name_of(frames, inner)}"
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files that frame ``index`` is read from; none for what is rendered."""
+        """As :func:`files_of`."""
         _, frames, inner = self.locate(index)
-        lister = getattr(frames, "files", None)
-        return tuple(lister(inner)) if callable(lister) else ()
+        return files_of(frames, inner)
+
+
+def name_of(frames: Any, index: int) -> str:
+    """The name of frame ``index``, as far as it is known without reading the frame."""
+    return str(frames.name(index)) if hasattr(frames, "name") else f"frame-{index:06d}"
+
+
+def files_of(frames: Any, index: int) -> tuple[Path, ...]:
+    """The files that frame ``index`` is read from; none for rendered scenes."""
+    return tuple(frames.files(index)) if hasattr(frames, "files") else ()
 
 
 @dataclass(frozen=True)
@@ -110,17 +121,11 @@ class Intrinsics:
     @classmethod
     def from_json(cls, data: Any) -> Intrinsics:
         """Of :meth:`to_json`. Raises ValueError where a value is missing, of another type or no finite number."""
-        if not isinstance(data, dict) or not isinstance(data.get("model", "none"), str):
-            raise ValueError("intrinsics are not an object with a model")
-        coefficients = data.get("coefficients", [])
-        numbers = [data.get(key) for key in ("fx", "fy", "cx", "cy")]
-        if not isinstance(coefficients, (list, tuple)) or not all(map(_is_number, (*numbers, *coefficients))):
-            raise ValueError("intrinsics hold something that is no number")
-        width, height = data.get("width"), data.get("height")
-        if not (type(width) is int and type(height) is int and 0 < width < 1 << 20 and 0 < height < 1 << 20):
-            raise ValueError(f"intrinsics are of an image of {width}×{height}")
-        fx, fy, cx, cy = (float(value) for value in numbers if value is not None)
-        return cls(width, height, fx, fy, cx, cy, data.get("model", "none"), tuple(map(float, coefficients)))
+        fields = Fields(data, "intrinsics", ValueError)
+        width, height = (fields.whole(key, 1, 1 << 20) for key in ("width", "height"))
+        fx, fy, cx, cy = (fields.number(key, -MOST_PIXELS, MOST_PIXELS) for key in ("fx", "fy", "cx", "cy"))
+        coefficients = fields.numbers("coefficients", None, -MOST_PIXELS, MOST_PIXELS, ())
+        return cls(width, height, fx, fy, cx, cy, fields.text("model", "none"), coefficients)
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,3 @@ def metres(raw: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
     if np.isfinite(raw).all():
         return np.ascontiguousarray(raw)
     return np.asarray(np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))

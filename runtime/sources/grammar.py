@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,12 +26,11 @@ PATH = "path"  # the kind of an address that names a file or folder and no kind
 NETWORK = ("rtsp", "rtsps", "http", "https")  # their "?" belongs to the URL
 LIVE = (*NETWORK, "realsense", "oak", "orbbec", "openni2", "csi", "v4l2", "webcam")
 DATA = ("sample", "synthetic", "rgbd", "reid", "photo", "dataset")
+SETS = ("rgbd", "reid")  # standard sets by name below a root
 PLAYED = ("recording", "rosbag", "video", "realsense-file")
 KINDS = (*LIVE, *DATA, "tum", "pairs", *PLAYED)
 # What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
 OPTIONS = re.compile(r"(\w[\w-]*(=[^&]*)?(&\w[\w-]*(=[^&]*)?)*)?", re.ASCII)
-# Spellings of earlier versions: option → how its value is written today.
-RENAMED = {"scale": "depth_scale", "hole": "holes"}
 
 
 @dataclass(frozen=True)
@@ -48,61 +48,44 @@ class Address:
         return f"{head}{self.target}" + (f"?{query}" if query else "")
 
     @property
+    def simulated(self) -> bool:
+        """Whether it is the moving room, which has no number of scenes."""
+        return self.kind == "synthetic" and self.target in ("", "//")
+
+    @property
     def played(self) -> bool:
-        """Whether frames come one after another: cameras, running simulations, recordings and videos."""
-        return self.kind in LIVE or self.kind in PLAYED or (self.kind == "synthetic" and self.target in ("", "//"))
+        """Whether frames come one after another: cameras, the moving room, recordings and videos."""
+        return self.kind in LIVE or self.kind in PLAYED or self.simulated
 
     @property
     def ends(self) -> bool:
-        """Whether there is a last frame: everything but cameras and simulations that nobody limited."""
-        running = self.kind == "synthetic" and self.target in ("", "//") and self.options.get("frames", "0") == "0"
-        return self.kind not in LIVE and not running
+        """Whether there is a last frame: not of cameras, nor of the moving room without ``frames=``."""
+        return self.kind not in LIVE and not (self.simulated and self.options.get("frames", "0") == "0")
 
     @property
     def short(self) -> str:
         """A name for files and tables: the set's, the folder's last part, ``synthetic-60-seed-3``."""
-        if self.kind in LIVE or (self.kind == "synthetic" and self.played):
-            return self.kind if self.kind != "webcam" else f"webcam-{Path(self.target).name}"
-        if self.kind in ("synthetic", "sample"):
+        if self.kind == "webcam":
+            return f"webcam-{Path(self.target).name}"
+        if self.kind in LIVE or self.simulated:
+            return self.kind
+        if self.kind in DATA[:2]:
             return "-".join(
-                filter(None, [self.kind, self.target.strip("/"), *(w for o in self.options.items() for w in o)])
+                [self.kind, self.target.strip("/"), *(word for item in self.options.items() for word in item)]
             )
         path = Path(self.target.partition(",")[0])
         return (path.stem if path.suffix and not path.is_dir() else path.name) or self.target or self.kind
 
 
-def exists(text: str) -> bool:
-    """Whether a path is there; a text that no path can be is not."""
-    try:
-        return bool(text) and Path(text).exists()
-    except (OSError, ValueError):  # longer than names may be, or holding a zero byte
-        return False
-
-
 def parse(text: str) -> Address:
-    """One address. Raises DataError for one whose old option names have new ones."""
+    """One address."""
     kind, colon, rest = text.partition(":")
-    if not colon or kind not in KINDS or exists(text):
+    if not colon or kind not in KINDS or os.path.exists(text):
         kind, rest = PATH, text
     if kind in NETWORK:
         return Address(kind, text)
     target, options = _cut(rest)
-    if kind == PATH and is_webcam(target):
-        kind = "webcam"
-    for old, new in RENAMED.items():
-        if old in options:
-            raise DataError(f"address {text!r}: {old}= is now {_today(old, new, options[old])}")
-    return Address(kind, target, options)
-
-
-def _today(old: str, new: str, value: str) -> str:
-    """How an option of earlier versions is written now."""
-    if old == "scale":
-        try:
-            return f"{new}={1 / float(value):g} (metres per unit)"
-        except (ValueError, ZeroDivisionError):
-            return f"{new}=METRES_PER_UNIT"
-    return f"{new}={'none' if value == '0' else value}"
+    return Address("webcam" if kind == PATH and is_webcam(target) else kind, target, options)
 
 
 def is_webcam(text: str) -> bool:
@@ -113,7 +96,7 @@ def is_webcam(text: str) -> bool:
 def _cut(text: str) -> tuple[str, dict[str, str]]:
     """Target and options, which stand behind the last question mark; a "+" in them is a "+"."""
     target, mark, query = text.rpartition("?")
-    if not mark or exists(text) or not OPTIONS.fullmatch(query):
+    if not mark or os.path.exists(text) or not OPTIONS.fullmatch(query):
         return text, {}
     pairs = (part.partition("=") for part in query.split("&") if part)
     return target, {key: unquote(value, errors="surrogateescape") for key, _, value in pairs}
@@ -131,21 +114,15 @@ def joined(text: str) -> list[Address]:
     for word in _words(text):
         if not word:
             raise DataError(f"address {text!r}: nothing stands before or after a +, expected addresses joined by +")
-        address = parse(word)
-        before = found[-1] if found else None
-        if (
-            before is not None
-            and before.kind in ("rgbd", "reid")
-            and address.kind == PATH
-            and not exists(address.target)
-        ):
-            root = before.target.rpartition("/")[0]
-            address = Address(before.kind, f"{root}/{address.target}" if root else address.target, address.options)
+        address, before = parse(word), found[-1] if found else None
+        if before and before.kind in SETS and address.kind == PATH and not os.path.exists(address.target):
+            root, slash, _ = before.target.rpartition("/")
+            address = Address(before.kind, f"{root}{slash}{address.target}", address.options)
         found.append(address)
     for index in range(len(found) - 1, 0, -1):  # options behind the last name of a set count for all of its names
         one, other = found[index - 1], found[index]
-        same = one.kind == other.kind and one.kind in ("rgbd", "reid")
-        if same and not one.options and one.target.rpartition("/")[0] == other.target.rpartition("/")[0]:
+        same = one.kind == other.kind and one.target.rpartition("/")[0] == other.target.rpartition("/")[0]
+        if same and one.kind in SETS and not one.options:
             found[index - 1] = Address(one.kind, one.target, other.options)
     return found
 
@@ -155,9 +132,8 @@ def _words(text: str) -> list[str]:
     words, start = text.split("+"), 0
     found: list[str] = []
     while start < len(words):
-        ends = range(len(words), start, -1)
-        spans = ((end, "+".join(words[start:end])) for end in ends)
-        end = next((e for e, span in spans if exists(span) or exists(span.rpartition("?")[0])), start + 1)
-        found.append("+".join(words[start:end]))
-        start = end
+        spans = ["+".join(words[start:end]) for end in range(len(words), start, -1)]
+        real = (span for span in spans if os.path.exists(span) or os.path.exists(span.rpartition("?")[0]))
+        found.append(next(real, words[start]))
+        start += 1 + found[-1].count("+")
     return found

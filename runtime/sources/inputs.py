@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.base import CameraError, CameraTimeout
-from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
+from mutualformer.runtime.sources.base import NEXT_FRAME_SECONDS, next_frame
+from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 from mutualformer.runtime.sources.folders.pairs import pairs
-from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined
-from mutualformer.runtime.sources.grammar import PATH, parse
-from mutualformer.runtime.sources.playing import PATIENT_SECONDS
-from mutualformer.runtime.sources.walk import Entry, is_depth_map
+from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined, files_of, name_of
+from mutualformer.runtime.sources.grammar import parse
+from mutualformer.runtime.sources.walk import is_depth_map
 
 log = logging.getLogger("mutualformer")
 
@@ -48,17 +48,15 @@ class Album:
         return item, bool(item.depth.any())
 
     def name(self, index: int) -> str:
-        """What frame ``index`` is called in messages and, where it is known without reading, in files."""
-        namer = getattr(self.frames, "name", None)
-        return str(namer(index)) if callable(namer) else f"frame-{index:06d}"
+        """The name of frame ``index`` in messages and, where it is known without reading, in files."""
+        return name_of(self.frames, index)
 
     def stamp(self, index: int) -> str:
         """Changes when the files of frame ``index`` do: name, sizes and times of last change."""
-        lister: Any = getattr(self.frames, "files", None)
         marks = [self.name(index)]
-        for path in lister(index) if callable(lister) else ():
+        for path in files_of(self.frames, index):
             try:
-                state = Path(path).stat()
+                state = path.stat()
                 marks.append(f"{path}:{state.st_size}:{state.st_mtime_ns}")
             except OSError:
                 marks.append(f"{path}:missing")
@@ -81,21 +79,15 @@ def album(sources: Sequence[str], depth: str | None = None, options: ReadOptions
         if len(sources) != 1:
             raise SourceError(f"--depth belongs to one SOURCE, {len(sources)} are given")
         return Album(pairs(Path(sources[0]), Path(depth), options))
-    singles = [Path(source) for source in sources if Path(source).is_file()]
-    pair = len(singles) == len(sources) == 2 and is_depth_map(singles[1]) and not is_depth_map(singles[0])
-    if pair:
-        first, second = singles
+    paths = [Path(source) for source in sources]
+    if len(paths) == 2 and all(map(os.path.isfile, paths)) and [is_depth_map(path) for path in paths] == [False, True]:
+        first, second = paths
         log.warning("%s is a depth map (one channel of 16 bits or floats): taken as that of %s", second.name, first)
         return Album(pairs(first, second, options))
-    parts: list[tuple[str, Frames]] = []
-    for number, source in enumerate(sources):
-        address = parse(source)
-        if address.kind == PATH and address.options == {} and Path(source).is_file() and not is_depth_map(Path(source)):
-            opened: Frames = FileFrames([Entry(Path(source).stem, Path(source))], options)
-        else:
-            opened = opening.frames(source)
-        parts.append((_prefix(number, opened, sources), opened))
-    return Album(parts[0][1] if len(parts) == 1 else Joined(parts))
+    opened = [opening.frames(source) for source in sources]
+    if len(opened) == 1:
+        return Album(opened[0])
+    return Album(Joined([(_prefix(number, frames, sources), frames) for number, frames in enumerate(opened)]))
 
 
 def _prefix(number: int, frames: Frames, sources: Sequence[str]) -> str:
@@ -116,28 +108,21 @@ class Moment:
     nir: Any = None
 
 
-def moments(address: str, limit: int | None, patience_s: float = PATIENT_SECONDS) -> Iterator[Moment]:
-    """The frames of a camera, video or recording, in order; ``limit``: so many at the most.
+def moments(address: str, limit: int | None, timeout_s: float = NEXT_FRAME_SECONDS) -> Iterator[Moment]:
+    """The frames of a camera, video or recording, in order; at most ``limit`` of them.
 
-    A live camera's late frame is waited for ``patience_s`` seconds. Raises CameraError.
+    ``timeout_s``: for the next frame. Raises CameraError.
     """
     camera = opening.camera(address)
     with closing(camera):
-        warned, waited, count = 0, 0.0, 0
+        warned, count = 0, 0
         while limit is None or count < limit:
-            try:
-                frame = camera.read(1.0)
-            except CameraTimeout:
-                waited += 1.0
-                if waited >= patience_s:
-                    raise CameraError(f"{camera.name}: no frame for {patience_s:g} s") from None
-                continue
+            frame = next_frame(camera, timeout_s)
             for sentence in camera.warnings[warned:]:
                 log.warning("%s", sentence)
             warned = len(camera.warnings)
             if frame is None:
                 return
-            waited = 0.0
             item = Item(frame.rgb, frame.depth, None, f"{label(address)}-{count:06d}")
             yield Moment(item, bool(np.any(frame.depth)), frame.nir)
             count += 1

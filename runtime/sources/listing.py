@@ -40,13 +40,9 @@ def usb_devices(root: Path = USB) -> list[dict[str, str]]:
 
 def belongs(device: dict[str, str], patterns: tuple[str, ...]) -> bool:
     """A pattern is ``vendor:product`` that may be cut short, or ``vendor:Name`` found in the product's name."""
-    for pattern in patterns:
-        vendor, _, product = pattern.partition(":")
-        if device["id"].startswith(vendor + ":") and (
-            device["id"].startswith(pattern) or (product and product in device["product"])
-        ):
-            return True
-    return False
+    vendor, _, number = device["id"].partition(":")
+    pairs = (pattern.partition(":")[::2] for pattern in patterns)
+    return any(one == vendor and (number.startswith(two) or two in device["product"]) for one, two in pairs)
 
 
 def sources(root: Path = USB) -> list[dict[str, Any]]:
@@ -66,16 +62,8 @@ def sources(root: Path = USB) -> list[dict[str, Any]]:
                 {"product": name.read_text(errors="replace").strip(), "serial": f"/dev/{name.parent.name}", "speed": ""}
                 for name in sorted(VIDEO.glob("*/name"))
             ]
-        entries.append(
-            {
-                "scheme": source.scheme,
-                "example": source.example,
-                "about": source.about,
-                "ready": ready,
-                "install": install,
-                "devices": devices,
-            }
-        )
+        about = {"scheme": source.scheme, "example": source.example, "about": source.about}
+        entries.append({**about, "ready": ready, "install": install, "devices": devices})
     return entries
 
 

@@ -1,9 +1,9 @@
 """Ground truth: which pixels are the object, in whatever values an exporter wrote.
 
-Two values are a mask, whatever they are: 0 and 1, 0 and 100, 0 and 255, 0 and 65535; the larger one is the object.
-Grey masks are cut at half: of white where they reach it, else of the brightest value that many pixels have. A cut-out's
-mask lies in its alpha plane. What nobody can tell is refused with what was found: a few labels (which of them are
-objects?), labels beside 255 (which marks what is undecided), colours of one brightness, a photograph.
+Any two values are a mask: 0 and 1, 0 and 100, 0 and 255, 0 and 65535; the larger one is the object. Grey masks are
+thresholded at half of white where they reach white, else at half of their commonest bright value. The mask of a cut-out
+is its alpha channel. Ambiguous files are refused: a few labels (which of them are objects?), labels beside 255 (which
+marks undecided pixels), colours of equal brightness, a photograph.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import decode, read_bytes
 
 MIDDLE = 127  # of 255: above it a pixel is object
-GREY_SHARE = 0.01  # of a mask's pixels neither black nor white: JPEG's edges stay below
-# A mask's edge is grey, its inside is not: where flat patches of one shade cover so much of it, the shades mean
-# something (how many people marked it, an instance, what is undecided). Blurred and JPEG-compressed edges have none.
+GREY_SHARE = 0.01  # of the pixels: more than this between black and white is no JPEG edge
+# Edges of a mask are grey, its inside is not: where flat patches of one shade cover this share of the picture, the
+# shades mean something (an instance, undecided pixels). Blurred and JPEG-compressed edges have no flat patches.
 SHADES_SHARE = 0.002
-LABELS = 16  # at most so many values are labels and not shades of grey
-SMALL = 2 * LABELS  # up to here values are numbers of classes or instances
-FEW_ABOVE = 0.1  # of the pixels above black that ringing of JPEG lifts beyond half of white where a mask is not white
-# Shares of the pixels above black that have the commonest of 16 brightnesses. The larger part of a mask has it, whose
-# edges alone are grey.
+LABELS = 16  # a mask of at most this many values holds labels, one of more holds shades of grey
+SMALL = 2 * LABELS  # values up to this are numbers of classes or instances
+FEW_ABOVE = 0.1  # JPEG ringing may push up to 10 % of a dark mask's foreground above half of white; tolerate that
+# In a mask, whose edges alone are grey, at least this share of the pixels above black has one of 16 brightnesses.
 ONE_LEVEL = 0.7
-# Nine of ten photographs of DUTS have less; a coloured mask that covers a tenth of the picture has more, even as JPEG
-# of quality 50.
+# Nine of ten photographs of DUTS have a smaller share in one brightness; a coloured mask that covers a tenth of the
+# picture has a larger one, even as JPEG of quality 50.
 PICTURE_LEVEL, PICTURE_LIT = 0.3, 0.1
-BORDER_SHARE = 0.8  # of the frame's border that is object in a mask that is upside down
-CHROMA = 24  # channels differ by so much in colour, by less where JPEG stored grey
+BORDER_SHARE = 0.8  # of the picture's border: an inverted mask marks more of it as object
+CHROMA = 24  # of 255: channels of colour differ by more, those of grey in a JPEG by less
 
 
 class Mask(NamedTuple):
-    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for people. ``grey``: the share of
-    pixels that were neither, ``shades``: the share in flat patches of such a value. ``border``: share of the picture's
-    border that is object."""
+    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for reports. ``grey``: the share
+    of pixels that were neither black nor white, ``shades``: the share in flat patches of such a value. ``border``: the
+    share of the picture's border that is object."""
 
     pixels: NDArray[np.uint8]
     values: tuple[int, ...]
@@ -56,13 +55,13 @@ class Mask(NamedTuple):
 
 
 def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
-    """The channel that holds the mask. Raises DataError for colours that do not say what is the object."""
+    """The channel that holds the mask. Raises DataError for colours that do not tell the object from the rest."""
     if image.ndim == 2:
         return image
     if image.shape[2] not in (3, 4):
         raise DataError(f"{name}: has {image.shape[2]} channels, expected a mask of one")
     colour = image[..., :3]
-    plane = np.asarray(colour.max(axis=2))  # a palette's red is as much an object as its white
+    plane = np.asarray(colour.max(axis=2))  # red of a palette marks an object as much as white does
     if image.shape[2] == 4 and int(image[..., 3].min()) < np.iinfo(image.dtype).max:
         if (colour == colour[:1, :1]).all() or _brightness(plane)[0] < ONE_LEVEL:
             return np.asarray(image[..., 3])
@@ -90,7 +89,7 @@ def _brightness(plane: NDArray[Any]) -> tuple[float, float]:
 
 
 def _flat(plane: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where all eight neighbours have a pixel's value."""
+    """Where a pixel and all of its eight neighbours have one value."""
     exact = plane if plane.dtype in (np.uint8, np.uint16) else plane.astype(np.float64)
     square = np.ones((3, 3), np.uint8)
     return np.asarray(cv2.erode(exact, square) == cv2.dilate(exact, square))
@@ -104,7 +103,7 @@ def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: s
     shown = ", ".join(map(str, values[:6]))
     if high <= SMALL or (high <= half and marked):
         raise DataError(f"{name}: holds the labels {shown}, expected a mask of two values; which of them are objects?")
-    # The PASCAL VOC way: numbers of classes, and 255 where nobody decided.
+    # As in PASCAL VOC: numbers of classes, and 255 for undecided pixels.
     if high >= half and int(values[-2]) <= SMALL and between.size:
         raise DataError(
             f"{name}: holds {', '.join(map(str, values[:-1][:6]))} and {high}, labels and a mark for what is "
@@ -113,12 +112,12 @@ def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: s
 
 
 def _cut(plane: NDArray[Any], high: int, half: int) -> tuple[int, int]:
-    """(the value above which a grey mask is object, the value that is its white)."""
+    """(threshold above which a grey mask is object, the value of its white)."""
     level = int(np.bincount(plane[plane > high // 4].astype(np.int64)).argmax())
     above, beyond = plane > level // 2, float(np.mean(plane > half))
     near = np.abs(plane.astype(np.int64) - level) <= max(1, level // 4)
     if level <= half and beyond < FEW_ABOVE * above.mean() and near.sum() >= ONE_LEVEL * above.sum():
-        return level // 2, level  # its white is darker: what lies above it is JPEG's ringing
+        return level // 2, level  # its white is darker than half; values above it are ringing
     return (half, 2 * half + 1) if high > half else (high // 2, high)
 
 
@@ -160,9 +159,9 @@ def read_mask(path: Path, inverted: bool = False) -> Mask:
 
 
 def _palette_indices(data: bytes) -> NDArray[np.uint8] | None:
-    """The numbers behind a coloured palette (PASCAL VOC: classes, 255 undecided), None where its paint is grey.
+    """The indices into a coloured palette (PASCAL VOC: classes, 255 undecided), None where the palette is grey.
 
-    Such a palette's brightness says nothing: VOC paints class 8 dark and what is undecided bright.
+    Brightness of such a palette means nothing: VOC paints class 8 dark and undecided pixels bright.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""How the files of RGB-D sets are named and listed: which folder is what, which files belong to one frame."""
+"""How the files of RGB-D sets are named and listed: the role of each folder, and which files belong to one frame."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
+# The last ones as DUT-RGBD, PASCAL VOC and COME15K ship.
 RGB_NAMES: tuple[str, ...] = (
     "rgb",
     "rgbs",
@@ -24,8 +25,11 @@ RGB_NAMES: tuple[str, ...] = (
     "left",
     "rgb_left",
     "im",
+    "train_images",
+    "test_images",
+    "jpegimages",
+    "imgs_left",
 )
-RGB_NAMES += ("train_images", "test_images", "jpegimages", "imgs_left")  # as DUT-RGBD, PASCAL VOC and COME15K ship
 DEPTH_NAMES: tuple[str, ...] = (
     "depth",
     "depths",
@@ -46,8 +50,13 @@ MASK_NAMES: tuple[str, ...] = (
     "label",
     "labels",
     "annotation",
+    "train_masks",
+    "test_masks",
+    "ground_truth_mask",
+    "groundtruth_mask",
+    "segmentationclass",
+    "gt_right",
 )
-MASK_NAMES += ("train_masks", "test_masks", "ground_truth_mask", "groundtruth_mask", "segmentationclass", "gt_right")
 # Folders whose pictures are depth maps or masks wherever they lie.
 NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"} - {
     "d",
@@ -58,9 +67,10 @@ NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"}
 # RGB sets call their folders after themselves: DUTS-TR-Image, DUTS-TE-Mask, DUT-OMRON-image, pixelwiseGT-new-PNG.
 RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
+LARGEST_LIST_BYTES = 256 << 20
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
-# The endings by which the files of one frame are told apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the
-# whole name where a folder holds one frame (rgb.png beside depth.png). "d" alone may be anybody's last letter.
+# Endings that tell the files of one frame apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
+# where a folder holds one frame (rgb.png beside depth.png). "d" alone may end any name.
 ENDINGS = {
     "colour": r"rgb|colou?r|left|right|image|img",
     "depth": r"depth[._-]?(?:map|bin|image|raw)?|d",
@@ -89,15 +99,15 @@ def is_rgbd(folder: Path) -> bool:
 
 
 class Part(NamedTuple):
-    """What a file's name says: ``stem``, common to the files of one frame; ``role``: colour, depth, mask or ""."""
+    """``stem``: common to the names of the files of one frame. ``role``: colour, depth, mask or "" for unknown."""
 
     stem: str
     role: str
 
 
 def part_of(name: Path | str) -> Part:
-    """The one rule by which files belong together: without an image's suffix, in Unicode's NFC, without case, without
-    an ending such as ``_Depth``, ``.color`` or ``-gt``. ``frame.1`` has no suffix: only those of images are taken off.
+    """The one rule by which files belong together: names are compared without an image's suffix, in Unicode's NFC,
+    without case, and without an ending such as ``_Depth``, ``.color`` or ``-gt``. ``.1`` in ``frame.1`` is no suffix.
     """
     path = Path(name)
     text = path.stem if path.suffix.lower() in SUFFIXES else path.name
@@ -118,7 +128,7 @@ def stem_of(name: Path | str) -> str:
 
 class Listing(NamedTuple):
     """Images of one folder. ``files``: stem → file, in natural order. ``twice``: (left out, kept instead).
-    ``other``: files, not hidden, that are of no suffix that is read."""
+    ``other``: files, not hidden, whose suffix is not read."""
 
     files: dict[str, Path]
     twice: list[tuple[Path, Path]]
@@ -158,25 +168,33 @@ def find_list(root: Path, split: str) -> Path | None:
     return next((p for p in spelled if p.stem.lower() == split or p.stem.lower().endswith(f"_{split}")), None)
 
 
-def _text(path: Path) -> str:
-    """A list as text: UTF-8, or what its byte order mark says."""
+def list_text(path: Path) -> str:
+    """The text of a list of names: UTF-8 or, with a byte order mark, UTF-16. Names in other encodings survive.
+
+    Raises DataError.
+    """
     try:
+        if path.stat().st_size > LARGEST_LIST_BYTES:
+            raise DataError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of names")
         data = path.read_bytes()
-        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if wide else "utf-8-sig").removeprefix("\ufeff")  # some programs write it twice
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}), expected one frame's name a line") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.decode("utf-8", "surrogateescape")
+    return text.lstrip("\ufeff")  # some programs write the mark twice
 
 
 def read_list(path: Path, known: Collection[str]) -> list[str]:
     """Frames that a list names, in its order, each one of ``known``.
 
     A line is a name (which may hold spaces and dots), or columns parted by spaces, tabs or commas, the first of which
-    counts; folders and suffixes do not. Raises DataError for an empty list, a name twice, and one that is not known.
+    counts; folders and suffixes do not. Raises DataError for an empty list, a repeated and an unknown name.
     """
     names: list[str] = []
     absent: list[str] = []
-    for line in _text(path).splitlines():
+    for line in list_text(path).splitlines():
         line = line.strip().strip('"')
         if not line or line.startswith("#"):
             continue

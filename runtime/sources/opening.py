@@ -13,21 +13,23 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
 from mutualformer.runtime.sources.folders import sets, tum
-from mutualformer.runtime.sources.folders.file_frames import OPTION_NAMES, FileFrames, read_options
-from mutualformer.runtime.sources.folders.pairs import pairs, split_target
+from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
+from mutualformer.runtime.sources.folders.pairs import PairOptions, pairs, split_target
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
+from mutualformer.runtime.sources.folders.sample import sample
 from mutualformer.runtime.sources.frame import DataError, Frames, Joined
-from mutualformer.runtime.sources.grammar import KINDS, PATH, Address, exists, joined, parse
+from mutualformer.runtime.sources.grammar import KINDS, NETWORK, PATH, Address, joined, parse
 from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.playing import CameraFrames, FramesCamera, PlayOptions, collected
 from mutualformer.runtime.sources.recognise import recognise
@@ -39,9 +41,28 @@ log = logging.getLogger("mutualformer")
 
 
 @dataclass(frozen=True)
-class Source:
+class NoOptions:
+    """Of sources that have none."""
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """``seed``: which scenes or identities are rendered, a whole number."""
+
+    seed: str = "0"
+
+
+@dataclass(frozen=True)
+class ReidOptions:
+    """``split``: train or test. ``spectra``: pictures side by side in one file, 2 or 3; "" = look at the files."""
+
+    split: str = ""
+    spectra: str = ""
+
+
+class Source(NamedTuple):
     """One kind of source. ``module``: in this package, of those that are played; "" for files, which are indexed.
-    ``needs``: (import name, pip extra) of its SDK, if any."""
+    ``needs``: (import name, pip extra) of its SDK, if any. ``usb``: vendor:product of its devices, see listing."""
 
     scheme: str
     module: str
@@ -51,120 +72,51 @@ class Source:
     usb: tuple[str, ...] = ()
 
 
-SOURCES: dict[str, Source] = {
-    source.scheme: source
-    for source in (
-        Source(
-            scheme="realsense",
-            module="devices.realsense",
-            example="realsense://[SERIAL]",
-            about="Intel RealSense D400 and L500 cameras",
-            needs=("pyrealsense2", "realsense"),
-            usb=("8086:RealSense", "8086:0b07", "8086:0b3a", "8086:0ad3"),
-        ),
-        Source(
-            scheme="realsense-file",
-            module="video.realsense_file",
-            example="FILE.db3 or FILE.bag",
-            about="recordings made by librealsense",
-            needs=("pyrealsense2", "realsense"),
-        ),
-        Source(
-            scheme="oak",
-            module="devices.oak",
-            example="oak://[DEVICE_ID]",
-            about="Luxonis OAK-D cameras",
-            needs=("depthai", "oak"),
-            usb=("03e7:",),
-        ),
-        Source(
-            scheme="orbbec",
-            module="devices.orbbec",
-            example="orbbec://[SERIAL]",
-            about="Orbbec cameras",
-            needs=("pyorbbecsdk", "orbbec"),
-            usb=("2bc5:",),
-        ),
-        Source(
-            scheme="openni2",
-            module="devices.openni2",
-            example="openni2://[INDEX]",
-            about="PrimeSense, Asus Xtion and others through OpenCV built with OpenNI2",
-            usb=("1d27:", "0b05:0600", "0b05:0601"),
-        ),
-        Source(
-            scheme="tum",
-            module="",
-            example="tum:FOLDER",
-            about="TUM RGB-D folders (rgb.txt and depth.txt)",
-        ),
-        Source(
-            scheme="pairs",
-            module="",
-            example="pairs:RGB_DIR,DEPTH_DIR",
-            about="two folders of images with equal file names",
-        ),
-        Source(
-            scheme="recording",
-            module=".recording.replay",
-            example="recording:FILE.mcap or its folder",
-            about="what `--record` writes",
-        ),
-        Source(
-            scheme="rosbag",
-            module="bags.rosbag",
-            example="rosbag:BAG",
-            about="ROS 1 and ROS 2 bags",
-        ),
-        Source(
-            scheme="path",
-            module="",
-            example="PICTURE, FOLDER or sample:NAME",
-            about="photographs, pairs, data sets, the real sample",
-        ),
-        Source(
-            scheme="video",
-            module="video.video",
-            example="FILE.mp4 or video:COLOUR,DEPTH",
-            about="video files, with a depth video or without",
-            needs=("av", "video"),
-        ),
-        Source(
-            scheme="webcam",
-            module="devices.webcam",
-            example="0 or /dev/video0",
-            about="ordinary webcams, colour only",
-        ),
-        Source(
-            scheme="v4l2",
-            module="devices.gstreamer",
-            example="v4l2:///dev/video0",
-            about="cameras of Video4Linux through GStreamer, colour only",
-        ),
-        Source(
-            scheme="csi",
-            module="devices.gstreamer",
-            example="csi://0",
-            about="CSI cameras of a Jetson through GStreamer, colour only",
-        ),
-        *(
-            Source(
-                scheme=scheme,
-                module="devices.network",
-                example=f"{scheme}://HOST/PATH",
-                about="cameras of the network, colour only",
-                needs=("av", "video"),
-            )
-            for scheme in ("rtsp", "rtsps", "http", "https")
-        ),
-        Source(
-            scheme="synthetic",
-            module="synthetic",
-            example="synthetic://?seed=0",
-            about="a rendered room, moving; no camera needed",
-        ),
-    )
-}
+REALSENSE, VIDEO = ("pyrealsense2", "realsense"), ("av", "video")
+_SOURCES = (
+    Source(
+        "realsense",
+        "devices.realsense",
+        "realsense://[SERIAL]",
+        "Intel RealSense D400 and L500 cameras",
+        REALSENSE,
+        ("8086:RealSense", "8086:0b07", "8086:0b3a", "8086:0ad3"),
+    ),
+    Source(
+        "realsense-file", "video.realsense_file", "FILE.db3 or FILE.bag", "recordings made by librealsense", REALSENSE
+    ),
+    Source("oak", "devices.oak", "oak://[DEVICE_ID]", "Luxonis OAK-D cameras", ("depthai", "oak"), ("03e7:",)),
+    Source("orbbec", "devices.orbbec", "orbbec://[SERIAL]", "Orbbec cameras", ("pyorbbecsdk", "orbbec"), ("2bc5:",)),
+    Source(
+        "openni2",
+        "devices.openni2",
+        "openni2://[INDEX]",
+        "PrimeSense, Asus Xtion and others through OpenCV built with OpenNI2",
+        None,
+        ("1d27:", "0b05:0600", "0b05:0601"),
+    ),
+    Source("tum", "", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
+    Source("pairs", "", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
+    Source("recording", ".recording.replay", "recording:FILE.mcap or its folder", "what `--record` writes"),
+    Source("rosbag", "bags.rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags"),
+    Source("path", "", "PICTURE, FOLDER or sample:NAME", "photographs, pairs, data sets, the real sample"),
+    Source(
+        "video",
+        "video.video",
+        "FILE.mp4 or video:COLOUR,DEPTH",
+        "video files, with a depth video or without",
+        VIDEO,
+    ),
+    Source("webcam", "devices.webcam", "0 or /dev/video0", "ordinary webcams, colour only"),
+    Source("v4l2", "devices.gstreamer", "v4l2:///dev/video0", "cameras of Video4Linux through GStreamer, colour only"),
+    Source("csi", "devices.gstreamer", "csi://0", "CSI cameras of a Jetson through GStreamer, colour only"),
+    *(
+        Source(scheme, "devices.network", f"{scheme}://HOST/PATH", "cameras of the network, colour only", VIDEO)
+        for scheme in NETWORK
+    ),
+    Source("synthetic", "synthetic", "synthetic://?seed=0", "a rendered room, moving; no camera needed"),
+)
+SOURCES: dict[str, Source] = {source.scheme: source for source in _SOURCES}
 
 
 def resolved(address: Address | str) -> Address:
@@ -175,7 +127,7 @@ def resolved(address: Address | str) -> Address:
     if address.kind != PATH:
         return address
     path = Path(address.target)
-    if not exists(address.target):
+    if not os.path.exists(address.target):
         raise DataError(
             f"{address.target!r} is neither an existing file or folder nor one of the sources {', '.join(KINDS)}"
         )
@@ -199,10 +151,10 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
         ours = {field.name for field in fields(PlayOptions)}
         play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
         rest = {key: str(value) for key, value in query.items() if key not in ours}
-        with collected() as said:
+        with collected() as warnings:
             opened = frames(Address(address.kind, address.target, rest))
         player = FramesCamera(opened, play, address.short)
-        for sentence in said:
+        for sentence in warnings:
             player.warn(sentence)
         return player
     except CameraError:
@@ -254,25 +206,27 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
     if not address.ends:
         raise DataError(f"{address}: is a camera, which has no last frame; expected files, a recording or a video")
     address = resolved(address)
-    where = str(address)
+    kind, where, path = address.kind, str(address), Path(address.target)
     if address.played:
         return CameraFrames(lambda: camera(address), address.short)
-    if address.kind == "photo":
+    if kind == "photo":
         raise DataError(f"{where}: photo: is for `python -m lab.photographs fit` by itself, expected {FORMS}")
-    if address.kind == "reid":
+    if kind == "reid":
         raise DataError(f"{where}: holds identities, expected frames for a sod model")
-    accepted = {"synthetic": {"seed"}, "sample": set()}.get(address.kind, set(OPTION_NAMES))
-    accepted |= {field.name for field in fields(tum.TumOptions)} if address.kind == "tum" else set()
-    accepted |= {"nir"} if address.kind == "pairs" else set()
-    unknown = sorted(set(address.options) - accepted)
-    if unknown:
-        raise DataError(
-            f"{where}: has no option {', '.join(unknown)}; it accepts: {', '.join(sorted(accepted)) or 'none'}"
-        )
-    return _OPENERS[address.kind](address, size, cache, split)
+    if kind == "synthetic":
+        return _synthetic(address, size, cache)
+    if kind == "sample":
+        opts.parse(NoOptions, address.options, where)
+        return sample(address.target)
+    if kind == "tum":
+        return tum.tum(path, opts.parse(tum.TumOptions, address.options, where))
+    if kind == "pairs":
+        return pairs(*split_target(address.target), opts.parse(PairOptions, address.options, where))
+    options = opts.parse(ReadOptions, address.options, where)
+    return _standard(address, options, split) if kind == "rgbd" else _path(path, options, split)
 
 
-def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> Frames:
     from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
 
     count, seed = number(address, "the number of scenes", address.target, 1), _seed(address)
@@ -281,7 +235,7 @@ def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool, spli
 
 
 def _seed(address: Address) -> int:
-    return number(address, "the seed", address.options.get("seed", "0"), 0)
+    return number(address, "the seed", opts.parse(SyntheticOptions, address.options, str(address)).seed, 0)
 
 
 def number(address: Address | str, what: str, value: str, least: int) -> int:
@@ -291,27 +245,8 @@ def number(address: Address | str, what: str, value: str, least: int) -> int:
     return int(value)
 
 
-def _sample(address: Address, *_: Any) -> Frames:
-    from mutualformer.runtime.sources.folders.sample import Sample
-
-    return Sample(address.target)
-
-
-def _tum(address: Address, *_: Any) -> Frames:
-    how = {key: value for key, value in address.options.items() if key not in OPTION_NAMES}
-    return tum.tum(
-        Path(address.target), read_options(address.options, str(address)), opts.parse(tum.TumOptions, how, str(address))
-    )
-
-
-def _pairs(address: Address, *_: Any) -> Frames:
-    nir = address.options.get("nir", "0").lower() in opts.TRUE
-    return pairs(*split_target(address.target), read_options(address.options, str(address)), nir)
-
-
-def _path(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
+def _path(path: Path, options: ReadOptions, split: str) -> Frames:
     """A picture, a data set, or a folder of pictures."""
-    path, options = Path(address.target), read_options(address.options, str(address))
     if path.is_file():
         if is_depth_map(path):
             raise DataError(
@@ -327,18 +262,16 @@ def _path(address: Address, size: tuple[int, int] | None, cache: bool, split: st
     return FileFrames(found.entries, options, root=path)
 
 
-def _standard(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
-    """One standard set below its root; a count other than the published one is said in one line."""
+def _standard(address: Address, options: ReadOptions, split: str) -> Frames:
+    """One standard set below its root; warns where its count is not the published one."""
     root, _, name = address.target.rpartition("/")
-    standard, split = sets.SETS[name.lower()], address.options.get("split", split)
+    standard, split = sets.SETS[name.lower()], options.split or split
     if standard.task != "sod":
         raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{address.target} with a ReID model")
-    options = dict(address.options)
-    if "polarity" not in options and "depth_scale" not in options:
-        options["polarity"] = "auto"
-    chosen = read_options(options, str(address))
+    if not options.polarity and not options.depth_scale:
+        options = replace(options, polarity="auto")
     place, named_split = sets.locate(Path(root or "."), standard.name, split)
-    opened = rgbd_folder(place, chosen, "" if named_split else split)
+    opened = rgbd_folder(place, options, "" if named_split else split)
     expected = standard.frames[split]
     if not named_split and opened.listed is None and len(opened) != expected:
         raise DataError(
@@ -348,16 +281,6 @@ def _standard(address: Address, size: tuple[int, int] | None, cache: bool, split
     if len(opened) != expected:
         log.warning("%s: %d frames, %s's %s split has %d", place, len(opened), standard.name, split, expected)
     return opened
-
-
-_OPENERS: dict[str, Callable[[Address, tuple[int, int] | None, bool, str], Frames]] = {
-    "synthetic": _synthetic,
-    "sample": _sample,
-    "tum": _tum,
-    "pairs": _pairs,
-    PATH: _path,
-    "rgbd": _standard,
-}
 
 
 def standard_set(address: Address) -> sets.StandardSet | None:
@@ -378,22 +301,20 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
     (address,) = singles
     if address.kind not in ("synthetic", "reid", PATH) or address.played:
         raise DataError(f"{text}: expected {REID_FORMS}")
-    accepted = {"seed"} if address.kind == "synthetic" else {"split", "spectra"}
-    if unknown := sorted(set(address.options) - accepted):
-        raise DataError(f"{text}: has no option {', '.join(unknown)}; it accepts: {', '.join(sorted(accepted))}")
     if address.kind == "synthetic":
         count = number(address, "the number of identities", address.target, 1)
         return reid_folder.synthetic(SyntheticIdentities(count, _seed(address), size or (128, 128)))
-    spectra, split = address.options.get("spectra", ""), address.options.get("split", split)
-    if spectra not in ("", "2", "3"):
-        raise DataError(f"{text}: spectra is {spectra!r}, expected 2 or 3 pictures side by side")
+    options = opts.parse(ReidOptions, address.options, text)
+    split = options.split or split
+    if options.spectra not in ("", "2", "3"):
+        raise DataError(f"{text}: spectra is {options.spectra!r}, expected 2 or 3 pictures side by side")
     place = Path(address.target)
     if address.kind == "reid":
         root, _, name = address.target.rpartition("/")
         if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
             raise DataError(f"{text}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
         place = sets.locate(Path(root or "."), name.lower(), split)[0]
-    return reid_folder.folder(place, split, int(spectra or 0))
+    return reid_folder.folder(place, split, int(options.spectra or 0))
 
 
 def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None = None) -> Any:

@@ -9,20 +9,18 @@ from typing import Any, TypeVar
 
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.describe import MAX_PIXELS
+from mutualformer.runtime.sources.frame import DataError
 
 T = TypeVar("T")
 
 SIZE = re.compile(r"(?P<width>[0-9]{1,5})x(?P<height>[0-9]{1,5})", re.IGNORECASE)
+NOUNS = {int: "a whole number", float: "a number", bool: "1 or 0", str: "text"}
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def _convert(kind: type, text: Any) -> Any:
-    if not isinstance(text, str):
-        return kind(text)
-    if kind is bool:
-        if text.lower() in TRUE + FALSE:
-            return text.lower() in TRUE
-        raise ValueError("expected 1 or 0")
+    if kind is bool and isinstance(text, str):
+        return {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}[text.lower()]
     return kind(text)
 
 
@@ -37,13 +35,12 @@ def parse(cls: type[T], query: Mapping[str, Any], source: str) -> T:
         kind = type(defaults[key])
         try:
             values[key] = _convert(kind, text)
-        except (TypeError, ValueError):
-            raise CameraError(f"option {key}={text!r} of {source!r} is not {_noun(kind)}") from None
-    return cls(**values)
-
-
-def _noun(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "1 or 0"}.get(kind, "text")
+        except (KeyError, TypeError, ValueError):
+            raise CameraError(f"option {key}={text!r} of {source!r} is not {NOUNS[kind]}") from None
+    try:
+        return cls(**values)
+    except DataError as error:
+        raise CameraError(f"{source}: {error}") from None
 
 
 def size(text: str, source: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Plays a recording at its own speed, or a multiple of it, without ever believing a clock that jumps."""
+"""Plays a recording at its own speed, or a multiple of it; a jump of its clock is not waited for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Generator
 from mutualformer.runtime.sources.base import BaseCamera, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame
 
-# A gap longer than this is a jump of the camera's clock, or a pause nobody wants to sit through.
+# A longer gap is a jump of the camera's clock, or a pause that no viewer wants to wait for.
 LONGEST_GAP_SECONDS = 5.0
 
 
 class Pace:
-    """``rate``: multiple of the recorded speed, 0 = as fast as frames are taken. ``camera`` is told of jumps."""
+    """``rate``: multiple of the recorded speed, 0 = as fast as frames are taken. ``camera`` gets warnings of jumps."""
 
     def __init__(self, rate: float, camera: BaseCamera) -> None:
         self._rate, self._camera = rate, camera
@@ -22,7 +22,7 @@ class Pace:
         self._last: float | None = None
 
     def wait(self, stamp: float, timeout: float) -> None:
-        """Until the frame of ``stamp`` (seconds) is due. Raises CameraTimeout when that is not within ``timeout``."""
+        """Sleep until the frame of ``stamp`` (seconds) is due. Raises CameraTimeout if that is beyond ``timeout``."""
         if self._rate <= 0:
             return
         now = time.monotonic()

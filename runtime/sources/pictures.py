@@ -1,10 +1,10 @@
-"""Picture files, read one way by everybody: cameras, data sets, galleries and ``predict``.
+"""Reads picture files, for cameras, data sets, galleries and ``predict`` alike.
 
-One rule each: what a file is is looked at before it is decoded (``describe.py``); EXIF's turn is not applied (depth and
-masks of the same frame were made for the pixels as stored) unless a lone photograph is asked for ``upright``; files are
-ordered as people count (``2.png`` before ``10.png``). 16-bit colour is read by its own brightest value: the smallest of
-8, 10, 12, 14 and 16 bits that holds it is white. The model sees sRGB over a neutral ground; what a picture's own
-colour profile and transparency were is kept beside it.
+``describe.py`` checks the header before anything is decoded. EXIF's orientation is not applied, because depth and
+masks of the same frame were made for the pixels as stored, unless the caller asks for a lone photograph ``upright``.
+Files are ordered as people count (``2.png`` before ``10.png``). White of 16-bit colour is the full scale of the
+smallest of 8, 10, 12, 14 and 16 bits that holds the brightest value. The model sees sRGB over a neutral background; the
+picture's own colours and transparency are kept beside that.
 """
 
 from __future__ import annotations
@@ -46,19 +46,23 @@ COLOUR_SUFFIXES: tuple[str, ...] = (
     ".ppm",
     ".pgm",
     ".pnm",
+    ".gif",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jp2",
 )
-COLOUR_SUFFIXES += (".gif", ".avif", ".heic", ".heif", ".jp2")
 DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".npz", ".exr", ".pfm")
-MOST_BYTES = 8 * MAX_PIXELS  # of a file: what the largest depth map takes as .npy of 64 bits
+MOST_BYTES = 8 * MAX_PIXELS  # of a file: the size of the largest depth map as .npy of 64 bits
 COLOUR_BITS = (8, 10, 12, 14, 16)
-NEUTRAL = 128  # the ground on which the model sees a picture where it is wholly transparent
-# OpenCV's flags for what a file is read as; "stored" keeps type and channels.
+NEUTRAL = 128  # grey that the model sees where a picture is wholly transparent
+# OpenCV's flags per mode; "stored" keeps type and channels.
 _FLAGS = {
     "colour": cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION,
     "grey": cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
     "stored": cv2.IMREAD_UNCHANGED,  # implies that orientation is ignored
 }
-BY_PILLOW = ("GIF", "AVIF", "HEIF", "JPEG2000")  # the kinds that not every build of OpenCV decodes
+BY_PILLOW = ("GIF", "AVIF", "HEIF", "JPEG2000")  # formats that not every build of OpenCV decodes
 
 
 class Picture(NamedTuple):
@@ -72,7 +76,7 @@ class Picture(NamedTuple):
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """A file's bytes. Raises DataError: by Python and not by OpenCV, which hides why and dies of some names."""
+    """A file's bytes. Raises DataError. Not read by OpenCV, which hides the reason and crashes on some names."""
     try:
         data = read_regular(Path(path), MOST_BYTES)
     except OSError as error:
@@ -83,7 +87,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def decode(data: bytes | memoryview, name: str, mode: str) -> NDArray[Any]:
-    """A picture's bytes → pixels, of a size that was checked first.
+    """A picture's bytes → pixels; the declared size is checked first.
 
     ``mode``: "colour" → (H, W, 3) uint8 in RGB order; "grey" → (H, W) uint8; "stored" → type and channels as they are,
     colour channels in BGR order. ``name`` names the picture in the DataError.
@@ -97,8 +101,8 @@ def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any
         raise DataError(f"{name}: is a camera's raw file, of which only a thumbnail could be read; develop it first")
     if told.pictures > 1:
         text = f"{name}: holds {told.pictures} pictures, the first is taken"
-        _say_once(f"pictures {os.path.dirname(name)}", text)
-    if told.kind in BY_PILLOW:
+        _warn_once(f"pictures {os.path.dirname(name)}", text)
+    if told.kind in BY_PILLOW or (told.kind == "PPM" and told.floats):  # the latter is PFM
         image: NDArray[Any] | None = _by_pillow(data, told.kind, name, mode)
     else:
         if told.kind == "TIFF" and told.turn != 1:
@@ -118,6 +122,8 @@ def _by_pillow(data: bytes, kind: str, name: str, mode: str) -> NDArray[Any]:
     from PIL import Image
 
     with foreign("Pillow", DataError, name), Image.open(io.BytesIO(data), formats=[kind]) as image:
+        if image.mode == "F" and mode == "stored":
+            return np.asarray(image)
         if mode == "grey":
             return np.asarray(image.convert("L"))
         clear = mode == "stored" and ("A" in image.mode or "transparency" in image.info)
@@ -126,7 +132,7 @@ def _by_pillow(data: bytes, kind: str, name: str, mode: str) -> NDArray[Any]:
 
 
 def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Colour of 8 or 16 bits → 8 bits. Cameras of 10, 12 or 14 bits fill 16 no further: said once a folder."""
+    """Colour of 8 or 16 bits → 8 bits. Cameras of 10, 12 or 14 bits leave the rest of 16 empty: warns once a folder."""
     if image.dtype == np.uint8:
         return np.asarray(image)
     if image.dtype != np.uint16:
@@ -136,7 +142,7 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return np.asarray(high, dtype=np.uint8)
     bits = next(bits for bits in COLOUR_BITS if int(image.max()) < 1 << bits)
     if bits < 16:
-        _say_once(
+        _warn_once(
             os.path.dirname(name) or name, f"{name}: 16-bit colour that never exceeds {bits} bits, read as {bits} bits"
         )
     return np.asarray(image >> (bits - 8), dtype=np.uint8)
@@ -145,7 +151,7 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
 _reported: set[str] = set()
 
 
-def _say_once(key: str, sentence: str) -> None:
+def _warn_once(key: str, sentence: str) -> None:
     """One warning for all files of a folder."""
     if key not in _reported:
         _reported.add(key)
@@ -199,7 +205,7 @@ def picture(data: bytes, name: str, upright: bool = False) -> Picture:
 
 
 def _to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """Colours of ``profile`` as sRGB, which models are trained with; the same array where nothing changes."""
+    """Colours of ``profile`` as sRGB, on which models are trained; the same array where nothing changes."""
     if not profile:
         return rgb
     from PIL import Image, ImageCms
@@ -211,7 +217,7 @@ def _to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]
         srgb = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(Image.fromarray(rgb), source, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        _say_once("profile", "a picture's colour profile is corrupt, its colours are taken as sRGB")
+        _warn_once("profile", "a picture's colour profile is corrupt, its colours are taken as sRGB")
         return rgb
     return np.asarray(converted, dtype=np.uint8)
 
@@ -237,5 +243,5 @@ def natural_key(name: str) -> tuple[Any, ...]:
 
 
 def hidden(path: Path) -> bool:
-    """Whether a name is one of a system's own: ``.DS_Store``, ``._picture.jpg``, ``Thumbs.db``, …"""
+    """Whether a file belongs to an operating system: ``.DS_Store``, ``._picture.jpg``, ``Thumbs.db``, …"""
     return path.name.startswith((".", "@", "__MACOSX")) or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -6,17 +6,14 @@ import contextlib
 import logging
 import math
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, Camera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, Camera, CameraError, next_frame
 from mutualformer.runtime.sources.frame import DataError, Frame, Frames, Item
-from mutualformer.runtime.sources.pacing import Pace
-
-PATIENT_SECONDS = 20.0  # that a late frame of a recording or network camera is waited for
+from mutualformer.runtime.sources.pacing import PlayedCamera
 
 
 @dataclass(frozen=True)
@@ -31,26 +28,29 @@ class PlayOptions:
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """Warnings that this thread logs inside, as a list instead: a camera keeps them with its own."""
-    said: list[str] = []
+    """Collects the warnings that this thread logs inside instead of printing them: a camera keeps them as its own."""
+    warnings: list[str] = []
     thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING or record.thread != thread:
             return True
-        said.append(record.getMessage())
+        warnings.append(record.getMessage())
         return False
 
     log = logging.getLogger("mutualformer")
     log.addFilter(keep)
     try:
-        yield said
+        yield warnings
     finally:
         log.removeFilter(keep)
 
 
-class FramesCamera(BaseCamera):
-    """Frames by number, in order; one that cannot be read is left out and said in ``warnings``."""
+class FramesCamera(PlayedCamera):
+    """Frames by number, in order; one that cannot be read is left out with a warning.
+
+    Frame times are the files' own, else, and in a loop, number / fps.
+    """
 
     def __init__(self, frames: Frames, options: PlayOptions, name: str) -> None:
         super().__init__(
@@ -61,51 +61,36 @@ class FramesCamera(BaseCamera):
         )
         if not (0 < options.fps < math.inf and 0 <= options.rate < math.inf):
             raise CameraError(f"{name}: expected fps > 0 and rate ≥ 0")
-        self._frames, self._options = frames, options
-        self._pace, self._next, self._usable = Pace(options.rate, self), 0, 0
         if not frames.has_depth:
             self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
+        self.play(self._all(frames, options), options.rate)
 
-    def _more(self) -> bool:
-        """Whether a frame is left; a loop ends where not one of them could be used."""
-        return self._next < len(self._frames) or (self._options.loop and self._usable > 0)
-
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; frame times are the files' own, else index / fps. Frames that cannot be read are left out."""
-        while self._more():
-            began = time.perf_counter()
-            index, self._next = self._next, self._next + 1
-            made = index / self._options.fps
-            if self._options.rate > 0:
-                self._wait(made, timeout)
-            try:
-                item = self._frames[index % len(self._frames)]
-            except DataError as error:
-                self.leave_out(str(error))
-                continue
-            if not item.metric:
-                self.warn(f"{self.name}: depth has no unit: near and far are right, distances are not", key="unit")
-            self.busy_s = time.perf_counter() - began
-            self._usable += 1
-            stamp = item.time if item.time is not None and not self._options.loop else made
-            depth_stamp = item.depth_time if item.depth_time is not None and not self._options.loop else stamp
-            return Frame(item.rgb, item.depth, stamp, depth_stamp, index, item.nir)
+    def _all(self, frames: Frames, options: PlayOptions) -> Generator[Frame, None, None]:
+        number, again = 0, True
+        while again:
+            again = False  # a loop ends where not one frame could be used
+            for index in range(len(frames)):
+                made = number / options.fps
+                number += 1
+                try:
+                    item = frames[index]
+                except DataError as error:
+                    self.leave_out(str(error))
+                    continue
+                if not item.metric:
+                    self.warn(f"{self.name}: depth has no unit: near and far are right, distances are not", key="unit")
+                stamp = item.time if item.time is not None and not options.loop else made
+                depth_stamp = item.depth_time if item.depth_time is not None and not options.loop else stamp
+                again = options.loop
+                yield Frame(item.rgb, item.depth, stamp, depth_stamp, number - 1, item.nir)
         self.sum_up()
-        return None
-
-    def _wait(self, stamp: float, timeout: float) -> None:
-        try:
-            self._pace.wait(stamp, timeout)
-        except CameraTimeout:
-            self._next -= 1
-            raise
 
 
 class CameraFrames:
-    """A recording or video by number: played forward as far as asked for, from the start again where it lies behind.
+    """A recording or video by number: played forward to the frame asked for, from the start for an earlier one.
 
-    ``open``: a new camera at the first frame. The first pass counts; asking in order decodes each frame once more.
-    Raises DataError where there is no frame.
+    ``open``: returns a new camera at the first frame. The constructor plays it once to count; asking in order decodes
+    each frame once more. Raises DataError where there is no frame.
     """
 
     def __init__(self, open: Callable[[], Camera], label: str) -> None:
@@ -116,6 +101,7 @@ class CameraFrames:
         while (frame := self._following()) is not None:
             self._count += 1
             self.has_depth = self.has_depth or bool(np.any(frame.depth))
+        self._restart()
         if not self._count:
             raise DataError(f"{label}: holds no frame that can be read")
 
@@ -129,32 +115,24 @@ class CameraFrames:
     def _following(self) -> Frame | None:
         if self._camera is None:
             self._camera, self._at = self._open(), 0
-        waited = 0.0
-        while True:
-            try:
-                frame = self._camera.read(1.0)
-                break
-            except CameraTimeout:
-                waited += 1.0
-                if waited >= PATIENT_SECONDS:
-                    raise CameraError(f"{self.label}: no frame for {PATIENT_SECONDS:g} s") from None
         self._at += 1
-        if frame is None:
+        return next_frame(self._camera)
+
+    def _restart(self) -> None:
+        if self._camera is not None:
             self._camera.close()
             self._camera = None
-        return frame
 
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self._count:
             raise IndexError(index)
-        if self._camera is not None and self._at > index:
-            self._camera.close()
-            self._camera = None
-        while True:
+        if self._at > index:
+            self._restart()
+        frame = self._following()
+        while frame is not None and self._at <= index:
             frame = self._following()
-            if frame is None:
-                raise DataError(f"{self.label}: frame {index} cannot be read a second time")
-            if self._at == index + 1:
-                break
+        if frame is None:
+            self._restart()
+            raise DataError(f"{self.label}: frame {index} cannot be read a second time")
         item = Item(frame.rgb, frame.depth, None, self.name(index), nir=frame.nir)
         return item._replace(time=frame.timestamp, depth_time=frame.depth_timestamp)

@@ -1,4 +1,4 @@
-"""What a path is, told by its content: a recording, a bag, a video, a TUM folder, or pictures."""
+"""Recognises by its content whether a path is a recording, a bag, a video, a TUM folder or pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.pictures import DEPTH_SUFFIXES
 from mutualformer.runtime.sources.walk import has_picture
 
-VIDEOS: tuple[str, ...] = (
+VIDEOS = (
     ".mp4",
     ".m4v",
     ".mov",
@@ -26,14 +26,19 @@ VIDEOS: tuple[str, ...] = (
     ".ogv",
     ".mjpeg",
     ".mjpg",
+    ".ts",
+    ".m2ts",
+    ".3gp",
+    ".flv",
+    ".h264",
+    ".hevc",
 )
-VIDEOS += (".ts", ".m2ts", ".3gp", ".flv", ".h264", ".hevc")
 
 
 def recognise(path: Path) -> tuple[str, Path]:
     """Kind and place of an existing file or folder. Raises DataError where nothing fits.
 
-    ``--record FOLDER`` writes a folder below FOLDER: where that is one recording and nothing else, it is meant.
+    ``--record FOLDER`` writes a folder below FOLDER: a FOLDER that holds one recording and nothing else means that one.
     """
     for fits, kind in FOLDERS if path.is_dir() else FILES:
         if fits(path):
@@ -56,8 +61,8 @@ def recognise(path: Path) -> tuple[str, Path]:
 def from_librealsense(path: Path) -> bool:
     """True where a ``.bag`` or ``.db3`` was written by librealsense: its topics start with ``/device_``.
 
-    The topic names stand in the first messages of either container, so the beginning of the file tells; where chunks
-    are compressed the end does, which lists the topics once more.
+    Both containers hold topic names in their first messages and, where those are compressed, once more in the index at
+    the end: searching the first and last 4 MiB finds them.
     """
     with path.open("rb") as stream:
         if b"/device_0/" in stream.read(4 << 20):

@@ -1,6 +1,6 @@
-"""USB permissions of depth cameras on Linux: what is plugged in and may not be opened, and the rules that mend it.
+"""USB permissions of depth cameras on Linux: which plugged-in cameras this user may not open, and udev rules for them.
 
-The vendor numbers come from the table of sources, so that a new camera has its rule at once.
+The vendor numbers come from the table of sources, so that every new camera has its rule.
 """
 
 from __future__ import annotations

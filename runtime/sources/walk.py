@@ -1,9 +1,9 @@
-"""What a folder holds: the one walk over photographs, pairs and data sets, in the order in which people count.
+"""Finds photographs, pairs and data sets below a folder, in the order in which people count.
 
 Links are followed, with a guard against loops. A folder that holds a data set (``RGB/ depth/ GT/``) is read as one,
 wherever it lies below. Elsewhere the files of one frame are paired by their names (``names.part_of``): ``f1_color.png``
 and ``f1_depth.png``, ``rgb.png`` beside ``depth.png``. Depth maps and masks are never taken for photographs. What is
-left out is counted by kind, so that one line can say it.
+left out is counted by kind, for one line of warning.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from mutualformer.runtime.sources.names import (
 )
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
-# A tree that shows no picture in so many files and folders is none of pictures: a home folder, a whole disk.
+# A tree with this many files and folders in a row and no picture is a home folder or a whole disk: stop there.
 MOST_BARREN = 50_000
 PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
-# Beside pictures these are notes and lists, which nobody misses.
+# Beside pictures these are notes and lists: no warning that they are left out.
 TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", ".yaml", ".yml", "")
 
 
@@ -64,7 +64,7 @@ class Walk:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def sentence(self) -> str:
-        """One line about what was left out, "" where nothing was."""
+        """One line that lists what was left out, "" where nothing was."""
         if not self.left_out:
             return ""
         return f"{self.root}: left out: " + ", ".join(
@@ -99,7 +99,7 @@ def has_picture(root: Path) -> bool:
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder below ``root`` once, with its files in natural order; those of a data set are its own affair.
+    """Each folder below ``root`` once, with its files in natural order; of a data set only the folder itself.
 
     Left out: hidden files and folders, and what an earlier ``predict`` wrote (``predict photos --out photos/out``).
     """
@@ -127,7 +127,7 @@ def _is_part(name: str) -> bool:
 
 
 def _data_set(folder: Path, prefix: str, found: Walk) -> None:
-    """The frames of one data set among others: what it lacks is left to whoever reads it, frame by frame."""
+    """The frames of one data set; reading reports what a frame lacks."""
     rgb, depth, mask = (find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
     assert rgb is not None
     depths = frames_in(depth, DEPTH_SUFFIXES).files if depth is not None else {}
@@ -152,12 +152,9 @@ def _pictures(folder: Path, prefix: str, files: list[str], found: Walk) -> None:
         role = part.role or "colour"
         if role == "colour" and is_depth_map(path):
             role = "depth"
-        frames.setdefault(part.stem, {}).setdefault(role, []).append(path)
-    whole = frames.get("rgb", frames.get("color", frames.get("colour", frames.get("image"))))
-    if whole is not None:  # rgb.png beside depth.png and mask.png: one frame, each file named by its role alone
-        for role, word in (("depth", "depth"), ("mask", "mask"), ("mask", "gt")):
-            if role not in whole and word in frames:
-                whole[role] = frames.pop(word).get(role, [])
+        # rgb.png beside depth.png and mask.png: one frame, each file named by its role alone
+        alone = part.role and part_of(part.stem).role
+        frames.setdefault("" if alone else part.stem, {}).setdefault(role, []).append(path)
     for parts in frames.values():
         _frame(parts, prefix, found)
 
@@ -190,7 +187,7 @@ def _unique(entries: list[Entry]) -> list[Entry]:
 
 
 def is_depth_map(path: Path) -> bool:
-    """Whether a file cannot be a photograph: one channel of 16 bits or of floats. Reads no more than it must."""
+    """Whether a file is one channel of 16 bits or of floats, which no photograph is. Of PNG only the header is read."""
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz", ".exr", ".pfm"):
         return True
@@ -199,7 +196,7 @@ def is_depth_map(path: Path) -> bool:
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
                 start = stream.read(26)
         except OSError:
-            return False  # reading it later says why
+            return False  # reading it later raises with the reason
         return start[12:16] == b"IHDR" and start[24:26] == bytes((16, 0))  # bits a channel, colour type grey
     if suffix in (".tif", ".tiff", ".pgm"):
         from mutualformer.runtime.sources.describe import describe

@@ -1,7 +1,7 @@
 """What holds the messages of a bag: MCAP through the package ``mcap``, ROS 1 files and SQLite through ``rosbags``.
 
-The packages read the containers; messages are decoded here, and only those whose types are defined here. What is
-damaged costs the chunk it lies in where a file has an index, else what lies behind it, and is said.
+The packages read the containers; messages are decoded here, and only those whose types are defined here. Corrupt bytes
+cost the chunk in which they lie where a file has an index, else all that follows; a note in ``damage`` says so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import heapq
 import io
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -68,22 +68,23 @@ class Bag(Protocol):
         """Name → type, ``package/msg/Type``."""
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """The messages of ``topics`` (None: of all) by time of recording as far as an index tells, from the first."""
+        """Messages of ``topics`` (None: of all) by time of recording if the file has an index, else in file order."""
 
     def close(self) -> None:
         """Close the file; messages of it must not be read any more."""
 
 
 class McapBag:
-    """An MCAP file of ROS messages in any state. ``encodings``: what the messages of a topic are, for those that are
-    none. ``unpack``: whether compressed chunks are read; PackedError where there are some and they are not.
+    """An MCAP file of ROS messages in any state. ``metadata``: (name, values) of its metadata records.
+
+    ``unpack``: whether to read compressed chunks; PackedError where there are some and it must not.
     """
 
     def __init__(self, path: Path, unpack: bool = True) -> None:
         self.damage: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
-        self._schemas: dict[int, str] = {0: ""}
+        self._schemas: dict[int, str] = {}
         self._index: list[ChunkIndex] = []
         self._unpack = unpack
         self._file = path.open("rb")
@@ -96,8 +97,12 @@ class McapBag:
             self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
             if self.closed:
                 self._summary()
-            if not self._channels:
-                self._search()
+            if not self._channels:  # no summary names the topics: search the messages
+                read = 0
+                for message in self.messages():
+                    read += len(message.data)
+                    if read > SEARCH_BYTES:
+                        break
         except BaseException:
             self.close()
             raise
@@ -118,23 +123,16 @@ class McapBag:
             self._file.seek(0)
             reader = SeekingReader(self._file, record_size_limit=self._size)
             summary = reader.get_summary()
-            for record in (*summary.schemas.values(), *summary.channels.values()) if summary else ():
-                self._define(record)
-            self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time) if summary else []
+            if summary is not None:
+                for record in (*summary.schemas.values(), *summary.channels.values()):
+                    self._define(record)
+                self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time)
             for record in reader.iter_metadata():
                 self._define(record)
         except Exception as error:
-            self._note(f"its summary is damaged ({reason(error)})")
+            self._note(f"its summary is corrupt ({reason(error)})")
         if any(index.compression for index in self._index) and not self._unpack:
             raise PackedError("compressed")
-
-    def _search(self) -> None:
-        """Topics and metadata of a file without them in its summary."""
-        read = 0
-        for message in self.messages():
-            read += len(message.data)
-            if read > SEARCH_BYTES:
-                break
 
     def _define(self, record: McapRecord) -> None:
         if isinstance(record, Schema):
@@ -149,7 +147,8 @@ class McapBag:
             self.damage.append(sentence)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """As Bag.messages, unpacked where they are compressed one by one."""
+        """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
+        earlier one."""
         waiting: list[tuple[int, int, Message]] = []
         number = count()
         for begin, records in self._indexed(topics) if self._index else self._streamed():
@@ -173,7 +172,7 @@ class McapBag:
                 yield index.message_start_time, self._chunk(data, f"at byte {index.chunk_start_offset}")
 
     def _chunk(self, data: bytes | Chunk, where: str) -> list[McapRecord]:
-        """The records of a chunk; none of one that is damaged, which is noted."""
+        """The records of a chunk; none of one that is corrupt, which is noted."""
         try:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
             if chunk.compression and not self._unpack:
@@ -181,11 +180,11 @@ class McapBag:
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
         except Exception as error:
-            self._note(f"the chunk {where} is damaged and left out ({reason(error)})")
+            self._note(f"the chunk {where} is corrupt and left out ({reason(error)})")
             return []
 
     def _streamed(self) -> Iterator[tuple[float, list[McapRecord]]]:
-        """Records in the order of the file, as far as one leads to the next."""
+        """Records in the order of the file, up to the first corrupt one."""
         self._file.seek(0)
         try:
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
@@ -198,19 +197,17 @@ class McapBag:
         except PackedError:
             raise
         except Exception as error:
-            if self.closed or self._file.tell() < self._size:
-                self._note(f"damaged before byte {self._file.tell()} ({reason(error)}), the rest is left out")
+            if self.closed or self._file.tell() < self._size:  # else the file was cut short, which ``closed`` says
+                self._note(f"corrupt before byte {self._file.tell()} ({reason(error)}), the rest is left out")
 
     def _message(self, message: Message, topics: Collection[str] | None) -> Iterator[BagMessage]:
         channel = self._channels.get(message.channel_id)
-        if channel is None:
-            self._note(f"messages of topic number {message.channel_id}, which the file does not name")
-        elif (topics is None or channel.topic in topics) and channel.message_encoding in ("cdr", "ros1"):
-            kind = normal_type(self._schemas.get(channel.schema_id, ""))
-            data = plain(message.data, self.damage) if self._unpack else message.data
-            if data is not None:
-                ros1 = channel.message_encoding == "ros1"
-                yield BagMessage(channel.topic, kind, ros1, message.log_time, data, message.sequence)
+        if channel is None or (topics is not None and channel.topic not in topics):
+            return
+        kind, ros1 = normal_type(self._schemas.get(channel.schema_id, "")), channel.message_encoding == "ros1"
+        data = plain(message.data, self._note) if self._unpack else message.data
+        if data is not None and (ros1 or channel.message_encoding == "cdr"):
+            yield BagMessage(channel.topic, kind, ros1, message.log_time, data, message.sequence)
 
     def close(self) -> None:
         """Close the file."""
@@ -239,17 +236,17 @@ class RosbagsBag:
         self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """As Bag.messages; the first damage is noted and ends them."""
+        """As Bag.messages; the first corrupt place is noted and ends them."""
         wanted = [one for one in self._reader.connections if topics is None or one.topic in topics]
         last = 0
         try:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
-                data = plain(bytes(stored), self.damage)
+                data = plain(bytes(stored), self.damage.append)
                 if data is not None:
                     topic = str(one.topic)
                     yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
-            self.damage.append(f"damaged after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
+            self.damage.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
@@ -265,8 +262,8 @@ def normal_type(name: str) -> str:
     return f"{package}/msg/{kind}" if kind and "/" not in kind else name
 
 
-def plain(data: bytes, damage: list[str]) -> bytes | None:
-    """A message that was compressed by itself becomes plain; None where it cannot, which is said in ``damage``."""
+def plain(data: bytes, note: Callable[[str], None]) -> bytes | None:
+    """A message that was compressed by itself, decompressed; None, and a ``note``, where it is corrupt."""
     if data[:4] != ZSTD_MAGIC:
         return data
     import zstandard
@@ -274,5 +271,5 @@ def plain(data: bytes, damage: list[str]) -> bytes | None:
     try:
         return zstandard.decompress(data, max_output_size=MOST_MESSAGE)
     except zstandard.ZstdError as error:
-        damage[:] = [*damage, f"a compressed message is left out ({error})"][:MOST_SENTENCES]
+        note(f"a compressed message is left out ({error})")
         return None

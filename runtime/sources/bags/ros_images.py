@@ -1,4 +1,4 @@
-"""Pixels of ROS images: which encodings are colour and which depth, and how each becomes RGB or metres' raw values."""
+"""Pixels of ROS images: which encodings are colour and which depth, and how each becomes RGB or units of depth."""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ from mutualformer.runtime.sources.bags.ros_messages import CompressedImage, Imag
 from mutualformer.runtime.sources.describe import MAX_PIXELS, describe
 from mutualformer.runtime.sources.frame import DataError
 
-# numpy type of one value, values a pixel
-LAYOUT: dict[str, tuple[str, int]] = {
-    "rgb8": ("u1", 3), "bgr8": ("u1", 3), "rgba8": ("u1", 4), "bgra8": ("u1", 4), "8UC3": ("u1", 3), "8UC4": ("u1", 4),
-    "rgb16": ("u2", 3), "bgr16": ("u2", 3), "16UC3": ("u2", 3), "rgba16": ("u2", 4), "bgra16": ("u2", 4),
-    "mono8": ("u1", 1), "8UC1": ("u1", 1),
-    "bayer_rggb8": ("u1", 1), "bayer_bggr8": ("u1", 1), "bayer_gbrg8": ("u1", 1), "bayer_grbg8": ("u1", 1),
-    "bayer_rggb16": ("u2", 1), "bayer_bggr16": ("u2", 1), "bayer_gbrg16": ("u2", 1), "bayer_grbg16": ("u2", 1),
-    "yuv422": ("u1", 2), "uyvy": ("u1", 2), "yuv422_yuy2": ("u1", 2), "yuyv": ("u1", 2),
-    "16UC1": ("u2", 1), "16SC1": ("i2", 1), "mono16": ("u2", 1), "32FC1": ("f4", 1), "64FC1": ("f8", 1),
-}  # fmt: skip
-DEPTH = ("16UC1", "16SC1", "mono16", "32FC1", "64FC1")
+# Encoding → numpy type of one value, values a pixel, OpenCV's conversion to RGB (-1: it is RGB already).
+COLOUR: dict[str, tuple[str, int, int]] = {
+    "rgb8": ("u1", 3, -1),
+    "bgr8": ("u1", 3, cv2.COLOR_BGR2RGB),
+    "8UC3": ("u1", 3, cv2.COLOR_BGR2RGB),
+    "rgba8": ("u1", 4, cv2.COLOR_RGBA2RGB),
+    "bgra8": ("u1", 4, cv2.COLOR_BGRA2RGB),
+    "8UC4": ("u1", 4, cv2.COLOR_BGRA2RGB),
+    "rgb16": ("u2", 3, -1),
+    "bgr16": ("u2", 3, cv2.COLOR_BGR2RGB),
+    "16UC3": ("u2", 3, cv2.COLOR_BGR2RGB),
+    "rgba16": ("u2", 4, cv2.COLOR_RGBA2RGB),
+    "bgra16": ("u2", 4, cv2.COLOR_BGRA2RGB),
+    "mono8": ("u1", 1, cv2.COLOR_GRAY2RGB),
+    "8UC1": ("u1", 1, cv2.COLOR_GRAY2RGB),
+    "yuv422": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": ("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": ("u1", 2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": ("u1", 2, cv2.COLOR_YUV2RGB_YUY2),
+    "nv12": ("u1", 1, cv2.COLOR_YUV2RGB_NV12),
+    "nv21": ("u1", 1, cv2.COLOR_YUV2RGB_NV21),
+} | {
+    f"bayer_{pattern.lower()}{bits}": (f"u{bits // 8}", 1, getattr(cv2, f"COLOR_Bayer{pattern}2RGB"))
+    for pattern in ("RGGB", "BGGR", "GBRG", "GRBG")
+    for bits in (8, 16)
+}
+UNITS = {"16UC1": "u2", "16SC1": "i2", "mono16": "u2"}
+DEPTH = {**UNITS, "32FC1": "f4", "64FC1": "f8"}
 GREY = ("mono8", "8UC1")
-# Semi-planar: a plane of luma, then chroma at half its height.
-PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
-COLOUR = (*(name for name in LAYOUT if name not in DEPTH), *PLANAR)
-TO_RGB = {
-    "bgr8": cv2.COLOR_BGR2RGB, "8UC3": cv2.COLOR_BGR2RGB, "bgra8": cv2.COLOR_BGRA2RGB, "8UC4": cv2.COLOR_BGRA2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB, "bgr16": cv2.COLOR_BGR2RGB, "16UC3": cv2.COLOR_BGR2RGB, "rgba16": cv2.COLOR_RGBA2RGB,
-    "bgra16": cv2.COLOR_BGRA2RGB, "mono8": cv2.COLOR_GRAY2RGB, "8UC1": cv2.COLOR_GRAY2RGB,
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY, "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2, "yuyv": cv2.COLOR_YUV2RGB_YUY2,
-    "bayer_rggb8": cv2.COLOR_BayerRGGB2RGB, "bayer_bggr8": cv2.COLOR_BayerBGGR2RGB,
-    "bayer_gbrg8": cv2.COLOR_BayerGBRG2RGB, "bayer_grbg8": cv2.COLOR_BayerGRBG2RGB,
-    "bayer_rggb16": cv2.COLOR_BayerRGGB2RGB, "bayer_bggr16": cv2.COLOR_BayerBGGR2RGB,
-    "bayer_gbrg16": cv2.COLOR_BayerGBRG2RGB, "bayer_grbg16": cv2.COLOR_BayerGRBG2RGB,
-}  # fmt: skip
-# Drivers write them in either case.
-_CASELESS = {name.lower(): name for name in (*LAYOUT, *PLANAR)}
+PLANAR = ("nv12", "nv21")  # a plane of luma, then chroma at half its height
+_CASELESS = {name.lower(): name for name in (*COLOUR, *DEPTH)}  # drivers write them in either case
 # compressedDepth's own header: a number for the kind, and the A and B that undo inverse depth.
 DEPTH_HEADER = struct.Struct("<iff")
 
@@ -53,7 +56,7 @@ class PixelError(DataError):
 
 
 def encoding_of(message: Image) -> str:
-    """Its encoding as :data:`LAYOUT` spells it; as it stands where that does not know it."""
+    """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; as it stands where they do not know it."""
     return _CASELESS.get(message.encoding.strip().lower(), message.encoding)
 
 
@@ -68,10 +71,7 @@ def packed_size(message: CompressedImage, where: str) -> tuple[int, int]:
     if packed_depth(message.format):
         data = data[DEPTH_HEADER.size :]
         if _is_rvl(message.format):
-            try:
-                return rvl.image_size(data, MAX_PIXELS)
-            except rvl.RvlError as error:
-                raise PixelError(str(error)) from error
+            return rvl.image_size(data, MAX_PIXELS)
     head = describe(bytes(data), where)
     return head.height, head.width
 
@@ -83,89 +83,70 @@ def _is_rvl(name: str) -> bool:
 def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
     """(kind, reason): ``colour``, ``grey`` or ``depth``, or "" and why it is none of them."""
     if isinstance(message, Image):
-        name = encoding_of(message)
-        if name in DEPTH:
+        name, lossless, refused = encoding_of(message), True, f"its encoding {message.encoding!r}"
+        known = name in COLOUR
+    else:
+        if packed_depth(message.format):
             return "depth", ""
-        if name in COLOUR:
-            return ("grey" if name in GREY else "colour"), ""
-        return "", f"its encoding {message.encoding!r} is not one of {', '.join((*COLOUR, *DEPTH))}"
-    stored, _, how = (part.strip() for part in message.format.partition(";"))
-    if packed_depth(message.format):
-        return "depth", ""
-    if stored in DEPTH:
-        return ("depth", "") if "png" in how.lower() else ("", f"its depth is stored as {how!r}, which is not lossless")
-    if stored in GREY:
-        return "grey", ""
-    if stored.lower() in ("jpeg", "jpg", "png", "webp", "tiff", "") or stored in COLOUR:
-        return "colour", ""
-    return "", f"its format {message.format!r} is no picture that is read here"
+        name, _, how = (part.strip() for part in message.format.partition(";"))
+        lossless, refused = "png" in how.lower(), f"its format {message.format!r}"
+        known = name in COLOUR or name.lower() in ("jpeg", "jpg", "png", "webp", "tiff", "")
+    if name in DEPTH:
+        return ("depth", "") if lossless else ("", f"{refused} stores depth in a way that is not lossless")
+    if known:
+        return "grey" if name in GREY else "colour", ""
+    return "", f"{refused} is not one of {', '.join((*COLOUR, *DEPTH))}"
 
 
 def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]:
-    """RGB (H, W, 3) uint8, or depth (H, W): uint16 units, or float32 metres with 0 for no measurement.
+    """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres with 0 for no measurement.
 
     ``grey``: 16 bits of grey are a picture and no depth. Raises PixelError.
     """
     kind, reason = kind_of(message)
-    if grey and isinstance(message, Image) and encoding_of(message) == "mono16":
-        grey_levels = files.eight_bits(unpack(message), message.encoding)
-        return np.asarray(cv2.cvtColor(grey_levels, cv2.COLOR_GRAY2RGB), np.uint8)
     if not kind:
         raise PixelError(reason)
     try:
         if isinstance(message, Image):
-            return _raw(message)
+            return _raw(message, grey)
         return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
     except (DataError, rvl.RvlError, cv2.error) as error:
         raise PixelError(str(error)) from error
 
 
 def unpack(message: Image) -> NDArray[Any]:
-    """The values as stored, rows possibly padded → (H, W) or (H, W, C), native byte order, its own memory."""
-    kind, channels = LAYOUT[encoding_of(message)]
+    """The values as stored, rows possibly padded → (H, W) or (H, W, C), native byte order, its own memory.
+
+    A step of 0 is taken as rows without padding. Raises PixelError.
+    """
+    name = encoding_of(message)
+    kind, channels, _ = COLOUR[name] if name in COLOUR else (DEPTH[name], 1, -1)
     stored = np.dtype((">" if message.big else "<") + kind)
-    height, width = message.height, message.width
+    height, width, what = message.height, message.width, f"an image of {message.width}×{message.height} pixels"
+    if not 0 < height * width <= MAX_PIXELS or (name in PLANAR and (height % 2 or width % 2)):
+        raise PixelError(f"{what}, expected 1 to 64 million, and even sides for {', '.join(PLANAR)}")
+    if name in PLANAR:
+        height = height * 3 // 2
     row = width * channels * stored.itemsize
-    _check_size(message, row, height)
-    rows = np.frombuffer(message.data, np.uint8, count=height * (message.step or row)).reshape(height, -1)
+    step = message.step or row
+    if step < row or len(message.data) < step * height:
+        raise PixelError(
+            f"{what}, {message.encoding}, with {len(message.data)} bytes in rows of {message.step}, expected at least "
+            f"{row} a row"
+        )
+    rows = np.frombuffer(message.data, np.uint8, count=height * step).reshape(height, -1)
     values = np.ascontiguousarray(rows[:, :row]).view(stored)
     image = values.reshape((height, width) if channels == 1 else (height, width, channels))
     return image.astype(stored.newbyteorder("="))
 
 
-def _check_size(message: Image, row: int, rows: int) -> None:
-    """``row``: bytes of a row of pixels. A step of 0 is taken as rows without padding."""
-    if not (message.height and message.width):
-        raise PixelError(f"an image of {message.width}×{message.height} pixels")
-    if message.height * message.width > MAX_PIXELS:
-        raise PixelError(f"an image of {message.width}×{message.height} pixels, expected at most 64 million")
-    step = message.step or row
-    if step < row or len(message.data) < step * rows:
-        raise PixelError(
-            f"a {message.encoding} image of {message.width}×{message.height} with {len(message.data)} bytes in rows of "
-            f"{message.step}, expected at least {row} a row"
-        )
-
-
-def _raw(message: Image) -> NDArray[Any]:
-    name = encoding_of(message)
-    if name in PLANAR:
-        rows = message.height * 3 // 2
-        if message.height % 2 or message.width % 2:
-            raise PixelError(f"an {name} image of {message.width}×{message.height}, expected even numbers")
-        _check_size(message, message.width, rows)
-        step = message.step or message.width
-        plane = np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, : message.width]
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(plane), PLANAR[name]), np.uint8)
-    image = unpack(message)
-    if name in DEPTH:
-        if image.dtype.kind == "i":
-            return np.asarray(np.maximum(image, 0), np.uint16)  # less than nothing is no measurement
+def _raw(message: Image, grey: bool) -> NDArray[Any]:
+    name, image = encoding_of(message), unpack(message)
+    if name in DEPTH and not (grey and name == "mono16"):
         return float_metres(image) if image.dtype.kind == "f" else image
-    if name.startswith("bayer") and min(image.shape) < 3:
-        raise PixelError(f"a {name} image of {message.width}×{message.height}")
-    if name in TO_RGB:
-        image = cv2.cvtColor(image, TO_RGB[name])
+    code = cv2.COLOR_GRAY2RGB if name in DEPTH else COLOUR[name][2]
+    if code >= 0:
+        image = cv2.cvtColor(image, code)
     return np.ascontiguousarray(files.eight_bits(image, f"{message.frame_id or 'colour'} ({name})"), np.uint8)
 
 
@@ -178,19 +159,19 @@ def float_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
 
 def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     """PNG or RVL of depth: its units, or inverse depth behind a header, undone by depth = A / (value − B)."""
-    stored = message.format.partition(";")[0].strip()
-    if not packed_depth(message.format):
-        units = files.decode(message.data, "a compressed depth image", "stored")
-        return _units(units)
-    if len(message.data) <= DEPTH_HEADER.size:
-        raise PixelError("a compressedDepth image without data")
-    _, a, b = DEPTH_HEADER.unpack_from(message.data)
-    packed = message.data[DEPTH_HEADER.size :]
-    if _is_rvl(message.format):
-        units = rvl.decode(packed, MAX_PIXELS)
+    name, data, a, b = message.format.partition(";")[0].strip(), message.data, 0.0, 0.0
+    if packed_depth(message.format):
+        if len(data) <= DEPTH_HEADER.size:
+            raise PixelError("a compressedDepth image without data")
+        _, a, b = DEPTH_HEADER.unpack_from(data)
+        data = data[DEPTH_HEADER.size :]
+    if packed_depth(message.format) and _is_rvl(message.format):
+        units: NDArray[Any] = rvl.decode(data, MAX_PIXELS)
     else:
-        units = _units(files.decode(packed, "a compressedDepth image", "stored"))
-    if stored in ("16UC1", "16SC1", "mono16") or (stored not in DEPTH and a == 0):
+        units = files.decode(data, "a compressed depth image", "stored")
+    if units.dtype != np.uint16 or units.ndim != 2:
+        raise PixelError(f"a compressed depth image of {units.dtype} {units.shape}, expected one channel of 16 bits")
+    if name in UNITS or (name not in DEPTH and a == 0):
         return units
     if not (math.isfinite(a) and math.isfinite(b) and a > 0):
         raise PixelError(f"a {message.format!r} image whose A is {a:g} and B {b:g}, expected depth = A / (value - B)")
@@ -198,9 +179,3 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
         depth = np.float32(a) / (units.astype(np.float32) - np.float32(b))
     depth[units == 0] = 0
     return float_metres(depth)
-
-
-def _units(image: NDArray[Any]) -> NDArray[np.uint16]:
-    if image.dtype != np.uint16 or image.ndim != 2:
-        raise PixelError(f"a compressed depth image of {image.dtype} {image.shape}, expected one channel of 16 bits")
-    return image

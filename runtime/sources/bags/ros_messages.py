@@ -144,11 +144,11 @@ class MessageReader:
         return CompressedImage(stamp, frame_id, self.text(), self.raw(self.one("I")))
 
     def camera_info(self) -> CameraInfo:
-        """The rest as sensor_msgs/CameraInfo, as far as K. Raises MessageError, also for NaN in it."""
+        """The rest as sensor_msgs/CameraInfo up to K. Raises MessageError, also for NaN in it."""
         stamp, frame_id = self.header()
         height, width = self.take("I", 2)
         model, count = self.text(), self.one("I")
-        coefficients = self.take("d", min(count, len(self._data)))  # more than there can be are refused there
+        coefficients = self.take("d", min(count, len(self._data)))  # take refuses more than the message can hold
         k = self.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
             raise MessageError("a calibration that is no number")

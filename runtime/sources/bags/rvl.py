@@ -1,9 +1,9 @@
 """RVL, the lossless packing of 16-bit depth that compressedDepth offers beside PNG.
 
-Wilson, "Fast Lossless Depth Image Compression" (ISS 2017): runs of zeros and of measured pixels take turns; a measured
-pixel is its difference to the one before, zigzag coded (0, -1, 1, -2 … become 0, 1, 2, 3 …). Every number is a row of
-half-bytes, three bits each, the lowest first, whose top bit says that more follow; eight of them fill a little-endian
-32-bit word from its top. In ROS the width and height, 32 bits each, stand before the words.
+Wilson, "Fast Lossless Depth Image Compression" (ISS 2017): runs of zeros and of measured pixels alternate; a measured
+pixel is its difference to the one before, zigzag coded (0, -1, 1, -2 … become 0, 1, 2, 3 …). Every number is a sequence
+of half-bytes of three bits each, the lowest first, whose top bit says that more follow; eight of them fill a
+little-endian 32-bit word from its top. In ROS the width and height, 32 bits each, stand before the words.
 """
 
 from __future__ import annotations
@@ -36,18 +36,24 @@ def image_size(data: bytes | memoryview, most_pixels: int) -> tuple[int, int]:
 def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
     """(H, W) units of depth. Raises RvlError: too large, cut short, or of another number of pixels than declared."""
     height, width = image_size(data, most_pixels)
-    pixels = height * width
     numbers = _numbers(data[SIZE.size :])
-    starts, lengths, first = _runs(numbers, pixels)
-    units = np.zeros(pixels, np.uint16)
-    total = int(lengths.sum())
-    if total:
-        # Run k holds pixels starts[k] … and numbers first[k] …, one each.
-        within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        zigzag = numbers[np.repeat(first, lengths) + within]
-        steps = (zigzag >> 1) ^ -(zigzag & 1)
-        # Sixteen bits wrap around, as they do where it was encoded.
-        units[np.repeat(starts, lengths) + within] = np.cumsum(steps).astype(np.uint16)
+    measured = np.zeros(height * width, bool)
+    steps = [np.empty(0, np.int64)]
+    at = pixel = 0
+    while pixel < measured.size:  # zeros, then measured pixels, one number each
+        zeros, length = (int(number) for number in [*numbers[at : at + 2], -1, -1][:2])
+        if length < 0 and pixel + zeros == measured.size:
+            break  # the last run may end without a count of measured pixels
+        first, pixel = pixel + zeros, pixel + zeros + length
+        if min(zeros, length) < 0 or pixel > measured.size or at + 2 + length > len(numbers):
+            raise RvlError(f"RVL data cut short, or with a run beyond its {measured.size} pixels")
+        measured[first:pixel] = True
+        steps.append(numbers[at + 2 : at + 2 + length])
+        at += 2 + length
+    zigzag = np.concatenate(steps)
+    units = np.zeros(measured.size, np.uint16)
+    # Sixteen bits wrap around, as they do where it was encoded.
+    units[measured] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)).astype(np.uint16)
     return units.reshape(height, width)
 
 
@@ -64,20 +70,3 @@ def _numbers(data: bytes | memoryview) -> NDArray[np.int64]:
         raise RvlError("RVL data with a number of more than 30 bits")
     values: NDArray[np.int64] = np.add.reduceat((half_bytes[: int(last[-1]) + 1] & 7) << 3 * places, begins)
     return values
-
-
-def _runs(numbers: NDArray[np.int64], pixels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Of each run of measured pixels: its first pixel, its length, the index of its first number."""
-    runs: list[tuple[int, int, int]] = []
-    at = pixel = 0
-    while pixel < pixels:
-        if at + 1 >= len(numbers) and not (at < len(numbers) and pixel + int(numbers[at]) == pixels):
-            raise RvlError(f"RVL data cut short after {pixel} of {pixels} pixels")
-        pixel += int(numbers[at])
-        length = int(numbers[at + 1]) if at + 1 < len(numbers) else 0
-        if pixel + length > pixels or at + 2 + length > len(numbers):
-            raise RvlError(f"RVL data with a run beyond its {pixels} pixels or its end")
-        runs.append((pixel, length, at + 2))
-        pixel, at = pixel + length, at + 2 + length
-    table = np.array(runs, np.int64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]

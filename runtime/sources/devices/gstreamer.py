@@ -1,7 +1,7 @@
 """Cameras through GStreamer, colour only: ``csi://0`` (Jetson), ``v4l2:///dev/video0?format=mjpg&size=1280x720&fps=30``.
 
-``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, which tells its size. No Python module of
-GStreamer is needed, which no wheel brings.
+``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, whose header holds their size. That needs
+no Python module of GStreamer, which no wheel brings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import select
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,19 +19,19 @@ import cv2
 import numpy as np
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.sources.base import CameraError, CameraLost, ColourCamera
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame
 
 PROGRAM = "gst-launch-1.0"
 INSTALL = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-# What a camera sends → what GStreamer calls it, and what unpacks it.
+# What a camera sends → what GStreamer calls it.
 FORMATS = {
-    "": ("video/x-raw", []),
-    "yuyv": ("video/x-raw,format=YUY2", []),
-    "uyvy": ("video/x-raw,format=UYVY", []),
-    "nv12": ("video/x-raw,format=NV12", []),
-    "mjpg": ("image/jpeg", ["jpegdec"]),
+    "": "video/x-raw",
+    "yuyv": "video/x-raw,format=YUY2",
+    "uyvy": "video/x-raw,format=UYVY",
+    "nv12": "video/x-raw,format=NV12",
+    "mjpg": "image/jpeg",
 }
 # The newest frame, not the oldest of a queue.
 TAIL = "! videoconvert ! video/x-raw,format=I420 ! queue leaky=downstream max-size-buffers=1 ! y4menc ! fdsink fd=1"
@@ -49,7 +48,7 @@ class Options:
     fps: int = 0
 
 
-class GstCamera(DeviceCamera):
+class GstCamera(ColourCamera):
     """``source``: the elements that give raw or encoded pictures, as ``gst-launch-1.0`` writes them, "!" included."""
 
     def __init__(self, source: Sequence[str], name: str) -> None:
@@ -65,7 +64,6 @@ class GstCamera(DeviceCamera):
             start_new_session=True,
         )
         super().__init__(name, connected=lambda: self._process.poll() is None, stop=self._end)
-        self._count = 0
         try:
             head = self._line(START_SECONDS)
             found = re.search(rb"^YUV4MPEG2 .*W(\d+) H(\d+)", head)
@@ -79,7 +77,6 @@ class GstCamera(DeviceCamera):
             self.close()
             raise
         self._size = height, width
-        self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
 
     def _fill(self, target: memoryview, seconds: float) -> None:
         """Raises CameraLost where GStreamer ends or is silent for ``seconds``."""
@@ -98,13 +95,11 @@ class GstCamera(DeviceCamera):
         return bytes(line[1:])
 
     def _reason(self) -> str:
-        """What GStreamer said last that was wrong."""
+        """GStreamer's first error, else a guess."""
         self._errors.seek(0)
         lines = self._errors.read(1 << 16).decode(errors="replace").splitlines()
-        for line in lines:
-            if line.startswith("ERROR") or "WARNING" in line:
-                return f"GStreamer says: {line[:MOST_LINE]}"
-        return "gives no picture any more; is it still plugged in?"
+        bad = (f"GStreamer says: {line[:MOST_LINE]}" for line in lines if line.startswith("ERROR") or "WARNING" in line)
+        return next(bad, "gives no picture any more; is it still plugged in?")
 
     def grab(self, timeout: float) -> Any:
         """The next picture, I420 (H · 3 / 2, W) uint8; None when none came in time. Raises CameraLost."""
@@ -117,11 +112,8 @@ class GstCamera(DeviceCamera):
         return raw
 
     def convert(self, raw: Any) -> Frame:
-        """Depth is all holes; the time is this machine's, in seconds since 1970."""
-        rgb = np.asarray(cv2.cvtColor(raw, cv2.COLOR_YUV2RGB_I420), np.uint8)
-        stamp = time.time()
-        self._count += 1
-        return Frame(rgb, np.zeros(self._size, np.float32), stamp, stamp, self._count - 1)
+        """As DeviceCamera.convert, of :meth:`grab`'s picture."""
+        return self.colour(cv2.cvtColor(raw, cv2.COLOR_YUV2RGB_I420))
 
     def _end(self) -> None:
         self._process.terminate()
@@ -140,16 +132,16 @@ def elements(target: str, query: Mapping[str, Any], name: str) -> list[str]:
     options = opts.parse(Options, query, name)
     if options.format not in FORMATS:
         raise CameraError(f"{name}: format={options.format} is not one of {', '.join(filter(None, FORMATS))}")
-    kind, unpack = FORMATS[options.format]
+    kind = FORMATS[options.format]
     if options.size:
         height, width = opts.size(options.size, name)
         kind += f",width={width},height={height}"
     if options.fps:
         kind += f",framerate={options.fps}/1"
-    unpacked = [part for element in unpack for part in ("!", element)]
+    decoder = ["!", "jpegdec"] if options.format == "mjpg" else []
     # GStreamer reads its arguments as a language: nothing else of an address gets there.
     if re.fullmatch(r"/dev/[\w./:-]+", target, re.ASCII):
-        return ["v4l2src", f"device={target}", "!", kind, *unpacked]
+        return ["v4l2src", f"device={target}", "!", kind, *decoder]
     if not re.fullmatch(r"\d{1,3}", target, re.ASCII):
         raise CameraError(f"{name}: expected a number, as csi://0, or a device, as v4l2:///dev/video0")
     memory = kind.replace("video/x-raw", "video/x-raw(memory:NVMM)")

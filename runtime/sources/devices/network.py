@@ -6,14 +6,11 @@ happens in a child process; the name that is shown and recorded holds neither pa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import numpy as np
-
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, CameraError, CameraLost
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, ColourCamera
 from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame
@@ -35,13 +32,15 @@ def shown(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-class NetworkCamera(BaseCamera):
+class NetworkCamera(ColourCamera):
     """Raises CameraError where the camera cannot be reached."""
+
+    _container: Any
 
     def __init__(self, address: str, transport: str) -> None:
         import av
 
-        super().__init__(shown(address), live=True)
+        super().__init__(shown(address), stop=lambda: self._container.close())
         av.logging.set_level(None)  # see video/tracks
         self._av = av
         scheme = "rtsp" if address.startswith("rtsp") else "http"
@@ -58,11 +57,9 @@ class NetworkCamera(BaseCamera):
         stream.codec_context.flags |= av.codec.context.Flags.low_delay
         self._packets = self._container.demux(stream)
         self._decoded: list[Any] = []
-        self._count = 0
-        self.warn(f"{self.name}: {WITHOUT_DEPTH}", key="no depth")
 
-    def read(self, timeout: float = 1.0) -> Frame:
-        """As Camera.read; FFmpeg's own time-out counts. The time is this machine's, in seconds since 1970."""
+    def grab(self, timeout: float) -> Any:
+        """The next decoded frame; FFmpeg has a timeout of its own. Raises CameraLost."""
         while not self._decoded:
             try:
                 self._decoded += next(self._packets).decode()
@@ -71,14 +68,11 @@ class NetworkCamera(BaseCamera):
             except (self._av.error.FFmpegError, StopIteration) as error:
                 why = getattr(error, "strerror", None) or "it sends no more"
                 raise CameraLost(f"{self.name}: the connection is lost ({why})") from None
-        rgb = np.asarray(self._decoded.pop(0).to_ndarray(format="rgb24"), np.uint8)
-        self._count += 1
-        stamp = time.time()
-        return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
+        return self._decoded.pop(0)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._container.close()
+    def convert(self, raw: Any) -> Frame:
+        """As DeviceCamera.convert, of :meth:`grab`'s frame."""
+        return self.colour(raw.to_ndarray(format="rgb24"))
 
 
 def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
@@ -89,11 +83,11 @@ def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: the whole address but for its options. Raises CameraError, later CameraLost."""
     parts = urlsplit(target)
-    said = parse_qsl(parts.query, keep_blank_values=True)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
     own = {key: str(value) for key, value in query.items() if key != "transport"}
-    transport = str(query.get("transport", dict(said).get("transport", "tcp")))
-    if "transport" in dict(said):
-        target = urlunsplit(parts._replace(query=urlencode([pair for pair in said if pair[0] != "transport"])))
+    transport = str(query.get("transport", dict(pairs).get("transport", "tcp")))
+    if "transport" in dict(pairs):
+        target = urlunsplit(parts._replace(query=urlencode([pair for pair in pairs if pair[0] != "transport"])))
     if transport not in TRANSPORTS:
         raise CameraError(f"{shown(target)}: transport={transport} is not one of {', '.join(TRANSPORTS)}")
     address = f"{target}?{urlencode(own)}" if own else target

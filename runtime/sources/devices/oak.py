@@ -6,9 +6,9 @@ Options: ``size=640x400 fps=30 subpixel=1 lrcheck=1``; the device's own filters 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import depthai as dai
@@ -16,7 +16,7 @@ import numpy as np
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 SCALE = 0.001
 # Colour and depth of one moment differ by at most half a frame at 30 fps.
@@ -31,13 +31,6 @@ class Options:
     fps: float = 30.0
     subpixel: bool = True
     lrcheck: bool = True
-
-
-class Queue(Protocol):
-    """depthai's message queue, as far as it is used: waits at most ``timeout``, None when nothing came."""
-
-    def get(self, timeout: datetime.timedelta) -> Any:
-        """The next message group, None when none came within ``timeout``; raises the queue's own exception."""
 
 
 def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool) -> Any:
@@ -71,20 +64,20 @@ def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool)
 
 
 class OakCamera(DeviceCamera):
-    """Reads message groups of ``rgb`` and ``depth``. ``running``: False once the device is gone."""
+    """Reads message groups of ``rgb`` and ``depth`` from depthai's ``queue``.
+
+    ``connected``, ``stop``, ``intrinsics``: as of DeviceCamera.
+    """
 
     lost = (RuntimeError, dai.MessageQueue.QueueException)
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Any,
         name: str,
-        *,
-        running: Callable[[], bool] = lambda: True,
-        stop: Callable[[], None] = lambda: None,
-        intrinsics: Intrinsics | None = None,
+        **rest: Any,
     ) -> None:
-        super().__init__(name, connected=running, stop=stop, intrinsics=intrinsics, depth_scale=SCALE)
+        super().__init__(name, depth_scale=SCALE, **rest)
         self._queue = queue
 
     def grab(self, timeout: float) -> Any:
@@ -97,12 +90,8 @@ class OakCamera(DeviceCamera):
         bgr = colour.getCvFrame()
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
         units = np.asarray(depth.getFrame())
-        if units.dtype != np.uint16 or units.shape != rgb.shape[:2]:
-            raise CameraError(
-                f"{self.name}: depth is {units.dtype} {units.shape} and colour {rgb.shape}, expected uint16 of one size"
-            )
         stamps = [message.getTimestamp().total_seconds() for message in (colour, depth)]
-        return Frame(rgb, metres(units, SCALE), stamps[0], stamps[1], int(colour.getSequenceNum()))
+        return self.frame(rgb, units, SCALE, stamps, int(colour.getSequenceNum()))
 
 
 def calibration(device: Any, size: tuple[int, int]) -> Intrinsics:
@@ -138,4 +127,6 @@ def open_source(target: str, query: Mapping[str, Any]) -> OakCamera:
         device.close()
 
     lens = calibration(device, size)
-    return OakCamera(queue, f"oak://{fitting[0].getDeviceId()}", running=pipeline.isRunning, stop=stop, intrinsics=lens)
+    return OakCamera(
+        queue, f"oak://{fitting[0].getDeviceId()}", connected=pipeline.isRunning, stop=stop, intrinsics=lens
+    )

@@ -15,14 +15,14 @@ import numpy as np
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, CameraLost, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 SCALE = 0.001
 
 
 @dataclass(frozen=True)
 class Options:
-    """``registration=0``: leave depth as its own eye sees it."""
+    """``registration=0``: leave depth as its own camera sees it."""
 
     registration: bool = True
 
@@ -56,17 +56,13 @@ class OpenNI2Camera(DeviceCamera):
         if not (got_depth and got_colour):
             raise CameraLost(f"{self.name}: a frame came without {'colour' if got_depth else 'depth'}")
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-        if units.dtype != np.uint16 or units.shape != rgb.shape[:2]:
-            raise CameraError(
-                f"{self.name}: depth is {units.dtype} {units.shape} and colour {rgb.shape}, expected uint16 of one size"
-            )
         if self.intrinsics is None:
             focal = float(self._capture.get(cv2.CAP_OPENNI_DEPTH_GENERATOR_FOCAL_LENGTH))
             height, width = units.shape
             if focal > 0:
                 self.intrinsics = Intrinsics(width, height, focal, focal, width / 2, height / 2)
         self._number += 1
-        return Frame(rgb, metres(units, SCALE), raw, raw, self._number - 1)
+        return self.frame(rgb, units, SCALE, (raw, raw), self._number - 1)
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> OpenNI2Camera:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +15,8 @@ import pyorbbecsdk as ob
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import CameraError, DeviceCamera
-from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
+from mutualformer.runtime.sources.base import CameraError, DeviceCamera, chosen
+from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,6 @@ class Options:
 
     size: str = "640x480"
     fps: int = 30
-
-
-class Framesets(Protocol):
-    """The SDK's pipeline: None when no frameset came within ``timeout_ms``."""
-
-    def wait_for_frames(self, timeout_ms: int) -> Any:
-        """The next frameset, None when none came within ``timeout_ms`` milliseconds."""
 
 
 def colour_pixels(frame: Any) -> NDArray[np.uint8]:
@@ -53,21 +46,22 @@ def colour_pixels(frame: Any) -> NDArray[np.uint8]:
 
 
 class OrbbecCamera(DeviceCamera):
-    """Reads framesets, aligns them (``align``: frameset → frameset), converts them."""
+    """Reads framesets of the SDK's pipeline, aligns them (``align``: frameset → frameset), converts them.
+
+    ``connected``, ``stop``, ``intrinsics``: as of DeviceCamera.
+    """
 
     lost = (ob.OBError, RuntimeError)
 
     def __init__(
         self,
-        framesets: Framesets,
+        framesets: Any,
         name: str,
         *,
         align: Callable[[Any], Any] = lambda frames: frames,
-        connected: Callable[[], bool] = lambda: True,
-        stop: Callable[[], None] = lambda: None,
-        intrinsics: Intrinsics | None = None,
+        **rest: Any,
     ) -> None:
-        super().__init__(name, connected=connected, stop=stop, intrinsics=intrinsics)
+        super().__init__(name, **rest)
         self._framesets, self._align = framesets, align
 
     def grab(self, timeout: float) -> Any:
@@ -91,12 +85,10 @@ class OrbbecCamera(DeviceCamera):
             self.warn(f"{self.name}: {error}")
             return None
         units = np.frombuffer(depth.get_data(), np.uint16).reshape(depth.get_height(), depth.get_width())
-        if units.shape != rgb.shape[:2]:
-            raise CameraError(f"{self.name}: depth is {units.shape} and colour {rgb.shape}, expected one size")
         # The SDK gives millimetres per unit.
         self.depth_scale = float(depth.get_depth_scale()) / 1000
         stamps = colour.get_timestamp_us() / 1e6, depth.get_timestamp_us() / 1e6
-        return Frame(rgb, metres(units, self.depth_scale), stamps[0], stamps[1], int(colour.get_index()))
+        return self.frame(rgb, units, self.depth_scale, stamps, int(colour.get_index()))
 
 
 def serials(context: Any) -> list[str]:
@@ -111,12 +103,7 @@ def open_source(target: str, query: Mapping[str, Any]) -> OrbbecCamera:
     options = opts.parse(Options, query, name)
     height, width = opts.size(options.size, name)
     context = ob.Context()
-    present = serials(context)
-    if not present or (target and target not in present):
-        raise CameraError(
-            f"{name}: no such Orbbec camera (connected: {', '.join(present) or 'none'}); check cable and udev rules"
-        )
-    serial = target or present[0]
+    serial = chosen(target, serials(context), name, "cable and udev rules")
     pipeline, config = ob.Pipeline(context.query_devices().get_device_by_serial_number(serial)), ob.Config()
     try:
         streams = []

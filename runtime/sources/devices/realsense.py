@@ -7,9 +7,9 @@ sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,29 +17,28 @@ import pyrealsense2 as rs
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import CameraError, DeviceCamera
+from mutualformer.runtime.sources.base import CameraError, DeviceCamera, chosen
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the source's address may say; the module says in which words."""
+class Filters:
+    """Options of cameras and recordings; the module says what they mean."""
 
-    size: str = "640x480"
-    fps: int = 30
     spatial: bool = False
     temporal: bool = False
     holes: bool = False
     align: bool = True
+
+
+@dataclass(frozen=True)
+class Options(Filters):
+    """Options of a camera; the module says what they mean."""
+
+    size: str = "640x480"
+    fps: int = 30
     nir: bool = False
     max_skew: float = 0.05
-
-
-class Framesets(Protocol):
-    """What ``rs.pipeline`` and ``rs.syncer`` have in common."""
-
-    def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]:
-        """(True, frameset), or (False, …) when none came within ``timeout_ms`` milliseconds."""
 
 
 def calibration(profile: Any) -> Intrinsics:
@@ -50,7 +49,7 @@ def calibration(profile: Any) -> Intrinsics:
 
 
 def same_view(depth: Any, colour: Any) -> bool:
-    """True where two stream profiles see with the same eye: alignment would change nothing, only cost time."""
+    """True where two stream profiles share lens and pose: alignment would change nothing, only cost time."""
     one, two = calibration(depth), calibration(colour)
     pose = depth.get_extrinsics_to(colour)
     return one == two and np.allclose(pose.rotation, np.eye(3).ravel()) and np.allclose(pose.translation, 0)
@@ -68,16 +67,13 @@ def compose(depth: Any, colour: Any) -> Any:
 class Converter:
     """librealsense frames → :class:`Frame`, with the filters and the alignment the options ask for."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Filters) -> None:
         self._options = options
         self._align = rs.align(rs.stream.color)
-        self._filters: list[Any] = []
-        smoothing = [
-            *([rs.spatial_filter()] if options.spatial else []),
-            *([rs.temporal_filter()] if options.temporal else []),
-        ]
-        if smoothing:  # librealsense smooths disparity, where the sensor's noise is even
-            self._filters = [rs.disparity_transform(True), *smoothing, rs.disparity_transform(False)]
+        self._filters: list[Any] = [rs.spatial_filter()] if options.spatial else []
+        self._filters += [rs.temporal_filter()] if options.temporal else []
+        if self._filters:  # librealsense smooths disparity, where the sensor's noise is even
+            self._filters = [rs.disparity_transform(True), *self._filters, rs.disparity_transform(False)]
         if options.holes:
             self._filters.append(rs.hole_filling_filter())
         self._aligned: bool | None = None
@@ -107,20 +103,13 @@ class Converter:
 
 
 class RealSenseCamera(DeviceCamera):
-    """Reads framesets; each colour and each depth frame is delivered at most once. ``stop`` ends ``framesets``."""
+    """Reads framesets; each colour and each depth frame is delivered at most once.
 
-    def __init__(
-        self,
-        framesets: Framesets,
-        name: str,
-        options: Options,
-        *,
-        connected: Callable[[], bool] = lambda: True,
-        stop: Callable[[], None] = lambda: None,
-        intrinsics: Intrinsics | None = None,
-        depth_scale: float | None = None,
-    ) -> None:
-        super().__init__(name, connected=connected, stop=stop, intrinsics=intrinsics, depth_scale=depth_scale)
+    ``framesets``: a started ``rs.pipeline``, or a ``rs.syncer``. ``rest``: as of DeviceCamera.
+    """
+
+    def __init__(self, framesets: Any, name: str, options: Options, **rest: Any) -> None:
+        super().__init__(name, **rest)
         self._framesets = framesets
         self._convert = Converter(options)
         self._nir, self._max_skew = options.nir, options.max_skew
@@ -171,11 +160,7 @@ def open_source(target: str, query: Mapping[str, Any]) -> RealSenseCamera:
     options = opts.parse(Options, query, name)
     height, width = opts.size(options.size, name)
     context = rs.context()
-    present = serials(context)
-    if not present or (target and target not in present):
-        connected = f"connected: {', '.join(present)}" if present else "none is connected over USB"
-        raise CameraError(f"{name}: no such RealSense camera ({connected}); check cable, USB 3 port and udev rules")
-    serial = target or present[0]
+    serial = chosen(target, serials(context), name, "cable, USB 3 port and udev rules")
     config, pipeline = rs.config(), rs.pipeline(context)
     config.enable_device(serial)
     config.enable_stream(rs.stream.depth, width, height, rs.format.z16, options.fps)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError, CameraLost, DeviceCamera
+from mutualformer.runtime.sources.base import CameraError, CameraLost, ColourCamera
 from mutualformer.runtime.sources.frame import Frame
 
 DEVICES = Path("/dev")
@@ -27,7 +25,7 @@ class Options:
     fps: float = 0.0
 
 
-class WebcamCamera(DeviceCamera):
+class WebcamCamera(ColourCamera):
     """``device``: a number or a path below /dev. Raises CameraError where there is none or it is in use."""
 
     def __init__(self, device: str, options: Options) -> None:
@@ -40,7 +38,6 @@ class WebcamCamera(DeviceCamera):
             raise CameraError(f"{name}: {path} does not exist; there is {', '.join(there) or 'no camera'}")
         capture = cv2.VideoCapture(int(device) if device.isascii() and device.isdigit() else str(path))
         if not capture.isOpened():
-            capture.release()
             raise CameraError(
                 f"{name}: {path} cannot be opened; is another program using it, and are you in the group 'video'?"
             )
@@ -52,26 +49,21 @@ class WebcamCamera(DeviceCamera):
             capture.set(cv2.CAP_PROP_FPS, options.fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest of a queue
         super().__init__(name, connected=path.exists, stop=capture.release)
-        self._capture, self._count = capture, 0
-        self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
-        if options.size:
-            actual = tuple(int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-            if actual != (width, height):
-                self.warn(f"{name}: gives {actual[0]}×{actual[1]} instead of {options.size}")
+        self._capture = capture
+        given = [int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+        if options.size and given != [width, height]:
+            self.warn(f"{name}: gives {given[0]}×{given[1]} instead of {options.size}")
 
     def grab(self, timeout: float) -> Any:
-        """The next picture, (H, W, 3) uint8 BGR; OpenCV's own time-out counts. Raises CameraLost."""
+        """The next picture, (H, W, 3) uint8 BGR; OpenCV has a timeout of its own. Raises CameraLost."""
         ok, image = self._capture.read()
         if not ok or image is None:
             raise CameraLost(f"{self.name}: gives no picture any more; is it still plugged in?")
         return image
 
     def convert(self, raw: Any) -> Frame:
-        """Depth is all holes; the time is this machine's, in seconds since 1970."""
-        rgb = np.asarray(cv2.cvtColor(raw, cv2.COLOR_BGR2RGB), np.uint8)
-        stamp = time.time()
-        self._count += 1
-        return Frame(rgb, np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
+        """As DeviceCamera.convert, of :meth:`grab`'s picture."""
+        return self.colour(cv2.cvtColor(raw, cv2.COLOR_BGR2RGB))
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> WebcamCamera:

@@ -1,1 +1,4 @@
-"""Folders of pictures: tum (its lists: tum_lists), pairs, dataset; loaders reads their files."""
+"""Folders of pictures: tum (its lists: tum_lists), pairs, rgbd, sets, reid_folder, sample.
+
+file_frames reads their files; survey (with polarity) and declared decide and check how depth is read.
+"""

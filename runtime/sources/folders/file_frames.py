@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.depth import (
+    POLARITIES,
     DepthRule,
     aligned,
     is_relative,
@@ -32,7 +32,6 @@ from mutualformer.runtime.sources.masks import read_mask
 from mutualformer.runtime.sources.pictures import orientation, read_picture
 from mutualformer.runtime.sources.walk import Entry, spread_over
 
-POLARITIES = ("near_bright", "near_dark", "auto")
 POLARITY_FRAMES = 64  # looked at where the polarity is to be decided
 log = logging.getLogger("mutualformer")
 
@@ -44,7 +43,7 @@ class ReadOptions:
     ``depth_scale``: metres per unit. ``holes``: further values of no measurement, or none. ``depth_bits``: low bits
     that hold depth. ``rotate``: bits by which 16-bit depth is rotated left. ``polarity``: near_bright or near_dark
     takes all maps as maps without a unit, auto decides from the frames. ``masks``: "inverted" where black is the
-    object. ``split``: train or test, of a set that lists both.
+    object. ``split``: train or test, of a set that lists both. Raises DataError.
     """
 
     depth_scale: float = 0.0
@@ -56,26 +55,22 @@ class ReadOptions:
     split: str = ""
 
     def __post_init__(self) -> None:
-        if self.polarity not in ("", *POLARITIES):
-            raise DataError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
-        if self.masks not in ("", "inverted"):
-            raise DataError(f"masks is {self.masks!r}, expected inverted")
-        if self.split not in ("", "train", "test"):
-            raise DataError(f"split is {self.split!r}, expected train or test")
-        if self.polarity in ("near_bright", "near_dark") and self.depth_scale:
+        known = {"polarity": (*POLARITIES, "auto"), "masks": ("inverted",), "split": ("train", "test")}
+        for name, values in known.items():
+            if getattr(self, name) not in ("", *values):
+                raise DataError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(values)}")
+        if self.polarity in POLARITIES and self.depth_scale:
             raise DataError("polarity= is for depth without a unit, depth_scale= for depth with one: give one of them")
+        _ = self.rule
 
     @property
     def rule(self) -> DepthRule:
         """The depth rule that these options state."""
-        holes, none = parse_holes(self.holes)
-        relative = self.polarity in ("near_bright", "near_dark")
-        polarity = "near_dark" if self.polarity == "near_dark" else "near_bright"
-        scale = self.depth_scale or None
-        return DepthRule(scale, holes, none, self.depth_bits, self.rotate, relative, polarity)
-
-
-OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(ReadOptions))
+        relative = self.polarity in POLARITIES
+        polarity = self.polarity if relative else POLARITIES[0]
+        return DepthRule(
+            self.depth_scale or None, *parse_holes(self.holes), self.depth_bits, self.rotate, relative, polarity
+        )
 
 
 class FileFrames:
@@ -126,11 +121,6 @@ class FileFrames:
         return part
 
     @property
-    def polarity(self) -> str:
-        """How depth without a unit is read: near_bright or near_dark."""
-        return self.rule.polarity
-
-    @property
     def depth_scale(self) -> float | None:
         """Metres per unit where all maps are integers with a unit, so that a recording keeps them exactly."""
         integers = bool(self.survey.kinds) and not {"float", "8 bit"} & set(self.survey.kinds)
@@ -167,19 +157,12 @@ class FileFrames:
             metres, note = aligned(to_metres(stored, self.rule), shape)
         except DataError as error:
             turn = orientation(entry.colour)
-            tag = (
-                f"; the picture carries EXIF orientation {turn}: turn its pixels and drop the tag" if turn >= 5 else ""
-            )
-            raise DataError(f"{entry.depth}: {error}{tag}") from error
-        if note:
-            self._note(note)
+            tag = f"; the picture carries EXIF orientation {turn}: turn its pixels and drop the tag"
+            raise DataError(f"{entry.depth}: {error}{tag if turn >= 5 else ''}") from error
+        if note and note not in self._noted:
+            self._noted.add(note)
+            log.warning("%s: %s", self.label, note)
         return metres, not is_relative(stored, self.rule)
-
-    def _note(self, sentence: str) -> None:
-        """Once for a source."""
-        if sentence not in self._noted:
-            self._noted.add(sentence)
-            log.warning("%s: %s", self.label, sentence)
 
     def _declared(self, usual: float | None) -> DepthRule:
         """The options' rule, with the unit that a text in the folder declares, or the layout implies."""
@@ -187,19 +170,18 @@ class FileFrames:
         first = next((entry.depth for entry in self.entries if entry.depth is not None), None)
         if first is None or rule.depth_scale is not None or rule.relative:
             return rule
-        declared = declared_scale([*([self.root] if self.root else []), first.parent])
         with contextlib.suppress(DataError):
-            if read_stored_depth(first).dtype in (np.uint16, np.int16, np.int32, np.uint32):
-                if declared is not None:
-                    log.info("%s: depth is read with %s", self.label, declared)
-                    return dataclasses.replace(rule, depth_scale=declared.depth_scale)
-                if usual is not None:
-                    log.info("%s: depth is read with depth_scale=%g, as is usual in such folders", self.label, usual)
-                    return dataclasses.replace(rule, depth_scale=usual)
+            stored = read_stored_depth(first)
+            if stored.dtype.kind in "iu" and stored.dtype.itemsize > 1:
+                declared = declared_scale([*([self.root] if self.root else []), first.parent])
+                scale, why = declared or (usual, "as is usual in such folders")
+                if scale is not None:
+                    log.info("%s: depth is read with depth_scale=%g, %s", self.label, scale, why)
+                    return dataclasses.replace(rule, depth_scale=scale)
         return rule
 
     def _survey(self) -> Survey:
-        """Frames spread over the source; one that cannot be read is left to whoever asks for it."""
+        """Frames spread over the source; one that cannot be read is reported when it is asked for."""
         survey = Survey(self.rule, bool(self.options.depth_scale) or self.options.polarity not in ("", "auto"))
         indices = [i for i, entry in enumerate(self.entries) if entry.depth is not None or entry.mask is not None]
         most = POLARITY_FRAMES if self.options.polarity == "auto" else FRAMES
@@ -214,54 +196,36 @@ class FileFrames:
         return survey
 
     def _settled(self) -> DepthRule:
-        """The rule by which depth is read; what does not fit it is said."""
+        """The rule by which depth is read; warns of what does not fit it."""
         rule, survey = self.rule, self.survey
-        if self.options.polarity == "auto" and self.has_depth:
-            unsettled = "8 bit" in survey.kinds
-            if survey.grows:
-                rule = dataclasses.replace(rule, relative=True)
-                kind = "depth of floats" if "float" in survey.kinds else "16-bit depth"
-                log.warning("%s: %s grows towards the camera, read as near_bright without a unit", self.label, kind)
-            elif survey.polarity and unsettled:
-                rule = dataclasses.replace(rule, polarity=survey.polarity)
-                log.info("%s: %s (%s)", self.label, survey.polarity, survey.evidence)
-            elif unsettled:
+        if self.options.polarity == "auto" and survey.grows:
+            rule = dataclasses.replace(rule, relative=True)
+            log.warning("%s: %s grows towards the camera, read as near_bright without a unit", self.label, survey.kind)
+        elif self.options.polarity == "auto" and "8 bit" in survey.kinds:
+            if not survey.polarity:
                 raise DataError(
                     f"{self.label}: whether near is bright or dark cannot be decided ({survey.evidence}); "
                     "append ?polarity=near_bright or ?polarity=near_dark"
                 )
+            rule = dataclasses.replace(rule, polarity=survey.polarity)
+            log.info("%s: %s (%s)", self.label, survey.polarity, survey.evidence)
         settled = {"polarity": self.options.polarity, "inverted": self.options.masks, "code": self.options.holes}
-        for remark in survey.remarks():
-            if not settled.get(remark.kind):
-                log.warning("%s: %s", self.label, remark)
-        if survey.assumption:
-            log.info("%s: %s (?depth_scale= if not so)", self.label, survey.assumption)
+        remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
+        for remark in remarks:
+            log.warning("%s: %s", self.label, remark)
+        known = survey.stated or survey.grows or rule.depth_scale is not None or rule.rotate or rule.bits
+        if survey.range_m is not None and not known and not any(remark.kind == "unit" for remark in remarks):
+            # Some wrong units make plausible rooms, so a person should see the distances.
+            text = "%s: depth is read as %s: %s (?depth_scale= if not so)"
+            log.info(text, self.label, survey.unit, survey.range_m)
         return rule
 
 
 def turned(paths: Sequence[Path]) -> list[str]:
-    """Those of ``paths`` whose tag asks for a turn; what cannot be read is told by whoever reads it."""
+    """Those of ``paths`` whose tag asks for a turn; a file that cannot be read is reported where it is read."""
     names = []
     for path in paths:
         with contextlib.suppress(DataError):
             if orientation(path) != 1:
                 names.append(str(path))
     return names
-
-
-def read_options(options: Mapping[str, str], where: str) -> ReadOptions:
-    """The reading options among those of an address; others are left to whoever plays it. Raises DataError."""
-    values: dict[str, Any] = {}
-    for key, text in options.items():
-        if key not in OPTION_NAMES:
-            continue
-        try:
-            values[key] = {"depth_scale": float, "depth_bits": int, "rotate": int}.get(key, str)(text)
-        except ValueError:
-            raise DataError(f"{where}: {key} is {text!r}, expected a number") from None
-    try:
-        chosen = ReadOptions(**values)
-        _ = chosen.rule
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-    return chosen

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.grammar import exists
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES
 from mutualformer.runtime.sources.walk import Entry
 
 
-def pairs(first: Path, second: Path, options: ReadOptions, nir: bool = False) -> FileFrames:
-    """Frames of ``first`` (colour) and ``second`` (depth, or near-infrared with ``nir``), two files or two folders.
+@dataclass(frozen=True)
+class PairOptions(ReadOptions):
+    """``nir``: the second folder holds near-infrared pictures instead of depth."""
+
+    nir: bool = False
+
+
+def pairs(first: Path, second: Path, options: ReadOptions) -> FileFrames:
+    """Frames of ``first`` (colour) and ``second`` (depth, or what ``options`` say), two files or two folders.
 
     Files of one frame are named alike, as everywhere: case, Unicode form and endings such as _color and _depth do not
-    count. Names without a partner are left out, and that is said. Raises DataError.
+    count. Names without a partner are left out with a warning. Raises DataError.
     """
+    nir = isinstance(options, PairOptions) and options.nir
     for path in (first, second):
-        if not exists(str(path)):
+        if not os.path.exists(path):
             raise DataError(f"{path}: no such file or folder")
     if first.is_file() and second.is_file():
         return FileFrames([_entry(first, second, nir)], options, name=str(second))
@@ -36,9 +45,8 @@ def pairs(first: Path, second: Path, options: ReadOptions, nir: bool = False) ->
         log.warning("%s: %d images have no partner of the same name, left out", name, single)
     for listing in (colour, other):
         if listing.twice:
-            left, kept = listing.twice[0]
-            text = "%s: %d names are there twice; %s is taken and %s left out"
-            log.warning(text, name, len(listing.twice), kept.name, left.name)
+            text = "%s: %d names are there twice; %s is left out and %s taken"
+            log.warning(text, name, len(listing.twice), *(path.name for path in listing.twice[0]))
         if listing.other:
             log.warning("%s: %d files of %s are no images, left out", name, len(listing.other), listing.other[0].parent)
     common = first.parent if first.parent == second.parent else second
@@ -50,13 +58,10 @@ def _entry(colour: Path, other: Path, nir: bool) -> Entry:
 
 
 def split_target(target: str) -> tuple[Path, Path]:
-    """``A,B`` → A and B; where names hold commas, the only way to read it as two that exist. Raises DataError."""
+    """``A,B`` → A and B; where names hold commas, the first way to read it as two that exist. Raises DataError."""
     commas = [index for index, letter in enumerate(target) if letter == ","]
     ways = [(target[:index], target[index + 1 :]) for index in commas if 0 < index < len(target) - 1]
-    real = [way for way in ways if all(exists(part) for part in way)]
     if not ways:
         raise DataError(f"pairs:{target}: expected two folders, pairs:RGB_DIR,DEPTH_DIR")
-    if len(real) > 1:
-        raise DataError(f"pairs:{target}: can be read as two folders in {len(real)} ways; rename one")
-    first, second = real[0] if real else ways[0]
+    first, second = next((way for way in ways if all(map(os.path.exists, way))), ways[0])
     return Path(first), Path(second)

@@ -3,8 +3,8 @@
 RGBN300-style folders hold ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (one of them is enough where
 only that part is needed); a file is named ``IDENTITY_cCAMERA…`` and holds its spectra side by side, RGB first and NIR
 second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them). The three may lie in a subfolder
-``rgbir/``, as those two have it. How many spectra a file holds is told by the seams between them; a file of 3 : 1 may
-be three squares or two of 3 : 2, and where the pictures do not settle it, it is asked for (``?spectra=2``).
+``rgbir/``, as those two have it. The seams between the spectra tell how many a file holds; a file of 3 : 1 may be
+three squares or two of 3 : 2, and where the pictures do not settle it, the user must say (``?spectra=2``).
 """
 
 from __future__ import annotations
@@ -109,14 +109,18 @@ def _files(folder: Path) -> list[tuple[Path, int, int]]:
     return entries
 
 
-SEAM = 2.0  # how much rougher than the columns beside it a seam between two spectra is
-NO_SEAM = 1.5
-CLEAR = 4.0  # how many times as rough as what a wrong count would cut at; edges of enlarged pictures are no seams
+# A seam between two spectra is at least SEAM times as rough as the 8 columns on either side of it; below NO_SEAM there
+# is none. A seam is CLEAR if it is that many times as rough as what a wrong count would cut at: edges in enlarged
+# pictures are sharp too, but less so.
+SEAM, NO_SEAM, CLEAR = 2.0, 1.5, 4.0
 SEAM_FILES = 32
+# Number of pictures side by side → where the seams lie that fewer pictures would not have.
+SEAMS = {2: (1 / 2,), 3: (1 / 3, 2 / 3), 4: (1 / 4, 3 / 4)}
 
 
-def _seam(image: NDArray[np.uint8], column: int) -> float:
-    """How much more the picture changes at ``column`` than within 8 columns of it."""
+def _seam(image: NDArray[np.uint8], share: float) -> float:
+    """How much more the picture changes at ``share`` of its width than within 8 columns of it."""
+    column = round(share * image.shape[1])
     strip = image[:, max(0, column - 8) : column + 8].astype(np.float32)
     steps = np.abs(np.diff(strip, axis=1)).mean(axis=(0, 2))
     at = min(column, 8) - 1
@@ -124,50 +128,39 @@ def _seam(image: NDArray[np.uint8], column: int) -> float:
     return float(steps[at] / max(float(rest.mean()), 1.0)) if rest.size else 1.0
 
 
-def _seams(image: NDArray[np.uint8], parts: int) -> float:
-    """The weakest seam between ``parts`` pictures side by side, of those that fewer pictures would not have."""
-    width = image.shape[1]
-    return min(_seam(image, width * at // parts) for at in range(1, parts) if 2 * at != parts or parts == 2)
-
-
 def count_spectra(files: Sequence[Path]) -> int:
-    """Whether files hold two or three pictures side by side. Raises DataError where that cannot be told, and where
-    they hold one or more than three."""
+    """Whether files hold two or three pictures side by side. Raises DataError where the pictures do not settle it, and
+    where they hold one or more than three."""
     seams: dict[int, list[float]] = {2: [], 3: [], 4: []}
-    fits, shapes = {2: True, 3: True, 4: True}, set()
+    shapes: list[tuple[int, int]] = []
     for index in spread_over(len(files), SEAM_FILES):
         try:
             image = read_colour(files[index])
         except DataError:
-            continue  # told when the file is asked for
+            continue  # reported when the file is asked for
         height, width = image.shape[:2]
+        shapes.append((width, height))
         for parts, values in seams.items():
-            fits[parts] = fits[parts] and width % parts == 0
-            values += [_seams(image, parts)] if fits[parts] else []
-        if not fits[2] and not fits[3]:
-            raise DataError(f"{files[index]}: is {width} pixels wide, expected spectra of equal width side by side")
-        shapes.add((width, height))
+            values += [min(_seam(image, share) for share in SEAMS[parts])] if width % parts == 0 else []
     if not shapes:
-        return 2  # no file can be read: each says so itself
+        return 2
     width, height = max(shapes)
-    where, how = f"{files[0].parent}: files of {width}×{height}", "; append ?spectra=2 or ?spectra=3 if they do"
-    half, third, quarter = (float(np.median(seams[parts])) if fits[parts] else 0.0 for parts in (2, 3, 4))
+    where, how = f"{files[0].parent}: files of {width}×{height}", "append ?spectra=2 or ?spectra=3"
+    # A count that does not divide every width is none.
+    half, third, quarter = (float(np.median(v)) if len(v) == len(shapes) else 0.0 for v in seams.values())
     if quarter >= SEAM and quarter >= half / CLEAR and third < NO_SEAM:
-        raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra{how}")
+        raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra; {how} if so")
     if half >= SEAM and (third < NO_SEAM or half >= CLEAR * third):
         return 2
     if third >= SEAM and (half < NO_SEAM or third >= CLEAR * half):
         return 3
     if all(width == 2 * height for width, height in shapes):
         return 2  # two squares: as three they would be taller than wide, which none of the sets has
-    if max(half, third) < NO_SEAM and not (fits[2] and fits[3]):
-        raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR{how}")
-    if fits[2] != fits[3]:
-        return 2 if fits[2] else 3
-    raise DataError(
-        f"{where} may hold two or three spectra side by side and their pictures do not tell; append ?spectra=2 or "
-        "?spectra=3"
-    )
+    if max(half, third) < NO_SEAM and not (half and third):
+        raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR; {how} if they do")
+    if not (half and third):
+        return 2 if half else 3
+    raise DataError(f"{where} may hold two or three spectra side by side and their pictures do not tell; {how}")
 
 
 def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

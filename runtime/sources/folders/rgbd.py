@@ -72,7 +72,7 @@ def _files(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> dict
 def _all_there(
     names: list[str], colours: Mapping[str, Path], others: Mapping[str, Path], kind: str, left_out: list[str]
 ) -> None:
-    """Every frame has all that the set has; files without a colour picture are left out and said."""
+    """Every frame has all that the set has; files without a colour picture are left out with a warning."""
     missing = [name for name in names if name not in others]
     if missing:
         raise DataError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer.runtime.sources.folders.file_frames import FileFrames
-from mutualformer.runtime.sources.frame import DataError, Item
+from mutualformer.runtime.sources.frame import DataError, Frames, Item
 from mutualformer.runtime.sources.walk import Entry
 
 SAMPLES = ("motorcycle",)
@@ -20,31 +20,23 @@ SAMPLES = ("motorcycle",)
 FOCAL_PX, BASELINE_M, DISPARITY_OFFSET_PX = 994.978, 0.193001, 31.086
 
 
-class Sample:
-    """A dataset of one real frame. Raises DataError when it cannot be had."""
-
-    def __init__(self, name: str) -> None:
-        if name not in SAMPLES:
-            raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
-        root = os.environ.get("MUTUALFORMER_SAMPLES")
-        self.item = _from_folder(Path(root) / name, name) if root else _from_skimage(name)
+class Held(list[Item]):
+    """Frames in memory, with depth."""
 
     has_depth = True
 
-    def __len__(self) -> int:
-        return 1
 
-    def __getitem__(self, index: int) -> Item:
-        if index != 0:
-            raise IndexError(index)
-        return self.item
-
-
-def _from_folder(folder: Path, name: str) -> Item:
+def sample(name: str) -> Frames:
+    """The frame of a sample. Raises DataError where it is not to be had."""
+    if name not in SAMPLES:
+        raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
+    root = os.environ.get("MUTUALFORMER_SAMPLES")
+    if not root:
+        return Held([_from_skimage(name)])
+    folder = Path(root) / name
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, expected rgb.png and depth.png in it (set by MUTUALFORMER_SAMPLES)")
-    frames = FileFrames([Entry(name, folder / "rgb.png", folder / "depth.png")], name=f"sample:{name}", root=folder)
-    return frames[0]
+    return FileFrames([Entry(name, folder / "rgb.png", folder / "depth.png")], name=f"sample:{name}", root=folder)
 
 
 def _from_skimage(name: str) -> Item:

@@ -1,7 +1,7 @@
 """The standard sets: what each holds, where it comes from, how its folders are spelled, what the paper reports on it.
 
 ``rgbd:ROOT/NAME+NAME`` looks them up below ROOT. Polarity of depth is no property of a set: collections that repack
-them turn some maps over, so it is decided from the files (``polarity.py``) unless ``?polarity=`` says it.
+them invert some maps, so the files decide it (``polarity.py``) unless ``?polarity=`` states it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ SETS = {
 GROUPS = {
     "standard": {"train": ("nju2k", "nlpr"), "test": ("nju2k", "nlpr", "dut-rgbd", "sip", "stere", "lfsd")},
 }
-SPLIT_WORDS = {"train": ("train", "training", "tr"), "test": ("test", "testing", "te", "val")}
+# A folder's name without separators: a split, the set, a split, and words that mean nothing: trainset, NJU2KTrain,
+# train_NJU2K_full, testingdata.
+SPELLING = re.compile(r"(train|test)?(?:ing)?(?:set|data)?(.*?)(train|tr|test|te|val)?(?:ing)?(?:full|data|set)*")
 
 
 def members(body: str, split: str) -> list[str]:
@@ -127,30 +129,21 @@ def members(body: str, split: str) -> list[str]:
     return names
 
 
-def _words(part: str) -> list[str]:
-    """``NJU2K_TRAIN`` → nju2k, train; ``DUT-RGBD`` → dut, rgbd."""
-    return [word for word in re.split(r"[^a-z0-9]+", part.lower()) if word]
-
-
 def _kind(relative: Path, standard: StandardSet) -> tuple[bool, str]:
-    """Whether a folder's path speaks of ``standard``, and of which split ("" = none)."""
+    """Whether a folder's path names ``standard``, and which split it names ("" = none)."""
     ours, split = False, ""
     for part in relative.parts:
-        words = _words(part)
-        named_split = next((s for s, spelled in SPLIT_WORDS.items() for word in words if word in spelled), "")
-        left = "".join(word for word in words if not any(word in spelled for spelled in SPLIT_WORDS.values()))
-        left = left.removesuffix("full").removesuffix("dataset").removesuffix("data")
-        for ending in ("trainset", "traindata", "train", "testset", "testdata", "test"):
-            if left.endswith(ending):  # trainset, NJU2Ktrain
-                left, named_split = left.removesuffix(ending), ending[: 5 if ending.startswith("train") else 4]
-        ours, split = ours or left in standard.names, named_split or split
+        before, name, after = SPELLING.fullmatch(re.sub(r"[^a-z0-9]", "", part.lower())).groups()  # type: ignore[union-attr]
+        ours = ours or name in standard.names
+        if (before or after) and name in ("", *standard.names):
+            split = "train" if (after or before).startswith("tr") else "test"
     return ours, split
 
 
 def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
     """The folder of set ``name``, split ``split`` below ``root``, at most three levels deep, however it is spelled.
 
-    Returns it and which split its path speaks of: "" means that a list of names must tell. Raises DataError.
+    Returns it and which split its path names: "" means that a list of names must name the frames. Raises DataError.
     """
     standard = SETS[name]
     if not root.is_dir():
@@ -159,7 +152,7 @@ def locate(root: Path, name: str, split: str) -> tuple[Path, str]:
         raise DataError(f"{name} has no {split} split, only {', '.join(standard.frames)}")
     whole: list[Path] = []
     for folder in data_folders(root, standard.task):
-        # Of the root's own name nothing is taken unless it is the set itself: rgbd:/data/LFSD/lfsd.
+        # The root's own name counts only where the root is the set itself: rgbd:/data/LFSD/lfsd.
         ours, named_split = _kind(folder.relative_to(root) if folder != root else Path(root.name), standard)
         if ours and named_split == split:
             return folder, split

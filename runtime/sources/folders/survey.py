@@ -1,8 +1,8 @@
-"""What the depth maps and masks of a source look like as a whole: reports, which never change a pixel.
+"""Statistics over the depth maps and masks of a source, and the warnings they give rise to. No pixel ever changes.
 
 One map does not tell whether its unit is a millimetre or whether near is dark; a few dozen do. The survey looks at
-frames spread over a source when it is opened (``data check`` looks at all). What does not fit the way in which depth is
-read is said in one sentence each, with the option that would change it.
+frames spread over a source when it is opened (``data check`` looks at all). Whatever does not fit the way in which
+depth is read becomes one warning that names the option which would change it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.depth import DepthRule, full_scale_code, is_relative, to_metres, unpacked
-from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, better_scales, finer_scale
+from mutualformer.runtime.sources.depth_range import better_scales
 from mutualformer.runtime.sources.folders.polarity import Evidence
 from mutualformer.runtime.sources.masks import BORDER_SHARE, SHADES_SHARE, Mask
 
@@ -26,14 +26,16 @@ NEAREST_M, MEDIAN_M, FARTHEST_M = 0.25, (0.75, 6.0), 15.0
 # A frame whose median depth is at least 3× that of the other frames, and implausible on its own, was stored in another
 # unit: units in use differ by 3.9 (KITTI, mm) and more.
 OTHER_UNIT = 3.0
-# A value that stands for no measurement is a spike: this share of the pixels, and so many times as many as any value
-# within 5 % of it has. A sensor's own quantisation makes many spikes side by side.
+# A value that means "no measurement" is a spike in the histogram: it fills this share of the pixels, and is that many
+# times as frequent as any value within 5 % of it. A sensor's own quantisation makes many spikes side by side.
 SPIKE_SHARE, SPIKE_FACTOR, SPIKE_REACH = 0.005, 4.0, 0.05
 MOST = 0.8  # of the frames that must agree before a sentence is about all of them
 LEAST_FRAMES = 3  # minimum number of frames before a habit is inferred for the whole set
-ROTATED_SHARE = 0.9  # of a frame's values that are multiples of 8 where bits were rotated by 3
-# Between so many neighbouring pixels the three highest bits change while the others hardly do: they are no distance.
-CONFIDENCE_SHARE = 0.02
+# Sensors measure whole millimetres. The greatest common divisor of a map's integers therefore is the number of units in
+# a millimetre: 4, 5 (TUM) and 10 are in use. SUN RGB-D rotates the bits left by 3, which makes multiples of 8 of all
+# values but those beyond 8.19 m.
+FINER_STEPS, ROTATED_STEP, ROTATED_SHARE = (4, 5, 10), 8, 0.9
+LEAST_VALUES = 50  # different values that a map must hold before their greatest common divisor means anything
 MUST, SHOULD = "fix", "look"
 NO_UNIT = "append ?polarity=near_bright or ?polarity=near_dark for maps without a unit"
 
@@ -75,7 +77,7 @@ def named(names: list[str]) -> str:
 
 @dataclass
 class Survey:
-    """Counts over frames. ``rule``: how depth is read; ``stated``: whether the user said so (unit, polarity)."""
+    """Counts over frames. ``rule``: how depth is read; ``stated``: whether the user named its unit or polarity."""
 
     rule: DepthRule = field(default_factory=DepthRule)
     stated: bool = False
@@ -86,10 +88,7 @@ class Survey:
     spikes: Counter[float] = field(default_factory=Counter)
     shares: dict[float, float] = field(default_factory=dict)
     scales: Counter[float] = field(default_factory=Counter)
-    steps: Counter[float | None] = field(default_factory=Counter)
-    fractions: int = 0
-    eights: int = 0
-    confident: int = 0
+    steps: Counter[int] = field(default_factory=Counter)
     blank: int = 0
     borders: list[float] = field(default_factory=list)
     shaded: list[str] = field(default_factory=list)
@@ -106,15 +105,17 @@ class Survey:
         self.kinds["float" if stored.dtype.kind == "f" else f"{8 * stored.dtype.itemsize} bit"] += 1
         metres = to_metres(stored, self.rule)
         measured = metres > 0
-        fits = mask is not None and mask.pixels.shape == stored.shape
-        self._add_codes(stored, measured)
-        self.blank += not measured.any()
-        if measured.any() and not is_relative(stored, self.rule):
+        self._add_codes(unpacked(stored, self.rule), measured)
+        if not measured.any():
+            self.blank += 1
+            return
+        if not is_relative(stored, self.rule):
             values = metres[measured][:: max(1, stored.size // 20_000)]
             near, median, far = (float(value) for value in np.percentile(values, (2, 50, 98)))
             self.distances.append(Distances(near, median, far, name))
             usual = 1.0 if stored.dtype.kind == "f" else 0.001
             self.scales.update(better_scales(metres, self.rule.depth_scale or usual))
+        fits = mask is not None and mask.pixels.shape == stored.shape
         self.evidence.add(stored, mask.pixels if fits and mask is not None else None, measured)
 
     def _add_mask(self, mask: Mask, name: str) -> None:
@@ -126,29 +127,18 @@ class Survey:
             self.empty.append(name)
 
     def _add_codes(self, stored: NDArray[Any], measured: NDArray[np.bool_]) -> None:
-        """Values that stand out of a map: codes of no measurement, steps of a finer unit, confidence bits."""
-        values = unpacked(stored, self.rule)[measured]
-        if not values.size:
-            return
-        if stored.dtype.kind in "iu" and not self.rule.none and not is_relative(stored, self.rule):
-            if (code := full_scale_code(unpacked(stored, self.rule))) is not None:
-                self.codes[code] += 1
-        found, counts = np.unique(values, return_counts=True)
-        tops = {*np.argsort(counts)[-3:].tolist(), len(found) - 1}  # the commonest, and the largest
-        for at in sorted(tops):
+        """Values that stand out of a map: codes of no measurement, steps of a finer unit."""
+        if not is_relative(stored, self.rule) and (code := full_scale_code(stored)) is not None and not self.rule.none:
+            self.codes[code] += 1
+        found, counts = np.unique(stored[measured], return_counts=True)
+        for at in {*np.argsort(counts)[-3:].tolist(), len(found) - 1} if found.size else ():  # commonest, largest
             if self._is_spike(stored, found, counts, at):
                 value = float(found[at])
                 self.spikes[value] += 1
                 self.shares[value] = max(self.shares.get(value, 0.0), int(counts[at]) / stored.size)
-        if stored.dtype.kind == "f":
-            self.fractions += bool(0.5 < float(values.max()) <= 1.0)
-        elif stored.dtype != np.uint8:
-            self.steps[finer_scale(values)] += 1
-            self.eights += int(np.mean(values.astype(np.int64) % 8 == 0) >= ROTATED_SHARE)
-            if stored.dtype == np.uint16 and not self.rule.bits:
-                changes = np.diff(stored >> 13, axis=1) != 0
-                still = np.abs(np.diff((stored & 8191).astype(np.int32), axis=1))[changes] < 512
-                self.confident += bool(changes.mean() >= CONFIDENCE_SHARE and still.mean() >= MOST)
+        if stored.dtype.kind in "iu" and stored.dtype != np.uint8 and found.size >= LEAST_VALUES:
+            rotated = counts[found % ROTATED_STEP == 0].sum() >= ROTATED_SHARE * counts.sum()
+            self.steps[ROTATED_STEP if rotated else int(np.gcd.reduce(found.astype(np.int64)))] += 1
 
     @staticmethod
     def _is_spike(stored: NDArray[Any], found: NDArray[Any], counts: NDArray[np.intp], at: int) -> bool:
@@ -170,7 +160,7 @@ class Survey:
 
     @property
     def polarity(self) -> str:
-        """What the frames say, "" where they do not settle it."""
+        """What the frames show, "" where they do not settle it."""
         return self.evidence.polarity
 
     @property
@@ -187,30 +177,34 @@ class Survey:
         return self.polarity == "near_bright" and self.kinds["8 bit"] < self.maps
 
     @property
+    def kind(self) -> str:
+        """What maps of more than 8 bits are called in warnings."""
+        return "depth of floats" if "float" in self.kinds else "16-bit depth"
+
+    @property
     def unit(self) -> str:
-        """What a value is taken for."""
+        """The unit in which values are read."""
         if self.rule.depth_scale:
             return f"units of {self.rule.depth_scale:g} m"
         return "metres" if "float" in self.kinds else "millimetres"
 
-    @property
-    def assumption(self) -> str:
-        """By which unit distances are read where nobody said it and nothing speaks against it, "" where there are none:
-        some wrong units make plausible rooms, so a person should see them."""
-        known = self.stated or self.rule.rotate or self.rule.bits or self.rule.depth_scale is not None
-        if self.range_m is None or known or self.grows or any(one.kind == "unit" for one in self._units()):
-            return ""
-        return f"depth is read as {self.unit}: {self.range_m}"
-
     def remarks(self) -> list[Remark]:
         """What does not fit the way in which the source is read."""
-        return [*self._bits(), *self._units(), *self._polarity(), *self._holes(), *self._masks(), *self._turns()]
+        found = [*self._units(), *self._polarity(), *self._holes(), *self._masks()]
+        if len(self.kinds) > 1:
+            kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
+            found.append(Remark(MUST, "bits", f"depth is {kinds}", "convert all to one kind"))
+        if self.turned:
+            what = f"{named(self.turned)}: EXIF asks for a turn, all files are read as stored"
+            remedy = "check that colour, depth and mask fit as stored, then drop the tag"
+            found.append(Remark(SHOULD, "exif", what, remedy))
+        return found
 
     def _masks(self) -> Iterable[Remark]:
         count = len(self.borders)
         upside_down = sum(border > BORDER_SHARE for border in self.borders)
         if upside_down and upside_down >= MOST * count:
-            what = f"masks look upside down (the border of {upside_down} of {count} pictures is object)"
+            what = f"masks look inverted (the border of {upside_down} of {count} pictures is object)"
             yield Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted")
         if self.shaded:
             what = f"{named(self.shaded)} (of {count}): the mask has areas between black and white"
@@ -219,92 +213,46 @@ class Survey:
             what = f"{named(self.empty)} (of {count}): the mask is empty"
             yield Remark(SHOULD, "empty", what, "scores are not defined without an object; remove such frames")
 
-    def _turns(self) -> Iterable[Remark]:
-        if self.turned:
-            what = f"{named(self.turned)}: EXIF asks for a turn, all files are read as stored"
-            yield Remark(SHOULD, "exif", what, "see that colour, depth and mask fit as stored, then drop the tag")
-
-    def _bits(self) -> Iterable[Remark]:
-        if len(self.kinds) > 1:
-            kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
-            yield Remark(MUST, "bits", f"depth is {kinds}", "convert all to one kind")
-
     def _units(self) -> Iterable[Remark]:
         distances = self.range_m
-        if distances is None or self.grows:
+        if distances is None or self.grows or (self.rule.depth_scale and self.stated):
             return
-        if self.confident >= MOST * self.maps:
-            what = "16-bit depth seems to hold confidence in its three highest bits, as Android's DEPTH16 does"
-            yield Remark(SHOULD, "unit", what, "is depth_bits=13 meant?")
-        elif self.rule.depth_scale and self.stated:
-            if not NEAR_M <= distances.median <= FAR_M:
-                what = f"depth read as {self.unit} is {distances}"
-                yield Remark(SHOULD, "range", what, f"the models know {NEAR_M:g} … {FAR_M:g} m")
-        elif self.eights >= MOST * self.maps and not self.rule.rotate:
-            what = "16-bit depth values are multiples of 8, as in SUN RGB-D, whose bits are rotated"
-            yield Remark(SHOULD, "unit", what, "is rotate=3 meant?")
-        elif (scale := self._stepped) is not None:
-            what = f"depth values are multiples of {round(0.001 / scale)}"
-            yield Remark(SHOULD, "unit", what, f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?")
-        elif distances.implausible:
-            better = [f"{scale:g}" for scale, count in self.scales.most_common(3) if count >= len(self.distances) / 2]
-            meant = f"is depth_scale={' or '.join(better)} meant? or " if better else ""
-            remedy = f"{meant}{NO_UNIT}"
-            yield Remark(SHOULD, "unit", f"depth read as {self.unit} is {distances}", remedy)
-        elif self.kinds["float"] >= LEAST_FRAMES and self.fractions >= MOST * self.kinds["float"]:
-            what = f"depth read as metres never exceeds 1 ({self.fractions} of {self.kinds['float']} maps)"
-            yield Remark(SHOULD, "unit", what, f"normalised maps have no unit; {NO_UNIT}")
-        else:
-            yield from self._other_units(distances)
-
-    @property
-    def _stepped(self) -> float | None:
-        """Metres per unit in which the values of all maps are whole millimetres, where it is not the one in use."""
-        scale, count = self.steps.most_common(1)[0] if self.steps else (None, 0)
-        used = self.rule.depth_scale or 0.001
-        fits = scale is not None and scale < 0.001 and abs(scale / used - 1) > 0.01 and count == self.maps
-        return scale if fits else None
-
-    def _other_units(self, usual: Distances) -> Iterable[Remark]:
-        """Frames that are of another unit than the rest."""
+        what, remedy = f"depth read as {self.unit} is {distances}", ""
+        step, count = self.steps.most_common(1)[0] if self.steps else (0, 0)
+        scale = 0.001 / step if step in FINER_STEPS else 0.0
         odd = [one for one in self.distances if one.implausible]
-        fitting = [one.median for one in self.distances if not one.implausible]
-        if len(odd) < 2 or len(fitting) < 2:
-            return
-        times = float(np.median([one.median for one in odd])) / float(np.median(fitting))
-        if max(times, 1 / times) >= OTHER_UNIT:
-            what = f"{named([one.name for one in odd])}: depth read as {self.unit} is {odd[0]}, in most frames {usual}"
-            yield Remark(
-                SHOULD, "unit", what, "are all maps in one unit? give those that are not as a set of their own"
-            )
+        others = [one.median for one in self.distances if not one.implausible]
+        if step == ROTATED_STEP and count >= MOST * self.maps and not self.rule.rotate:
+            what = "16-bit depth values are multiples of 8, as in SUN RGB-D, whose bits are rotated"
+            remedy = "is rotate=3 meant?"
+        elif scale and count == self.maps and abs(scale / (self.rule.depth_scale or 0.001) - 1) > 0.01:
+            what = f"depth values are multiples of {step}"
+            remedy = f"whole millimetres in a finer unit? is depth_scale={scale:g} meant?"
+        elif distances.implausible:
+            better = [f"{scale:g}" for scale, fits in self.scales.most_common(3) if fits >= len(self.distances) / 2]
+            remedy = (f"is depth_scale={' or '.join(better)} meant? or " if better else "") + NO_UNIT
+        elif min(len(odd), len(others)) >= 2:
+            times = float(np.median([one.median for one in odd]) / np.median(others))
+            if max(times, 1 / times) >= OTHER_UNIT:
+                first = named([one.name for one in odd])
+                what = f"{first}: depth read as {self.unit} is {odd[0]}, in most frames {distances}"
+                remedy = "are all maps in one unit? give those that are not as a set of their own"
+        if remedy:
+            yield Remark(SHOULD, "unit", what, remedy)
 
     def _polarity(self) -> Iterable[Remark]:
-        polarity, why = self.polarity, str(self.evidence)
+        polarity, (bright, dark) = self.polarity, self.evidence.votes
         if self.stated or len(self.kinds) > 1:
             return
-        if self.maps and not self.kinds["8 bit"]:
-            kind = "depth of floats" if "float" in self.kinds else "16-bit depth"
-            remedy = "it is read as distances; is polarity=near_bright meant?"
+        if not self.kinds["8 bit"]:
             if polarity == "near_bright":
-                yield Remark(MUST, "polarity", f"{kind} grows towards the camera ({why})", remedy)
-            elif not polarity and self._unanimous():
-                yield Remark(SHOULD, "polarity", f"{kind} seems to grow towards the camera ({why})", remedy)
-        elif self.kinds["8 bit"] and not polarity and self._doubtful:
-            what = f"near bright or dark is unsure ({why})"
+                what = f"{self.kind} grows towards the camera ({self.evidence})"
+                yield Remark(MUST, "polarity", what, "it is read as distances; is polarity=near_bright meant?")
+        elif polarity == "near_dark":
+            yield Remark(SHOULD, "polarity", f"near is dark ({self.evidence})", "is polarity=near_dark meant?")
+        elif not polarity and (dark > bright or dark >= LEAST_FRAMES):  # the frames contradict the default
+            what = f"near bright or dark is unsure ({self.evidence})"
             yield Remark(SHOULD, "polarity", what, "look at some and append ?polarity=near_bright or near_dark")
-        elif self.kinds["8 bit"] and polarity == "near_dark":
-            yield Remark(SHOULD, "polarity", f"near is dark ({why})", "is polarity=near_dark meant?")
-
-    @property
-    def _doubtful(self) -> bool:
-        """Whether the frames contradict near_bright, the default; a few that fit it, or show nothing, are no news."""
-        bright, dark = self.evidence.votes
-        return dark > bright or dark >= LEAST_FRAMES
-
-    def _unanimous(self) -> bool:
-        """Whether all of too few frames say, by both witnesses, that near is bright."""
-        masks, rows = self.evidence.masks, self.evidence.rows
-        return masks[0] > 0 and rows[0] > 0 and not masks[1] and not rows[1]
 
     def _holes(self) -> Iterable[Remark]:
         if self.blank > self.maps // 2:
@@ -316,7 +264,6 @@ class Survey:
         if self.grows or (self.rule.relative and not self.kinds["8 bit"]):
             return  # values without a unit have no code
         for value, count in self.spikes.most_common(2):
-            if value in self.rule.holes or count < min(self.maps, LEAST_FRAMES) or count < MOST * self.maps:
-                continue
-            what = f"{value:g} stands in {self.shares[value]:.0%} of the pixels"
-            yield Remark(SHOULD, "hole", what, f"it is read as a distance; is holes={value:g} meant?")
+            if value not in self.rule.holes and count >= max(min(self.maps, LEAST_FRAMES), MOST * self.maps):
+                what = f"{value:g} stands in {self.shares[value]:.0%} of the pixels"
+                yield Remark(SHOULD, "hole", what, f"it is read as a distance; is holes={value:g} meant?")

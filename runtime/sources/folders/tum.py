@@ -1,9 +1,8 @@
 """TUM RGB-D folders: ``rgb.txt`` and ``depth.txt`` list ``timestamp path``; depth: 16-bit PNG, 0.0002 m per unit.
 
 Colour and depth have their own timestamps and gaps. Each depth map is used at most once, by the colour image nearest
-to it in time, within ``max_skew`` seconds: the benchmark's own association rule. Without these lists
-``associations.txt`` is read, whose lines are ``timestamp colour timestamp depth``.
-https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
+to it in time, within ``max_skew`` seconds. Without these lists the program reads ``associations.txt``, whose lines are
+``timestamp colour timestamp depth``. https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from mutualformer.runtime.sources.folders.tum_lists import (
 )
 from mutualformer.runtime.sources.folders.tum_lists import Entry as Line
 from mutualformer.runtime.sources.frame import DataError, Intrinsics
-from mutualformer.runtime.sources.grammar import exists
 from mutualformer.runtime.sources.pictures import read_picture
 from mutualformer.runtime.sources.walk import Entry
 
@@ -35,9 +33,9 @@ log = logging.getLogger("mutualformer")
 
 
 @dataclass(frozen=True)
-class TumOptions:
-    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto = seconds unless they can be none.
-    ``fx fy cx cy``: pixels, 0 = unknown."""
+class TumOptions(ReadOptions):
+    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto: seconds, unless their size or
+    distance rules seconds out. ``fx fy cx cy``: pixels, 0 = unknown."""
 
     max_skew: float = 0.02
     time: str = "auto"
@@ -47,7 +45,7 @@ class TumOptions:
     cy: float = 0.0
 
 
-def tum(folder: Path, options: ReadOptions, how: TumOptions) -> FileFrames:
+def tum(folder: Path, how: TumOptions) -> FileFrames:
     """The pairs of a TUM folder in time order; a scale that a text in it declares goes first. Raises DataError."""
     if how.time not in ("auto", *TIME_UNITS):
         raise DataError(f"tum:{folder}: time is {how.time!r}, expected auto, {', '.join(TIME_UNITS)}")
@@ -59,31 +57,29 @@ def tum(folder: Path, options: ReadOptions, how: TumOptions) -> FileFrames:
     if how.fx > 0:
         height, width = read_picture(entries[0].colour).rgb.shape[:2]
         lens = Intrinsics(width, height, how.fx, how.fy or how.fx, how.cx, how.cy)
-    return FileFrames(entries, options, name=f"tum:{folder}", root=folder, usual_scale=DEPTH_SCALE, intrinsics=lens)
+    return FileFrames(entries, how, name=f"tum:{folder}", root=folder, usual_scale=DEPTH_SCALE, intrinsics=lens)
 
 
 def _pairs(folder: Path, how: TumOptions) -> list[tuple[Line, Line]]:
     """From the two lists, else from the list of associations."""
     lists = [folder / "rgb.txt", folder / "depth.txt"]
     missing = next((path.name for path in lists if not path.is_file()), None)
-    if missing is not None:
-        together = associations(folder)
-        if together is None:
-            raise DataError(f"tum:{folder}: {missing} is missing, expected a TUM RGB-D folder")
-        pairs = read_associations(together)
-        if not pairs:
-            raise DataError(f"{together}: lists no images")
-        colour, depth = (_in_seconds([pair[side] for pair in pairs], folder, how) for side in (0, 1))
-        return list(zip(colour, depth, strict=True))
-    colour, depth = (_in_seconds(read_list(path), folder, how) for path in lists)
-    pairs = associate(colour, depth, how.max_skew)
+    together = associations(folder)
+    if missing is None:
+        colour, depth = (_in_seconds(read_list(path), folder, how) for path in lists)
+        pairs = associate(colour, depth, how.max_skew)
+    elif together is not None:
+        listed = read_associations(together)
+        colour, depth = (_in_seconds([pair[side] for pair in listed], folder, how) for side in (0, 1))
+        pairs = list(zip(colour, depth, strict=True))
+    else:
+        raise DataError(f"tum:{folder}: {missing} is missing, expected a TUM RGB-D folder")
     if not pairs:
         raise DataError(
             f"tum:{folder}: none of {len(colour)} colour and {len(depth)} depth images are within {how.max_skew:g} s "
-            "of each other; set ?max_skew=SECONDS, or ?time= if they are no seconds"
+            "of each other; set ?max_skew=SECONDS, or ?time= if their times are not in seconds"
         )
-    if len(pairs) < len(colour):
-        left = len(colour) - len(pairs)
+    if left := len(colour) - len(pairs):
         log.warning("tum:%s: %d of %d colour images have no depth in time, left out", folder, left, len(colour))
     return pairs
 
@@ -93,16 +89,16 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
     if unit == "auto":
         unit = time_unit([stamp for stamp, _ in lines])
         if unit != "s":
-            log.warning("tum:%s: timestamps can be no seconds, read as %s; ?time= says otherwise", folder, unit)
+            log.warning("tum:%s: timestamps cannot be seconds, read as %s; ?time= overrules", folder, unit)
     return in_seconds(lines, unit)
 
 
 def _path(folder: Path, name: str) -> Path:
     """The file a list names: as it stands, with Windows' separators, or without a third column behind it."""
     for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
-        path = folder / os.fsdecode(os.fsencode(text))
-        if exists(str(path)) and path.is_file():
-            return path
+        path = os.path.join(folder, text)
+        if os.path.isfile(path):
+            return Path(path)
     return folder / name
 
 

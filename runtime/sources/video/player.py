@@ -7,7 +7,6 @@ frame is the file's own, and colour and depth are paired by it.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
 from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
+from mutualformer.runtime.sources.pairing import Pairer, Stamped, paired
 from mutualformer.runtime.sources.video import tracks
 from mutualformer.runtime.sources.video.video import videos
 
@@ -60,7 +59,9 @@ class VideoCamera(PlayedCamera):
         scale = opts.depth_scale(options.depth_scale, name)
         found = tracks.tracks(path)
         self._path, self._depth_path = path, depth_path or path
-        self._colour, note = tracks.choose(path, found, False, options.track)
+        colour, note = tracks.choose(path, found, False, options.track)
+        assert colour is not None  # choose has raised CameraError
+        self._colour = colour
         if depth_path is None:
             others = [track for track in found if track != self._colour]
             self._depth, _ = tracks.choose(path, others, True, options.depth_track)
@@ -72,26 +73,23 @@ class VideoCamera(PlayedCamera):
                 raise CameraError(f"{depth_path}: has no depth track; name one with ?depth_track=NUMBER")
         super().__init__(name, live=False, depth_scale=None if self._depth is None else scale or MILLIMETRES)
         self._rule = DepthRule(scale or None, *parse_holes(options.holes))
-        for sentence in filter(None, (note, self._said(depth_path))):
-            self.warn(sentence)
+        if self._depth is None:
+            self.warn(f"{name}: {WITHOUT_DEPTH}")
+        elif depth_path is None:
+            what = f"the depth of track {self._depth} is taken as aligned to the colour of {self._colour}"
+            self.warn(f"{name}: {what}")
+        if note:
+            self.warn(note)
+        if self._colour.alpha:
+            self.warn(f"{path}: its transparency is left out")
         self._options = options
         self.play(self._all(), options.rate)
-
-    def _said(self, depth_path: Path | None) -> str:
-        assert self._colour is not None
-        if self._colour.alpha:
-            self.warn(f"{self._path}: its transparency is left out")
-        if self._depth is None:
-            return f"{self.name}: {WITHOUT_DEPTH}"
-        if depth_path is None:
-            return f"{self.name}: the depth of track {self._depth} is taken as aligned to the colour of {self._colour}"
-        return ""
 
     def _all(self) -> Generator[Frame, None, None]:
         offset, number = 0.0, 0
         while True:
             first = last = step = None
-            for stamp, depth_stamp, rgb, depth in self._pairs():
+            for (stamp, rgb), (depth_stamp, depth) in self._pairs():
                 first, step, last = stamp if first is None else first, stamp - last if last is not None else step, stamp
                 yield Frame(rgb, self._metres(depth, rgb.shape[:2]), stamp + offset, depth_stamp + offset, number)
                 number += 1
@@ -102,21 +100,17 @@ class VideoCamera(PlayedCamera):
             offset += last - first + (step or 1 / tracks.USUAL_FPS)
         self.sum_up()
 
-    def _pairs(self) -> Iterator[tuple[float, float, NDArray[np.uint8], NDArray[Any] | None]]:
-        """(time, time of the depth, colour, depth as stored or None) of every frame, once through the file."""
+    def _pairs(self) -> Iterator[tuple[Stamped[Any], Stamped[Any]]]:
+        """(time, colour) and (time, depth as stored or None) of every frame, once through the file."""
         fps = self._options.fps
-        assert self._colour is not None
         picture = tracks.upright if self._depth is None else self._as_stored
         colours = tracks.frames(self._path, self._colour, fps, picture, self.leave_out)
         if self._depth is None:
-            yield from ((stamp, stamp, rgb, None) for stamp, rgb in colours)
+            yield from (((stamp, rgb), (stamp, None)) for stamp, rgb in colours)
             return
         depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out)
-        pairer: Pairer[tuple[float, NDArray[Any]]] = Pairer(self._options.max_skew)
-        both = ((item, pairer.colour) for item in colours), ((item, pairer.depth) for item in depths)
-        for item, add in heapq.merge(*both, key=_time):
-            yield from ((one[0], two[0], one[1], two[1]) for one, two in add(item[0], item))
-        yield from ((one[0], two[0], one[1], two[1]) for one, two in pairer.flush())
+        pairer: Pairer[Stamped[Any]] = Pairer(self._options.max_skew)
+        yield from paired(pairer, colours, depths)
         if pairer.unpaired:
             self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth in time, left out")
 
@@ -144,10 +138,6 @@ class VideoCamera(PlayedCamera):
             )
         self.warn(f"{self.name}: depth of 8 bits has no unit: near and far are right, distances are not")
         return to_metres(stored)
-
-
-def _time(entry: Any) -> float:
-    return float(entry[0][0])
 
 
 def open_here(target: str, query: Mapping[str, Any]) -> VideoCamera:

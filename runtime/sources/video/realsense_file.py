@@ -1,7 +1,7 @@
 """Recordings made by librealsense, played by :mod:`realsense_player` in a process of its own.
 
-librealsense reads a damaged file for ever without letting go of Python's lock, which nothing inside the process can
-end; see :mod:`child`.
+librealsense may read a corrupt file for ever while it holds Python's lock, which nothing inside the process can end;
+see :mod:`child`.
 """
 
 from __future__ import annotations

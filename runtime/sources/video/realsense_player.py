@@ -20,20 +20,16 @@ import pyrealsense2 as rs
 
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.bags.pairing import Pairer
 from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.devices import realsense
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.pairing import Pairer
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(realsense.Filters):
     """``max_skew``: seconds between paired colour and depth. ``realtime``: play at the recorded speed."""
 
-    spatial: bool = False
-    temporal: bool = False
-    holes: bool = False
-    align: bool = True
     max_skew: float = 0.05
     realtime: bool = False
 
@@ -118,11 +114,7 @@ class PlaybackCamera(BaseCamera):
         if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
             raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
         self.intrinsics = realsense.calibration(colour)
-        self._convert = realsense.Converter(
-            realsense.Options(
-                spatial=options.spatial, temporal=options.temporal, holes=options.holes, align=options.align
-            )
-        )
+        self._convert = realsense.Converter(options)
         self._pairer: Pairer[Any] = Pairer(options.max_skew)
         self._ready: deque[tuple[Any, Any]] = deque()
         self._flushed = False

@@ -22,8 +22,8 @@ OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 USUAL_FPS = 30.0  # where neither a frame nor its track says anything
 GREY_TOLERANCE = 8  # between the planes of a grey picture that was coded in colour
 
-# PyAV's callback waits for Python's lock in a decoder's thread, and closing a decoder waits for its threads: a message
-# at that moment would stop both for ever. Without a callback FFmpeg says nothing.
+# PyAV's log callback waits for Python's lock in a decoder's thread, and closing a decoder waits for its threads: a
+# message at that moment would deadlock. Without a callback FFmpeg logs nothing.
 av.logging.set_level(None)
 
 
@@ -79,29 +79,25 @@ def choose(path: Path, found: list[Track], depth: bool, wish: int) -> tuple[Trac
 
     Raises CameraError where several could be meant and nothing tells which.
     """
-    option, words = ("depth_track", r"depth") if depth else ("track", r"colou?r|rgb")
+    what, option, words = ("depth", "depth_track", "depth") if depth else ("colour", "track", "colou?r|rgb")
     fitting = [track for track in found if (track.index == wish if wish >= 0 else track.depth == depth)]
+    titled = [track for track in fitting if re.search(words, track.title, re.IGNORECASE)]
+    fitting = titled if len(titled) == 1 else fitting
+    if len(fitting) == 1 or (not fitting and depth and wish < 0):
+        return (fitting[0] if fitting else None), ""
     names = ", ".join(map(str, found))
-    if len(fitting) > 1:
-        titled = [track for track in fitting if re.search(words, track.title, re.IGNORECASE)]
-        fitting = titled if len(titled) == 1 else fitting
-    if not fitting and (wish >= 0 or not depth):
-        what = "depth" if depth else "colour"
-        raise CameraError(f"{path}: has no {what} track among {names}; name one with ?{option}=NUMBER")
-    if len(fitting) > 1 and depth:
-        raise CameraError(f"{path}: has {len(fitting)} depth tracks, {names}; name one with ?{option}=NUMBER")
-    if len(fitting) > 1:
-        chosen = next((track for track in fitting if track.first), fitting[0])
-        return chosen, f"{path}: plays track {chosen} of {names}; another one is played with ?{option}=NUMBER"
-    return (fitting[0] if fitting else None), ""
+    if depth or not fitting:
+        raise CameraError(f"{path}: has {len(fitting)} {what} tracks among {names}; name one with ?{option}=NUMBER")
+    chosen = next((track for track in fitting if track.first), fitting[0])
+    return chosen, f"{path}: plays track {chosen} of {names}; another one is played with ?{option}=NUMBER"
 
 
 def frames(
-    path: Path, track: Track, fps: float, picture: Callable[[Any], NDArray[Any]], damaged: Callable[[str], None]
+    path: Path, track: Track, fps: float, picture: Callable[[Any], NDArray[Any]], corrupt: Callable[[str], None]
 ) -> Iterator[tuple[float, NDArray[Any]]]:
     """(seconds, picture) of each frame by the file's own clock, or by ``fps`` where that is not 0.
 
-    ``picture``: what becomes of a frame. ``damaged``: told of each frame that cannot be decoded.
+    ``picture``: converts a frame. ``corrupt``: called for each frame that cannot be decoded.
     """
     with open_file(path) as container:
         stream = next(one for one in container.streams.video if one.index == track.index)
@@ -114,7 +110,7 @@ def frames(
                 packet = next(packets, None)
                 decoded = packet.decode() if packet is not None else []
             except av.error.FFmpegError as error:
-                damaged(f"damaged after {max(last, 0):.3f} s ({error.strerror})")
+                corrupt(f"corrupt after {max(last, 0):.3f} s ({error.strerror})")
                 if isinstance(error, av.error.InvalidDataError):
                     continue
                 return
@@ -124,7 +120,7 @@ def frames(
                 last = count / fps if fps else frame.time if frame.time is not None else last + 1 / rate
                 count += 1
                 if frame.is_corrupt:
-                    damaged(f"damaged at {last:.3f} s")
+                    corrupt(f"corrupt at {last:.3f} s")
                     continue
                 with foreign("FFmpeg", CameraError, str(path)):
                     image = picture(frame)

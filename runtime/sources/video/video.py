@@ -1,7 +1,7 @@
 """Video files, played by :mod:`player` in a process of its own.
 
-Decoders are large native libraries that strangers' files are fed to: one that crashes, hangs or eats memory must take
-nobody with it; see :mod:`child`.
+Decoders are large native libraries that strangers' files are fed to: one that crashes, hangs or takes all memory must
+not end the program; see :mod:`child`.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ import pytest
 
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError, CameraLost, CameraTimeout
-from mutualformer.runtime.sources.child import ChildCamera, Patience
+from mutualformer.runtime.sources.child import ChildCamera, Timeouts
 
-QUICK = Patience(start=60.0, frame=4.0)
+QUICK = Timeouts(start=60.0, frame=4.0)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.unlink(missing_ok=True)
 
 
-def child(path: Path, body: str, patience: Patience = QUICK, **query: str) -> ChildCamera:
+def child(path: Path, body: str, timeouts: Timeouts = QUICK, **query: str) -> ChildCamera:
     """``body``: what ``read`` of the source does for frame ``self.n``."""
     path.write_text(
         "import ctypes, logging, os, signal, time\n"
@@ -49,7 +49,7 @@ def child(path: Path, body: str, patience: Patience = QUICK, **query: str) -> Ch
         "    if 'hang' in query: ctypes.PyDLL(None).pause()\n"
         "    return Source('test', live='live' in query, depth_scale=0.001)\n"
     )
-    return ChildCamera(path.stem, "secret-target", query, "test://", patience)
+    return ChildCamera(path.stem, "secret-target", query, "test://", timeouts)
 
 
 def read_until_it_ends(camera: ChildCamera) -> None:
@@ -111,7 +111,7 @@ def test_whatever_the_reader_does_the_parent_says_so_in_bounded_time(module: Pat
 def test_a_source_that_never_opens_is_ended(module: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CameraError, match="could not open it within 8 s and was ended"):
-        child(module, "pass", Patience(start=8.0), hang="1")
+        child(module, "pass", Timeouts(start=8.0), hang="1")
     assert time.monotonic() - began < 20
 
 

@@ -136,7 +136,7 @@ def test_floats_are_no_colour(tmp_path: Path) -> None:
 
 NO_IMAGES = {
     "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500),
-    "text of markup": b"<html>quota exceeded</html>",
+    "no picture": b"<html>quota exceeded</html>",
     "no picture of a known format": b"\x00\x01 nothing",
     "the file is empty": b"",
     "expected a": b"\xff\xd8\xff\xe0",

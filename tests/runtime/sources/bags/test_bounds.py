@@ -15,11 +15,11 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags import rosbag
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.child import ChildCamera, Patience
+from mutualformer.runtime.sources.child import ChildCamera, Timeouts
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
 from tests.runtime.sources.bags.written import image, rgb, units, write_bag
 
-QUICK = Patience(start=15.0, frame=5.0)
+QUICK = Timeouts(start=15.0, frame=5.0)
 
 
 def in_child(path: Path) -> BaseCamera:

@@ -197,7 +197,7 @@ def test_a_damaged_bag_plays_up_to_the_damage_and_one_without_index_is_refused(t
     assert numbers == list(range(len(numbers)))
     assert 5 < len(frames) < 40
     assert [round(f.depth[5, 5] * 1000) for f in frames] == [1500 + index for index in numbers]
-    assert any("damaged after" in warning for warning in camera.warnings)
+    assert any("corrupt after" in warning for warning in camera.warnings)
     path.write_bytes(whole[: 2 * middle // 3])
     with pytest.raises(CameraError, match="not a readable ROS bag"):
         opening.camera(str(path))

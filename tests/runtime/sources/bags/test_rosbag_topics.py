@@ -291,7 +291,7 @@ def test_a_camera_below_another_s_name_is_said(tmp_path: Path) -> None:
             compressed(DEPTH, units(0), "16UC1; compressedDepth rvl", ".png", lead=bytes(12)),
             "an RVL image of .* pixels",
         ),
-        (compressed(DEPTH, rgb(0), "16UC1; jpeg compressed ", ".jpg"), "which is not lossless"),
+        (compressed(DEPTH, rgb(0), "16UC1; jpeg compressed ", ".jpg"), "that is not lossless"),
     ],
 )
 def test_an_encoding_that_is_not_read_is_named_in_the_refusal(tmp_path: Path, row: Row, says: str) -> None:

@@ -76,7 +76,7 @@ def test_the_largest_steps_wrap_as_sixteen_bits_do() -> None:
         (SIZE.pack(0, 9), "0×9 pixels"),
         (SIZE.pack(2**32 - 1, 2**32 - 1), "expected at most 1 million"),
         (SIZE.pack(3, 2), "no number ends"),
-        (SIZE.pack(3, 2) + struct.pack("<I", 0x22200000), "cut short after|run beyond"),
+        (SIZE.pack(3, 2) + struct.pack("<I", 0x22200000), "run beyond"),
         (SIZE.pack(3, 2) + struct.pack("<I", 0x70000000), "run beyond"),
         (SIZE.pack(3, 2) + struct.pack("<II", 0xFFFFFFFF, 0xFFFFFFF0), "more than 30 bits"),
     ],

@@ -100,7 +100,7 @@ def test_oak_times_out_and_is_lost_when_its_queue_is_closed(host_sync: tuple[Any
     out.close()  # what depthai does when the device is gone
     with pytest.raises(CameraLost, match="oak://host"):
         camera.read(0.1)
-    unplugged = OakCamera(types.SimpleNamespace(get=lambda timeout: None), "oak://host", running=lambda: False)
+    unplugged = OakCamera(types.SimpleNamespace(get=lambda timeout: None), "oak://host", connected=lambda: False)
     with pytest.raises(CameraLost, match="unplugged"):
         unplugged.read(0.1)
 

@@ -262,7 +262,7 @@ def test_opening_an_absent_camera_is_quick_and_says_what_to_do() -> None:
     if realsense.serials(rs.context()):
         pytest.skip("a RealSense camera is plugged in")
     began = time.monotonic()
-    with pytest.raises(CameraError, match="none is connected over USB"):
+    with pytest.raises(CameraError, match="connected: none"):
         opening.camera("realsense://")
     assert time.monotonic() - began < 2
 

@@ -339,7 +339,7 @@ def test_two_endings_of_one_name_are_said(tmp_path: Path) -> None:
     (tmp_path / "rgb" / "notes.txt").write_text("x")
     (tmp_path / "rgb" / "._01.png").write_bytes(b"\0\5\x16\7")
     _, warnings = play(uri)
-    assert any("1 names are there twice; 00.bmp is taken and 00.png left out" in w for w in warnings)
+    assert any("1 names are there twice; 00.png is left out and 00.bmp taken" in w for w in warnings)
     assert any("1 files of" in w and "are no images" in w for w in warnings)
     assert len(warnings) == 2
 

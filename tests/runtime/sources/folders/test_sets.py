@@ -13,7 +13,7 @@ import pytest
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.folders import sets
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
-from mutualformer.runtime.sources.folders.polarity import Evidence, lower_bound
+from mutualformer.runtime.sources.folders.polarity import Evidence, verdict
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.grammar import joined
@@ -139,7 +139,7 @@ def test_refusals(tmp_path: Path, text: str, message: str) -> None:
 def test_polarity_from_evidence(tmp_path: Path, polarity: str) -> None:
     write_rgbd(tmp_path, count=16, polarity=polarity)
     frames = rgbd_folder(tmp_path, ReadOptions(polarity="auto"))
-    assert frames.polarity == polarity
+    assert frames.rule.polarity == polarity
     explicit = rgbd_folder(tmp_path, ReadOptions(polarity=polarity))
     np.testing.assert_array_equal(frames[0].depth, explicit[0].depth)
     mask = frames[0].mask
@@ -161,5 +161,4 @@ def test_witnesses_that_contradict_each_other_settle_nothing() -> None:
     assert Evidence(masks=(30, 1), rows=(5, 6)).polarity == "near_bright"
     assert Evidence(masks=(30, 1), rows=(2, 28)).polarity == ""
     assert Evidence(masks=(2, 1)).polarity == ""
-    assert lower_bound(0, 0) == 0
-    assert lower_bound(9, 10) < 0.9 < lower_bound(995, 1000)
+    assert [verdict(votes) for votes in ((0, 0), (6, 0), (7, 0), (9, 3), (0, 7))] == [0, 0, 1, 0, -1]
