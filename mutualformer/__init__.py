@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mutualformer.runtime.session import Session
     from mutualformer.runtime.zoo.lookup import list_models, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Packages below this one report to their makers unless they are told not to. They read these variables when they are
 # imported, which is after this line, and their child processes inherit them. Who wants the reports sets the variable.
