@@ -29,6 +29,7 @@ FORBIDDEN = {
 ALLOWED = [
     ("tools/words.py", ""),
     ("CONTRIBUTING.md", "| "),  # the glossary itself
+    ("tests/test_docs.py", "door"),  # the test of this check
 ]
 
 # Not clean yet. Remove an entry when its files are clean; add none.
