@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Packages below this one report to their makers unless they are told not to. They read these variables when they are
-# imported, which is after this line, and their child processes inherit them. Who wants the reports sets the variable.
+# Dependencies report to their makers unless these variables switch it off. They read the variables when they are
+# imported, which is after this line, and their child processes inherit them. To keep the reports, set the variable.
 for _variable, _off in (
     ("ORT_DISABLE_TELEMETRY", "1"),
     ("DEPTHAI_TELEMETRY", "0"),
