@@ -56,6 +56,8 @@ lint: setup
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/clang-format --dry-run --Werror $(CPP)
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	@$(BIN)/codespell *.md docs plugins runtime train export lab mutualformer tests tools examples
+	@$(BIN)/python tools/words.py
 
 format: setup
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .

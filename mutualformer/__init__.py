@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mutualformer.runtime.session import Session
     from mutualformer.runtime.zoo.lookup import list_models, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Some dependencies send usage reports by default. These variables switch that off; they are read at import, which is
 # after this line, and child processes inherit them. A variable that is set already stays as it is.

@@ -80,7 +80,7 @@ def usage(every: bool = False) -> str:
 
 
 def version() -> str:
-    """``mutualformer 0.1.0 (Python 3.11.2 on Linux x86_64)``."""
+    """``mutualformer 0.2.0 (Python 3.11.2 on Linux x86_64)``."""
     return (
         f"mutualformer {mutualformer.__version__} "
         f"(Python {platform.python_version()} on {platform.system()} {platform.machine()})"

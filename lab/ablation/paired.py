@@ -25,7 +25,7 @@ class Paired:
     by_seed: tuple[float, ...]
 
     def sign(self) -> int:
-        """±1 where the mean is LEAST at least, the interval leaves 0 out and all seeds agree; 0: cannot be told."""
+        """±1 where the mean is LEAST at least, the interval leaves 0 out and all seeds agree; else 0."""
         for sign in (1, -1):
             if sign * self.mean >= LEAST and min(sign * value for value in (self.low, self.high, *self.by_seed)) > 0:
                 return sign

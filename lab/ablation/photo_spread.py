@@ -64,7 +64,7 @@ def _depth(result: Mapping[str, Any]) -> str:
 
 
 def verdicts(result: Mapping[str, Any]) -> list[str]:
-    """What can be told and what cannot, a sentence a set: worked out from the numbers, whichever arm wins."""
+    """One sentence for each set: which arms differ from the reference, whichever arm wins."""
     reference, arms = result["reference"], result["arms"]
     lines = []
     for key in _sets(next(iter(arms.values()))) if len(arms) > 1 else ():
@@ -77,7 +77,7 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"- {title(key)}, S against {reference}: {sentence}.")
     for key in next(iter(arms.values()))["depth"]:
         signs = {fusion: Paired.of(arm["depth"][key]["gain"]["s_measure"]).sign() for fusion, arm in arms.items()}
-        words = {1: "helps", -1: "harms", 0: "makes no difference that can be told"}
+        words = {1: "helps", -1: "harms", 0: "makes no measurable difference"}
         sentence = "; ".join(
             f"{words[sign]} in {', '.join(names)}"
             for sign in (1, -1, 0)

@@ -108,7 +108,7 @@ class Soak:
         for recording in out.iterdir() if out.is_dir() else ():
             with opening.camera(str(recording)) as camera:
                 read = sum(1 for _ in camera)
-            self.expect(read >= len(numbers) - lost, f"{name}: {len(numbers)} frames were told, {read} are in the file")
+            self.expect(read >= len(numbers) - lost, f"{name}: {len(numbers)} frames printed, {read} in the file")
 
 
 def undisturbed(soak: Soak) -> None:

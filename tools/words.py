@@ -1,0 +1,109 @@
+"""Fails on words that the glossary of CONTRIBUTING.md replaces, in source, messages and documentation.
+
+python tools/words.py [FILE …]     without FILE: every tracked file below ROOT
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SUFFIXES = {".py", ".md", ".cpp", ".h", ".c", ".js", ".css", ".html", ".sh", ".toml", ".txt", ".yaml", ".svg"}
+
+# Pattern (whole words, any case) → the word to use instead.
+FORBIDDEN = {
+    r"doors?": "address (of a source) or connection (of a client)",
+    r"visitors?|guests?": "client",
+    r"patien(?:ce|t)": "timeout",
+    r"damag(?:e|es|ed|ing)|mangled?": "corrupt",
+    r"said aloud": "printed",
+    r"(?:is|are|was|were|be|been) (?:said|told)(?! apart)": "print, warn or report, with a subject",
+}
+
+# (file, text): lines of this file that contain this text may use the words, because they are meant literally.
+ALLOWED = [
+    ("tools/words.py", ""),
+    ("CONTRIBUTING.md", "| "),  # the glossary itself
+    ("tests/test_docs.py", "door"),  # the test of this check
+]
+
+# Files (by the beginning of their names) that are not clean yet. The check names entries to remove; add none.
+EXCLUDED: tuple[str, ...] = (
+    "export/__init__.py",
+    "export/benchmarks/",
+    "export/checks/",
+    "export/device/",
+    "export/engine/",
+    "export/graph/",
+    "export/precision/",
+    "lab/photographs/",
+    "plugins/compile/",
+    "plugins/library.py",
+    "plugins/record.py",
+    "runtime/commandline/",
+    "runtime/doctor.py",
+    "runtime/prediction/",
+    "runtime/preview/",
+    "runtime/recording/",
+    "runtime/reporting/",
+    "runtime/session/",
+    "runtime/sources/",
+    "runtime/streaming/",
+    "runtime/untrusted/",
+    "runtime/zoo/",
+    "tests/export/",
+    "tests/plugins/",
+    "tests/runtime/",
+    "tests/standins/",
+    "tests/train/",
+    "train/__init__.py",
+    "train/checkpoint.py",
+    "train/data/",
+    "train/evaluate.py",
+    "train/evaluation/",
+    "train/fitting/",
+)
+
+
+def tracked() -> list[Path]:
+    """Every text file of the repository that git tracks or would track."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    paths = [ROOT / name for name in names if Path(name).suffix in SUFFIXES]
+    return [path for path in paths if path.is_file() and "vendor" not in path.parts]
+
+
+def findings(paths: Iterable[Path]) -> Iterator[str]:
+    """One line for every forbidden word: file, line, word, what to use instead."""
+    patterns = [(re.compile(rf"\b(?:{words})\b", re.IGNORECASE), instead) for words, instead in FORBIDDEN.items()]
+    for path in paths:
+        name = os.path.relpath(path, ROOT)
+        allowed = [text for file, text in ALLOWED if file == name]
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if any(text in line for text in allowed):
+                continue
+            for pattern, instead in patterns:
+                for match in pattern.finditer(line):
+                    yield f"{name}:{number}: {match[0]!r}, use {instead}"
+
+
+def main() -> int:
+    """Print what was found, and the entries of ``EXCLUDED`` that are clean; returns 1 if a word was found."""
+    every = list(findings([Path(name) for name in sys.argv[1:]] or tracked()))
+    found = [line for line in every if not line.startswith(EXCLUDED)]
+    for line in found:
+        print(line)
+    if not sys.argv[1:]:
+        for entry in EXCLUDED:
+            if not any(line.startswith(entry) for line in every):
+                print(f"note: {entry} is clean; remove it from EXCLUDED in tools/words.py")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
