@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 # PROFILE=all; demo: what `make demo` runs, which takes all where that is there; runtime: what a device needs, no PyTorch,
-# no compiler (with EXTRAS=realsense,cuda for more).
+# no compiler (with EXTRAS=realsense,cuda or pycuda for more).
 ifeq ($(MAKECMDGOALS)$(wildcard .venv/.installed-all),demo)
 PROFILE ?= demo
 else

@@ -14,6 +14,7 @@ EXTRAS = {
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",
     "cuda": "cuda",
+    "pycuda": "pycuda",
     "tritonclient": "serving",
     "ray": "ray",
     "huggingface_hub": "hub",

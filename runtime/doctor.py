@@ -102,7 +102,10 @@ def gpu() -> Diagnosis:
 def driver_calls() -> Diagnosis:
     """The package through which an engine's session calls the CUDA driver; useless without a GPU."""
     found = package("cuda", "cuda-bindings")
-    if found.state == "ok" or compute_capabilities():
+    for other in (found, package("pycuda", "pycuda")):
+        if other.state == "ok":
+            return other
+    if compute_capabilities():
         return found
     return Diagnosis("cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on")
 

@@ -61,7 +61,7 @@ class Slot:
         batch: int,
         graphs: bool = False,
     ) -> None:
-        self._driver, self._graphs = driver, graphs
+        self._driver, self._graphs = driver, graphs and driver.has_graphs
         self.context: Any = None  # referenced only here, so that no traceback keeps it alive after its engine is gone
         self.tensors: dict[str, Tensor] = {}
         self.batch = 0  # of the call in flight; 0 = free

@@ -1,7 +1,8 @@
-"""The CUDA driver calls of an engine session, through ``cuda-bindings``.
+"""The CUDA driver calls of an engine session, through ``cuda-bindings`` or pycuda, whichever is installed.
 
 The primary context of GPU 0, which TensorRT uses too, is retained once and for the life of the process: releasing it
-while an engine of this or another session is alive would free that engine's memory.
+while an engine of this or another session is alive would free that engine's memory. ``MUTUALFORMER_CUDA=pycuda``
+prefers pycuda where both packages are installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -32,9 +34,10 @@ class Driver:
 
     ``gpu``: the device's name. ``capability``: its compute capability, e.g. "8.7". Memory, streams and graphs are
     handles of cuda-bindings, which convert to int. Every method raises CudaError with the driver's own error name.
+    ``has_graphs``: whether :meth:`capture` works.
     """
 
-    package = "cuda-bindings"
+    package, has_graphs = "cuda-bindings", True
 
     def __init__(self, cuda: ModuleType) -> None:
         """``cuda``: the module ``cuda.bindings.driver``, whose functions return an error code first."""
@@ -135,14 +138,99 @@ class Driver:
         self.call("cuGraphExecDestroy", graph)
 
 
+class _Stream:
+    """A stream of pycuda that converts to int, as the handles of cuda-bindings do."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __int__(self) -> int:
+        return int(self.stream.handle)
+
+
+class PycudaDriver(Driver):
+    """The same calls over ``pycuda.driver``, whose objects free what they hold when they are dropped.
+
+    It has no CUDA graphs. A call that fails raises pycuda's own exceptions.
+    """
+
+    package, has_graphs = "pycuda", False
+
+    def __init__(self, cuda: ModuleType) -> None:
+        """``cuda``: the module ``pycuda.driver``."""
+        self._cuda = cuda
+        cuda.init()
+        if cuda.Device.count() < 1:
+            raise CudaError("this machine has no NVIDIA GPU")
+        device = cuda.Device(0)
+        self.gpu = str(device.name())
+        self.capability = ".".join(str(number) for number in device.compute_capability())
+        self._primary = device.retain_primary_context()
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        """As Driver.context."""
+        self._primary.push()
+        try:
+            yield
+        finally:
+            self._cuda.Context.pop()
+
+    def allocate(self, size: int) -> Any:
+        """As Driver.allocate."""
+        return self._cuda.mem_alloc(size)
+
+    def free(self, memory: Any) -> None:
+        """As Driver.free: now, and not when the last reference goes."""
+        memory.free()
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """As Driver.allocate_host; the array keeps the allocation alive as its base."""
+        return np.asarray(self._cuda.pagelocked_empty((size,), np.uint8))
+
+    def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """As Driver.free_host; an allocation without ``free`` goes with its last reference."""
+        getattr(memory.base, "free", lambda: None)()
+
+    def create_stream(self) -> Any:
+        """As Driver.create_stream."""
+        return _Stream(self._cuda.Stream(_NON_BLOCKING))
+
+    def destroy_stream(self, stream: Any) -> None:
+        """The caller holds the last reference and drops it next, while the context is current."""
+
+    def synchronize(self, stream: Any) -> None:
+        """As Driver.synchronize."""
+        stream.stream.synchronize()
+
+    def copy_in(self, device: Any, host: NDArray[Any], stream: Any) -> None:
+        """As Driver.copy_in."""
+        self._cuda.memcpy_htod_async(device, host, stream.stream)
+
+    def copy_out(self, host: NDArray[Any], device: Any, stream: Any) -> None:
+        """As Driver.copy_out."""
+        self._cuda.memcpy_dtoh_async(host, device, stream.stream)
+
+
+_DRIVERS: dict[str, tuple[str, type[Driver]]] = {
+    "cuda-bindings": ("cuda.bindings.driver", Driver),
+    "pycuda": ("pycuda.driver", PycudaDriver),
+}
+
+
 @functools.cache
 def open_driver() -> Driver:
-    """The one driver of this process. Raises CudaError without cuda-bindings, without an NVIDIA driver or a GPU."""
-    try:
-        return Driver(importlib.import_module("cuda.bindings.driver"))
-    except ModuleNotFoundError as error:
-        raise CudaError(missing("cuda.bindings")) from error
-    except CudaError:
-        raise
-    except Exception as error:  # cuda-bindings raises its own errors where the driver's library is missing or too old
-        raise CudaError(f"CUDA cannot start: {' '.join(str(error).split())}") from error
+    """The one driver of this process. Raises CudaError without a package, without an NVIDIA driver or a GPU."""
+    preferred = os.environ.get("MUTUALFORMER_CUDA", "") or "cuda-bindings"
+    if preferred not in _DRIVERS:
+        raise CudaError(f"MUTUALFORMER_CUDA is {preferred!r}, expected cuda-bindings or pycuda")
+    for name, kind in sorted(_DRIVERS.values(), key=lambda driver: driver != _DRIVERS[preferred]):
+        try:
+            return kind(importlib.import_module(name))
+        except ModuleNotFoundError:
+            continue
+        except CudaError:
+            raise
+        except Exception as error:  # both packages raise their own errors where the driver's library is missing or old
+            raise CudaError(f"CUDA cannot start: {' '.join(str(error).split())}") from error
+    raise CudaError(missing("cuda.bindings"))

@@ -81,7 +81,7 @@ class EngineSession(Session):
             session = cls(path, card, data, flavor.import_flavor(card.flavor), open_driver())
         except CudaError as error:
             raise ModelFileError(
-                f"{path}: running an engine needs an NVIDIA GPU, its driver and cuda-bindings ({error}); "
+                f"{path}: running an engine needs an NVIDIA GPU, its driver and cuda-bindings or pycuda ({error}); "
                 "run the .onnx file instead"
             ) from error
         except (flavor.FlavorError, library.PluginError) as error:

@@ -1,4 +1,4 @@
-"""Recording stand-ins for ``cuda.bindings.driver`` and ``tensorrt`` over one pretended GPU.
+"""Recording stand-ins for ``cuda.bindings.driver``, ``pycuda.driver`` and ``tensorrt`` over one pretended GPU.
 
 Host memory plays the device, every call is written down. Work is carried out only when its stream is synchronised, so
 that a buffer reused too early gives a wrong result. What a real GPU would not forgive is written into ``Gpu.faults``:
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 OUTSIDE = "another library's context"
 
@@ -132,6 +133,52 @@ def _copy_out(gpu: Gpu, pointer: int, device: Memory, size: int, stream: Stream)
         ctypes.memmove(pointer, device.bytes.ctypes.data, size)
 
     stream.add(copy)
+
+
+def pycuda(gpu: Gpu) -> Any:
+    """Stands in for ``pycuda.driver``."""
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            assert index == 0
+
+        @staticmethod
+        def count() -> int:
+            return 1
+
+        def name(self) -> str:
+            return "Recording GPU"
+
+        def compute_capability(self) -> tuple[int, int]:
+            return gpu.capability
+
+        def retain_primary_context(self) -> types.SimpleNamespace:
+            gpu.retained += 1
+            return types.SimpleNamespace(push=lambda: gpu.stack.append("primary"), detach=lambda: 1 / 0)
+
+    class Context:
+        @staticmethod
+        def pop() -> None:
+            gpu.stack.pop()
+
+    def pagelocked_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        gpu.note("host")
+        return np.full(shape, 0xEE, dtype)
+
+    def mem_alloc(size: int) -> Memory:
+        gpu.note("alloc")
+        return Memory(gpu, size)
+
+    return types.SimpleNamespace(
+        init=lambda: None,
+        Device=Device,
+        Context=Context,
+        Stream=lambda flags: Stream(gpu),
+        pagelocked_empty=pagelocked_empty,
+        mem_alloc=mem_alloc,
+        memcpy_htod_async=lambda d, h, s: _copy_in(gpu, d, h.ctypes.data, h.nbytes, s),
+        memcpy_dtoh_async=lambda h, d, s: _copy_out(gpu, h.ctypes.data, d, h.nbytes, s),
+    )
 
 
 class Result(enum.IntEnum):

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,29 @@ import pytest
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import InputError
 from mutualformer.runtime.session import ModelFileError, ModelOutputError, engine_card, load
-from mutualformer.runtime.session.cuda import CudaError, Driver, open_driver
+from mutualformer.runtime.session.cuda import CudaError, Driver, PycudaDriver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
 from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.session.tensorrt import EngineSession
-from tests.runtime.session.fake_gpu import OUTSIDE, Gpu, Trt, bindings
+from tests.runtime.session.fake_gpu import OUTSIDE, Gpu, Trt, bindings, pycuda
 
 SIZE = (8, 12)
 GPUS = compute_capabilities()  # asked while collecting: later the plugin's tests put a test driver in this process
 DATA = b"engine"
 
 
+Make = Callable[[Gpu], Driver]
+
+
 def over_bindings(gpu: Gpu) -> Driver:
     return Driver(bindings(gpu))
+
+
+def over_pycuda(gpu: Gpu) -> Driver:
+    return PycudaDriver(pycuda(gpu))
+
+
+both = pytest.mark.parametrize("make", [over_bindings, over_pycuda])
 
 
 @pytest.fixture
@@ -86,8 +96,9 @@ def expected(inputs: dict[str, np.ndarray]) -> np.ndarray:
     return (inputs["rgb"].mean(axis=3) / 255 * (inputs["depth"] > 0)).astype(np.float32)
 
 
-def test_one_call_is_copy_run_copy_wait_and_allocates_nothing(engine: Path, gpu: Gpu) -> None:
-    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE), slots=1) as session:
+@both
+def test_one_call_is_copy_run_copy_wait_and_allocates_nothing(engine: Path, gpu: Gpu, make: Make) -> None:
+    with opened(engine, make(gpu), Trt(gpu, SIZE), slots=1) as session:
         gpu.calls.clear()
         inputs = frame(0)
         np.testing.assert_allclose(session.run(**inputs)["saliency"], expected(inputs), rtol=1e-6)
@@ -151,8 +162,9 @@ def test_engine_that_cannot_be_captured_runs_without_and_says_so_once(
     assert [record.message[:34] for record in caplog.records] == ["no CUDA graph of this engine, its "]
 
 
-def test_results_belong_to_the_caller(engine: Path, gpu: Gpu) -> None:
-    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE), slots=1) as session:
+@both
+def test_results_belong_to_the_caller(engine: Path, gpu: Gpu, make: Make) -> None:
+    with opened(engine, make(gpu), Trt(gpu, SIZE), slots=1) as session:
         first = session.run(**frame(1))["saliency"]
         kept = first.copy()
         session.run(**frame(2))
@@ -160,8 +172,9 @@ def test_results_belong_to_the_caller(engine: Path, gpu: Gpu) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
-def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu) -> None:
-    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE)) as session:
+@both
+def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu, make: Make) -> None:
+    with opened(engine, make(gpu), Trt(gpu, SIZE)) as session:
         assert session.in_flight == 2
         for seed in range(0, 10, 2):
             one, two = frame(seed), frame(seed + 1)
@@ -177,8 +190,9 @@ def test_two_calls_in_flight_do_not_share_buffers(engine: Path, gpu: Gpu) -> Non
             session.submit(**frame(2))
 
 
-def test_batches_up_to_the_profile(engine: Path, gpu: Gpu) -> None:
-    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE)) as session:
+@both
+def test_batches_up_to_the_profile(engine: Path, gpu: Gpu, make: Make) -> None:
+    with opened(engine, make(gpu), Trt(gpu, SIZE)) as session:
         for batch in (1, 3, 4, 2):
             inputs = frame(batch, batch)
             np.testing.assert_allclose(session.run(**inputs)["saliency"], expected(inputs), rtol=1e-6)
@@ -186,8 +200,9 @@ def test_batches_up_to_the_profile(engine: Path, gpu: Gpu) -> None:
             session.run(**frame(0, 5))
 
 
-def test_any_thread_may_call(engine: Path, gpu: Gpu) -> None:
-    session = opened(engine, over_bindings(gpu), Trt(gpu, SIZE))
+@both
+def test_any_thread_may_call(engine: Path, gpu: Gpu, make: Make) -> None:
+    session = opened(engine, make(gpu), Trt(gpu, SIZE))
     wrong: list[object] = []
 
     def work(seed: int) -> None:
@@ -207,8 +222,9 @@ def test_any_thread_may_call(engine: Path, gpu: Gpu) -> None:
     session.close()
 
 
-def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu: Gpu) -> None:
-    driver = over_bindings(gpu)
+@both
+def test_close_destroys_in_order_and_keeps_the_primary_context(engine: Path, gpu: Gpu, make: Make) -> None:
+    driver = make(gpu)
     for _ in range(3):  # the second session must find the context that the first one used
         trt = Trt(gpu, SIZE, rtx=True)
         session = opened(engine, driver, trt)
@@ -319,19 +335,38 @@ def test_foreign_or_damaged_kernels_are_compiled_again(engine: Path, gpu: Gpu, d
     assert cache.read_bytes() == good
 
 
-def test_one_driver_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pycuda_has_no_graphs(engine: Path, gpu: Gpu) -> None:
+    with opened(engine, over_pycuda(gpu), Trt(gpu, SIZE), slots=1) as session:
+        for seed in range(6):
+            session.run(**frame(seed))
+    assert "capture" not in gpu.calls
+
+
+def test_one_driver_per_process_and_a_choice_of_package(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu()
-    monkeypatch.setattr(importlib, "import_module", lambda name: bindings(gpu))
+    packages = {"cuda.bindings.driver": bindings(gpu), "pycuda.driver": pycuda(gpu)}
+
+    def importing(name: str) -> object:
+        if name not in packages:
+            raise ModuleNotFoundError(name)
+        return packages[name]
+
+    monkeypatch.setattr(importlib, "import_module", importing)
     open_driver.cache_clear()
     assert open_driver() is open_driver()
-    assert gpu.retained == 1
-
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
+    assert (open_driver().package, gpu.retained) == ("cuda-bindings", 1)
+    monkeypatch.setenv("MUTUALFORMER_CUDA", "pycuda")
+    open_driver.cache_clear()
+    assert open_driver().package == "pycuda"
+    del packages["pycuda.driver"]
+    open_driver.cache_clear()
+    assert open_driver().package == "cuda-bindings"
+    packages.clear()
     open_driver.cache_clear()
     with pytest.raises(CudaError, match=r"\[cuda\]"):
+        open_driver()
+    monkeypatch.setenv("MUTUALFORMER_CUDA", "cupy")
+    with pytest.raises(CudaError, match="expected cuda-bindings or pycuda"):
         open_driver()
 
 
