@@ -21,7 +21,7 @@ from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.run import Report, Summary, batches, in_order
 from mutualformer.runtime.prediction.saving import write_fast
 from mutualformer.runtime.prediction.unique_names import Names
-from mutualformer.runtime.prediction.work import BROKEN, sentence
+from mutualformer.runtime.prediction.work import BROKEN, given, sentence
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources import opening
@@ -51,7 +51,7 @@ def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tup
             if moment.nir is None:
                 raise SourceError(f"{source}: gives no near-infrared image; use pairs:RGB_DIR,NIR_DIR?nir=1")
             pair = Pair(moment.item.name, moment.item.rgb, moment.nir)
-            yield pair.name, lambda pair=pair: pair
+            yield pair.name, given(pair)
         return
     data: Any = opening.identities(source, size)
     for index in range(len(data))[:limit]:

@@ -22,7 +22,7 @@ from mutualformer.runtime.files import csv_table, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import Journal, digest
 from mutualformer.runtime.prediction.unique_names import Names
-from mutualformer.runtime.prediction.work import Model, Plan, Reader, process
+from mutualformer.runtime.prediction.work import Model, Plan, Reader, given, process
 from mutualformer.runtime.reporting.progress import bar, beside
 from mutualformer.runtime.sources.inputs import Album, Moment
 
@@ -165,7 +165,7 @@ def predict_moments(
     def tasks() -> Iterator[tuple[int, str, Reader]]:
         for index, moment in enumerate(frames):
             journal.names.append(names.give(moment.item.name))
-            yield index, journal.names[index], lambda answer=(moment.item, moment.has_depth): answer
+            yield index, journal.names[index], given((moment.item, moment.has_depth))
 
     try:
         _carry_out(tasks(), models, plan, journal, report, {}, workers, batch)

@@ -6,8 +6,9 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mutualformer.runtime.contract import NAME
 from mutualformer.runtime.zoo import hub
-from mutualformer.runtime.zoo.index import NAME, ModelNameError, ShippedModel, checked, shelf, shipped
+from mutualformer.runtime.zoo.index import ModelNameError, ShippedModel, checked, shelf, shipped
 
 if TYPE_CHECKING:
     from mutualformer.runtime.session import Device, Session
