@@ -8,6 +8,7 @@ UV="$(command -v uv || echo .venv/bin/uv)"
 lock() { # output, Python, processor, then what to lock
   OUT="$1" VERSION="$2" PROCESSOR="$3"
   shift 3
+  cp "$FOLDER/$OUT" "$FOLDER/$OUT.next" # versions that still fit stay as they are
   "$UV" pip compile --quiet --python-version "$VERSION" --python-platform "$PROCESSOR-manylinux_2_35" --generate-hashes \
     --no-emit-index-url --no-header --no-annotate --output-file "$FOLDER/$OUT.next" "$@"
   mv "$FOLDER/$OUT.next" "$FOLDER/$OUT"

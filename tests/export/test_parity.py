@@ -147,9 +147,9 @@ def test_dead_quantiser_scale_is_caught(
     nano: ModelFiles, precisions: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def kill(model: onnx.ModelProto) -> None:
-        quantize = [node for node in model.graph.node if node.op_type == "QuantizeLinear"][-4]
-        scale = next(t for t in model.graph.initializer if t.name == quantize.input[1])
-        scale.CopyFrom(numpy_helper.from_array(np.array(1e4, numpy_helper.to_array(scale).dtype), scale.name))
+        for quantize in [node for node in model.graph.node if node.op_type == "QuantizeLinear"][-4:]:
+            scale = next(t for t in model.graph.initializer if t.name == quantize.input[1])
+            scale.CopyFrom(numpy_helper.from_array(np.array(1e4, numpy_helper.to_array(scale).dtype), scale.name))
 
     candidate = planted(nano, tmp_path, kill, precisions["int8"])
     assert "PARITY VIOLATED" in caught(nano, candidate, tmp_path, capsys)
@@ -174,7 +174,7 @@ def test_overflow_before_layernorm_is_caught(
     def loud(model: onnx.ModelProto) -> None:
         """The norm takes the factor away again, but half precision cannot hold what is between."""
         at, norm = next((i, n) for i, n in enumerate(model.graph.node) if n.op_type == "LayerNormalization")
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(1e5), "factor"))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(6e4), "factor"))
         model.graph.node.insert(at, helper.make_node("Mul", [norm.input[0], "factor"], ["loud"]))
         norm = model.graph.node[at + 1]
         norm.input[0] = "loud"
