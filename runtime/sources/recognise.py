@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.folders.tum import is_tum
 from mutualformer.runtime.sources.frame import DataError
@@ -75,6 +77,17 @@ def _has_mcap(folder: Path) -> bool:
     return any(suffix(path) == ".mcap" for path in bag_files(folder))
 
 
+def _is_picture(path: Path) -> bool:
+    """Whether Pillow knows the file by its first bytes, whatever its name ends in."""
+    try:
+        with Image.open(path):
+            return True
+    except Image.DecompressionBombError:  # the reader refuses it and names its size
+        return True
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
 # In this order: the first that fits decides.
 FOLDERS: list[tuple[Callable[[Path], bool], str]] = [
     (is_tum, "tum"),
@@ -88,5 +101,5 @@ FILES: list[tuple[Callable[[Path], bool], str]] = [
     (lambda path: path.suffix.lower() in (".bag", ".db3") and from_librealsense(path), "realsense-file"),
     (lambda path: bool(suffix(path)), "rosbag"),
     (lambda path: path.suffix.lower() in VIDEOS, "video"),
-    (lambda path: path.suffix.lower() in DEPTH_SUFFIXES, PATH),
+    (lambda path: path.suffix.lower() in DEPTH_SUFFIXES or _is_picture(path), PATH),
 ]
