@@ -173,7 +173,7 @@ def test_an_old_recording_that_lost_its_metadata_asks_for_the_unit(tmp_path: Pat
     whole = rewrite(record(tmp_path / "r"), tmp_path / "old.mcap", change=old)
     assert_right(replay(whole)[0])
     path = rewrite(whole, tmp_path / "x.mcap", metadata="drop")
-    with pytest.raises(CameraError, match=r"the unit of its depth; say it with \?depth_scale=METRES_PER_UNIT"):
+    with pytest.raises(CameraError, match=r"the unit of its depth; .*\?depth_scale="):
         replay(path)
     frames, _ = replay(path, f"?depth_scale={TUM}")
     assert len(frames) == FRAMES
@@ -339,7 +339,7 @@ def test_parts_play_as_recorded_and_one_that_is_missing_or_copied_is_said(tmp_pa
     assert play(whole) == (list(range(8)), [])
     order, warnings = play({**whole, "part-0": parts[1], "part-1": parts[0]})
     assert order == list(range(8))
-    assert any("played as they were recorded, not as they are named" in warning for warning in warnings)
+    assert any("in the order of recording" in warning for warning in warnings)
     order, warnings = play({name: part for name, part in whole.items() if part != parts[1]})
     assert len(order) < 8
     assert any("before it are not there; is a part missing?" in warning for warning in warnings)
