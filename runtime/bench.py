@@ -32,3 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = f"usage: mutualformer bench {{{','.join(BENCHES)}}} --out DIR …\n\n{rows}"
     print(text, file=sys.stdout if wants_help else sys.stderr)
     return 0 if wants_help else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

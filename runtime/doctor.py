@@ -235,3 +235,7 @@ def command(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer doctor``."""
     return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -140,3 +140,7 @@ def sentence(summary: Summary, out: Path | str, seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``mutualformer predict``."""
     return run_verb(parser(), command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
