@@ -97,6 +97,7 @@ def _crops(name: str, count: int, side: int = 128) -> torch.Tensor:
     return torch.from_numpy(np.stack([picture[r : r + side, c : c + side] for r, c in corners]))
 
 
+@pytest.mark.full
 def test_the_narrow_stream_begins_near_the_wide_one_on_another_photograph() -> None:
     """The shipped model on pictures it was not narrowed on; an untrained stream explains nothing of it."""
     teacher = checkpoint.load(zoo.weights("sod-lite"))
@@ -131,6 +132,7 @@ def test_the_halved_stem_of_depth_says_nearly_all_of_the_whole_one() -> None:
     assert after > 0.9
 
 
+@pytest.mark.full
 def test_norms_have_the_statistics_of_what_they_see() -> None:
     """In training mode the narrow stream gives what it gives in eval mode: nothing jumps at the first step."""
     teacher, student = _wide_and_narrow()
@@ -153,6 +155,7 @@ def test_a_student_of_another_family_only_inherits(caplog: pytest.LogCaptureFixt
     assert all(torch.equal(value, before[name]) for name, value in student.rgb_backbone.state_dict().items())
 
 
+@pytest.mark.full
 def test_a_shortened_depth_stream_is_squeezed_into_what_the_whole_one_says() -> None:
     """Stride 32 of depth comes from fewer blocks; what fusion gets is the teacher's as far as they can say it."""
     teacher, student = _wide_and_narrow()
@@ -168,6 +171,7 @@ def test_a_shortened_depth_stream_is_squeezed_into_what_the_whole_one_says() -> 
     assert begun > max(drawn, 0) + 0.2
 
 
+@pytest.mark.full
 def test_beginning_says_how_much_was_kept(caplog: pytest.LogCaptureFixture) -> None:
     teacher, student = _wide_and_narrow()
     with caplog.at_level("WARNING", logger="mutualformer"):

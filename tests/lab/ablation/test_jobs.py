@@ -85,6 +85,7 @@ def test_asked_to_end_the_runs_save_and_the_same_command_goes_on_to_the_same_wei
     assert scores[0] == scores[1]
 
 
+@pytest.mark.full
 def test_runs_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> None:
     root, out = write_photo_root(tmp_path / "photo"), tmp_path / "out"
     command = _command(tmp_path, root, out)
@@ -102,6 +103,7 @@ def test_runs_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> Non
     assert [os.stat(out / f"{arm}-seed0" / witness.BATCHES).st_size for arm in ARMS] == sizes
 
 
+@pytest.mark.full
 def test_a_run_that_fails_is_told_in_its_own_words(tmp_path: Path) -> None:
     root = write_photo_root(tmp_path / "photo")
     config = dataclasses.replace(tiny_on_photographs(root, tmp_path / "out"), init=str(tmp_path / "gone.safetensors"))

@@ -22,6 +22,8 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fusion import FUSIONS
 from tests.train.support.runs import HELD_OUT, tiny
 
+pytestmark = pytest.mark.full  # they train several models
+
 pytestmark = pytest.mark.slow
 
 
