@@ -29,9 +29,7 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from tests.lab.ablation.photo_root import tiny_on_photographs, write_photo_root
 from tests.train.support.runs import HELD_OUT
 
-pytestmark = pytest.mark.full  # they train several models
-
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full  # several models are trained
 
 ARMS, SEEDS, FRAMES = ("concat", "cda"), (0, 3), 6
 Outcome = tuple[FitConfig, Study]

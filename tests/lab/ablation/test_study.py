@@ -22,9 +22,7 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fusion import FUSIONS
 from tests.train.support.runs import HELD_OUT, tiny
 
-pytestmark = pytest.mark.full  # they train several models
-
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full  # several models are trained
 
 
 @pytest.fixture(scope="module")
