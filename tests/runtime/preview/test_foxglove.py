@@ -308,7 +308,7 @@ def test_web_pages_that_may_connect() -> None:
 
 
 def test_page_and_foxglove_share_one_address(capsys: pytest.CaptureFixture[str]) -> None:
-    summary, _ = stream("synthetic://?fps=0&frames=3&size=64x48", preview="127.0.0.1:0", foxglove="")
+    summary, _ = stream("synthetic://?fps=0&size=64x48", frames=3, preview="127.0.0.1:0", foxglove="")
     sinks = summary["sinks"]
     assert sinks["foxglove"]["url"] == sinks["preview"]["url"].replace("http:", "ws:") + "foxglove"
     out = capsys.readouterr().err
