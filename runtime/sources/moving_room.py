@@ -1,4 +1,4 @@
-"""A rendered room of the training scenes as a moving picture: the camera turns to and fro.
+"""A rendered room of the training scenes as a moving picture: the camera turns left and right.
 
 Rendering every frame would take a third of a second, so the room is rendered once, wider than the picture, and each
 frame is a window of it.
