@@ -74,7 +74,7 @@ class ModelFiles:
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """``sod-nano`` at 64 × 96, 40 steps from scratch: no good, but its activations are those of a trained network.
+    """``sod-nano`` at 64 × 96, 100 steps from scratch: no good, but its activations are those of a trained network.
 
     With small backbones that learn something from scratch in so few steps, which the narrowed ones do not.
     """
@@ -86,7 +86,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     from mutualformer.train.fitting.recipes import recipe
     from mutualformer.train.fitting.training import fit
 
-    short = dataclasses.replace(recipe("demo"), steps=40, minutes=0.0, batch=8, stages=((0.0, 64),))
+    short = dataclasses.replace(recipe("demo"), steps=100, minutes=0.0, batch=8, stages=((0.0, 64),))
     small = dict.fromkeys(("rgb_backbone", "depth_backbone"), SMALL)
     overrides = {"input_size": NANO_SIZE, **small}
 

@@ -112,7 +112,7 @@ def onnx_precisions(nano: ModelFiles, tmp_path_factory: pytest.TempPathFactory) 
     return files
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-3), ("int8", 2e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 3e-3), ("int8", 3e-2)])
 def test_formats_agree(nano: ModelFiles, onnx_precisions: dict[str, Path], precision: str, tolerance: float) -> None:
     reference = scoring.evaluate(zoo.load(nano.checkpoint), DATA)
     session = zoo.load(onnx_precisions[precision])
@@ -204,7 +204,7 @@ def test_reid_formats_agree(reid: ModelFiles, tmp_path: Path, capsys: pytest.Cap
         ]
         assert evaluate.main(arguments) == 0
         actual += json.loads(capsys.readouterr().out)["results"].values()
-        assert np.load(next((tmp_path / path.suffix).rglob("features.npz")))["features"].shape == (60, 72)
+        assert np.load(next((tmp_path / path.suffix).rglob("features.npz")))["features"].shape == (60, 288)
     for name in ("map", "r1", "r5", "r10"):
         assert actual[0][name] == pytest.approx(actual[1][name], abs=1e-6), name
 
