@@ -162,7 +162,9 @@ def done() -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN, ids=name)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=name(page), marks=[pytest.mark.full] * (page.name == "start.md")) for page in RUN]
+)
 def test_commands_that_a_page_shows_run(
     page: Path,
     desk: Path,

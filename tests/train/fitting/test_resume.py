@@ -122,12 +122,14 @@ def test_two_processes_agree_with_one_after_ten_steps(tmp_path: Path, task: str)
 THAW = {"freeze": ["rgb_backbone.conv_stem", "rgb_backbone.*bn"], "thaw": 0.5}
 
 
+@pytest.mark.full
 def test_what_thaws_learns_alike_in_every_process(tmp_path: Path) -> None:
     whole = train_here(tmp_path / "one", "sod", how=THAW, **EXACT)
     together(2, tmp_path / "two", task="sod", how=THAW, **EXACT)
     assert largest_difference(whole, weights(tmp_path / "two")) <= 1e-5
 
 
+@pytest.mark.full
 def test_killed_behind_the_thaw_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
     """Frozen parameters are among the optimiser's from the start; a state of either side of the thaw is resumed."""
     whole = train_here(tmp_path / "whole", "sod", how=THAW, **STEPS)
