@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from mutualformer.export.graph.folds.channel_sums import fold_channel_sums
 from mutualformer.export.graph.folds.convolutions import fold_convolutions
 from mutualformer.export.graph.folds.depth_statistics import fold_depth_statistics
 from mutualformer.export.graph.folds.halves import fold_halves
@@ -22,6 +23,7 @@ def fold(model: onnx.ModelProto, device: Device) -> tuple[onnx.ModelProto, dict[
     made = {
         "plain means": fold_plain_means(wiring),
         "depth statistics": fold_depth_statistics(wiring),
+        "channel sums": fold_channel_sums(wiring),
         "convolutions": fold_convolutions(wiring, device),
         "products": fold_products(wiring),
         "products of halves": fold_halves(wiring),
