@@ -121,10 +121,10 @@ def peak_gflops(threads: int) -> float:
     return 2 * 2048**3 / min(times) / 1e6
 
 
+@torch.no_grad()
 def measure(tokens: Sequence[int], head_dims: Sequence[int], threads: int, seconds: float) -> dict[str, Any]:
     """Rows of time, ratio to ours in PyTorch, and share of peak; ``seconds``: budget of one (N, head_dim)."""
     torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
     peak = peak_gflops(threads)
     rows: list[dict[str, Any]] = []
     for head_dim in head_dims:

@@ -102,12 +102,12 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     return faster
 
 
+@torch.no_grad()
 def measure(
     tokens: Sequence[int], head_dims: Sequence[int], threads: int, seconds: float, memory: bool
 ) -> dict[str, Any]:
     """Rows of time, ratio to ours, share of peak and peak memory; ``seconds``: budget of one (N, head_dim)."""
     torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
     peak = operator.peak_gflops(threads)
     rows: list[dict[str, Any]] = []
     for head_dim in head_dims:
