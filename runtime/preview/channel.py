@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 BOUNDARY = "mutualformer-frame"
 # The page gets no more pictures than this: people do not see more, and phones do not decode more.
 MOST_FPS = 30.0
-# Beginnings of states in which the newest picture says nothing about what is in front of the camera now. A recording
-# that is over is none of them: its last picture is still its last picture.
+# A state that begins with one of these words means: the newest picture may not show what the camera sees now. The state
+# of a recording that has ended is not among them, because its last picture stays valid.
 OVER = ("reconnecting", "lost", "stopped", "opening", "late", "frozen")
 # The distance at a clicked point is the median of the measured pixels up to this many rows and columns away.
 PROBE_PIXELS = 2

@@ -104,15 +104,25 @@ def check_decoded(image: NDArray[Any], told: Description, name: str) -> None:
         )
 
 
-def _pillow(data: bytes, name: str) -> Description:
-    from PIL import Image, UnidentifiedImageError
+def open_lazily(source: Any) -> Any:
+    """Pillow's image of a path or stream, in the formats that this program reads; no pixel is decoded.
+
+    Raises PIL.UnidentifiedImageError, an OSError, for anything else.
+    """
+    from PIL import Image
 
     Image.init()
     Image.MAX_IMAGE_PIXELS = None  # `describe` limits sizes, with a message of ours
+    return Image.open(source, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+
+
+def _pillow(data: bytes, name: str) -> Description:
+    from PIL import Image, UnidentifiedImageError
+
     if data[4:8] == b"ftyp":
         _register_heif()
     try:
-        with Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
+        with open_lazily(io.BytesIO(data)) as image:
             raw = str(image.tile[0][3]) if image.tile and image.format == "PNG" else ""
             channels, item_bytes = MODES.get(image.mode, (4, 4))
             transparent = "A" in image.mode or "transparency" in image.info

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
+from mutualformer.runtime.sources.describe import open_lazily
 from mutualformer.runtime.sources.folders.tum import is_tum
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.grammar import PATH
@@ -78,12 +77,10 @@ def _has_mcap(folder: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether Pillow knows the file by its first bytes, whatever its name ends in."""
+    """Whether the first bytes are those of a picture that this program reads, whatever the name ends in."""
     try:
-        with Image.open(path):
+        with open_lazily(path):
             return True
-    except Image.DecompressionBombError:  # the reader refuses it and names its size
-        return True
     except (OSError, ValueError, SyntaxError):
         return False
 
