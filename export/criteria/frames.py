@@ -79,36 +79,21 @@ def _rendered(contract: Contract, count: int, seed: int) -> Share:
     return Share(f"rendered ({data})", frames.__getitem__, len(frames), count)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Frames made one at a time by ``make(index)``."""
-
-    make: Callable[[int], Any]
-    length: int
-    has_depth: bool = True
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Any:
-        return self.make(index)
-
-
 def _worn(parts: list[Share], count: int) -> Share:
     """Frames of ``parts`` as a poor camera gives them: grey, and 43 % of their depth not measured.
 
     Activations differ in size there, and scales that never saw such frames would clip them.
     """
-    from mutualformer.train.evaluation.corrupt import CorruptFrames
+    from mutualformer.train.evaluation.corrupt import spoilt
 
     source = [(part.get, index) for part in parts for index in range(len(part))]
 
     def make(index: int) -> Any:
         get, at = source[index * len(source) // count]
-        return get(at)
+        item = get(at)
+        return item._replace(**spoilt(item, {"rgb": "grey", "depth": "holes"}, None, index))
 
-    worn = CorruptFrames(_Made(make, count), {"rgb": "grey", "depth": "holes"})
-    return Share("grey ones, 43 % of depth missing", worn.__getitem__, count, count)
+    return Share("grey ones, 43 % of depth missing", make, count, count)
 
 
 def calibration_frames(contract: Contract) -> Selection:

@@ -96,10 +96,10 @@ class CorruptFrames:
     def __getitem__(self, index: int) -> Item:
         item = self.frames[index]
         other = self.frames[int(self.other[index])] if self.other is not None else None
-        return item._replace(**_spoilt(item, self.how, other, index))
+        return item._replace(**spoilt(item, self.how, other, index))
 
 
-def _spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, Any]:
+def spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, Any]:
     """Modality → spoilt picture of ``item``; ``other``: the item that shuffling takes it from."""
     changed: dict[str, Any] = {}
     for modality, way in how.items():
@@ -124,6 +124,6 @@ def corrupt_reid(data: ReidData, how: Mapping[str, str], seed: int = 0) -> ReidD
 
     def sample(index: int) -> ReidItem:
         item: ReidItem = data[index]
-        return item._replace(**_spoilt(item, how, data[int(other[index])] if other is not None else None, index))
+        return item._replace(**spoilt(item, how, data[int(other[index])] if other is not None else None, index))
 
     return dataclasses.replace(data, samples=sample)
