@@ -22,6 +22,7 @@ class ModelSpec:
     """One registered model.
 
     ``input_size``: (height, width) in pixels. ``labels``: class names. ``depth_range_m``: metres, SOD only.
+    ``model``: place ("module:name") of its class, "" = the task's.
     ``architecture``: arguments of the model's class beyond the above, each of which is a valid override.
     """
 
@@ -30,6 +31,7 @@ class ModelSpec:
     input_size: tuple[int, int]
     labels: tuple[str, ...] = ()
     depth_range_m: tuple[float, float] = DEPTH_RANGE_M
+    model: str = ""
     architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +86,13 @@ _SPECS = {
             num_heads=3,
             stem="mobilenetv4_conv_small",
             pooling="mean",
+        ),
+        ModelSpec(
+            "reid-lite",
+            "reid",
+            (256, 256),
+            model="mutualformer.train.reid_lite:PyramidReIdentifier",
+            architecture={"backbone": "tf_efficientnet_lite0", "dim": 128, "num_heads": 4, "num_classes": 1, **_FUSION},
         ),
         _reid("reid-vit-b16", 256, patch_size=16, depth=12, dim=768, num_heads=12, stem="", pooling="class"),
     )

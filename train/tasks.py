@@ -56,7 +56,7 @@ class Task:
     def build(self, spec: ModelSpec, pretrained: bool) -> nn.Module:
         """The model that ``spec`` describes."""
         options = {name: getattr(spec, name) for name in self.options}
-        model: nn.Module = _load(self.model)(**options, pretrained=pretrained, **spec.architecture)
+        model: nn.Module = _load(spec.model or self.model)(**options, pretrained=pretrained, **spec.architecture)
         return model
 
     def training_task(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> TrainingTask:

@@ -1,0 +1,58 @@
+"""Contrast with things of earlier steps: a batch of two dozen things holds few that are hard to tell apart.
+
+Cross-batch memory (Wang et al., CVPR 2020): features drift slowly once a network is pretrained, so those of the last
+steps serve as further negatives at no cost.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.schedule import Schedule
+from mutualformer.train.fitting.task import TrainingTask
+
+MEMORY = 1024  # features
+TEMPERATURE = 0.07
+WHOLE = 2.0  # weight of the whole feature, which is what is compared in use; the streams alone count 1 each
+
+
+class ThingsTask(TrainingTask):
+    """``rgb``, ``nir`` uint8 (B, H, W, 3), ``label`` int64 (B,)."""
+
+    memory: Tensor
+    known: Tensor
+
+    def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
+        super().__init__(model, recipe, schedule)
+        width = 2 * model.trust.in_features  # type: ignore[operator]  # three streams, and the whole
+        self.register_buffer("memory", torch.zeros(MEMORY, width))
+        self.register_buffer("known", torch.full((MEMORY,), -1))
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "loss" and the contrast of each stream and of the whole."""
+        label = batch["label"]
+        units = [F.normalize(x.float(), dim=1) for x in self.model(batch["rgb"], batch["nir"]).normed]
+        filled = self.known >= 0
+        against = filled & ~torch.isin(self.known, label)
+        old = self.memory[against].split([x.shape[1] for x in units], dim=1)
+        each = [contrast(x, label, past) for x, past in zip(units, old, strict=True)]
+        with torch.no_grad():
+            count = len(label)
+            self.memory.copy_(torch.cat([torch.cat(units, dim=1), self.memory[:-count]]))
+            self.known.copy_(torch.cat([label, self.known[:-count]]))
+        names = ("rgb", "nir", "fused", "whole")
+        loss = (sum(each[:-1]) + WHOLE * each[-1]) / (len(each) - 1 + WHOLE)
+        return {"loss": loss, **{name: value.detach() for name, value in zip(names, each, strict=True)}}
+
+
+def contrast(unit: Tensor, label: Tensor, past: Tensor) -> Tensor:
+    """Supervised contrast of ``unit`` (B, F) among themselves and against ``past`` (M, F), all of unit length."""
+    itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
+    partner = (label.unsqueeze(1) == label.unsqueeze(0)) & ~itself
+    near = (unit @ unit.T / TEMPERATURE).masked_fill(itself, -torch.inf)
+    logits = torch.cat([near, unit @ past.T / TEMPERATURE], dim=1)
+    likelihood = torch.log_softmax(logits, dim=1)[:, : len(label)].masked_fill(~partner, 0.0).sum(dim=1)
+    return -(likelihood / partner.sum(dim=1).clamp(min=1))[partner.any(dim=1)].mean()
