@@ -1,4 +1,4 @@
-"""``things:ROOT`` as training data: the objects of ROOT/duts_tr. Importing this registers it with ``fit``."""
+"""``photo:ROOT`` as training data of things: the objects of ROOT/duts_tr. Importing this registers it with ``fit``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mutualformer.train.fitting.config import FitConfig
 from mutualformer.train.fitting.kinds import TrainingData
 from mutualformer.train.fitting.preparation.ready import file_list
 
-KIND = "things"
+KIND = "photo"  # a kind that the grammar of addresses knows
 SIMULATED = (
     "simulated from colour (lab/things/infrared.py): channel mixing, dyes and vegetation that brighten, prints that "
     "vanish, active illumination that falls off, noise, parallax"
@@ -24,7 +24,7 @@ SIMULATED = (
 
 
 def open_things(config: FitConfig, facts: dict[str, Any]) -> TrainingData:
-    """DATA of the form ``things:ROOT``. Raises DataError."""
+    """DATA of the form ``photo:ROOT``. Raises DataError."""
     photographs = Photographs(Path(parse(config.data).target) / TRAIN)
     facts |= {
         "samples": len(photographs),
