@@ -78,7 +78,10 @@ class PyramidReIdentifier(nn.Module):
         The fourth feature of ReidOutput is the whole.
         """
         maps_r = self.rgb_backbone(self.camera_input(rgb))
-        maps_d = self.nir_backbone(self.camera_input(nir).mean(dim=1, keepdim=True))
+        return self.identify(maps_r, self.nir_backbone(self.camera_input(nir).mean(dim=1, keepdim=True)))
+
+    def identify(self, maps_r: list[Tensor], maps_d: list[Tensor]) -> Tensor | ReidOutput:
+        """The pyramids' maps (B, C, h, w) at strides 16 and 32 → as :meth:`forward`."""
         pooled: list[list[Tensor]] = [[], [], []]
         for i, (fuse, place) in enumerate(zip(self.token_fusion, self.place, strict=True)):
             fused = _tokens(fuse(self.rgb_squeeze[i](maps_r[i]), self.nir_squeeze[i](maps_d[i])))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rng = np.random.Generator
+NOISE = np.random.default_rng(0).standard_normal(1 << 20, np.float32)  # drawing it anew would take most of the time
 
 
 def reflectance(rgb: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
@@ -31,7 +32,9 @@ def reflectance(rgb: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
     nir = (mix[0] * red + mix[1] * green + mix[2] * blue) * np.exp(a * (red - green) + b * (blue - green))
     nir = nir + dye * (1 - np.minimum(nir, 1)) ** 2
     nir = nir + vegetation * np.clip(green - np.maximum(red, blue), 0, 1)
-    nir = nir + prints * (cv2.GaussianBlur(nir, (0, 0), max(1.0, 0.02 * max(nir.shape))) - nir)
+    few = (max(1, nir.shape[1] // 12), max(1, nir.shape[0] // 12))
+    plain = cv2.resize(cv2.resize(nir, few, interpolation=cv2.INTER_AREA), nir.shape[::-1])
+    nir = nir + prints * (plain - nir)
     return np.asarray(np.clip(nir * 255, 0, 255), np.uint8)
 
 
@@ -54,6 +57,7 @@ def sense(nir: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
 def noisy(seen: NDArray[np.float32], rng: Rng) -> NDArray[np.uint8]:
     """Photon noise that grows with the root of the signal, and reading noise; (…) grey levels → uint8."""
     photons, reading = float(rng.uniform(0.0, 0.5)), float(rng.uniform(0.0, 2.0))
-    noise = rng.standard_normal(seen.shape, np.float32)
-    seen = seen + noise * np.sqrt(reading**2 + photons**2 * np.maximum(seen, 0))
+    start = int(rng.integers(NOISE.size - seen.size))
+    noise = NOISE[start : start + seen.size].reshape(seen.shape)
+    seen = seen + noise * np.sqrt(np.float32(reading**2) + np.float32(photons**2) * np.maximum(seen, 0))
     return np.asarray(np.clip(seen + 0.5, 0, 255), np.uint8)

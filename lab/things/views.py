@@ -97,11 +97,13 @@ def _background(others: list[Thing], side: int, rng: Rng) -> NDArray[np.float32]
 def _lit(rgb: NDArray[np.float32], rng: Rng, light: float) -> NDArray[np.uint8]:
     """Colour of a camera: white balance, exposure, gamma, uneven light, and ``light`` of it all, with its noise."""
     side = rgb.shape[0]
-    rgb = (rgb / 255) ** float(np.exp(rng.normal(0, 0.2)))
+    table = (np.arange(256, dtype=np.float32) / 255) ** float(np.exp(rng.normal(0, 0.2)))
+    rgb = table[rgb.astype(np.uint8)]
     ramp = cv2.resize(np.exp(rng.normal(0, 0.2, (2, 2))).astype(np.float32), (side, side))
-    rgb = rgb * ramp[..., None] * np.exp(rng.normal(0, 0.08, 3)) * np.exp(rng.uniform(-0.5, 0.4))
+    gain = np.exp(rng.normal(0, 0.08, 3) + rng.uniform(-0.5, 0.4)).astype(np.float32)
+    rgb = rgb * ramp[..., None] * gain
     grey = rgb.mean(axis=2, keepdims=True)
-    rgb = grey + (rgb - grey) * rng.uniform(0.7, 1.2)
+    rgb = grey + (rgb - grey) * float(rng.uniform(0.7, 1.2))
     return noisy(np.asarray(255 * light * np.clip(rgb, 0, 1), np.float32), rng)
 
 
