@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "use a model": {
         "predict": Verb("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
         "stream": Verb("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
+        "gallery": Verb("mutualformer.runtime.gallery", "enrol things, and name what a source shows"),
         "models": Verb("mutualformer.train.models", "shipped and registered models, sizes, scores"),
         "evaluate": Verb("mutualformer.train.evaluate", "task metrics of any model on any data"),
     },

@@ -92,8 +92,11 @@ def command(args: argparse.Namespace) -> int:
         chosen = args.model or (NO_MODEL if args.gallery else _default_model())
         if chosen != NO_MODEL:
             model = stack.enter_context(zoo.load(chosen, device=args.device))
+        finder = None
+        if args.gallery and args.gallery.is_file() and zoo.shipped(zoo.DEFAULT) is not None:
+            finder = stack.enter_context(zoo.load(zoo.DEFAULT, device=args.device))
         options = {name: getattr(args, name) for name in ("gallery", "frames", "retries", "track")}
-        summary, number = stream(args.sources, model, outlets=outlets, **options)
+        summary, number = stream(args.sources, model, finder=finder, outlets=outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0
 

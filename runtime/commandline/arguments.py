@@ -47,6 +47,6 @@ class _Sets(argparse.Action):
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:
-    """``--gallery DIR``: a Path, or None where no identities are looked up."""
-    about = "known identities for a ReID model: rgb/ and nir/ with equal names, IDENTITY_NUMBER.png"
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help=about)
+    """``--gallery FILE``: a Path, or None where no identities are looked up."""
+    about = "known things for a ReID model: a file of `gallery enrol`, or a folder of rgb/ and nir/IDENTITY_NUMBER.png"
+    parser.add_argument("--gallery", type=Path, metavar="FILE|DIR", help=about)

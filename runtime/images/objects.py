@@ -28,7 +28,8 @@ class SalientObject:
 
     ``score``: mean saliency inside. ``distance_m``: median of the measured depth inside, ``nearest_m``: its nearest
     point (:data:`NEAR` percent lie before it), metres; None without a measurement there. ``identity``: the same number
-    for the same object from frame to frame of a stream; None where nothing is tracked.
+    for the same object from frame to frame of a stream; None where nothing is tracked. ``name``, ``similarity``: of the
+    nearest thing in a gallery, None without one.
     """
 
     box: tuple[float, float, float, float]
@@ -37,6 +38,8 @@ class SalientObject:
     distance_m: float | None
     nearest_m: float | None
     identity: int | None = None
+    name: str | None = None
+    similarity: float | None = None
 
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
         """The box in a picture of that size: (left, top, right, bottom), right and bottom exclusive."""
@@ -55,7 +58,8 @@ class SalientObject:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; ``id`` only where objects are tracked."""
         tracked = {} if self.identity is None else {"id": self.identity}
-        return {**tracked, "box": [round(edge, 4) for edge in self.box], **self.numbers()}
+        named = {} if self.similarity is None else {"name": self.name, "similarity": round(self.similarity, 4)}
+        return {**tracked, **named, "box": [round(edge, 4) for edge in self.box], **self.numbers()}
 
 
 def rounded(metres: float | None) -> float | None:

@@ -27,7 +27,6 @@ from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.sources.inputs import SourceError, is_address, moments
-from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.gallery import Gallery
 
 ANSWERS = 5  # nearest identities that are reported for a pair
@@ -86,7 +85,7 @@ def predict_identities(
     sources: Sequence[str], session: Session, out: Path, *, gallery: Path | None, limit: int | None, batch: int
 ) -> Summary:
     """Write the feature of every pair of ``sources``, and its nearest identities where there is a gallery."""
-    known = Gallery.build(gallery, session) if gallery is not None else None
+    known = Gallery.open(gallery, session) if gallery is not None else None
     report, names = Report(None, reports_depth=False), Names()
     summary = report.summary
     with ExitStack() as stack:
@@ -113,8 +112,8 @@ def _match(
 ) -> None:
     """Write the nearest identities of one pair as rows and as a picture."""
     cells = [sheet.captioned(pair.rgb, "query"), sheet.captioned(pair.nir, "NIR")]
-    for rank, (identity, similarity, path) in enumerate(known.nearest(feature, ANSWERS), start=1):
-        told = {"identity": identity, "similarity": f"{similarity:.4f}", "picture": path.name}
+    for rank, (identity, similarity, seen) in enumerate(known.nearest(feature, ANSWERS), start=1):
+        told = {"identity": identity, "similarity": f"{similarity:.4f}"}
         write({"name": pair.name, "rank": rank, **told})
-        cells.append(sheet.captioned(read_colour(path), f"{identity} {similarity:.3f}"))
+        cells.append(sheet.captioned(seen, f"{identity} {similarity:.3f}"))
     write_fast(picture, rendering.jpeg(np.hstack(cells)))

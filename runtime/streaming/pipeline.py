@@ -21,6 +21,7 @@ from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.flight import Flight, Runner
+from mutualformer.runtime.streaming.naming import Naming, infrared
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
 from mutualformer.runtime.streaming.tracking import Tracker
@@ -32,7 +33,7 @@ class Pipeline:
     """One run over one source. ``session`` None shows and records the camera without a model.
 
     ``frames``: stop after so many results, None = when the source ends. ``match``: feature (F,) → (identity,
-    similarity). ``track``: objects keep their identities from frame to frame, and their distances are smoothed.
+    similarity), of the whole frame. ``naming``: names the objects of a SOD model. ``track``: objects keep their identities from frame to frame, and their distances are smoothed.
     ``stop()`` may be called from a signal handler or another thread.
     """
 
@@ -44,12 +45,14 @@ class Pipeline:
         *,
         frames: int | None = None,
         match: Match | None = None,
+        naming: Naming | None = None,
         retry: Retry | None = None,
         track: bool = True,
     ) -> None:
         limits = session.contract.depth_range_m if session is not None else DEFAULT_RANGE
         self.capture = Capture(opener, retry, limits)
         self.session, self.sinks, self.match = session, list(sinks), match
+        self._naming = naming
         self.telemetry = Telemetry()
         self._tracker = Tracker() if track else None
         self._flight = Flight(session)
@@ -130,6 +133,8 @@ class Pipeline:
             objects, _ = find_objects(outputs["saliency"], item.frame.depth)
             if self._tracker is not None:
                 objects = self._tracker.follow(objects)
+            if self._naming is not None:
+                objects = self._naming(item.frame, objects)
         end = time.monotonic()
         arrived = item.arrived if self.capture.live else taken_at - item.busy_s
         stages = {
@@ -150,16 +155,12 @@ class Pipeline:
     def _second(self, frame: Frame, contract: Contract) -> NDArray[Any]:
         """The second modality that the model needs: depth or near-infrared."""
         if contract.task == "sod":
-            if frame.nir is not None and not frame.depth.any():
+            if frame.nir is not None and not frame.depth.any() and self._naming is None:
                 self._warn_once("gives near-infrared and no depth: every pixel of the model's depth is a hole")
             return frame.depth
         if frame.nir is None:
-            name = self.capture.camera.name if self.capture.camera is not None else "the source"
-            raise preprocess.InputError(
-                f"{name} gives no near-infrared image, which {contract.model!r} needs; use "
-                "a source with one, for example pairs:RGB_DIR,NIR_DIR?nir=1 or realsense://?nir=1"
-            )
-        return frame.nir
+            self._warn_once("gives no near-infrared picture: things are named from colour alone")
+        return infrared(frame.rgb, frame.nir)
 
     def _warn_once(self, sentence: str) -> None:
         camera = self.capture.camera

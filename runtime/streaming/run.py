@@ -20,6 +20,7 @@ from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import Reporter, print_json
 from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.streaming.gallery import Gallery
+from mutualformer.runtime.streaming.naming import Naming
 from mutualformer.runtime.streaming.outlets import Outlets, connect
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.playlist import LiveSource, SharedSession, StreamError
@@ -34,6 +35,7 @@ def stream(
     session: Runner | None = None,
     *,
     gallery: Path | None = None,
+    finder: Runner | None = None,
     frames: int | None = None,
     retries: int = 30,
     track: bool = True,
@@ -45,7 +47,8 @@ def stream(
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
     each. With ``outlets.preview`` the page stays after the last frame, until a signal, unless ``frames`` is given.
-    ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
+    ``frames``: stop after so many of each. ``gallery``: identities for a reid model, which names the objects that ``finder``, a sod
+    model, finds; the whole frame without one, and with a gallery of whole frames. ``track``: as in Pipeline.
     ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
     several sources fails, the others run to their end first.
     """
@@ -53,21 +56,33 @@ def stream(
     uris = [source] if isinstance(source, str) else list(source)
     if not uris:
         raise StreamError("SOURCE is missing; --list shows what is connected")
-    match = None
+    match = known = None
     if gallery is not None:
         if session is None:
             raise StreamError("--gallery needs --model with a reid model")
-        match = Gallery.build(gallery, session).match
+        known = Gallery.open(gallery, session)
+        if known.whole or finder is None:
+            match = known.match
     if session is not None and len(uris) > 1:
         session = SharedSession(session)
+        finder = SharedSession(finder) if finder is not None else None
 
     retry = Retry(attempts=retries)
     sources = [
         LiveSource(
             shown(uri),
-            Pipeline(partial(opening.camera, uri), session, frames=frames, match=match, retry=retry, track=track),
+            Pipeline(
+                partial(opening.camera, uri),
+                session if naming is None else finder,
+                frames=frames,
+                match=match,
+                naming=naming,
+                retry=retry,
+                track=track,
+            ),
         )
         for uri in uris
+        for naming in [Naming(session, known) if session is not None and known is not None and match is None else None]
     ]
     with contextlib.ExitStack() as stack:
         # Camera SDKs print to standard output too; their text must not mix with our lines.

@@ -89,7 +89,9 @@ export class Panel {
         const [x0, y0, x1, y1] = one.box;
         context.strokeStyle = "#00ffaa"; context.lineWidth = 2;
         context.strokeRect(left + x0 * wide + 1, y0 * height + 1, (x1 - x0) * wide - 2, (y1 - y0) * height - 2);
-        if (one.distance_m) this.label(context, metres(one.distance_m), left + x0 * wide, y0 * height - 4, left + wide);
+        const named = one.similarity === undefined ? "" : `${one.name} ${one.similarity.toFixed(2)}`;
+        const words = [named, one.distance_m ? metres(one.distance_m) : ""].filter(Boolean).join(", ");
+        if (words) this.label(context, words, left + x0 * wide, y0 * height - 4, left + wide);
       }
       if (this.probe) this.cross(context, left + this.probe.x * wide, this.probe.y * height, left + wide);
     }

@@ -1,14 +1,14 @@
 """Intel RealSense cameras through librealsense: depth filtered if wished, then aligned to colour, in metres.
 
 Options: ``size=640x480 fps=30``, ``spatial temporal holes`` (librealsense's filters, off by default: they invent
-depth), ``align=0`` where colour and depth already share one view, ``nir=1`` for the left infrared image (ReID; as the
-sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of one frame.
+depth), ``align=0`` where colour and depth already share one view, ``second=infrared`` (or ``nir=1``) for the left infrared image
+(ReID; as the sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of one frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -38,6 +38,7 @@ class Options(Filters):
     size: str = "640x480"
     fps: int = 30
     nir: bool = False
+    second: str = "depth"
     max_skew: float = 0.05
 
 
@@ -159,6 +160,9 @@ def open_source(target: str, query: Mapping[str, Any]) -> RealSenseCamera:
     name = f"realsense://{target}"
     options = opts.parse(Options, query, name)
     height, width = opts.size(options.size, name)
+    if options.second not in ("depth", "infrared"):
+        raise CameraError(f"{name}: second is {options.second!r}, expected depth or infrared")
+    options = replace(options, nir=options.nir or options.second == "infrared")
     context = rs.context()
     serial = chosen(target, serials(context), name, "cable, USB 3 port and udev rules")
     config, pipeline = rs.config(), rs.pipeline(context)
