@@ -65,7 +65,11 @@ class ThingsTask(TrainingTask):
         filled = self.known >= 0
         against = filled & ~torch.isin(self.known, label)
         old = self.memory[against].split([x.shape[1] for x in units], dim=1)
-        each = [contrast(x, label, past) for x, past in zip(units, old, strict=True)]
+        # A picture without content has no identity: it counts in the streams that see the other picture too.
+        shown = [batch[name].flatten(1).amax(dim=1) > batch[name].flatten(1).amin(dim=1) for name in ("rgb", "nir")]
+        shown += 2 * [torch.ones_like(shown[0])]
+        parts = zip(units, shown, old, strict=True)
+        each = [contrast(x[valid], label[valid], past) for x, valid, past in parts]
         with torch.no_grad():
             count = len(label)
             self.memory.copy_(torch.cat([torch.cat(units, dim=1), self.memory[:-count]]))
