@@ -27,7 +27,7 @@ def reid_input(batch: int = 4, size: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
-    assert registry.list_models() == ["sod-nano", "sod-lite", "sod-r18", "sod-r50", "reid-tiny", "reid-vit-b16"]
+    assert registry.list_models() == ["sod-nano", "sod-lite", "sod-r18", "sod-r50", "reid-tiny", "reid-lite", "reid-vit-b16"]
     count = {}
     with torch.device("meta"):
         for name in registry.list_models():
@@ -37,6 +37,7 @@ def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
     assert 45 < count["sod-r50"] < 55
     assert 180 < count["reid-vit-b16"] < 195
     assert count["reid-tiny"] < 3
+    assert count["reid-lite"] < 8
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -65,8 +66,27 @@ def test_both_modalities_matter_and_holes_do_not_break() -> None:
         assert torch.isfinite(model(rgb, torch.zeros_like(depth))).all()
 
 
+def test_reid_lite_at_both_shapes_in_the_dark_and_with_one_sensor() -> None:
+    with pytest.raises(ValueError, match="multiples of 32"):
+        registry.build("reid-lite", input_size=(250, 128))
+    model = registry.build("reid-lite", input_size=(64, 32), num_classes=5)
+    rgb, nir = torch.randint(40, 256, (2, 4, 64, 32, 3), dtype=torch.uint8)
+    output = model.train()(rgb, nir)
+    assert [tuple(x.shape) for x in output.features] == [(4, 256)] * 3 + [(4, 768)]
+    assert [tuple(x.shape) for x in output.scores] == [(4, 5)] * 3
+    sum(x.square().mean() for x in (*output.normed[:3], *output.scores, output.normed[3] - 1)).backward()
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle, idle
+    seen = model.camera_input(rgb), model.camera_input((rgb * 0.1).round().to(torch.uint8))
+    assert (seen[0] - seen[1]).abs().mean() < 0.2, "without the gain it is above 1"
+    with torch.no_grad():
+        found = [model.eval()(rgb, nir), model(rgb, torch.zeros_like(nir)), model(torch.zeros_like(rgb), nir)]
+    assert all(torch.allclose(x.norm(dim=1), torch.ones(4)) for x in found)
+    assert all((x - found[0]).abs().max() > 1e-4 for x in found[1:])
+
+
 def test_two_cda_blocks_per_detector_and_one_per_reidentifier() -> None:
-    for name, expected in (("sod-nano", 2), ("sod-lite", 2), ("reid-tiny", 1)):
+    for name, expected in (("sod-nano", 2), ("sod-lite", 2), ("reid-tiny", 1), ("reid-lite", 2)):
         actual = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
         assert len(actual) == expected
         assert actual[0].attributes.alpha == 0.6
