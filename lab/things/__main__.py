@@ -9,17 +9,18 @@ import sys
 from collections.abc import Sequence
 
 import lab.things.kind  # noqa: F401 (registers photo:)
-from lab.things import held_out
+from lab.things import heads, held_out
 from mutualformer.train import fit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Register the kind and run ``fit``, or score; returns the exit code."""
     verb, *words = list(sys.argv[1:] if argv is None else argv) or [""]
-    if verb not in ("fit", "score"):
-        print("usage: python -m lab.things {fit,score} …", file=sys.stderr)
+    verbs = {"fit": fit.main, "heads": heads.main, "score": held_out.main}
+    if verb not in verbs:
+        print(f"usage: python -m lab.things {{{','.join(verbs)}}} …", file=sys.stderr)
         return 2
-    return fit.main(words) if verb == "fit" else held_out.main(words)
+    return verbs[verb](words)
 
 
 if __name__ == "__main__":
