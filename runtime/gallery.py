@@ -146,7 +146,9 @@ def command(args: argparse.Namespace) -> int:
             if args.verb == "enrol":
                 count = enrol(gallery, args.name, seen, session)
                 gallery.save(args.gallery)
-                print(f"{printable(args.name)}: {count} views in {args.gallery}, which knows {len(gallery.names)} things")
+                print(
+                    f"{printable(args.name)}: {count} views in {args.gallery}, which knows {len(gallery.names)} things"
+                )
             else:
                 for line in matches(gallery, seen, session):
                     text = f"{line['frame']}: {line['name']} ({line['similarity']:.2f})"

@@ -8,7 +8,7 @@ from pathlib import Path
 from mutualformer.export.compare.features import compare_reid
 from mutualformer.export.compare.maps import compare_sod
 from mutualformer.export.compare.result import Parity
-from mutualformer.export.criteria.frames import PARITY_DATA, parity_frames
+from mutualformer.export.criteria.frames import parity_frames, parity_identities
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
@@ -38,11 +38,11 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
     """As :func:`compare`, for two open sessions."""
     contract = reference.contract
     if contract.task == "reid":
-        sets = data or [PARITY_DATA]
-        if len(sets) != 1:
-            raise ExportError(f"ReID is compared on one DATA at a time, found {len(sets)}: identities must not mix")
-        result = compare_reid(reference, candidate, opening.identities(sets[0], contract.input_size))
-        result.data = sets[0]
+        if len(data) > 1:
+            raise ExportError(f"ReID is compared on one DATA at a time, found {len(data)}: identities must not mix")
+        taken = (opening.identities(data[0], contract.input_size), data[0]) if data else parity_identities(contract)
+        result = compare_reid(reference, candidate, taken[0])
+        result.data = taken[1]
         return result
     if data:
         frames = opening.frames(data, contract.input_size)

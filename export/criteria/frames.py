@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from mutualformer.export.criteria import objects
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.frame import DataError, Frames
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
 PARITY_DATA = f"synthetic:24?seed={PARITY_SEED}"
-"""What ReID is compared on by default: one set of identities."""
+"""What ReID is compared on where no photographs are: one set of rendered identities."""
+REID_OBJECTS = 100  # photographs whose objects a ReID model is compared on; half of that to calibrate
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,38 @@ def _worn(parts: list[Share], count: int) -> Share:
 def calibration_frames(contract: Contract) -> Selection:
     """64 frames for INT8 scales: sensor frames, photographs, rendered scenes, grey ones with many holes.
 
-    ReID: rendered ones alone.
+    ReID: objects of photographs, and rendered ones.
     """
     parts: list[Share] = []
     root = _root()
+    if contract.task == "reid" and root is not None:
+        parts += _objects("duts_tr", root, REID_OBJECTS // 2)
     if contract.task == "sod" and root is not None:
         parts += _optional("sensor frames", str(root / "sensor_frames"), 24)
         parts += _optional("photographs of duts_tr without depth", str(root / "duts_tr"), 16)
     worn = 12 if contract.task == "sod" else 0
     parts.append(_rendered(contract, max(12, 64 - worn - sum(map(len, parts))), CALIBRATION_SEED))
     return Selection((*parts, _worn(parts, worn)) if worn else tuple(parts))
+
+
+def _objects(name: str, root: Path, count: int) -> list[Share]:
+    """Objects of ``count`` photographs below ``root``, near-infrared mixed from colour; none where there is no set."""
+    try:
+        data = objects.identities(opening.frames(str(root / name)), count)
+    except DataError:
+        return []
+    about = f"pictures of objects of {name}, near-infrared from colour"
+    return [Share(about, data.__getitem__, len(data), count)] if len(data) else []
+
+
+def parity_identities(contract: Contract) -> tuple[ReidData, str]:
+    """Identities to compare two ReID models on, and what they are: objects of photographs, else rendered ones."""
+    root = _root()
+    if root is not None and (root / "duts_te").is_dir():
+        data = objects.identities(opening.frames(str(root / "duts_te")), REID_OBJECTS)
+        if len(data):
+            return data, f"{len(data)} pictures of objects of duts_te, near-infrared from colour"
+    return opening.identities(PARITY_DATA, contract.input_size), PARITY_DATA
 
 
 def parity_frames(contract: Contract) -> Selection:

@@ -1,4 +1,4 @@
-"""``python -m lab.things heads --data ROOT --out DIR``: everything behind the ImageNet streams, in half an hour of one core.
+"""``python -m lab.things heads --data ROOT --out DIR``: everything behind the ImageNet streams.
 
 1. Views of COUNT things go through both streams once; the maps are kept.
 2. Each stream's projection is set in closed form: directions in which views of one thing differ are shrunk, those in
@@ -164,7 +164,9 @@ def train(model: Any, streams: Sequence[Maps], views: int, batch: int, minutes: 
         rows = np.stack([chosen * views + pick for pick in _two(rng, views, len(chosen))], axis=1).ravel()
         draw = rng.random(len(rows))
         lost = (draw > 1 - NO_COLOUR, draw < NO_NIR)
-        picked = [torch.from_numpy(np.where(gone, flat + rng.integers(len(FLAT), size=len(rows)), rows)) for gone in lost]
+        picked = [
+            torch.from_numpy(np.where(gone, flat + rng.integers(len(FLAT), size=len(rows)), rows)) for gone in lost
+        ]
         label = torch.from_numpy(np.repeat(chosen, 2))
         output = model.identify(*(maps.take(where) for maps, where in zip(streams, picked, strict=True)))
         units = [F.normalize(x.float(), dim=1) for x in output.normed]

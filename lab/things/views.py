@@ -76,7 +76,9 @@ def _placed(outline: NDArray[np.float32], side: int, rng: Rng, share: float = 0.
 
 
 def _warped(one: Thing, matrix: NDArray[np.float64], side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    pixels = cv2.warpPerspective(one.pixels, matrix, (side, side), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    pixels = cv2.warpPerspective(
+        one.pixels, matrix, (side, side), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+    )
     alpha = cv2.warpPerspective(one.alpha, matrix, (side, side))
     return np.asarray(pixels, np.uint8), (alpha.astype(np.float32) / 255)[..., None]
 

@@ -32,6 +32,7 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.streaming.flight import Runner
+from mutualformer.runtime.untrusted.typed_json import parse_json
 
 log = logging.getLogger("mutualformer")
 
@@ -144,7 +145,7 @@ class Gallery:
                 if sum(part.file_size for part in archive.infolist()) > MOST_BYTES:
                     raise GalleryError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB, expected a gallery")
             with np.load(path, allow_pickle=False) as stored:
-                about = json.loads(bytes(stored["about"]))
+                about = parse_json(bytes(stored["about"]).decode(), "gallery", ValueError)
                 features, thumbnails = stored["features"], stored["thumbnails"]
                 names, whole, sha = about["identities"], about["whole"], about["weights_sha256"]
             valid = features.dtype == np.float32 and thumbnails.dtype == np.uint8 and features.ndim == 2

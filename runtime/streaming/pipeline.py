@@ -33,7 +33,8 @@ class Pipeline:
     """One run over one source. ``session`` None shows and records the camera without a model.
 
     ``frames``: stop after so many results, None = when the source ends. ``match``: feature (F,) → (identity,
-    similarity), of the whole frame. ``naming``: names the objects of a SOD model. ``track``: objects keep their identities from frame to frame, and their distances are smoothed.
+    similarity), of the whole frame. ``naming``: names the objects of a SOD model. ``track``: objects keep their
+    identities from frame to frame, and their distances are smoothed.
     ``stop()`` may be called from a signal handler or another thread.
     """
 

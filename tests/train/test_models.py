@@ -27,7 +27,15 @@ def reid_input(batch: int = 4, size: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def test_the_list_is_complete_and_sizes_are_as_promised() -> None:
-    assert registry.list_models() == ["sod-nano", "sod-lite", "sod-r18", "sod-r50", "reid-tiny", "reid-lite", "reid-vit-b16"]
+    assert registry.list_models() == [
+        "sod-nano",
+        "sod-lite",
+        "sod-r18",
+        "sod-r50",
+        "reid-tiny",
+        "reid-lite",
+        "reid-vit-b16",
+    ]
     count = {}
     with torch.device("meta"):
         for name in registry.list_models():

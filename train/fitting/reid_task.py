@@ -64,10 +64,9 @@ class ReidTask(TrainingTask):
         triplet = torch.stack([soft_margin_triplet(gather(f.float()), everyone) for f in output.features])
         weight = min(1.0, progress / ramp) if (ramp := self.recipe.losses.triplet_ramp) else 1.0
         terms = {"identity": identity.mean(), "triplet": triplet.mean()}
-        losses = self.recipe.losses
-        loss = losses.identity * terms["identity"] + losses.triplet * weight * terms["triplet"]
-        if losses.contrast:
+        loss = terms["identity"] + weight * terms["triplet"]
+        if self.recipe.losses.contrast:
             each = [contrastive(gather(f.float()), everyone) for f in output.normed]
             terms["contrast"] = torch.stack(each).mean()
-            loss = loss + losses.contrast * terms["contrast"]
+            loss = loss + self.recipe.losses.contrast * terms["contrast"]
         return {"loss": loss, **terms}

@@ -1,8 +1,9 @@
 """Intel RealSense cameras through librealsense: depth filtered if wished, then aligned to colour, in metres.
 
 Options: ``size=640x480 fps=30``, ``spatial temporal holes`` (librealsense's filters, off by default: they invent
-depth), ``align=0`` where colour and depth already share one view, ``second=infrared`` (or ``nir=1``) for the left infrared image
-(ReID; as the sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of one frame.
+depth), ``align=0`` where colour and depth already share one view, ``second=infrared`` (or ``nir=1``) for the left
+infrared image (ReID; as the sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of
+one frame.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.export.criteria.frames import Selection, Share, calibration_frames, parity_frames
+from mutualformer.export.criteria import frames
+from mutualformer.export.criteria.frames import Selection, Share, calibration_frames, parity_frames, parity_identities
 from mutualformer.export.precision.convert import calibration_feeds
 from mutualformer.runtime.contract import Contract
 
@@ -70,6 +71,21 @@ def test_real_frames_come_first(data: Path) -> None:
     worn = next(iter(selection.parts[-1]))
     assert (worn.rgb == worn.rgb[..., :1]).all()
     assert 0.25 < (worn.depth == 0).mean() < 0.85
+
+
+def test_objects_of_photographs_are_identities_of_two_cameras(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_rendered", lambda contract, count, seed: Share("rendered", int, count, count))
+    text = calibration_frames(REID).text
+    assert text == "6 pictures of objects of duts_tr, near-infrared from colour, 58 rendered"
+    judged, text = parity_identities(REID)
+    assert text.startswith("6 pictures of objects of duts_te")
+    assert judged.identities.tolist() == [0, 1, 2] * 2
+    assert set(judged.cameras[judged.query]) == {0}
+    assert set(judged.cameras[judged.gallery]) == {1}
+    day, dim = judged[0], judged[3]
+    assert (day.name, day.rgb.shape, dim.rgb.shape) == (dim.name, (34, 44, 3), (42, 56, 3))
+    assert dim.rgb.mean() < 0.6 * day.rgb.mean()
+    assert (day.nir == day.nir[..., :1]).all()
 
 
 def test_default_calibration_is_said_aloud(data: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ class Losses:
 
     ``supervision``: of a detector's outputs, in their order: second pass, first pass, strides 4, 8, 16, 32 (F3Net's
     weights). ``edges``: extra weight of a pixel that is unlike its surroundings. ``teacher_map``, ``teacher_features``:
-    used where the training data bring a teacher (``lab/photographs``). ReID: ``identity``, ``triplet``, ``contrast``, and ``triplet_ramp``, the
+    used where the training data bring a teacher (``lab/photographs``). ReID: ``contrast``, and ``triplet_ramp``, the
     share of the run over which the triplet loss reaches its full weight; at full weight from the start, the hardest
     triplets collapse untrained features into one point.
     """
@@ -25,8 +25,6 @@ class Losses:
     edges: float = 5.0
     teacher_map: float = 1.0
     teacher_features: float = 0.5
-    identity: float = 1.0
-    triplet: float = 1.0
     contrast: float = 0.0
     triplet_ramp: float = 0.0
 
