@@ -292,7 +292,7 @@ def standard_set(address: Address) -> sets.StandardSet | None:
 
 def identities(text: str, size: tuple[int, int] | None = None, split: str = "test") -> ReidData:
     """Data for the ReID task: ``synthetic:IDENTITIES[?seed=S]``, a folder, or ``reid:ROOT/NAME``. Raises DataError."""
-    from mutualformer.runtime.sources.folders import reid_folder
+    from mutualformer.runtime.sources.folders import reid_folder, thing_folders
     from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
 
     singles = expand(text, split)
@@ -314,6 +314,8 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
         if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
             raise DataError(f"{text}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
         place = sets.locate(Path(root or "."), name.lower(), split)[0]
+    elif not reid_folder.is_reid(reid_folder.find_root(place)) and thing_folders.is_things(place):
+        return thing_folders.things(place)
     return reid_folder.folder(place, split, int(options.spectra or 0))
 
 
