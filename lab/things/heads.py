@@ -40,7 +40,7 @@ log = logging.getLogger("mutualformer")
 GROUP = 8  # things whose photographs serve each other as background
 FLAT = (0, 128)  # grey levels of a picture without content, which stands for a missing sensor
 NO_NIR, NO_COLOUR = 0.15, 0.1  # shares of the samples that lack one
-SHRINK = 0.15  # share of the mean variance that is added to every direction before it is inverted
+SHRINK = 0.3  # added to every correlation with itself before the matrix is inverted: few pairs, many channels
 WHOLE = 2.0  # weight of the whole feature's loss beside 1 for each stream
 
 
@@ -121,10 +121,10 @@ def whitening(features: NDArray[np.float64], views: int, width: int) -> tuple[ND
     things = features.reshape(-1, views, features.shape[1])
     inside = (things - things.mean(axis=1, keepdims=True)).reshape(features.shape)
     within = inside.T @ inside / (len(features) * (views - 1) / views)
-    within += SHRINK * np.trace(within) / len(within) * np.eye(len(within))
-    values, vectors = np.linalg.eigh(within)
-    root = vectors @ np.diag(values**-0.5) @ vectors.T
-    spread, axes = np.linalg.eigh(root @ np.cov(features.T) @ root)
+    scale = np.diag(within) ** -0.5  # channels differ in size by far more than in worth
+    values, vectors = np.linalg.eigh(within * np.outer(scale, scale) + SHRINK * np.eye(len(within)))
+    root = vectors @ np.diag(values**-0.5) @ vectors.T @ np.diag(scale)
+    spread, axes = np.linalg.eigh(root @ np.cov(features.T) @ root.T)
     projection = axes[:, np.argsort(-spread)[:width]].T @ root
     answer = features @ projection.T
     return projection, answer.mean(axis=0), answer.std(axis=0)

@@ -36,7 +36,9 @@ from mutualformer.runtime.sources.recognise import recognise
 from mutualformer.runtime.sources.walk import Entry, is_depth_map, walk
 
 FORMS = "synthetic:N[?seed=S], sample:motorcycle, rgbd:ROOT/NAME+NAME, a picture, a folder, a recording or a video"
-REID_FORMS = "synthetic:IDENTITIES[?seed=S], an RGBN300-style folder or reid:ROOT/NAME for ReID"
+REID_FORMS = (
+    "synthetic:IDENTITIES[?seed=S], a folder for each identity, an RGBN300-style folder or reid:ROOT/NAME for ReID"
+)
 log = logging.getLogger("mutualformer")
 
 
