@@ -153,7 +153,7 @@ def train(model: Any, streams: Sequence[Maps], views: int, batch: int, minutes: 
     careful = [value for name, value in parts.items() if name.startswith(("project.0", "project.1", "necks", "trust"))]
     rest = [value for name, value in parts.items() if all(value is not other for other in careful)]
     optimizer = torch.optim.AdamW(
-        [{"params": rest, "peak": rate}, {"params": careful, "peak": 0.1 * rate}], lr=rate, weight_decay=0.02
+        [{"params": rest, "peak": rate}, {"params": careful, "peak": 0.4 * rate}], lr=rate, weight_decay=0.02
     )
     model.train()
     for module in (model.rgb_backbone, model.nir_backbone, model.necks[0], model.necks[1]):
