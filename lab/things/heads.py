@@ -37,6 +37,7 @@ from mutualformer.train.fitting.preparation.ready import file_list
 from mutualformer.train.fitting.task import Average
 
 log = logging.getLogger("mutualformer")
+SIZE = (160, 160)  # of the shipped model: small crops of a camera hold no more, and two engines share one CPU
 GROUP = 8  # things whose photographs serve each other as background
 FLAT = (0, 128)  # grey levels of a picture without content, which stands for a missing sensor
 NO_NIR, NO_COLOUR = 0.15, 0.1  # shares of the samples that lack one
@@ -208,7 +209,7 @@ def main(words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
-    model: Any = registry.build("reid-lite", pretrained=True).eval()
+    model: Any = registry.build("reid-lite", pretrained=True, input_size=list(SIZE)).eval()
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "maps.pt"
     if kept.is_file():
