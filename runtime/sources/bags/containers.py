@@ -93,6 +93,8 @@ class McapBag:
             self._file.seek(0)
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
+            # A writer that closes a file repeats the magic bytes at the end; without them it was cut off and has no
+            # summary.
             self._file.seek(-len(MAGIC), 2)
             self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
             if self.closed:
@@ -121,11 +123,14 @@ class McapBag:
         """Topics, metadata and the index of a file that was closed, where they are whole."""
         try:
             self._file.seek(0)
+            # The limit is the file's own size: no record in it can be larger, whatever its header says.
             reader = SeekingReader(self._file, record_size_limit=self._size)
             summary = reader.get_summary()
             if summary is not None:
                 for record in (*summary.schemas.values(), *summary.channels.values()):
                     self._define(record)
+                # By the time of each chunk's first message, so that merging below needs only the chunks that have
+                # begun.
                 self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time)
             for record in reader.iter_metadata():
                 self._define(record)
@@ -139,6 +144,7 @@ class McapBag:
             self._schemas[record.id] = record.name
         elif isinstance(record, Channel):
             self._channels[record.id] = record
+        # Reading the messages meets the same records again.
         elif isinstance(record, Metadata) and (record.name, record.metadata) not in self.metadata:
             self.metadata.append((record.name, record.metadata))
 
@@ -151,6 +157,7 @@ class McapBag:
         earlier one."""
         waiting: list[tuple[int, int, Message]] = []
         number = count()
+        # A message may leave the heap once every chunk that is not yet read begins later.
         for begin, records in self._indexed(topics) if self._index else self._streamed():
             while waiting and waiting[0][0] < begin:
                 yield from self._message(heapq.heappop(waiting)[2], topics)
@@ -166,6 +173,8 @@ class McapBag:
         """(time of its first message, records) of each chunk that has messages of ``topics``."""
         wanted = {number for number, one in self._channels.items() if topics is None or one.topic in topics}
         for index in self._index:
+            # Chunks without a message index are read, because they may hold anything; so is everything where no channel
+            # is known.
             if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:
                 self._file.seek(index.chunk_start_offset + LEAD)
                 data = self._file.read(min(index.chunk_length, self._size))
@@ -177,6 +186,7 @@ class McapBag:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
             if chunk.compression and not self._unpack:
                 raise PackedError("it is compressed where others are not")
+            # The checksum is what finds corrupt bytes; without it they would decode to a wrong picture.
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
         except Exception as error:
@@ -191,6 +201,7 @@ class McapBag:
                 if isinstance(record, Chunk):
                     if record.compression and not self._unpack:
                         raise PackedError("compressed")
+                    # A file without an index is read in its own order: infinity empties the heap before each chunk.
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
                     yield float("inf"), [record]
@@ -225,8 +236,11 @@ class RosbagsBag:
             raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
+            # The package takes the format from the name's ending, and some endings of ours, such as .db3.zstd, are not
+            # among its own.
             link = Path(self._folder.name) / f"bag{ending}"
             os.symlink(path.absolute(), link)
+            # The package raises exceptions of many kinds for corrupt files; all become one sentence.
             with foreign("rosbags", BagError, path.name, "is it whole?"):
                 self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
                 self._reader.open()
@@ -264,6 +278,8 @@ def normal_type(name: str) -> str:
 
 def plain(data: bytes, note: Callable[[str], None]) -> bytes | None:
     """A message that was compressed by itself, decompressed; None, and a ``note``, where it is corrupt."""
+    # rosbag2 can compress messages one by one. The four bytes cannot begin a CDR or ROS 1 message of the types that are
+    # decoded here, whose first bytes are a small count or an encapsulation header.
     if data[:4] != ZSTD_MAGIC:
         return data
     import zstandard
