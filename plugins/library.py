@@ -90,7 +90,7 @@ def read(path: Path) -> tuple[bytes, Record]:
         ) from None
     except (OSError, ValueError) as error:
         raise PluginError(f"{sidecar} cannot be read ({error}), expected a sealed JSON record; {_REBUILD}") from None
-    # Everything below judges these bytes and no file: whoever replaces the file after this line changes nothing.
+    # Everything below judges these bytes and no file: replacing the file after this line changes nothing.
     content = _read_elf(path)
     _expect_digest(path, content, record.sha256)
     # Offset 18 of an ELF header is e_machine. The loader's own message would be "cannot open shared object file".

@@ -1,4 +1,4 @@
-"""Converts a model to another precision and updates its contract; writes any model of ours as an ONNX file."""
+"""Converts a model to another precision and updates its contract; writes any of our models as an ONNX file."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Opened:
 
 
 def open_model(source: Path, check: Callable[[Contract], None] = lambda contract: None) -> Opened:
-    """The graph of an .onnx file of ours, or the FP32 graph of a checkpoint, which takes tracing and PyTorch.
+    """The graph of one of our .onnx files, or the FP32 graph of a checkpoint, which takes tracing and PyTorch.
 
     ``check`` gets the contract before the work, to raise early. Raises ExportError, CheckpointError.
     """
@@ -197,7 +197,7 @@ def write_onnx(
     choices: Choices = DEFAULT_CHOICES,
     check: Callable[[Contract], None] = lambda contract: None,
 ) -> OnnxModel:
-    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
+    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or one of our .onnx files.
 
     Arguments as :func:`convert`'s, ``check`` as :func:`open_model`'s. Needs PyTorch for a checkpoint alone. Raises
     ExportError, DataError, CheckpointError, and leaves ``out`` unchanged then.

@@ -70,7 +70,7 @@ class Driver:
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
         """Make the primary context current on this thread; afterwards the previous one is current again."""
-        # Push and pop, not set: whoever calls us may have another context current, and gets it back.
+        # Push and pop, not set: the caller may have another context current, and gets it back.
         self.call("cuCtxPushCurrent", self._primary)
         try:
             yield

@@ -78,7 +78,7 @@ class ChildCamera(BaseCamera):
             [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # native libraries speak of every broken picture
+            stderr=subprocess.DEVNULL,  # native libraries print a line for every broken picture
             bufsize=0,
             env={**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name},
             start_new_session=True,  # Ctrl-C is the parent's to act upon

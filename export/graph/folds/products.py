@@ -120,7 +120,7 @@ def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:
     product = wiring.add("Add", [product, wiring.add_constant(bias.astype(kind))])
     for value in total.rest[:-1]:
         product = wiring.add("Add", [product, value])
-    # The last node keeps its name and output, so whoever reads the sum notices nothing.
+    # The last node keeps its name and output, so the readers of the sum stay as they are.
     if total.rest:
         node.input[:] = [product, total.rest[-1]]
     else:

@@ -1,7 +1,7 @@
 """What holds the messages of a bag: MCAP through the package ``mcap``, ROS 1 files and SQLite through ``rosbags``.
 
 The packages read the containers; messages are decoded here, and only those whose types are defined here. Corrupt bytes
-cost the chunk in which they lie where a file has an index, else all that follows; a note in ``damage`` says so.
+cost the chunk in which they lie where a file has an index, else all that follows; a note in ``problems`` says so.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class BagMessage:
 
 
 class Bag(Protocol):
-    """``damage``: a sentence for each place left out, growing while messages are read.
+    """``problems``: a sentence for each place left out, growing while messages are read.
 
     ``closed``: False where the writer was cut off. ``messages`` may be called again and begins anew.
     """
 
-    damage: list[str]
+    problems: list[str]
     closed: bool
 
     @property
@@ -81,7 +81,7 @@ class McapBag:
     """
 
     def __init__(self, path: Path, unpack: bool = True) -> None:
-        self.damage: list[str] = []
+        self.problems: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, str] = {}
@@ -149,8 +149,8 @@ class McapBag:
             self.metadata.append((record.name, record.metadata))
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.damage and len(self.damage) < MOST_SENTENCES:
-            self.damage.append(sentence)
+        if sentence not in self.problems and len(self.problems) < MOST_SENTENCES:
+            self.problems.append(sentence)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
@@ -229,15 +229,14 @@ class RosbagsBag:
     """A ROS 1 file or an SQLite database. The package asks for a plain name, which a link gives it."""
 
     def __init__(self, path: Path, ending: str) -> None:
-        self.damage, self.closed, self._ros1 = list[str](), True, ending == ".bag"
+        self.problems, self.closed, self._ros1 = list[str](), True, ending == ".bag"
         try:
             from rosbags import rosbag1, rosbag2
         except ImportError as error:
             raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
-            # The package takes the format from the name's ending, and some endings of ours, such as .db3.zstd, are not
-            # among its own.
+            # The package takes the format from the name's ending, and it does not know .db3.zstd.
             link = Path(self._folder.name) / f"bag{ending}"
             os.symlink(path.absolute(), link)
             # The package raises exceptions of many kinds for corrupt files; all become one sentence.
@@ -255,12 +254,12 @@ class RosbagsBag:
         last = 0
         try:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
-                data = plain(bytes(stored), self.damage.append)
+                data = plain(bytes(stored), self.problems.append)
                 if data is not None:
                     topic = str(one.topic)
                     yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
-            self.damage.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
+            self.problems.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""

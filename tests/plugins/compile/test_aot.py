@@ -208,7 +208,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     for file in ("cubins.bin", "cubins.json", "cda_generated.h"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
-    # A damaged cache entry is noticed, not embedded.
+    # A corrupt cache entry is noticed, not embedded.
     cubin = next((tmp_path / "first" / "cache").glob("*.image"))
     cubin.write_bytes(b"\0" + cubin.read_bytes()[1:])
     shutil.rmtree(tmp_path / "second")
