@@ -11,7 +11,7 @@ cda_columns adds them in the rows that it writes anyway.
 
 One CDA with iterations = 1, init = identity, value_pairing = released is one launch of each, x_r = V_d and
 x_d = V_r: then ``next`` is [out_r, out_d] and cda_columns completes ``self`` in place to [out_rd, out_dr]. Every other
-variant is a longer list of the same two launches (plugins/schedule.py).
+variant is a longer list of the same two launches (plugins/kernels/schedule.py).
 
 The weight w = 2^−⌊log2 N⌋ (at least 2^-14, so that fp16 can hold P / w) keeps the stored log-sum-exp near zero.
 Without it, rounding the log-sum-exp would cost pass 2 a relative error of log2(N) · 2^-24, and small P would be
