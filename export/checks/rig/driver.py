@@ -48,10 +48,6 @@ class CheckDriver(Driver):
         """Destroy a context that create_context made, with its memory and modules."""
         self.call("cuCtxDestroy", context)
 
-    def current_context(self) -> int:
-        """0 where this thread has none."""
-        return int(self.call("cuCtxGetCurrent"))
-
     @contextlib.contextmanager
     def entered(self, context: int) -> Iterator[None]:
         """Make ``context`` current on this thread inside the ``with``."""
