@@ -146,7 +146,7 @@ class RecordingCamera(PlayedCamera):
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for _, messages in groupby(bag.messages(), key=lambda message: message.log_time):
                 group = {message.topic: message for message in messages}
-                for sentence in bag.problems:  # it grows while messages are read; the key lets each sentence appear once
+                for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
                     self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
