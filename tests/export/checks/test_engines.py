@@ -12,6 +12,8 @@ import pytest
 
 from mutualformer.export.checks import engines
 from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, Outcome
+from mutualformer.runtime import flavor
+from mutualformer.runtime.session import engine_card
 
 TARGETS = {"rtx": ("8.0", "8.6", "8.9", "12.0+"), "tensorrt": ("9.0",)}
 
@@ -45,14 +47,14 @@ def both_flavors(monkeypatch: pytest.MonkeyPatch) -> None:
         nodes: dict[str, Any] = {"plugin_layers": 2, "cda_nodes": 2, "heavy_nodes": {"Half": 100}}
         return SimpleNamespace(flavor=kind, targets=TARGETS[kind], layers=({},) * 7, kernels=9, **nodes)
 
-    monkeypatch.setattr(engines.flavor, "installed", lambda: ["rtx", "tensorrt"])
-    monkeypatch.setattr(engines.engine_card, "read", read)
+    monkeypatch.setattr(flavor, "installed", lambda: ["rtx", "tensorrt"])
+    monkeypatch.setattr(engine_card, "read", read)
 
 
 def lines(
     monkeypatch: pytest.MonkeyPatch, folder: Path, verbs: Verbs, capability: str = "9.0", seconds: float = 600
 ) -> dict[str, Outcome]:
-    monkeypatch.setattr(engines.subprocess, "run", verbs)
+    monkeypatch.setattr(subprocess, "run", verbs)
     found = list(engines.outcomes(folder, folder / "model.onnx", capability, seconds))
     assert len({outcome.check for outcome in found}) == len(found), "two lines have one name"
     return {outcome.check: outcome for outcome in found}
@@ -97,6 +99,6 @@ def test_without_time_only_the_first_engine_is_made(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_tensorrt_it_is_one_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engines.flavor, "installed", list)
+    monkeypatch.setattr(flavor, "installed", list)
     found = lines(monkeypatch, tmp_path, Verbs())
     assert {name: outcome.state for name, outcome in found.items()} == {"tensorrt": SKIP}
