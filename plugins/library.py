@@ -62,9 +62,7 @@ def find() -> Path:
             return path.resolve()
         raise PluginError(f"{ENVIRONMENT} names {path}, which is not a file; point it at {LIBRARY} or unset it")
     package = Path(__file__).resolve().parent
-    candidates = [package / LIBRARY]
-    if (package.parent / "CMakeLists.txt").is_file():  # a checkout; an installed wheel has none
-        candidates.insert(0, package.parent / "build" / "plugins" / LIBRARY)
+    candidates = [package.parent / "build" / "plugins" / LIBRARY, package / LIBRARY]
     for path in candidates:
         if path.is_file():
             return path
