@@ -21,6 +21,7 @@ from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.preview.encode import Encoder
 from mutualformer.runtime.preview.live_page import MOST_VIEWERS
 from mutualformer.runtime.preview.server import ServeError
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.pictures import decode_picture
@@ -145,14 +146,34 @@ def test_recordings_are_listed_and_downloaded_and_nothing_else(tmp_path: Path) -
         assert json.loads(ask(page, "/recordings")[2])["files"] == []
 
 
-def test_play_counts_frames() -> None:
-    played: list[float] = []
+def test_recordings_are_deleted_but_for_the_one_being_written(tmp_path: Path) -> None:
+    recorder, good = Recorder(tmp_path), {"X_Requested_With": "mutualformer"}
+    (tmp_path / "20261128-101500").mkdir()
+    for name in ("part-0000.mcap", "part-0001.mcap", "notes.txt"):
+        (tmp_path / "20261128-101500" / name).write_text("mine")
+    with Preview("127.0.0.1:0", None, news, recorder) as page:
+        recorder.open(opening.camera("synthetic://"))
+        recorder.write(result(0))
+        assert recorder.writing is not None
+        for name, status in (("0/20261128-101500", 204), (f"0/{recorder.writing.name}", 409), ("0/..", 404), ("", 404)):
+            assert ask(page, "/erase", "POST", json.dumps({"name": name}), **good)[0] == status
+        assert ask(page, "/erase", "POST", '{"name": "0/x"}')[0] == 403
+        assert [path.name for path in (tmp_path / "20261128-101500").iterdir()] == ["notes.txt"]
+        recorder.close()
+        name = json.dumps({"name": f"0/{Path(recorder.path).name}"})
+        assert ask(page, "/erase", "POST", name, **good)[0] == 204
+        assert not Path(recorder.path).exists()
+
+
+def test_play_counts_frames_goes_to_a_position_and_sets_a_speed() -> None:
+    played: list[tuple[float, float | None, float | None]] = []
     good = {"X_Requested_With": "mutualformer"}
-    with Preview("127.0.0.1:0", None, news, None, played.append) as page:
-        for body in ('{"frames": 0}', '{"frames": 1}', "{}"):
+    with Preview("127.0.0.1:0", None, news, None, lambda *wish: played.append(wish)) as page:
+        for body in ('{"frames": 0}', '{"frames": 1, "position": 0.5}', '{"rate": 2}', "{}"):
             assert ask(page, "/play", "POST", body, **good)[0] == 204
-        assert played == [0, 1, float("inf")]
-        for body in ('{"frames": -1}', '{"frames": 0.5}', "[]"):
+        endless = float("inf")
+        assert played == [(0, None, None), (1, 0.5, None), (endless, None, 2), (endless, None, None)]
+        for body in ('{"frames": -1}', '{"frames": 0.5}', '{"position": 1.1}', '{"rate": -1}', "[]"):
             assert ask(page, "/play", "POST", body, **good)[0] == 400
 
 
