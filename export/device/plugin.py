@@ -26,7 +26,7 @@ def cubins(target: Target) -> dict[str, bytes]:
         compiled = aot.compile_all((arch,), aot.default_cache(), len(os.sched_getaffinity(0)))
     except (ModuleNotFoundError, RuntimeError) as error:
         raise ExportError(
-            f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}): {install('plugin')}"
+            f"the kernels for {target.name} (sm_{arch}) cannot be compiled here ({error}): {install('kernels')}"
         ) from error
     with scratch() as folder:
         write_generated(compiled, folder)
@@ -39,7 +39,7 @@ def can_compile() -> None:
         if importlib.util.find_spec(module) is None:
             raise ExportError(
                 f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}: "
-                f"{install('plugin')}"
+                f"{install('kernels')}"
             )
 
 

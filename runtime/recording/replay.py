@@ -131,9 +131,11 @@ class RecordingCamera(PlayedCamera):
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         first, last = self._time or (0, 0)
         since = first + round(position * (last - first)) if position else 0
+        self._next.clear()
+        border = len(parts) > 1 and not position
         for part in parts:
             if part.span is None or part.span[1] >= since:
-                self._border = len(parts) > 1 and (part.span is None or part.span[0] >= since)
+                self._border, border = border, len(parts) > 1
                 yield from self._part(part, since)
         self.sum_up()
 
