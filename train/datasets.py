@@ -1,7 +1,8 @@
 """``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
 check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints what they hold and a
-line for each fault, draws a contact sheet where asked, and exits 1 when something must be fixed. Several sets are taken as splits: no picture may be in two of them.
+line for each fault, draws a contact sheet where asked, and exits 1 when something must be fixed. Several sets are taken
+as splits: no picture may be in two of them.
 """
 
 from __future__ import annotations
