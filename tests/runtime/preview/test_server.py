@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,23 @@ def test_recordings_are_listed_and_downloaded_and_nothing_else(tmp_path: Path) -
             assert ask(page, f"/recordings/{name}")[0] == 404
     with Preview("127.0.0.1:0", None, news) as page:
         assert json.loads(ask(page, "/recordings")[2])["files"] == []
+
+
+def test_the_page_gets_every_object_with_its_distance() -> None:
+    saliency, depth = np.zeros((120, 160), np.float32), np.full((120, 160), 4, np.float32)
+    true = {(20, 20): 1.33, (60, 70): 1.36, (30, 120): 2.81}
+    for (top, left), metres in true.items():
+        saliency[top : top + 30, left : left + 30], depth[top : top + 30, left : left + 30] = 1, metres
+    with Preview("127.0.0.1:0", None, news) as page:
+        page.write(replace(result(0), objects=find_objects(saliency, depth)[0]))
+        viewer = Viewer(page)
+        headers = viewer.part()[0]
+        while headers["x-final"] == "0":
+            headers = viewer.part()[0]
+        seen = json.loads(headers["x-seen"])
+        viewer.close()
+    assert [one["distance_m"] for one in seen["objects"]] == [pytest.approx(one, rel=0.02) for one in true.values()]
+    assert seen["nearest_object_m"] == pytest.approx(1.33, rel=0.02)
 
 
 def test_recordings_are_deleted_but_for_the_one_being_written(tmp_path: Path) -> None:
