@@ -24,7 +24,7 @@ from mutualformer.runtime.tasks import TASKS, TITLES
 from mutualformer.runtime.untrusted.printable import printable
 from mutualformer.runtime.untrusted.typed_json import Fields
 
-MOST_ROWS = 1000  # of a table; cards of ours have a dozen
+MOST_ROWS = 1000  # of a table; our cards have a dozen
 _MARKS = re.compile(r"[\\`\[\]<|]")  # marks that begin code, links, pictures, HTML or a table cell
 
 

@@ -29,7 +29,7 @@ QUICK = {
     "export": ["export", "sod-nano", "--fp16", "-o", "m.onnx"],
     "doctor": ["doctor"],
     "completion": ["completion", "bash"],
-    "evaluate": ["evaluate", f"{MODEL}.safetensors", "--data", "synthetic:2", "--out", "out"],
+    "evaluate": ["evaluate", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],
     "fit": ["fit", "sod-nano", *SHORT, "--out", "out"],
     "parity": ["parity", f"{MODEL}.onnx", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],
     "bench": ["bench", "model", "--model", f"{MODEL}.onnx", "--out", "out"],

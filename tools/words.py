@@ -32,20 +32,6 @@ ALLOWED = [
     ("tests/test_docs.py", "door"),  # the test of this check
 ]
 
-# Files (by the beginning of their names) that are not clean yet. The check names entries to remove; add none.
-EXCLUDED: tuple[str, ...] = (
-    "lab/photographs/",
-    "runtime/preview/",
-    "runtime/recording/",
-    "runtime/sources/",
-    "tests/export/",
-    "tests/plugins/",
-    "tests/runtime/",
-    "tests/standins/",
-    "tests/train/",
-    "train/__init__.py",
-)
-
 
 def tracked() -> list[Path]:
     """Every text file of the repository that git tracks or would track."""
@@ -70,16 +56,10 @@ def findings(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print what was found, and the entries of ``EXCLUDED`` that are clean; returns 1 if a word was found."""
-    every = list(findings([Path(name) for name in sys.argv[1:]] or tracked()))
-    found = [line for line in every if not line.startswith(EXCLUDED)]
-    for line in found:
-        print(line)
-    if not sys.argv[1:]:
-        for entry in EXCLUDED:
-            if not any(line.startswith(entry) for line in every):
-                print(f"note: {entry} is clean; remove it from EXCLUDED in tools/words.py")
-    return 1 if found else 0
+    """Print what was found; returns 1 if a word was found."""
+    found = list(findings([Path(name) for name in sys.argv[1:]] or tracked()))
+    print("\n".join(found), end="\n" if found else "")
+    return int(bool(found))
 
 
 if __name__ == "__main__":

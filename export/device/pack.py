@@ -106,7 +106,7 @@ def _built(processor: str) -> dict[str, bytes]:
 def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
     """Write the archive ``out`` (.tar.gz); returns its size in bytes.
 
-    ``model``: an ONNX file of ours for the checks with TensorRT. ``processor``: one of :data:`PROCESSORS`, by default
+    ``model``: one of our ONNX files, for the checks with TensorRT. ``processor``: one of :data:`PROCESSORS`, by default
     this machine's. Raises ExportError, also above 40 MB.
     """
     if not out.name.endswith(".tar.gz"):

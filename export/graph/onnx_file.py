@@ -1,4 +1,4 @@
-"""Reads an ONNX file of ours: its graph and its contract. Needs the runtime's packages alone."""
+"""Reads one of our ONNX files: its graph and its contract. Needs the runtime's packages alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DO
 
 
 def open_onnx(path: Path) -> tuple[OnnxFile, Contract]:
-    """The file, read once, and its contract. Raises ExportError when it is no ONNX file of ours, or lost CDA nodes."""
+    """The file, read once, and its contract. Raises ExportError if it is not ours or lost CDA nodes."""
     try:
         file = read_onnx_file(path, "ONNX file")
     except ModelFileError as error:

@@ -98,7 +98,7 @@ class LivePage:
         return {"url": self._server.url(), "viewers": self.viewers}
 
     def show(self, index: int, bundle: Bundle) -> None:
-        """Send a camera's newest pictures to whoever watches; from any thread."""
+        """Send a camera's newest pictures to all who watch; from any thread."""
         self._server.soon(lambda: self._publish(index, bundle))
 
     async def _publish(self, index: int, bundle: Bundle) -> None:

@@ -82,7 +82,7 @@ def look_into(path: Path, unpack: bool) -> Part:
     with contextlib.closing(bag):
         described = [values for name, values in bag.metadata if name == NAME]
         if not bag.topics and not described:
-            why = bag.damage[0] if bag.damage else "nothing whole is in it"
+            why = bag.problems[0] if bag.problems else "nothing whole is in it"
             raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
         info = None
         for values in described:
@@ -155,7 +155,7 @@ class RecordingCamera(PlayedCamera):
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
                 group = {message.topic: message for message in messages}
-                for sentence in bag.damage:
+                for sentence in bag.problems:
                     self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
@@ -163,7 +163,7 @@ class RecordingCamera(PlayedCamera):
                         self._follow(part, group[topics.FRAME].sequence)
                         count += 1
                         yield replace(frame, position=self._position(now))
-            for sentence in bag.damage:
+            for sentence in bag.problems:
                 self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
             if not bag.closed:
                 self.truncated = True

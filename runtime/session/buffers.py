@@ -89,7 +89,10 @@ class Slot:
         batch = next(iter(inputs.values())).shape[0]
         try:
             for name, value in inputs.items():
+                # Into page-locked memory: copies from there to the GPU are asynchronous.
                 np.copyto(self.tensors[name].view(batch), value)
+            # A new batch invalidates the recorded graph, which holds addresses and sizes. Its first call is queued by
+            # hand, and its second one is recorded.
             if self._shaped != batch:
                 self._shape(inputs)
                 self._queue(batch)
@@ -130,12 +133,15 @@ class Slot:
             try:
                 self._graph = self._driver.capture(self.stream, lambda: self._queue(batch))
             except (CudaError, RuntimeError) as error:
+                # A graph is an optimisation: without it the same kernels run, launched one by one. It is not tried
+                # again, because capture would fail on every frame.
                 self._graphs = False
                 log.warning("no CUDA graph of this engine, its kernels are launched one by one: %s", error)
         return self._graph is not None
 
     def collect(self) -> dict[str, NDArray[Any]]:
         """Wait for the call in flight and return copies of its outputs, so that the next call cannot change them."""
+        # The slot counts as free even where waiting fails.
         batch, self.batch = self.batch, 0
         self._driver.synchronize(self.stream)
         return {name: tensor.view(batch).copy() for name, tensor in self.tensors.items() if not tensor.binding.is_input}
@@ -164,5 +170,6 @@ class Slot:
                 self._driver.free(tensor.device)
             self._driver.free_host(tensor.host)
         self.tensors.clear()
+        # Set to None before it is destroyed, so a second call of free finds nothing to do even if this one raises.
         stream, self.stream = self.stream, None
         self._driver.destroy_stream(stream)

@@ -48,8 +48,11 @@ class Driver:
         device = self.call("cuDeviceGet", 0)
         self.gpu = self.call("cuDeviceGetName", 128, device).split(b"\0")[0].decode(errors="replace")
         attribute = cuda.CUdevice_attribute
+        # The two numbers decide which cubins run here and whether an engine was built for this GPU.
         names = ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
         self.capability = ".".join(str(self.call("cuDeviceGetAttribute", getattr(attribute, n), device)) for n in names)
+        # The primary context is the one that TensorRT, PyTorch and CuPy use in this process: memory of one is visible
+        # to the others.
         self._primary = self.call("cuDevicePrimaryCtxRetain", device)
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -67,6 +70,7 @@ class Driver:
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
         """Make the primary context current on this thread; afterwards the previous one is current again."""
+        # Push and pop, not set: the caller may have another context current, and gets it back.
         self.call("cuCtxPushCurrent", self._primary)
         try:
             yield
@@ -83,6 +87,8 @@ class Driver:
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
         """Allocate ``size`` bytes of page-locked host memory. The array is a view: :meth:`free_host` frees it."""
+        # Page-locked memory can be copied while the CPU does something else; copies from ordinary memory would block
+        # the call.
         pointer = int(self.call("cuMemHostAlloc", size, 0))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
@@ -115,6 +121,7 @@ class Driver:
 
         The capture mode is thread-local: other threads may allocate memory meanwhile.
         """
+        # Global mode would fail whenever any other thread of the program, such as a second camera's, allocates memory.
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.call("cuStreamBeginCapture", stream, mode)
         try:
@@ -123,6 +130,8 @@ class Driver:
             with contextlib.suppress(CudaError):  # an invalidated capture ends in an error and leaves no graph
                 self.call("cuGraphDestroy", self.call("cuStreamEndCapture", stream))
             raise
+        # The captured graph is a description; instantiating makes what can be launched, and the description is not
+        # needed after that.
         graph = self.call("cuStreamEndCapture", stream)
         try:
             return self.call("cuGraphInstantiate", graph, 0)
@@ -224,9 +233,12 @@ def open_driver() -> Driver:
     preferred = os.environ.get("MUTUALFORMER_CUDA", "") or "cuda-bindings"
     if preferred not in _DRIVERS:
         raise CudaError(f"MUTUALFORMER_CUDA is {preferred!r}, expected cuda-bindings or pycuda")
+    # The preferred package first, the other one as the fallback where the first is not installed.
     for name, kind in sorted(_DRIVERS.values(), key=lambda driver: driver != _DRIVERS[preferred]):
         try:
             return kind(importlib.import_module(name))
+        # Only a package that is absent leads to the next one. One that is there and fails has found the real problem,
+        # and the other would hide it.
         except ModuleNotFoundError:
             continue
         except CudaError:

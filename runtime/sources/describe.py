@@ -112,7 +112,7 @@ def open_lazily(source: Any) -> Any:
     from PIL import Image
 
     Image.init()
-    Image.MAX_IMAGE_PIXELS = None  # `describe` limits sizes, with a message of ours
+    Image.MAX_IMAGE_PIXELS = None  # `describe` limits sizes, with its own message
     return Image.open(source, formats=[kind for kind in FORMATS if kind in Image.OPEN])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from mutualformer.runtime.files import read_regular
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
@@ -174,9 +175,7 @@ def list_text(path: Path) -> str:
     Raises DataError.
     """
     try:
-        if path.stat().st_size > LARGEST_LIST_BYTES:
-            raise DataError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of names")
-        data = path.read_bytes()
+        data = read_regular(path, LARGEST_LIST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

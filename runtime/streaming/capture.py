@@ -80,6 +80,8 @@ class Capture:
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        # Each capture thread has a number. A thread that was abandoned inside a driver and comes back later finds
+        # another number here, and ends without touching anything.
         self._generation = 0
         self._busy_since: tuple[float, float] | None = None
         self._failures = 0
@@ -147,6 +149,7 @@ class Capture:
     def watch(self) -> None:
         """Replace a thread that is stuck inside the driver."""
         with self._lock:
+            # The lock keeps a call that returns at this very moment from being judged as stuck.
             busy = self._busy_since
             if busy is None or self._stopping.is_set() or time.monotonic() - busy[0] <= busy[1]:
                 return
@@ -186,6 +189,7 @@ class Capture:
             self.mailbox.close()
         if self._thread is not None:
             self._thread.join(timeout)
+            # Python cannot end a thread that is inside native code. As a daemon it ends with the process.
             if self._thread.is_alive():
                 self.abandoned += 1
 
@@ -211,6 +215,7 @@ class Capture:
         camera: Camera | None = None
         try:
             self._guard(generation, self.retry.open_s if self.camera is None else self.retry.stall_s)
+            # Opening and closing are calls of the driver too and may hang like reading.
             camera = self._opener()
             self._guard(generation, None)
             if self._mine(generation):
@@ -239,6 +244,8 @@ class Capture:
         """Read until the end of a recording. Raises CameraLost when the camera must be opened again."""
         assert self.mailbox is not None
         health, last_sequence, last_frame = Health(), None, time.monotonic()
+        # The driver is asked to return after read_s; it counts as stuck well after that. Files may take longer, because
+        # a reader may have to search.
         limit = self.retry.read_s + (self.retry.stall_s if camera.live else self.retry.file_s)
         seek = 0
         while self._mine(generation):
@@ -253,6 +260,7 @@ class Capture:
                 if not self._mine(generation):
                     return
                 self.state = "late: waiting for frames"
+                # A driver may go on answering "no frame yet" for ever after an unplug; opening it again is what helps.
                 if camera.live and time.monotonic() - last_frame >= self.retry.stall_s:
                     raise CameraLost(f"{camera.name}: no frame for {self.retry.stall_s:g} s") from late
                 continue
@@ -272,6 +280,7 @@ class Capture:
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
+            # Times are repaired here, once, because recording, pairing and telemetry all compute with them.
             frame = with_times(frame, camera)
             self._depth.observe(frame.depth, camera)
             # Gaps in the device's own numbering. Frames that we drop are counted by the mailbox.
@@ -280,6 +289,7 @@ class Capture:
             last_sequence = frame.sequence
             self.state = health.observe(frame, now) or "running"
             self.captured += 1
+            # The frame arrived when the driver began to work on it, not when it was done: latency counts its decoding.
             self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s, seek))
 
     def _may_retry(self, error: CameraError) -> bool:
@@ -290,6 +300,7 @@ class Capture:
             tail = f" (gave up after {self._failures} attempts)" if self._failures else ""
             self._give_up(f"{error}{tail}")
             return False
+        # Doubling waits: a cable that is plugged in again is found at once, and a camera that stays away costs nothing.
         wait = min(self.retry.first_s * 2**self._failures, self.retry.most_s)
         self._failures += 1
         self.reconnects += 1

@@ -93,6 +93,8 @@ class Pipeline:
             item = None
             if len(flight) < flight.depth and self._wanted(len(flight)):
                 if flight and self.capture.live:
+                    # A live frame that is taken early waits in line and grows old. Holding back until the model is
+                    # nearly free takes a newer one.
                     flight.hold(self._stop)
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
@@ -100,11 +102,13 @@ class Pipeline:
                 inputs: dict[str, NDArray[Any]] = {}
                 if self.session is not None:
                     frame, contract = item.frame, self.session.contract
+                    # Preparing the next frame overlaps with the model working on the last one.
                     inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
                 flight.submit(item, taken_at, inputs)
                 if len(flight) < flight.depth:
                     continue
             if flight:
+                # Answers come in the order of the frames, so results need no sorting.
                 started, raw, inferred = flight.collect()
                 outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
                 yield self._result(started.item, outputs, started.taken_at, started.prepared, inferred)
@@ -131,6 +135,7 @@ class Pipeline:
             if self._tracker is not None:
                 objects = self._tracker.follow(objects)
         end = time.monotonic()
+        # A file's frames wait in memory because we read ahead; that wait is no latency of the camera.
         arrived = item.arrived if self.capture.live else taken_at - item.busy_s
         stages = {
             "capture": item.busy_s,
@@ -142,6 +147,7 @@ class Pipeline:
         }
         number = self.telemetry.frames
         self.telemetry.add(stages, item.frame.skew, end)
+        # A sink that is slow drops or waits in its own thread; offering never blocks this loop for a live source.
         result = Result(item.frame, outputs, stages, number, self.dropped, match, objects)
         for sink in self.sinks:
             sink.offer(result)
@@ -184,6 +190,7 @@ class Pipeline:
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
         """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
         camera, contract = self.capture.camera, self.session.contract if self.session is not None else None
+        # Rates and percentiles of the last seconds: what the page shows must react when a camera slows down.
         numbers = self.telemetry.live(time.monotonic())
         return {
             "state": self.state,

@@ -80,6 +80,7 @@ def device(unpacked: Path) -> Path:
     return unpacked
 
 
+@pytest.mark.full
 def test_twice_the_same_bytes(archive: Path, nano: ModelFiles, tmp_path: Path) -> None:
     again = tmp_path / "another-name.tar.gz"
     write_bundle(nano.onnx, TARGETS[TARGET], again, (), DATA)

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, hashes are those of every other tool, the cache is where it is said to be."""
+"""A file is there whole or not at all, hashes equal other tools', the cache is where the page says."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ function facts(news) {
   }));
 }
 
-// The recorder goes on while the page is paused, and so does what is said of it.
+// The recorder goes on while the page is paused, and so does the line about it.
 function tape(news) {
   const recorder = (news.sinks || {}).recorder;
   const over = words(news).over; // nothing records any more, whatever the switch says

@@ -1,7 +1,7 @@
 """What holds the messages of a bag: MCAP through the package ``mcap``, ROS 1 files and SQLite through ``rosbags``.
 
 The packages read the containers; messages are decoded here, and only those whose types are defined here. Corrupt bytes
-cost the chunk in which they lie where a file has an index, else all that follows; a note in ``damage`` says so.
+cost the chunk in which they lie where a file has an index, else all that follows; a note in ``problems`` says so.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class BagMessage:
 
 
 class Bag(Protocol):
-    """``damage``: a sentence for each place left out, growing while messages are read.
+    """``problems``: a sentence for each place left out, growing while messages are read.
 
     ``closed``: False where the writer was cut off. ``messages`` may be called again and begins anew.
     """
 
-    damage: list[str]
+    problems: list[str]
     closed: bool
 
     @property
@@ -81,7 +81,7 @@ class McapBag:
     """
 
     def __init__(self, path: Path, unpack: bool = True) -> None:
-        self.damage: list[str] = []
+        self.problems: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, str] = {}
@@ -93,6 +93,8 @@ class McapBag:
             self._file.seek(0)
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
+            # A writer that closes a file repeats the magic bytes at the end; without them it was cut off and has no
+            # summary.
             self._file.seek(-len(MAGIC), 2)
             self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
             if self.closed:
@@ -121,11 +123,14 @@ class McapBag:
         """Topics, metadata and the index of a file that was closed, where they are whole."""
         try:
             self._file.seek(0)
+            # The limit is the file's own size: no record in it can be larger, whatever its header says.
             reader = SeekingReader(self._file, record_size_limit=self._size)
             summary = reader.get_summary()
             if summary is not None:
                 for record in (*summary.schemas.values(), *summary.channels.values()):
                     self._define(record)
+                # By the time of each chunk's first message, so that merging below needs only the chunks that have
+                # begun.
                 self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time)
             for record in reader.iter_metadata():
                 self._define(record)
@@ -139,12 +144,13 @@ class McapBag:
             self._schemas[record.id] = record.name
         elif isinstance(record, Channel):
             self._channels[record.id] = record
+        # Reading the messages meets the same records again.
         elif isinstance(record, Metadata) and (record.name, record.metadata) not in self.metadata:
             self.metadata.append((record.name, record.metadata))
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.damage and len(self.damage) < MOST_SENTENCES:
-            self.damage.append(sentence)
+        if sentence not in self.problems and len(self.problems) < MOST_SENTENCES:
+            self.problems.append(sentence)
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -157,6 +163,7 @@ class McapBag:
         a message waits until no chunk can hold an earlier one."""
         waiting: list[tuple[int, int, Message]] = []
         number = count()
+        # A message may leave the heap once every chunk that is not yet read begins later.
         for begin, records in self._indexed(topics, since) if self._index else self._streamed():
             while waiting and waiting[0][0] < begin:
                 yield from self._message(heapq.heappop(waiting)[2], topics)
@@ -176,6 +183,8 @@ class McapBag:
         for index in self._index:
             if index.message_end_time < since:
                 continue
+            # Chunks without a message index are read, because they may hold anything; so is everything where no channel
+            # is known.
             if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:
                 self._file.seek(index.chunk_start_offset + LEAD)
                 data = self._file.read(min(index.chunk_length, self._size))
@@ -187,6 +196,7 @@ class McapBag:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
             if chunk.compression and not self._unpack:
                 raise PackedError("it is compressed where others are not")
+            # The checksum is what finds corrupt bytes; without it they would decode to a wrong picture.
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
         except Exception as error:
@@ -201,6 +211,7 @@ class McapBag:
                 if isinstance(record, Chunk):
                     if record.compression and not self._unpack:
                         raise PackedError("compressed")
+                    # A file without an index is read in its own order: infinity empties the heap before each chunk.
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
                     yield float("inf"), [record]
@@ -228,15 +239,17 @@ class RosbagsBag:
     """A ROS 1 file or an SQLite database. The package asks for a plain name, which a link gives it."""
 
     def __init__(self, path: Path, ending: str) -> None:
-        self.damage, self.closed, self._ros1 = list[str](), True, ending == ".bag"
+        self.problems, self.closed, self._ros1 = list[str](), True, ending == ".bag"
         try:
             from rosbags import rosbag1, rosbag2
         except ImportError as error:
             raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
+            # The package takes the format from the name's ending, and it does not know .db3.zstd.
             link = Path(self._folder.name) / f"bag{ending}"
             os.symlink(path.absolute(), link)
+            # The package raises exceptions of many kinds for corrupt files; all become one sentence.
             with foreign("rosbags", BagError, path.name, "is it whole?"):
                 self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
                 self._reader.open()
@@ -251,12 +264,12 @@ class RosbagsBag:
         last = 0
         try:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
-                data = plain(bytes(stored), self.damage.append)
+                data = plain(bytes(stored), self.problems.append)
                 if data is not None:
                     topic = str(one.topic)
                     yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
-            self.damage.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
+            self.problems.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
@@ -274,6 +287,8 @@ def normal_type(name: str) -> str:
 
 def plain(data: bytes, note: Callable[[str], None]) -> bytes | None:
     """A message that was compressed by itself, decompressed; None, and a ``note``, where it is corrupt."""
+    # rosbag2 can compress messages one by one. The four bytes cannot begin a CDR or ROS 1 message of the types that are
+    # decoded here, whose first bytes are a small count or an encapsulation header.
     if data[:4] != ZSTD_MAGIC:
         return data
     import zstandard

@@ -23,7 +23,7 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 
 HEADER = b"\x00\x01\x00\x00"
-# ROS keeps seconds in 31 bits; the exact time of a frame stands in its JSON.
+# ROS keeps seconds in 31 bits; the exact time of a frame is in its JSON.
 MOST_SECONDS = (1 << 31) - 1
 
 _HEADER_TEXT = """

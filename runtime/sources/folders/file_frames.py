@@ -1,6 +1,6 @@
 """Frames of files: colour, and depth, ground truth or near-infrared beside it. Every folder source is a list of these.
 
-How files become numbers stands in ``depth.py``, ``masks.py`` and ``pictures.py``, and nowhere else: one file gives the
+Only ``depth.py``, ``masks.py`` and ``pictures.py`` turn files into numbers: one file gives the
 same frame whichever address leads to it. A lone photograph is turned upright by its EXIF tag; a picture with depth or a
 mask is read as stored, as those beside it are.
 """

@@ -43,7 +43,7 @@ class Track:
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[Any]:
-    """The container, read through a file of ours. Raises CameraError."""
+    """The container, read through a Python file. Raises CameraError."""
     if not path.is_file():
         raise CameraError(f"{path}: no such video file")
     with path.open("rb") as stream:

@@ -319,14 +319,14 @@ def test_rtx_is_eager_and_keeps_compiled_kernels(engine: Path, gpu: Gpu) -> None
     assert cache.read_bytes().endswith(b"kernels of this GPU")
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "other engine"])
-def test_foreign_or_damaged_kernels_are_compiled_again(engine: Path, gpu: Gpu, damage: str) -> None:
+@pytest.mark.parametrize("fault", ["flipped", "cut", "empty", "other engine"])
+def test_foreign_or_damaged_kernels_are_compiled_again(engine: Path, gpu: Gpu, fault: str) -> None:
     cache = engine.with_name("model.engine.cache")
     with opened(engine, over_bindings(gpu), Trt(gpu, SIZE, rtx=True)) as session:
         session.warm_up()
     good = cache.read_bytes()
     bad = {"flipped": good[:-1] + b"!", "cut": good[:-3], "empty": b"", "other engine": bytes(32) + good[32:]}
-    cache.write_bytes(bad[damage])
+    cache.write_bytes(bad[fault])
     trt = Trt(gpu, SIZE, rtx=True)
     with opened(engine, over_bindings(gpu), trt) as session:
         assert trt.configs[0]["cache"].content == b""
