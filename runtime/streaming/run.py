@@ -78,8 +78,8 @@ def stream(
         for reporter in reporters:
             reporter.start()
         stays = outlets.preview is not None and frames is None
-        for source in sources:  # a requested recording is closed when its source has ended
-            source.pipeline.capture.stays = stays and outlets.record is None
+        for one in sources:  # a requested recording is closed when its source has ended
+            one.pipeline.capture.stays = stays and outlets.record is None
         try:
             _run(sources, stays and not outlets.quiet, signals)
             over = all(not source.error and source.summary["state"] == "finished" for source in sources)
