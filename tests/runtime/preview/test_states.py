@@ -224,7 +224,7 @@ class Scenes:
     has_depth = True
 
     def __len__(self) -> int:
-        return 60
+        return 600
 
     def __getitem__(self, index: int) -> Item:
         frame = scene(index)
@@ -242,7 +242,8 @@ def test_a_file_goes_where_its_time_line_is_moved_also_after_its_end(
     )
     moving(browser, stages[0].url)
     assert not browser.run("return document.getElementById('timeline').hidden")
-    browser.run(choose, "rate", "4", "change")
+    browser.run(choose, "time", "1000", "input")
+    browser.run(choose, "time", "1000", "change")
     browser.until("return document.getElementById('state').textContent === 'ended: the recording is over'")
     browser.until("return document.getElementById('moment').textContent === '100 %'")
     look(browser, "ended-file", tmp_path)
@@ -254,6 +255,7 @@ def test_a_file_goes_where_its_time_line_is_moved_also_after_its_end(
     browser.run("document.getElementById('pause').click()")
     browser.until("return document.getElementById('state').textContent === 'paused'")
     assert 45 < int(text(browser, "moment").removesuffix(" %")) < 100
+    assert stages[0].pipelines[0].snapshot()["rate"] == 0.25
     browser.run(choose, "time", "0", "input")
     browser.until("return document.getElementById('moment').textContent === '0 %'")
     assert text(browser, "state") == "paused"
