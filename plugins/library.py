@@ -62,10 +62,8 @@ def find() -> Path:
             return path.resolve()
         raise PluginError(f"{ENVIRONMENT} names {path}, which is not a file; point it at {LIBRARY} or unset it")
     package = Path(__file__).resolve().parent
-    candidates = [package / LIBRARY]
-    if (package.parent / "CMakeLists.txt").is_file():  # a checkout; an installed wheel has none
-        # A checkout's own build comes first: a developer who rebuilds must not test the copy in the package.
-        candidates.insert(0, package.parent / "build" / "plugins" / LIBRARY)
+    # A checkout's own build comes first: a developer who rebuilds must not test the copy in the package.
+    candidates = [package.parent / "build" / "plugins" / LIBRARY, package / LIBRARY]
     for path in candidates:
         if path.is_file():
             return path

@@ -45,6 +45,7 @@ _AS_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # Pillow modes that a PN
 
 def frame_of(rgb: Any, depth: Any, depth_scale: float | None) -> Item:
     """One frame for a detector; depth is all 0 where none is given. Raises InputError, DataError."""
+    rgb, depth = (one.read() if hasattr(one, "read") else one for one in (rgb, depth))  # open files
     if depth is None:
         if depth_scale is not None:
             raise InputError(f"depth_scale is {depth_scale:g}, but there is no depth")

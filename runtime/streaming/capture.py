@@ -17,6 +17,7 @@ from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import Camera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.streaming.health import Health
 
 Opener = Callable[[], Camera]
@@ -45,11 +46,14 @@ class _Fatal(CameraError):
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds."""
+    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds.
+
+    ``seek``: number of the last seek before it was read."""
 
     frame: Frame
     arrived: float
     busy_s: float
+    seek: int = 0
 
 
 class Capture:
@@ -71,6 +75,8 @@ class Capture:
         self.reconnects = 0
         self.abandoned = 0
         self.allowed = math.inf  # frames that a recording may still play
+        self.stays = False  # at the end of a file that can seek: wait for it, or for stop()
+        self._sought = (0, 0.0)  # number of the last seek, and its position
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -107,13 +113,38 @@ class Capture:
         item = self.mailbox.get(timeout)
         if item is None:
             self.watch()
+        elif item.seek != self._sought[0]:
+            return None
         else:
             self.allowed -= 1
         return item
 
-    def play(self, frames: float) -> None:
-        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway."""
+    def play(self, frames: float = math.inf, position: float | None = None, rate: float | None = None) -> None:
+        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway.
+
+        ``position``: first go there, 0 … 1 of a file that can seek. ``rate``: multiple of the recorded speed from now
+        on, 0 = as fast as frames are taken.
+        """
+        if position is not None and self.seekable:
+            self._sought = (self._sought[0] + 1, position)
+        if rate is not None and isinstance(self.camera, PlayedCamera):
+            self.camera.pace.rate = rate
         self.allowed = frames
+
+    @property
+    def seekable(self) -> bool:
+        """Whether :meth:`play` can go to a position."""
+        return isinstance(self.camera, PlayedCamera) and self.camera.seekable
+
+    @property
+    def rate(self) -> float | None:
+        """As of :meth:`play`; None where speed cannot be chosen."""
+        return self.camera.pace.rate if isinstance(self.camera, PlayedCamera) else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a file that stays has been taken to its end, from where it may still seek."""
+        return self.stays and self.state == "finished" and not self.mailbox
 
     def watch(self) -> None:
         """Replace a thread that is stuck inside the driver."""
@@ -216,8 +247,12 @@ class Capture:
         # The driver is asked to return after read_s; it counts as stuck well after that. Files may take longer, because
         # a reader may have to search.
         limit = self.retry.read_s + (self.retry.stall_s if camera.live else self.retry.file_s)
+        seek = 0
         while self._mine(generation):
             self._guard(generation, limit)
+            if self._sought[0] != seek and isinstance(camera, PlayedCamera):
+                seek, position = self._sought
+                camera.seek(position)
             try:
                 frame = camera.read(self.retry.read_s)
             except CameraTimeout as late:
@@ -238,6 +273,10 @@ class Capture:
                 if not self.captured:
                     raise _Fatal(nothing_came(camera))
                 self.state = "finished"
+                while self.stays and self.seekable and self._mine(generation) and self._sought[0] == seek:
+                    self._stopping.wait(0.1)
+                if self._sought[0] != seek:
+                    continue
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
@@ -251,7 +290,7 @@ class Capture:
             self.state = health.observe(frame, now) or "running"
             self.captured += 1
             # The frame arrived when the driver began to work on it, not when it was done: latency counts its decoding.
-            self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s))
+            self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s, seek))
 
     def _may_retry(self, error: CameraError) -> bool:
         """After a failure: wait and return True, or give up and return False."""

@@ -180,6 +180,8 @@ class Pipeline:
     @property
     def state(self) -> str:
         """ "stopped", "finished", or the capture's state in a few words."""
+        if self.capture.ended and not self._flight:
+            return "finished"
         if self._finished and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
         # A reader that is done says "finished" while its last frames still wait for the model.
@@ -196,6 +198,8 @@ class Pipeline:
             "source": camera.name if camera is not None else "",
             "live": camera.live if camera is not None else None,
             "paused": self.capture.paused,
+            "seekable": self.capture.seekable,
+            "rate": self.capture.rate,
             "model": f"{contract.model} {contract.precision}" if contract is not None else "none",
             "captured": self.capture.captured,
             "processed": self.telemetry.frames,

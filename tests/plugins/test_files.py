@@ -21,6 +21,12 @@ def fail_halfway(target: Path) -> None:
         raise ZeroDivisionError
 
 
+def test_a_name_of_the_greatest_length_is_written(tmp_path: Path) -> None:
+    target = tmp_path / f"{'n' * 251}.txt"
+    write_bytes(target, b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "result.bin"
     write_bytes(target, b"old")

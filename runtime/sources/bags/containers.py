@@ -153,18 +153,26 @@ class McapBag:
         if sentence not in self.problems and len(self.problems) < MOST_SENTENCES:
             self.problems.append(sentence)
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
-        earlier one."""
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Times of recording of the first and the last message in ns; None where the file has no index."""
+        chunks = [one for one in self._index if one.message_index_offsets]
+        return (chunks[0].message_start_time, max(one.message_end_time for one in chunks)) if chunks else None
+
+    def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
+        """As Bag.messages, from the time of recording ``since`` (ns) on. Chunks of an indexed file may overlap in time:
+        a message waits until no chunk can hold an earlier one."""
         # A heap by time. The number keeps messages of one time in the order of the file, and keeps the heap from
         # comparing messages, which have no order.
         waiting: list[tuple[int, int, Message]] = []
         number = count()
         # A message may leave the heap once every chunk that is not yet read begins later.
-        for begin, records in self._indexed(topics) if self._index else self._streamed():
+        for begin, records in self._indexed(topics, since) if self._index else self._streamed():
             while waiting and waiting[0][0] < begin:
                 yield from self._message(heapq.heappop(waiting)[2], topics)
             for record in records:
+                if isinstance(record, Message) and record.log_time < since:
+                    continue
                 if isinstance(record, Message):
                     heapq.heappush(waiting, (record.log_time, next(number), record))
                 else:
@@ -172,10 +180,12 @@ class McapBag:
         while waiting:
             yield from self._message(heapq.heappop(waiting)[2], topics)
 
-    def _indexed(self, topics: Collection[str] | None) -> Iterator[tuple[float, list[McapRecord]]]:
-        """(time of its first message, records) of each chunk that has messages of ``topics``."""
+    def _indexed(self, topics: Collection[str] | None, since: int) -> Iterator[tuple[float, list[McapRecord]]]:
+        """(time of its first message, records) of each chunk that has messages of ``topics`` and of ``since``."""
         wanted = {number for number, one in self._channels.items() if topics is None or one.topic in topics}
         for index in self._index:
+            if index.message_end_time < since:
+                continue
             # Chunks without a message index are read, because they may hold anything; so is everything where no channel
             # is known.
             if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,36 @@ import pytest
 from mutualformer.runtime import preprocess
 from mutualformer.runtime.session.base import Arrays
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import Item
+from mutualformer.runtime.sources.playing import FramesCamera, PlayOptions
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from tests.runtime.fakes import Callback, FakeSession, ScriptedCamera, make_frame
 from tests.runtime.preview.one_camera import Preview
+
+
+class Numbered:
+    """Files by number."""
+
+    has_depth = True
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Item:
+        frame = make_frame(index)
+        return Item(frame.rgb, frame.depth, None, f"{index}")
+
+
+def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
 
 
 def run_slow_model(frames: int) -> tuple[Pipeline, list[Result], dict[str, object]]:
@@ -93,6 +119,30 @@ def test_a_recording_waits_where_it_is_paused_and_gives_single_frames() -> None:
         pipeline.capture.play(float("inf"))
         thread.join(10)
     assert pipeline.telemetry.frames == 30
+
+
+def test_a_file_goes_to_a_position_also_after_its_end() -> None:
+    frames: list[int] = []
+    pipeline = Pipeline(lambda: FramesCamera(Numbered(30), PlayOptions(), "numbers"), FakeSession())
+    pipeline.capture.stays = True
+    pipeline.sinks.append(SinkRunner(Callback(lambda result: frames.append(result.frame.sequence))))
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+    try:
+        eventually(lambda: pipeline.snapshot()["state"] == "finished" and len(frames) == 30)
+        assert thread.is_alive()
+        pipeline.capture.play(1, position=0.0)
+        eventually(lambda: frames[30:] == [0])
+        pipeline.capture.play(2, position=20 / 29)
+        eventually(lambda: frames[31:] == [20, 21])
+        assert pipeline.snapshot()["paused"]
+        pipeline.capture.play(rate=100.0)
+        eventually(lambda: frames[33:] == list(range(22, 30)) and pipeline.snapshot()["state"] == "finished")
+        assert pipeline.snapshot()["rate"] == 100
+    finally:
+        pipeline.stop()
+        thread.join(10)
+    assert pipeline.snapshot()["state"] == "finished", "stopping what has ended does not count as stopping"
 
 
 def test_results_carry_the_model_s_answer_for_their_own_frame() -> None:
