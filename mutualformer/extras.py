@@ -9,7 +9,8 @@ from __future__ import annotations
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
     **dict.fromkeys(("imagehash", "tomli"), "train"),
-    **dict.fromkeys(("triton", "kernel_lens"), "plugin"),
+    "triton": "kernels",
+    "kernel_lens": "plugin",
     "onnxscript": "export",
     "tensorrt_rtx": "rtx",
     "tensorrt": "tensorrt",

@@ -63,7 +63,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)  # a link stays one
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.{_MARK}", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:32]}.{_MARK}", suffix=target.suffix)
     beside = Path(name)
     try:
         _lock(handle)

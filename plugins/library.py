@@ -62,9 +62,8 @@ def find() -> Path:
             return path.resolve()
         raise PluginError(f"{ENVIRONMENT} names {path}, which is not a file; point it at {LIBRARY} or unset it")
     package = Path(__file__).resolve().parent
-    candidates = [package / LIBRARY]
-    if (package.parent / "CMakeLists.txt").is_file():  # a checkout; an installed wheel has none
-        candidates.insert(0, package.parent / "build" / "plugins" / LIBRARY)
+    # A checkout's own build comes first: a developer who rebuilds must not test the copy in the package.
+    candidates = [package.parent / "build" / "plugins" / LIBRARY, package / LIBRARY]
     for path in candidates:
         if path.is_file():
             return path
@@ -89,8 +88,10 @@ def read(path: Path) -> tuple[bytes, Record]:
         ) from None
     except (OSError, ValueError) as error:
         raise PluginError(f"{sidecar} cannot be read ({error}), expected a sealed JSON record; {_REBUILD}") from None
+    # Everything below judges these bytes and no file: replacing the file after this line changes nothing.
     content = _read_elf(path)
     _expect_digest(path, content, record.sha256)
+    # Offset 18 of an ELF header is e_machine. The loader's own message would be "cannot open shared object file".
     machine, own_machine = struct.unpack_from("<H", content, 18)[0], _ELF_MACHINES.get(platform.machine())
     if machine != own_machine:
         raise PluginError(
@@ -128,6 +129,8 @@ def _expect_digest(path: Path, content: bytes, expected: str) -> None:
 
 def _in_memory(name: str, content: bytes) -> str:
     """A path to map exactly ``content`` from: a sealed file in memory that lives as long as the process."""
+    # A file in memory has no path that somebody else could write to, and the seals forbid this process to change it
+    # too. dlopen takes it by its name under /proc.
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
@@ -139,6 +142,8 @@ def _in_memory(name: str, content: bytes) -> str:
 def _map(path: Path, content: bytes, mode: int = ctypes.DEFAULT_MODE) -> str:
     """Map ``content``, read from ``path``, unless it is mapped already; returns the path it is mapped from."""
     digest = hashlib.sha256(content).hexdigest()
+    # Mapping the same bytes twice would give two copies of the plugin's globals, and with them two registries of
+    # kernels.
     if digest not in _mapped:
         try:
             name = _in_memory(path.name, content)
@@ -185,6 +190,7 @@ def _preload_rtx(plugin: Path, record: Record) -> None:
     _expect_digest(shim, content, record.shim_sha256)
     runtime = rtx_library()
     if runtime is not None:
+        # RTLD_GLOBAL makes its symbols visible to the shim, which has none of its own.
         _kept.append(ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL))
     _map(shim, content, ctypes.RTLD_GLOBAL)
 
@@ -201,6 +207,7 @@ def load(flavor: str) -> Path:
     content, record = read(path)
     if flavor in _registered:
         registered = _registered[flavor]
+        # TensorRT cannot forget a plugin while an engine uses it, so another library needs another process.
         if (registered.path, registered.sha256) == (path, record.sha256):
             return path
         raise PluginError(
@@ -217,6 +224,8 @@ def load(flavor: str) -> Path:
     _exported_info(path, mapped)
     registry = trt.get_plugin_registry()
     handle = registry.load_library(mapped)
+    # A library may load and yet register nothing, for instance where it was built against another major version of
+    # TensorRT; asking for the creator finds that.
     if handle is None or registry.get_creator(OP_TYPE, PLUGIN_VERSION, PLUGIN_NAMESPACE) is None:
         raise PluginError(f"{FLAVORS[flavor]} {trt.__version__} did not accept {path}; {_REBUILD}")
     _registered[flavor] = Registered(path, record.sha256, mapped, handle)

@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sources", nargs="*", metavar="SOURCE", help="camera address, recording or folder")
     add("--model", metavar="NAME|FILE", help=f"{zoo.HELP}; none: only the camera (default: {zoo.DEFAULT})")
-    add("--record", type=Path, metavar="DIR", help="record losslessly into a new folder inside DIR")
+    add("--record", type=Path, metavar="DIR", help="record into a new folder inside DIR")
+    add("--compress", action="store_true", help="record colour as JPEG and depth as PNG: a fraction of the size")
     add("--preview", metavar="[HOST:]PORT", help="serve a live page, for example 8080 or 0.0.0.0:8080")
     foxglove = "stream to Foxglove: at the page's address, or at one of its own"
     add("--foxglove", nargs="?", const="", metavar="[HOST:]PORT", help=foxglove)
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="attempts to reconnect a camera (default: %(default)s)",
     )
+    add("--record-minutes", type=float, metavar="N", help="end a recording after N minutes")
     add("--no-track", dest="track", action="store_false", help="no identities and no smoothing from frame to frame")
     add("--quiet", action="store_true", help="no status line and no addresses")
     return parser
@@ -83,7 +85,9 @@ def command(args: argparse.Namespace) -> int:
         raise StreamError(f"--frames is {args.frames}, expected at least 1")
     # OpenCV's worker threads spin while they wait for the next image; they cost a fifth of our work at camera sizes.
     cv2.setNumThreads(1)
-    names = ("record", "preview", "foxglove", "rerun", "token", "token_file", "quiet")
+    if args.record_minutes is not None and not args.record_minutes > 0:
+        raise StreamError(f"--record-minutes is {args.record_minutes:g}, expected more than 0")
+    names = ("record", "compress", "record_minutes", "preview", "foxglove", "rerun", "token", "token_file", "quiet")
     same = {name: getattr(args, name) for name in names}
     outlets = Outlets(**same, tls=tuple(args.tls) if args.tls else None, as_json=args.json)
     with contextlib.ExitStack() as stack:

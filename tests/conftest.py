@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 settings.register_profile("mutualformer", deadline=None)  # a busy machine's pauses are no fault of what is tested
@@ -25,6 +26,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER:  # every worker has a core; threads of one would take the other's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+BY_CLOCK = Path(__file__).parent / "runtime"
 NANO_SIZE = (64, 96)  # multiples of 32, not square, small enough for seconds
 NANO_DATA = "synthetic:96?seed=7"
 
@@ -35,6 +37,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     With ``--dist loadfile --no-loadscope-reorder`` every worker keeps that order.
     """
     items.sort(key=lambda item: "/plugins/cpp/" in item.path.as_posix())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Tests that watch threads, processes or a browser by the clock are tried once more where they fail.
+
+    On a machine that is shared with others one of them may be late. A test that fails twice fails, and the summary
+    names one that passed the second time.
+    """
+    if not item.path.is_relative_to(BY_CLOCK):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed for report in reports):
+        reason = next(report.longreprtext for report in reports if report.failed).strip().splitlines()[-1:]
+        item._initrequest()  # type: ignore[attr-defined]  # as pytest does for a test that was not run
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in reports):
+            item.warn(pytest.PytestWarning(f"{item.nodeid} failed once and then passed: {reason}"))
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

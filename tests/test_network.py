@@ -29,7 +29,7 @@ QUICK = {
     "export": ["export", "sod-nano", "--fp16", "-o", "m.onnx"],
     "doctor": ["doctor"],
     "completion": ["completion", "bash"],
-    "evaluate": ["evaluate", f"{MODEL}.safetensors", "--data", "synthetic:2", "--out", "out"],
+    "evaluate": ["evaluate", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],
     "fit": ["fit", "sod-nano", *SHORT, "--out", "out"],
     "parity": ["parity", f"{MODEL}.onnx", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],
     "bench": ["bench", "model", "--model", f"{MODEL}.onnx", "--out", "out"],
@@ -40,7 +40,7 @@ LONG = {
     "ray": ["predict", "synthetic:3", "--model", "sod-nano", "--out", "out", "--ray", "local"],
     "to_onnx": ["to_onnx", f"{MODEL}.safetensors", "-o", "m.onnx"],
     "bundle": ["bundle", f"{MODEL}.onnx", "--target", "orin-nano", "--precision", "fp16", "-o", "b.tar.gz"],
-    "ablation": ["ablation", "sod-nano", *SHORT, "--seeds", "0", "--fusions", "cda", "--out", "out"],
+    "ablation": ["ablation", "sod-nano", *SHORT, "--seeds", "1", "--fusions", "cda", "--out", "out"],
     "demo": ["demo", "--out", "out"],
 }
 # What other people's packages keep for all programs of a user, as docs/environment.md says: matplotlib its list of

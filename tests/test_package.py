@@ -17,7 +17,7 @@ from mutualformer.runtime.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("plugins", "runtime", "train", "export")
-FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
+FILES = ("pyproject.toml", "setup.py", "README.md", "CMakeLists.txt", "LICENSE", "NOTICE")
 
 
 @pytest.fixture(scope="module")

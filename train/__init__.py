@@ -2,5 +2,5 @@
 
 import os
 
-# Threads that spin at barriers starve whoever shares the cores; must be said before PyTorch starts OpenMP.
+# Threads that spin at barriers starve other programs on the cores; must be set before PyTorch starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

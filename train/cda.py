@@ -27,6 +27,8 @@ def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Packed (B, N, 3 · heads · head_dim), order (3, heads, head_dim) → query, key, value (B, heads, N, head_dim)."""
     batch, tokens, width = qkv.shape
     head_dim = width // (3 * num_heads)
+    # The packed order is that of timm and of the released code: all queries of all heads, then all keys, then all
+    # values.
     q, k, v = qkv.reshape(batch, tokens, 3, num_heads, head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
 
@@ -70,6 +72,8 @@ def diffuse(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Te
     _check(qkv_r, qkv_d, attributes)
     num_heads = attributes.num_heads
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
+    # With many tokens the N × N affinities of all heads together do not fit into a CPU's cache; one head's do
+    # (measured, see BY_HEAD_FROM).
     if qkv_r.device.type == "cpu" and qkv_r.shape[1] >= BY_HEAD_FROM:
         each = [_diffuse_heads(attributes, *(x[:, head] for x in heads)) for head in range(num_heads)]
         outputs = [torch.stack(parts, dim=1) for parts in zip(*each, strict=True)]
@@ -100,12 +104,15 @@ def _diffuse_heads(
         for _ in range(iterations - 1):
             powers.append(p_o @ powers[-1])
         g = powers[-1] if a_0 is None else a_0 @ powers[-1]
+        # The recurrence A ← α S_m A S_oᵀ + (1 − α)(P_m + P_o), applied to V from the right, so every product is with N
+        # × head_dim. S_oᵀ = P_o moves into the powers u_k = P_o^k V, which are computed first.
         for t in range(1, iterations + 1):
             # (P_m + P_o) u_{T−t}: the second product is u_{T−t+1}; of the last step both are known
             p_m_u = p_m_v if t == iterations else p_m @ powers[iterations - t - 1]
             g = alpha * (p_m.transpose(-2, -1) @ g) + (1.0 - alpha) * (p_m_u + powers[iterations - t])
         return g
 
+    # The released code diffuses the other modality's values, figure 2 of the paper draws one's own.
     x_rd, x_dr = ("d", "r") if attributes.value_pairing == "released" else ("r", "d")
     out_rd = diffuse(p_r, p_d, p_r_v[x_rd], p_d_v[x_rd], cross_rd)
     out_dr = diffuse(p_d, p_r, p_d_v[x_dr], p_r_v[x_dr], cross_dr)

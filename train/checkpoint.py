@@ -19,7 +19,8 @@ from torch import nn
 from mutualformer.errors import ModelError
 from mutualformer.plugins.files import plain
 from mutualformer.runtime.card import SCHEMA_VERSION, markdown, parents
-from mutualformer.runtime.files import replacing, sha256, write_bytes
+from mutualformer.runtime.files import read_regular, replacing, sha256, write_bytes
+from mutualformer.runtime.session.base import LARGEST_MODEL
 from mutualformer.runtime.tasks import TASKS
 from mutualformer.runtime.untrusted.seal import SEAL, seal_of, sealed
 from mutualformer.runtime.untrusted.typed_json import read_json
@@ -166,7 +167,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The file is read once, so that the bytes that are hashed are the bytes that are used."""
-    data = path.read_bytes()
+    data = read_regular(path, LARGEST_MODEL)
     digest = hashlib.sha256(data).hexdigest()
     try:
         tensors = safetensors.torch.load(data)

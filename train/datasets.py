@@ -1,7 +1,8 @@
 """``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
-check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints a line for each fault,
-and exits 1 when something must be fixed. Several sets are taken as splits: no picture may be in two of them.
+check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints what they hold and a
+line for each fault, draws a contact sheet where asked, and exits 1 when something must be fixed. Several sets are taken
+as splits: no picture may be in two of them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.files import check_writable, write_bytes
+from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
 from mutualformer.runtime.sources.folders.survey import MUST
 from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.train.data.check.findings import Finding, duplicates
 from mutualformer.train.data.check.reid import check_reid, query_in_gallery
 from mutualformer.train.data.check.rgbd import check_rgbd
+from mutualformer.train.data.check.telling import COLUMNS, sentences
 
 
 def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
@@ -40,10 +44,11 @@ def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
     return [], [Finding(MUST, "folder", f"{folder}: holds no dataset", remedy)]
 
 
-def check(folders: Sequence[Path]) -> dict[str, Any]:
+def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None) -> dict[str, Any]:
     """Facts and findings of all datasets in ``folders``, JSON types; ``ok``: nothing must be fixed.
 
-    Bad input is a finding, never an exception.
+    Bad input is a finding, never an exception. ``strips``: gets what a contact sheet shows, as :func:`sheet.sheet`
+    takes it.
     """
     facts: dict[str, Any] = {}
     findings: list[Finding] = []
@@ -54,7 +59,7 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
         for place in places:
             label = str(place)
             if is_rgbd(place):
-                facts[label], findings_here, prints = check_rgbd(place, label)
+                facts[label], findings_here, prints = check_rgbd(place, label, strips)
                 frames += prints
             else:
                 facts[label], findings_here, prints = check_reid(place, label)
@@ -68,10 +73,7 @@ def check(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _lines(report: dict[str, Any]) -> str:
-    lines = []
-    for place, facts in report["folders"].items():
-        facts_text = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "kind")
-        lines.append(f"{place}: {facts_text}")
+    lines = [line for place, facts in report["folders"].items() for line in sentences(place, facts)]
     lines += [Finding(**finding).line() for finding in report["findings"]]
     return "\n".join(
         [*lines, "nothing must be fixed" if report["ok"] else "the lines that start with fix: must be fixed"]
@@ -84,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = arguments.add_subparsers(dest="what", required=True)
     checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    checked.add_argument("-o", "--sheet", type=Path, metavar="FILE.jpg", help="draw pictures, masks and depth")
     checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
     return arguments
@@ -94,7 +97,13 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.what == "list":
         print(sets.listing())
         return 0
-    report = check(arguments.folders)
+    strips: list[tuple[str, bytes]] | None = None
+    if arguments.sheet is not None:
+        check_writable(arguments.sheet)
+        strips = []
+    report = check(arguments.folders, strips)
+    if strips:
+        write_bytes(arguments.sheet, sheet.sheet(strips[: sheet.MOST], COLUMNS))
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _lines(report))
     return 0 if report["ok"] else 1
 

@@ -12,7 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: the repository root stands in for this folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-# Threads that spin at barriers starve whoever shares the cores with them; must be set before torch starts OpenMP.
+# Threads that spin at barriers starve other programs on the same cores; must be set before torch starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse

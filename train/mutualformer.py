@@ -37,6 +37,8 @@ class DropPath(nn.Module):
             return x
         keep = 1.0 - self.probability
         shape = (x.shape[0],) + (1,) * (x.dim() - 1)
+        # One number for each sample, broadcast over its tokens: a sample's branch is kept or dropped as a whole.
+        # Dividing by keep leaves the mean unchanged, so inference needs no factor.
         return x * torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep).div_(keep)
 
 
@@ -52,6 +54,7 @@ class CrossDiffusionAttention(nn.Module):
 
     def forward(self, qkv_r: Tensor, qkv_d: Tensor) -> tuple[Tensor, Tensor]:
         """Inference on a GPU runs our Triton kernels where they serve (``plugins.kernels.dispatch``)."""
+        # Training needs gradients, which the kernels do not have; there the reference runs.
         if dispatch.serves(qkv_r, qkv_d, self.attributes):
             from mutualformer.plugins.kernels import pytorch as kernels
 
@@ -74,6 +77,7 @@ class MutualAttention(nn.Module):
             raise ValueError(f"dim is {dim}, expected a multiple of num_heads = {attributes.num_heads}")
         self.num_heads = attributes.num_heads
         self.attn_drop = attn_drop
+        # The names of the parameters are the released repository's, so its state dict loads without a table of names.
         self.qkv_r = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.qkv_d = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -87,8 +91,11 @@ class MutualAttention(nn.Module):
     def forward(self, x_r: Tensor, x_d: Tensor, x_rd: Tensor) -> Tensor:
         """``x_r``, ``x_d``, ``x_rd``: (B, N, C), normalised; returns (B, N, C)."""
         y_r, y_d = self.cda(self.qkv_r(x_r), self.qkv_d(x_d))
+        # Four linear layers in a row without an activation. Training keeps them apart, as released; the engine gets
+        # them as one product (export/graph/folds/products.py).
         mutual = self.proj_rd(torch.cat([self.proj_r(y_r), self.proj_d(y_d)], dim=-1))
         query, key, value = split_heads(self.qkv(x_rd), self.num_heads)
+        # The fused stream attends to itself as in any transformer; only the mutual part is new.
         own = F.scaled_dot_product_attention(query, key, value, dropout_p=self.attn_drop if self.training else 0.0)
         return self.proj_drop(self.proj(merge_heads(own))) + mutual
 
@@ -142,6 +149,9 @@ class MutualFormer(nn.Module):
                 f"x is {tuple(x.shape)} and x_rd {tuple(x_rd.shape)}, "
                 f"expected (B, N, {2 * self.dim}) and (B, N, {self.dim})"
             )
+        # One LayerNorm over both modalities, as released: where one of them is silent (no depth), the other sets mean
+        # and variance.
         x_r, x_d = self.norm1(x).split(self.dim, dim=-1)
+        # The residual is the fused stream, not the two modalities: they reach the result only through attention.
         x = x_rd + self.drop_path(self.attn(x_r, x_d, self.norm1_rd(x_rd)))
         return x + self.drop_path(self.mlp(self.norm2(x)))

@@ -38,7 +38,7 @@ _COSTLIEST = 10
 def works(path: Path, device: Device) -> list[Work]:
     """Flops and bytes of each layer of an engine; for an ONNX file, of the engine that TensorRT-RTX builds of it.
 
-    A graph of ours is folded for ``device`` first. Raises ExportError, ModelFileError, FlavorError, PluginError.
+    Our own graphs are folded for ``device`` first. Raises ExportError, ModelFileError, FlavorError, PluginError.
     """
     if path.suffix == ".engine":
         rows = [layer["work"] for layer in engine_card.read(path).layers if "work" in layer]

@@ -16,7 +16,7 @@ from pathlib import Path
 from mutualformer.export.device.archive import write_archive
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
-from mutualformer.plugins.build import ROOT, build
+from mutualformer.plugins.build import build
 from mutualformer.runtime.files import replacing
 
 LIMIT_BYTES = 40_000_000
@@ -92,8 +92,6 @@ def _built(processor: str) -> dict[str, bytes]:
     names = [plugin.name, f"{plugin.name}.json", *_BUILT]
     with tempfile.TemporaryDirectory(prefix="mutualformer-pack-") as folder:
         if processor != platform.machine():
-            if not (ROOT / "CMakeLists.txt").is_file():
-                raise ExportError(f"a pack for {processor} is made in a checkout of the project")
             plugin = _compiled_for(processor, generated, Path(folder))
         places = {name: (generated.parent if name.startswith("generated/") else plugin.parent) / name for name in names}
         missing = [name for name, path in places.items() if not path.is_file()]
@@ -108,7 +106,7 @@ def _built(processor: str) -> dict[str, bytes]:
 def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
     """Write the archive ``out`` (.tar.gz); returns its size in bytes.
 
-    ``model``: an ONNX file of ours for the checks with TensorRT. ``processor``: one of :data:`PROCESSORS`, by default
+    ``model``: one of our ONNX files, for the checks with TensorRT. ``processor``: one of :data:`PROCESSORS`, by default
     this machine's. Raises ExportError, also above 40 MB.
     """
     if not out.name.endswith(".tar.gz"):

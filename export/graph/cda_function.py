@@ -109,14 +109,18 @@ class _Core:
     def _branch(self, m: str, o: str, x: str, p: dict[str, str], pv: dict[str, str]) -> None:
         """out_mo = A_T V_x: u_0 = V, u_{k+1} = P_o u_k, g = A_0 u_T, g ← α P_mᵀ g + (1 − α)(P_m + P_o) u_{T−t}."""
         steps = self.attributes.iterations
+        # u_0 and u_1 of the recurrence; u_1 = P_o V_x was computed together with the other P V products.
         powers = [f"v_{x}{self.inputs}", pv[o + x]]
         while len(powers) <= steps:
             powers.append(self.product(p[o], powers[-1]))
         g = powers[steps]
         if self.attributes.init == "cross":
             g = self.product(self.affinity(m, o), g)
+        # The transpose is made once for all iterations.
         transposed = self.swapped(p[m])
         for t in range(1, steps + 1):
+            # The residual of the last step needs P_m u_0 = P_m V_x, which is known already; earlier steps need one more
+            # product each.
             last = t == steps
             residual = self.call(
                 "Add", pv[m + x] if last else self.product(p[m], powers[steps - t]), powers[steps - t + 1]
@@ -148,6 +152,7 @@ def _untyped(nodes: Iterable[onnx.NodeProto]) -> None:
 
 def _lines(attributes: CdaAttributes, tokens: int) -> list[str]:
     """Body of the function, one ONNX-text statement per entry."""
+    # Both forms are written out as text and only one of them becomes part of the body.
     whole = _Core(attributes, 4, "_w", inputs="", joined=False).build()
     one_head = _graph(
         "one_head",
@@ -157,8 +162,11 @@ def _lines(attributes: CdaAttributes, tokens: int) -> list[str]:
     )
     outputs = ", ".join(f"{part}_s" for part in _PARTS)
     scan = f"{outputs} = Scan <num_scan_inputs = 6, body = {one_head}> ({', '.join(_SPLITS)})"
+    # Scan writes its results under names that end in _s, the form for all heads under names that end in _w.
     tail, middle = ("_s", [scan]) if tokens >= BY_HEAD_FROM else ("_w", whole)
     return [
+        # A Reshape takes 0 as "keep this axis" and one -1 as "what is left", so the same body serves every batch and
+        # every number of tokens.
         "zero_zero = Constant <value_ints = [0, 0]> ()",
         "minus_one = Constant <value_ints = [-1]> ()",
         "heads_scalar = Constant <value_int: int = @num_heads> ()",
@@ -167,9 +175,11 @@ def _lines(attributes: CdaAttributes, tokens: int) -> list[str]:
         "merge_shape = Concat <axis = 0> (zero_zero, minus_one)",
         "alpha_f32 = Constant <value_float: float = @alpha> ()",
         "one_f32 = Constant <value_float = 1.0> ()",
+        # 1 − α is formed in float32 and rounded once, to the type of the inputs.
         "rest_f32 = Sub (one_f32, alpha_f32)",
         "alpha_t = CastLike (alpha_f32, qkv_r)",
         "rest_t = CastLike (rest_f32, qkv_r)",
+        # head_dim is computed from the input's width, because a function cannot read the shapes of the graph around it.
         "width = Shape <start = 2, end = 3> (qkv_r)",
         "three = Constant <value_ints = [3]> ()",
         "packed_heads = Mul (three, heads)",
@@ -201,6 +211,7 @@ def cda_function(attributes: CdaAttributes, opset: int = ONNX_OPSET, tokens: int
     function: onnx.FunctionProto = onnx.parser.parse_function(
         header + "{\n" + "\n".join(_lines(attributes, tokens)) + "\n}"
     )
+    # The text parser demands a type on every value of a subgraph; "float" would be wrong in an FP16 file.
     _untyped(function.node)
     function.doc_string = (
         "Cross-Diffusion Attention, linear-cost form (MutualFormer, IJCV 2024). "
@@ -228,6 +239,7 @@ def is_cda(node: onnx.NodeProto) -> bool:
 
 def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int:
     """Largest N of the nodes' inputs (B, N, 3C), 0 where one is not known before it runs."""
+    # Values inside a graph need not carry shapes, so ONNX infers them; the batch stays symbolic, N must not.
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
     qkv_shapes = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
@@ -241,6 +253,7 @@ def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:
     del model.functions[:]
     if not nodes:
         return
+    # ONNX keeps functions by domain and name, so a second body under the same name would replace the first.
     kinds = {(a.iterations, a.init, a.value_pairing) for a in map(node_attributes, nodes)}
     if len(kinds) != 1:
         raise ValueError(

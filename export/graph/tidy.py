@@ -28,6 +28,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     tidied = onnx.ModelProto()
     tidied.CopyFrom(model)
     sort(tidied)
+    # Before folding, because it makes the Shape arithmetic around a Resize dead, which the later steps then remove.
     _resize_by_scale(tidied)
     _fold(tidied)
     _skip_identities(tidied.graph)
@@ -80,6 +81,7 @@ def _fold(model: onnx.ModelProto) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     folded, kept = [], []
     for node in graph.node:
+        # A node that reads nothing but constants is constant itself; topological order makes one pass enough.
         known = all(name in constants for name in node.input if name)
         if known and node.domain in ("", "ai.onnx") and node.op_type not in _NEVER_FOLDED:
             folded.append(node)
@@ -88,12 +90,14 @@ def _fold(model: onnx.ModelProto) -> None:
             kept.append(node)
     if not folded:
         return
+    # Only values that somebody still reads are computed and stored.
     read = {name for node in kept for name in node.input} | {output.name for output in graph.output}
     results = [name for node in folded for name in node.output if name in read]
     part = onnx.helper.make_graph(folded, "constants", [], [onnx.ValueInfoProto(name=name) for name in results])
     used = {name for node in folded for name in node.input}
     part.initializer.extend(tensor for tensor in graph.initializer if tensor.name in used)
     program = onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
+    # ONNX's own evaluator in NumPy: the values do not depend on a runtime's optimisations.
     values = ReferenceEvaluator(program).run(results, {})
     graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value), name) for name, value in zip(results, values, strict=True)
@@ -130,6 +134,7 @@ def cut_dead_ends(graph: onnx.GraphProto) -> None:
     """Drop the nodes and constants that no output depends on; the nodes must be in topological order."""
     needed = {output.name for output in graph.output}
     kept = []
+    # Backwards, so that a node is judged after all of its readers.
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)

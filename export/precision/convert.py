@@ -1,4 +1,4 @@
-"""Converts a model to another precision and updates its contract; writes any model of ours as an ONNX file."""
+"""Converts a model to another precision and updates its contract; writes any of our models as an ONNX file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames
+from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames, parity_frames
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -31,12 +31,14 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.walk import spread_over
 
 log = logging.getLogger("mutualformer")
 
 DEFAULT_FRAMES = 64  # calibration frames taken from larger data
 RANKING_FRAMES = 4  # calibration frames on which layers are ranked
 JUDGED_FRAMES = 8  # frames on which a new file is compared with its source
+OF_A_KIND = 4  # of each kind of default frames, for INT8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Opened:
 
 
 def open_model(source: Path, check: Callable[[Contract], None] = lambda contract: None) -> Opened:
-    """The graph of an .onnx file of ours, or the FP32 graph of a checkpoint, which takes tracing and PyTorch.
+    """The graph of one of our .onnx files, or the FP32 graph of a checkpoint, which takes tracing and PyTorch.
 
     ``check`` gets the contract before the work, to raise early. Raises ExportError, CheckpointError.
     """
@@ -197,7 +199,7 @@ def write_onnx(
     choices: Choices = DEFAULT_CHOICES,
     check: Callable[[Contract], None] = lambda contract: None,
 ) -> OnnxModel:
-    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or an .onnx file of ours.
+    """Write ``out``, the ONNX file in ``precision`` of ``source``: a checkpoint, or one of our .onnx files.
 
     Arguments as :func:`convert`'s, ``check`` as :func:`open_model`'s. Needs PyTorch for a checkpoint alone. Raises
     ExportError, DataError, CheckpointError, and leaves ``out`` unchanged then.
@@ -223,17 +225,30 @@ def write_onnx(
 def _distance(
     reference: onnx.ModelProto, made: onnx.ModelProto, contract: Contract, data: str | None, name: str
 ) -> str:
-    """A sentence on how far the answers of ``made`` are from those of ``reference``, called ``name``."""
-    text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
-    frames = opening.of_task(text, contract.task, contract.input_size)
-    picked = np.unique(np.linspace(0, len(frames) - 1, min(JUDGED_FRAMES, len(frames))).round().astype(int)).tolist()
-    feeds = [prepare(contract, item[0], item[1]) for item in map(frames.__getitem__, picked)]
-    judge = Judge(reference, contract, feeds)
-    far = judge.difference(judge.outputs(made))
-    return (
-        f"its answers differ from {name}'s by {far.mean_abs:.2g} on average, {far.max_abs:.2g} at most, on "
-        f"{len(feeds)} frames of {text}"
+    """A sentence on how far the answers of ``made`` are from those of ``reference``, called ``name``.
+
+    An INT8 file is judged on every kind of default frame, and the sentence names the kind on which it is worst: scales
+    that suit photographs may clip what a sensor gives.
+    """
+    if data is None and contract.task == "sod" and contract.precision == "int8":
+        parts = [dataclasses.replace(one, count=min(one.count, OF_A_KIND)) for one in parity_frames(contract).parts]
+        kinds = [(part.about, list(part)) for part in parts]
+    else:
+        text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
+        frames = opening.of_task(text, contract.task, contract.input_size)
+        kinds = [(text, [frames[index] for index in spread_over(len(frames), JUDGED_FRAMES)])]
+    judge = Judge(reference, contract, [prepare(contract, item[0], item[1]) for _, items in kinds for item in items])
+    outputs = judge.outputs(made)
+    far = judge.difference(outputs)
+    sentence = f"its answers differ from {name}'s by {far.mean_abs:.2g} on average, {far.max_abs:.2g} at most, on "
+    if len(kinds) == 1:
+        return f"{sentence}{len(outputs)} frames of {kinds[0][0]}"
+    ends = np.cumsum([len(items) for _, items in kinds]).tolist()
+    worst, kind = max(
+        (judge.difference(outputs, slice(end - len(items), end)).mean_abs, about)
+        for end, (about, items) in zip(ends, kinds, strict=True)
     )
+    return f"{sentence}{len(outputs)} frames of {len(kinds)} kinds; most, {worst:.2g} on average, on {kind}"
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

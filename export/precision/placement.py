@@ -69,15 +69,20 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, set()).add(node.op_type)
+    # What the camera gives and what the program answers stay in the type of the contract.
     skipped = camera_nodes(model) | answer_nodes(model)
     names = []
     for node in graph.node:
+        # CDA is a plugin that writes half precision; a Q/DQ pair behind it would cost a launch of its own.
         if node.name in skipped or from_cda.intersection(node.input):
             continue
         if node.op_type == "MatMul" and readers.get(node.output[0]) == {"Reshape"}:
             continue
+        # Only products with constant weights: a product of two activations, as in attention, has no weights whose scale
+        # is known in advance.
         weights = [name in constants for name in node.input[:2]]
         weighted = _is_weighted(node) and weights == [False, True]
+        # Rank 4 tells an addition of feature maps from a bias and from token sums, which are cheap in half precision.
         residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
         if weighted or (residual and quantized_inputs(node, producer)):
             names.append(node.name)
@@ -97,6 +102,8 @@ def depth_readers(model: onnx.ModelProto) -> list[str]:
     measured = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     camera, names = camera_nodes(model), []
     for node in model.graph.node:
+        # Depth is followed from the graph's input through the nodes that prepare it to the first convolutions that read
+        # it.
         if measured.intersection(node.input):
             if node.name in camera:
                 measured.update(node.output)
@@ -111,6 +118,8 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
     names = []
     for node in model.graph.node:
         groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        # One input channel for each output channel: with a channel multiplier there are more outputs than inputs, which
+        # is depthwise still.
         if node.op_type == "Conv" and groups > 1 and node.input[1] in weights and weights[node.input[1]][1] == 1:
             names.append(node.name)
     return names
@@ -131,6 +140,7 @@ def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
 
 def quiet_readers(model: onnx.ModelProto, ranges: Mapping[str, float], least: float) -> list[str]:
     """Names of the nodes that read an activation whose calibrated range is below ``least``, too small for a scale."""
+    # Its scale, range / 127, would be subnormal or 0 in FP16, and the division by it infinite.
     quiet = {name for name, limit in ranges.items() if limit < least}
     return [node.name for node in model.graph.node if quiet.intersection(node.input[:2])]
 
@@ -142,6 +152,7 @@ def around_scales(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
     """
     kept = {n.name for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")} | set(chosen)
     constants = {tensor.name for tensor in model.graph.initializer}
+    # Nodes are in topological order, so one pass finds chains: a Relu behind an addition behind a convolution.
     full = {name for node in model.graph.node if node.name in kept for name in node.output}
     for node in model.graph.node:
         if node.op_type in _FUSED_OPS and all(name in full or name in constants for name in node.input if name):

@@ -81,6 +81,7 @@ class Quantizer:
 
     def kept(self, method: str, placement: Placement = DEFAULT, keep: Iterable[str] = ()) -> dict[str, str]:
         """Node that :meth:`to_int8` leaves in half precision though INT8 is possible → the reason, in graph order."""
+        # The range whose scale would be the smallest normal number.
         least = float(_smallest(placement.scales)) * LEVELS
         reasons = {
             "asked for": list(keep),
@@ -88,7 +89,9 @@ class Quantizer:
             "depthwise": depthwise_nodes(self.model) if placement.depthwise == "fp16" else [],
             "reads too small values": quiet_readers(self.model, self.ranges(method), least),
         }
+        # The first reason that applies is reported: the order is reversed, so that it is written last.
         kept = {name: reason for reason, names in reversed(reasons.items()) for name in names}
+        # This reason depends on all others: an addition is worth INT8 only where a convolution in INT8 feeds it.
         kept |= {name: "adds to such a layer" for name in lone_additions(self.model, kept) if name not in kept}
         nodes = {*self.nodes, *reasons["asked for"]}
         return {n.name: kept[n.name] for n in self.model.graph.node if n.name in kept and n.name in nodes}
@@ -134,6 +137,7 @@ def place(
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
     graph = quantized.graph
+    # Nodes are copied in order into a new list, each Q/DQ pair before its first reader: ONNX demands topological order.
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     names_to_quantize, short, producer = set(chosen), _short_names(graph), producers(graph)
     pairs: dict[str, str] = {}  # value → its dequantised twin
@@ -144,10 +148,13 @@ def place(
             for index in quantized_inputs(node, producer):
                 name = node.input[index]
                 if name in weights:
+                    # The number of nodes so far makes the name unique, and is the same for every run on the same graph.
                     short_name, axis = f"w{len(nodes)}", _channel_axis(node)
                     levels, scale = _weight(node, weights[name], short_name, placement.scales)
                     pairs[name] = f"{short_name}_out"
                     source = short_name
+                    # The weights are stored as the floating-point values that the levels stand for, and TensorRT
+                    # quantises them again when it builds.
                     if placement.weights == "qdq":
                         levels, source = _as_floats(levels, scale, axis), f"{short_name}_q"
                         zeros = numpy_helper.from_array(np.zeros(scale.dims[0], np.int8), f"{short_name}z")
@@ -158,6 +165,7 @@ def place(
                         nodes.append(q)
                     new += [levels, scale]
                     nodes.append(_dequantize(source, scale.name, pairs[name], axis))
+                # Several quantised nodes may read one activation; they share its pair.
                 elif name not in pairs:
                     scale, pairs[name] = _scale(name, ranges, f"s{len(nodes)}", placement.scales), f"d{len(nodes)}_out"
                     new.append(scale)
@@ -172,6 +180,7 @@ def place(
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [short.get(name, name) for name in names]
+    # The floating-point weights that INT8 ones replace have no reader any more.
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if short.get(tensor.name, tensor.name) in used]
     for tensor in kept:
@@ -200,10 +209,13 @@ def _weight(
     """INT8 weights and their scales per output channel."""
     axis = _channel_axis(node)
     others = tuple(i for i in range(values.ndim) if i != axis)
+    # Symmetric, per output channel: the channel's largest magnitude becomes level 127.
     largest = np.abs(values).max(axis=others, keepdims=True)
     if not np.isfinite(largest).all():
         raise ExportError(f"node {node.name}: its weights hold values that are not finite")
     kind = np.float16 if scales == "fp16" else np.float32
+    # The scale is rounded to its stored precision first and the weights are divided by the rounded scale, so the
+    # rounding of the scale costs no accuracy. A channel of zeros gets the smallest scale instead of 0.
     scale = np.maximum(largest / LEVELS, _smallest(scales)).astype(kind).astype(np.float32)
     levels = np.clip(np.round(values / scale), -LEVELS, LEVELS).astype(np.int8)
     return numpy_helper.from_array(levels, name), numpy_helper.from_array(scale.reshape(-1), f"{name}s")

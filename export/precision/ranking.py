@@ -42,10 +42,13 @@ class Judge:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [np.asarray(session.run([self._output], feed)[0][0]) for feed in self.feeds]
 
-    def difference(self, outputs: Sequence[NDArray[Any]]) -> TensorDifference:
-        """How far ``outputs`` are from the answers. Raises ExportError for NaN or infinity in either."""
+    def difference(self, outputs: Sequence[NDArray[Any]], part: slice = slice(None)) -> TensorDifference:
+        """How far ``outputs`` are from the answers, for a ``part`` of the frames or all.
+
+        Raises ExportError for NaN or infinity in either.
+        """
         tensors = TensorComparison()
-        for reference, candidate in zip(self.answers, outputs, strict=True):
+        for reference, candidate in zip(self.answers[part], outputs[part], strict=True):
             tensors.add(reference, candidate)
         difference = tensors.result()
         if not difference.finite:

@@ -32,9 +32,8 @@ class SensorFrame(NamedTuple):
 class SensorFrames:
     """Frames of ``root``; ``teacher``: a folder of soft saliency maps (8 bit, NAME.png).
 
-    A frame without a map is left out: a model that is told "nothing is salient here" learns to leave out the objects
-    of every table. Without a teacher every pixel is UNKNOWN, which nobody trains on. Raises DataError where no frame
-    has a map.
+    A frame without a map is left out: taken as empty, it would teach a model to leave out the objects of every table.
+    Without a teacher every pixel is UNKNOWN, which nobody trains on. Raises DataError where no frame has a map.
     """
 
     def __init__(self, root: str | Path, teacher: str | Path | None = None) -> None:

@@ -65,8 +65,12 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
         elif name.endswith("_ptr"):
             signature[name] = "*fp32" if name == "lse_ptr" else f"*{variant.dtype}"
             if variant.unit == VECTOR_UNIT:
+                # The promise that lets Triton load vectors of 16 bytes. It holds for this variant because its head_dim
+                # is a multiple of VECTOR_UNIT elements; the plugin checks the pointers.
                 aligned[(i,)] = [["tt.divisibility", 16]]
         else:
+            # Sizes are int32 arguments, not constants: one cubin serves every batch, number of tokens and number of
+            # heads.
             signature[name] = "fp32" if name in _FLOATS else "i32"
     target = GPUTarget("cuda", capability, 32)
     backend = make_backend(target)
@@ -79,6 +83,8 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
             "sanitize_overflow": False,
         }
     )
+    # These are the steps of triton.compile without its last one, which would call ptxas for the one architecture of the
+    # target.
     context = ir.context()
     ir.load_dialects(context)
     backend.load_dialects(context)
@@ -93,6 +99,8 @@ def _ptx(variant: Variant, entry: str, tile: Tile, capability: int, language: in
     ptx = backend.make_ptx(llvm_ir, metadata, options, capability)
     if metadata["global_scratch_size"] or metadata["profile_scratch_size"]:
         raise RuntimeError(f"{variant.name}: Triton asks for scratch memory, which the plugin does not provide")
+    # All kernels end up in one file, so every variant needs a name of its own; PTX repeats the name in the names of the
+    # parameters.
     return re.sub(rf"\b{variant.kernel}(?=\b|_param_)", entry, ptx), metadata
 
 
@@ -141,6 +149,7 @@ class _Product:
 def _compile(task: _Task, todo: list[tuple[_Product, str]], cache: str) -> None:
     """Compile ``task`` once and write every (product, cache key) in ``todo``."""
     variant, tile = task.variant, task.tile
+    # The PTX is written in the oldest language that any of the assemblers reads; newer ones read it too.
     oldest = min(find_ptxas(product.arch)[1] for product, _ in todo)
     ptx, metadata = _ptx(variant, variant.entry(task.tactic), tile, task.family, ptx_version(oldest))
     for product, key in todo:
@@ -150,6 +159,7 @@ def _compile(task: _Task, todo: list[tuple[_Product, str]], cache: str) -> None:
         else:
             content = _assemble(ptx, product.arch)
         image = Image(
+            # The row of the table that the plugin embeds: what the host must know to launch this image.
             variant.entry(task.tactic), product.arch, tile.block_m, tile.block_n, tile.warps, tile.stages,
             metadata["shared"], metadata["tmem_size"] or 0, _parameters(ptx), hashlib.sha256(content).hexdigest(),
             task.tactic,
@@ -178,6 +188,7 @@ def _products(
     """Everything to build: cubins for ``architectures``, or the PTX of tactic 1 for PTX_ARCHITECTURE."""
     for arch in (PTX_ARCHITECTURE,) if ptx else architectures:
         for variant in variants:
+            # For example bf16 on sm_75, which has no such instructions.
             if not variant.runs_on(arch):
                 continue
             tiles = tiles_for(variant.kernel, arch, variant.dtype, variant.block_d, variant.unit)
@@ -213,8 +224,11 @@ def compile_all(
         if not (cache / f"{key}.json").is_file():
             groups.setdefault(task, []).append((product, key))
     if groups:
+        # Child processes inherit it, and with it the kernels would be interpreted Python functions.
         os.environ.pop("TRITON_INTERPRET", None)
         os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # line info would put this machine's paths into the cubins
+        # Triton holds Python's lock while it compiles, so threads would not help; a forked child could inherit a lock
+        # that another thread of the parent holds.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             tasks = [pool.submit(_compile, task, todo, str(cache)) for task, todo in groups.items()]
             for count, future in enumerate(tasks, 1):
@@ -227,6 +241,7 @@ def compile_all(
         image = Image(**parse_json(stem.with_suffix(".json").read_text()))
         content = stem.with_suffix(".image").read_bytes()
         if hashlib.sha256(content).hexdigest() != image.sha256:
+            # Without its .json the entry is incomplete, so the next build makes it again.
             stem.with_suffix(".json").unlink()
             raise RuntimeError(f"{stem}.image is corrupt and was dropped from the cache; run the build again")
         (compiled.ptx if product.ptx else compiled.cubins).append((image, content))

@@ -34,6 +34,7 @@ def cross_diffusion_attention(
     heads = attributes.num_heads
     batch, tokens, width = qkv_r.shape
     parts = [x.reshape(batch, tokens, 3, heads, -1).transpose(2, 0, 3, 1, 4) for x in (qkv_r, qkv_d)]
+    # Modality, batch, token, own or mutual, head, channel: in this order the last three axes are the packed 2C columns.
     y = np.empty((2, batch, tokens, 2, heads, width // 3 // heads), qkv_r.dtype)
     for b in range(batch):
         for h in range(heads):
@@ -49,7 +50,9 @@ def _head(attributes: CdaAttributes, r: Array, d: Array, rounding: Rounding) -> 
     scale, alpha = float(q_r.shape[-1]) ** -0.5, attributes.alpha
 
     def affinity(q: Array, k: Array) -> Array:
+        # The product itself is summed in the array's type and rounded once, as tensor cores do, which add in float32.
         scores = rounding(rounding(q * scale) @ k.T)
+        # Without subtracting the maximum, scores above 88 would overflow float32.
         exponentials = np.exp(scores - scores.max(-1, keepdims=True))
         return rounding(exponentials / exponentials.sum(-1, keepdims=True))
 
@@ -103,6 +106,7 @@ class TwoTimes:
 
 
 def _share(error: float, allowed: float) -> float:
+    # Where plain arithmetic is exact, nothing but exact is allowed.
     return error / allowed if allowed else (0.0 if error == 0 else float("inf"))
 
 
@@ -112,6 +116,7 @@ def rule(ours: Array, exact: Array, peers: Sequence[Array], dtype: str) -> TwoTi
     The worst of the peers counts.
     """
     with np.errstate(invalid="ignore"):
+        # Errors are formed in float64; NaN and infinity are counted apart, because no comparison with NaN is true.
         error, *others = (np.abs(result.astype(np.float64) - exact) for result in (ours, *peers))
     half_ulp = EPSILON[dtype] / 2
     rms_floor = half_ulp * _rms(exact) if exact.size < _FEW_OUTPUTS else 0.0

@@ -11,7 +11,7 @@ cda_columns adds them in the rows that it writes anyway.
 
 One CDA with iterations = 1, init = identity, value_pairing = released is one launch of each, x_r = V_d and
 x_d = V_r: then ``next`` is [out_r, out_d] and cda_columns completes ``self`` in place to [out_rd, out_dr]. Every other
-variant is a longer list of the same two launches (plugins/schedule.py).
+variant is a longer list of the same two launches (plugins/kernels/schedule.py).
 
 The weight w = 2^−⌊log2 N⌋ (at least 2^-14, so that fp16 can hold P / w) keeps the stored log-sum-exp near zero.
 Without it, rounding the log-sum-exp would cost pass 2 a relative error of log2(N) · 2^-24, and small P would be
@@ -67,15 +67,22 @@ def _rows_tile(
     k = tl.load(k_ptr + cols[None, :] * k_stride + dims[:, None], mask=k_mask, other=0.0)
     scores = tl.dot(q, k, input_precision="ieee")
     if MASKED:
+        # A token past the end would have score 0, not -inf, and would take a share of the softmax.
         scores = tl.where((cols < tokens)[None, :], scores, float("-inf"))
+    # The online softmax (Milakov and Gimelshein, 2018): what was summed so far is in units of the old maximum and is
+    # rescaled to the new one, so no exponential can overflow. The first rescale is 2^-inf = 0, which makes the empty
+    # start harmless.
     new_max = tl.maximum(row_max, tl.max(scores, 1) * scale)
     p = tl.exp2(scores * scale - new_max[:, None])  # one fused multiply-add for each element
     rescale = tl.exp2(row_max - new_max)
     row_sum = row_sum * rescale + tl.sum(p, 1)
     x_offset = cols[:, None] * x_stride + dims[None, :]
     x_m = tl.load(x_m_ptr + x_offset, mask=x_mask, other=0.0)
+    # Tensor cores multiply two operands of one type and add in float32; P lies in [0, 1], where fp16 has 11 bits.
     p = p.to(x_m.dtype)
     acc_m = tl.dot(p, x_m, acc_m * rescale[:, None], input_precision="ieee")
+    # P is used twice while it is in registers. This is why one program computes both values of its modality: a second
+    # program would have to compute the same P again.
     x_o = tl.load(x_o_ptr + x_offset, mask=x_mask, other=0.0)
     acc_o = tl.dot(p, x_o, acc_o * rescale[:, None], input_precision="ieee")
     return new_max, row_sum, acc_m, acc_o
@@ -130,6 +137,8 @@ def cda_rows(
     x_m_ptr = tl.where(is_r, x_r_ptr, x_d_ptr) + x_base
     x_o_ptr = tl.where(is_r, x_d_ptr, x_r_ptr) + x_base
     self_ptr = tl.where(is_r, self_r_ptr, self_d_ptr)
+    # Pointers are chosen by value, not by a branch, so that both modalities run the same code and the compiler
+    # pipelines the loads.
     next_ptr = tl.where(is_r, next_d_ptr, next_r_ptr)  # P_m x_o is the other direction's next
 
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -161,9 +170,12 @@ def cda_rows(
                 row_max, row_sum, acc_m, acc_o, True, BLOCK_N, BLOCK_D,
             )  # fmt: skip
 
+    # Pass 2 needs one number for each row to recompute P: maximum and sum together as one base-2 logarithm.
     lse_row = lse_ptr + (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * tokens + rows
     tl.store(lse_row, row_max + tl.log2(row_sum * lse_weight), mask=row_ok & ((writes & WRITE_LSE) != 0))
     out_type = self_r_ptr.dtype.element_ty
+    # One reciprocal for each row and a product for each element is cheaper than a division for each element. The row
+    # sum is at least 1, because the row's maximum contributes 2^0.
     inverse = (1.0 / row_sum)[:, None]
     here = batch * tokens + rows[:, None]  # row of a (B · N, width) matrix, int64
     tl.store(
@@ -212,6 +224,7 @@ def _columns_tile(
         lse = tl.load(lse_ptr + rows, mask=rows < tokens, other=float("inf"))  # past the end P = 2^-inf = 0
     else:
         lse = tl.load(lse_ptr + rows)
+    # The type is known when the kernel is compiled, so only one of the two forms is in the cubin.
     if k.dtype == tl.float32:
         q = tl.load(q_ptr + rows[:, None] * q_stride + dims[None, :], mask=g_mask, other=0.0)
         scores = tl.dot(q * scale_log2, k, input_precision="ieee")
@@ -279,6 +292,7 @@ def cda_columns(
     columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     dims = tl.arange(0, BLOCK_D)
     mask = (columns < tokens)[:, None] & (dims < head_dim)[None, :]
+    # fp32 multiplies q kᵀ and needs K transposed; fp16 and bf16 multiply k qᵀ and take K as it lies in memory.
     if g_r_ptr.dtype.element_ty == tl.float32:
         k_mask = (dims < head_dim)[:, None] & (columns < tokens)[None, :]
         k = tl.load(k_ptr + columns[None, :] * qk_stride + dims[:, None], mask=k_mask, other=0.0)
@@ -302,7 +316,10 @@ def cda_columns(
 
     here = batch * tokens + columns[:, None]
     offset = head + dims[None, :]
+    # y may be self or next, so this program reads its rows of both before it writes
+    # them. No other program reads these rows.
     own = tl.load(self_ptr + here * (self_width * channels) + offset, mask=mask, other=0.0).to(tl.float32)
+    # The sum is formed in float32 and rounded once, when it is stored.
     following = tl.load(next_ptr + here * (next_width * channels) + offset, mask=mask, other=0.0).to(tl.float32)
     y = weight * acc + residual_weight * (own + following)
     tl.store(y_ptr + here * (y_width * channels) + offset, y.to(y_ptr.dtype.element_ty), mask=mask)

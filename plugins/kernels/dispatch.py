@@ -18,7 +18,7 @@ from mutualformer.plugins.attributes import MAX_HEAD_DIM, MIN_HEAD_DIM, CdaAttri
 
 log = logging.getLogger("mutualformer")
 
-MIN_CAPABILITY = (7, 5)  # Turing: older GPUs have no kernels of ours, and no Triton
+MIN_CAPABILITY = (7, 5)  # Turing: for older GPUs there are neither our kernels nor Triton
 devices = {"cuda"}  # device types whose tensors take the kernels; tests add "cpu", for Triton's interpreter
 _reported: set[str] = set()
 

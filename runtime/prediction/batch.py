@@ -117,20 +117,25 @@ def predict(request: Request) -> Summary:
     with contextlib.ExitStack() as stack:
         # One thread per session where several workers run it at once; a ReID model is run by one worker.
         threads = 1 if workers > 1 else 0
+        # The exit stack closes the sessions in reverse order, also where a later model cannot be loaded.
         sessions = [stack.enter_context(zoo.load(model, request.device, threads)) for model in request.models]
         models = [Model(label, session) for label, session in zip(labels(request.models), sessions, strict=True)]
         tasks = {session.contract.task for session in sessions}
         if len(tasks) > 1:
             raise RequestError(f"--model: {' and '.join(sorted(tasks))} models cannot be mixed")
+        # ReID answers with tables over all frames, SOD with files for each frame: from here on they share nothing.
         if tasks == {"reid"}:
             return _identities(request, models)
         if request.gallery is not None:
             raise RequestError("--gallery needs a ReID model")
         if request.output is not None:
             return _one_file(request, request.output, models, workers)
+        # On a CPU one frame a call is fastest, because the workers fill the cores. A GPU wants larger calls, within the
+        # smallest profile among the models.
         cpu = all(session.device == "cpu" for session in sessions)
         batch = request.batch or (1 if cpu else min(GPU_BATCH, *(session.largest_batch for session in sessions)))
         addresses = [source for source in request.sources if is_address(source)]
+        # Frames that come one after another can be neither counted nor resumed; files can.
         run = _moments if addresses else _album
         return run(request, models, workers, batch)
 
@@ -140,6 +145,7 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     kind, suffix = one.kind_of(output, request.what, request.look)
     if len(models) != 1:
         raise RequestError(f"-o {output} is one file and there are {len(models)} models: give --out DIR")
+    # One file can hold only one model's answer.
     (model,) = models
 
     def answer(item: Item, has_depth: bool) -> Prediction:
@@ -170,12 +176,14 @@ def _video(
         return answer(moment.item, moment.has_depth).annotated()
 
     report, film = Report(None, reports_depth=False), None
+    # The film appears under its name when it is whole; a run that breaks off leaves what was there before.
     with replacing(output) as beside:
         with contextlib.ExitStack() as stack:
             stack.callback(report.close)
             for frame in in_order(moments(address, request.frames), drawn, workers):
                 if film is None:
                     shape = frame.shape[0], frame.shape[1]
+                    # The size is known with the first frame only.
                     film = one.WithSound(beside, suffix, source, shape)
                     stack.callback(film.close)
                 film.write(frame)
@@ -201,6 +209,7 @@ def watch(request: Request, report: Callable[[Summary], None], pause_s: float = 
         with contextlib.suppress(DataError):  # no picture yet
             pictures = album(request.sources, request.depth, request.options)
             now = [pictures.stamp(index) for index in range(len(pictures))]
+        # A file that is still being copied changes between two looks, so nothing is read until all stand still.
         if now and now == before and now != done:
             report(predict(replace(request, resume=True)))
             done = now
@@ -215,6 +224,7 @@ def _identities(request: Request, models: Sequence[Model]) -> Summary:
         raise RequestError("--ray and --depth are for SOD models")
     if request.out is None:
         raise RequestError("a ReID model writes tables: give --out DIR")
+    # Crops of a person or thing are small, so 16 fit into one call where a SOD model takes one frame.
     how: dict[str, Any] = {"gallery": request.gallery, "limit": request.frames, "batch": request.batch or 16}
     return predict_identities(request.sources, models[0].session, request.out, **how)
 
@@ -225,6 +235,7 @@ def _addresses(request: Request) -> Sequence[str]:
         return request.sources
     if len(request.sources) != 1:
         raise SourceError(f"--depth belongs to one SOURCE, {len(request.sources)} are given")
+    # One address that holds both files, as the grammar has it, so that they are paired by time.
     return [f"video:{request.sources[0]},{request.depth}"]
 
 
@@ -243,9 +254,11 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
     """Pictures in files."""
     pictures = album(request.sources, request.depth, request.options)
     if request.frames is not None:
+        # --frames of files means the first of them in natural order.
         pictures = pictures.first(request.frames)
     if not len(pictures):
         return Summary()
+    # The contact sheet has a limited number of tiles: of many frames every n-th gets one.
     plan = replace(request.plan(), every=sheet.every(len(pictures)))
     journal = request.journal(given_names(pictures))
     if request.ray is not None:

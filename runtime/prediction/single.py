@@ -88,9 +88,9 @@ def predict(
     """Run ``model`` on a picture, or on each of several.
 
     ``model``: a session from :func:`mutualformer.load`, or what that takes (opened and closed for this call).
-    ``rgb``: a path; a file's bytes; uint8 (H, W, 3) in RGB order, (H, W) grey or (H, W, 4) with transparency, as an
-    array or a PyTorch tensor, which may be (C, H, W) too; a PIL image of any mode, turned as its EXIF tag asks. A list
-    or an iterator of these gives a list of answers; :func:`predict_many` gives them one by one.
+    ``rgb``: a path; a file's bytes, or the open file; uint8 (H, W, 3) in RGB order, (H, W) grey or (H, W, 4) with
+    transparency, as an array or a PyTorch tensor, which may be (C, H, W) too; a PIL image of any mode, turned as its
+    EXIF tag asks. A list or an iterator of these gives a list of answers; :func:`predict_many` gives them one by one.
     ``depth``: None, or the same forms: a file (16-bit: millimetres), uint16 (H, W) with ``depth_scale``, float metres
     (H, W), 0 or NaN = no measurement. For a list of pictures it is a list.
     ``depth_scale``: metres per unit of integer depth: 0.001 for millimetres.
@@ -111,7 +111,7 @@ def predict(
     """
     _check_threshold(threshold)
     with _opened(model) as session:
-        if isinstance(rgb, (list, tuple, Iterator)):
+        if isinstance(rgb, (list, tuple, Iterator)) and not hasattr(rgb, "read"):
             if nir is not None:
                 raise InputError("pairs with near-infrared are predicted one at a time")
             if depth is None:

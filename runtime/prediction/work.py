@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from mutualformer.runtime.sources.frame import DataError, Item
 
 # What one corrupt picture may raise; anything else, a full disk above all, ends the run.
 BROKEN = (DataError, InputError, cv2.error, MemoryError)
+
+# How files end that were not cut short. WebP has no end of its own.
+ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".json": b"}"}
 
 # The name that Album.name gives to a frame whose own name is known only after reading it.
 UNKNOWN = re.compile(r"frame-[0-9]{6}$")
@@ -76,9 +80,19 @@ class Plan:
         return self.out / safe_name(label) if len(self.labels) > 1 else self.out
 
     def written(self, name: str) -> bool:
-        """Whether every output file of the frame called ``name`` exists and is not empty."""
+        """Whether every output file of the frame called ``name`` exists and is whole."""
         paths = (saving.target(self.folder(label), kind, name) for label in self.labels for kind in self.what)
-        return all(path.is_file() and path.stat().st_size for path in paths)
+        return all(whole(path) for path in paths)
+
+
+def whole(path: Path) -> bool:
+    """Whether an output file exists and ends as a file of its kind does that was not cut short."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 16))
+        end = stream.read().rstrip(b"\n")
+    return bool(end) and end.endswith(ENDS.get(path.suffix, b""))
 
 
 @dataclass

@@ -12,11 +12,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mutualformer.errors import InputError
+from mutualformer.runtime.files import read_regular
 
 VARIABLE = "MUTUALFORMER_TOKEN"
 SHORTEST_TOKEN = 8
 NEW_TOKEN_BYTES = 12  # 16 characters, 96 bits: short enough to type, too many to guess
 LARGEST_PORT = 65535
+LONGEST_TOKEN_FILE = 1 << 16  # bytes
 
 
 class AddressError(InputError):
@@ -117,7 +119,7 @@ def token(needed: bool, *, file: Path | None = None, argument: str | None = None
 
 def _from_file(file: Path) -> Token:
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        text = read_regular(file, LONGEST_TOKEN_FILE).decode().strip()
     except FileNotFoundError:
         text = secrets.token_urlsafe(NEW_TOKEN_BYTES)
         file.parent.mkdir(parents=True, exist_ok=True)

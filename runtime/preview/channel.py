@@ -42,8 +42,8 @@ class Bundle:
 class Channel:
     """A sink, one for each camera. ``page``: where its pictures go; nothing is encoded while nobody watches.
 
-    ``snapshot`` returns the pipeline's numbers. ``recorder`` is what the record button switches. ``play`` takes the
-    number of frames that a recording may play from now on (:meth:`Capture.play`); None where it cannot be paused.
+    ``snapshot`` returns the pipeline's numbers. ``recorder`` is what the record button switches. ``play`` is
+    :meth:`Capture.play`; None where nothing can be paused.
     """
 
     name = "preview"
@@ -54,7 +54,7 @@ class Channel:
         page: LivePage,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None,
-        play: Callable[[float], None] | None,
+        play: Callable[[float, float | None, float | None], None] | None,
     ) -> None:
         self.index, self.recorder, self.play = index, recorder, play
         self.latest: Result | None = None
@@ -85,7 +85,7 @@ class Channel:
             self._page.show(self.index, self.pictures(result))
 
     def pictures(self, result: Result) -> Bundle:
-        """The frame's views as JPEG, and what is drawn upon them."""
+        """The frame's views as JPEG, with the boxes and labels that the page draws on them."""
         views = self.encode(result)
         range_m = (self.encode.near, self.encode.far) if "depth" in views else (0.0, 0.0)
         return Bundle(result.number, views, sight(result), range_m)
@@ -108,9 +108,10 @@ def clean(value: Any) -> Any:
 
 
 def sight(result: Result) -> dict[str, Any]:
-    """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``."""
-    line = result.to_json()
-    keys = ("objects", "nearest_object_m", "match", "similarity")
+    """What is drawn upon a picture: ``objects`` and the nearest one's distance, or ``match`` and ``similarity``; and
+    its ``position`` in a file."""
+    line = {**result.to_json(), "position": result.frame.position}
+    keys = ("objects", "nearest_object_m", "match", "similarity", "position")
     return {key: clean(line[key]) for key in keys if line.get(key) is not None}
 
 

@@ -38,6 +38,7 @@ WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
 # Seconds that a new client waits for a new frame before it gets the last one.
 STILL_SECONDS = 1.0
+MOST_RATE = 100.0  # times a recording's own speed
 # Moments kept for paused pages; the oldest is given up first.
 MOST_HELD = 8
 SCRIPTS = ("app.js", "multipart.js", "pictures.js", "panel.js", "charts.js", "timeline.js", "words.js")
@@ -68,6 +69,7 @@ class LivePage:
             web.post("/hold", self._hold),
             web.post("/release", self._release),
             web.post("/record", self._record),
+            web.post("/erase", self._erase),
             web.post("/play", self._play),
         ]
 
@@ -75,7 +77,7 @@ class LivePage:
         self,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None = None,
-        play: Callable[[float], None] | None = None,
+        play: Callable[[float, float | None, float | None], None] | None = None,
     ) -> Channel:
         """The sink of one more camera; the arguments are those of :class:`Channel`."""
         self.channels.append(Channel(len(self.channels), self, snapshot, recorder, play))
@@ -96,7 +98,7 @@ class LivePage:
         return {"url": self._server.url(), "viewers": self.viewers}
 
     def show(self, index: int, bundle: Bundle) -> None:
-        """Send a camera's newest pictures to whoever watches; from any thread."""
+        """Send a camera's newest pictures to all who watch; from any thread."""
         self._server.soon(lambda: self._publish(index, bundle))
 
     async def _publish(self, index: int, bundle: Bundle) -> None:
@@ -134,6 +136,7 @@ class LivePage:
         response = self._multipart()
         async with self._watcher("pictures"):
             await response.prepare(request)
+            # A stream that runs gives a frame soon; only where none comes is the last one worth encoding again.
             last = dict.fromkeys(indices, -1)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._next(last), STILL_SECONDS)
@@ -152,7 +155,7 @@ class LivePage:
             latest, bundle = channel.latest, channel.bundle
             if latest is not None and (bundle is None or bundle.number != latest.number):
                 pictures = await loop.run_in_executor(None, channel.pictures, latest)
-                if channel.bundle is bundle:
+                if channel.bundle is bundle:  # else a newer frame was published while these pictures were encoded
                     await self._publish(channel.index, pictures)
 
     @staticmethod
@@ -205,11 +208,15 @@ class LivePage:
         return web.json_response({"recording": all(recorder.recording for recorder in recorders)})
 
     async def _play(self, request: web.Request) -> web.Response:
-        """``{"frames": N}``: recordings play N more frames and wait, 0 pauses them; without ``frames`` they play on."""
-        frames = (await body(request)).whole("frames", 0, 1 << 20, -1)
+        """``{"frames": N, "position": 0.5, "rate": 2}``, each as of :meth:`Capture.play`; without ``frames`` recordings
+        play on, without the others they go on where and as fast as they were."""
+        wish = await body(request)
+        frames = wish.whole("frames", 0, 1 << 20, -1)
+        position = wish.number("position", 0.0, 1.0) if wish.get("position") is not None else None
+        rate = wish.number("rate", 0.0, MOST_RATE) if wish.get("rate") is not None else None
         for channel in self.channels:
             if channel.play is not None:
-                channel.play(frames if frames >= 0 else math.inf)
+                channel.play(frames if frames >= 0 else math.inf, position, rate)
         return web.Response(status=204)
 
     def _folders(self) -> dict[int, Path]:
@@ -224,9 +231,25 @@ class LivePage:
     async def _list(self, request: web.Request) -> web.Response:
         """``{"free_bytes": …, "files": [{"name": …, "bytes": …}]}``; ``/recordings/NAME`` downloads one."""
         files = [{"name": name, "bytes": path.stat().st_size} for name, path in self._recordings().items()]
+        # A folder appears with its first recording; until then the free space is that of the nearest one that exists.
         there = [next(p for p in (folder, *folder.parents) if p.is_dir()) for folder in self._folders().values()]
         free = [shutil.disk_usage(folder).free for folder in there]
         return web.json_response({"free_bytes": min(free, default=0), "files": files})
+
+    async def _erase(self, request: web.Request) -> web.Response:
+        """``{"name": "CAMERA/RECORDING"}``: delete the parts of a recording, unless it is being written."""
+        name = (await body(request)).text("name")
+        parts = [path for key, path in self._recordings().items() if key.rpartition("/")[0] == name]
+        if not parts:
+            raise web.HTTPNotFound(text="there is no such recording\n")
+        folder = parts[0].parent
+        if any(c.recorder is not None and c.recorder.writing == folder for c in self.channels):
+            raise web.HTTPConflict(text="it is still being recorded; stop it first\n")
+        for path in parts:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody put other files there
+            folder.rmdir()
+        return web.Response(status=204)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         path = self._recordings().get(request.match_info["name"])
@@ -238,6 +261,7 @@ class LivePage:
     @staticmethod
     async def _attach(request: web.Request, name: str, kind: str, stream: BinaryIO) -> web.StreamResponse:
         """Send what ``stream`` holds now as a file to save; a recording may grow meanwhile."""
+        # The length is announced now, and a file that grows meanwhile must not send more than that.
         rest = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         saved_as = f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", name)}"'
@@ -257,6 +281,7 @@ class LivePage:
             raise web.HTTPNotFound(text="no frame yet\n")
         name = secrets.token_urlsafe(12)
         self._held[name] = results
+        # A page that is closed while it is paused never releases its moment; the number of moments bounds the memory.
         while len(self._held) > MOST_HELD:
             del self._held[next(iter(self._held))]
         loop = asyncio.get_running_loop()

@@ -164,7 +164,7 @@ class Access:
 
 
 def file(name: str, status: int = 200) -> web.Response:
-    """A file of the page, read anew each time: whoever works on the page sees a change at once."""
+    """A file of the page, read anew each time: a developer sees a change at once."""
     path = PAGE / name
     return web.Response(status=status, body=path.read_bytes(), content_type=KINDS[path.suffix], charset="utf-8")
 

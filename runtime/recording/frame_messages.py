@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mutualformer.runtime.images.rendering import grey, jpeg, png
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.sources.bags import ros_messages as ros
+from mutualformer.runtime.sources.bags.ros_images import DEPTH_HEADER
 from mutualformer.runtime.sources.frame import Intrinsics, metres
 
 if TYPE_CHECKING:
@@ -35,23 +37,43 @@ def info_message(lens: Intrinsics, stamp: float) -> Message:
     return topics.INFO, ros.INFO_TYPE, ros.write_camera_info(lens, stamp, "camera_color")
 
 
-def frame_messages(result: Result, depth_scale: float | None, about: dict[str, str]) -> Iterator[Message]:
+def picture(topic: str, rgb: NDArray[np.uint8], stamp: float, frame_id: str, compress: bool) -> Message:
+    """A colour image, as it is or as JPEG."""
+    if not compress:
+        return topic, ros.IMAGE, ros.write_image(rgb, "rgb8", stamp, frame_id)
+    return topic + topics.COMPRESSED, ros.COMPRESSED, ros.write_compressed(jpeg(rgb), "jpeg", stamp, frame_id)
+
+
+def frame_messages(
+    result: Result, depth_scale: float | None, about: dict[str, str], compress: bool = False
+) -> Iterator[Message]:
     """All messages of one frame. Its ``frame`` message comes last: a reader ignores a frame without it.
 
     ``depth_scale``: metres per unit of the camera, None for float depth. ``about``: the recording's
-    description (:meth:`RecordingInfo.to_metadata`), repeated with every frame. Pixels are not copied.
+    description (:meth:`RecordingInfo.to_metadata`), repeated with every frame. Pixels are not copied. ``compress``:
+    colour as JPEG, depth in millimetres as PNG without loss, saliency as PNG of 256 levels.
     """
     frame = result.frame
     stamp, depth_stamp = frame.timestamp, frame.depth_timestamp
-    yield topics.COLOUR, ros.IMAGE, ros.write_image(frame.rgb, "rgb8", stamp, "camera_color")
+    yield picture(topics.COLOUR, frame.rgb, stamp, "camera_color", compress)
     # Every ROS tool reads 16 bits as millimetres. Other units are written as float metres, which are unambiguous.
     units, encoding = integers(frame.depth, depth_scale if depth_scale == MILLIMETRES else None)
-    yield topics.DEPTH, ros.IMAGE, ros.write_image(units, encoding, depth_stamp, "camera_color")
+    if compress and encoding == "16UC1":
+        packed = bytes(DEPTH_HEADER.size) + png(units)
+        form = f"{encoding}; compressedDepth png"
+        message = ros.write_compressed(packed, form, depth_stamp, "camera_color")
+        yield topics.DEPTH + topics.COMPRESSED_DEPTH, ros.COMPRESSED, message
+    else:
+        yield topics.DEPTH, ros.IMAGE, ros.write_image(units, encoding, depth_stamp, "camera_color")
     if frame.nir is not None:
-        yield topics.NIR, ros.IMAGE, ros.write_image(frame.nir, "rgb8", stamp, "camera_nir")
+        yield picture(topics.NIR, frame.nir, stamp, "camera_nir", compress)
     for name, value in result.outputs.items():
-        table = np.atleast_2d(value)
-        yield topics.OUTPUT + name, ros.IMAGE, ros.write_image(table, "32FC1", stamp, "camera_color")
+        topic = topics.OUTPUT + name
+        if compress and name == "saliency":
+            message = ros.write_compressed(png(grey(value)), "mono8; png compressed", stamp, "camera_color")
+            yield topic + topics.COMPRESSED, ros.COMPRESSED, message
+        else:
+            yield topic, ros.IMAGE, ros.write_image(np.atleast_2d(value), "32FC1", stamp, "camera_color")
     facts = {
         "sequence": frame.sequence,
         "timestamp": stamp,

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
-LONGEST_STAMP = 1e15
+LONGEST_STAMP = 1e15  # seconds; up to here float64 keeps at least an eighth of a second
 
 
 class FrameError(DataError):
@@ -54,13 +55,15 @@ class Options:
 @dataclass(frozen=True)
 class Part:
     """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
-    ``described``: whether it has our metadata. ``first``: number of its first frame within the whole recording."""
+    ``described``: whether it has our metadata. ``first``: number of its first frame within the whole recording.
+    ``span``: times of recording of its first and last message, ns; None where it was not closed."""
 
     path: Path
     info: RecordingInfo | None
     described: bool
     topics: frozenset[str]
     first: int
+    span: tuple[int, int] | None = None
 
     @property
     def recording(self) -> str:
@@ -79,8 +82,10 @@ def look_into(path: Path, unpack: bool) -> Part:
     with contextlib.closing(bag):
         described = [values for name, values in bag.metadata if name == NAME]
         if not bag.topics and not described:
-            why = bag.damage[0] if bag.damage else "nothing whole is in it"
+            why = bag.problems[0] if bag.problems else "nothing whole is in it"
             raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
+        # Each part carries the description twice: as metadata at its end, which a cut file lacks, and inside its first
+        # frame, which a tool may have filtered away. Any valid copy serves, the frame's before the metadata.
         info = None
         for values in described:
             with contextlib.suppress(InfoError):
@@ -89,7 +94,8 @@ def look_into(path: Path, unpack: bool) -> Part:
         if first is not None:
             with contextlib.suppress(ValueError):
                 info = frame_info(frame_fields(first.data)) or info
-        return Part(path, info, bool(described), frozenset(bag.topics), first.sequence if first is not None else 0)
+        number = first.sequence if first is not None else 0
+        return Part(path, info, bool(described), frozenset(bag.topics), number, bag.span)
 
 
 class RecordingCamera(PlayedCamera):
@@ -107,6 +113,8 @@ class RecordingCamera(PlayedCamera):
         )
         self.outputs: dict[str, Any] = {}
         self.truncated = False
+        # Parts of one recording stay together, in the order of their first frames; recordings keep the order of their
+        # files. File names say nothing reliable: they are renamed, and "part 10" sorts before "part 2".
         place: dict[str, int] = {}
         for index, part in enumerate(parts):
             place.setdefault(part.recording or str(part.path), index)
@@ -117,17 +125,28 @@ class RecordingCamera(PlayedCamera):
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         self._next: dict[str, int] = {}
         self._border = False
-        self.play(self._all(ordered), options.rate)
+        spans = [part.span for part in ordered if part.span is not None]
+        # Positions are shares of the time of recording, which must go on from part to part.
+        whole = len(spans) == len(ordered) and all(one[1] <= other[0] for one, other in pairwise(spans))
+        self._time = (spans[0][0], spans[-1][1]) if whole else None
+        begin = partial(self._all, ordered)
+        self.play(begin(0.0), options.rate, begin if whole else None)
 
-    def _all(self, parts: list[Part]) -> Generator[Frame, None, None]:
+    def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
+        first, last = self._time or (0, 0)
+        since = first + round(position * (last - first)) if position else 0
+        self._next.clear()
+        border = len(parts) > 1 and not position
         for part in parts:
-            self._border = len(parts) > 1
-            yield from self._part(part)
+            if part.span is None or part.span[1] >= since:
+                self._border, border = border, len(parts) > 1
+                yield from self._part(part, since)
         self.sum_up()
 
     def _follow(self, part: Part, number: int) -> None:
         """Warn where a part does not continue with the next frame: parts get lost, or copied twice."""
         expected = self._next.get(part.recording, 0)
+        # Only the first frame of a part is compared: inside a part, frames that were dropped on purpose leave gaps.
         if self._border and part.recording and number > expected:
             self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
         elif self._border and part.recording and number < expected and expected > 1:
@@ -135,45 +154,48 @@ class RecordingCamera(PlayedCamera):
         self._border = False
         self._next[part.recording] = number + 1
 
-    def _part(self, part: Part) -> Generator[Frame, None, None]:
+    def _part(self, part: Part, since: int) -> Generator[Frame, None, None]:
         count = 0
         with contextlib.closing(McapBag(part.path, self._unpack)) as bag:
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
-            for _, messages in groupby(bag.messages(), key=lambda message: message.log_time):
+            for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
                 group = {message.topic: message for message in messages}
-                for sentence in bag.damage:
+                for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
                     self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
                     if frame is not None:
                         self._follow(part, group[topics.FRAME].sequence)
                         count += 1
-                        yield frame
-            for sentence in bag.damage:
+                        yield replace(frame, position=self._position(now))
+            for sentence in bag.problems:
                 self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
             if not bag.closed:
                 self.truncated = True
                 self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
 
+    def _position(self, now: int) -> float | None:
+        """The share of the time of recording before ``now`` (ns); None where this cannot seek."""
+        return (now - self._time[0]) / max(1, self._time[1] - self._time[0]) if self._time is not None else None
+
     def _frame(self, group: dict[str, bytes], part: Part) -> Frame | None:
         try:
-            if not {topics.COLOUR, topics.DEPTH} <= group.keys():
-                raise FrameError("colour or depth of a frame is missing")
             facts = frame_fields(group[topics.FRAME])
-            rgb = stored(group[topics.COLOUR], ("rgb8",))
-            raw = stored(group[topics.DEPTH], ("16UC1", "32FC1"))
+            rgb, raw = stored(group, topics.COLOUR, "rgb8"), stored(group, topics.DEPTH, "16UC1", "32FC1")
+            if rgb is None or raw is None:
+                raise FrameError("colour or depth of a frame is missing")
             if rgb.shape[:2] != raw.shape:
                 raise FrameError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
-            nir = stored(group[topics.NIR], ("rgb8",)) if topics.NIR in group else None
+            nir = stored(group, topics.NIR, "rgb8")
             outputs = {
-                topic[len(topics.OUTPUT) :]: stored(data, ("32FC1",))
-                for topic, data in group.items()
+                topic[len(topics.OUTPUT) :].removesuffix(topics.COMPRESSED): output(group, topic)
+                for topic in group
                 if topic.startswith(topics.OUTPUT)
             }
             stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
             sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
             depth = self._metres(raw, facts, part)
-        except ValueError as error:
+        except ValueError as error:  # one frame that cannot be used does not end the recording
             self.leave_out(f"{part.path.name}: {error}")
             return None
         self.outputs = outputs
@@ -183,6 +205,7 @@ class RecordingCamera(PlayedCamera):
         """Metres by the unit in the address, else the frame's, else the part's. Raises CameraError without any."""
         if raw.dtype == np.float32:
             return pix.float_metres(raw)
+        # A unit that the user gives wins: it repairs a recording whose description is wrong.
         info = frame_info(facts) or part.info
         scale = self._option_scale or (info.depth_scale if info is not None else None)
         if scale is None:
@@ -194,12 +217,29 @@ class RecordingCamera(PlayedCamera):
         return metres(raw, scale)
 
 
-def stored(data: bytes, encodings: tuple[str, ...]) -> NDArray[Any]:
-    """Pixels of a recorded Image. Raises ValueError."""
-    message = MessageReader(data).image()
+def stored(group: Mapping[str, bytes], topic: str, *encodings: str) -> NDArray[Any] | None:
+    """Pixels of a recorded image, also of a compressed one; None where there is none. Raises ValueError."""
+    packed = [group[one] for one in (topic + topics.COMPRESSED, topic + topics.COMPRESSED_DEPTH) if one in group]
+    if packed:
+        image = pix.pixels(MessageReader(packed[0]).compressed())
+        if (image.ndim == 3) != ("rgb8" in encodings):
+            raise FrameError(f"a compressed image of {image.dtype} {image.shape}, expected {' or '.join(encodings)}")
+        return image
+    if topic not in group:
+        return None
+    message = MessageReader(group[topic]).image()
     if message.encoding not in encodings:
         raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
     return pix.unpack(message)
+
+
+def output(group: Mapping[str, bytes], topic: str) -> NDArray[Any] | None:
+    """An output of the model as it was; compressed saliency comes back in steps of 1/255. Raises ValueError."""
+    plain = topic.removesuffix(topics.COMPRESSED)
+    if plain == topic:
+        return stored(group, topic, "32FC1")
+    levels = stored(group, plain, "rgb8")
+    return None if levels is None else np.asarray(levels[..., 0] / np.float32(255), np.float32)
 
 
 def frame_fields(data: bytes) -> Fields:
@@ -216,6 +256,8 @@ def frame_info(facts: Fields) -> RecordingInfo | None:
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     try:
+        # A compressed file may be another program's, and how much it unpacks to is not known before: only a child
+        # process with limited memory may find out.
         return _open(target, query, unpack=False) or rosbag.open_source(target, query)
     except PackedError:
         return ChildCamera(".recording.replay", target, query, f"recording:{target}")
@@ -237,12 +279,13 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
         try:
             parts.append(look_into(file, unpack))
         except CameraError as error:
-            unreadable.append(error)
+            unreadable.append(error)  # the other parts still play; warned of below
     if not parts:
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
-        if all(part.described and topics.COLOUR not in part.topics for part in parts):
+        colours = {topics.COLOUR, topics.COLOUR + topics.COMPRESSED}
+        if all(part.described and not colours & part.topics for part in parts):
             raise CameraError(f"{name}: holds no whole frame; was it cut short right after it began?")
         return None
     camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)

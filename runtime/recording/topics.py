@@ -8,3 +8,5 @@ NIR = "/camera/nir/image"
 INFO = "/camera/color/camera_info"
 FRAME = "/mutualformer/frame"
 OUTPUT = "/mutualformer/output/"
+# Endings of the topics of compressed images, as ROS's image_transport names them.
+COMPRESSED, COMPRESSED_DEPTH = "/compressed", "/compressedDepth"

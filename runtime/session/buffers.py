@@ -31,7 +31,10 @@ class Binding:
 
 @dataclass
 class Tensor:
-    """A binding's memory: ``host`` is page-locked, ``device`` an allocation, both for the largest batch."""
+    """A binding's memory for the largest batch: ``host`` is page-locked, ``device`` an allocation.
+
+    ``device`` is None where the GPU works on ``host`` itself, because both share one memory.
+    """
 
     binding: Binding
     host: NDArray[np.uint8]
@@ -74,8 +77,12 @@ class Slot:
                 size = max(1, batch * int(np.prod(binding.row)) * np.dtype(binding.dtype).itemsize)
                 host = driver.allocate_host(size)
                 tensor = self.tensors[binding.name] = Tensor(binding, host, None)
-                tensor.device = driver.allocate(size)
-                if not self.context.set_tensor_address(binding.name, int(tensor.device)):
+                if driver.shares_memory:
+                    address = driver.device_address(host)
+                else:
+                    tensor.device = driver.allocate(size)
+                    address = int(tensor.device)
+                if not self.context.set_tensor_address(binding.name, address):
                     raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
         except BaseException:
             self.free()
@@ -84,12 +91,17 @@ class Slot:
     def submit(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Copy in, run, copy out, all queued on this slot's stream; returns at once. Allocates nothing.
 
+        Where the GPU shares the host's memory it queues no copies.
+
         Raises RuntimeError, CudaError; then nothing of the call is pending.
         """
         batch = next(iter(inputs.values())).shape[0]
         try:
             for name, value in inputs.items():
+                # Into page-locked memory: copies from there to the GPU are asynchronous.
                 np.copyto(self.tensors[name].view(batch), value)
+            # A new batch invalidates the recorded graph, which holds addresses and sizes. Its first call is queued by
+            # hand, and its second one is recorded.
             if self._shaped != batch:
                 self._shape(inputs)
                 self._queue(batch)
@@ -111,7 +123,7 @@ class Slot:
         self._shaped = next(iter(inputs.values())).shape[0]
 
     def _queue(self, batch: int) -> None:
-        tensors = self.tensors.values()
+        tensors = [tensor for tensor in self.tensors.values() if tensor.device is not None]
         for tensor in tensors:
             if tensor.binding.is_input:
                 self._driver.copy_in(tensor.device, tensor.view(batch), self.stream)
@@ -130,12 +142,15 @@ class Slot:
             try:
                 self._graph = self._driver.capture(self.stream, lambda: self._queue(batch))
             except (CudaError, RuntimeError) as error:
+                # A graph is an optimisation: without it the same kernels run, launched one by one. It is not tried
+                # again, because capture would fail on every frame.
                 self._graphs = False
                 log.warning("no CUDA graph of this engine, its kernels are launched one by one: %s", error)
         return self._graph is not None
 
     def collect(self) -> dict[str, NDArray[Any]]:
         """Wait for the call in flight and return copies of its outputs, so that the next call cannot change them."""
+        # The slot counts as free even where waiting fails.
         batch, self.batch = self.batch, 0
         self._driver.synchronize(self.stream)
         return {name: tensor.view(batch).copy() for name, tensor in self.tensors.items() if not tensor.binding.is_input}
@@ -164,5 +179,6 @@ class Slot:
                 self._driver.free(tensor.device)
             self._driver.free_host(tensor.host)
         self.tensors.clear()
+        # Set to None before it is destroyed, so a second call of free finds nothing to do even if this one raises.
         stream, self.stream = self.stream, None
         self._driver.destroy_stream(stream)

@@ -114,7 +114,7 @@ def _typed(card: Fields) -> EngineCard:
 
 
 def _rebuild(card: Fields) -> str:
-    """The card's command if it is one of ours, else one made of its other values: people paste it into a shell."""
+    """Its command where this project wrote it, else one built from typed values: people paste it into a shell."""
     told = card.text("rebuild")
     if _REBUILD.fullmatch(told):
         return told

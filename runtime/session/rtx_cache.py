@@ -11,7 +11,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.files import write_bytes
+from mutualformer.runtime.files import read_regular, write_bytes
+from mutualformer.runtime.session.base import LARGEST_MODEL
 
 log = logging.getLogger("mutualformer")
 
@@ -41,7 +42,7 @@ class RuntimeCache:
 
     def _read(self) -> bytes:
         try:
-            data = self.path.read_bytes()
+            data = read_regular(self.path, LARGEST_MODEL)
         except OSError:
             return b""
         content = data[_DIGEST:]

@@ -52,10 +52,12 @@ class EngineSession(Session):
         self._lock = threading.Lock()
         self._flying: deque[Slot] = deque()
         self._slots: list[Slot] = []
+        # In this order: what costs nothing first, and nothing is loaded into this process before its hash is known.
         engine_card.verify_host(path, card, str(trt.__version__), driver.capability)
         if card.cda_nodes:
             engine_card.verify_plugin(path, card, library.find())
             library.load(card.flavor)
+        # Compiled kernels are bound to the engine and the GPU; a cache of another pair is ignored.
         self._cache = RuntimeCache(path, card.engine_sha256, driver.gpu)
         with driver.context():
             try:
@@ -71,6 +73,8 @@ class EngineSession(Session):
         ``threads`` has no effect on an engine.
         """
         card = engine_card.read(path)
+        # The file is read once. These bytes are hashed and handed to TensorRT, so a file that is swapped meanwhile has
+        # no effect.
         data = read_file(path, "engine")
         engine_card.verify_bytes(path, card, data)
         if device not in ("auto", "cuda", "cuda:0", "cpu"):
@@ -86,6 +90,7 @@ class EngineSession(Session):
             ) from error
         except (flavor.FlavorError, library.PluginError) as error:
             raise ModelFileError(f"{path}: {error}") from error
+        # TensorRT loads kernels lazily, so without it the first frames of a stream would come late.
         session.warm_up()
         return session
 
@@ -100,9 +105,11 @@ class EngineSession(Session):
             )
         bindings = [self._binding(self._engine.get_tensor_name(i)) for i in range(self._engine.num_io_tensors)]
         self._config = self._runtime_config()
+        # A graph inside a graph cannot be recorded.
         graphs = self._config is None and _graphs_wanted()  # TensorRT-RTX records its own
         for _ in range(self.in_flight):
             self._slots.append(Slot(self._driver, self._new_context, bindings, card.profile[2], graphs))
+        # First in, first out: slots take turns, so all of them stay warm.
         self._free = deque(self._slots)
 
     def _binding(self, name: str) -> Binding:
@@ -124,6 +131,7 @@ class EngineSession(Session):
         strategy = trt.CudaGraphStrategy
         config.cuda_graph_strategy = strategy.WHOLE_GRAPH_CAPTURE if _graphs_wanted() else strategy.DISABLED
         if hasattr(trt, "DynamicShapesKernelSpecializationStrategy"):
+            # Lazy specialisation would compile during the first frames, and each of these would come late.
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             config.dynamic_shapes_kernel_specialization_strategy = eager
         if hasattr(config, "create_runtime_cache"):
@@ -145,6 +153,7 @@ class EngineSession(Session):
 
         What TensorRT-RTX compiled meanwhile is saved to a file for the next start.
         """
+        # The optimal batch of the profile is the one that streams use; other batches warm up when they come.
         batch = self.card.profile[1]
         inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
         before = float("inf")
@@ -162,6 +171,7 @@ class EngineSession(Session):
 
     def _start(self, inputs: Arrays) -> Slot:
         batch = next(iter(inputs.values())).shape[0]
+        # TensorRT would refuse such a shape too, but only in its log.
         low, _, high = self.card.profile
         if not low <= batch <= high:
             raise InputError(
@@ -199,6 +209,7 @@ class EngineSession(Session):
         with self._lock:
             if not self._flying:
                 raise InputError("no call is in flight; submit one first")
+            # Answers come in the order of the calls, so the caller needs no ticket.
             slot = self._flying.popleft()
         return self._finish(slot)
 
@@ -227,6 +238,8 @@ class EngineSession(Session):
     def _drop(self) -> None:
         """Release everything on the GPU, the newest first. The driver's context must be current."""
         for number in range(len(self._slots)):
+            # All slots are drained before any is freed: the memory of one may be in use by a copy of another one's
+            # stream.
             self._slots[number].drain()
         while self._slots:
             self._slots.pop().free()

@@ -31,7 +31,7 @@ class CameraTimeout(CameraError):
 class Camera(Protocol):
     """A source of frames.
 
-    ``name``: as it stands in messages. ``live``: True where frames that are not read in time are lost (a device), False
+    ``name``: for messages. ``live``: True where frames that are not read in time are lost (a device), False
     where they wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``:
     None where the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None
     where it came as float. ``busy_s``: seconds spent on the last frame after it arrived (alignment, decoding).

@@ -70,13 +70,15 @@ class ChildCamera(BaseCamera):
         super().__init__(name, live=live)
         self._timeouts = timeouts or Timeouts()
         self._lock = threading.Lock()
+        # The child's temporary files go here, so that they are removed even where it is killed.
         self._scratch = tempfile.TemporaryDirectory(prefix="mutualformer-")
+        # The child must import this very package, also from a checkout that is not installed.
         paths = [str(Path(mutualformer.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # native libraries speak of every broken picture
+            stderr=subprocess.DEVNULL,  # native libraries print a line for every broken picture
             bufsize=0,
             env={**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name},
             start_new_session=True,  # Ctrl-C is the parent's to act upon
@@ -86,6 +88,8 @@ class ChildCamera(BaseCamera):
             assert self._process.stdin is not None
             with contextlib.suppress(OSError):
                 self._process.stdin.write(json.dumps([module, target, dict(query), name]).encode() + b"\n")
+            # Readers without an index search the whole file before the first frame, so a large file may take longer to
+            # open.
             limit = self._timeouts.start + bytes_of(Path(target)) / self._timeouts.bytes_per_s
             if not self._arrives(limit):
                 self._lose(f"its reader could not open it within {limit:.0f} s and was ended")
@@ -121,12 +125,14 @@ class ChildCamera(BaseCamera):
         try:
             facts = self._receive()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
+            # A child that was taken over by its input can send anything; what is malformed counts as its end.
             facts, problem = None, f" ({error})"
         if facts is not None and facts["tag"] in tags:
             return facts
         self.close()
         if facts is not None and facts["tag"] == "fail":
             raise ERRORS.get(facts["error"], CameraError)(facts["text"])
+        # A negative code is the signal that killed it: 9 for memory, 11 for a crash in native code.
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
         self._lose(f"its reader ended with {how}{problem}; the file is most likely corrupt")
@@ -138,12 +144,14 @@ class ChildCamera(BaseCamera):
         if lead is None:
             return None
         (length,) = LENGTH.unpack(lead)
+        # The length is the child's word; memory is taken only within the bounds that a frame needs.
         head = self._fill(bytearray(length)) if length <= MOST_HEADER else None
         if head is None:
             raise ValueError("it broke off in the middle")
         facts: dict[str, Any] = parse_json(head)
         for name, shape in facts.pop("shapes").items():
             dtype, channels = ARRAYS[name]
+            # The same limits as for pictures that are decoded in this process.
             if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
                 raise ValueError(f"it sent {name} of {shape}")
             facts[name] = np.zeros(shape, dtype)
@@ -170,6 +178,7 @@ class ChildCamera(BaseCamera):
             now = time.monotonic()
             self._waiting = self._waiting or now
             if not self._arrives(timeout):
+                # Counted from the first read that found nothing: a paused stream, which does not read, ends no child.
                 if time.monotonic() - self._waiting > self._timeouts.frame:
                     self._lose(f"its reader gave no frame for {self._timeouts.frame:g} s and was ended")
                 raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s")
@@ -205,7 +214,7 @@ class ChildCamera(BaseCamera):
 
 
 def bytes_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 for what is neither."""
+    """Bytes of a file, or of all files in a folder; 0 for anything else."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             return sum(inside.stat().st_size for inside in path.iterdir())

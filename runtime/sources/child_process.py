@@ -1,6 +1,6 @@
 """The child of :mod:`child`: opens a source within its limits and plays it into a pipe.
 
-Native code that never returns keeps Python's lock, so that no thread of ours could end it. Therefore a thread resets
+Native code that never returns keeps Python's lock, so that none of our threads could end it. Therefore a thread resets
 the alarm signal every few seconds; where it no longer runs, the alarm ends the process.
 """
 
@@ -52,7 +52,7 @@ def main() -> int:
         _play(camera, pipe)
     except BrokenPipeError:
         pass
-    except Exception as error:  # libraries raise what they like; a sentence of ours passes as it is
+    except Exception as error:  # libraries raise anything; our own sentences pass unchanged
         text = str(error) if isinstance(error, CameraError) else f"{name}: its reader failed ({reason(error)})"
         send(pipe, "fail", {"error": type(error).__name__, "text": text[:LONGEST_SENTENCE]}, {})
     finally:

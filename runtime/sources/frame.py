@@ -134,7 +134,8 @@ class Frame:
 
     ``rgb``: (H, W, 3) uint8, RGB order. ``depth``: (H, W) float32 metres aligned to ``rgb``, 0 = no measurement.
     ``timestamp``, ``depth_timestamp``: seconds on the source's clock. ``sequence``: the source's own frame number.
-    ``nir``: (H, W, 3) uint8 near-infrared image, for sources that have one (ReID).
+    ``nir``: (H, W, 3) uint8 near-infrared image, for sources that have one (ReID). ``position``: share of the file that
+    lies before it, 0 … 1; None where the source cannot seek.
     """
 
     rgb: NDArray[np.uint8]
@@ -143,6 +144,7 @@ class Frame:
     depth_timestamp: float
     sequence: int
     nir: NDArray[np.uint8] | None = None
+    position: float | None = None
 
     @property
     def skew(self) -> float:

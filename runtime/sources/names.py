@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from mutualformer.runtime.files import read_regular
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
 
@@ -69,7 +70,7 @@ RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
 LARGEST_LIST_BYTES = 256 << 20
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
-# Endings that tell the files of one frame apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
+# Endings that distinguish the files of one frame: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
 # where a folder holds one frame (rgb.png beside depth.png). "d" alone may end any name.
 ENDINGS = {
     "colour": r"rgb|colou?r|left|right|image|img",
@@ -174,9 +175,7 @@ def list_text(path: Path) -> str:
     Raises DataError.
     """
     try:
-        if path.stat().st_size > LARGEST_LIST_BYTES:
-            raise DataError(f"{path}: is {path.stat().st_size >> 20} MiB, expected a list of names")
-        data = path.read_bytes()
+        data = read_regular(path, LARGEST_LIST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

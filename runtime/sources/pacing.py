@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
-from mutualformer.runtime.sources.base import BaseCamera, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame
 
 # A longer gap is a jump of the camera's clock, or a pause that no viewer wants to wait for.
@@ -17,13 +17,18 @@ class Pace:
     """``rate``: multiple of the recorded speed, 0 = as fast as frames are taken. ``camera`` gets warnings of jumps."""
 
     def __init__(self, rate: float, camera: BaseCamera) -> None:
-        self._rate, self._camera = rate, camera
+        self.rate, self._camera = rate, camera
         self._due = 0.0
         self._last: float | None = None
 
+    def restart(self) -> None:
+        """The next frame is due at once: it does not continue the one before."""
+        self._last = None
+
     def wait(self, stamp: float, timeout: float) -> None:
         """Sleep until the frame of ``stamp`` (seconds) is due. Raises CameraTimeout if that is beyond ``timeout``."""
-        if self._rate <= 0:
+        if self.rate <= 0:
+            self._last = None
             return
         now = time.monotonic()
         if self._last is None:
@@ -31,7 +36,7 @@ class Pace:
         if stamp != self._last:
             gap = stamp - self._last
             if 0 <= gap <= LONGEST_GAP_SECONDS:
-                self._due += gap / self._rate
+                self._due += gap / self.rate
             else:
                 self._due = now
                 self._camera.warn(
@@ -49,10 +54,29 @@ class Pace:
 class PlayedCamera(BaseCamera):
     """A file whose frames come from a generator, at its own pace."""
 
-    def play(self, frames: Generator[Frame, None, None], rate: float = 0.0) -> None:
-        """Frames from now on; ``rate``: as of :class:`Pace`."""
-        self._frames, self._pace = frames, Pace(rate, self)
+    def play(
+        self,
+        frames: Generator[Frame, None, None],
+        rate: float = 0.0,
+        begin: Callable[[float], Generator[Frame, None, None]] | None = None,
+    ) -> None:
+        """Frames from now on; ``rate``: as of :class:`Pace`. ``begin``: frames from a position on, 0 … 1 of the file;
+        None where it cannot seek."""
+        self._frames, self.pace, self._begin = frames, Pace(rate, self), begin
         self._pending: Frame | None = None
+
+    @property
+    def seekable(self) -> bool:
+        """Whether :meth:`seek` works."""
+        return self._begin is not None
+
+    def seek(self, position: float) -> None:
+        """Go on at this share of the file, 0 … 1; for the thread that reads. Raises CameraError if not seekable."""
+        if self._begin is None:
+            raise CameraError(f"{self.name}: cannot seek")
+        self.close()
+        self._frames, self._pending = self._begin(position), None
+        self.pace.restart()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; after a CameraTimeout (the frame is not due yet) the same frame comes again."""
@@ -61,7 +85,7 @@ class PlayedCamera(BaseCamera):
         self.busy_s = time.perf_counter() - began
         self._pending = frame
         if frame is not None:
-            self._pace.wait(frame.timestamp, timeout)
+            self.pace.wait(frame.timestamp, timeout)
         self._pending = None
         return frame
 

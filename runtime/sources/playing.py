@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -63,13 +64,15 @@ class FramesCamera(PlayedCamera):
             raise CameraError(f"{name}: expected fps > 0 and rate ≥ 0")
         if not frames.has_depth:
             self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
-        self.play(self._all(frames, options), options.rate)
+        begin = partial(self._all, frames, options)
+        self.play(begin(0.0), options.rate, begin)
 
-    def _all(self, frames: Frames, options: PlayOptions) -> Generator[Frame, None, None]:
-        number, again = 0, True
+    def _all(self, frames: Frames, options: PlayOptions, position: float) -> Generator[Frame, None, None]:
+        last, again = max(1, len(frames) - 1), True
+        number = round(position * (len(frames) - 1))
         while again:
             again = False  # a loop ends where not one frame could be used
-            for index in range(len(frames)):
+            for index in range(number % len(frames), len(frames)):
                 made = number / options.fps
                 number += 1
                 try:
@@ -82,7 +85,7 @@ class FramesCamera(PlayedCamera):
                 stamp = item.time if item.time is not None and not options.loop else made
                 depth_stamp = item.depth_time if item.depth_time is not None and not options.loop else stamp
                 again = options.loop
-                yield Frame(item.rgb, item.depth, stamp, depth_stamp, number - 1, item.nir)
+                yield Frame(item.rgb, item.depth, stamp, depth_stamp, number - 1, item.nir, index / last)
         self.sum_up()
 
 

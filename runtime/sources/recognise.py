@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mutualformer.runtime.files import open_regular
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.describe import open_lazily
 from mutualformer.runtime.sources.folders.tum import is_tum
@@ -65,7 +67,7 @@ def from_librealsense(path: Path) -> bool:
     Both containers hold topic names in their first messages and, where those are compressed, once more in the index at
     the end: searching the first and last 4 MiB finds them.
     """
-    with path.open("rb") as stream:
+    with open_regular(path, sys.maxsize) as stream:
         if b"/device_0/" in stream.read(4 << 20):
             return True
         stream.seek(max(0, path.stat().st_size - (4 << 20)))
@@ -77,7 +79,7 @@ def _has_mcap(folder: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether the first bytes are those of a picture that this program reads, whatever the name ends in."""
+    """Whether the file begins as a picture that this program reads. Its name does not matter."""
     try:
         with open_lazily(path):
             return True

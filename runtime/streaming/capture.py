@@ -17,6 +17,7 @@ from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import Camera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.streaming.health import Health
 
 Opener = Callable[[], Camera]
@@ -45,11 +46,14 @@ class _Fatal(CameraError):
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds."""
+    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds.
+
+    ``seek``: number of the last seek before it was read."""
 
     frame: Frame
     arrived: float
     busy_s: float
+    seek: int = 0
 
 
 class Capture:
@@ -71,9 +75,13 @@ class Capture:
         self.reconnects = 0
         self.abandoned = 0
         self.allowed = math.inf  # frames that a recording may still play
+        self.stays = False  # at the end of a file that can seek: wait for it, or for stop()
+        self._sought = (0, 0.0)  # number of the last seek, and its position
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        # Each capture thread has a number. A thread that was abandoned inside a driver and comes back later finds
+        # another number here, and ends without touching anything.
         self._generation = 0
         self._busy_since: tuple[float, float] | None = None
         self._failures = 0
@@ -105,17 +113,43 @@ class Capture:
         item = self.mailbox.get(timeout)
         if item is None:
             self.watch()
+        elif item.seek != self._sought[0]:
+            return None
         else:
             self.allowed -= 1
         return item
 
-    def play(self, frames: float) -> None:
-        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway."""
+    def play(self, frames: float = math.inf, position: float | None = None, rate: float | None = None) -> None:
+        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway.
+
+        ``position``: first go there, 0 … 1 of a file that can seek. ``rate``: multiple of the recorded speed from now
+        on, 0 = as fast as frames are taken.
+        """
+        if position is not None and self.seekable:
+            self._sought = (self._sought[0] + 1, position)
+        if rate is not None and isinstance(self.camera, PlayedCamera):
+            self.camera.pace.rate = rate
         self.allowed = frames
+
+    @property
+    def seekable(self) -> bool:
+        """Whether :meth:`play` can go to a position."""
+        return isinstance(self.camera, PlayedCamera) and self.camera.seekable
+
+    @property
+    def rate(self) -> float | None:
+        """As of :meth:`play`; None where speed cannot be chosen."""
+        return self.camera.pace.rate if isinstance(self.camera, PlayedCamera) else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a file that stays has been taken to its end, from where it may still seek."""
+        return self.stays and self.state == "finished" and not self.mailbox
 
     def watch(self) -> None:
         """Replace a thread that is stuck inside the driver."""
         with self._lock:
+            # The lock keeps a call that returns at this very moment from being judged as stuck.
             busy = self._busy_since
             if busy is None or self._stopping.is_set() or time.monotonic() - busy[0] <= busy[1]:
                 return
@@ -155,6 +189,7 @@ class Capture:
             self.mailbox.close()
         if self._thread is not None:
             self._thread.join(timeout)
+            # Python cannot end a thread that is inside native code. As a daemon it ends with the process.
             if self._thread.is_alive():
                 self.abandoned += 1
 
@@ -180,6 +215,7 @@ class Capture:
         camera: Camera | None = None
         try:
             self._guard(generation, self.retry.open_s if self.camera is None else self.retry.stall_s)
+            # Opening and closing are calls of the driver too and may hang like reading.
             camera = self._opener()
             self._guard(generation, None)
             if self._mine(generation):
@@ -208,9 +244,15 @@ class Capture:
         """Read until the end of a recording. Raises CameraLost when the camera must be opened again."""
         assert self.mailbox is not None
         health, last_sequence, last_frame = Health(), None, time.monotonic()
+        # The driver is asked to return after read_s; it counts as stuck well after that. Files may take longer, because
+        # a reader may have to search.
         limit = self.retry.read_s + (self.retry.stall_s if camera.live else self.retry.file_s)
+        seek = 0
         while self._mine(generation):
             self._guard(generation, limit)
+            if self._sought[0] != seek and isinstance(camera, PlayedCamera):
+                seek, position = self._sought
+                camera.seek(position)
             try:
                 frame = camera.read(self.retry.read_s)
             except CameraTimeout as late:
@@ -218,6 +260,7 @@ class Capture:
                 if not self._mine(generation):
                     return
                 self.state = "late: waiting for frames"
+                # A driver may go on answering "no frame yet" for ever after an unplug; opening it again is what helps.
                 if camera.live and time.monotonic() - last_frame >= self.retry.stall_s:
                     raise CameraLost(f"{camera.name}: no frame for {self.retry.stall_s:g} s") from late
                 continue
@@ -230,9 +273,14 @@ class Capture:
                 if not self.captured:
                     raise _Fatal(nothing_came(camera))
                 self.state = "finished"
+                while self.stays and self.seekable and self._mine(generation) and self._sought[0] == seek:
+                    self._stopping.wait(0.1)
+                if self._sought[0] != seek:
+                    continue
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
+            # Times are repaired here, once, because recording, pairing and telemetry all compute with them.
             frame = with_times(frame, camera)
             self._depth.observe(frame.depth, camera)
             # Gaps in the device's own numbering. Frames that we drop are counted by the mailbox.
@@ -241,7 +289,8 @@ class Capture:
             last_sequence = frame.sequence
             self.state = health.observe(frame, now) or "running"
             self.captured += 1
-            self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s))
+            # The frame arrived when the driver began to work on it, not when it was done: latency counts its decoding.
+            self.mailbox.put(Captured(frame, now - camera.busy_s, camera.busy_s, seek))
 
     def _may_retry(self, error: CameraError) -> bool:
         """After a failure: wait and return True, or give up and return False."""
@@ -251,6 +300,7 @@ class Capture:
             tail = f" (gave up after {self._failures} attempts)" if self._failures else ""
             self._give_up(f"{error}{tail}")
             return False
+        # Doubling waits: a cable that is plugged in again is found at once, and a camera that stays away costs nothing.
         wait = min(self.retry.first_s * 2**self._failures, self.retry.most_s)
         self._failures += 1
         self.reconnects += 1

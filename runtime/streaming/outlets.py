@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Outlets:
     """Where results go besides the return value.
 
-    ``record``: folder to record into from the first frame. ``preview``, ``foxglove``: PORT or HOST:PORT; any host but
+    ``record``: folder to record into from the first frame; ``compress`` and ``record_minutes`` hold for the page's
+    record button too, see :class:`Recorder`. ``preview``, ``foxglove``: PORT or HOST:PORT; any host but
     this machine's needs a token: ``token_file``, ``MUTUALFORMER_TOKEN`` or ``token``, else a new one is printed once.
     An empty ``foxglove`` means the address of ``preview``. ``tls``: certificate and key of both. ``rerun``: see
     :func:`rerun_sink.target`, None: not at all. ``as_json``: lines on standard output. ``quiet``: no status line and no
@@ -33,6 +34,8 @@ class Outlets:
     """
 
     record: Path | None = None
+    compress: bool = False
+    record_minutes: float | None = None
     preview: str | None = None
     foxglove: str | None = None
     rerun: str | None = None
@@ -63,7 +66,9 @@ def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: con
             folder = outlets.record or Path("recordings")
             if many:
                 folder = folder / f"camera{index + 1}"
-            source.recorder = Recorder(folder, on=outlets.record is not None, model=model)
+            most_s = float("inf") if outlets.record_minutes is None else 60 * outlets.record_minutes
+            on = outlets.record is not None
+            source.recorder = Recorder(folder, on=on, model=model, compress=outlets.compress, most_s=most_s)
             sinks.append(SinkRunner(source.recorder))
         if outlets.as_json:
             lines = JsonLines(out, source.pipeline.stop, index if many else None)

@@ -97,6 +97,8 @@ class Pipeline:
             item = None
             if len(flight) < flight.depth and self._wanted(len(flight)):
                 if flight and self.capture.live:
+                    # A live frame that is taken early waits in line and grows old. Holding back until the model is
+                    # nearly free takes a newer one.
                     flight.hold(self._stop)
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
@@ -104,11 +106,13 @@ class Pipeline:
                 inputs: dict[str, NDArray[Any]] = {}
                 if self.session is not None:
                     frame, contract = item.frame, self.session.contract
+                    # Preparing the next frame overlaps with the model working on the last one.
                     inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
                 flight.submit(item, taken_at, inputs)
                 if len(flight) < flight.depth:
                     continue
             if flight:
+                # Answers come in the order of the frames, so results need no sorting.
                 started, raw, inferred = flight.collect()
                 outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
                 yield self._result(started.item, outputs, started.taken_at, started.prepared, inferred)
@@ -137,6 +141,7 @@ class Pipeline:
             if self._naming is not None:
                 objects = self._naming(item.frame, objects)
         end = time.monotonic()
+        # A file's frames wait in memory because we read ahead; that wait is no latency of the camera.
         arrived = item.arrived if self.capture.live else taken_at - item.busy_s
         stages = {
             "capture": item.busy_s,
@@ -148,6 +153,7 @@ class Pipeline:
         }
         number = self.telemetry.frames
         self.telemetry.add(stages, item.frame.skew, end)
+        # A sink that is slow drops or waits in its own thread; offering never blocks this loop for a live source.
         result = Result(item.frame, outputs, stages, number, self.dropped, match, objects)
         for sink in self.sinks:
             sink.offer(result)
@@ -176,6 +182,8 @@ class Pipeline:
     @property
     def state(self) -> str:
         """ "stopped", "finished", or the capture's state in a few words."""
+        if self.capture.ended and not self._flight:
+            return "finished"
         if self._finished and not self.capture.error:
             return "stopped" if self._stop.is_set() else "finished"
         # A reader that is done says "finished" while its last frames still wait for the model.
@@ -184,6 +192,7 @@ class Pipeline:
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
         """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
         camera, contract = self.capture.camera, self.session.contract if self.session is not None else None
+        # Rates and percentiles of the last seconds: what the page shows must react when a camera slows down.
         numbers = self.telemetry.live(time.monotonic())
         return {
             "state": self.state,
@@ -191,6 +200,8 @@ class Pipeline:
             "source": camera.name if camera is not None else "",
             "live": camera.live if camera is not None else None,
             "paused": self.capture.paused,
+            "seekable": self.capture.seekable,
+            "rate": self.capture.rate,
             "model": f"{contract.model} {contract.precision}" if contract is not None else "none",
             "captured": self.capture.captured,
             "processed": self.telemetry.frames,

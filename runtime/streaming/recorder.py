@@ -1,4 +1,4 @@
-"""Record frames and answers losslessly into MCAP files, which ROS 2 and Foxglove tools open.
+"""Record frames and answers into MCAP files, which ROS 2 and Foxglove tools open.
 
 ``docs/recording.md`` describes the file. A recording is a folder of parts of at most 1 GiB. Each frame is handed to
 the operating system within half a second, and a part plays up to its last whole chunk, however the program ended.
@@ -30,8 +30,8 @@ DISK_LOOK_SECONDS = 0.5
 class PartWriter:
     """One MCAP file, flushed to the operating system twice a second, so that it survives a crash of this process."""
 
-    def __init__(self, path: Path, camera: Camera, info: RecordingInfo) -> None:
-        self.path = path
+    def __init__(self, path: Path, camera: Camera, info: RecordingInfo, compress: bool = False) -> None:
+        self.path, self._compress = path, compress
         self._messages = 0
         self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
         self._file = McapFile(path, "mutualformer")
@@ -54,7 +54,7 @@ class PartWriter:
         now = self._last_ns = max(time.time_ns(), self._last_ns + 1)
         if self._camera.intrinsics is not None and topics.INFO not in self._channels:
             self._add(*info_message(self._camera.intrinsics, result.frame.timestamp), now, number)
-        for message in frame_messages(result, self._camera.depth_scale, self._about):
+        for message in frame_messages(result, self._camera.depth_scale, self._about, self._compress):
             self._add(*message, now, number)
         self._ends.append(self._messages)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
@@ -94,7 +94,8 @@ class Recorder:
     """A sink that records while it is switched on.
 
     ``on``: record from the first frame. ``part_bytes``: size above which a new file is started. ``keep_free``: stop
-    recording, but not streaming, when the disk has fewer bytes free. ``problem``: why a recording ended by itself.
+    recording, but not streaming, when the disk has fewer bytes free. ``compress``: see :func:`frame_messages`.
+    ``most_s``: seconds after which a recording ends. ``problem``: why a recording ended by itself.
     """
 
     def __init__(
@@ -105,12 +106,15 @@ class Recorder:
         model: str = "none",
         part_bytes: int = 1 << 30,
         keep_free: int = 256 << 20,
+        compress: bool = False,
+        most_s: float = float("inf"),
     ) -> None:
         self.name = "recorder"
         self.problem, self.path = "", ""
         self.recorded, self.bytes = 0, 0
         self.folder, self._model = Path(folder), model
         self._part_bytes, self._keep_free = part_bytes, keep_free
+        self._compress, self._most_s = compress, most_s
         self._wanted = threading.Event()
         if on:
             self._wanted.set()
@@ -136,6 +140,11 @@ class Recorder:
             self._wanted.clear()
 
     @property
+    def writing(self) -> Path | None:
+        """The folder of the recording that is being written."""
+        return self._session.absolute() if self._session is not None else None
+
+    @property
     def recording(self) -> bool:
         """Whether it is switched on; the next frame is then recorded."""
         return self._wanted.is_set()
@@ -149,6 +158,8 @@ class Recorder:
 
         ``problem`` then holds the reason, and ``recorded`` counts the frames that are in a file.
         """
+        if self._wanted.is_set() and self._session is not None and time.monotonic() - self._since >= self._most_s:
+            self._wanted.clear()
         if not self._wanted.is_set():
             self._finish()
             return
@@ -196,7 +207,9 @@ class Recorder:
         else:
             self._close_part()
         assert self._info is not None
-        self._part = PartWriter(self._session / f"part-{self._parts:04d}.mcap", self._camera, self._info)
+        self._part = PartWriter(
+            self._session / f"part-{self._parts:04d}.mcap", self._camera, self._info, self._compress
+        )
         self._parts += 1
 
     def _close_part(self) -> None:

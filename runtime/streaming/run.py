@@ -93,15 +93,15 @@ def stream(
         reporters = _reporters(sources, outlets, out)
         for reporter in reporters:
             reporter.start()
+        stays = outlets.preview is not None and frames is None
+        for one in sources:  # a requested recording is closed when its source has ended
+            one.pipeline.capture.stays = stays and outlets.record is None
         try:
-            _run(sources)
-            failed = any(source.error for source in sources)
-            ended_by = signals[0] if signals else 0
-            if outlets.preview is not None and frames is None and not ended_by and not failed:
-                if not outlets.quiet:
-                    print("preview: the source has ended; the page stays until Ctrl-C", file=sys.stderr, flush=True)
-                while not signals:
-                    time.sleep(0.2)
+            _run(sources, stays and not outlets.quiet, signals)
+            over = all(not source.error and source.summary["state"] == "finished" for source in sources)
+            ended_by = signals[0] if signals and not over else 0
+            while stays and over and not signals:
+                time.sleep(0.2)
         finally:
             for reporter in reporters:
                 reporter.stop()
@@ -118,14 +118,22 @@ def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list
     ]
 
 
-def _run(sources: list[LiveSource]) -> None:
-    """Run every source on a thread of its own until the last has ended."""
+def _run(sources: list[LiveSource], tell: bool, signals: list[int]) -> None:
+    """Run every source on a thread of its own until the last has ended. ``tell``: print when they stay at their end."""
     threads = [threading.Thread(target=source.run, name=f"source-{source.uri}") for source in sources]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        while thread.is_alive():  # in small steps, so that this thread can handle signals
-            thread.join(0.2)
+    running = True
+    while running:
+        running = any(thread.is_alive() for thread in threads)
+        if any(source.error for source in sources):
+            for source in sources:
+                source.pipeline.capture.stays = False
+        elif tell and not signals and all(source.pipeline.state == "finished" for source in sources):
+            print("preview: the source has ended; the page stays until Ctrl-C", file=sys.stderr, flush=True)
+            tell = False
+        if running:  # in small steps, so that this thread can handle signals
+            time.sleep(0.1)
 
 
 def _conclusion(sources: list[LiveSource], number: int) -> tuple[dict[str, Any], int]:

@@ -1,4 +1,4 @@
-"""Turn the exceptions of other libraries on bad input into one sentence of ours."""
+"""Turn the exceptions of other libraries on bad input into one sentence."""
 
 from __future__ import annotations
 

@@ -161,9 +161,9 @@ def test_bad_sources_are_one_sentence_and_leave_nothing(
     _refused([str(nano.onnx), "--flavor", "rtx", "--target", "orin-nano"], out, "--flavor tensorrt", capsys)
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "not a library"])
+@pytest.mark.parametrize("fault", ["missing", "truncated", "flipped", "not a library"])
 def test_bad_plugin_is_explained(
-    damage: str, nano: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fault: str, nano: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = library.find()
     bad = tmp_path / "plugin" / good.name
@@ -171,11 +171,11 @@ def test_bad_plugin_is_explained(
     for beside in good.parent.glob("lib*"):
         shutil.copy(beside, bad.parent / beside.name)
     data = bytearray(good.read_bytes())
-    if damage == "missing":
+    if fault == "missing":
         bad.unlink()
-    elif damage == "truncated":
+    elif fault == "truncated":
         bad.write_bytes(data[: len(data) // 2])
-    elif damage == "flipped":
+    elif fault == "flipped":
         data[len(data) // 2] ^= 4
         bad.write_bytes(data)
     else:

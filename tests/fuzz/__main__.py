@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.fuzz import folders, lists, models, recordings
+from tests.fuzz import folders, lists, models, recordings, requests
 from tests.fuzz.campaign import Report, campaign
 
 TARGETS = {
-    target.name: target for target in (*recordings.targets(), *folders.targets(), *lists.targets(), *models.targets())
+    target.name: target for module in (recordings, folders, lists, models, requests) for target in module.targets()
 }
 
 

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, hashes are those of every other tool, the cache is where it is said to be."""
+"""A file is there whole or not at all, hashes equal other tools', the cache is where the page says."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def fail_halfway(target: Path) -> None:
     with replacing(target) as beside:
         beside.write_bytes(b"half of the new")
         raise ZeroDivisionError
+
+
+def test_a_name_of_the_greatest_length_is_written(tmp_path: Path) -> None:
+    target = tmp_path / f"{'n' * 251}.txt"
+    write_bytes(target, b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

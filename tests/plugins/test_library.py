@@ -58,13 +58,13 @@ def test_damaged_files_are_refused_before_they_are_mapped(copy: Path, monkeypatc
     content = copy.read_bytes()
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1
-    for damaged, message in (
+    for corrupt, message in (
         (b"", "is not a shared library"),
         (content[:1000], "is corrupt or was replaced"),
         (bytes(flipped), "is corrupt or was replaced: its sha256 is .*, expected .* build it again"),
         (b"x" * 5000, "is not a shared library"),
     ):
-        copy.write_bytes(damaged)
+        copy.write_bytes(corrupt)
         with pytest.raises(PluginError, match=message):
             library.load("rtx")
 
@@ -168,17 +168,17 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_run(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("fault", "message"),
     [("missing", "is missing"), ("replaced", "is corrupt or was replaced"), ("unknown", "was built without")],
 )
-def test_the_rtx_shim_is_checked_before_it_is_mapped(damage: str, message: str, copy: Path, tmp_path: Path) -> None:
+def test_the_rtx_shim_is_checked_before_it_is_mapped(fault: str, message: str, copy: Path, tmp_path: Path) -> None:
     """A library of that name found by the loader's own search is never taken, nor one that the record does not know."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(support.built() / library.SHIM, elsewhere / library.SHIM)
-    if damage == "replaced":  # sound, but another: the harness
+    if fault == "replaced":  # sound, but another: the harness
         shutil.copy(support.built() / "libplugin_harness.so", copy.with_name(library.SHIM))
-    elif damage == "unknown":
+    elif fault == "unknown":
         shutil.copy(support.built() / library.SHIM, copy.with_name(library.SHIM))
         _record(copy, shim_sha256="")
     code = (

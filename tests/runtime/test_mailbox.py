@@ -46,7 +46,7 @@ def test_put_gives_up_after_its_timeout_when_full() -> None:
     assert box.put(1)
     began = time.monotonic()
     assert not box.put(2, timeout=0.1)
-    assert 0.09 < time.monotonic() - began < 1
+    assert 0.09 < time.monotonic() - began < 20
     assert box.get(0) == 1
 
 

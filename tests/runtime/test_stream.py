@@ -56,7 +56,7 @@ def test_signals_close_everything_in_order(tmp_path: Path, number: signal.Signal
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == code
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15  # three, and what a busy machine adds
     assert json.loads(out.splitlines()[-1])["state"] == "stopped"
     assert "Traceback" not in err
     (folder,) = tmp_path.iterdir()

@@ -7,6 +7,7 @@ stay flat. Beside it one short recording after another meets a fault: what it pr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -85,10 +87,11 @@ class Soak:
         lost: int,
         program: Sequence[str] = PROGRAM,
         prepare: Callable[[], None] | None = None,
+        source: str = "",
     ) -> None:
         """One recording that ``act`` disturbs after some frames: exit code, and what of it can be read back."""
         out = self.folder / f"{name.replace(' ', '-')}-{sum(self.rounds.values())}"
-        source = f"synthetic://?fps=30&size=320x240&seed={self.rng.randrange(1000)}"
+        source = source or f"synthetic://?fps=30&size=320x240&seed={self.rng.randrange(1000)}"
         options = ("--model", "none", "--record", str(out), "--frames", "150", "--json", "--quiet")
         process = self.start(source, *options, program=program, prepare=prepare)
         assert process.stdout is not None
@@ -175,7 +178,41 @@ def lost_child(soak: Soak) -> None:
     soak.expect(process.returncode == 1 or not children, f"lost child: exit code {process.returncode}")
 
 
-FAULTS: list[Callable[[Soak], None]] = [undisturbed, ended, killed, full_disk, paused, clock, lost_child]
+class Unplugged(BaseHTTPRequestHandler):
+    """An MJPEG camera of the network that hangs up after some pictures, and is away for a moment."""
+
+    picture = cv2.imencode(".jpg", np.full((240, 320, 3), 90, np.uint8))[1].tobytes()
+    away = 0.0
+
+    def do_GET(self) -> None:
+        if time.monotonic() < Unplugged.away:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(random.randrange(20, 60)):
+                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(self.picture)
+                self.wfile.write(head + self.picture + b"\r\n")
+                time.sleep(1 / 60)
+        Unplugged.away = time.monotonic() + random.uniform(0, 2)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def unplugged(soak: Soak) -> None:
+    """A camera goes and comes back several times: the recording goes on."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unplugged) as camera:
+        threading.Thread(target=camera.serve_forever, daemon=True).start()
+        soak.record(
+            "unplugged", lambda process: None, (0,), 0, source=f"http://127.0.0.1:{camera.server_address[1]}/video.mjpg"
+        )
+        camera.shutdown()
+
+
+FAULTS: list[Callable[[Soak], None]] = [undisturbed, ended, killed, full_disk, paused, clock, lost_child, unplugged]
 
 
 def free_port() -> int:

@@ -80,7 +80,7 @@ FAULTS = {
     "dropped-launch": Fault("cda_columns is never run", "numerics", _intercepting(_without_columns)),
     "wrong-stride": Fault("rows are read one width too narrow", "numerics", _intercepting(_narrower_rows)),
     "drifting-launch": Fault("every launch differs a little from the last", "graph", _intercepting(_drifting())),
-    "one-token-more": Fault("kernels are told one token too many", "sanitizer", _intercepting(_one_token_more)),
+    "one-token-more": Fault("kernels get one token too many", "sanitizer", _intercepting(_one_token_more)),
     "kernels-unused": Fault("PyTorch's inference passes our kernels by", "pytorch", _kernels_unused),
     "no-room": Fault("the driver finds room for no block on a multiprocessor", "cubins", _no_room),
 }

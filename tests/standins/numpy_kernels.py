@@ -1,6 +1,6 @@
 """Launches of cda_rows and cda_columns in NumPy: what the acceptance's checks run on where there is no Triton.
 
-Every tensor must lie wholly in one allocation: a kernel that is told one token too many is caught.
+Every tensor must lie wholly in one allocation: a kernel that gets one token too many is caught.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pretrained weights: the package's tensors land where timm expects them, and a photograph is told for what it is."""
+"""Pretrained weights: the package's tensors land where timm expects them, and a photograph gets its class."""
 
 from __future__ import annotations
 

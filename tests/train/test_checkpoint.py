@@ -69,7 +69,7 @@ def test_a_model_that_changed_since_is_refused(copy: Path) -> None:
         checkpoint.load(copy)
 
 
-DAMAGE: dict[str, Callable[[Path], object]] = {
+CORRUPT: dict[str, Callable[[Path], object]] = {
     "no such file": lambda path: path.unlink(),
     "is empty": lambda path: path.write_bytes(b""),
     "cannot be read as safetensors": lambda path: path.write_bytes(path.read_bytes()[:5000]),
@@ -85,9 +85,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("message", DAMAGE)
+@pytest.mark.parametrize("message", CORRUPT)
 def test_damage_is_told_in_one_sentence(copy: Path, message: str) -> None:
-    DAMAGE[message](copy)
+    CORRUPT[message](copy)
     with pytest.raises(CheckpointError, match=message) as error:
         checkpoint.load(copy)
     assert "\n" not in str(error.value)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.card import parents
+from mutualformer.runtime.sources.pictures import read_bytes
 
 _LENGTH = 10  # hexadecimal digits
 MOST_FRAMES = 20_000  # of larger sets no prints are kept: the card travels in every file that is exported
@@ -40,7 +40,7 @@ def _contents(frames: Any) -> Iterator[bytes]:
     elif hasattr(frames, "seed"):
         yield from (f"{frames.KIND} {frames.VERSION} {frames.seed} {index}".encode() for index in range(len(frames)))
     elif hasattr(frames, "files"):
-        yield from (Path(frames.files(index)[0]).read_bytes() for index in range(len(frames)))
+        yield from (read_bytes(frames.files(index)[0]) for index in range(len(frames)))
 
 
 def trained_on(card: Mapping[str, Any], frames: Any) -> int:

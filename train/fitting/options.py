@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mutualformer.runtime.commandline.arguments import rarely_needed
 from mutualformer.runtime.untrusted.typed_json import parse_json
 from mutualformer.train import registry
 from mutualformer.train.fitting.recipes import limited, names, recipe
@@ -38,12 +39,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="start the backbones from ImageNet weights of an installed package or timm's hub (printed)",
     )
-    add("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
-    add("--accumulate", type=int, default=1, help="parts of a batch; batch norm sees one part at a time")
-    add("--local-norms", action="store_true", help="under torchrun: batch norms see only their own process's frames")
-    add("--workers", type=int, default=1, help="processes that prepare batches")
-    add("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
-    add("--validate-every", type=int, default=400, help="steps between validations while training, 0 = none")
     add(
         "--set",
         action="append",
@@ -52,6 +47,13 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         dest="options",
         help="an option of the model (fusion=concat) or of the recipe (recipe.learning_rate=3e-4)",
     )
+    add = rarely_needed(parser).add_argument
+    add("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
+    add("--accumulate", type=int, default=1, help="parts of a batch; batch norm sees one part at a time")
+    add("--local-norms", action="store_true", help="under torchrun: batch norms see only their own process's frames")
+    add("--workers", type=int, default=1, help="processes that prepare batches")
+    add("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
+    add("--validate-every", type=int, default=400, help="steps between validations while training, 0 = none")
 
 
 def _overrides(pairs: Sequence[str]) -> dict[str, Any]:

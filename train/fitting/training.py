@@ -67,12 +67,16 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     """
     world, rank, local = (
         int(os.environ.get(name, default))  # set by torchrun
+        # One process without torchrun is a world of one.
         for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
     )
     folder = config.out / "checkpoints"
+    # Everything that can refuse the run comes before the first batch is made.
     start = _begin(config, folder, rank)
+    # Frames do not depend on it: each is a function of (seed, step, slot), whichever process makes it.
     lightning.seed_everything(config.seed, verbose=False)
     began = time.time()
+    # Built once without weights, to learn the input size that the data must have.
     spec = registry.spec_of(registry.build(config.model, **{**config.overrides, "pretrained": False}))
     data = open_training_data(config, spec, rank)
     seconds = {"data": round(time.time() - began, 1)}
@@ -80,6 +84,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     if rank == 0:
         _refuse_full_disk(config, model)
     schedule = Schedule(config.recipe, spec.input_size[0], start=start)
+    # Data may bring a task of its own, for instance one with a teacher.
     task = (data.task or TASKS[spec.task].training_task)(model, config.recipe, schedule)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
@@ -91,6 +96,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         task.restore(_state(folder / LAST))
     else:
         batch, parts = config.recipe.batch, config.accumulate
+        # The loader begins at step ``start``, so a resumed run sees the frames that it would have seen.
         batches = loader(data.source, schedule, batch, start, rank, world, parts, config.workers)
         _train(trainer, task, batches, str(folder / LAST) if config.resume else None, save)
     if rank:
@@ -113,12 +119,14 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
     """Check the configuration against the kept plan, or write the plan; returns the step to start from."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Checkpoints are written beside their place and renamed; a kill in between leaves such a file.
     for stale in folder.glob(".*.part"):
         stale.unlink(missing_ok=True)
     last, step = folder / LAST, 0
     if config.resume:
         if not last.is_file():
             raise FitError(f"{last}: nothing to resume from; run without --resume to start anew")
+        # Another batch size or recipe would give other frames and another schedule for the same step number.
         changed = plan.difference(config.out, config)
         if changed:
             raise FitError(f"{config.out}: the run to resume was begun with {changed}; resume it as it was begun")
@@ -141,14 +149,18 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     overrides = dict(config.overrides)
     classes = getattr(source, "num_classes", None)
     if classes is not None:
+        # The classifier of a ReID model has one output for each identity of the training set.
         overrides.setdefault("num_classes", classes)
     if config.init:
         overrides["pretrained"] = False  # its weights are replaced anyhow
+    # Initial weights come from this seed alone, whatever data preparation drew from the global generator.
     torch.manual_seed(config.seed)
     model = registry.build(config.model, **overrides).train()
     if config.init:
         begin_with(model, config.init)
     model = lay_out(model)
+    # Batch norms over all processes make the result independent of their number; with --local-norms each process has
+    # its own, which is faster on CPUs.
     return synchronise(model) if world > 1 and not config.local_norms else model
 
 
@@ -171,6 +183,7 @@ def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks
         logging.getLogger(name).setLevel(logging.WARNING)
     return lightning.Trainer(
         max_steps=config.recipe.steps,
+        # Frames are drawn without end, so there are no epochs; the recipe counts steps.
         max_epochs=-1,
         accelerator="auto" if torch.cuda.is_available() else "cpu",
         devices=local,
@@ -205,6 +218,7 @@ def _train(trainer: lightning.Trainer, task: TrainingTask, batches: Any, resume_
 
 def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dict[str, Any]) -> Path:
     """Score the trained model and write it with its card; returns its path. ``recipe``: as the card shows it."""
+    # Validation while training, where there was one, concludes first: it may put its best weights into the model.
     metrics = data.validation.conclude(model, data.facts) if data.validation is not None else {}
     curves.draw(config.out)
     spec = registry.spec_of(model)
@@ -214,6 +228,7 @@ def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dic
         samples, title = task.open(config.validate, spec.input_size, True, "test"), config.validate
     if samples is not None:
         metrics |= {"data": title, **task.score(ModuleSession(model), samples, title=title)}
+    # Parents are models whose weights or answers went into this one; the card names their data and terms too.
     roles = {**({"fine-tuned from": config.init} if config.init else {}), **data.parents}
     card = {
         "data": data.facts,

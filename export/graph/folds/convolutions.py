@@ -33,6 +33,8 @@ def fold_convolutions(wiring: Wiring, device: Device) -> int:
     """Fold every pair that pays on ``device``; how many those were."""
     folded = 0
     for node in list(wiring.graph.node):
+        # Nodes are visited in order and the fold replaces the second node in place, so a chain of three is folded as
+        # the product of the first two with the third.
         pair = _pair(wiring, node)
         if pair is not None and _holds(wiring, pair) and _pays(wiring, pair, device):
             _fold(wiring, pair)
@@ -45,9 +47,11 @@ def _pair(wiring: Wiring, second: onnx.NodeProto) -> _Pair | None:
     if second.op_type != "Conv" or not _is_pointwise(wiring, second):
         return None
     first = wiring.producer.get(second.input[0])
+    # If anybody else read the map between the two it would have to be computed anyway.
     if first is None or first.op_type != "Conv" or wiring.only_reader(first.output[0]) is not second:
         return None
     weights, mixing = wiring.constant(first.input[1]), wiring.constant(second.input[1])
+    # One-dimensional convolutions and weights that are computed are left alone; no shipped model has them.
     if weights is None or mixing is None or weights.ndim != 4 or weights.dtype != mixing.dtype:
         return None
     if any(wiring.constant(name) is None for node in (first, second) for name in node.input[2:]):
@@ -70,6 +74,8 @@ def _dense(pair: _Pair) -> Array:
     """Weights of the one convolution, float64: (output channels, input channels, height, width)."""
     groups = attribute(pair.first, "group", 1)
     out, each = pair.mixing.shape[0], pair.weights.shape[1]
+    # Written by groups, the product of a depthwise and a pointwise convolution is one einsum: each input channel of a
+    # group keeps its own spatial kernel. float64 keeps the rounding to the one at the end.
     mixing = pair.mixing.astype(np.float64).reshape(out, groups, -1)
     weights = pair.weights.astype(np.float64).reshape(groups, -1, each, *pair.weights.shape[2:])
     product: Array = np.einsum("ogm,gmikl->ogikl", mixing, weights)
@@ -88,6 +94,7 @@ def _pays(wiring: Wiring, pair: _Pair, device: Device) -> bool:
     )
     if not (before and between and after):
         return False
+    # The device's arithmetic rate depends on the type, and depthwise convolutions get none of the tensor cores' rate.
     kind = "Half" if pair.weights.dtype == np.float16 else "Float"
     size = pair.weights.dtype.itemsize
     groups = attribute(pair.first, "group", 1)
@@ -102,6 +109,8 @@ def _pays(wiring: Wiring, pair: _Pair, device: Device) -> bool:
         work(kernel * sizes[1], sizes[0], sizes[1], pair.weights.size, depthwise=groups > 1),
         work(between[1] * sizes[2], sizes[1], sizes[2], pair.mixing.size),
     )
+    # The one convolution moves no map between the two, but has more weights and more arithmetic. Where the maps are
+    # small the launch that it saves decides.
     one = work(dense * sizes[2], sizes[0], sizes[2], dense * after[1])
     return total_us((one,), device) <= total_us(two, device)
 
@@ -112,6 +121,8 @@ def _fold(wiring: Wiring, pair: _Pair) -> None:
     kind = pair.weights.dtype
     inputs = [pair.first.input[0], *(wiring.add_constant(value.astype(kind)) for value in (_dense(pair), bias))]
     pair.second.input[:] = inputs
+    # Position and stride are the first one's, whose spatial kernel it keeps; "group" is left out, because the product
+    # is dense.
     kept = [a for a in pair.first.attribute if a.name in ("strides", "pads", "kernel_shape", "dilations", "auto_pad")]
     del pair.second.attribute[:]
     pair.second.attribute.extend(kept)

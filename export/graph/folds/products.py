@@ -38,10 +38,13 @@ def fold_products(wiring: Wiring) -> int:
     """Fold every sum of more than one product where that takes no more weights; how many those were."""
     folded = 0
     for node in list(wiring.graph.node):
+        # A sum inside a longer sum is folded as part of that one; by itself it would be folded twice.
         if node.op_type != "Add" or _is_inside(wiring, node):
             continue
         total = _Sum()
         _collect(wiring, node.output[0], total, first=True)
+        # Multiplying weights out can make them larger where the inner width is small. Such a
+        # fold would read more memory than it saves launches.
         if total.products > 1 and total.weights <= total.before:
             _fold(wiring, node, total)
             wiring.index()
@@ -60,6 +63,7 @@ def _collect(wiring: Wiring, name: str, total: _Sum, first: bool = False) -> Non
     constant = wiring.constant(name)
     if constant is not None and constant.ndim <= 1:
         total.bias = total.bias + constant.astype(np.float64)
+    # A value that somebody else reads must be computed anyway, so its products stay where they are.
     elif node is None or (wiring.only_reader(name) is None and not first):
         total.rest.append(name)
     elif node.op_type == "Add":
@@ -80,6 +84,7 @@ def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum) -> None:
     rank = len(wiring.shape(name))
     if node is not None and alone and node.op_type == "Concat" and attribute(node, "axis", 0) in (-1, rank - 1):
         widths = [wiring.shape(value)[-1] if wiring.shape(value) else 0 for value in node.input]
+        # [a ‖ b] W = a W_top + b W_bottom: each part gets its own rows of the weights.
         if sum(widths) == weights.shape[0] and all(widths):
             for value, rows in zip(node.input, np.split(weights, np.cumsum(widths)[:-1]), strict=True):
                 _multiply(wiring, value, rows, total)
@@ -87,6 +92,8 @@ def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum) -> None:
     inner = _Sum()
     if node is not None and alone and node.op_type in ("Add", "MatMul"):
         _collect(wiring, name, inner)
+    # (x A + c) B = x (A B) + c B. The products are formed in float64, so the only rounding is the one when the folded
+    # weights are stored. A rest, such as a residual, has no weights that B could be multiplied into.
     if inner.products and not inner.rest:
         total.parts += [(value, part @ weights) for value, part in inner.parts]
         total.bias = total.bias + np.broadcast_to(inner.bias, weights.shape[:1]) @ weights
@@ -104,6 +111,7 @@ def _matrix(wiring: Wiring, node: onnx.NodeProto) -> Array | None:
 def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:
     """Replace the sum that ends in ``node`` by one product, its bias and the values of ``rest``."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(wiring.kind(total.parts[0][0]))
+    # The reverse of the split above: all parts side by side, and all weights below one another, are one product.
     joined = [value for value, _ in total.parts]
     source = wiring.add("Concat", joined, axis=-1) if len(joined) > 1 else joined[0]
     weights = np.concatenate([weights for _, weights in total.parts])
@@ -112,6 +120,7 @@ def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:
     product = wiring.add("Add", [product, wiring.add_constant(bias.astype(kind))])
     for value in total.rest[:-1]:
         product = wiring.add("Add", [product, value])
+    # The last node keeps its name and output, so the readers of the sum stay as they are.
     if total.rest:
         node.input[:] = [product, total.rest[-1]]
     else:

@@ -14,7 +14,7 @@ const body = document.body;
 const count = Number(body.dataset.cameras) || 1;
 const OURS = { "Content-Type": "application/json", "X-Requested-With": "mutualformer" };
 
-const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true };
+const view = { mode: "overlay", opacity: 0.6, paused: false, hold: "", chosen: 0, connected: true, seeking: false };
 const panels = Array.from({ length: count }, (_, index) => new Panel(index, count));
 const newest = panels.map(() => ({ state: "opening" })); // the newest numbers of each camera
 const drops = panels.map(() => []); // times and counts of the last seconds
@@ -40,19 +40,43 @@ function arrive(moment) {
   place();
 }
 
-// The time line is there while nothing moves.
+// The time line of a file that can seek is the whole file; else it is what came, and is there while nothing moves.
 function place() {
-  const last = timeline.moments.length - 1, now = truth(view.chosen);
-  $("timeline").hidden = last < 1 || !(view.paused || (isFile() && !now.moving));
-  $("time").max = last; $("time").value = timeline.place;
-  const moment = timeline.moments[timeline.place];
-  $("moment").textContent = moment ? `frame ${moment.number}` : "";
+  const last = timeline.moments.length - 1, now = truth(view.chosen), whole = seekable();
+  const { rate } = newest[view.chosen];
+  const moment = timeline.moments[timeline.place], position = moment?.seen.position ?? 0;
+  $("timeline").hidden = last < (whole ? 0 : 1) || !(whole || view.paused || (isFile() && !now.moving));
+  $("rate").hidden = typeof rate !== "number" || now.over && !whole;
+  if (!$("rate").hidden && document.activeElement !== $("rate")) speed(rate);
+  if (!view.seeking) { $("time").max = whole ? 1000 : last; $("time").value = whole ? 1000 * position : timeline.place; }
+  $("moment").textContent = !moment ? "" : whole ? `${Math.round(100 * position)} %` : `frame ${moment.number}`;
   $("back").disabled = timeline.place < 1;
   $("forward").disabled = !timeline.past && (!isFile() || now.over);
   for (const panel of panels) {
     panel.past = timeline.past;
     if (panel.past && panel.probe) panel.probe.text = "–";
   }
+}
+
+const seekable = () => newest[view.chosen].seekable === true;
+
+// A speed of the address that is none of the choices becomes one.
+function speed(rate) {
+  const list = $("rate");
+  if (![...list.options].some((one) => Number(one.value) === rate)) list.add(new Option(`${rate} ×`, rate));
+  list.value = [...list.options].find((one) => Number(one.value) === rate).value;
+}
+
+// Recordings go on as they did, paused or not, after ``wish``: a position or a rate.
+function play(wish, frames = 0) {
+  const { paused } = newest[view.chosen];
+  post("play", paused ? { frames, ...wish } : wish).catch(() => {});
+}
+
+function slide(value) {
+  if (!seekable()) { go(value); return; }
+  view.seeking = true;
+  play({ position: value / 1000 }, 1);
 }
 
 function go(to) {
@@ -194,7 +218,7 @@ function facts(news) {
   }));
 }
 
-// The recorder goes on while the page is paused, and so does what is said of it.
+// The recorder goes on while the page is paused, and so does the line about it.
 function tape(news) {
   const recorder = (news.sinks || {}).recorder;
   const over = words(news).over; // nothing records any more, whatever the switch says
@@ -345,16 +369,31 @@ async function recordings() {
   try {
     const { files, free_bytes: free } = await (await fetch("recordings", { cache: "no-store" })).json();
     list.replaceChildren(...files.map(({ name, bytes: size }) => {
-      const link = document.createElement("a");
+      const link = document.createElement("a"), whole = name.slice(0, name.lastIndexOf("/"));
       link.href = "recordings/" + name.split("/").map(encodeURIComponent).join("/");
       link.download = ""; link.textContent = count > 1 ? `camera ${name.replace("/", ": ")}` : name.replace(/^\d+\//, "");
-      return line(link, ` ${bytes(size)}`);
+      if (!name.endsWith("part-0000.mcap")) return line(link, ` ${bytes(size)}`);
+      const button = document.createElement("button");
+      button.type = "button"; button.textContent = "Delete"; button.setAttribute("aria-label", `Delete ${whole}`);
+      button.addEventListener("click", () => erase(whole));
+      return line(link, ` ${bytes(size)} `, button);
     }));
     if (!files.length) list.replaceChildren(line("none yet"));
     list.append(line(`${bytes(free)} free`));
   } catch (error) {
     list.replaceChildren(line("no connection to the stream"));
   }
+}
+
+async function erase(name) {
+  if (!confirm(`Delete the recording ${name.replace(/^\d+\//, "")}? This cannot be undone.`)) return;
+  try {
+    const response = await post("erase", { name });
+    if (!response.ok) notice("Delete: " + (await response.text()).trim());
+  } catch (error) {
+    notice("Delete: no connection to the stream");
+  }
+  recordings();
 }
 
 function fullScreen() {
@@ -392,7 +431,9 @@ $("record").addEventListener("click", record);
 $("snapshot").addEventListener("click", (event) => { event.preventDefault(); snapshot(); });
 $("full").addEventListener("click", fullScreen);
 $("recordings").addEventListener("toggle", recordings);
-$("time").addEventListener("input", (event) => go(Number(event.target.value)));
+$("time").addEventListener("input", (event) => slide(Number(event.target.value)));
+$("time").addEventListener("change", () => { view.seeking = false; });
+$("rate").addEventListener("change", (event) => play({ rate: Number(event.target.value) }));
 $("back").addEventListener("click", () => step(-1));
 $("forward").addEventListener("click", () => step(1));
 panels.forEach((panel, index) => { if (count > 1) panel.title.addEventListener("click", () => choose(index)); });

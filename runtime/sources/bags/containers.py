@@ -1,7 +1,7 @@
 """What holds the messages of a bag: MCAP through the package ``mcap``, ROS 1 files and SQLite through ``rosbags``.
 
 The packages read the containers; messages are decoded here, and only those whose types are defined here. Corrupt bytes
-cost the chunk in which they lie where a file has an index, else all that follows; a note in ``damage`` says so.
+cost the chunk in which they lie where a file has an index, else all that follows; a note in ``problems`` says so.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from mutualformer.errors import DataError
 from mutualformer.extras import install
 from mutualformer.runtime.untrusted.foreign import foreign, reason
 
+# Lengths in a file are not trusted: a corrupt one must not make this process allocate more memory than there is.
 MAGIC = b"\x89MCAP0\r\n"
 LEAD = 9  # bytes of a record's opcode and length
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MOST_RECORD = 1 << 30
-MOST_MESSAGE = 512 << 20
+MOST_RECORD = 1 << 30  # bytes of one record, a whole chunk for instance
+MOST_MESSAGE = 512 << 20  # bytes of one decompressed message
 SEARCH_BYTES = 256 << 20  # of a file without index that are searched for its topics
-MOST_SENTENCES = 20
+MOST_SENTENCES = 20  # notes about one file; a file that is corrupt throughout would else give one for each chunk
 
 
 class BagError(DataError):
@@ -55,12 +56,12 @@ class BagMessage:
 
 
 class Bag(Protocol):
-    """``damage``: a sentence for each place left out, growing while messages are read.
+    """``problems``: a sentence for each place left out, growing while messages are read.
 
     ``closed``: False where the writer was cut off. ``messages`` may be called again and begins anew.
     """
 
-    damage: list[str]
+    problems: list[str]
     closed: bool
 
     @property
@@ -81,7 +82,7 @@ class McapBag:
     """
 
     def __init__(self, path: Path, unpack: bool = True) -> None:
-        self.damage: list[str] = []
+        self.problems: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, str] = {}
@@ -93,6 +94,8 @@ class McapBag:
             self._file.seek(0)
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
+            # A writer that closes a file repeats the magic bytes at the end; without them it was cut off and has no
+            # summary.
             self._file.seek(-len(MAGIC), 2)
             self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
             if self.closed:
@@ -103,7 +106,7 @@ class McapBag:
                     read += len(message.data)
                     if read > SEARCH_BYTES:
                         break
-        except BaseException:
+        except BaseException:  # KeyboardInterrupt too: nobody else has a reference to close the file by
             self.close()
             raise
 
@@ -121,15 +124,18 @@ class McapBag:
         """Topics, metadata and the index of a file that was closed, where they are whole."""
         try:
             self._file.seek(0)
+            # The limit is the file's own size: no record in it can be larger, whatever its header says.
             reader = SeekingReader(self._file, record_size_limit=self._size)
             summary = reader.get_summary()
             if summary is not None:
                 for record in (*summary.schemas.values(), *summary.channels.values()):
                     self._define(record)
+                # By the time of each chunk's first message, so that merging below needs only the chunks that have
+                # begun.
                 self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time)
             for record in reader.iter_metadata():
                 self._define(record)
-        except Exception as error:
+        except Exception as error:  # the package raises struct, index and decoding errors of all kinds here
             self._note(f"its summary is corrupt ({reason(error)})")
         if any(index.compression for index in self._index) and not self._unpack:
             raise PackedError("compressed")
@@ -139,22 +145,34 @@ class McapBag:
             self._schemas[record.id] = record.name
         elif isinstance(record, Channel):
             self._channels[record.id] = record
+        # Reading the messages meets the same records again.
         elif isinstance(record, Metadata) and (record.name, record.metadata) not in self.metadata:
             self.metadata.append((record.name, record.metadata))
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.damage and len(self.damage) < MOST_SENTENCES:
-            self.damage.append(sentence)
+        if sentence not in self.problems and len(self.problems) < MOST_SENTENCES:
+            self.problems.append(sentence)
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
-        earlier one."""
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Times of recording of the first and the last message in ns; None where the file has no index."""
+        chunks = [one for one in self._index if one.message_index_offsets]
+        return (chunks[0].message_start_time, max(one.message_end_time for one in chunks)) if chunks else None
+
+    def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
+        """As Bag.messages, from the time of recording ``since`` (ns) on. Chunks of an indexed file may overlap in time:
+        a message waits until no chunk can hold an earlier one."""
+        # A heap by time. The number keeps messages of one time in the order of the file, and keeps the heap from
+        # comparing messages, which have no order.
         waiting: list[tuple[int, int, Message]] = []
         number = count()
-        for begin, records in self._indexed(topics) if self._index else self._streamed():
+        # A message may leave the heap once every chunk that is not yet read begins later.
+        for begin, records in self._indexed(topics, since) if self._index else self._streamed():
             while waiting and waiting[0][0] < begin:
                 yield from self._message(heapq.heappop(waiting)[2], topics)
             for record in records:
+                if isinstance(record, Message) and record.log_time < since:
+                    continue
                 if isinstance(record, Message):
                     heapq.heappush(waiting, (record.log_time, next(number), record))
                 else:
@@ -162,10 +180,14 @@ class McapBag:
         while waiting:
             yield from self._message(heapq.heappop(waiting)[2], topics)
 
-    def _indexed(self, topics: Collection[str] | None) -> Iterator[tuple[float, list[McapRecord]]]:
-        """(time of its first message, records) of each chunk that has messages of ``topics``."""
+    def _indexed(self, topics: Collection[str] | None, since: int) -> Iterator[tuple[float, list[McapRecord]]]:
+        """(time of its first message, records) of each chunk that has messages of ``topics`` and of ``since``."""
         wanted = {number for number, one in self._channels.items() if topics is None or one.topic in topics}
         for index in self._index:
+            if index.message_end_time < since:
+                continue
+            # Chunks without a message index are read, because they may hold anything; so is everything where no channel
+            # is known.
             if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:
                 self._file.seek(index.chunk_start_offset + LEAD)
                 data = self._file.read(min(index.chunk_length, self._size))
@@ -177,6 +199,7 @@ class McapBag:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
             if chunk.compression and not self._unpack:
                 raise PackedError("it is compressed where others are not")
+            # The checksum is what finds corrupt bytes; without it they would decode to a wrong picture.
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
         except Exception as error:
@@ -187,10 +210,13 @@ class McapBag:
         """Records in the order of the file, up to the first corrupt one."""
         self._file.seek(0)
         try:
+            # Infinity as the chunk's time lets messages() pass everything on at once: without an index nothing says
+            # whether a later chunk holds an earlier message, and waiting for the end would keep the file in memory.
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
                 if isinstance(record, Chunk):
                     if record.compression and not self._unpack:
                         raise PackedError("compressed")
+                    # A file without an index is read in its own order: infinity empties the heap before each chunk.
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
                     yield float("inf"), [record]
@@ -215,18 +241,20 @@ class McapBag:
 
 
 class RosbagsBag:
-    """A ROS 1 file or an SQLite database. The package asks for a plain name, which a link gives it."""
+    """A ROS 1 file or an SQLite database, opened through a link of a plain name in a temporary folder."""
 
     def __init__(self, path: Path, ending: str) -> None:
-        self.damage, self.closed, self._ros1 = list[str](), True, ending == ".bag"
+        self.problems, self.closed, self._ros1 = list[str](), True, ending == ".bag"
         try:
             from rosbags import rosbag1, rosbag2
         except ImportError as error:
             raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
         try:
+            # The package takes the format from the name's ending, and it does not know .db3.zstd.
             link = Path(self._folder.name) / f"bag{ending}"
             os.symlink(path.absolute(), link)
+            # The package raises exceptions of many kinds for corrupt files; all become one sentence.
             with foreign("rosbags", BagError, path.name, "is it whole?"):
                 self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
                 self._reader.open()
@@ -241,12 +269,12 @@ class RosbagsBag:
         last = 0
         try:
             for one, last, stored in self._reader.messages(wanted) if wanted else ():
-                data = plain(bytes(stored), self.damage.append)
+                data = plain(bytes(stored), self.problems.append)
                 if data is not None:
                     topic = str(one.topic)
                     yield BagMessage(topic, self.topics[topic], self._ros1, last, data)
         except Exception as error:
-            self.damage.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
+            self.problems.append(f"corrupt after {last / 1e9:.3f} s ({reason(error)}), the rest is left out")
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
@@ -264,6 +292,8 @@ def normal_type(name: str) -> str:
 
 def plain(data: bytes, note: Callable[[str], None]) -> bytes | None:
     """A message that was compressed by itself, decompressed; None, and a ``note``, where it is corrupt."""
+    # rosbag2 can compress messages one by one. The four bytes cannot begin a CDR or ROS 1 message of the types that are
+    # decoded here, whose first bytes are a small count or an encapsulation header.
     if data[:4] != ZSTD_MAGIC:
         return data
     import zstandard

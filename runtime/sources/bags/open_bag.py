@@ -14,7 +14,7 @@ ENDINGS = (".db3.zstd", ".mcap.zstd", ".mcap", ".db3", ".bag", ".active")
 
 
 def suffix(path: Path) -> str:
-    """The ending that tells the kind of a bag file, in lower case; "" for a file that is none."""
+    """The ending by which a bag file's kind is known, in lower case; "" for a file that is none."""
     return next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), "")
 
 
@@ -26,28 +26,28 @@ def bag_files(folder: Path) -> list[Path]:
 
 
 class ManyBags:
-    """Files of one recording in order; one that cannot be read is left out, which ``damage`` says."""
+    """Files of one recording in order; one that cannot be read is left out, which ``problems`` says."""
 
     def __init__(self, files: list[Path]) -> None:
-        self.damage: list[str] = []
+        self.problems: list[str] = []
         self.topics: dict[str, str] = {}
         self._bags: list[Bag] = []
         for path in files:
             try:
                 self._bags.append(_open_file(path))
             except (BagError, OSError) as error:
-                self.damage.append(f"{path.name} is left out: {error}")
+                self.problems.append(f"{path.name} is left out: {error}")
                 continue
             self.topics.update(self._bags[-1].topics)
         if not self._bags:
-            raise BagError("; ".join(self.damage))
+            raise BagError("; ".join(self.problems))
         self.closed = all(bag.closed for bag in self._bags)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """As Bag.messages, one file after the other; ``damage`` grows by the problems of each."""
+        """As Bag.messages, one file after the other; ``problems`` grows by the problems of each."""
         for bag in self._bags:
             yield from bag.messages(topics)
-            self.damage += [sentence for sentence in bag.damage if sentence not in self.damage]
+            self.problems += [sentence for sentence in bag.problems if sentence not in self.problems]
 
     def close(self) -> None:
         """Close all files."""

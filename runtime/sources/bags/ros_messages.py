@@ -23,7 +23,7 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO_TYPE, STRING = "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 
 HEADER = b"\x00\x01\x00\x00"
-# ROS keeps seconds in 31 bits; the exact time of a frame stands in its JSON.
+# ROS keeps seconds in 31 bits; the exact time of a frame is in its JSON.
 MOST_SECONDS = (1 << 31) - 1
 
 _HEADER_TEXT = """
@@ -44,6 +44,7 @@ SCHEMAS = {
     "float64[] d\nfloat64[9] k\nfloat64[9] r\nfloat64[12] p\nuint32 binning_x\nuint32 binning_y\n"
     "sensor_msgs/RegionOfInterest roi" + _HEADER_TEXT + "=" * 80 + "\nMSG: sensor_msgs/RegionOfInterest\n"
     "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify\n",
+    COMPRESSED: "std_msgs/Header header\nstring format\nuint8[] data" + _HEADER_TEXT,
     STRING: "string data",
 }
 
@@ -218,6 +219,11 @@ def write_image(array: NDArray[Any], encoding: str, stamp: float, frame_id: str)
     message = Writer().header(stamp, frame_id).add("I", height, width).text(encoding)
     message.add("B", 0).add("I", image.nbytes // height if height else 0).add("I", image.nbytes)
     return message.raw(image.data.cast("B")).done()
+
+
+def write_compressed(data: bytes, form: str, stamp: float, frame_id: str) -> list[bytes | memoryview]:
+    """``data``: a file's bytes. ``form``: its format, as of :class:`CompressedImage`."""
+    return Writer().header(stamp, frame_id).text(form).add("I", len(data)).raw(data).done()
 
 
 def write_camera_info(lens: Intrinsics, stamp: float, frame_id: str) -> list[bytes | memoryview]:

@@ -74,7 +74,7 @@ class BagCamera(PlayedCamera):
             self._choose(options)
         except (TopicError, TimeError) as error:
             self._bag.close()
-            problem = f" ({self._bag.damage[0]})" if self._bag.damage else ""
+            problem = f" ({self._bag.problems[0]})" if self._bag.problems else ""
             raise CameraError(f"{name}: {error}{problem}") from error
         except BaseException:
             self._bag.close()
@@ -148,7 +148,7 @@ class BagCamera(PlayedCamera):
         yield from self._pairer.flush()
 
     def _pass_on(self, read: int) -> None:
-        for sentence in self._bag.damage:
+        for sentence in self._bag.problems:
             self.warn(f"{self.name}: corrupt after {read} images: {sentence}", key=sentence)
 
     def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:

@@ -169,7 +169,7 @@ def _candidates(samples: list[TopicSample], topics: list[str], kind: str, wish: 
             reasons += [f"; {one}: is mono16, taken as depth; ?colour={one} takes it as a grey picture" for one in grey]
         there = ", ".join(sorted(topics)[:40]) or "no topics"
         raise TopicError(f"no {what}; the bag has {there}{''.join(reasons[:4])}")
-    # An infrared picture stands in for colour only where there is none, or where the user asked for it.
+    # An infrared picture replaces colour only where there is none, or where the user asked for it.
     return [sample for sample in fitting if sample.kind == "colour"] or fitting
 
 

@@ -34,7 +34,7 @@ def available() -> bool:
 
 
 class OpenNI2Camera(DeviceCamera):
-    """``capture``: a ``cv2.VideoCapture`` of the OpenNI2 backend. A grab that hangs is the capture thread's to cure."""
+    """``capture``: a ``cv2.VideoCapture`` of the OpenNI2 backend. The capture thread replaces a grab that hangs."""
 
     def __init__(self, capture: Any, name: str, options: Options) -> None:
         super().__init__(name, stop=capture.release, depth_scale=SCALE)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from mutualformer.runtime.files import read_regular
+
 SUFFIXES = (".json", ".yaml", ".yml", ".txt", ".md", ".ini", ".cfg", ".toml")
 LARGEST_BYTES = 64 << 10  # lists of pictures are longer
 MOST_FILES = 50
@@ -31,14 +33,14 @@ def declared_scale(folders: Iterable[Path]) -> tuple[float, str] | None:
     found: list[tuple[float, str]] = []
     for folder in dict.fromkeys(folders):
         for path in sorted(folder.iterdir())[:MOST_FILES] if folder.is_dir() else ():
-            if path.suffix.lower() in SUFFIXES and path.is_file() and path.stat().st_size <= LARGEST_BYTES:
+            if path.suffix.lower() in SUFFIXES:
                 found += [(1 / units, f"as {path.name} says") for units in _units(path)]
     return found[0] if len({round(1 / scale, 6) for scale, _ in found}) == 1 else None
 
 
 def _units(path: Path) -> list[float]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, LARGEST_BYTES).decode("utf-8", "replace")
     except OSError:
         return []
     numbers = [float(match[1]) for match in DECLARATION.finditer(text)]

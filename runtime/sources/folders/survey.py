@@ -265,5 +265,5 @@ class Survey:
             return  # values without a unit have no code
         for value, count in self.spikes.most_common(2):
             if value not in self.rule.holes and count >= max(min(self.maps, LEAST_FRAMES), MOST * self.maps):
-                what = f"{value:g} stands in {self.shares[value]:.0%} of the pixels"
+                what = f"{value:g} is the value of {self.shares[value]:.0%} of the pixels"
                 yield Remark(SHOULD, "hole", what, f"it is read as a distance; is holes={value:g} meant?")

@@ -27,7 +27,7 @@ def shell(rng: Rng, palette: Palette, wall: float, half_width: float) -> list[So
         if rng.random() < 0.3:
             x = sign * (half_width * float(rng.uniform(1.0, 1.6)) + 0.5)
             parts.append(Solid(BOX, vector(x, 0, wall), vector(0.5, 30, 40), back))
-    for _ in range(int(rng.integers(0, 5))):  # panels, posters, doors, windows
+    for _ in range(int(rng.integers(0, 5))):  # panels, posters, windows
         half = vector(rng.uniform(0.1, 0.5) * half_width, rng.uniform(0.2, 1.2), rng.uniform(0.005, 0.06))
         spot = vector(rng.uniform(-1, 1) * half_width, rng.uniform(0.2, 2.0), 0)
         parts.append(Solid(BOX, turn @ spot + vector(0, 0, wall), half, palette.add(rng), turn))
@@ -35,7 +35,7 @@ def shell(rng: Rng, palette: Palette, wall: float, half_width: float) -> list[So
 
 
 def furnish(rng: Rng, palette: Palette, wall: float, front: float, half_width: float) -> list[Solid]:
-    """Things along the far wall, none of them nearer than ``front`` (metres)."""
+    """Things along the far wall, all at least ``front`` metres away."""
     parts: list[Solid] = []
     room, x = wall - front, -half_width * 1.1
     while room > 0.15 and x < half_width and rng.random() < 0.93:

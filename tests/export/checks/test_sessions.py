@@ -1,4 +1,4 @@
-"""Sessions opened and closed over the stand-in driver and a TensorRT of one node; what goes wrong on close is told."""
+"""Sessions opened and closed over the stand-in driver and a TensorRT of one node; errors on close are reported."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ def test_tensorrt_rtx_has_wheels_for_aarch64(tmp_path: Path) -> None:
     assert all("aarch64" in wheel for wheel in wheels.values())
 
 
-@pytest.mark.parametrize(("target", "arch"), [("orin-nano", 87), pytest.param("thor", 110, marks=pytest.mark.full)])
+@pytest.mark.full  # the pack for aarch64, tests/export/checks, compiles the same sources
+@pytest.mark.parametrize(("target", "arch"), [("orin-nano", 87), ("thor", 110)])
 def test_plugin_cross_compiles_for_aarch64(tmp_path: Path, target: str, arch: int) -> None:
     pytest.importorskip("triton", reason="Triton is not installed: no kernels can be compiled")
     compiler, readelf = shutil.which("aarch64-linux-gnu-g++"), shutil.which("aarch64-linux-gnu-readelf")

@@ -16,6 +16,7 @@ def test_contenders_agree(head_dim: int) -> None:
     assert check_agreement(study.contenders(33, head_dim, 2)) < 1e-5
 
 
+@pytest.mark.full
 def test_ratios_and_chart(tmp_path: Path) -> None:
     arguments = ["--out", str(tmp_path), "--tokens", "17", "33", "--head-dims", "8", "--seconds", "0.1", "--no-memory"]
     assert study.main(arguments) == 0
@@ -26,5 +27,6 @@ def test_ratios_and_chart(tmp_path: Path) -> None:
     assert (tmp_path / "operator.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.full
 def test_peak_memory_is_measured() -> None:
     assert study.peak_memory_mib(400, 64, 2, "released, PyTorch") > 20

@@ -29,6 +29,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "photo"
 
 
+@pytest.mark.full
 def test_the_best_validation_is_what_is_kept(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_photo_is_for_training_only(root: Path, tmp_path: Path, capsys: pytest.C
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_with_init_the_teacher_only_teaches(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A second cycle goes on from its own weights; the colour stream is not narrowed from the teacher's again."""
     start = tmp_path / "start.safetensors"

@@ -65,6 +65,7 @@ def fragile(nano: ModelFiles) -> tuple[Quantizer, Trial, Contract, str]:
     return Quantizer(model, nodes, full.histograms), open_trial(model, contract, DATA, 4), contract, name
 
 
+@pytest.mark.full
 def test_the_fragile_layer_is_the_worst_and_keeping_it_helps(
     fragile: tuple[Quantizer, Trial, Contract, str], tmp_path: Path
 ) -> None:

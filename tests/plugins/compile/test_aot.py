@@ -166,7 +166,7 @@ def test_the_split_form_needs_fewer_instructions(
     assert now <= (1 - fewer) * _BEFORE[kernel, arch], report
 
 
-@pytest.mark.parametrize("head_dim", [16, 32, 64])
+@pytest.mark.parametrize("head_dim", [*(pytest.param(d, marks=pytest.mark.full) for d in (16, 32)), 64])
 def test_two_blocks_share_a_multiprocessor(head_dim: int, manifest: list[dict[str, Any]]) -> None:
     """Where two blocks are wanted: heads up to 64 wide, the first tactic, every architecture with tensor cores."""
     names = [f"{kernel}_fp16_d{head_dim}_u8" for kernel in ("cda_rows", "cda_columns")]
@@ -208,7 +208,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     for file in ("cubins.bin", "cubins.json", "cda_generated.h"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
-    # A damaged cache entry is noticed, not embedded.
+    # A corrupt cache entry is noticed, not embedded.
     cubin = next((tmp_path / "first" / "cache").glob("*.image"))
     cubin.write_bytes(b"\0" + cubin.read_bytes()[1:])
     shutil.rmtree(tmp_path / "second")

@@ -29,7 +29,7 @@ AXES: dict[str, tuple[object, ...]] = {
     "dtype": (torch.float16, torch.float32, torch.bfloat16),
     "tactic": (0, 2, 3),
 }
-_AFFORDABLE = 600  # the interpreter needs about 3 ms for each tile
+_AFFORDABLE = 300  # the interpreter needs about 3 ms for each tile
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def _unlimited() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(bool(support.SANITIZE), reason="already inside")
 def test_contract_under_address_and_undefined_behaviour_sanitizers(plugin_path: Path) -> None:
     runtimes = [_runtime("libasan.so"), _runtime("libubsan.so")]

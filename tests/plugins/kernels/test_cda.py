@@ -24,7 +24,7 @@ from mutualformer.train.cda import cross_diffusion_attention_released
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),
     tokens=st.integers(1, 70),

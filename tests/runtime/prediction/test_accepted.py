@@ -33,6 +33,7 @@ def _tensor(array: np.ndarray) -> Any:
 
 FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "bytes": lambda a: cv2.imencode(".png", a[..., ::-1])[1].tobytes(),
+    "open file": lambda a: io.BytesIO(cv2.imencode(".png", a[..., ::-1])[1].tobytes()),
     "bytearray": lambda a: bytearray(cv2.imencode(".png", a[..., ::-1])[1].tobytes()),
     "PIL": Image.fromarray,
     "PIL RGBA": lambda a: Image.fromarray(a).convert("RGBA"),

@@ -249,7 +249,9 @@ def test_resuming_looks_at_the_files_and_one_picture_more_is_one_picture(
     assert "predicted 0 pictures" in again()
     (out / "mask/3.png").unlink()
     (out / "json/66.json").write_bytes(b"")
-    assert "predicted 2 pictures" in again()
+    for cut in ("mask/7.png", "json/8.json"):
+        (out / cut).write_bytes(whole[out / cut][:-9])
+    assert "predicted 4 pictures" in again()
     assert {path: path.read_bytes() for path in whole} == whole
     (source / "2b.png").write_bytes((source / "2.png").read_bytes())
     # The added one, and what the contact sheet now shows for the first time.

@@ -22,7 +22,7 @@ class Preview:
         token: str | None,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None = None,
-        play: Callable[[float], None] | None = None,
+        play: Callable[[float, float | None, float | None], None] | None = None,
         *,
         tls: tuple[Path, Path] | None = None,
         limits: Limits | None = None,

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.frame import Frame, Item
+from mutualformer.runtime.sources.playing import FramesCamera, PlayOptions
 from mutualformer.runtime.streaming.capture import Opener, Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.sinks import SinkRunner
@@ -130,6 +131,16 @@ def test_recording_tells_its_time_and_the_room_left(browser: Browser, tmp_path: 
     browser.run("document.getElementById('recordings').open = true")
     browser.until("return document.querySelectorAll('#recordings a').length === 1")
     look(browser, "recordings", tmp_path)
+    erase = "window.confirm = () => true; document.querySelector('#recordings button').click()"
+    browser.run(erase)
+    browser.until("return document.getElementById('notice').textContent.includes('still being recorded')")
+    browser.run("document.getElementById('record').click()")
+    browser.until("return document.getElementById('record').textContent === 'Record'")
+    stages[0].recorders[0].close()
+    browser.run(erase)
+    browser.until("return document.querySelector('#recordings li').textContent === 'none yet'")
+    browser.run("document.getElementById('record').click()")
+    browser.until("return /Recording 0:0[1-9] .* free/.test(document.getElementById('tape').textContent)")
     # A paused page still tells how long the recording runs.
     browser.run("document.getElementById('pause').click()")
     tape = text(browser, "tape")
@@ -205,6 +216,49 @@ def test_a_recording_pauses_where_it_is_and_steps(browser: Browser, tmp_path: Pa
     browser.run("document.getElementById('pause').click()")
     browser.until("return document.getElementById('state').textContent === 'running'")
     browser.until("return document.getElementById('timeline').hidden")
+
+
+class Scenes:
+    """Files by number."""
+
+    has_depth = True
+
+    def __len__(self) -> int:
+        return 600
+
+    def __getitem__(self, index: int) -> Item:
+        frame = scene(index)
+        return Item(frame.rgb, frame.depth, None, f"{index}")
+
+
+def test_a_file_goes_where_its_time_line_is_moved_also_after_its_end(
+    browser: Browser, tmp_path: Path, stages: list[Stage]
+) -> None:
+    stages.append(Stage(tmp_path, [lambda: FramesCamera(Scenes(), PlayOptions(fps=20, rate=1), "file")]))
+    stages[0].pipelines[0].capture.stays = True
+    choose = (
+        "const e = document.getElementById(arguments[0]);"
+        "e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]));"
+    )
+    moving(browser, stages[0].url)
+    assert not browser.run("return document.getElementById('timeline').hidden")
+    browser.run(choose, "time", "1000", "input")
+    browser.run(choose, "time", "1000", "change")
+    browser.until("return document.getElementById('state').textContent === 'ended: the recording is over'")
+    browser.until("return document.getElementById('moment').textContent === '100 %'")
+    look(browser, "ended-file", tmp_path)
+    assert violations(browser) == []
+    browser.run(choose, "rate", "0.25", "change")
+    browser.run(choose, "time", "500", "input")
+    browser.run(choose, "time", "500", "change")
+    browser.until("return document.getElementById('state').textContent === 'running'")
+    browser.run("document.getElementById('pause').click()")
+    browser.until("return document.getElementById('state').textContent === 'paused'")
+    assert 45 < int(text(browser, "moment").removesuffix(" %")) < 100
+    assert stages[0].pipelines[0].snapshot()["rate"] == 0.25
+    browser.run(choose, "time", "0", "input")
+    browser.until("return document.getElementById('moment').textContent === '0 %'")
+    assert text(browser, "state") == "paused"
 
 
 def test_a_paused_page_goes_back_among_the_pictures_it_got(

@@ -51,7 +51,7 @@ def record(folder: Path, scale: float = TUM, chunk_bytes: int = 1 << 14) -> Path
         saliency = np.full((16, 24), 0.25, np.float32)
         recorder.write(Result(frame(index, scale), {"saliency": saliency}, {"total": 0.01}, index, 0))
         assert recorder._part is not None
-        recorder._part._file.flush()  # a chunk per frame, so that damage has edges
+        recorder._part._file.flush()  # a chunk per frame, so that a corrupt one has edges
     recorder.close()
     assert recorder.problem == ""
     return next(Path(recorder.path).glob("*.mcap"))
@@ -215,9 +215,9 @@ def test_damage_in_the_middle_keeps_the_good_frames_on_both_sides(tmp_path: Path
         ("zeros", len(data) // 3, bytes(40_000)),
         ("noise", len(data) // 3, np.random.default_rng(0).bytes(40_000)),
     ):
-        damaged = tmp_path / f"{name}.mcap"
-        damaged.write_bytes(data[:start] + patch + data[start + len(patch) :])
-        frames, warnings = replay(damaged)
+        corrupt = tmp_path / f"{name}.mcap"
+        corrupt.write_bytes(data[:start] + patch + data[start + len(patch) :])
+        frames, warnings = replay(corrupt)
         numbers = [f.sequence for f in frames]
         assert {0, FRAMES - 1} <= set(numbers), name
         assert len(numbers) >= FRAMES - 3, name

@@ -25,7 +25,7 @@ SECRET = "secret.bin"
 
 
 def external(name: str, location: str = SECRET) -> TensorProto:
-    """A tensor of four floats whose values are said to be in another file."""
+    """A tensor of four floats whose values lie, by its own account, in another file."""
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", location), ("offset", "0"), ("length", "16")):
         tensor.external_data.add(key=key, value=value)

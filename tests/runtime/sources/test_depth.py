@@ -1,4 +1,4 @@
-"""Depth files: every kind of file gives the same metres, holes stay holes, and what is no depth map is said."""
+"""Depth files: every kind of file gives the same metres, holes stay holes, and other files are refused."""
 
 from __future__ import annotations
 

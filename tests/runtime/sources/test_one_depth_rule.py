@@ -1,4 +1,4 @@
-"""One depth map gives the same metres through every door: by name, in folders, lists and bags, as an array."""
+"""One depth map gives the same metres through every address: by name, in folders, lists and bags, as an array."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def _played(address: str) -> NDArray[np.float32]:
     return frame.depth
 
 
-def _doors(root: Path, values: NDArray[Any], scale: float, holes: str) -> dict[str, Callable[[], NDArray[np.float32]]]:
+def _readers(
+    root: Path, values: NDArray[Any], scale: float, holes: str
+) -> dict[str, Callable[[], NDArray[np.float32]]]:
     """Name → what reads the map, which is written to ``root`` in every way that holds it."""
     ending = ".png" if values.dtype == np.uint16 else ".tiff"
     for folder in ("set/RGB", "set/depth", "set/GT"):
@@ -84,7 +86,7 @@ def _doors(root: Path, values: NDArray[Any], scale: float, holes: str) -> dict[s
     (root / "set/depth.txt").write_text(f"1.0 depth/a{ending}\n", encoding="utf-8")
     options, query = ReadOptions(scale, holes), _query(scale, holes)
     pairs = f"pairs:{root}/set/RGB,{root}/set/depth{query}"
-    doors: dict[str, Callable[[], NDArray[np.float32]]] = {
+    readers: dict[str, Callable[[], NDArray[np.float32]]] = {
         "--depth FILE": lambda: album([str(rgb)], str(depth), options).read(0)[0].depth,
         "--depth FOLDER": lambda: album([str(rgb.parent)], str(depth.parent), options).read(0)[0].depth,
         "two files": lambda: album([str(rgb), str(depth)], None, options).read(0)[0].depth,
@@ -92,25 +94,25 @@ def _doors(root: Path, values: NDArray[Any], scale: float, holes: str) -> dict[s
         "pairs, played": lambda: _played(pairs),
     }
     if scale or values.dtype.kind == "f":  # the convention of these lists is another one
-        doors["tum"] = lambda: opening.frames(f"tum:{root}/set{query}")[0].depth
-        doors["tum, played"] = lambda: _played(f"tum:{root}/set{query}")
+        readers["tum"] = lambda: opening.frames(f"tum:{root}/set{query}")[0].depth
+        readers["tum, played"] = lambda: _played(f"tum:{root}/set{query}")
     (root / "plain").mkdir()
     for folder in ("RGB", "depth", "GT"):
         (root / "set" / folder).rename(root / "plain" / folder)
         (root / "set" / folder).symlink_to(root / "plain" / folder)
-    doors["a data set"] = lambda: opening.frames(f"{root}/plain{query}")[0].depth
-    doors["a data set, played"] = lambda: _played(f"{root}/plain{query}")
+    readers["a data set"] = lambda: opening.frames(f"{root}/plain{query}")[0].depth
+    readers["a data set, played"] = lambda: _played(f"{root}/plain{query}")
     if not holes and (values.dtype.kind == "f") == (not scale):  # an array of integers has no convention
-        doors["an array"] = lambda: frame_of(RGB, values, scale or None).depth
+        readers["an array"] = lambda: frame_of(RGB, values, scale or None).depth
     if not holes:
-        doors["a path in Python"] = lambda: frame_of(str(rgb), str(depth), scale or None).depth
-        doors["bytes in Python"] = lambda: frame_of(RGB, depth.read_bytes(), scale or None).depth
+        readers["a path in Python"] = lambda: frame_of(str(rgb), str(depth), scale or None).depth
+        readers["bytes in Python"] = lambda: frame_of(RGB, depth.read_bytes(), scale or None).depth
     encoding = {"uint16": "16UC1", "int16": "16SC1", "float32": "32FC1"}.get(values.dtype.name)
     if encoding is not None:
         rows = [image("/c/color/image_raw", RGB, "rgb8"), image("/c/depth/image_raw", values, encoding)]
         write_bag(root / "bag.mcap", rows)
-        doors["a bag"] = lambda: _played(f"rosbag:{root}/bag.mcap{query}")
-    return doors
+        readers["a bag"] = lambda: _played(f"rosbag:{root}/bag.mcap{query}")
+    return readers
 
 
 @settings(max_examples=25, deadline=None)
@@ -120,5 +122,5 @@ def test_one_map_gives_the_same_metres_through_every_door(values: NDArray[Any], 
         scale = 1.0
     want = expected(values, scale, holes)
     with TemporaryDirectory() as folder:
-        for door, read in _doors(Path(folder), values, scale, holes).items():
-            np.testing.assert_array_equal(read(), want, err_msg=f"{door}, {values.dtype}, {_query(scale, holes)}")
+        for address, read in _readers(Path(folder), values, scale, holes).items():
+            np.testing.assert_array_equal(read(), want, err_msg=f"{address}, {values.dtype}, {_query(scale, holes)}")

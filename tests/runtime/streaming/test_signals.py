@@ -50,6 +50,6 @@ def test_a_signal_ends_it(tmp_path: Path, name: str, number: int, code: int) -> 
             began = time.monotonic()
             process.send_signal(number)
             assert process.wait(20) == code
-            assert time.monotonic() - began < 4.5  # three, and what a busy machine adds
+            assert time.monotonic() - began < 15  # three, and what a busy machine adds
         finally:
             process.kill()

@@ -1,4 +1,4 @@
-"""A disk that is full is told before the first step, and a trained model is not lost to one."""
+"""A full disk is reported before the first step, and a trained model is not lost to one."""
 
 from __future__ import annotations
 

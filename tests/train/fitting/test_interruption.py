@@ -44,7 +44,9 @@ sys.exit(fit.main(["sod-nano", "--data", "unused", "--out", sys.argv[1]]))
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.full), (signal.SIGTERM, 143)]
+)
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_weights(tmp_path: Path, number: int, code: int) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     fit(tiny("sod", whole, steps=6))

@@ -24,7 +24,7 @@ def wait_for_the_kill(marker: Path) -> None:
 
 
 def arrange_pause(where: str, marker: Path) -> None:
-    """Make the training stop where it is told to."""
+    """Make the training stop at a chosen step."""
     from mutualformer.train import checkpoint
     from mutualformer.train.fitting.task import TrainingTask
 

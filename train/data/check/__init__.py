@@ -1,1 +1,1 @@
-"""What is wrong with a data set: findings, rgbd, reid."""
+"""What is wrong with a data set: findings, telling, rgbd, reid."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mutualformer.extras import install
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD
+from mutualformer.runtime.sources.pictures import read_bytes
 
 # Two files hold the same picture, re-encoded or resized, where at most NEAR_BITS of the BITS of their perceptual hashes
 # differ, and their 16 × 16 thumbnails by at most NEAR_GREY of 255 grey levels on average.
@@ -62,7 +63,7 @@ def fingerprint(path: Path, place: str, image: NDArray[np.uint8]) -> Fingerprint
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     bits = _perceptual_hash(grey)
     small = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return Fingerprint(path.name, place, hashlib.sha256(path.read_bytes()).hexdigest(), bits, small)
+    return Fingerprint(path.name, place, hashlib.sha256(read_bytes(path)).hexdigest(), bits, small)
 
 
 def _perceptual_hash(grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.depth import read_stored_depth
 from mutualformer.runtime.sources.folders.file_frames import turned
@@ -16,6 +17,7 @@ from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAME
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
 from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
+from mutualformer.train.data.check.telling import strip
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) -> dict[str, Path]:
@@ -36,6 +38,7 @@ class _Frames:
     """Checks frame after frame and keeps the names of the frames with each problem."""
 
     def __init__(self) -> None:
+        self.strips: list[tuple[str, bytes]] = []
         self.wrong: dict[str, list[str]] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.survey = Survey()
@@ -56,14 +59,16 @@ class _Frames:
             self.note("unreadable", f"{path}: {type(error).__name__}: {error}")
         return None
 
-    def add(self, place: str, rgb_path: Path, depth_path: Path | None, mask_path: Path | None) -> None:
-        """Open the files of one frame."""
+    def add(self, place: str, rgb_path: Path, depth_path: Path | None, mask_path: Path | None, draw: bool) -> None:
+        """Open the files of one frame. ``draw``: keep its strip for the contact sheet."""
         rgb = self._read(read_colour, rgb_path)
         depth = self._read(read_stored_depth, depth_path)
         mask: Mask | None = self._read(read_mask, mask_path)
         if rgb is None:
             return
         self.sizes[rgb.shape[:2]] += 1
+        if draw:
+            self.strips.append((rgb_path.stem, strip(rgb, mask, depth)))
         self.prints.append(fingerprint(rgb_path, place, rgb))
         for picture in turned([path for path in (rgb_path, depth_path, mask_path) if path is not None]):
             self.note("exif", picture)
@@ -102,8 +107,11 @@ PROBLEMS = {
 }
 
 
-def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings."""
+def check_rgbd(
+    folder: Path, label: str, strips: list[tuple[str, bytes]] | None = None
+) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
+    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
+    contact sheet shows."""
     findings: list[Finding] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
     rgb, depth, mask = (
@@ -123,8 +131,12 @@ def check_rgbd(folder: Path, label: str) -> tuple[dict[str, Any], list[Finding],
             Finding(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
         )
     frames = _Frames()
-    for name in progress(list(rgb), f"checking {label}"):
-        frames.add(label, rgb[name], depth.get(name), mask.get(name))
+    step = sheet.every(len(rgb))
+    for index, name in enumerate(progress(list(rgb), f"checking {label}")):
+        draw = strips is not None and index % step == 0
+        frames.add(label, rgb[name], depth.get(name), mask.get(name), draw)
+    if strips is not None:
+        strips += frames.strips
     for kind, names in frames.wrong.items():
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey

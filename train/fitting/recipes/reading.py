@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
+from mutualformer.runtime.files import read_regular
 from mutualformer.train.fitting.recipes.recipe import Recipe, Stage
 
 if sys.version_info >= (3, 11):
@@ -17,6 +18,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent
+LARGEST_RECIPE = 1 << 20  # bytes
 LIKE = "like"  # key of a recipe file: the name of the recipe that the file's other keys change
 T = TypeVar("T")
 STAGES, TABLE = tuple[Stage, ...], Mapping[str, float]
@@ -87,7 +89,7 @@ def record(kind: type[T], values: Mapping[str, Any], prefix: str = "", base: T |
 
 def _read(path: Path) -> Recipe:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_regular(path, LARGEST_RECIPE).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not TOML ({error})") from error
     like = values.pop(LIKE, None)

@@ -50,7 +50,7 @@ def test_engine_of_the_classic_flavour(tmp_path: Path) -> None:
         "MUTUALFORMER_PLUGIN": str(library.find()),
     }
     forwarder = libraries("forwarder.c", VERSION, tmp_path / "lib")
-    for expected in ("written", "damaged, and begun anew"):
+    for expected in ("written", "corrupt, and begun anew"):
         done = run(code, wheel, forwarder, **forward)
         assert done.returncode == 0, (expected, done.stderr[-2000:])
         text = next(line for line in done.stdout.splitlines() if line.startswith("CARD "))

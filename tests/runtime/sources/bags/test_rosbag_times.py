@@ -61,7 +61,7 @@ def test_clocks_apart_are_said_and_the_times_of_recording_used(tmp_path: Path) -
 def test_no_clock_at_all_is_refused(tmp_path: Path) -> None:
     rows, logs = rows_at([(0.0, 0.0)] * 4)
     path = write_bag(tmp_path / "x.mcap", rows, [0.0] * len(logs))
-    with pytest.raises(CameraError, match="nothing tells which depth belongs to which colour"):
+    with pytest.raises(CameraError, match="cannot be paired"):
         play(path)
     with pytest.raises(CameraError, match="time=local is no clock, expected header or log"):
         play(path, "?time=local")

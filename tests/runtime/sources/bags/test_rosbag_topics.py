@@ -25,7 +25,7 @@ def pair(index: int, colour: str = COLOUR, depth: str = DEPTH, seed: int = 0, **
 
 
 def play(path: Path, options: str = "") -> tuple[list[Frame], list[str]]:
-    """Frames, and all that people are told, through the capture that adds its own."""
+    """Frames, and all that people read, through the capture that adds its own."""
     pipeline = Pipeline(lambda: opening.camera(f"{path}{options}"))
     frames = [result.frame for result in pipeline.results()]
     assert pipeline.capture.camera is not None
@@ -112,7 +112,7 @@ def test_a_thermal_or_label_image_beside_is_not_the_depth(tmp_path: Path, extra:
         rows += [image(extra, units(70 + index), "mono16", index, "eye"), *pair(index)]
     frames, warnings = play(write_bag(tmp_path / "x.mcap", rows))
     assert np.array_equal(frames[2].depth, units(2) * np.float32(0.001))
-    assert any(f"plays {COLOUR} with {DEPTH}" in warning for warning in warnings), "the choice is said"
+    assert any(f"plays {COLOUR} with {DEPTH}" in warning for warning in warnings), "the choice is printed"
 
 
 def test_an_overlay_of_another_node_is_not_the_colour(tmp_path: Path) -> None:

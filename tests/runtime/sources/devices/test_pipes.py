@@ -1,4 +1,4 @@
-"""Cameras through GStreamer and of the network: pictures, loss, refusals, and no password in what is said."""
+"""Cameras through GStreamer and of the network: pictures, loss, refusals, and no password in messages."""
 
 from __future__ import annotations
 

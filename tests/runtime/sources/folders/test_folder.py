@@ -1,4 +1,4 @@
-"""Folders as people have them: units, holes, polarity, masks, names, no depth. Right, or said aloud."""
+"""Folders as people have them: units, holes, polarity, masks, names, no depth. Right, or a warning."""
 
 from __future__ import annotations
 

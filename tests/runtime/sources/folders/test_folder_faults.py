@@ -1,4 +1,4 @@
-"""Folders as people have them: units, times, names, endings, EXIF, damage. Right values, a warning, or a refusal."""
+"""Folders as people have them: units, times, names, EXIF, corrupt files. Right values, a warning or a refusal."""
 
 from __future__ import annotations
 

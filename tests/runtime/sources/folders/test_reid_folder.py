@@ -1,4 +1,4 @@
-"""Spectra side by side: how many there are is told by their seams, by the option, or asked for."""
+"""Spectra side by side: their seams, an option, or a question show how many there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films: their own times, their tracks, depth beside colour, and what is damaged, turned, transparent or no film."""
+"""Films: their own times, their tracks, depth beside colour, and what is corrupt, turned, transparent or no film."""
 
 from __future__ import annotations
 

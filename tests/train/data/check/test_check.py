@@ -43,6 +43,22 @@ def test_a_clean_set_passes(clean: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert facts["sizes"] == {"different": 1, "most": ["64×48"]}
 
 
+def test_it_speaks_in_sentences_and_draws(clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "check.jpg"
+    assert datasets.main(["check", str(clean), "-o", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        f"{clean}: 14 pictures, 14 with a mask, 14 with depth.",
+        "All are 64×48.",
+        "14 depth maps have 8 bits.",
+    ]
+    assert lines[3].startswith("Depth without a unit is bright where it is near (")
+    assert not set("{}[]") & set(" ".join(lines)), "no Python"
+    height, width = read_picture(picture).shape[:2]
+    assert height > 14 / 3 * 150
+    assert width == 3 * 3 * 200
+
+
 def without_depth_and_masks(root: Path) -> None:
     for name in ("depth", "GT"):
         shutil.rmtree(root / name)
