@@ -45,6 +45,8 @@ def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
+# A card travels with a model from hand to hand, and anybody can write one. Everything below treats its text as text:
+# escaped for Markdown, one line, of limited length; numbers are checked before they are formatted.
 SCHEMA_VERSION = 2  # 1: cards without a seal
 _SYNTHETIC = (
     "The training pictures are rendered: how well the model does on a camera of yours is not known until it is "
@@ -89,6 +91,8 @@ def _metrics(metrics: Fields) -> list[str]:
     data = metrics.text("data", "unknown data").replace("`", "'")
     line = f"On `{printable(' '.join(data.split()))}`"
     header: tuple[str, ...] = ("metric", "this file")
+    # The error over frames tells how well the set was sampled, the spread over seeds how well the training repeats: a
+    # card keeps the two apart.
     if errors:
         line += f", ± standard error over {_cell(errors.get('over'))}"
     if seeds:
@@ -113,6 +117,7 @@ def _with_error(values: Fields, key: str, errors: Fields, error_key: str, form: 
 
 def _part(values: Fields, key: str) -> Fields:
     """The object at ``key``; an empty one where it is missing or null."""
+    # null and a missing key mean the same, so that older cards are read without a case of their own.
     part = Fields({}, values.where, values.error) if values.get(key) is None else values.fields(key)
     if len(part) > MOST_ROWS:
         raise values.refuse(key, f"at most {MOST_ROWS} entries")
@@ -161,6 +166,7 @@ mutualformer predict reid:FOLDER --model {0} --out out     # features, matches
 
 def _data(card: Fields) -> list[str]:
     """What it was trained on, and what the models were that it is made of: their data are its data too."""
+    # A model begun from another's weights, or taught by it, has seen that model's data too; its terms may apply.
     lines = _table(("", ""), (_part(card, "data") or {"": "not recorded"}).items())
     for one in parents(card):
         name, role, given = (escaped(str(one.get(key))) for key in ("model", "role", "given"))
@@ -196,6 +202,7 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
     lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
+    # Limits stand before numbers: a reader who stops early has read what the model is not for.
     lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
     lines += ["## How to run", "", _RUN[task].format(printable(file) or name)]
     metrics = _part(card, "metrics")

@@ -1,14 +1,18 @@
 """Fails on words that the glossary of CONTRIBUTING.md replaces, in source, messages and documentation.
 
 python tools/words.py [FILE …]     without FILE: every tracked file below ROOT
+python tools/words.py --comments   the hardest modules of the wheel and how much their comments say
 """
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -55,8 +59,45 @@ def findings(paths: Iterable[Path]) -> Iterator[str]:
                     yield f"{name}:{number}: {match[0]!r}, use {instead}"
 
 
+def branches(source: str) -> int:
+    """How hard a module is to follow: its branches, loops, handlers and conditions."""
+    kinds = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension)
+    return sum(isinstance(node, kinds) for node in ast.walk(ast.parse(source)))
+
+
+def comment_words(source: str) -> float:
+    """Words of ``#`` comments for 100 lines of code; docstrings, blank lines and directives (noqa) do not count."""
+    words, lines = 0, set[int]()
+    before = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        text = re.sub(r"#\s*(?:noqa|type:|fmt:|shellcheck).*", "", token.string)
+        if token.type == tokenize.COMMENT:
+            words += len(re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text))
+        elif token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            continue  # a docstring
+        elif token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER):
+            lines.update(range(token.start[0], token.end[0] + 1))
+        if token.type not in (tokenize.NL, tokenize.COMMENT):
+            before = token.type
+    return 100 * words / max(1, len(lines))
+
+
+def hardest(count: int = 20) -> list[tuple[int, float, str]]:
+    """Branches, comment words for 100 lines and name of the ``count`` modules of the wheel with most branches."""
+    found = []
+    for stage in ("plugins", "runtime", "train", "export"):
+        for path in (ROOT / stage).rglob("*.py"):
+            source = path.read_text(encoding="utf-8")
+            found.append((branches(source), comment_words(source), os.path.relpath(path, ROOT)))
+    return sorted(found, reverse=True)[:count]
+
+
 def main() -> int:
     """Print what was found; returns 1 if a word was found."""
+    if sys.argv[1:] == ["--comments"]:
+        for branching, words, name in hardest():
+            print(f"{name:<44} {branching:3d} branches, {words:3.0f} words of comments for 100 lines")
+        return 0
     found = list(findings([Path(name) for name in sys.argv[1:]] or tracked()))
     print("\n".join(found), end="\n" if found else "")
     return int(bool(found))

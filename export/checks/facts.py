@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from typing import Any
 
@@ -12,23 +13,16 @@ from mutualformer.plugins import library
 from mutualformer.runtime import flavor
 from mutualformer.runtime.benchmarks.measure import conditions
 
-_PACKAGES = ("torch", "triton", "numpy", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
+_PACKAGES = ("torch", "triton", "cuda-bindings", "pycuda", "onnxruntime", "onnx")
 _OLDEST_DRIVER = (12, 0)  # the plugin tells contexts apart by cuCtxGetId, which CUDA 12.0 introduced
 
 
 def versions() -> dict[str, str]:
-    """Version of every package that the checks may use, "-" where it is not installed."""
-    table = {}
-    for name in _PACKAGES:
-        try:
-            table[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            table[name] = "-"
+    """Version of every installed package that the checks may use."""
+    table = {one.name: one.version for one in importlib.metadata.distributions() if one.name in _PACKAGES}
     for name in library.FLAVORS:
-        try:
+        with contextlib.suppress(flavor.FlavorError):  # also a package whose library is missing
             table[f"TensorRT ({name})"] = str(flavor.import_flavor(name).__version__)
-        except flavor.FlavorError:
-            table[f"TensorRT ({name})"] = "-"
     return table
 
 
@@ -50,8 +44,7 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
         "architectures": architectures,
         "types": list(machine.dtypes),
         "compute_sanitizer": str(sanitizer.find() or "-"),
-        "versions": versions(),
-        "conditions": conditions(),
+        "conditions": conditions(**versions()),
     }
     if not machine.native_images() and not machine.runs_ptx:
         served = ", ".join(f"sm_{arch}" for arch in architectures)

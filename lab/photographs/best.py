@@ -1,4 +1,4 @@
-"""Validation that also keeps the best weights: for runs that nobody judges by the frames they validate on."""
+"""Validation that also keeps the best weights, for runs whose score is later measured on other frames."""
 
 from __future__ import annotations
 

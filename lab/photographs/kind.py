@@ -50,9 +50,7 @@ def open_photographs(config: FitConfig, facts: dict[str, Any]) -> TrainingData:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
     taught = photo.sensor if "teacher" in options else None
     if photo.sensor is not None and taught is None:
-        log.warning(
-            "%s: the sensor frames are left out: nobody knows what is salient in them; give ?teacher=MAPS", config.data
-        )
+        log.warning("%s: the sensor frames are left out, because they have no masks; give ?teacher=MAPS", config.data)
     source = PhotoBatches(photo.train, taught, rendered, config.recipe, config.seed)
     validation, teacher = None, options.get("distil")
     if os.environ.get("RANK", "0") == "0" and photo.validation is not None and config.validate_every > 0:

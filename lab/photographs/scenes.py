@@ -40,7 +40,7 @@ def _finished(canvas: Canvas, rng: Rng) -> Composite:
 
 
 def _foot(canvas: Canvas, low: float, rng: Rng) -> tuple[tuple[int, int], float]:
-    """A place to stand in rows below ``low`` of the height, and what was measured around it (1.5 m in a hole)."""
+    """A place for objects in rows below ``low`` of the height, and what was measured around it (1.5 m in a hole)."""
     rows, columns = canvas.depth.shape
     row = int(rng.integers(int(rows * low), rows))
     column = int(rng.integers(int(0.08 * columns), int(0.92 * columns)))

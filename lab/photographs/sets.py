@@ -100,7 +100,7 @@ class PhotoRoot:
 
 
 def _with_drawn_depth(photographs: list[Item], stream: int) -> list[Item]:
-    """The same pictures with plausible depth; ``stream`` tells the random draws of several lists apart."""
+    """The same pictures with plausible depth; ``stream`` separates the random draws of several lists."""
     deep = []
     for index, item in enumerate(photographs):
         assert item.mask is not None

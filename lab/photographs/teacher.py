@@ -66,7 +66,7 @@ def _computes_bfloat16() -> bool:
     """This machine multiplies bfloat16 in hardware; where it does not, float32 is as fast and more exact."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 does not tell
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.9
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -54,8 +54,10 @@ def frame_of(rgb: Any, depth: Any, depth_scale: float | None) -> Item:
         return Item(seen.rgb, nothing, None, name_of(rgb), True, seen.alpha, seen.icc, seen.original)
     if depth_scale is not None and not (depth_scale > 0 and np.isfinite(depth_scale)):
         raise InputError(f"depth_scale is {depth_scale:g}, expected metres per unit, for example 0.001 for millimetres")
+    # Two files go the way of a folder with one pair, which looks for a declared unit and warns of implausible depth.
     if _is_file(rgb) and _is_file(depth):
         return FileFrames([Entry(name_of(rgb), Path(rgb), Path(depth))], ReadOptions(depth_scale or 0.0))[0]
+    # Turning the picture by its EXIF tag would part it from its depth, which has no tag.
     seen = colour(rgb, upright=False)
     metres, metric = _depth(depth, depth_scale)
     height, width = seen.rgb.shape[:2]
@@ -84,6 +86,8 @@ def colour(image: Any, upright: bool) -> Picture:
     array = colour_array(_array(image, "rgb"))
     if array.shape[2] == 3:
         return Picture(array)
+    # What lies under wholly transparent pixels is arbitrary, often black or the editor's last colour. The model sees
+    # grey there; the original colours are kept for the cut-out.
     alpha = np.ascontiguousarray(array[..., 3])
     shown = np.where(alpha[..., None] == 0, np.uint8(NEUTRAL), array[..., :3])
     if alpha.min() == 255:
@@ -112,6 +116,7 @@ def depth_array(depth: NDArray[Any], scale: float | None) -> NDArray[np.float32]
 
     Raises InputError, also for integers without a scale: an array has no file format that would imply a unit.
     """
+    # (1, H, W) and (H, W, 1) are common in PyTorch and OpenCV; any other third axis is an error.
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth[0] if depth.shape[0] == 1 else depth[..., 0]
     if depth.ndim != 2:
@@ -136,7 +141,7 @@ def _depth(depth: Any, scale: float | None) -> tuple[NDArray[np.float32], bool]:
         data = read_bytes(depth) if _is_file(depth) else bytes(depth)
         stored, rule = stored_depth(data, str(depth) if _is_file(depth) else "depth's bytes"), DepthRule(scale)
         return to_metres(stored, rule), not is_relative(stored, rule)
-    if not _is_pillow(depth):
+    if not _is_pillow(depth):  # an array has no format that implies a unit, so depth_scale must be given
         return depth_array(_array(depth, "depth"), scale), True
     array = np.asarray(depth)
     if depth.mode.startswith("I"):  # Pillow has the values of 16-bit files in 32 bits
@@ -159,6 +164,7 @@ def _from_pillow(image: Any, upright: bool) -> Picture:
         raise InputError(f"rgb is a PIL image of mode {image.mode}, expected a picture: RGB, RGBA, L, P, CMYK or I;16")
     if image.mode not in _AS_PNG:
         image, profile = image.convert("RGB"), None
+    # Compression would cost more time than the model; the bytes are read again at once.
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=0, icc_profile=profile)
     return picture(buffer.getvalue(), "the PIL image", upright=False)
@@ -170,6 +176,8 @@ def _array(value: Any, name: str) -> NDArray[Any]:
         if str(value.dtype) == "torch.bfloat16":
             raise InputError(f"{name} is a bfloat16 tensor, expected uint8, or float32 metres for depth")
         value = value.detach().cpu().numpy()
+        # Tensors usually have their channels first. A tensor of 3 rows or columns could be either, and a guess would
+        # transpose the picture without a sign of it.
         first, last = value.ndim == 3 and value.shape[0] in (1, 3, 4), value.ndim == 3 and value.shape[2] in (1, 3, 4)
         if first and last:
             raise InputError(f"{name} is a tensor {value.shape}: is it (C, H, W) or (H, W, C)? make it an array")
@@ -186,4 +194,5 @@ def _is_file(value: Any) -> bool:
 
 
 def _is_pillow(value: Any) -> bool:
+    # By name and by methods, so that Pillow need not be imported for arrays and paths.
     return type(value).__module__.split(".")[0] == "PIL" or (hasattr(value, "getbands") and hasattr(value, "convert"))

@@ -35,8 +35,8 @@ class Journal:
     """The journal of one output folder.
 
     ``what``: everything besides the pictures that decides the output. ``names``: the frames' names in order, each
-    unique. ``run`` marks the lines of this run: a worker that takes over a lost worker's shard can tell them from an
-    earlier run's.
+    unique. ``run`` marks the lines of this run: a worker that takes over a lost worker's shard can separate them from
+    those of an earlier run.
     """
 
     def __init__(self, out: Path, what: dict[str, Any], names: Sequence[str] = ()) -> None:

@@ -85,7 +85,7 @@ class Channel:
             self._page.show(self.index, self.pictures(result))
 
     def pictures(self, result: Result) -> Bundle:
-        """The frame's views as JPEG, and what is drawn upon them."""
+        """The frame's views as JPEG, with the boxes and labels that the page draws on them."""
         views = self.encode(result)
         range_m = (self.encode.near, self.encode.far) if "depth" in views else (0.0, 0.0)
         return Bundle(result.number, views, sight(result), range_m)

@@ -136,6 +136,7 @@ class LivePage:
         response = self._multipart()
         async with self._watcher("pictures"):
             await response.prepare(request)
+            # A stream that runs gives a frame soon; only where none comes is the last one worth encoding again.
             last = dict.fromkeys(indices, -1)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._next(last), STILL_SECONDS)
@@ -154,7 +155,7 @@ class LivePage:
             latest, bundle = channel.latest, channel.bundle
             if latest is not None and (bundle is None or bundle.number != latest.number):
                 pictures = await loop.run_in_executor(None, channel.pictures, latest)
-                if channel.bundle is bundle:
+                if channel.bundle is bundle:  # else a newer frame was published while these pictures were encoded
                     await self._publish(channel.index, pictures)
 
     @staticmethod
@@ -230,6 +231,7 @@ class LivePage:
     async def _list(self, request: web.Request) -> web.Response:
         """``{"free_bytes": …, "files": [{"name": …, "bytes": …}]}``; ``/recordings/NAME`` downloads one."""
         files = [{"name": name, "bytes": path.stat().st_size} for name, path in self._recordings().items()]
+        # A folder appears with its first recording; until then the free space is that of the nearest one that exists.
         there = [next(p for p in (folder, *folder.parents) if p.is_dir()) for folder in self._folders().values()]
         free = [shutil.disk_usage(folder).free for folder in there]
         return web.json_response({"free_bytes": min(free, default=0), "files": files})
@@ -259,6 +261,7 @@ class LivePage:
     @staticmethod
     async def _attach(request: web.Request, name: str, kind: str, stream: BinaryIO) -> web.StreamResponse:
         """Send what ``stream`` holds now as a file to save; a recording may grow meanwhile."""
+        # The length is announced now, and a file that grows meanwhile must not send more than that.
         rest = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         saved_as = f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", name)}"'
@@ -278,6 +281,7 @@ class LivePage:
             raise web.HTTPNotFound(text="no frame yet\n")
         name = secrets.token_urlsafe(12)
         self._held[name] = results
+        # A page that is closed while it is paused never releases its moment; the number of moments bounds the memory.
         while len(self._held) > MOST_HELD:
             del self._held[next(iter(self._held))]
         loop = asyncio.get_running_loop()

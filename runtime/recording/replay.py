@@ -34,7 +34,7 @@ from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
-LONGEST_STAMP = 1e15
+LONGEST_STAMP = 1e15  # seconds; up to here float64 keeps at least an eighth of a second
 
 
 class FrameError(DataError):
@@ -84,6 +84,8 @@ def look_into(path: Path, unpack: bool) -> Part:
         if not bag.topics and not described:
             why = bag.problems[0] if bag.problems else "nothing whole is in it"
             raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
+        # Each part carries the description twice: as metadata at its end, which a cut file lacks, and inside its first
+        # frame, which a tool may have filtered away. Any valid copy serves, the frame's before the metadata.
         info = None
         for values in described:
             with contextlib.suppress(InfoError):
@@ -111,6 +113,8 @@ class RecordingCamera(PlayedCamera):
         )
         self.outputs: dict[str, Any] = {}
         self.truncated = False
+        # Parts of one recording stay together, in the order of their first frames; recordings keep the order of their
+        # files. File names say nothing reliable: they are renamed, and "part 10" sorts before "part 2".
         place: dict[str, int] = {}
         for index, part in enumerate(parts):
             place.setdefault(part.recording or str(part.path), index)
@@ -142,6 +146,7 @@ class RecordingCamera(PlayedCamera):
     def _follow(self, part: Part, number: int) -> None:
         """Warn where a part does not continue with the next frame: parts get lost, or copied twice."""
         expected = self._next.get(part.recording, 0)
+        # Only the first frame of a part is compared: inside a part, frames that were dropped on purpose leave gaps.
         if self._border and part.recording and number > expected:
             self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
         elif self._border and part.recording and number < expected and expected > 1:
@@ -155,7 +160,7 @@ class RecordingCamera(PlayedCamera):
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
                 group = {message.topic: message for message in messages}
-                for sentence in bag.problems:
+                for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
                     self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
@@ -190,7 +195,7 @@ class RecordingCamera(PlayedCamera):
             stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
             sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
             depth = self._metres(raw, facts, part)
-        except ValueError as error:
+        except ValueError as error:  # one frame that cannot be used does not end the recording
             self.leave_out(f"{part.path.name}: {error}")
             return None
         self.outputs = outputs
@@ -200,6 +205,7 @@ class RecordingCamera(PlayedCamera):
         """Metres by the unit in the address, else the frame's, else the part's. Raises CameraError without any."""
         if raw.dtype == np.float32:
             return pix.float_metres(raw)
+        # A unit that the user gives wins: it repairs a recording whose description is wrong.
         info = frame_info(facts) or part.info
         scale = self._option_scale or (info.depth_scale if info is not None else None)
         if scale is None:
@@ -250,6 +256,8 @@ def frame_info(facts: Fields) -> RecordingInfo | None:
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
     try:
+        # A compressed file may be another program's, and how much it unpacks to is not known before: only a child
+        # process with limited memory may find out.
         return _open(target, query, unpack=False) or rosbag.open_source(target, query)
     except PackedError:
         return ChildCamera(".recording.replay", target, query, f"recording:{target}")
@@ -271,7 +279,7 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
         try:
             parts.append(look_into(file, unpack))
         except CameraError as error:
-            unreadable.append(error)
+            unreadable.append(error)  # the other parts still play; warned of below
     if not parts:
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]

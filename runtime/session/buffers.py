@@ -31,7 +31,10 @@ class Binding:
 
 @dataclass
 class Tensor:
-    """A binding's memory: ``host`` is page-locked, ``device`` an allocation, both for the largest batch."""
+    """A binding's memory for the largest batch: ``host`` is page-locked, ``device`` an allocation.
+
+    ``device`` is None where the GPU works on ``host`` itself, because both share one memory.
+    """
 
     binding: Binding
     host: NDArray[np.uint8]
@@ -74,8 +77,12 @@ class Slot:
                 size = max(1, batch * int(np.prod(binding.row)) * np.dtype(binding.dtype).itemsize)
                 host = driver.allocate_host(size)
                 tensor = self.tensors[binding.name] = Tensor(binding, host, None)
-                tensor.device = driver.allocate(size)
-                if not self.context.set_tensor_address(binding.name, int(tensor.device)):
+                if driver.shares_memory:
+                    address = driver.device_address(host)
+                else:
+                    tensor.device = driver.allocate(size)
+                    address = int(tensor.device)
+                if not self.context.set_tensor_address(binding.name, address):
                     raise RuntimeError(f"TensorRT refused the address of tensor {binding.name!r}")
         except BaseException:
             self.free()
@@ -83,6 +90,8 @@ class Slot:
 
     def submit(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Copy in, run, copy out, all queued on this slot's stream; returns at once. Allocates nothing.
+
+        Where the GPU shares the host's memory it queues no copies.
 
         Raises RuntimeError, CudaError; then nothing of the call is pending.
         """
@@ -114,7 +123,7 @@ class Slot:
         self._shaped = next(iter(inputs.values())).shape[0]
 
     def _queue(self, batch: int) -> None:
-        tensors = self.tensors.values()
+        tensors = [tensor for tensor in self.tensors.values() if tensor.device is not None]
         for tensor in tensors:
             if tensor.binding.is_input:
                 self._driver.copy_in(tensor.device, tensor.view(batch), self.stream)

@@ -23,6 +23,7 @@ from mutualformer.errors import ModelError
 from mutualformer.extras import missing
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: the stream does not wait for the legacy default stream
+_DEVICE_MAP = 2  # CU_MEMHOSTALLOC_DEVICEMAP: kernels may use the memory too
 
 
 class CudaError(ModelError, RuntimeError):
@@ -34,10 +35,11 @@ class Driver:
 
     ``gpu``: the device's name. ``capability``: its compute capability, e.g. "8.7". Memory, streams and graphs are
     handles of cuda-bindings, which convert to int. Every method raises CudaError with the driver's own error name.
-    ``has_graphs``: whether :meth:`capture` works.
+    ``has_graphs``: whether :meth:`capture` works. ``shares_memory``: whether the GPU is integrated, as a Jetson's: it
+    then reads and writes page-locked host memory at :meth:`device_address`, and copies only cost time.
     """
 
-    package, has_graphs = "cuda-bindings", True
+    package, has_graphs, shares_memory = "cuda-bindings", True, False
 
     def __init__(self, cuda: ModuleType) -> None:
         """``cuda``: the module ``cuda.bindings.driver``, whose functions return an error code first."""
@@ -51,6 +53,8 @@ class Driver:
         # The two numbers decide which cubins run here and whether an engine was built for this GPU.
         names = ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
         self.capability = ".".join(str(self.call("cuDeviceGetAttribute", getattr(attribute, n), device)) for n in names)
+        integrated = attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED
+        self.shares_memory = bool(self.call("cuDeviceGetAttribute", integrated, device))
         # The primary context is the one that TensorRT, PyTorch and CuPy use in this process: memory of one is visible
         # to the others.
         self._primary = self.call("cuDevicePrimaryCtxRetain", device)
@@ -89,12 +93,16 @@ class Driver:
         """Allocate ``size`` bytes of page-locked host memory. The array is a view: :meth:`free_host` frees it."""
         # Page-locked memory can be copied while the CPU does something else; copies from ordinary memory would block
         # the call.
-        pointer = int(self.call("cuMemHostAlloc", size, 0))
+        pointer = int(self.call("cuMemHostAlloc", size, _DEVICE_MAP if self.shares_memory else 0))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
         """Free page-locked memory; the array must not be touched afterwards."""
         self.call("cuMemFreeHost", memory.ctypes.data)
+
+    def device_address(self, host: NDArray[np.uint8]) -> int:
+        """The address at which kernels reach ``host``, page-locked memory of a device that shares it."""
+        return int(self.call("cuMemHostGetDevicePointer", host.ctypes.data, 0))
 
     def create_stream(self) -> Any:
         """Create a stream that does not wait for the legacy default stream."""
@@ -160,7 +168,7 @@ class _Stream:
 class PycudaDriver(Driver):
     """The same calls over ``pycuda.driver``, whose objects free what they hold when they are dropped.
 
-    It has no CUDA graphs. A call that fails raises pycuda's own exceptions.
+    It has no CUDA graphs and copies on every device. A call that fails raises pycuda's own exceptions.
     """
 
     package, has_graphs = "pycuda", False

@@ -67,7 +67,7 @@ def read_onnx_file(path: str | Path, what: str = "model file") -> OnnxFile:
         ) from error
     if not model.graph.node:
         raise ModelFileError(f"{file}: cannot load it, not an ONNX file or truncated (no node); export it again")
-    refuse_external(file, model)
+    refuse_external(file, model)  # also of a trusted file: no hash covers what lies elsewhere
     if not os.environ.get(TRUST):
         refuse_programs(file, model, len(data))
     props = {entry.key: entry.value for entry in model.metadata_props}
@@ -98,6 +98,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
     for function in model.functions:
         if (function.domain, function.name) != FUNCTION:
             raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
+    # Our function for CDA takes one head after the other in a Scan, behind an If; a graph of ours has neither.
     nodes = [(model.graph.node, OPERATORS), *((part.node, OPERATORS | {"If", "Scan"}) for part in model.functions)]
     while nodes:
         some, allowed = nodes.pop()
@@ -110,6 +111,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
                 )
             inside = OPERATORS if node.op_type == "Scan" else allowed  # nested scans may take for ever
             nodes += [(part.g.node, inside) for part in node.attribute if part.HasField("g")]
+    # A file of a kilobyte can describe terabytes: a chain of Expand or Concat on constants doubles with each node.
     sizes = [_constant_bytes(model, model.graph.node), *(_constant_bytes(model, f.node) for f in model.functions)]
     made = None if None in sizes else sum(filter(None, sizes))
     if made is None or made > CONSTANTS + 20 * size:
@@ -131,9 +133,10 @@ def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> 
     part.graph.name, known, concatenated = "constants", {tensor.name for tensor in model.graph.initializer}, 0
     constants = list(model.graph.initializer)
     for node in _flat(nodes):
-        if node.domain == FUNCTION[0]:
+        if node.domain == FUNCTION[0]:  # shape inference does not look into local functions
             if known.intersection(node.input):  # constants would propagate into the function
                 return None
+        # What depends on a graph's input is computed frame by frame, with shapes that the contract limits.
         elif node.op_type not in ("If", "Scan") and all(name in known for name in node.input if name):
             known.update(node.output)
             concatenated += len(node.input) if node.op_type == "Concat" else 0
@@ -141,13 +144,15 @@ def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> 
                 part.graph.node.append(node)
             else:
                 constants.append(_constant(node))
+    # Shape inference gets the values of small constants, which may be shapes, and only the types of large ones, which
+    # it would copy at every step.
     used = {name for node in part.graph.node for name in node.input}
     for tensor in constants:
         if tensor.name in used and math.prod(tensor.dims) <= SMALL:
             part.graph.initializer.append(tensor)
         elif tensor.name in used:
             part.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    if concatenated > CONCATENATED:
+    if concatenated > CONCATENATED:  # inference itself would take the memory that it is meant to estimate
         return None
     try:
         inferred = onnx.shape_inference.infer_shapes(part, data_prop=True).graph.value_info

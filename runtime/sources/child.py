@@ -214,7 +214,7 @@ class ChildCamera(BaseCamera):
 
 
 def bytes_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 for what is neither."""
+    """Bytes of a file, or of all files in a folder; 0 for anything else."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             return sum(inside.stat().st_size for inside in path.iterdir())

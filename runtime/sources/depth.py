@@ -120,12 +120,13 @@ def to_metres(stored: NDArray[Any], rule: DepthRule = DEFAULT_RULE) -> NDArray[n
 
     One float32 multiplication, so that the same integers always give the same metres.
     """
-    raw = stored
+    raw = stored  # 65535 is compared with the bits as they are in the file, before rotation
     stored = unpacked(stored, rule)
     if stored.dtype.kind == "f":
         hole = ~(np.isfinite(stored) & (stored > 0))
     else:
         hole = stored <= 0
+        # With confidence bits cut off, a value of all ones is an ordinary distance.
         if not rule.none and not rule.bits:
             if raw.dtype == np.uint16:
                 hole |= raw == NEVER_MEASURED
@@ -150,7 +151,7 @@ def _pseudo_metres(stored: NDArray[Any], rule: DepthRule) -> NDArray[np.float32]
         full = max(float(finite.max()) if finite.size else 1.0, 1e-6)
     else:
         full = float(np.iinfo(stored.dtype).max)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # NaN in a float map is a hole, which the caller sets to 0
         share = np.clip(stored.astype(np.float32) / np.float32(full), 0, 1)
     if rule.polarity == "near_dark":
         share = 1 - share
@@ -204,6 +205,8 @@ def stored_depth(data: bytes, name: str) -> NDArray[Any]:
         image = _exr(data, name)
     else:
         image = decode(data, name, "stored")
+    # Some exporters write one grey plane three times. A colourised map looks the same to a reader, but its colours no
+    # longer order the distances.
     if image.ndim == 3 and image.shape[2] in (3, 4):
         channels = image[..., :3].astype(np.float64)
         if not (np.ptp(channels, axis=2) <= GREY_TOLERANCE).all():

@@ -1,4 +1,4 @@
-"""Is this depth in metres? A model cannot tell a wrong unit from a right one, so the first frames are checked."""
+"""Is this depth in metres? A model cannot recognise a wrong unit, so the first frames are checked."""
 
 from __future__ import annotations
 

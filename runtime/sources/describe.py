@@ -170,7 +170,7 @@ def _tiff(data: bytes) -> Description:
     tags, place = first
     named = [tag for tag, _ in _entries(data, place)]
     if len(set(named)) != len(named):  # two readers may believe different ones
-        raise ValueError("a tag stands there twice")
+        raise ValueError("a tag appears twice")
 
     def numbers(tag: int, default: int) -> list[int]:
         value = tags.get(tag) or default

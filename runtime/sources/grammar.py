@@ -1,6 +1,6 @@
 """The one grammar of addresses: ``KIND:TARGET?OPTION=VALUE&…``, or a bare path. Nothing is opened here.
 
-    photo.jpg  photos/  NJU2K_TEST/  film.mp4  take1/  drive.bag     a path; its content tells what it is
+    photo.jpg  photos/  NJU2K_TEST/  film.mp4  take1/  drive.bag     a path; its content decides what it is
     tum:FOLDER   pairs:COLOUR_DIR,DEPTH_DIR   sample:motorcycle      folders that need a word
     rgbd:ROOT/NAME+NAME   reid:ROOT/NAME   photo:ROOT                standard sets by name; training photographs
     synthetic:N[?seed=S]                                             N rendered scenes, or identities for ReID

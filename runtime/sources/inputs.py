@@ -68,7 +68,7 @@ def is_address(text: str) -> bool:
     try:
         return opening.resolved(text).played
     except DataError:
-        return False  # opening it as files says what is wrong
+        return False  # opening it as files raises with the reason
 
 
 def album(sources: Sequence[str], depth: str | None = None, options: ReadOptions | None = None) -> Album:

@@ -55,7 +55,7 @@ class Mask(NamedTuple):
 
 
 def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
-    """The channel that holds the mask. Raises DataError for colours that do not tell the object from the rest."""
+    """The channel that holds the mask. Raises DataError where colours do not separate the object."""
     if image.ndim == 2:
         return image
     if image.shape[2] not in (3, 4):

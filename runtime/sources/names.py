@@ -70,7 +70,7 @@ RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
 LARGEST_LIST_BYTES = 256 << 20
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
-# Endings that tell the files of one frame apart: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
+# Endings that distinguish the files of one frame: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
 # where a folder holds one frame (rgb.png beside depth.png). "d" alone may end any name.
 ENDINGS = {
     "colour": r"rgb|colou?r|left|right|image|img",

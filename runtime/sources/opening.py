@@ -73,6 +73,8 @@ class Source(NamedTuple):
 
 
 REALSENSE, VIDEO = ("pyrealsense2", "realsense"), ("av", "video")
+# Help texts and the list of `doctor` show this order. A module is imported only when an address of its kind is opened,
+# so a missing SDK concerns that kind of camera alone.
 _SOURCES = (
     Source(
         "realsense",
@@ -120,9 +122,9 @@ SOURCES: dict[str, Source] = {source.scheme: source for source in _SOURCES}
 
 
 def resolved(address: Address | str) -> Address:
-    """``address`` with the kind that a path's content tells. Raises DataError where it is neither file nor kind."""
+    """``address`` with its kind; a path's content decides that. Raises DataError where it is neither file nor kind."""
     address = parse(address) if isinstance(address, str) else address
-    if address.kind == "dataset":
+    if address.kind == "dataset":  # the full form of a bare path
         address = Address(PATH, address.target, address.options)
     if address.kind != PATH:
         return address
@@ -145,21 +147,25 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
             if source.needs is not None:
                 require(*source.needs, what=str(address))
             module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
+            # realsense://SERIAL: the two slashes belong to the spelling of a URL, not to the device's name.
             target = address.target[2:] if address.target.startswith("//") else address.target
             played: BaseCamera = module.open_source(target, query)
             return played
+        # The address may mix options of the reader (depth_scale) with those of the player (rate, loop). Each of the two
+        # refuses options that it does not know, so they are separated first.
         ours = {field.name for field in fields(PlayOptions)}
         play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
         rest = {key: str(value) for key, value in query.items() if key not in ours}
         with collected() as warnings:
             opened = frames(Address(address.kind, address.target, rest))
         player = FramesCamera(opened, play, address.short)
+        # Reading the folder may have warned already; the player repeats that to whoever watches the stream.
         for sentence in warnings:
             player.warn(sentence)
         return player
     except CameraError:
         raise
-    except DataError as error:
+    except DataError as error:  # callers of a camera handle CameraError alone
         raise CameraError(str(error)) from error
 
 
@@ -175,6 +181,7 @@ def expand(text: str, split: str = "test") -> list[Address]:
     for address in joined(text):
         if address.kind in ("rgbd", "reid"):
             root, _, name = address.target.rpartition("/")
+            # rgbd:ROOT/standard means all standard sets; every member keeps the options of the group.
             members = sets.members(name, address.options.get("split", split))
             found += [Address(address.kind, f"{root}/{one}" if root else one, address.options) for one in members]
         else:
@@ -207,7 +214,7 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
         raise DataError(f"{address}: is a camera, which has no last frame; expected files, a recording or a video")
     address = resolved(address)
     kind, where, path = address.kind, str(address), Path(address.target)
-    if address.played:
+    if address.played:  # recordings and videos are read forwards; CameraFrames opens them again to go back
         return CameraFrames(lambda: camera(address), address.short)
     if kind == "photo":
         raise DataError(f"{where}: photo: is for `python -m lab.photographs fit` by itself, expected {FORMS}")
@@ -240,6 +247,7 @@ def _seed(address: Address) -> int:
 
 def number(address: Address | str, what: str, value: str, least: int) -> int:
     """A whole number in an address. Raises DataError naming ``what``."""
+    # int() alone would also take "+3", "1_000" and digits of other scripts.
     if not (value.isascii() and value.isdigit() and len(value) < 10) or int(value) < least:
         raise DataError(f"{address}: {what} is {value!r}, expected a whole number of at least {least}")
     return int(value)
@@ -248,6 +256,7 @@ def number(address: Address | str, what: str, value: str, least: int) -> int:
 def _path(path: Path, options: ReadOptions, split: str) -> Frames:
     """A picture, a data set, or a folder of pictures."""
     if path.is_file():
+        # A model would answer a depth map as if it were a grey photograph, and nobody would notice.
         if is_depth_map(path):
             raise DataError(
                 f"{path}: is a depth map (one channel of 16 bits or floats), not a photograph; give it with --depth "
@@ -268,11 +277,14 @@ def _standard(address: Address, options: ReadOptions, split: str) -> Frames:
     standard, split = sets.SETS[name.lower()], options.split or split
     if standard.task != "sod":
         raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{address.target} with a ReID model")
+    # The published sets differ in whether near is bright or dark; their frames decide.
     if not options.polarity and not options.depth_scale:
         options = replace(options, polarity="auto")
     place, named_split = sets.locate(Path(root or "."), standard.name, split)
     opened = rgbd_folder(place, options, "" if named_split else split)
     expected = standard.frames[split]
+    # A score over other frames than the published test split compares with no published score. Where neither the
+    # folder's name nor a list tells the split, the number of frames is the only sign, and a wrong one is refused.
     if not named_split and opened.listed is None and len(opened) != expected:
         raise DataError(
             f"{place}: holds {len(opened)} frames and does not say which are {split}; "
@@ -296,7 +308,7 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
     from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
 
     singles = expand(text, split)
-    if len(singles) > 1:
+    if len(singles) > 1:  # each set numbers its identities from 0: different people would share a number
         raise DataError(f"{text}: identities of several sets must not mix, expected one set for ReID")
     (address,) = singles
     if address.kind not in ("synthetic", "reid", PATH) or address.played:

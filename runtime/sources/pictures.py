@@ -137,6 +137,8 @@ def eight_bits(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return np.asarray(image)
     if image.dtype != np.uint16:
         raise DataError(f"{name}: colour is {image.dtype}, expected 8 or 16 bits a channel")
+    # The brightest value shows how many bits the camera has. A dark picture of 16 bits looks like one of fewer bits,
+    # hence the warning.
     high, low = image >> 8, image & 255
     if (low == high).all() or not low.any():  # 8 bits spread over 16, however dark
         return np.asarray(high, dtype=np.uint8)
@@ -197,6 +199,7 @@ def picture(data: bytes, name: str, upright: bool = False) -> Picture:
         colour = cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB)
         stored = np.ascontiguousarray(turn(np.asarray(colour, np.uint8)))
     rgb = _to_srgb(stored, told.icc)
+    # Editors leave arbitrary colours under transparent pixels, which the model would see.
     if alpha is not None and not alpha.all():
         rgb = np.where(alpha[..., None] == 0, np.uint8(NEUTRAL), rgb)
     elif alpha is not None and alpha.min() == 255:

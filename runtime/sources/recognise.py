@@ -79,7 +79,7 @@ def _has_mcap(folder: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether the first bytes are those of a picture that this program reads, whatever the name ends in."""
+    """Whether the file begins as a picture that this program reads. Its name does not matter."""
     try:
         with open_lazily(path):
             return True

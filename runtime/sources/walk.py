@@ -2,8 +2,8 @@
 
 Links are followed, with a guard against loops. A folder that holds a data set (``RGB/ depth/ GT/``) is read as one,
 wherever it lies below. Elsewhere the files of one frame are paired by their names (``names.part_of``): ``f1_color.png``
-and ``f1_depth.png``, ``rgb.png`` beside ``depth.png``. Depth maps and masks are never taken for photographs. What is
-left out is counted by kind, for one line of warning.
+and ``f1_depth.png``, ``rgb.png`` beside ``depth.png``. Depth maps and masks are never taken for photographs. The walk
+counts by kind what it leaves out, and reports that in one warning.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", ".yaml
 
 class Entry(NamedTuple):
     """The files of one frame. ``name``: without suffix, with the folders below the root. ``time``, ``depth_time``:
-    seconds, where a list tells them. ``nir``: a near-infrared picture instead of depth."""
+    seconds, where a list has them. ``nir``: a near-infrared picture instead of depth."""
 
     name: str
     colour: Path
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them that there are."""
+        """The files that this frame has."""
         return tuple(path for path in (self.colour, self.depth, self.mask, self.nir) if path is not None)
 
 
@@ -103,7 +103,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
     Left out: hidden files and folders, and what an earlier ``predict`` wrote (``predict photos --out photos/out``).
     """
-    barren, seen = 0, set()
+    barren, seen = 0, set()  # the real paths of folders: a link may lead back to one that encloses it
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
         real = os.path.realpath(name)
@@ -116,6 +116,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
             barren = 0
         if barren > MOST_BARREN:
             raise DataError(f"{root}: {MOST_BARREN} files and folders without a picture, name a folder of pictures")
+        # os.walk continues with what is left in this list.
         folders[:] = sorted((one for one in folders if not hidden(Path(one))), key=natural_key)
         yield folder, [file for file in sorted(files, key=natural_key) if not hidden(Path(file))]
         if is_rgbd(folder):

@@ -30,6 +30,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.train.checkpoint import read_card
 from tests.conftest import ModelFiles
 from tests.export.pythons import clean_environment, header_folders, index_reachable, python310
+from tests.plugins import support
 
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
@@ -229,6 +230,24 @@ def test_parity_runs_on_the_device(device: Path, tmp_path: Path) -> None:
     done = _sh(device, "run.sh", "--verb", "parity", *files, "--data", "synthetic:4?seed=3", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "parity.json").read_text())
+
+
+def test_acceptance_runs_on_the_device(device: Path, tmp_path: Path) -> None:
+    """Without PyTorch and Triton. There is no GPU here, so its checks then run on the stand-in driver."""
+    done = _sh(device, "run.sh", "--verb", "acceptance", "--out", str(tmp_path / "out"))
+    assert "SKIP, no NVIDIA GPU here" in done.stdout, done.stdout + done.stderr
+    (tmp_path / "tests").symlink_to(ROOT / "tests")  # beside the tests the checkout has the package, too
+    python, driver = device / ".venv" / "bin" / "python", "libtest_cuda_driver.so"
+    command = [str(python), "-c", "from mutualformer.plugins import library; print(library.find().parent)"]
+    found = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True)
+    (Path(found.stdout.strip()) / driver).symlink_to(support.built() / driver)
+    environment = {**clean_environment(), "PYTHONPATH": str(tmp_path)}
+    for name in ("machine", "cubins", "numerics", "pytorch"):
+        result = tmp_path / f"{name}.json"
+        command = [str(python), "-m", "tests.standins", name, "--result", str(result)]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
+        outcome = json.loads(result.read_text())
+        assert outcome["state"] == ("SKIP" if name == "pytorch" else "PASS"), outcome
 
 
 def test_device_has_python_310(device: Path) -> None:

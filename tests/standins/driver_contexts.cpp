@@ -288,6 +288,12 @@ DRIVER_CALL cuMemHostAlloc(void** address, std::size_t size, unsigned) {
   if (int const refused = refuse_in_capture()) return refused;
   return allocate(address, size, true);
 }
+DRIVER_CALL cuMemHostGetDevicePointer_v2(void** device, void* host, unsigned) {
+  ENTER(cuMemHostGetDevicePointer);
+  std::lock_guard<std::mutex> lock(g_mutex);
+  *device = host;  // one memory, as a Jetson's
+  return extent(host) != 0 ? kSuccess : kInvalidValue;
+}
 DRIVER_CALL cuMemAllocHost_v2(void** address, std::size_t size) { return cuMemHostAlloc(address, size, 0); }
 DRIVER_CALL cuMemFree_v2(void* address) {
   ENTER(cuMemFree);

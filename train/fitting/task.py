@@ -69,6 +69,7 @@ class TrainingTask(lightning.LightningModule):
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         super().__init__()
         self.model, self.recipe, self.schedule = model, recipe, schedule
+        # With a thaw later on, freezing waits for on_train_start (see there).
         self.frozen: list[nn.Module] = []
         if recipe.thaw >= 1.0:
             self.frozen = freeze(model, recipe.freeze)
@@ -88,6 +89,7 @@ class TrainingTask(lightning.LightningModule):
         Frozen parameters are among them, without gradients: a state from before the thaw can be resumed after it.
         """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        # Groups by (backbone, decays): a vector is a bias or a norm's scale, which weight decay would pull to zero.
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad or self.recipe.thaw < 1.0:
                 key = _named(name, self.recipe.backbones), parameter.dim() > 1

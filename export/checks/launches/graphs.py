@@ -10,15 +10,14 @@ from mutualformer.export.checks.rig.cases import Case
 from mutualformer.export.checks.rig.machine import Machine
 from mutualformer.export.checks.rig.node import Array, Node, opened
 from mutualformer.export.checks.rig.outcome import CheckFailed
-from mutualformer.runtime.session.cuda import CudaError
 
 
-def _replay(node: Node, executable: Any, expected: tuple[Array, Array], times: int) -> None:
+def _replay(node: Node, graph: Any, expected: tuple[Array, Array], times: int) -> None:
     driver = node.machine.driver
     for replay in range(times):
         node.poison()
         driver.wait()
-        driver.launch(executable, node.stream)
+        driver.launch(graph, node.stream)
         driver.synchronize(node.stream)
         if not same(node.engine.result(), expected):
             raise CheckFailed(f"{node.case}: replay {replay + 1} of the graph differs from enqueue")
@@ -32,13 +31,8 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
         with opened(machine, case) as node:
             inputs = case.inputs(5)
             expected = node.run(*inputs)
-            try:
-                with driver.capturing(node.stream) as graphs:
-                    node.enqueue()
-            except CudaError as error:
-                raise CheckFailed(f"{case}: enqueue cannot be captured: {error}") from error
-            with driver.instantiated(graphs[0]) as executable:
-                _replay(node, executable, expected, machine.amount.replays)
+            with driver.recorded(node.stream, node.enqueue) as graph:
+                _replay(node, graph, expected, machine.amount.replays)
             node.check_memory(*inputs)
             node.change_case(dataclasses.replace(case, tokens=max(1, tokens // 2)))
             check_node(node, seed=6)

@@ -29,13 +29,15 @@ def _enqueue_us(machine: Machine, case: Case) -> float:
     with opened(machine, case) as node:
         inputs = case.inputs(8)
         expected = node.run(*inputs)
-        with driver.capturing(node.stream) as graphs:
+
+        def work() -> None:
             for _ in range(times):
                 node.enqueue()
-        with driver.instantiated(graphs[0]) as executable, driver.events() as (first, last):
+
+        with driver.recorded(node.stream, work) as graph, driver.events() as (first, last):
             for _ in range(machine.amount.rounds + _WARM_UP):
                 driver.call("cuEventRecord", first, node.stream)
-                driver.launch(executable, node.stream)
+                driver.launch(graph, node.stream)
                 driver.call("cuEventRecord", last, node.stream)
                 samples.append(driver.elapsed_ms(first, last))
         if not same(node.run(*inputs), expected):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -47,10 +47,6 @@ class CheckDriver(Driver):
     def destroy_context(self, context: int) -> None:
         """Destroy a context that create_context made, with its memory and modules."""
         self.call("cuCtxDestroy", context)
-
-    def current_context(self) -> int:
-        """0 where this thread has none."""
-        return int(self.call("cuCtxGetCurrent"))
 
     @contextlib.contextmanager
     def entered(self, context: int) -> Iterator[None]:
@@ -116,24 +112,10 @@ class CheckDriver(Driver):
         return float(self.call("cuEventElapsedTime", first, last))
 
     @contextlib.contextmanager
-    def capturing(self, stream: Any) -> Iterator[list[Any]]:
-        """Record what is queued on ``stream`` inside the ``with``; the list then holds the graph.
-
-        In global mode: a call that a capture does not allow fails from any thread.
-        """
-        self.call("cuStreamBeginCapture", stream, self.cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
-        graphs: list[Any] = []
+    def recorded(self, stream: Any, work: Callable[[], None]) -> Iterator[Any]:
+        """What ``work`` queues on ``stream`` as an executable graph, destroyed afterwards."""
+        graph = self.capture(stream, work)
         try:
-            yield graphs
+            yield graph
         finally:
-            graphs.append(self.call("cuStreamEndCapture", stream))
-
-    @contextlib.contextmanager
-    def instantiated(self, graph: Any) -> Iterator[Any]:
-        """The executable form of ``graph``; both are destroyed afterwards."""
-        executable = self.call("cuGraphInstantiate", graph, 0)
-        try:
-            yield executable
-        finally:
-            self.call("cuGraphExecDestroy", executable)
-            self.call("cuGraphDestroy", graph)
+            self.destroy_graph(graph)

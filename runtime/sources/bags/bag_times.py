@@ -1,7 +1,7 @@
 """Which clock the messages of a bag's two topics are paired by.
 
-Headers tell when a picture was taken, and are believed unless they cannot be true: all equal (a driver that sets none),
-or colour and depth by clocks that are a second or more apart. Then the times of recording decide, and a note says so.
+Headers say when a picture was taken. They are used unless they cannot be true: all are equal (a driver that sets none),
+or colour and depth have clocks that are a second or more apart. Then the times of recording decide, and a note says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Stamp = Callable[[BagMessage], float | None]
 
 
 class TimeError(DataError):
-    """Nothing tells which depth belongs to which colour: one clause."""
+    """Depth cannot be paired with colour: one clause."""
 
 
 def clock(bag: Bag, colour: str, depth: str, header: Stamp) -> tuple[str, str]:
@@ -38,9 +38,7 @@ def clock(bag: Bag, colour: str, depth: str, header: Stamp) -> tuple[str, str]:
     if not reason:
         return "header", ""
     if any(len(times) > 1 and len(set(times)) == 1 for times in logs.values()):
-        raise TimeError(
-            f"{reason}, and so are its times of recording: nothing tells which depth belongs to which colour"
-        )
+        raise TimeError(f"{reason}, and so are its times of recording: depth cannot be paired with colour")
     return "log", f"{reason}: colour and depth are paired by time of recording; ?time=header overrules"
 
 

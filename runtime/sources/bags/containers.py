@@ -25,13 +25,14 @@ from mutualformer.errors import DataError
 from mutualformer.extras import install
 from mutualformer.runtime.untrusted.foreign import foreign, reason
 
+# Lengths in a file are not trusted: a corrupt one must not make this process allocate more memory than there is.
 MAGIC = b"\x89MCAP0\r\n"
 LEAD = 9  # bytes of a record's opcode and length
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MOST_RECORD = 1 << 30
-MOST_MESSAGE = 512 << 20
+MOST_RECORD = 1 << 30  # bytes of one record, a whole chunk for instance
+MOST_MESSAGE = 512 << 20  # bytes of one decompressed message
 SEARCH_BYTES = 256 << 20  # of a file without index that are searched for its topics
-MOST_SENTENCES = 20
+MOST_SENTENCES = 20  # notes about one file; a file that is corrupt throughout would else give one for each chunk
 
 
 class BagError(DataError):
@@ -105,7 +106,7 @@ class McapBag:
                     read += len(message.data)
                     if read > SEARCH_BYTES:
                         break
-        except BaseException:
+        except BaseException:  # KeyboardInterrupt too: nobody else has a reference to close the file by
             self.close()
             raise
 
@@ -134,7 +135,7 @@ class McapBag:
                 self._index = sorted(summary.chunk_indexes, key=lambda one: one.message_start_time)
             for record in reader.iter_metadata():
                 self._define(record)
-        except Exception as error:
+        except Exception as error:  # the package raises struct, index and decoding errors of all kinds here
             self._note(f"its summary is corrupt ({reason(error)})")
         if any(index.compression for index in self._index) and not self._unpack:
             raise PackedError("compressed")
@@ -161,6 +162,8 @@ class McapBag:
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages, from the time of recording ``since`` (ns) on. Chunks of an indexed file may overlap in time:
         a message waits until no chunk can hold an earlier one."""
+        # A heap by time. The number keeps messages of one time in the order of the file, and keeps the heap from
+        # comparing messages, which have no order.
         waiting: list[tuple[int, int, Message]] = []
         number = count()
         # A message may leave the heap once every chunk that is not yet read begins later.
@@ -207,6 +210,8 @@ class McapBag:
         """Records in the order of the file, up to the first corrupt one."""
         self._file.seek(0)
         try:
+            # Infinity as the chunk's time lets messages() pass everything on at once: without an index nothing says
+            # whether a later chunk holds an earlier message, and waiting for the end would keep the file in memory.
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
                 if isinstance(record, Chunk):
                     if record.compression and not self._unpack:
@@ -236,7 +241,7 @@ class McapBag:
 
 
 class RosbagsBag:
-    """A ROS 1 file or an SQLite database. The package asks for a plain name, which a link gives it."""
+    """A ROS 1 file or an SQLite database, opened through a link of a plain name in a temporary folder."""
 
     def __init__(self, path: Path, ending: str) -> None:
         self.problems, self.closed, self._ros1 = list[str](), True, ending == ".bag"

@@ -52,7 +52,7 @@ DEPTH_HEADER = struct.Struct("<iff")
 
 
 class PixelError(DataError):
-    """An image that cannot be read: says what it is and what is expected."""
+    """An image that cannot be read. The message names its encoding and what is expected."""
 
 
 def encoding_of(message: Image) -> str:

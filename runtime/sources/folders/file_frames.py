@@ -61,7 +61,7 @@ class ReadOptions:
                 raise DataError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(values)}")
         if self.polarity in POLARITIES and self.depth_scale:
             raise DataError("polarity= is for depth without a unit, depth_scale= for depth with one: give one of them")
-        _ = self.rule
+        _ = self.rule  # refuses holes and bits that make no rule now, not at the first frame
 
     @property
     def rule(self) -> DepthRule:
@@ -98,6 +98,7 @@ class FileFrames:
         self.label = name or str(root or self.entries[0].colour)
         self.has_depth = any(entry.depth is not None for entry in self.entries)
         self._noted: set[str] = set()
+        # In this order: the survey judges distances, so it needs the unit; what it finds may then change the rule.
         self.rule = self._declared(usual_scale)
         self.survey = self._survey()
         self.rule = self._settled()
@@ -115,6 +116,7 @@ class FileFrames:
 
     def only(self, indices: Sequence[int]) -> FileFrames:
         """The frames at ``indices``, read as these are."""
+        # The survey is that of all frames: a part must be read exactly as the whole is, whatever its own frames show.
         part = object.__new__(FileFrames)
         part.__dict__.update(self.__dict__)
         part.entries = [self.entries[index] for index in indices]
@@ -135,6 +137,7 @@ class FileFrames:
         if not 0 <= index < len(self.entries):
             raise IndexError(index)
         entry = self.entries[index]
+        # Turning the picture alone would part it from its depth map and mask, which carry no EXIF tag.
         alone = entry.depth is None and entry.mask is None
         seen = read_picture(entry.colour, upright=alone)
         shape = seen.rgb.shape[:2]
@@ -156,10 +159,10 @@ class FileFrames:
         try:
             metres, note = aligned(to_metres(stored, self.rule), shape)
         except DataError as error:
-            turn = orientation(entry.colour)
+            turn = orientation(entry.colour)  # 5 to 8 exchange height and width
             tag = f"; the picture carries EXIF orientation {turn}: turn its pixels and drop the tag"
             raise DataError(f"{entry.depth}: {error}{tag if turn >= 5 else ''}") from error
-        if note and note not in self._noted:
+        if note and note not in self._noted:  # the same for every frame of a set: one warning is enough
             self._noted.add(note)
             log.warning("%s: %s", self.label, note)
         return metres, not is_relative(stored, self.rule)
@@ -170,6 +173,8 @@ class FileFrames:
         first = next((entry.depth for entry in self.entries if entry.depth is not None), None)
         if first is None or rule.depth_scale is not None or rule.relative:
             return rule
+        # The first map shows how the values are stored; one that cannot be read is reported where its frame is read.
+        # Floats are metres already, and eight bits have no unit.
         with contextlib.suppress(DataError):
             stored = read_stored_depth(first)
             if stored.dtype.kind in "iu" and stored.dtype.itemsize > 1:
@@ -209,6 +214,7 @@ class FileFrames:
                 )
             rule = dataclasses.replace(rule, polarity=survey.polarity)
             log.info("%s: %s (%s)", self.label, survey.polarity, survey.evidence)
+        # What an option states is settled: a remark that asks the user for that option would only repeat itself.
         settled = {"polarity": self.options.polarity, "inverted": self.options.masks, "code": self.options.holes}
         remarks = [remark for remark in survey.remarks() if not settled.get(remark.kind)]
         for remark in remarks:

@@ -78,4 +78,4 @@ class Evidence:
             for what, votes in (("masks", self.masks), ("rows", self.rows))
             if sum(votes)
         ]
-        return ", ".join(words) or "no frame tells"
+        return ", ".join(words) or "no frame decides it"

@@ -3,7 +3,7 @@
 RGBN300-style folders hold ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (one of them is enough where
 only that part is needed); a file is named ``IDENTITY_cCAMERA…`` and holds its spectra side by side, RGB first and NIR
 second (two or three parts of equal width, as RGBN300 and RGBNT100 ship them). The three may lie in a subfolder
-``rgbir/``, as those two have it. The seams between the spectra tell how many a file holds; a file of 3 : 1 may be
+``rgbir/``, as those two have it. The seams between the spectra show how many a file holds; a file of 3 : 1 may be
 three squares or two of 3 : 2, and where the pictures do not settle it, the user must say (``?spectra=2``).
 """
 
@@ -85,7 +85,7 @@ def find_root(root: Path) -> Path:
 
 
 def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Listing]:
-    """Files of one part with identity and camera, files whose names tell neither, and the folder's whole listing.
+    """Files of one part with identity and camera, files whose names give neither, and the folder's whole listing.
 
     Identity -1 is junk by convention and left out. Raises DataError.
     """
@@ -103,15 +103,15 @@ def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Lis
 def _files(folder: Path) -> list[tuple[Path, int, int]]:
     entries, odd, _ = list_part(folder)
     if odd:
-        raise DataError(f"{odd[0]}: expected a name like 0001_c2_….jpg that tells identity and camera")
+        raise DataError(f"{odd[0]}: expected a name with identity and camera, like 0001_c2_….jpg")
     if not entries:
         raise DataError(f"{folder}: holds no image, expected files like 0001_c2_….jpg")
     return entries
 
 
-# A seam between two spectra is at least SEAM times as rough as the 8 columns on either side of it; below NO_SEAM there
-# is none. A seam is CLEAR if it is that many times as rough as what a wrong count would cut at: edges in enlarged
-# pictures are sharp too, but less so.
+# Roughness of a column, as a multiple of the 8 columns on either side of it. From SEAM on two spectra meet there, below
+# NO_SEAM they do not. A count is accepted if its seams are CLEAR times as rough as those of another count: edges inside
+# an enlarged picture are sharp too, but less so.
 SEAM, NO_SEAM, CLEAR = 2.0, 1.5, 4.0
 SEAM_FILES = 32
 # Number of pictures side by side → where the seams lie that fewer pictures would not have.
@@ -146,7 +146,7 @@ def count_spectra(files: Sequence[Path]) -> int:
         return 2
     width, height = max(shapes)
     where, how = f"{files[0].parent}: files of {width}×{height}", "append ?spectra=2 or ?spectra=3"
-    # A count that does not divide every width is none.
+    # A count whose seams are no whole columns in every file is impossible: it counts as roughness 0.
     half, third, quarter = (float(np.median(v)) if len(v) == len(shapes) else 0.0 for v in seams.values())
     if quarter >= SEAM and quarter >= half / CLEAR and third < NO_SEAM:
         raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra; {how} if so")
@@ -160,7 +160,7 @@ def count_spectra(files: Sequence[Path]) -> int:
         raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR; {how} if they do")
     if not (half and third):
         return 2 if half else 3
-    raise DataError(f"{where} may hold two or three spectra side by side and their pictures do not tell; {how}")
+    raise DataError(f"{where} may hold two or three spectra side by side, which the pictures do not show; {how}")
 
 
 def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -35,7 +35,7 @@ def shell(rng: Rng, palette: Palette, wall: float, half_width: float) -> list[So
 
 
 def furnish(rng: Rng, palette: Palette, wall: float, front: float, half_width: float) -> list[Solid]:
-    """Things along the far wall, none of them nearer than ``front`` (metres)."""
+    """Things along the far wall, all at least ``front`` metres away."""
     parts: list[Solid] = []
     room, x = wall - front, -half_width * 1.1
     while room > 0.15 and x < half_width and rng.random() < 0.93:

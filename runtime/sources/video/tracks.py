@@ -77,7 +77,7 @@ def tracks(path: Path) -> list[Track]:
 def choose(path: Path, found: list[Track], depth: bool, wish: int) -> tuple[Track | None, str]:
     """The track of colour (or depth, None where there is none) and a note or "". ``wish``: its index, or -1.
 
-    Raises CameraError where several could be meant and nothing tells which.
+    Raises CameraError where several could be meant.
     """
     what, option, words = ("depth", "depth_track", "depth") if depth else ("colour", "track", "colou?r|rgb")
     fitting = [track for track in found if (track.index == wish if wish >= 0 else track.depth == depth)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,6 +27,18 @@ from tests.standins.faults import FAULTS
 
 pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
 pytestmark = pytest.mark.skipif(bool(compute_capabilities()), reason="a GPU is here: run the command itself")
+LOAD = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char** files) {
+  void* library = 0;
+  for (int i = 1; i < count; ++i) {
+    library = dlopen(files[i], RTLD_NOW | RTLD_GLOBAL);
+    if (!library) return fprintf(stderr, "%s\\n", dlerror()), 1;
+  }
+  return puts(((char const* (*)(void))dlsym(library, "mutualformer_plugin_info"))()) < 0;
+}
+"""
 BLOCK = (
     "import sys\n"
     "class Missing:\n"
@@ -67,7 +80,15 @@ def test_every_check_passes_on_the_stand_in(name: str) -> None:
     assert outcome.state == PASS, outcome.line()
 
 
-@pytest.mark.parametrize(("name", "fault"), [(fault.caught_by, name) for name, fault in FAULTS.items()])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        *((fault.caught_by, name) for name, fault in FAULTS.items()),
+        ("portable", "wrong-stride"),
+        ("concurrency", "drifting-launch"),
+        ("timing", "drifting-launch"),
+    ],
+)
 def test_planted_fault_fails_the_check_that_should_catch_it(name: str, fault: str) -> None:
     outcome = _check(name, "--plant", fault)
     assert outcome.state == FAIL, outcome.line()
@@ -282,3 +303,19 @@ def test_archive_for_a_jetson_holds_libraries_for_its_processor(tmp_path: Path) 
         }
     assert set(libraries) == {"libmutualformer_plugin.so", "libplugin_harness.so"}
     assert {int(np.frombuffer(head[18:20], "<u2")[0]) for head in libraries.values()} == {183}, "EM_AARCH64"
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if emulator is None:
+        pytest.skip("no qemu-user: sudo apt-get install qemu-user-static")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path)
+    build = tmp_path / "mutualformer-acceptance" / "build"
+    (tmp_path / "load.c").write_text(LOAD)
+    program = str(tmp_path / "load")
+    compiler = ["aarch64-linux-gnu-gcc", "-o", program, str(tmp_path / "load.c"), "-ldl"]
+    subprocess.run(compiler, check=True)
+    files = [str(build / name) for name in ("libplugin_harness.so", "libmutualformer_plugin.so")]
+    command = [emulator, "-L", "/usr/aarch64-linux-gnu", program, *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((build / "libmutualformer_plugin.so.json").read_text())
+    assert [f"sm_{arch}" in done.stdout for arch in record["architectures"]] == [True] * 9, done.stdout

@@ -47,10 +47,10 @@ class Gpu:
     """The device and what was done to it. ``stack``: contexts current on this thread, the innermost last."""
 
     def __init__(self, capability: tuple[int, int] = (8, 6)) -> None:
-        self.capability = capability
+        self.capability, self.integrated = capability, False
         self.calls: list[str] = []
         self.faults: list[str] = []
-        self.memory: dict[int, Memory] = {}
+        self.memory: dict[int, Any] = {}
         self.streams: dict[int, Stream] = {}
         self.hosts: dict[int, Any] = {}
         self.retained = 0
@@ -210,6 +210,7 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
 
     def allocate_host(size: int, flags: int) -> int:
         gpu.note("host")
+        assert flags == 2 * gpu.integrated, "CU_MEMHOSTALLOC_DEVICEMAP"
         buffer = (ctypes.c_uint8 * size)(*([0xEE] * min(size, 16)))
         gpu.hosts[ctypes.addressof(buffer)] = buffer
         return ctypes.addressof(buffer)
@@ -244,7 +245,13 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
         stream.queue.extend(graph)
 
     def attribute(which: int, device: int) -> int:
-        return gpu.capability[which]
+        return (*gpu.capability, int(gpu.integrated))[which]
+
+    def mapped(pointer: int, flags: int) -> int:
+        gpu.note("map")
+        buffer = gpu.hosts[pointer]
+        gpu.memory[pointer] = types.SimpleNamespace(bytes=np.frombuffer(buffer, np.uint8), freed=True)
+        return pointer
 
     functions: dict[str, Callable[..., Any]] = {
         "cuInit": lambda flags: None,
@@ -259,6 +266,7 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
         "cuMemFree": lambda memory: memory.free(),
         "cuMemHostAlloc": allocate_host,
         "cuMemFreeHost": free_host,
+        "cuMemHostGetDevicePointer": mapped,
         "cuStreamCreate": lambda flags: Stream(gpu),
         "cuStreamDestroy": destroy_stream,
         "cuStreamSynchronize": lambda stream: stream.synchronize(),
@@ -274,7 +282,9 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
     return types.SimpleNamespace(
         **{name: call(name, work) for name, work in functions.items()},
         CUdevice_attribute=types.SimpleNamespace(
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=0, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=1
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=0,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=1,
+            CU_DEVICE_ATTRIBUTE_INTEGRATED=2,
         ),
         CUstreamCaptureMode=types.SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1),
     )
