@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mutualformer.errors import InputError
-from mutualformer.runtime.files import read_regular
+from mutualformer.runtime.files import TooLarge, read_regular
 
 VARIABLE = "MUTUALFORMER_TOKEN"
 SHORTEST_TOKEN = 8
@@ -127,6 +127,8 @@ def _from_file(file: Path) -> Token:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(text + "\n")
         return Token(text, new=True)
+    except TooLarge as error:
+        raise AddressError(f"--token-file {file} is too large, expected one line of text") from error
     except UnicodeDecodeError as error:
         raise AddressError(f"--token-file {file} is not text in UTF-8") from error
     open_to_others = file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)

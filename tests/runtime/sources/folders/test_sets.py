@@ -152,7 +152,7 @@ def test_polarity_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
     write_rgbd(tmp_path, count=4)
     for path in (tmp_path / "depth").iterdir():
         cv2.imwrite(str(path), np.full((48, 64), 90, np.uint8))
-    with pytest.raises(DataError, match=r"cannot be decided \(no frame tells\); append \?polarity="):
+    with pytest.raises(DataError, match=r"cannot be decided \(no frame decides it\); append \?polarity="):
         rgbd_folder(tmp_path, ReadOptions(polarity="auto"))
 
 
