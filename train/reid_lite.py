@@ -69,8 +69,8 @@ class PyramidReIdentifier(nn.Module):
         for layer in (*self.place, self.trust):  # at first every position and every stream counts alike
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        for layer in self.project:  # at first ImageNet's similarities are kept
-            nn.init.orthogonal_(layer.weight)
+        for weight in self.project.parameters():  # at first ImageNet's similarities are kept
+            nn.init.orthogonal_(weight)
 
     def forward(self, rgb: Tensor, nir: Tensor) -> Tensor | ReidOutput:
         """``rgb``, ``nir`` uint8 (B, H, W, 3) → unit-length (B, 6·dim) float32; ReidOutput in training.

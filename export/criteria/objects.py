@@ -37,7 +37,7 @@ def seen(
     part = rgb[max(top - down, 0) : top + height + down, max(left - across, 0) : left + width + across]
     part = cv2.GaussianBlur(part, (0, 0), blur) if blur else part
     part = np.asarray(part * np.float32(light), np.uint8)
-    mixed = cv2.transform(part, np.float32([[red, 1 - red, 0]] * 3))
+    mixed = cv2.transform(part, np.array([[red, 1 - red, 0]] * 3, np.float32))
     return np.ascontiguousarray(part), np.asarray(mixed, np.uint8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class ThingBatches:
     def make(self, step: int, slots: range, side: int) -> dict[str, NDArray[Any]]:
         """As BatchSource.make; what stands before or behind a thing are the other things of ``slots``."""
         places = sorted({slot // VIEWS for slot in slots})
-        found = {at: first_readable(lambda n, at=at: self._thing(self.index(step, at), n)) for at in places}
+        found = {at: first_readable(partial(self._thing, self.index(step, at))) for at in places}
         pairs, labels = [], []
         for slot in slots:
             place = slot // VIEWS

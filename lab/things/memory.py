@@ -32,7 +32,8 @@ class ThingsTask(TrainingTask):
 
     def __init__(self, model: nn.Module, recipe: Recipe, schedule: Schedule) -> None:
         super().__init__(model, recipe, schedule)
-        width = 2 * model.trust.in_features  # type: ignore[operator]  # three streams, and the whole
+        net: Any = model
+        width = 2 * net.trust.in_features  # three streams, and the whole
         self.beginnings: dict[tuple[int, ...], Any] = {}
         self.register_buffer("memory", torch.zeros(MEMORY, width))
         self.register_buffer("known", torch.full((MEMORY,), -1))

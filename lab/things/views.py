@@ -99,8 +99,8 @@ def _background(others: list[Thing], side: int, rng: Rng) -> NDArray[np.float32]
 def _lit(rgb: NDArray[np.float32], rng: Rng, light: float) -> NDArray[np.uint8]:
     """Colour of a camera: white balance, exposure, gamma, uneven light, and ``light`` of it all, with its noise."""
     side = rgb.shape[0]
-    table = (np.arange(256, dtype=np.float32) / 255) ** float(np.exp(rng.normal(0, 0.2)))
-    rgb = table[rgb.astype(np.uint8)]
+    table = (np.arange(256) / 255) ** float(np.exp(rng.normal(0, 0.2)))
+    rgb = table.astype(np.float32)[rgb.astype(np.uint8)]
     ramp = cv2.resize(np.exp(rng.normal(0, 0.2, (2, 2))).astype(np.float32), (side, side))
     gain = np.exp(rng.normal(0, 0.08, 3) + rng.uniform(-0.5, 0.4)).astype(np.float32)
     rgb = rgb * ramp[..., None] * gain
@@ -121,7 +121,7 @@ def _coarse(image: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 2.0)) * side / 128)
     if rng.random() < 0.3:
         coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))])[1]
-        image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
+        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED), np.uint8)
     return np.asarray(image, np.uint8)
 
 

@@ -37,8 +37,10 @@ def test_a_gallery_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_the_nearest_below_the_threshold_is_unknown() -> None:
     between = np.array([0, 0, 0.8, 0.6], np.float32)
-    assert filled().match(between) == ("cup", pytest.approx(0.8))
-    assert filled(MEASURED).match(between) == (UNKNOWN, pytest.approx(0.8))
+    for contract, name in ((CONTRACT, "cup"), (MEASURED, UNKNOWN)):
+        found, similarity = filled(contract).match(between)
+        assert found == name
+        assert similarity == pytest.approx(0.8)
     assert filled(MEASURED).match(np.array([0, 1, 0, 0], np.float32)) == ("mug", 1.0)
     assert Gallery(MEASURED).match(between) == (UNKNOWN, 0.0)
 
