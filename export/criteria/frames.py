@@ -13,13 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mutualformer.export.criteria import objects
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.frame import DataError, Frames
+from mutualformer.runtime.sources.walk import spread_over
 
 ENVIRONMENT = "MUTUALFORMER_DATA"
 CALIBRATION_SEED, PARITY_SEED = 9, 500_000
@@ -41,8 +40,7 @@ class Share:
         return min(self.count, self.length)
 
     def __iter__(self) -> Iterator[Any]:
-        for index in np.linspace(0, self.length - 1, len(self)).round().astype(int):
-            yield self.get(int(index))
+        yield from map(self.get, spread_over(self.length, self.count))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.folders.reid_folder import ReidData, ReidItem
 from mutualformer.runtime.sources.frame import Frames
+from mutualformer.runtime.sources.walk import spread_over
 
 LEAST = 16  # pixels of an object's shorter side; a smaller one shows nothing
 # (margin as a share of the box, light, blur in pixels, share of red in near-infrared) of each camera
@@ -44,11 +45,11 @@ def seen(
 def identities(frames: Frames, most: int) -> ReidData:
     """The objects of up to ``most`` of ``frames``, evenly picked; the first camera asks, the second answers."""
     found = []
-    for index in np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int):
-        item = frames[int(index)]
+    for index in spread_over(len(frames), most):
+        item = frames[index]
         box = box_of(item.mask) if item.mask is not None else (0, 0, 0, 0)
         if min(box[2:]) >= LEAST:
-            found.append((int(index), box))
+            found.append((index, box))
 
     def sample(row: int) -> ReidItem:
         camera, number = divmod(row, len(found))

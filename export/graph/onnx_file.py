@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.tidy import live_nodes
 from mutualformer.plugins.attributes import OP_TYPE
 from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.session import ModelFileError
@@ -52,12 +53,7 @@ def refuse_inlined(path: Path, model: onnx.ModelProto, contract: Contract) -> No
     same, but no engine of it would hold our plugin, and the proof "every node became a plugin layer" would pass.
     Nodes that no output depends on do not count.
     """
-    found, expected = 0, contract.cda_nodes
-    needed = {one.name for one in model.graph.output}
-    for node in reversed(model.graph.node):  # in topological order, as ONNX demands
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            found += is_cda(node)
+    found, expected = sum(map(is_cda, live_nodes(model.graph))), contract.cda_nodes
     if expected is None:
         architecture = contract.card.get("architecture")
         fusion = architecture.get("fusion") if isinstance(architecture, dict) else None

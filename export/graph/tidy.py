@@ -130,16 +130,22 @@ def _skip_identities(graph: onnx.GraphProto) -> None:
     graph.node.extend(kept)
 
 
-def cut_dead_ends(graph: onnx.GraphProto) -> None:
-    """Drop the nodes and constants that no output depends on; the nodes must be in topological order."""
-    needed = {output.name for output in graph.output}
-    kept = []
+def live_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that an output depends on, in order; the graph's nodes must be in topological order."""
+    needed, live = {output.name for output in graph.output}, []
     # Backwards, so that a node is judged after all of its readers.
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            kept.append(node)
+            live.append(node)
             needed.update(node.input)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    return live[::-1]
+
+
+def cut_dead_ends(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output depends on; the nodes must be in topological order."""
+    kept = live_nodes(graph)
+    read = {output.name for output in graph.output} | {name for node in kept for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(kept))
+    graph.node.extend(kept)
     graph.initializer.extend(tensors)

@@ -79,8 +79,8 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
         log.info("calibrating on %s; --calibration DATA names others", text)
     else:
         frames = opening.of_task(data, contract.task, contract.input_size)
-        indices = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist()
-        text, items = data, (frames[index] for index in progress(indices, "calibration frames"))
+        indices = progress(spread_over(len(frames), limit), "calibration frames")
+        text, items = data, (frames[index] for index in indices)
     feeds = [prepare(contract, item[0], item[1]) for item in items]
     check_frames(feeds)
     return feeds, text

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from mutualformer.runtime.streaming.sinks import Result
 
 BOUNDARY = "mutualformer-frame"
+Play = Callable[[float, float | None, float | None], None]  # frames, position and rate of Capture.play
 # The page gets no more pictures than this: people do not see more, and phones do not decode more.
 MOST_FPS = 30.0
-# A state that begins with one of these words means: the newest picture may not show what the camera sees now. The state
-# of a recording that has ended is not among them, because its last picture stays valid.
+# A state that begins with one of these words means: the newest picture may not show what the camera sees now. The word
+# "finished" is missing here, because the last picture of a recording stays valid.
 OVER = ("reconnecting", "lost", "stopped", "opening", "late", "frozen")
 # The distance at a clicked point is the median of the measured pixels up to this many rows and columns away.
 PROBE_PIXELS = 2
@@ -54,7 +55,7 @@ class Channel:
         page: LivePage,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None,
-        play: Callable[[float, float | None, float | None], None] | None,
+        play: Play | None,
     ) -> None:
         self.index, self.recorder, self.play = index, recorder, play
         self.latest: Result | None = None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from aiohttp import web
 
 from mutualformer.runtime.images.colours import PALETTE
-from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, distance_at, parts
+from mutualformer.runtime.preview.channel import BOUNDARY, Bundle, Channel, Play, distance_at, parts
 from mutualformer.runtime.preview.middleware import body, file, static
 from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.preview.snapshot import snapshot_zip
@@ -77,7 +77,7 @@ class LivePage:
         self,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None = None,
-        play: Callable[[float, float | None, float | None], None] | None = None,
+        play: Play | None = None,
     ) -> Channel:
         """The sink of one more camera; the arguments are those of :class:`Channel`."""
         self.channels.append(Channel(len(self.channels), self, snapshot, recorder, play))

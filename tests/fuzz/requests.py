@@ -20,7 +20,10 @@ WORDS = (b"\r\n", b": ", b"Content-Length: 99999999999", b"Transfer-Encoding: ch
          b"Range: bytes=0-", b"X-Forwarded-For: 1.2.3.4", b"Host: x")  # fmt: skip
 HEAD = "Host: 127.0.0.1\r\nConnection: close\r\n"
 ASKED = ("/", "/palette.json", "/snapshot.zip", "/depth?x=3&y=4", "/recordings", "/recordings/x", "/nothing")
-TOLD = {"/record": {"on": False}, "/play": {"frames": 1}, "/hold": {"camera": 0}, "/release": {"camera": 0}}
+TOLD = {
+    "/record": {"on": False}, "/play": {"frames": 1, "position": 0.5, "rate": 2}, "/hold": {"camera": 0},
+    "/release": {"camera": 0}, "/erase": {"name": "0/x"},
+}  # fmt: skip
 
 
 class Refused(Exception):

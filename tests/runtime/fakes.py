@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,23 @@ def lose(*_: object) -> Frame:
 def late(*_: object) -> Frame:
     time.sleep(0.05)
     raise CameraTimeout("scripted://: no frame")
+
+
+class MjpegCamera(BaseHTTPRequestHandler):
+    """What cameras of the network that serve MJPEG have in common."""
+
+    def send(self, pictures: Iterable[bytes], pause_s: float = 0.0) -> None:
+        """Answer with ``pictures``, each a JPEG, and hang up. Raises OSError where the client has left."""
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for data in pictures:
+            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+            self.wfile.write(data + b"\r\n")
+            time.sleep(pause_s)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Callback:

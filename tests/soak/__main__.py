@@ -22,13 +22,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mutualformer.runtime.sources import opening
+from tests.runtime.fakes import MjpegCamera
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("-m", "mutualformer.runtime.cli")
@@ -178,7 +179,7 @@ def lost_child(soak: Soak) -> None:
     soak.expect(process.returncode == 1 or not children, f"lost child: exit code {process.returncode}")
 
 
-class Unplugged(BaseHTTPRequestHandler):
+class Unplugged(MjpegCamera):
     """An MJPEG camera of the network that hangs up after some pictures, and is away for a moment."""
 
     picture = cv2.imencode(".jpg", np.full((240, 320, 3), 90, np.uint8))[1].tobytes()
@@ -188,18 +189,9 @@ class Unplugged(BaseHTTPRequestHandler):
         if time.monotonic() < Unplugged.away:
             self.send_error(503)
             return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
         with contextlib.suppress(OSError):
-            for _ in range(random.randrange(20, 60)):
-                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(self.picture)
-                self.wfile.write(head + self.picture + b"\r\n")
-                time.sleep(1 / 60)
+            self.send([self.picture] * random.randrange(20, 60), pause_s=1 / 60)
         Unplugged.away = time.monotonic() + random.uniform(0, 2)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def unplugged(soak: Soak) -> None:

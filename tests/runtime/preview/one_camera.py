@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mutualformer.runtime.preview.channel import Play
 from mutualformer.runtime.preview.connections import Limits
 from mutualformer.runtime.preview.live_page import LivePage
 from mutualformer.runtime.preview.server import Server
@@ -22,7 +23,7 @@ class Preview:
         token: str | None,
         snapshot: Callable[[], dict[str, Any]],
         recorder: Recorder | None = None,
-        play: Callable[[float, float | None, float | None], None] | None = None,
+        play: Play | None = None,
         *,
         tls: tuple[Path, Path] | None = None,
         limits: Limits | None = None,

@@ -35,10 +35,10 @@ def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) ->
 
 
 class _Frames:
-    """Checks frame after frame and keeps the names of the frames with each problem."""
+    """Checks frame after frame and keeps the names of the frames with each problem. ``strips``: see check_rgbd."""
 
-    def __init__(self) -> None:
-        self.strips: list[tuple[str, bytes]] = []
+    def __init__(self, strips: list[tuple[str, bytes]]) -> None:
+        self.strips = strips
         self.wrong: dict[str, list[str]] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.survey = Survey()
@@ -130,13 +130,11 @@ def check_rgbd(
         findings.append(
             Finding(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
         )
-    frames = _Frames()
+    frames = _Frames([] if strips is None else strips)
     step = sheet.every(len(rgb))
     for index, name in enumerate(progress(list(rgb), f"checking {label}")):
         draw = strips is not None and index % step == 0
         frames.add(label, rgb[name], depth.get(name), mask.get(name), draw)
-    if strips is not None:
-        strips += frames.strips
     for kind, names in frames.wrong.items():
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,7 @@ from mutualformer.runtime.sources.devices import gstreamer, network
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
+from tests.runtime.fakes import MjpegCamera
 
 with_gstreamer = pytest.mark.skipif(shutil.which(gstreamer.PROGRAM) is None, reason="gst-launch-1.0 is not installed")
 BARS = "videotestsrc is-live=true pattern=smpte ! video/x-raw,width=320,height=240,framerate=30/1"
@@ -125,7 +126,7 @@ def test_the_list_names_the_cameras_people_own(tmp_path: Path, monkeypatch: pyte
     assert "/dev/video2" in text
 
 
-class Camera(BaseHTTPRequestHandler):
+class Camera(MjpegCamera):
     """An MJPEG camera that wants a password and sends twelve pictures, then hangs up."""
 
     asked: list[str] = []  # noqa: RUF012
@@ -137,16 +138,8 @@ class Camera(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
             self.end_headers()
             return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        for number in range(12):
-            data = cv2.imencode(".jpg", np.full((48, 64, 3), (20 * number, 0, 200), np.uint8))[1].tobytes()
-            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
-            self.wfile.write(data + b"\r\n")
-
-    def log_message(self, *_: object) -> None:
-        pass
+        pictures = (np.full((48, 64, 3), (20 * number, 0, 200), np.uint8) for number in range(12))
+        self.send(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures)
 
 
 @pytest.fixture
