@@ -146,9 +146,8 @@ def command(args: argparse.Namespace) -> int:
             if args.verb == "enrol":
                 count = enrol(gallery, args.name, seen, session)
                 gallery.save(args.gallery)
-                print(
-                    f"{printable(args.name)}: {count} views in {args.gallery}, which knows {len(gallery.names)} things"
-                )
+                known = len(gallery.names)
+                print(f"{printable(args.name)}: {count} views in {args.gallery}; it knows {known} thing{'s' * (known != 1)}")
             else:
                 for line in matches(gallery, seen, session):
                     text = f"{line['frame']}: {line['name']} ({line['similarity']:.2f})"

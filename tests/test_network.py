@@ -24,6 +24,7 @@ QUICK = {
     "stream": ["stream", "synthetic://?fps=10", "--model", "sod-nano", "--frames", "20", "--record", "out"]
     + ["--preview", "127.0.0.1:0"],
     "models": ["models"],
+    "gallery": ["gallery", "enrol", "thing", "synthetic:1", "--whole"],
     "data": ["data", "list"],
     "recipes": ["recipes", "photo"],
     "export": ["export", "sod-nano", "--fp16", "-o", "m.onnx"],
