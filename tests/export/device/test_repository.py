@@ -23,7 +23,7 @@ from mutualformer.runtime.preprocess import prepare, restore
 from tests.conftest import ModelFiles
 from tests.pictures import read_picture
 
-grpc = pytest.importorskip("grpc", reason="grpc is not installed: pip install 'mutualformer[serving]'")
+grpc = pytest.importorskip("grpc", reason="grpc is not installed: pip install '.[serving]'")
 protocol = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
 
 NAME = "sod-nano"

@@ -23,7 +23,7 @@ from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 
 needs_depthai = pytest.mark.skipif(
-    importlib.util.find_spec("depthai") is None, reason="depthai is not installed (pip install 'mutualformer[oak]')"
+    importlib.util.find_spec("depthai") is None, reason="depthai is not installed (pip install '.[oak]')"
 )
 
 

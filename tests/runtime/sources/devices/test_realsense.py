@@ -20,7 +20,7 @@ from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.runtime.fakes import FakeSession
 
 if importlib.util.find_spec("pyrealsense2") is None:
-    pytest.skip("pyrealsense2 is not installed (pip install 'mutualformer[realsense]')", allow_module_level=True)
+    pytest.skip("pyrealsense2 is not installed (pip install '.[realsense]')", allow_module_level=True)
 
 import pyrealsense2 as rs
 
