@@ -41,7 +41,8 @@ LONG = {
     "ray": ["predict", "synthetic:3", "--model", "sod-nano", "--out", "out", "--ray", "local"],
     "to_onnx": ["to_onnx", f"{MODEL}.safetensors", "-o", "m.onnx"],
     "bundle": ["bundle", f"{MODEL}.onnx", "--target", "orin-nano", "--precision", "fp16", "-o", "b.tar.gz"],
-    "ablation": ["ablation", "sod-nano", *SHORT, "--seeds", "1", "--fusions", "cda", "--out", "out"],
+    "ablation": ["ablation", "sod-nano", *SHORT, "--validate", "synthetic:2", "--seeds", "1", "--fusions", "cda"]
+    + ["--out", "out"],
     "demo": ["demo", "--out", "out"],
 }
 # What other people's packages keep for all programs of a user, as docs/environment.md says: matplotlib its list of
@@ -79,7 +80,7 @@ def run(hook: Path, folder: Path, command: list[str], **variables: str) -> subpr
         **variables,
     }
     return subprocess.run(
-        [sys.executable, *command], cwd=folder / "work", env=environment, capture_output=True, text=True, timeout=580
+        [sys.executable, *command], cwd=folder / "work", env=environment, capture_output=True, text=True, timeout=1500
     )
 
 

@@ -56,8 +56,6 @@ def trained(config: FitConfig, fusion: str, seed: int) -> dict[str, Any]:
     if not checkpoint.has_steps(weights, recipe.steps):
         fit(run)
     metrics: dict[str, Any] = checkpoint.read_card(weights)["metrics"]
-    if not metrics:
-        raise FitError("a comparison needs held-out data: give --validate DATA")
     return dict(metrics.get("sets") or {metrics["data"]: metrics})
 
 
@@ -69,6 +67,8 @@ def command(args: argparse.Namespace) -> int:
     config, seeds, fusions = configured(args, args.out), seeds_of(args.seeds), tuple(args.fusions or FUSIONS)
     if "fusion" in config.overrides:
         raise FitError("an ablation chooses the fusion: leave --set fusion=… away and give --fusions")
+    if config.validate is None and not config.hold_out:
+        raise FitError("a comparison needs held-out data: give --validate DATA")
     try:
         runs = {(fusion, seed): trained(config, fusion, seed) for seed in seeds for fusion in fusions}
     except Interrupted as stop:

@@ -36,6 +36,11 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     monkeypatch.setattr(training, "fit", lambda config: pytest.fail("trained"))
     words = ["sod-nano", "--data", "synthetic:8", "--out", str(tmp_path)]
-    for more, says in ((["--seeds", "1", "1"], "different seeds"), (["--set", "fusion=cda"], "--fusions")):
+    refused = (
+        (["--seeds", "1", "1"], "different seeds"),
+        (["--set", "fusion=cda"], "--fusions"),
+        (["--validate", "none"], "held-out data"),
+    )
+    for more, says in refused:
         assert ablation.main([*words, *more]) == 1
         assert says in capsys.readouterr().err
