@@ -119,7 +119,7 @@ class _Asked:
         if self.signum:
             raise KeyboardInterrupt
         self.signum = number
-        print("\nthe runs save after their step; again to end at once", file=sys.stderr, flush=True)
+        print("\nthe runs save after their step; a second signal ends at once", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
