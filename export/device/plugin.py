@@ -34,7 +34,7 @@ def cubins(target: Target) -> dict[str, bytes]:
 
 
 def can_compile() -> None:
-    """Raise ExportError early, where :func:`cubins` or the wheel, which take minutes, would fail for lack of a package."""
+    """Raise ExportError where a package is missing that :func:`cubins` or the wheel needs: they take minutes."""
     for module in ("triton", "setuptools"):  # for the kernels, for the wheel
         if importlib.util.find_spec(module) is None:
             raise ExportError(

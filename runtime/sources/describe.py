@@ -1,9 +1,9 @@
 """Reads a picture file's header before any pixel is decoded, and limits what it may declare.
 
 Pillow opens files lazily: it finds format, size, bits, transparency, colour profile, orientation and number of pictures
-without decoding. This module limits pixels and bytes, OpenCV itself refuses more pixels (``OPENCV_IO_MAX_IMAGE_PIXELS``,
-set in ``mutualformer/__init__.py``), and :func:`check_decoded` refuses a file whose decoded size is not the declared
-one.
+without decoding. This module limits pixels and bytes, OpenCV itself refuses more pixels
+(``OPENCV_IO_MAX_IMAGE_PIXELS``, set in ``mutualformer/__init__.py``), and :func:`check_decoded` refuses a file whose
+decoded size is not the declared one.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class JsonLines:
             raise
 
     def close(self) -> None:
-        """As Sink.close; the stream written to stays open."""
+        """As Sink.close; ``stream`` stays open."""
 
 
 def print_json(line: dict[str, Any], stream: TextIO) -> None:
@@ -53,7 +53,7 @@ def print_json(line: dict[str, Any], stream: TextIO) -> None:
 
 
 def status_line(snapshot: dict[str, Any]) -> str:
-    """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recorder 12.1 MB``."""
+    """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recording 12 MB``."""
     total, infer = snapshot["latency_ms"]["total"], snapshot["latency_ms"]["infer"]
     parts = [
         snapshot["state"],
