@@ -223,8 +223,9 @@ def test_ptx_that_the_driver_refuses_is_an_error(driver: Driver, harness: Harnes
     driver.reset(capability=103, context=2999)
     driver.fail("cuModuleLoadData", 218)
     assert harness.attach(plugin) is None
-    assert "cuModuleLoadData failed: CUDA_ERROR_INVALID_PTX (218) while the driver compiled the embedded PTX for sm_103" in (
-        harness.log()
+    assert (
+        "cuModuleLoadData failed: CUDA_ERROR_INVALID_PTX (218) while the driver compiled the embedded PTX for sm_103"
+        in (harness.log())
     )
     harness.destroy(plugin)
 
