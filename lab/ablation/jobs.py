@@ -138,7 +138,7 @@ def side_by_side(runs: Sequence[Run], held_out: HeldOut | None, jobs: int) -> No
     """Finish ``runs``, ``jobs`` at a time, each with its share of the cores; ``held_out``: score them too.
 
     Raises FitError with the last line of its log when one fails, and Interrupted after Ctrl-C or SIGTERM; either way
-    the others save first, so that the same command goes on.
+    the others save first, so that the same command continues them.
     """
     threads = max(1, usable_threads() // jobs)
     waiting: list[Run] = list(runs)

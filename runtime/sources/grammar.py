@@ -113,7 +113,7 @@ def joined(text: str) -> list[Address]:
     found: list[Address] = []
     for word in _words(text):
         if not word:
-            raise DataError(f"address {text!r}: nothing stands before or after a +, expected addresses joined by +")
+            raise DataError(f"address {text!r}: an address before or after a + is missing, expected A+B")
         address, before = parse(word), found[-1] if found else None
         if before and before.kind in SETS and address.kind == PATH and not os.path.exists(address.target):
             root, slash, _ = before.target.rpartition("/")
@@ -128,7 +128,7 @@ def joined(text: str) -> list[Address]:
 
 
 def _words(text: str) -> list[str]:
-    """``text`` cut at its ``+`` signs, but for those in the names of files and folders that exist and in options."""
+    """``text`` split at its ``+`` signs, except those in names of existing files and folders and in options."""
     words, start = text.split("+"), 0
     found: list[str] = []
     while start < len(words):

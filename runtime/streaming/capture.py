@@ -41,7 +41,7 @@ class Retry:
 
 
 class _Fatal(CameraError):
-    """An error that opening the camera again would not mend."""
+    """An error that opening the camera again would not fix."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _printing = threading.Lock()
 
 
 class JsonLines:
-    """A sink that prints one JSON object per frame. When the reader goes away (``| head``), the stream ends.
+    """A sink that prints one JSON object per frame. When the reader closes the pipe (``| head``), the stream ends.
 
     ``camera``: the camera's number, written into each line; None where there is only one.
     """
@@ -110,7 +110,7 @@ class Reporter:
                     sys.stderr.write("\r\x1b[K" + status_line(snapshot)[:160] + ("\n" if over else ""))
                     sys.stderr.flush()
             except (BrokenPipeError, OSError):
-                return  # the reader went away
+                return  # the reader closed the pipe
             if over:
                 return
 

@@ -56,7 +56,7 @@ class PixelError(DataError):
 
 
 def encoding_of(message: Image) -> str:
-    """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; as it stands where they do not know it."""
+    """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; unchanged where they do not have it."""
     return _CASELESS.get(message.encoding.strip().lower(), message.encoding)
 
 

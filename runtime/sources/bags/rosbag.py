@@ -120,7 +120,7 @@ class BagCamera(PlayedCamera):
         finally:
             self._bag.close()
         if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth at their time, left out")
         self.sum_up()
 
     def _pairs(self) -> Generator[tuple[Picture, Picture], None, None]:

@@ -80,7 +80,7 @@ def _pairs(folder: Path, how: TumOptions) -> list[tuple[Line, Line]]:
             "of each other; set ?max_skew=SECONDS, or ?time= if their times are not in seconds"
         )
     if left := len(colour) - len(pairs):
-        log.warning("tum:%s: %d of %d colour images have no depth in time, left out", folder, left, len(colour))
+        log.warning("tum:%s: %d of %d colour images have no depth at their time, left out", folder, left, len(colour))
     return pairs
 
 

@@ -147,7 +147,7 @@ class PlaybackCamera(BaseCamera):
 
     def _report_unpaired(self) -> None:
         if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth in time, left out")
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth at their time, left out")
 
     def close(self) -> None:
         """End playback and close the file."""

@@ -125,7 +125,7 @@ def test_sums(small_sets: None, tmp_path: Path) -> None:
         ("rgbd:{}/lfsd", "holds no test split of lfsd.*comes from http"),
         ("rgbd:{}/sip?split=train", "sip has no train split"),
         ("rgbd:{}/rgbn300", "holds identities"),
-        ("{}/a++b", "nothing stands before or after a"),
+        ("{}/a++b", "an address before or after a . is missing"),
         ("rgbd:/nowhere/lfsd", "/nowhere: no such folder"),
         ("pairs:{0},{0}?split=val", "split is 'val'"),
     ],
