@@ -50,7 +50,7 @@ class BNNeck(nn.Module):
         nn.init.normal_(self.classifier.weight, std=deviation)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C) → the same behind the norm, class scores (B, num_classes)."""
+        """(B, C) → the same after the norm, class scores (B, num_classes)."""
         normed = self.norm(feature)
         return normed, self.classifier(normed)
 

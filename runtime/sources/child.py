@@ -2,7 +2,7 @@
 
 Readers of bags, databases, videos and SDKs get untrusted files. A reader that hangs, crashes or takes all memory
 ends only its own process (:mod:`child_process`), and the parent raises in bounded time. A message between the two is
-the length of a JSON object, the object, and behind it the bytes of the arrays that it names.
+the length of a JSON object, the object, and after it the bytes of the arrays that it names.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def undone(summary: dict[str, Any]) -> str:
     """Which requested output is incomplete, in one sentence; empty where none is.
 
     A recording and the lines of ``--json`` must hold every frame; a live view may skip some, and the reader of the
-    lines may go away.
+    lines may close the pipe.
     """
     for name, sink in summary["sinks"].items():
         if sink.get("problem"):

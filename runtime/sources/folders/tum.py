@@ -94,7 +94,7 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """The file a list names: as it stands, with Windows' separators, or without a third column behind it."""
+    """The file that a list names: as written, with Windows' separators, or without the third column after it."""
     for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
         path = os.path.join(folder, text)
         if os.path.isfile(path):
