@@ -66,7 +66,7 @@ def command(args: argparse.Namespace) -> int:
 
     config, seeds, fusions = configured(args, args.out), seeds_of(args.seeds), tuple(args.fusions or FUSIONS)
     if "fusion" in config.overrides:
-        raise FitError("an ablation chooses the fusion: leave --set fusion=… away and give --fusions")
+        raise FitError("an ablation chooses the fusion: give --fusions instead of --set fusion=…")
     if config.validate is None and not config.hold_out:
         raise FitError("a comparison needs held-out data: give --validate DATA")
     try:
