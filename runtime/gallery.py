@@ -147,7 +147,8 @@ def command(args: argparse.Namespace) -> int:
                 count = enrol(gallery, args.name, seen, session)
                 gallery.save(args.gallery)
                 known = len(gallery.names)
-                print(f"{printable(args.name)}: {count} views in {args.gallery}; it knows {known} thing{'s' * (known != 1)}")
+                things = f"{known} thing{'s' * (known != 1)}"
+                print(f"{printable(args.name)}: {count} views in {args.gallery}, which knows {things}")
             else:
                 for line in matches(gallery, seen, session):
                     text = f"{line['frame']}: {line['name']} ({line['similarity']:.2f})"

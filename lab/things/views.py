@@ -12,7 +12,7 @@ from lab.things.infrared import noisy, reflectance, sense
 from mutualformer.runtime.sources.frame import DataError, Item
 
 Rng = np.random.Generator
-LEAST_SIDE = 24  # pixels; a smaller object of a photograph shows too little to be told from others
+LEAST_SIDE = 24  # pixels; a smaller object of a photograph shows too little to recognise it again
 
 
 class Thing(NamedTuple):
