@@ -1,1 +1,1 @@
-"""How two files are compared: frames (on which pictures), tensors (differences); budgets are in ``runtime/tasks.py``."""
+"""How two files are compared: frames (on which pictures), tensors (differences). Budgets: ``runtime/tasks.py``."""
