@@ -1,1 +1,1 @@
-"""What two files are compared by: frames (on which pictures), tensors (differences), budgets (how much is allowed)."""
+"""How two files are compared: frames (on which pictures), tensors (differences). Budgets: ``runtime/tasks.py``."""

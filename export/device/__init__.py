@@ -1,1 +1,1 @@
-"""What a device gets: contents, models, plugin, wheel, scripts, sbom, repository, archive."""
+"""What a device gets: contents, models, plugin, wheel, scripts, sbom, repository, archive, deliver, pack."""

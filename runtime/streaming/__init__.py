@@ -1,5 +1,5 @@
 """Camera to sinks.
 
 In reading order: pipeline, capture, flight, health, telemetry, sinks, recorder, rerun_sink, console,
-stdout, gallery.
+stdout, gallery, tracking, outlets, playlist, run, signals.
 """

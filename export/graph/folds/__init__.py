@@ -1,1 +1,3 @@
-"""Exact folds for engines: wiring, plain_means, depth_statistics, convolutions, products, halves, folding."""
+"""Exact folds for engines: wiring, plain_means, depth_statistics, convolutions, channel_sums,
+products, halves, folding.
+"""

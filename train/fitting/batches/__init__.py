@@ -1,1 +1,1 @@
-"""What a training step is given: sod_batches (and what all share), photo, reid_batches."""
+"""What a training step gets: sod_batches (and what all kinds share), reid_batches."""
