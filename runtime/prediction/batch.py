@@ -85,7 +85,11 @@ class Request:
             if value is not None and value < least:
                 raise RequestError(f"--{name} is {value}, expected {least} or more")
         for source in self.sources:
-            if self.output is not None and Path(source).exists() and Path(source).resolve() == Path(self.output).resolve():
+            if (
+                self.output is not None
+                and Path(source).exists()
+                and Path(source).resolve() == Path(self.output).resolve()
+            ):
                 raise RequestError(f"-o {self.output} is SOURCE itself, which would be lost: name another file")
             if self.out is not None and Path(source).is_dir() and Path(source).resolve() == self.out.resolve():
                 raise RequestError(
