@@ -27,7 +27,7 @@ class Held(list[Item]):
 
 
 def sample(name: str) -> Frames:
-    """The frame of a sample. Raises DataError where it is not to be had."""
+    """The frame of a sample. Raises DataError where it is not available."""
     if name not in SAMPLES:
         raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
     root = os.environ.get("MUTUALFORMER_SAMPLES")

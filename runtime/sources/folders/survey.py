@@ -41,7 +41,7 @@ NO_UNIT = "append ?polarity=near_bright or ?polarity=near_dark for maps without 
 
 
 class Remark(NamedTuple):
-    """``level``: "fix" = wrong as it is read, "look" = a person should judge."""
+    """``level``: "fix" = certainly wrong, "look" = a person should judge."""
 
     level: str
     kind: str
@@ -165,7 +165,7 @@ class Survey:
 
     @property
     def range_m(self) -> Distances | None:
-        """Of the typical frame; None for maps without a unit."""
+        """Depths of the typical frame in metres; None for maps without a unit."""
         if not self.distances:
             return None
         near, median, far = (float(np.median(column)) for column in list(zip(*self.distances, strict=True))[:3])
@@ -195,8 +195,8 @@ class Survey:
             kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
             found.append(Remark(MUST, "bits", f"depth is {kinds}", "convert all to one kind"))
         if self.turned:
-            what = f"{named(self.turned)}: EXIF asks for a turn, all files are read as stored"
-            remedy = "check that colour, depth and mask fit as stored, then drop the tag"
+            what = f"{named(self.turned)}: the EXIF orientation is not applied, all files are read as stored"
+            remedy = "check that colour, depth and mask fit as stored, then remove the tag"
             found.append(Remark(SHOULD, "exif", what, remedy))
         return found
 

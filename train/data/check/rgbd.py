@@ -49,6 +49,7 @@ class _Frames:
         self.wrong.setdefault(kind, []).append(name)
 
     def _read(self, reader: Any, path: Path | None) -> Any:
+        """What ``reader(path)`` returns; None where there is no file, or an unreadable one, which is noted."""
         if path is None:
             return None
         try:
@@ -97,12 +98,12 @@ PROBLEMS = {
     "size": (MUST, "another size than its colour picture", "resize it, or find the right file"),
     "flat": (SHOULD, "depth is the same everywhere", "remove the frame if the sensor failed"),
     "empty": (SHOULD, "the mask is empty", "remove the frame: metrics are not defined without an object"),
-    "full": (SHOULD, "the mask is full", "remove the frame if it is not what is meant"),
-    "grey": (SHOULD, "the mask is not black and white", "binarise it; the loader cuts at half"),
+    "full": (SHOULD, "the mask is full", "remove the frame unless the object fills the picture"),
+    "grey": (SHOULD, "the mask is not black and white", "binarise it; the loader thresholds it at half"),
     "exif": (
         SHOULD,
-        "carries an EXIF turn, which is not applied: all files are read as stored",
-        "see that colour, depth and mask fit as stored, then drop the tag",
+        "has an EXIF orientation, which is not applied: all files are read as stored",
+        "check that colour, depth and mask fit as stored, then remove the tag",
     ),
 }
 
@@ -110,8 +111,8 @@ PROBLEMS = {
 def check_rgbd(
     folder: Path, label: str, strips: list[tuple[str, bytes]] | None = None
 ) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
-    contact sheet shows."""
+    """Facts, findings and fingerprints of one folder; ``label`` names its frames. ``strips``: where given, (name, JPEG)
+    of some frames is appended for a contact sheet."""
     findings: list[Finding] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
     rgb, depth, mask = (
