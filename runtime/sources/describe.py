@@ -72,7 +72,7 @@ def describe(data: bytes, name: str) -> Description:
     if pixels > MAX_PIXELS:
         raise DataError(
             f"{name}: declares {told.width}×{told.height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
-            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
+            "(--max-megapixels of predict, or MUTUALFORMER_MAX_MEGAPIXELS, raises the limit)"
         )
     if size > most:
         raise DataError(f"{name}: would take {size} MiB, expected at most {most} MiB")

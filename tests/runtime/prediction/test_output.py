@@ -104,6 +104,8 @@ def test_standard_input_and_output(
         (["nothing*.png", "--out", "d"], "matches no file"),
         (["photo.png", "--watch", "--out", "d"], "--watch takes one folder"),
         (["photo.png", "-o", "x.json", "--what", "mask"], "do not go together"),
+        (["photo.png", "-o", "./photo.png"], "is SOURCE itself"),
+        (["-", "-o", "cut.png"], "standard input is empty"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -117,6 +119,7 @@ def test_what_cannot_be_is_one_sentence(
     monkeypatch.chdir(picture.parent)
     (picture.parent / "other.png").write_bytes(picture.read_bytes())
     (picture.parent / "depth.png").unlink()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     assert predict(red, *arguments) == 1
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1
@@ -155,7 +158,7 @@ def test_a_video_in_and_an_annotated_video_out(red: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob(".*")), "no half-written file"
 
 
-def test_the_sound_is_kept(red: Path, tmp_path: Path) -> None:
+def test_the_sound_is_kept_where_it_fits(red: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     av: Any = pytest.importorskip("av", reason="PyAV is not installed")
     with av.open(str(tmp_path / "film.mp4"), "w") as file:
         video = file.add_stream("libx264", rate=10)
@@ -177,6 +180,10 @@ def test_the_sound_is_kept(red: Path, tmp_path: Path) -> None:
         assert len(file.streams.audio) == 1
         seconds = file.streams.audio[0].duration * file.streams.audio[0].time_base
         assert 0.8 < float(seconds) < 1.1
+    assert predict(red, tmp_path / "film.mp4", "-o", tmp_path / "out.webm") == 0
+    assert "its sound (aac) does not fit into .webm, left out" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out.webm")) as file:
+        assert [stream.type for stream in file.streams] == ["video"]
 
 
 def test_a_folder_that_is_watched(red: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
