@@ -14,12 +14,11 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable
 
 METHODS = ("minmax", "percentile", "mse")
@@ -73,9 +72,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
 
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import compile_model
@@ -24,7 +23,7 @@ from mutualformer.export.precision.arguments import add_calibration, add_precisi
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable
 
 
@@ -87,9 +86,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

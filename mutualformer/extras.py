@@ -19,7 +19,6 @@ EXTRAS = {
     "tritonclient": "serving",
     "ray": "ray",
     "huggingface_hub": "hub",
-    "shtab": "completion",
     "rerun": "rerun",
     "OpenEXR": "exr",
     "av": "video",

@@ -7,18 +7,13 @@ as splits: no picture may be in two of them.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root takes the place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
@@ -108,10 +103,4 @@ def command(arguments: argparse.Namespace) -> int:
     return 0 if report["ok"] else 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = verb(parser, command)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.benchmarks.measure import conditions
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preview.live_page import LivePage
@@ -242,6 +242,4 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), _command, argv)
+main = verb(parser, _command)

@@ -35,7 +35,7 @@ from tests.plugins import support
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
 FOLDER = f"mutualformer-sod-nano-{TARGET}"
-OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "shtab", "OpenEXR", "av"}
+OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "OpenEXR", "av"}
 
 
 @pytest.fixture(scope="module")
