@@ -21,8 +21,6 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable
 
-METHODS = ("minmax", "percentile", "mse")
-
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
@@ -32,7 +30,6 @@ def parser() -> argparse.ArgumentParser:
     add_precision(arguments, "default: fp32")
     add_calibration(arguments)
     rare = arguments.add_argument_group("rarely needed")
-    rare.add_argument("--method", choices=METHODS, default="mse", help="int8: how scales are chosen")
     rare.add_argument("--keep", action="append", metavar="NODE", help="keep this node one precision higher")
     rare.add_argument(
         "--keep-worst", type=int, default=0, metavar="K", help="int8: leave the K costliest layers in FP16"
@@ -62,7 +59,6 @@ def command(args: argparse.Namespace) -> int:
         args.calibration,
         Choices(
             keep=tuple(args.keep or ()),
-            method=args.method,
             keep_worst=args.keep_worst,
             placement=Placement(args.scales, args.weights, args.depthwise),
         ),
