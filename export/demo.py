@@ -155,9 +155,9 @@ def show_pair(demo: Demo, session: Session, item: Item) -> None:
     """Write ``saliency.png`` (the map at the camera's size) and ``overview.png``."""
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
-    write_bytes(demo.out / "saliency.png", report.png(report.grey(saliency)[..., 0]))
+    write_bytes(demo.out / "saliency.png", rendering.png(rendering.grey(saliency)))
     pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, saliency)]
-    write_bytes(demo.out / "overview.png", report.png(report.strip(pictures, height=300)))
+    write_bytes(demo.out / "overview.png", rendering.png(report.strip(pictures, height=300)))
 
 
 def run(out: Path) -> int:

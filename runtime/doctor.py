@@ -163,11 +163,8 @@ def samples() -> Diagnosis:
     folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
     if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
         return Diagnosis("real sample", "ok", folder)
-    if importlib.util.find_spec("skimage") is not None:
-        return Diagnosis("real sample", "ok", "scikit-image downloads it when it is first used")
     detail = "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png"
-    repair = f"{PIP} scikit-image pooch   (downloads it), or export MUTUALFORMER_SAMPLES=FOLDER"
-    return Diagnosis("real sample", "missing", detail, repair)
+    return Diagnosis("real sample", "missing", detail, "export MUTUALFORMER_SAMPLES=FOLDER")
 
 
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (

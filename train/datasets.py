@@ -17,26 +17,26 @@ from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
-from mutualformer.runtime.sources.folders.survey import MUST
+from mutualformer.runtime.sources.folders.survey import MUST, Remark
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import Finding, duplicates
+from mutualformer.train.data.check.findings import duplicates
 from mutualformer.train.data.check.reid import check_reid, query_in_gallery
 from mutualformer.train.data.check.rgbd import check_rgbd
 from mutualformer.train.data.check.telling import COLUMNS, sentences
 
 
-def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
+def find_sets(folder: Path) -> tuple[list[Path], list[Remark]]:
     """The datasets in ``folder``, or why there is none."""
     if not folder.is_dir():
-        return [], [Finding(MUST, "folder", f"{folder}: no such folder", "give a folder that exists")]
+        return [], [Remark(MUST, "folder", f"{folder}: no such folder", "give a folder that exists")]
     try:
         folders = [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
     except OSError as error:
-        return [], [Finding(MUST, "folder", f"{folder}: cannot be read ({error.strerror})", "check its permissions")]
+        return [], [Remark(MUST, "folder", f"{folder}: cannot be read ({error.strerror})", "check its permissions")]
     if folders:
         return folders, []
     remedy = "expected RGB/ depth/ GT/, or bounding_box_train/ query/ bounding_box_test/"
-    return [], [Finding(MUST, "folder", f"{folder}: holds no dataset", remedy)]
+    return [], [Remark(MUST, "folder", f"{folder}: holds no dataset", remedy)]
 
 
 def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None
     takes it.
     """
     facts: dict[str, Any] = {}
-    findings: list[Finding] = []
+    findings: list[Remark] = []
     frames, views = [], []
     for folder in folders:
         places, problems = find_sets(folder)
@@ -60,8 +60,7 @@ def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None
                 facts[label], findings_here, prints = check_reid(place, label)
                 views += prints
             findings += findings_here
-    # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
-    findings += [*duplicates(frames), *duplicates(views, near=False, shared=query_in_gallery)]
+    findings += [*duplicates(frames), *duplicates(views, query_in_gallery)]
     findings.sort(key=lambda finding: finding.level != MUST)
     ok = not any(finding.level == MUST for finding in findings)
     return {"ok": ok, "folders": facts, "findings": [finding._asdict() for finding in findings]}
@@ -69,7 +68,7 @@ def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None
 
 def _lines(report: dict[str, Any]) -> str:
     lines = [line for place, facts in report["folders"].items() for line in sentences(place, facts)]
-    lines += [Finding(**finding).line() for finding in report["findings"]]
+    lines += [f"{one['level']}: {one['what']}: {one['remedy']}" for one in report["findings"]]
     return "\n".join(
         [*lines, "nothing must be fixed" if report["ok"] else "the lines that start with fix: must be fixed"]
     )

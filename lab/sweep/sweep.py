@@ -14,6 +14,7 @@ from lab.sweep.trial import Trial
 from mutualformer.export.compare import report
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.files import write_bytes, write_csv, write_json
+from mutualformer.runtime.images import rendering
 from mutualformer.runtime.reporting.progress import progress
 
 KEPT = (0, 1, 2, 4, 8, 16, 32)  # how many of the worst layers the second table leaves in FP16
@@ -63,7 +64,7 @@ def run(quantizer: Quantizer, trial: Trial, about: dict[str, Any], out: Path) ->
     write_json(out / "sweep.json", result)
     write_csv(out / "sweep.csv", rows)
     picture = chart(result)
-    write_bytes(out / "sweep.png", report.png(picture))
+    write_bytes(out / "sweep.png", rendering.png(picture))
     write_page(out / "sweep.html", result, picture)
     return result
 
