@@ -37,8 +37,9 @@ CHROMA = 24  # of 255: channels of colour differ by more, those of grey in a JPE
 
 
 class Mask(NamedTuple):
-    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for reports. ``shades``: the share of the pixels in flat patches of such a value. ``border``: the
-    share of the picture's border that is object."""
+    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for reports. ``shades``: the share
+    of pixels in flat patches of a value that is neither black nor white. ``border``: the share of the picture's border
+    that is object."""
 
     pixels: NDArray[np.uint8]
     values: tuple[int, ...]

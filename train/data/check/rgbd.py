@@ -8,6 +8,7 @@ from typing import Any
 
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.depth import read_stored_depth
 from mutualformer.runtime.sources.folders.file_frames import turned
 from mutualformer.runtime.sources.folders.survey import MUST, SHOULD, Remark, Survey
@@ -15,6 +16,7 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.masks import Mask, read_mask
 from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour
+from mutualformer.runtime.sources.playing import collected
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
 from mutualformer.train.data.check.findings import Fingerprint, fingerprint, grouped
 from mutualformer.train.data.check.telling import strip
@@ -126,17 +128,46 @@ def check_rgbd(
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey
     findings += [r._replace(what=f"{folder}: {r.what}") for r in survey.remarks()]
-    return _facts(rgb, depth, mask, frames), findings, frames.prints
+    counts = len(rgb), len(rgb.keys() & depth.keys()), len(rgb.keys() & mask.keys())
+    return _facts(*counts, frames.sizes, survey), findings, frames.prints
 
 
-def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], frames: _Frames) -> dict[str, Any]:
-    survey = frames.survey
+def check_frames(address: str) -> tuple[dict[str, Any], list[Remark]]:
+    """Facts and findings of the frames of any other address, which need no folders of a data set: photographs, TUM
+    folders, recordings, videos. Raises DataError where it holds none."""
+    with collected() as notes:
+        frames = opening.frames(address)
+    survey = getattr(frames, "survey", None) or Survey()
+    sizes: Counter[tuple[int, int]] = Counter()
+    pairs, masks, unreadable = 0, 0, list[str]()
+    for index in progress(range(len(frames)), f"checking {address}"):
+        try:
+            item = frames[index]
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        sizes[item.rgb.shape[:2]] += 1
+        pairs, masks = pairs + bool(item.depth.any()), masks + (item.mask is not None)
+        if item.depth.any() and not hasattr(frames, "survey"):
+            survey.add(item.depth, None, item.name)  # in metres: the unit was the source's to know
+    remarks = survey.remarks()
+    findings = [one._replace(what=f"{address}: {one.what}") for one in remarks]
+    findings += [
+        Remark(SHOULD, "note", one, "see docs/data.md") for one in notes if not any(r.what in one for r in remarks)
+    ]
+    findings += grouped(PROBLEMS["unreadable"][0], "unreadable", unreadable, *PROBLEMS["unreadable"][1:])
+    if not masks:
+        findings.append(Remark(SHOULD, "folder", f"{address}: no frame has a mask", WITHOUT["mask"]))
+    return _facts(len(frames), pairs, masks, sizes, survey), findings
+
+
+def _facts(pictures: int, pairs: int, masks: int, sizes: Counter[tuple[int, int]], survey: Survey) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "kind": "rgbd",
-        "pictures": len(rgb),
-        "pairs": len(rgb.keys() & depth.keys()),
-        "masks": len(rgb.keys() & mask.keys()),
-        "sizes": {"different": len(frames.sizes), "most": [f"{w}×{h}" for (h, w), _ in frames.sizes.most_common(3)]},
+        "pictures": pictures,
+        "pairs": pairs,
+        "masks": masks,
+        "sizes": {"different": len(sizes), "most": [f"{w}×{h}" for (h, w), _ in sizes.most_common(3)]},
         "depth_bits": dict(sorted((kind.removesuffix(" bit"), count) for kind, count in survey.kinds.items())),
         "mask_values": dict(survey.mask_values.most_common(4)),
         "polarity": survey.polarity or "unsure",

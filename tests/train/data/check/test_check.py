@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mutualformer.runtime.sources.synthetic import Options, SyntheticCamera
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.train import datasets
 from tests.pictures import Change, read_picture, rewrite_picture
 from tests.train.support.scenes import write_rgbd
@@ -91,8 +94,8 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
 def test_planted_faults_are_found(folder: Path, kind: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
     (FAULTS if level == "fix" else DOUBTS)[kind](folder)
     if kind == "folder":
-        assert datasets.main(["check", str(folder)]) == 1
-        assert "holds no dataset" in capsys.readouterr().out
+        assert datasets.main(["check", str(folder)]) == 0, "photographs, which can be predicted"
+        assert "no frame has a mask" in capsys.readouterr().out
         return
     actual = datasets.check([folder])
     assert kind in kinds(actual, level)
@@ -116,6 +119,23 @@ def test_pictures_shared_by_splits_are_found(clean: Path, tmp_path: Path) -> Non
     assert datasets.check([tmp_path])["ok"]  # two sets below one folder, nothing shared
     shutil.copy(train / "RGB" / "0005.jpg", test / "RGB" / "0001.jpg")
     assert kinds(datasets.check([train, test])) == {"duplicate"}
+
+
+@pytest.mark.parametrize("kind", ["photographs", "options", "recording"])
+def test_what_other_verbs_open_is_checked_too(folder: Path, tmp_path: Path, kind: str) -> None:
+    address = {"photographs": str(folder / "RGB"), "options": f"{folder}?polarity=near_bright"}.get(kind, "")
+    if kind == "recording":
+        recorder = Recorder(tmp_path / "take")
+        address = str(tmp_path / "take")
+        with SyntheticCamera(Options(fps=0, size="64x48", frames=3)) as camera:
+            recorder.open(camera)
+            for number, frame in enumerate(camera):
+                recorder.write(Result(frame, {}, {}, number, 0))
+            recorder.close()
+    (facts,) = datasets.check([address])["folders"].values()
+    assert facts["pictures"] == (3 if kind == "recording" else len(list((folder / "RGB").iterdir())))
+    assert (facts["pairs"] > 0) == (kind != "photographs")
+    assert (facts["masks"] > 0) == (kind == "options")
 
 
 def test_bad_input_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
