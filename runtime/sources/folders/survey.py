@@ -8,7 +8,7 @@ depth is read becomes one warning that names the option which would change it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Distances(NamedTuple):
         return not (MEDIAN_M[0] <= self.median <= MEDIAN_M[1] and self.near >= NEAREST_M and self.far <= FARTHEST_M)
 
 
-def named(names: list[str]) -> str:
+def named(names: Sequence[str]) -> str:
     """``0001.png and 3 more``."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0] or 'one'}{more}"

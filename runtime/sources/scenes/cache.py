@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -60,6 +62,9 @@ def _render(source: Rendered, folder: Path, workers: int) -> None:
     first = source.sample(0)
     try:
         root.mkdir(parents=True, exist_ok=True)
+        free, needed = shutil.disk_usage(root).free, count * sum(array.nbytes for array in first.values())
+        if free < needed:  # taking the blocks one after the other until they end would fill the disk first
+            raise OSError(errno.ENOSPC, f"{free >> 20} MiB free, expected {needed >> 20} MiB")
         with scratch(root) as temporary:
             for name, array in first.items():
                 _allocate(temporary / f"{name}.npy", array.dtype, (count, *array.shape))
