@@ -58,7 +58,7 @@ STAND_IN = "synthetic:1?seed=600000"
 
 @dataclass(frozen=True)
 class Demo:
-    """Where everything lies below ``out``."""
+    """The files that the demo writes below ``out``."""
 
     out: Path
 

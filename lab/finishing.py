@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="sod-lite")
     parser.add_argument("--photographs", type=Path, required=True, help="folder with RGB/ and GT/")
-    parser.add_argument("--skip", type=int, default=0, help="leave out so many photographs, in the order of names")
+    parser.add_argument("--skip", type=int, default=0, help="number of photographs to leave out, in the order of names")
     parser.add_argument("--count", type=int, default=60, help="number of photographs after these")
     args = parser.parse_args(argv)
     rows: dict[str, list[list[float]]] = {}

@@ -21,7 +21,7 @@ SEAL = "record_sha256"
 @dataclass(frozen=True)
 class Record:
     """``library``: its file name. ``sha256``: hex digest of its bytes. ``architectures``: those with cubins;
-    ``kernels``: how many cubins, ``ptx``: how many PTX texts for younger GPUs. ``shim_sha256``: digest of
+    ``kernels``: how many cubins, ``ptx``: how many PTX texts for newer GPUs. ``shim_sha256``: digest of
     libtensorrt_rtx.so beside it, "" where it was built without TensorRT-RTX."""
 
     library: str

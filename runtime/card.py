@@ -29,7 +29,7 @@ _MARKS = re.compile(r"[\\`\[\]<|]")  # marks that begin code, links, pictures, H
 
 
 def escaped(text: str) -> str:
-    """Text of a card, which anybody may have written, as one line of Markdown without active marks."""
+    """Text of an untrusted card as one line of Markdown without active marks."""
     line = printable(" ".join(text.split()))
     return _MARKS.sub(lambda mark: "&lt;" if mark[0] == "<" else "\\" + mark[0], line)
 
@@ -40,7 +40,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def parents(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The models that a card's model was made of, nearest first; a stranger's card may hold anything there."""
+    """The models that a card's model was trained from, nearest first; an untrusted card may hold anything there."""
     value = card.get("parents")
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else []
 
@@ -181,7 +181,7 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
 
     ``file``: the model's own, as who stands beside the card would name it; "" = it is shipped and has a name.
     ``card["picture"]``, where there is one, names an image beside the card. Raises ContractError naming the key whose
-    value is of another type than ours: a stranger's file may hold any card.
+    value is of another type than ours: an untrusted file may hold any card.
     """
     card = Fields(card, "model card", ContractError)
     name, task, picture = card.text("model"), card.text("task", one_of=tuple(TASKS)), card.text("picture", "")
@@ -202,7 +202,7 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
     lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
-    # Limits stand before numbers: a reader who stops early has read what the model is not for.
+    # Limits come before numbers: a reader who stops early has read what the model is not for.
     lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
     lines += ["## How to run", "", _RUN[task].format(printable(file) or name)]
     metrics = _part(card, "metrics")

@@ -12,7 +12,7 @@ from mutualformer.plugins.library import FLAVORS
 
 
 class FlavorError(ModelError, RuntimeError):
-    """The asked-for TensorRT flavour is not usable here."""
+    """The requested TensorRT flavour cannot be used here."""
 
 
 def installed() -> list[str]:

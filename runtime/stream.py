@@ -114,7 +114,7 @@ main = verb(parser, command)
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        # A reader that went away (``| head``) is no failure.
+        # A reader that closed the pipe (``| head``) is no failure.
         with contextlib.suppress(BrokenPipeError):
             print_json({"type": "summary", **summary}, sys.stdout)
             return

@@ -30,7 +30,7 @@ PAGES += [ROOT / "plugins" / "README.md", *sorted((ROOT / "lab").glob("**/*.md")
 BUILD = {"MUTUALFORMER_ARCHITECTURES", "MUTUALFORMER_GENERATED", "MUTUALFORMER_SANITIZE"}  # CMake's, not environment
 MACROS = {"MUTUALFORMER_EXPORT", "MUTUALFORMER_CUBINS"}
 
-# Added behind a page's own options, so that a training takes seconds. The last value of an option counts.
+# Appended to a page's own options, so that a training takes seconds. The last value of an option counts.
 SHORTER = {
     "fit": "--steps 2 --batch 2 --side 64 --workers 0",
     "ablation": "--steps 1 --batch 2 --side 64 --workers 0 --seeds 1 --fusions cda",

@@ -26,6 +26,11 @@ FORBIDDEN = {
     r"patien(?:ce|t)": "timeout",
     r"damag(?:e|es|ed|ing)|mangled?": "corrupt",
     r"said aloud": "printed",
+    r"stranger's|strangers(?=')": "untrusted",
+    r"Python's lock": "the GIL",
+    r"parted by": "separated by",
+    r"how many (?:those|they) were": "returns their number",
+    r"(?:cannot|not to) be had": "not available",
     r"(?:is|are|was|were|be|been) (?:said|told)(?! apart)": "print, warn or report, with a subject",
 }
 

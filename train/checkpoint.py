@@ -187,7 +187,7 @@ def _read_tensors(path: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor
 
 
 def _check_shapes(path: Path, card: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Compare with the model that the card describes, built without memory: a stranger chose its dimensions."""
+    """Compare with the model that the card describes, built without memory: its dimensions are untrusted."""
     try:
         with torch.device("meta"):
             model = registry.build(card["model"], **_overrides(card))

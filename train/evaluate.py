@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder for metrics.json, table.md and pictures")
     parser.add_argument("--maps", action="store_true", help="keep saliency maps (ReID: features) in OUT too")
     parser.add_argument(
-        "--corrupt", default="", metavar="HOW", help="spoil first: depth=shuffle|zero|holes|unit, rgb=…, nir=…"
+        "--corrupt", default="", metavar="HOW", help="corrupt first: depth=shuffle|zero|holes|unit, rgb=…, nir=…"
     )
     parser.add_argument("--probe", action="store_true", help="also with each modality shuffled or zeroed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

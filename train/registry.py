@@ -102,10 +102,10 @@ def spec(name: str) -> ModelSpec:
     return _SPECS[name]
 
 
-# Largest value of one dimension or count of a model. A stranger's card may ask for more, which would exhaust memory.
+# Largest value of one dimension or count of a model. An untrusted card may ask for more, which would exhaust memory.
 LARGEST = {"depth": 64, "iterations": 16, "num_heads": 128, "num_classes": 1_000_000}
 LARGEST_WIDTH, LARGEST_SIDE = 8192, 8192
-# Only timm's own names: "hf-hub:…" and "local-dir:…" would load and run what a stranger's card names.
+# Only timm's own names: "hf-hub:…" and "local-dir:…" would load and run what an untrusted card names.
 BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 
 

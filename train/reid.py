@@ -50,7 +50,7 @@ class BNNeck(nn.Module):
         nn.init.normal_(self.classifier.weight, std=deviation)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C) → the same behind the norm, class scores (B, num_classes)."""
+        """(B, C) → the same after the norm, class scores (B, num_classes)."""
         normed = self.norm(feature)
         return normed, self.classifier(normed)
 
@@ -106,7 +106,7 @@ class ReIdentifier(nn.Module):
         self.start = nn.Linear(2 * dim, dim)
         attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
         self.block = create_fusion(fusion, dim, attributes, qkv_bias=True, drop_path=drop_path)
-        # Pretrained features begin with a silent classifier (TransReID); from nothing they need its gradient at once.
+        # Pretrained features start with a classifier near 0 (TransReID); random ones need its gradient at once.
         deviation = 0.001 if pretrained else dim**-0.5
         self.necks = nn.ModuleList([BNNeck(dim, num_classes, deviation) for _ in STREAMS])
 

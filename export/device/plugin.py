@@ -34,11 +34,11 @@ def cubins(target: Target) -> dict[str, bytes]:
 
 
 def can_compile() -> None:
-    """Raise ExportError where :func:`cubins` or the wheel cannot be made, before the minutes that they take."""
+    """Raise ExportError where a package is missing that :func:`cubins` or the wheel needs: they take minutes."""
     for module in ("triton", "setuptools"):  # for the kernels, for the wheel
         if importlib.util.find_spec(module) is None:
             raise ExportError(
-                f"a bundle brings the kernels as machine code, and compiling them needs Python package {module!r}: "
+                f"a bundle contains compiled kernels and a wheel; building them needs Python package {module!r}: "
                 f"{install('kernels')}"
             )
 

@@ -33,7 +33,7 @@ _NEEDED = (
     "export",
 )
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.so.json", "*.egg-info", "*.safetensors")
-# What an installer adds to the files of a wheel.
+# Files that an installer adds to those of a wheel, or changes.
 _INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 _EPOCH = "315532800"  # SOURCE_DATE_EPOCH of the build: 1980-01-01, the earliest date of a zip file
 

@@ -20,6 +20,7 @@ from mutualformer.runtime.session.gpu import compute_capabilities
 
 log = logging.getLogger("mutualformer")
 
+# Errors that TensorRT logs where there is no GPU, although it can build without one.
 _NO_GPU = ("cudaError 35", "CUDA initialization failure", "Unable to determine GPU memory usage")
 
 
@@ -61,7 +62,7 @@ class BuildResult:
 def make_logger(trt: ModuleType) -> Any:
     """An ILogger that keeps the last layer list and all errors but those about a missing GPU.
 
-    It drops the rest unread, because a build logs tens of thousands of lines while it holds Python's lock.
+    It drops the rest unread, because a build logs tens of thousands of lines while it holds the GIL.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -149,7 +150,7 @@ def _config(trt: ModuleType, builder: Any, inputs: Sequence[TensorSpec], options
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)  # set by default; TF32 has 10 bits of mantissa
+        config.clear_flag(trt.BuilderFlag.TF32)  # TensorRT sets it by default; TF32 has only 10 bits of mantissa
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.flavor == "rtx" and options.capabilities:

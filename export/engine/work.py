@@ -74,7 +74,7 @@ class _Counted:
         return int(np.prod(shape)) * int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
     def _weights(self, node: onnx.NodeProto) -> tuple[int, ...]:
-        """Shape of a node's weights, behind a DequantizeLinear too."""
+        """Shape of a node's weights, also after a DequantizeLinear."""
         return self._wiring.shape(node.input[1])
 
     def _flops(self, node: onnx.NodeProto) -> int:

@@ -73,7 +73,7 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
     skipped = camera_nodes(model) | answer_nodes(model)
     names = []
     for node in graph.node:
-        # CDA is a plugin that writes half precision; a Q/DQ pair behind it would cost a launch of its own.
+        # CDA is a plugin that writes half precision; a Q/DQ pair after it would cost a launch of its own.
         if node.name in skipped or from_cda.intersection(node.input):
             continue
         if node.op_type == "MatMul" and readers.get(node.output[0]) == {"Reshape"}:
@@ -126,7 +126,7 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:
-    """Names of the residual additions behind a convolution of ``kept``.
+    """Names of the residual additions after a convolution of ``kept``.
 
     There is no INT8 convolution to fuse them into, so a Q/DQ pair on their other branch would only round it."""
     producer = producers(model.graph)
@@ -148,11 +148,11 @@ def quiet_readers(model: onnx.ModelProto, ranges: Mapping[str, float], least: fl
 def around_scales(model: onnx.ModelProto, chosen: Iterable[str]) -> list[str]:
     """Names of the nodes that stay FP32 with scales in FP32: Q/DQ, quantised nodes, and those TensorRT fuses to them.
 
-    A cast between a convolution and the Relu or addition behind it would prevent the fusion.
+    A cast between a convolution and the Relu or addition after it would prevent the fusion.
     """
     kept = {n.name for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")} | set(chosen)
     constants = {tensor.name for tensor in model.graph.initializer}
-    # Nodes are in topological order, so one pass finds chains: a Relu behind an addition behind a convolution.
+    # Nodes are in topological order, so one pass finds chains: a Relu after an addition after a convolution.
     full = {name for node in model.graph.node if node.name in kept for name in node.output}
     for node in model.graph.node:
         if node.op_type in _FUSED_OPS and all(name in full or name in constants for name in node.input if name):

@@ -57,7 +57,7 @@ def command(args: argparse.Namespace) -> int:
             frames,
         )
     except Interrupted as stop:
-        print(f"ablation: {stop}; the same command goes on", file=sys.stderr)
+        print(f"ablation: {stop}; the same command continues it", file=sys.stderr)
         return stop.exit_code
     print(outcome.table)
     return 0

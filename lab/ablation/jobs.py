@@ -119,7 +119,7 @@ class _Asked:
         if self.signum:
             raise KeyboardInterrupt
         self.signum = number
-        print("\nthe runs save after their step; again to end at once", file=sys.stderr, flush=True)
+        print("\nthe runs save after their step; a second signal ends at once", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ def side_by_side(runs: Sequence[Run], held_out: HeldOut | None, jobs: int) -> No
     """Finish ``runs``, ``jobs`` at a time, each with its share of the cores; ``held_out``: score them too.
 
     Raises FitError with the last line of its log when one fails, and Interrupted after Ctrl-C or SIGTERM; either way
-    the others save first, so that the same command goes on.
+    the others save first, so that the same command continues them.
     """
     threads = max(1, usable_threads() // jobs)
     waiting: list[Run] = list(runs)

@@ -20,7 +20,7 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """Of a set, for readers."""
+    """The name of a set, for readers."""
     return TITLES.get(name, name)
 
 

@@ -161,9 +161,9 @@ def study(
             "(--set fusion=…, --seed S, --minutes 0), then this command finds them finished and writes the table"
         )
     if "fusion" in config.overrides:
-        raise FitError("an ablation chooses the fusion: leave --set fusion=… away and give --fusions")
+        raise FitError("an ablation chooses the fusion: give --fusions instead of --set fusion=…")
     if config.resume:
-        raise FitError("an ablation goes on by itself where it was: leave --resume away")
+        raise FitError("an ablation continues by itself: omit --resume")
     unknown = sorted(set(fusions or ()) - set(FUSIONS))
     if unknown:
         raise FitError(f"fusion {', '.join(unknown)} is unknown, expected some of {', '.join(FUSIONS)}")

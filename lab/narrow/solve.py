@@ -54,7 +54,7 @@ def fit(x: Tensor, y: Tensor, keep: int, taps: int = 1) -> tuple[Tensor, Tensor,
     columns = torch.arange(channels * taps).view(channels, taps)
     gone = torch.zeros(channels, dtype=torch.bool)
     for _ in range(channels - keep):
-        # Of a channel that is gone nothing but zeros is left, which have no inverse: the identity stands in.
+        # The block of a removed channel is all zeros, which has no inverse: the identity replaces it.
         own = inverse[columns[:, :, None], columns[:, None, :]]
         own[gone] = torch.eye(taps, dtype=torch.float64)
         parts = weights[:, columns].movedim(1, 0)  # (channels, b, taps)

@@ -127,7 +127,7 @@ class PhotoBatches:
         return self._with_faults(scene, size, rng, kind == "table")
 
     def _with_faults(self, scene: Composite, size: tuple[int, int], rng: Rng, needed: bool) -> Composite:
-        """``needed``: depth is the sign of the frame's lesson, so it may get holes and nothing worse."""
+        """``needed``: depth defines the frame's truth, so it may get holes and nothing worse."""
         depth, how = scene.depth, self.mixture
         if not depth.any():
             return scene

@@ -102,7 +102,7 @@ def paste(
 
 
 def _matched(colour: Map, alpha: Map, around: Map, rng: Rng) -> Map:
-    """Brightness and contrast part of the way to the frame's: a cut-out of another light gives itself away."""
+    """Brightness and contrast part of the way to the frame's: a cut-out with other light would be recognisable."""
     own = colour[alpha > HALF]
     if own.size < 30:
         return colour

@@ -52,7 +52,7 @@ def _foot(canvas: Canvas, low: float, rng: Rng) -> tuple[tuple[int, int], float]
 def into_sensor_frame(photographs: Photographs, frames: SensorFrames, size: tuple[int, int], rng: Rng) -> Composite:
     """One or two objects in a real frame with its real depth and holes; in front of, behind or beside other things.
 
-    What the frame holds already is unknown, not background: where the teacher sees something the loss is silent.
+    What the frame holds already is unknown, not background: where the teacher sees something the loss is 0.
     Every second frame also gets smaller, blurred things of other photographs that are background.
     """
     frame = frames.window(size, rng)

@@ -227,7 +227,7 @@ def compile_all(
         # Child processes inherit it, and with it the kernels would be interpreted Python functions.
         os.environ.pop("TRITON_INTERPRET", None)
         os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # line info would put this machine's paths into the cubins
-        # Triton holds Python's lock while it compiles, so threads would not help. Processes are spawned, not forked: a
+        # Triton holds the GIL while it compiles, so threads would not help. Processes are spawned, not forked: a
         # fork copies locks in the state in which other threads hold them, and could wait for one for ever.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             tasks = [pool.submit(_compile, task, todo, str(cache)) for task, todo in groups.items()]

@@ -14,7 +14,7 @@
 
 namespace mutualformer {
 
-// Everything that recreates a plugin: the attributes, and the facts about the tensors that the build found.
+// Everything that is needed to recreate a plugin: the attributes, and what the build found out about the tensors.
 struct Config {
   Attributes attributes;
   int32_t head_dim = 0;  // 0 until configurePlugin
@@ -69,14 +69,16 @@ class CdaPlugin final : public nvinfer1::IPluginV3,
   nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept override;
 
  private:
+  // Checks the type and width of qkv and stores type and head_dim in config_.
   bool adopt(nvinfer1::DataType type, int64_t packed_width, std::string& error);
+  // Checks the input shapes, loads the kernels and plans the launches; prepared_for: whether it did for these inputs.
   bool prepare(nvinfer1::PluginTensorDesc const* inputs, std::string& error);
   bool prepared_for(nvinfer1::PluginTensorDesc const* inputs) const;
   bool load_kernels(std::string& error);
   std::string attributes_text() const;
 
   Config config_;
-  std::array<LoadedKernel, 2> kernels_{};  // by Kernel
+  std::array<LoadedKernel, 2> kernels_{};  // indexed by Kernel
   Shape shape_;                            // of the last onShapeChange
   Schedule schedule_;                      // for that shape
   std::string metadata_, timing_cache_id_;
@@ -99,7 +101,7 @@ class CdaPluginCreator final : public nvinfer1::IPluginCreatorV3One {
   nvinfer1::PluginFieldCollection collection_{};
 };
 
-// Records the serialised metadata of a node for mutualformer_serialized_nodes: not every TensorRT prints it.
+// Records the serialised metadata of a node for mutualformer_serialized_nodes, because not every TensorRT prints it.
 void note_serialized(std::string const& node, std::string const& metadata);
 
 // Reports "CrossDiffusionAttention: <message>" to TensorRT's logger, or to stderr where there is none.

@@ -57,8 +57,8 @@ bool load_kernel(Kernel kernel, Type type, int64_t head_dim, int32_t tactic, Loa
   KernelImage const* const image = find_image(10 * major + minor, kernel, type, head_dim, tactic);
   if (image == nullptr) {
     error = "this GPU is " + gpu + ", the plugin has kernels for " + generated::kArchitectures +
-            " and PTX for younger GPUs (head_dim a multiple of 8), BF16 from sm_" +
-            std::to_string(generated::kPtxArchitecture) + " on; nothing of these fits " + type_name(type) +
+            " and PTX for newer GPUs (head_dim a multiple of 8), BF16 from sm_" +
+            std::to_string(generated::kPtxArchitecture) + " on; none of these fits " + type_name(type) +
             " with head_dim " + std::to_string(head_dim) + "; rebuild it with that architecture";
     return false;
   }
@@ -71,7 +71,7 @@ bool load_kernel(Kernel kernel, Type type, int64_t head_dim, int32_t tactic, Loa
   CuModule module = nullptr;
   CuFunction function = nullptr;
   if (!check("cuModuleLoadData", driver.cuModuleLoadData(&module, mutualformer_cubins + image->offset))) {
-    if (image->ptx) error += " while its compiler made code for " + gpu + " of the embedded PTX";
+    if (image->ptx) error += " while the driver compiled the embedded PTX for " + gpu;
     return false;
   }
   bool ready = check("cuModuleGetFunction", driver.cuModuleGetFunction(&function, module, image->name));

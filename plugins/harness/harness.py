@@ -39,7 +39,7 @@ class Harness:
         return text.value.decode()
 
     def create(self, fields: dict[str, int | float | str | np.ndarray], phase: int = BUILD_PHASE) -> int | None:
-        """A plugin from fields of any type the value has, or None where the creator refuses.
+        """A plugin made from ``fields``, or None where the creator refuses them.
 
         int becomes an INT32 field, float FLOAT32, str CHAR, an array the type of its elements (int64, float32,
         int32). ``phase``: BUILD_PHASE or RUNTIME_PHASE.
@@ -72,7 +72,7 @@ class Harness:
         return int(function(ctypes.c_void_p(plugin), dtype, *[ctypes.c_int64(s) for s in shape]))
 
     def configure(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
-        """Ask the builder's questions for qkv of ``shape`` (B, N, 3C); 0 if the plugin accepts all."""
+        """Make the builder's calls for qkv of ``shape`` (B, N, 3C); 0 if the plugin accepts all."""
         return self._shaped("configure", plugin, dtype, shape)
 
     def workspace(self, plugin: int, dtype: int, shape: tuple[int, int, int]) -> int:
@@ -102,8 +102,8 @@ class Harness:
             self.library.harness_destroy(ctypes.c_void_p(plugin))
 
     def enqueue(self, plugin: int, *addresses: int, described: tuple[int, tuple[int, int, int]] | None = None) -> int:
-        """``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream. ``described``: type and shape (B, N, 3C) that
-        TensorRT's descriptions name, those of the last :meth:`shape` by default."""
+        """Launch the kernels; 0 is success. ``addresses``: qkv_r, qkv_d, y_r, y_d, workspace, stream. ``described``:
+        type and shape (B, N, 3C) in the tensor descriptions, by default those of the last :meth:`shape`."""
         dtype, shape = described or self._shapes.get(plugin, (0, (0, 0, 0)))
         arguments = [dtype, *(ctypes.c_int64(s) for s in shape), *(ctypes.c_void_p(a) for a in addresses)]
         return int(self.library.harness_enqueue(ctypes.c_void_p(plugin), *arguments))

@@ -17,7 +17,7 @@ from mutualformer.runtime.session.threads import usable_threads
 
 
 def interleaved_ms(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Milliseconds of every call of every contender; they take turns, so that other load affects all alike."""
+    """Milliseconds of every call, by name; the calls take turns, so that other load affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + warmup):
         for name, call in calls.items():

@@ -1,8 +1,8 @@
 """``mutualformer bench stream --out DIR``: measure what streaming itself costs per frame, apart from the model.
 
-The camera replays frames that were made beforehand, and the stand-in model only waits, so that neither drawing a scene
-nor the model's arithmetic is counted. Each configuration gives two numbers: latency, by how much streaming delays a
-frame's answer (total − model), and work, the processor time of all threads of this process together.
+The camera replays frames that were rendered beforehand, and the stand-in model only waits, so neither rendering nor the
+model's arithmetic counts. Each configuration gives two numbers: latency, how much streaming adds to the model's time
+(total − model), and work, the CPU time of all threads of this process together.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ReplayCamera(BaseCamera):
 
 
 class WaitingModel:
-    """Takes :data:`MODEL_SECONDS` without processor time, like a GPU; answers with a blob."""
+    """Takes :data:`MODEL_SECONDS` without CPU time, like a GPU; answers with a blob."""
 
     def __init__(self) -> None:
         self.contract = Contract(task="sod", model="stand-in", input_size=(320, 320))
@@ -181,7 +181,7 @@ def _command(args: argparse.Namespace) -> int:
         print(f"written: {args.out}/stream.json", file=sys.stderr)
     slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
     if slowest > LIMIT_MS:
-        print(f"bench stream: {slowest:.1f} ms p50 apart from the model, more than {LIMIT_MS:g} ms", file=sys.stderr)
+        print(f"bench stream: p50 without the model {slowest:.1f} ms, expected at most {LIMIT_MS:g}", file=sys.stderr)
         return 1
     return 0
 
@@ -192,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
-    parser.add_argument("--fps", type=float, default=30.0, help="of the camera (default: 30)")
+    parser.add_argument("--fps", type=float, default=30.0, help="the camera's frames per second (default: 30)")
     return parser
 
 

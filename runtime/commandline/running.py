@@ -109,7 +109,7 @@ def _failed(program: str, error: Exception) -> int:
 
 
 def unread() -> int:
-    """The reader of standard output went away (``| head``): discard the rest; returns the shell's code for SIGPIPE."""
+    """The reader of standard output closed the pipe (``| head``): discard the rest; returns the code of SIGPIPE."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141

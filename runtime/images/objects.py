@@ -1,4 +1,4 @@
-"""Find the objects of a saliency map: where each is, and how far away.
+"""Find the objects in a saliency map: where each is, and how far away.
 
 An object is a connected salient region. A region is split where the depth jumps, since its parts touch in the picture
 but not in space.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 THRESHOLD = 0.5
 GRID = 640  # longest side in pixels at which regions are found
 SPECK = 0.02  # regions smaller than this share of the largest one are no objects
-PART = 0.05  # share of its region that a part beyond a jump of depth needs to be an object
+PART = 0.05  # a part beyond a jump of depth is an object if it has at least this share of its region
 JUMP = 0.03, 0.02  # a depth step between neighbouring pixels is a jump above 3 % of the distance plus 2 cm
 NEAR = 5  # percentile of the depth inside that counts as the nearest point: lower ones are noise
 MOST = 200  # objects; labels are 8-bit
@@ -64,7 +64,7 @@ def rounded(metres: float | None) -> float | None:
 
 
 def nearest_object_m(objects: tuple[SalientObject, ...]) -> float | None:
-    """Metres to the nearest of them; None where no distance was measured."""
+    """Distance of the nearest of ``objects`` in metres; None where none has a measured distance."""
     return min((one.distance_m for one in objects if one.distance_m is not None), default=None)
 
 
@@ -74,11 +74,11 @@ def find_objects(
     threshold: float = THRESHOLD,
     salient: NDArray[np.bool_] | None = None,
 ) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
-    """The objects of a map (h, w) in [0, 1], the nearest first and then the largest; and where they are.
+    """The objects of a map (h, w) in [0, 1], the nearest first and then the largest, and a label map.
 
     ``depth``: metres of the same view at any size, 0 = no measurement; None where there is none. ``salient`` (H, W):
-    the salient pixels at any size, instead of those above ``threshold``. The second answer has its shape: 0 where there
-    is no object, else the object's number in the first answer, counted from 1.
+    the salient pixels at any size, instead of those above ``threshold``. The label map has the shape of ``salient``,
+    else of the map: 0 where there is no object, k where the k-th object is, from 1.
     """
     labels = label(saliency > threshold if salient is None else salient, depth)
     grid = grid_of(labels.shape)
@@ -99,7 +99,7 @@ def measured(
     saliency: NDArray[np.float32],
     depth: NDArray[np.float32] | None,
 ) -> SalientObject:
-    """The numbers of one object: box and area of ``inside`` (H, W), the rest of ``core`` (h, w) on the grid."""
+    """One object: box and area from its mask ``inside`` (H, W), the rest from its mask ``core`` (h, w) on the grid."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     height, width = inside.shape
     box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
@@ -117,7 +117,7 @@ def label(salient: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> NDAr
     small = sampled(salient, grid).astype(np.uint8)
     _, regions, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
-    areas[0] = 0
+    areas[0] = 0  # the background
     order = [int(k) for k in np.argsort(-areas, kind="stable") if areas[k] and areas[k] >= SPECK * areas.max()]
     depth = None if depth is None else sampled(depth, grid)
     labels = np.zeros(grid, np.uint8)
@@ -139,7 +139,7 @@ def label(salient: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> NDAr
 
 
 def grid_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The size at which objects of a picture (H, W) are found: its own up to :data:`GRID`."""
+    """The size at which objects of a picture (H, W) are found: its own, scaled down to at most :data:`GRID`."""
     scale = min(1.0, GRID / max(shape))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
@@ -154,9 +154,10 @@ def sampled(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
 
 
 def split(inside: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """One region and its depth, (h, w) → its parts numbered from 1 where ``inside``."""
+    """Split a region at jumps of its depth, both (h, w): its parts numbered from 1, 0 outside."""
     whole = inside.astype(np.uint8)
     measured = depth[inside & (depth > 0)]
+    # A part of at least PART beyond a jump would move one of these percentiles by the jump, so most regions end here.
     share = 100 * PART / 2
     near, far = np.percentile(measured, (share, 100 - share)) if len(measured) else (0.0, 0.0)
     if far - near <= JUMP[0] * near + JUMP[1]:
@@ -186,7 +187,7 @@ def filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spread(values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
-    """(h, w): each pixel that is not ``known`` gets the value of the nearest one that is; there must be one."""
+    """``values`` (h, w) where each pixel that is not ``known`` has the nearest known one's; at least one must be."""
     if known.all():
         return values
     unknown = np.asarray(~known, np.uint8)

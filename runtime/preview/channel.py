@@ -1,4 +1,4 @@
-"""One camera of the page: a sink that keeps the newest result and its pictures, and what the page says of it."""
+"""One camera of the page: a sink that keeps the newest result and its pictures, and what the page reports about it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Connection:
         self.wait()
 
     def wait(self, seconds: float | None = None) -> None:
-        """From now on the connection has so many seconds, else ``request_s``, to send a complete request."""
+        """The connection gets ``seconds`` from now, else ``request_s``, to send a complete request."""
         self.received()
         self.busy = False
         self._timeout = asyncio.get_running_loop().call_later(seconds or self._request_s, self.shut)

@@ -44,7 +44,7 @@ LARGEST_NUMBER = (1 << 32) - 1
 MOST_CLIENTS = 8
 MOST_SUBSCRIPTIONS = 256
 BACKLOG = 4  # frames of each camera that may wait for a slow client; beyond that it loses the oldest
-WRITE_SECONDS = 30.0  # a client that takes nothing for so long is disconnected
+WRITE_SECONDS = 30.0  # a client that reads nothing for this time is disconnected
 HEARTBEAT_SECONDS = 60.0  # long, because a slow client answers a ping only after the frames before it
 
 # The payloads of one frame: channel → bytes, and the time in ns.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Open streams of each kind, pictures and numbers: a page has one of either.
 MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
-# A client that takes nothing for so long is disconnected: phones vanish without closing their connection.
+# A client that reads nothing for this time is disconnected: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
 BLOCK = 1 << 16
 # Seconds that a new client waits for a new frame before it gets the last one.

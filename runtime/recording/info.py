@@ -78,5 +78,5 @@ def checked_scale(value: Any, where: str) -> float:
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be UTF-8; MCAP's strings must be."""
+    """``text`` with invalid bytes escaped: names of files need not be UTF-8, MCAP's strings must be."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -85,7 +85,7 @@ def look_into(path: Path, unpack: bool) -> Part:
             why = bag.problems[0] if bag.problems else "nothing whole is in it"
             raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
         # Each part carries the description twice: as metadata at its end, which a cut file lacks, and inside its first
-        # frame, which a tool may have filtered away. Any valid copy serves, the frame's before the metadata.
+        # frame, which a tool may have filtered away. Any valid copy will do, the frame's before the metadata.
         info = None
         for values in described:
             with contextlib.suppress(InfoError):

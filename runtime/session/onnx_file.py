@@ -98,7 +98,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
     for function in model.functions:
         if (function.domain, function.name) != FUNCTION:
             raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
-    # Our function for CDA takes one head after the other in a Scan, behind an If; a graph of ours has neither.
+    # Our function for CDA takes one head after the other in a Scan, after an If; a graph of ours has neither.
     nodes = [(model.graph.node, OPERATORS), *((part.node, OPERATORS | {"If", "Scan"}) for part in model.functions)]
     while nodes:
         some, allowed = nodes.pop()

@@ -82,7 +82,7 @@ class BaseCamera:
         raise NotImplementedError(f"{type(self).__name__} must implement read")
 
     def close(self) -> None:
-        """Nothing to give back unless a source says otherwise."""
+        """Does nothing; sources that hold resources override it."""
 
     def warn(self, sentence: str, key: str = "") -> None:
         """Keep a warning once per ``key``, or per sentence where no key is given.
@@ -120,7 +120,7 @@ class DeviceCamera(BaseCamera):
     """Reading and closing, shared by all plugged-in cameras. A driver implements :meth:`grab` and :meth:`convert`.
 
     ``connected``: called when no frame came in time; False means the camera is gone. ``stop``: gives the device back.
-    ``lost``: the driver's own exceptions that mean the camera went away.
+    ``lost``: the driver's own exceptions that mean the camera is lost.
     """
 
     lost: tuple[type[Exception], ...] = (RuntimeError,)

@@ -1,8 +1,8 @@
 """Runs a source in a process of its own, with limits of memory, time and disk: for readers that are not ours.
 
-Foreign bags, databases, videos and SDKs are fed with strangers' files. A reader that hangs, crashes or takes all memory
+Readers of bags, databases, videos and SDKs get untrusted files. A reader that hangs, crashes or takes all memory
 ends only its own process (:mod:`child_process`), and the parent raises in bounded time. A message between the two is
-the length of a JSON object, the object, and behind it the bytes of the arrays that it names.
+the length of a JSON object, the object, and after it the bytes of the arrays that it names.
 """
 
 from __future__ import annotations

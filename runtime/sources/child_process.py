@@ -1,6 +1,6 @@
 """The child of :mod:`child`: opens a source within its limits and plays it into a pipe.
 
-Native code that never returns keeps Python's lock, so that none of our threads could end it. Therefore a thread resets
+Native code that never returns keeps the GIL, so that none of our threads could end it. Therefore a thread resets
 the alarm signal every few seconds; where it no longer runs, the alarm ends the process.
 """
 

@@ -46,7 +46,7 @@ FULL_SCALES = tuple((1 << bits) - 1 for bits in range(11, 16))
 FULL_SCALE_SHARE = 0.01
 ASPECT_TOLERANCE = 0.02  # 1920×1440 beside 256×192 is one shape; 16:9 beside 4:3 is another field of view
 GREY_TOLERANCE = 8  # between the channels of a grey picture: JPEG makes them differ a little
-# Channels of an EXR file that are depth by their name alone, the first there is; layers stand before a dot.
+# Channels of an EXR file that are depth by their name alone, the first there is; a layer's name precedes a dot.
 DEPTH_CHANNELS = ("z", "depth", "d", "distance", "worlddepth", "v", "y")
 
 
@@ -88,7 +88,7 @@ def parse_holes(text: str) -> tuple[tuple[float, ...], bool]:
     try:
         return tuple(float(word) for word in text.split(",") if word.strip()), False
     except ValueError:
-        raise DataError(f"holes is {text!r}, expected numbers parted by commas, or none") from None
+        raise DataError(f"holes is {text!r}, expected numbers separated by commas, or none") from None
 
 
 def is_relative(stored: NDArray[Any], rule: DepthRule) -> bool:

@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# The range that models are trained for (Contract.depth_range): nearer and farther surfaces look alike to them.
+# The range that models are trained for (Contract.depth_range_m); they clip depth outside of it.
 NEAR_M, FAR_M = DEFAULT_RANGE = 0.3, 10.0
-NEARLY_ALL = 0.8
+NEARLY_ALL = 0.8  # share of the pixels outside the range: above it the unit is doubtful
 # Rooms, tables and streets reach farther than this; a map that does not was likely read with too small a scale.
 SHALLOW_M = 1.2
 # Metres per unit in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
 COMMON_SCALES = (0.001, 0.0002, 0.0001, 1 / 256, 0.01, 0.00025, 1.0)
-FRAMES = 3  # of a camera that must be odd before a warning; ten times as many plausible ones end the watch
+FRAMES = 3  # this many odd frames in a row cause the warning; ten times as many plausible ones end the checks
 
 
 def plausible(
@@ -22,7 +22,8 @@ def plausible(
 ) -> str | None:
     """What is odd about depth in metres (H, W), float32, 0 = no measurement; None where nothing is.
 
-    One clause without a name or advice: a ``share`` of the measured pixels lies outside ``near`` … ``far``.
+    Odd is a frame with at least ``share`` of the measured pixels outside ``near`` … ``far``. The clause names neither
+    file nor remedy.
     """
     measured = depth[::4][depth[::4] > 0]
     if not measured.size:
@@ -83,7 +84,7 @@ class DepthWatch:
             self._say(source)
 
     def end(self, source: DepthSource) -> None:
-        """The source has ended: judge a short one by the frames there were."""
+        """Called at the end of the source: warn about one that was too short to have FRAMES odd frames."""
         if self._odd and not self._plausible and not self._reported:
             self._say(source)
 

@@ -1,9 +1,9 @@
 """Reads a picture file's header before any pixel is decoded, and limits what it may declare.
 
-Pillow opens files lazily: format, size, bits, transparency, colour profile, orientation and number of pictures cost no
-decoding. This module limits pixels and bytes, OpenCV itself refuses more pixels (``OPENCV_IO_MAX_IMAGE_PIXELS``, set
-in ``mutualformer/__init__.py``), and :func:`check_decoded` compares the decoded size with the declared one: a file on
-whose size two readers disagree is refused.
+Pillow opens files lazily: it finds format, size, bits, transparency, colour profile, orientation and number of pictures
+without decoding. This module limits pixels and bytes, OpenCV itself refuses more pixels
+(``OPENCV_IO_MAX_IMAGE_PIXELS``, set in ``mutualformer/__init__.py``), and :func:`check_decoded` refuses a file whose
+decoded size is not the declared one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mutualformer.extras import install
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.untrusted.foreign import foreign
 
-# 64 million pixels are more than photographs of today's cameras but for the largest phones; `predict
-# --max-megapixels` sets the environment variable before this module is imported.
+# Of today's cameras only the largest phones exceed 64 million pixels. `predict --max-megapixels` sets the environment
+# variable before this module is imported.
 MAX_PIXELS = int(float(os.environ.get("MUTUALFORMER_MAX_MEGAPIXELS", "64")) * 1e6)
 MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits; the limit of a decoded picture is that times MAX_PIXELS
 # Each scan of a progressive JPEG makes the decoder go over the whole picture once, and may take 60 bytes in the file.
@@ -79,12 +79,12 @@ def describe(data: bytes, name: str) -> Description:
     if told.kind == "PNG":
         _whole_chunks(data, name)
     if told.kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS * told.pictures:
-        raise DataError(f"{name}: is a JPEG of more than {MAX_SCANS} scans, expected a picture as cameras write it")
+        raise DataError(f"{name}: is a JPEG with more than {MAX_SCANS} scans, expected about ten, as cameras write")
     return told
 
 
 def _whole_chunks(data: bytes, name: str) -> None:
-    """Raise DataError where a PNG's chunk declares more than the file holds: OpenCV allocates what is declared."""
+    """Raise DataError where a PNG's chunk declares more bytes than the file holds: OpenCV would allocate them."""
     place = 8
     while place + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -96,7 +96,7 @@ def _whole_chunks(data: bytes, name: str) -> None:
 
 
 def check_decoded(image: NDArray[Any], told: Description, name: str) -> None:
-    """Raise DataError where a decoder made another size than the header declares."""
+    """Raise DataError where the decoded picture has another size than its header declares."""
     if image.shape[:2] != (told.height, told.width):
         raise DataError(
             f"{name}: is corrupt: it declares {told.width}×{told.height} pixels and holds "
@@ -144,7 +144,7 @@ def _pillow(data: bytes, name: str) -> Description:
 
 
 def _register_heif() -> None:
-    """HEIC pictures of phones, where the extra ``heic`` is installed."""
+    """Let Pillow open HEIC pictures of phones, where the extra ``heic`` is installed."""
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -152,14 +152,14 @@ def _register_heif() -> None:
 
 
 def _tiff(data: bytes) -> Description:
-    """TIFF by Pillow's reader of directories alone: its picture reader refuses files that OpenCV decodes."""
+    """Read TIFF tags with Pillow's directory reader only: its picture reader refuses files that OpenCV decodes."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     stream = io.BytesIO(data)
     directory = ImageFileDirectory_v2(data[:16] if b"+" in data[2:4] else data[:8])
     pages, first, offset = 0, None, directory.next
     seen: set[int] = set()
-    while offset and offset not in seen and pages < 64:
+    while offset and offset not in seen and pages < 64:  # a corrupt file may link its directories in a circle
         seen.add(offset)
         stream.seek(offset)
         directory.load(stream)
@@ -169,7 +169,7 @@ def _tiff(data: bytes) -> Description:
         raise ValueError("it has no directory")
     tags, place = first
     named = [tag for tag, _ in _entries(data, place)]
-    if len(set(named)) != len(named):  # two readers may believe different ones
+    if len(set(named)) != len(named):  # another reader may use the other value
         raise ValueError("a tag appears twice")
 
     def numbers(tag: int, default: int) -> list[int]:
@@ -195,7 +195,7 @@ def _tiff(data: bytes) -> Description:
 
 
 def _entries(data: bytes, place: int) -> list[tuple[int, int]]:
-    """(tag, offset of its entry) of a classic TIFF's directory at ``place``; nothing of a BigTIFF's."""
+    """(tag, offset of its entry) for each entry of a classic TIFF's directory at ``place``; empty for BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
     if 42 not in data[2:4]:
         return []
@@ -204,7 +204,7 @@ def _entries(data: bytes, place: int) -> list[tuple[int, int]]:
 
 
 def untagged(data: bytes) -> bytes:
-    """A TIFF file's bytes without its orientation: OpenCV's decoder turns such pictures whatever its flags say."""
+    """A TIFF file's bytes with orientation 1: OpenCV's decoder turns other pictures even when its flags forbid it."""
     order = "<" if data[:2] == b"II" else ">"
     changed = bytearray(data)
     (place,) = struct.unpack_from(f"{order}I", data, 4)
@@ -215,7 +215,7 @@ def untagged(data: bytes) -> bytes:
 
 
 def _looks_like(data: bytes) -> str:
-    """What a file that is no picture seems to be."""
+    """What a file that Pillow cannot identify seems to be, for an error message."""
     if data.startswith((NPY, EXR)):
         return "is a NumPy array or an EXR picture, which is read as depth only"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):

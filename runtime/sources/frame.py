@@ -120,7 +120,7 @@ class Intrinsics:
 
     @classmethod
     def from_json(cls, data: Any) -> Intrinsics:
-        """Of :meth:`to_json`. Raises ValueError where a value is missing, of another type or no finite number."""
+        """Inverse of :meth:`to_json`. Raises ValueError for a value that is missing, of another type or not finite."""
         fields = Fields(data, "intrinsics", ValueError)
         width, height = (fields.whole(key, 1, 1 << 20) for key in ("width", "height"))
         fx, fy, cx, cy = (fields.number(key, -MOST_PIXELS, MOST_PIXELS) for key in ("fx", "fy", "cx", "cy"))

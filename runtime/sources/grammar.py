@@ -29,7 +29,7 @@ DATA = ("sample", "synthetic", "rgbd", "reid", "photo", "dataset")
 SETS = ("rgbd", "reid")  # standard sets by name below a root
 PLAYED = ("recording", "rosbag", "video", "realsense-file")
 KINDS = (*LIVE, *DATA, "tum", "pairs", *PLAYED)
-# What stands behind the last "?" is options only if it looks like some: a path may hold a "?" itself.
+# The text after the last "?" is options only if it looks like options: a path may hold a "?" itself.
 OPTIONS = re.compile(r"(\w[\w-]*(=[^&]*)?(&\w[\w-]*(=[^&]*)?)*)?", re.ASCII)
 
 
@@ -94,7 +94,7 @@ def is_webcam(text: str) -> bool:
 
 
 def _cut(text: str) -> tuple[str, dict[str, str]]:
-    """Target and options, which stand behind the last question mark; a "+" in them is a "+"."""
+    """Target and options, which follow the last question mark; a "+" in them joins nothing."""
     target, mark, query = text.rpartition("?")
     if not mark or os.path.exists(text) or not OPTIONS.fullmatch(query):
         return text, {}
@@ -113,13 +113,13 @@ def joined(text: str) -> list[Address]:
     found: list[Address] = []
     for word in _words(text):
         if not word:
-            raise DataError(f"address {text!r}: nothing stands before or after a +, expected addresses joined by +")
+            raise DataError(f"address {text!r}: an address before or after a + is missing, expected A+B")
         address, before = parse(word), found[-1] if found else None
         if before and before.kind in SETS and address.kind == PATH and not os.path.exists(address.target):
             root, slash, _ = before.target.rpartition("/")
             address = Address(before.kind, f"{root}{slash}{address.target}", address.options)
         found.append(address)
-    for index in range(len(found) - 1, 0, -1):  # options behind the last name of a set count for all of its names
+    for index in range(len(found) - 1, 0, -1):  # options after the last name of a set apply to all of its names
         one, other = found[index - 1], found[index]
         same = one.kind == other.kind and one.target.rpartition("/")[0] == other.target.rpartition("/")[0]
         if same and one.kind in SETS and not one.options:
@@ -128,7 +128,7 @@ def joined(text: str) -> list[Address]:
 
 
 def _words(text: str) -> list[str]:
-    """``text`` cut at its ``+`` signs, but for those in the names of files and folders that exist and in options."""
+    """``text`` split at its ``+`` signs, except those in names of existing files and folders and in options."""
     words, start = text.split("+"), 0
     found: list[str] = []
     while start < len(words):

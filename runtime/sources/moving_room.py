@@ -14,16 +14,17 @@ from mutualformer.runtime.sources.scenes.scene import set_up
 from mutualformer.runtime.sources.scenes.sensor import expose
 
 SWAY = 0.13  # of the picture's width: how far the picture moves to either side
-MEDIAN_M, NEAREST_M, FARTHEST_M = 2.0, 0.3, 12.0  # depth as a depth camera likes it
+MEDIAN_M, NEAREST_M, FARTHEST_M = 2.0, 0.3, 12.0  # depths within the range of a depth camera
 ATTEMPTS, LEAST_COVERED, MOST_COVERED = 8, 0.03, 0.5  # shares of the picture that salient objects may cover
 
 
 class MovingRoom:
-    """``seed`` and ``shape`` (height, width) decide everything; ``focal`` in pixels."""
+    """``seed`` and ``shape`` (height, width) determine the room. ``focal``: focal length in pixels."""
 
     def __init__(self, seed: int, shape: tuple[int, int]) -> None:
         height, self._width = shape
         self._margin = int(SWAY * self._width) + 1
+        # Draw rooms until the salient objects are neither specks nor most of the picture; else keep the last room.
         for attempt in range(ATTEMPTS):
             rng = np.random.default_rng([seed, attempt])
             stage = set_up(rng, shape)

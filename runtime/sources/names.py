@@ -188,8 +188,8 @@ def list_text(path: Path) -> str:
 def read_list(path: Path, known: Collection[str]) -> list[str]:
     """Frames that a list names, in its order, each one of ``known``.
 
-    A line is a name (which may hold spaces and dots), or columns parted by spaces, tabs or commas, the first of which
-    counts; folders and suffixes do not. Raises DataError for an empty list, a repeated and an unknown name.
+    A line is a name (which may hold spaces and dots), or columns separated by spaces, tabs or commas; the first column
+    counts, without folder and suffix. Raises DataError for an empty list, a repeated and an unknown name.
     """
     names: list[str] = []
     absent: list[str] = []

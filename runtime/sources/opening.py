@@ -42,7 +42,7 @@ log = logging.getLogger("mutualformer")
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Of sources that have none."""
+    """For sources without options."""
 
 
 @dataclass(frozen=True)

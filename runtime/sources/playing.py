@@ -1,4 +1,4 @@
-"""Two ways to take the same frames: files played as a camera, and a recording or video indexed as files."""
+"""Two adapters: files played as a camera, and a recording or video indexed like files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mutualformer.runtime.sources.pacing import PlayedCamera
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """``fps``: makes times for files that have none. ``rate``: play at this multiple of the recorded speed, 0 = as fast
+    """``fps``: gives times to files that have none. ``rate``: play at this multiple of the recorded speed, 0 = as fast
     as frames are taken. ``loop``: begin again at the end."""
 
     fps: float = 30.0
@@ -29,7 +29,7 @@ class PlayOptions:
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """Collects the warnings that this thread logs inside instead of printing them: a camera keeps them as its own."""
+    """Collect the warnings that this thread logs inside, instead of printing them: a camera keeps its own list."""
     warnings: list[str] = []
     thread = threading.get_ident()
 
@@ -50,7 +50,7 @@ def collected() -> Iterator[list[str]]:
 class FramesCamera(PlayedCamera):
     """Frames by number, in order; one that cannot be read is left out with a warning.
 
-    Frame times are the files' own, else, and in a loop, number / fps.
+    Frame times are the files' own; number / fps where they have none, and in a loop.
     """
 
     def __init__(self, frames: Frames, options: PlayOptions, name: str) -> None:
@@ -90,7 +90,7 @@ class FramesCamera(PlayedCamera):
 
 
 class CameraFrames:
-    """A recording or video by number: played forward to the frame asked for, from the start for an earlier one.
+    """A recording or video by number: it is played forward to the requested frame, for an earlier one from the start.
 
     ``open``: returns a new camera at the first frame. The constructor plays it once to count; asking in order decodes
     each frame once more. Raises DataError where there is no frame.

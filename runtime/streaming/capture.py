@@ -27,8 +27,8 @@ Opener = Callable[[], Camera]
 class Retry:
     """How a lost camera is reconnected. The wait between attempts doubles from ``first_s`` to ``most_s`` seconds.
 
-    Timeouts in seconds: ``stall_s`` without a frame a live camera counts as lost; ``open_s`` for opening it;
-    ``read_s`` for one read; ``file_s`` for one frame of a file, which is then given up and not reopened.
+    Timeouts in seconds: a live camera counts as lost after ``stall_s`` without a frame; ``open_s`` for opening it the
+    first time, later ``stall_s``; ``read_s`` for one read; ``file_s`` for one frame of a file, which is never reopened.
     """
 
     attempts: int = 30
@@ -41,12 +41,12 @@ class Retry:
 
 
 class _Fatal(CameraError):
-    """An error that opening the camera again would only repeat."""
+    """An error that opening the camera again would not fix."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame with its arrival (monotonic clock) and the time that its driver worked on it, both in seconds.
+    """A frame, when it arrived (monotonic clock) and how long its driver worked on it, both in seconds.
 
     ``seek``: number of the last seek before it was read."""
 
@@ -59,7 +59,7 @@ class Captured:
 class Capture:
     """Owns the camera. ``state``: one short phrase for people. ``error``: why no further frame will come, else empty.
 
-    ``depth_range``: (near, far) in metres that the model knows; depth outside of it is warned about once.
+    ``depth_range``: (near, far) in metres that the model was trained for; depth outside of it causes one warning.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Capture:
         self.reconnects = 0
         self.abandoned = 0
         self.allowed = math.inf  # frames that a recording may still play
-        self.stays = False  # at the end of a file that can seek: wait for it, or for stop()
+        self.stays = False  # at the end of a file that can seek, wait for a seek or for stop()
         self._sought = (0, 0.0)  # number of the last seek, and its position
         self._opened = threading.Event()
         self._stopping = threading.Event()
@@ -102,7 +102,10 @@ class Capture:
         return self._opened.wait(timeout)
 
     def get(self, timeout: float) -> Captured | None:
-        """The next frame, None when there is none within ``timeout`` seconds. Also calls :meth:`watch`."""
+        """The next frame; None when there is none within ``timeout`` seconds, and for a frame from before a seek.
+
+        Also calls :meth:`watch`.
+        """
         if self.mailbox is None:
             self._opened.wait(timeout)
             self.watch()
@@ -120,9 +123,9 @@ class Capture:
         return item
 
     def play(self, frames: float = math.inf, position: float | None = None, rate: float | None = None) -> None:
-        """A recording plays so many frames and waits: 0 pauses it, infinity lets it go on. Cameras go on anyway.
+        """A recording plays ``frames`` frames and waits: 0 pauses it, infinity lets it go on. Cameras ignore this.
 
-        ``position``: first go there, 0 … 1 of a file that can seek. ``rate``: multiple of the recorded speed from now
+        ``position``: 0 … 1, where a file that can seek goes first. ``rate``: multiple of the recorded speed from now
         on, 0 = as fast as frames are taken.
         """
         if position is not None and self.seekable:
@@ -138,18 +141,18 @@ class Capture:
 
     @property
     def rate(self) -> float | None:
-        """As of :meth:`play`; None where speed cannot be chosen."""
+        """The ``rate`` of :meth:`play`; None for sources whose speed cannot be chosen."""
         return self.camera.pace.rate if isinstance(self.camera, PlayedCamera) else None
 
     @property
     def ended(self) -> bool:
-        """Whether a file that stays has been taken to its end, from where it may still seek."""
+        """Whether every frame up to the end was taken of a file that waits there for a seek (``stays``)."""
         return self.stays and self.state == "finished" and not self.mailbox
 
     def watch(self) -> None:
         """Replace a thread that is stuck inside the driver."""
         with self._lock:
-            # The lock keeps a call that returns at this very moment from being judged as stuck.
+            # Under the lock, a call that returns at this very moment is not taken for a stuck one.
             busy = self._busy_since
             if busy is None or self._stopping.is_set() or time.monotonic() - busy[0] <= busy[1]:
                 return
@@ -199,7 +202,7 @@ class Capture:
         return generation == self._generation and not self._stopping.is_set()
 
     def _guard(self, generation: int, limit: float | None) -> None:
-        """Record that the driver is being called and its timeout in seconds; None: the call returned."""
+        """Record that a call of the driver begins, with its timeout ``limit`` in seconds; None: the call returned."""
         with self._lock:
             if generation == self._generation:
                 self._busy_since = None if limit is None else (time.monotonic(), limit)
@@ -260,7 +263,7 @@ class Capture:
                 if not self._mine(generation):
                     return
                 self.state = "late: waiting for frames"
-                # A driver may go on answering "no frame yet" for ever after an unplug; opening it again is what helps.
+                # After an unplug a driver may answer "no frame yet" for ever; only opening the camera again helps.
                 if camera.live and time.monotonic() - last_frame >= self.retry.stall_s:
                     raise CameraLost(f"{camera.name}: no frame for {self.retry.stall_s:g} s") from late
                 continue
@@ -280,7 +283,7 @@ class Capture:
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
-            # Times are repaired here, once, because recording, pairing and telemetry all compute with them.
+            # Invalid times are replaced here, once, because recording, pairing and telemetry all compute with them.
             frame = with_times(frame, camera)
             self._depth.observe(frame.depth, camera)
             # Gaps in the device's own numbering. Frames that we drop are counted by the mailbox.
@@ -324,7 +327,7 @@ def with_times(frame: Frame, camera: Camera) -> Frame:
     """Replace times that are not finite by the time of arrival, with a warning."""
     if math.isfinite(frame.timestamp) and math.isfinite(frame.depth_timestamp):
         return frame
-    sentence = f"{camera.name}: gives times that are no numbers, the time of arrival is used instead"
+    sentence = f"{camera.name}: its frames have no finite times, the time of arrival is used instead"
     if sentence not in camera.warnings:
         camera.warnings.append(sentence)
     now = time.time()

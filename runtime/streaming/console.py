@@ -19,7 +19,7 @@ _printing = threading.Lock()
 
 
 class JsonLines:
-    """A sink that prints one JSON object per frame. When the reader goes away (``| head``), the stream ends.
+    """A sink that prints one JSON object per frame. When the reader closes the pipe (``| head``), the stream ends.
 
     ``camera``: the camera's number, written into each line; None where there is only one.
     """
@@ -42,7 +42,7 @@ class JsonLines:
             raise
 
     def close(self) -> None:
-        """As Sink.close; the stream written to stays open."""
+        """As Sink.close; ``stream`` stays open."""
 
 
 def print_json(line: dict[str, Any], stream: TextIO) -> None:
@@ -53,7 +53,7 @@ def print_json(line: dict[str, Any], stream: TextIO) -> None:
 
 
 def status_line(snapshot: dict[str, Any]) -> str:
-    """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recorder 12.1 MB``."""
+    """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recording 12 MB``."""
     total, infer = snapshot["latency_ms"]["total"], snapshot["latency_ms"]["infer"]
     parts = [
         snapshot["state"],
@@ -110,7 +110,7 @@ class Reporter:
                     sys.stderr.write("\r\x1b[K" + status_line(snapshot)[:160] + ("\n" if over else ""))
                     sys.stderr.flush()
             except (BrokenPipeError, OSError):
-                return  # the reader went away
+                return  # the reader closed the pipe
             if over:
                 return
 

@@ -31,7 +31,7 @@ Match = Callable[[NDArray[np.float32]], tuple[str, float]]
 class Pipeline:
     """One run over one source. ``session`` None shows and records the camera without a model.
 
-    ``frames``: stop after so many results, None = when the source ends. ``match``: feature (F,) → (identity,
+    ``frames``: stop after this many results, None = when the source ends. ``match``: feature (F,) → (identity,
     similarity). ``track``: objects keep their identities from frame to frame, and their distances are smoothed.
     ``stop()`` may be called from a signal handler or another thread.
     """

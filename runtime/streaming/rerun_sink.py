@@ -77,7 +77,7 @@ def target(text: str) -> RerunTarget:
         return RerunTarget("serve", port=int(served[2]))
     raise RerunError(
         f"--rerun {text}: expected a file ending in .rrd, serve, 0.0.0.0:PORT, rerun+http://HOST:PORT/proxy, or "
-        "nothing (put --rerun behind the sources then)"
+        "nothing (put --rerun after the sources then)"
     )
 
 

@@ -45,7 +45,7 @@ def stream(
 
     Several sources share the model, the page and the rerun recording; the summary then has ``sources``, one summary
     each. With ``outlets.preview`` the page stays after the last frame, until a signal, unless ``frames`` is given.
-    ``frames``: stop after so many of each. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
+    ``frames``: stop each source after this many. ``gallery``: identities for a reid model. ``track``: as in Pipeline.
     ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
     several sources fails, the others run to their end first.
     """
@@ -140,7 +140,7 @@ def undone(summary: dict[str, Any]) -> str:
     """Which requested output is incomplete, in one sentence; empty where none is.
 
     A recording and the lines of ``--json`` must hold every frame; a live view may skip some, and the reader of the
-    lines may go away.
+    lines may close the pipe.
     """
     for name, sink in summary["sinks"].items():
         if sink.get("problem"):

@@ -30,7 +30,7 @@ def json_stream() -> Iterator[TextIO]:
     try:
         yield lines
     finally:
-        with contextlib.suppress(OSError, ValueError):  # the reader went away
+        with contextlib.suppress(OSError, ValueError):  # the reader closed the pipe
             lines.flush()
         with contextlib.suppress(OSError):
             os.dup2(private, 1)

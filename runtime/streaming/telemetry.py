@@ -57,7 +57,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Of each frame of the last seconds: its end (monotonic seconds), stages and skew in seconds.
+        # For each frame of the last seconds: its end (monotonic seconds), stages and skew in seconds.
         self._recent: deque[tuple[float, dict[str, float], float]] = deque(maxlen=MOST_RECENT)
         self._all = {stage: DurationHistogram() for stage in STAGES}
         self._first: float | None = None

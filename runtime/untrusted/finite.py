@@ -18,5 +18,5 @@ def finite(value: object) -> object:
 
 
 def finite_json(value: object) -> str:
-    """One line of JSON in ASCII; control characters of strangers' names are escaped by JSON itself."""
+    """One line of JSON in ASCII; JSON itself escapes control characters in untrusted names."""
     return json.dumps(finite(value), allow_nan=False)

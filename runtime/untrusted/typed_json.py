@@ -84,7 +84,7 @@ class Fields(Mapping[str, Any]):
         return str(self._get(key, default, fits, expected))
 
     def whole(self, key: str, low: int, high: int, default: int = _REQUIRED) -> int:
-        """A whole number in [low, high]; 3.0 is none, and neither is true."""
+        """A whole number in [low, high]; 3.0 and true are refused."""
         return int(self._get(key, default, lambda value: _is_whole(value, low, high), _whole(low, high)))
 
     def number(self, key: str, low: float, high: float, default: float = _REQUIRED) -> float:

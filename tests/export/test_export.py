@@ -144,7 +144,7 @@ def test_an_unknown_name_is_answered(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_identities_of_a_graph_are_dropped_and_answers_keep_their_names() -> None:
-    """What ``tidy`` does to the ends of a graph: chains of Identity before an output, and constants behind one."""
+    """What ``tidy`` does to the ends of a graph: chains of Identity before an output, and constants after one."""
     from mutualformer.export.graph.tidy import tidy
 
     text = """

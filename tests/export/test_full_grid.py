@@ -65,7 +65,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     loaded = checkpoint.load(folder / "model.safetensors")
     contract, source = contract_of(loaded), opening.of_task(CALIBRATION[spec.task], spec.task, spec.input_size)
     frames = [prepare(contract, item[0], item[1]) for item in (source[i] for i in range(8))]
-    noise = example_inputs(contract, 8, seed=5)  # the export is checked on such inputs: they must not be strangers
+    noise = example_inputs(contract, 8, seed=5)  # the export is checked on such inputs, so settle sees some
     for i in range(8):
         frames.insert(2 * i, {name: value[i : i + 1].numpy() for name, value in noise.items()})
     settle(model, frames)

@@ -1,4 +1,4 @@
-"""Checkpoint → ONNX: what the file holds, that it computes the same, and that a wrong one is never written."""
+"""Checkpoint → ONNX: what the file contains, that it computes what PyTorch does, that a wrong one is never written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mutualformer.train.evaluation.session import contract_of
 from tests.conftest import NANO_SIZE, ModelFiles
 
 
-def test_file_is_what_the_design_says(nano: ModelFiles) -> None:
+def test_the_file_has_cda_nodes_their_function_and_a_contract(nano: ModelFiles) -> None:
     model = onnx.load(nano.onnx)
     onnx.checker.check_model(model, full_check=True)
     nodes = [node for node in model.graph.node if is_cda(node)]
@@ -90,7 +90,7 @@ def test_command_line_errors_are_one_sentence(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_calibration_data_is_missed_before_anything_is_traced(
+def test_missing_calibration_data_is_reported_before_tracing(
     nano: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(from_checkpoint, "to_proto", lambda *_: pytest.fail("traced first"))

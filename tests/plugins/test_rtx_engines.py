@@ -93,10 +93,10 @@ def test_every_variant_is_a_plugin_layer(elem_type: int, iterations: int, init: 
     assert engine.nbytes > 1000
     assert "custom_layer" in log, "the builder's final layer list names no plugin"
     tactics = 1 if elem_type == onnx.TensorProto.FLOAT or elem_type == onnx.TensorProto.BFLOAT16 else 2
-    said = serialized_nodes()["cda"]
-    assert said.startswith(f"num_heads=8 alpha=0.600000 iterations={iterations} init={init}")
-    assert f"value_pairing={value_pairing} tactic=1/{tactics}" in said, "without a GPU nothing is timed: the first"
-    assert serialized_nodes() == {}
+    metadata = serialized_nodes()["cda"]
+    assert metadata.startswith(f"num_heads=8 alpha=0.600000 iterations={iterations} init={init}")
+    assert f"value_pairing={value_pairing} tactic=1/{tactics}" in metadata, "without a GPU TensorRT takes the first"
+    assert serialized_nodes() == {}, "the call before empties the list"
 
 
 @pytest.mark.usefixtures("plugin_path")
@@ -116,7 +116,7 @@ def test_other_shapes(heads: int, head_dim: int, tokens: int) -> None:
         (5, 192, "packed qkv width is 192, expected a positive multiple of 3 · num_heads = 15"),
     ],
 )
-def test_what_the_kernels_do_not_serve_is_refused(heads: int, width: int, message: str) -> None:
+def test_shapes_that_the_kernels_do_not_support_are_refused(heads: int, width: int, message: str) -> None:
     _, engine, _ = build(model(a.CdaAttributes(heads), onnx.TensorProto.FLOAT, 100, width), 100, width)
     assert engine is None
     assert message in library.last_error()
@@ -124,7 +124,7 @@ def test_what_the_kernels_do_not_serve_is_refused(heads: int, width: int, messag
 
 @pytest.mark.usefixtures("plugin_path")
 def test_two_engines_and_a_library_unloaded_and_loaded_again() -> None:
-    """In a process of its own, so that nothing else holds the library."""
+    """Runs in its own process, where nothing else has loaded the library."""
     code = (
         "import onnx\n"
         "from mutualformer.plugins import attributes as a, library\n"

@@ -1,8 +1,8 @@
 // A CUDA driver for machines without one: the cu* functions the plugin and its sessions call, over host memory.
 //
 // It is stricter than a real driver: images must be cubins for the device it pretends to be, or PTX for one that is not
-// younger, and contain the entry asked for, and functions may only be launched in the context they were loaded in. A
-// launch is handed to a callback. `test_driver_fail` makes a named call fail. This file: modules, functions and
+// newer, and contain the requested entry, and functions may only be launched in the context they were loaded in. A
+// callback gets each launch. `test_driver_fail` makes a named call fail. This file: modules, functions and
 // launches.
 #include "driver.h"
 

@@ -52,7 +52,7 @@ def test_tensors_out_of_order_are_refused(weights: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match="expected the"):
         lite0_names(dict(list(weights.items())[:-1]), names)
     theirs = {"_fc.weight": torch.zeros(1), "_conv_stem.weight": torch.zeros(1)}
-    with pytest.raises(ValueError, match="stands where"):
+    with pytest.raises(ValueError, match="in the place of"):
         lite0_names(theirs, ["conv_stem.weight", "classifier.weight"])
 
 

@@ -1,4 +1,4 @@
-"""One evaluation for every format: against the metrics' own libraries, across formats, and with modalities spoilt."""
+"""One evaluation for every format: against the metrics' own libraries, across formats, and with corrupt modalities."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_pretrained_weights_out_of_reach_are_told_in_a_sentence(monkeypatch: pyt
         raise OSError("no route to host")
 
     monkeypatch.setattr("timm.create_model", unreachable)
-    with pytest.raises(PretrainedUnavailable, match=r"'resnet18' cannot be had .*pretrained=False"):
+    with pytest.raises(PretrainedUnavailable, match=r"'resnet18' are not available .*pretrained=False"):
         create_backbone("resnet18", pretrained=True)
 
 

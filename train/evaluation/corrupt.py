@@ -1,4 +1,4 @@
-"""Data with one modality spoilt, to see what a model makes of each: ``depth=shuffle``, ``rgb=zero``, …
+"""Data with one modality corrupted, to measure how much a model uses each: ``depth=shuffle``, ``rgb=zero``, …
 
 zero      no signal: colour and NIR mid-grey, depth all holes
 shuffle   each frame gets that modality of another frame (ReID: of another identity): a camera that froze
@@ -38,7 +38,7 @@ def parse(text: str, task: str) -> dict[str, str]:
         modality, _, way = pair.strip().partition("=")
         if modality not in modalities or way not in WAYS[modality] or modality in choices:
             spellings = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
-            raise DataError(f"corruption {text!r}: {pair!r} is none, expected each once at most of {spellings}")
+            raise DataError(f"corruption {text!r}: {pair!r} is unknown or repeated, expected {spellings}")
         choices[modality] = way
     return choices
 
@@ -56,7 +56,7 @@ def _other_frame(count: int, seed: int) -> NDArray[np.int64]:
 def _other_identity(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """For every sample one of another identity, at random; every sample is taken once.
 
-    Samples of one identity must not all get theirs from one other: that would rename identities and spoil nothing.
+    Samples of one identity must not all get theirs from one other: that would rename identities and corrupt nothing.
     """
     count = len(identities)
     largest = int(np.unique(identities, return_counts=True)[1].max())
@@ -79,7 +79,7 @@ def holed(depth: NDArray[Any], seed: int) -> NDArray[Any]:
 
 
 class CorruptFrames:
-    """RGB-D frames with the modalities of ``how`` spoilt; masks and names stay."""
+    """RGB-D frames with the modalities of ``how`` corrupted; masks and names stay."""
 
     def __init__(self, frames: Frames, how: Mapping[str, str], seed: int = 0) -> None:
         self.frames, self.how = frames, dict(how)
@@ -100,7 +100,7 @@ class CorruptFrames:
 
 
 def spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str, Any]:
-    """Modality → spoilt picture of ``item``; ``other``: the item that shuffling takes it from."""
+    """Modality → corrupted picture of ``item``; ``other``: the item that shuffling takes it from."""
     changed: dict[str, Any] = {}
     for modality, way in how.items():
         ours = getattr(item, modality)
@@ -119,7 +119,7 @@ def spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str
 
 
 def corrupt_reid(data: ReidData, how: Mapping[str, str], seed: int = 0) -> ReidData:
-    """ReID data with the modalities of ``how`` spoilt; labels stay."""
+    """ReID data with the modalities of ``how`` corrupted; labels stay."""
     other = _other_identity(data.identities, seed) if "shuffle" in how.values() else None
 
     def sample(index: int) -> ReidItem:

@@ -86,7 +86,7 @@ def score(
 ) -> dict[str, Any]:
     """mAP and CMC of a model. Raises DataError, ScoreError; ``title`` names the data there.
 
-    ``out`` with ``maps``: folder that also gets features.npz. ``corruption``: modality → how it is spoilt first.
+    ``out`` with ``maps``: folder that also gets features.npz. ``corruption``: modality → how to corrupt it before.
     ``curves`` are for maps: nothing here.
     """
     samples = corrupt_reid(data, corruption) if corruption else data

@@ -1,4 +1,4 @@
-"""Saliency metrics over a data set, and nothing of PyTorch: the same numbers for every format of a model."""
+"""Saliency metrics over a data set, without PyTorch: every format of a model is scored by the same code."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LEAST_PIXELS = 2  # the E-measure divides by one less than the pixels of a mask
 
 
 class ScoreError(ModelError, ValueError):
-    """A model's output that no score is defined on."""
+    """A model's output, or a set of masks, for which no score is defined."""
 
 
 def to_grey(saliency: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Map in [0, 1] → 0 … 255 as it would be stored: what the benchmarks' metrics are defined on.
+    """Map in [0, 1] → 0 … 255, as in a file: the benchmarks define their metrics on stored maps.
 
-    Raises ScoreError for a map with NaN or infinity: cast to whole numbers it would look like any other.
+    Raises ScoreError for a map with NaN or infinity: cast to integers it would look like any other.
     """
     if not np.isfinite(saliency).all():
         raise ScoreError(
@@ -42,7 +42,7 @@ def to_grey(saliency: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 
 def standard_error(values: NDArray[Any]) -> float:
-    """Of the mean of (N,) independent values, N > 1."""
+    """Standard error of the mean of (N,) independent values, N > 1."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
@@ -54,7 +54,7 @@ def sod_metrics(
     ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W).
     ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
     ``frames``: add every metric's values image by image, F and E at the threshold of the maximum.
-    ``standard_error``: of each mean over images, F and E at the threshold of the maximum; left out for one image.
+    The key ``standard_error`` has that of each mean over images, F and E as above; it is absent for one image.
     """
     each: list[SaliencyScores] = []
     for saliency, mask in pairs:
@@ -103,8 +103,8 @@ def score(
 ) -> dict[str, Any]:
     """Metrics of a model on frames with ground truth. Raises DataError, ScoreError; ``title`` names the data there.
 
-    ``out``: folder for examples.png and, with ``maps``, the saliency maps as PNG. ``corruption``: modality → how it is
-    spoilt first. ``curves``: add precision and recall over 256 thresholds.
+    ``out``: folder for examples.png and, with ``maps``, the saliency maps as PNG. ``corruption``: modality → how to
+    corrupt it before. ``curves``: add precision and recall over 256 thresholds.
     """
     from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid
 

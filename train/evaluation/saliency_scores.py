@@ -20,7 +20,7 @@ THRESHOLDS = 256
 
 @dataclass(frozen=True)
 class SaliencyScores:
-    """Of one map. The curves are (256,): entry i belongs to the map cut at 255 − i of 255."""
+    """The scores of one map. The curves are (256,): entry i has the map thresholded at 255 − i of 255."""
 
     s_measure: float
     mae: float

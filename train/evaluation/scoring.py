@@ -31,7 +31,7 @@ def evaluate(
 
     Raises DataError, ScoreError.
 
-    ``out``: folder for pictures and, with ``maps``, what the model answered. ``corruption``: spoil modalities first,
+    ``out``: folder for pictures and, with ``maps``, what the model answered. ``corruption``: corrupt modalities first,
     such as "depth=shuffle" (train/evaluation/corrupt.py). ``curves``: add precision and recall over thresholds.
     """
     contract = session.contract

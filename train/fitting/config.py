@@ -30,8 +30,8 @@ class FitError(BuildError, ValueError):
 class FitConfig:
     """One training run.
 
-    ``overrides``: the registry's. ``validate``: DATA for the card's metrics; None = none, unless ``hold_out`` is set:
-    then a tenth of the training frames is kept out of training for it. ``local_norms``: with several processes every
+    ``overrides``: of the model's registry entry. ``validate``: DATA for the card's metrics; None = none, unless
+    ``hold_out`` keeps a tenth of the frames out of training for it. ``local_norms``: with several processes every
     batch norm takes its statistics over its own process's share of a batch. ``init``: a checkpoint to start from
     (fine-tuning). ``validate_every``: steps between validations while it trains, 0 = none. Raises FitError.
     """
@@ -71,7 +71,7 @@ class FitConfig:
 
 
 def plan_of(config: FitConfig) -> dict[str, Any]:
-    """Everything that decides the weights of a run, in JSON types; not where it runs or what it is scored on."""
+    """Everything that affects a run's weights, in JSON types; not the machine, and not the data it is scored on."""
     plan = {
         "model": config.model,
         "data": config.data,
@@ -82,7 +82,7 @@ def plan_of(config: FitConfig) -> dict[str, Any]:
     }
     # Only options that differ from their defaults, so that plans written before they existed stay valid.
     plan |= {key: getattr(config, key) for key in ("hold_out", "init", "local_norms") if getattr(config, key)}
-    if not config.validate_every:  # a registered kind of data may keep the best of its validations
+    if not config.validate_every:  # some kinds of data keep the weights of the best validation
         plan["validate_every"] = 0
     return dict(plain(plan))
 
@@ -110,7 +110,7 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    # Earlier versions wrote a mixture into every plan; without one in the recipe nothing reads it.
+    # Earlier versions wrote a mixture into every plan; where the recipe has none, the plan's is not used.
     free = (*GOING_ON, *(() if config.recipe.mixture else ("recipe.mixture",)))
     keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(free)]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)

@@ -26,14 +26,14 @@ class Interrupted(Exception):
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts signals: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit status of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
 
 class Save(Callback):
     """Writes ``last.ckpt`` every ``every`` steps and after a signal; a second signal ends the run at once.
 
-    The file is written beside and renamed, so that a kill at any moment leaves a whole file.
+    It writes a temporary file and renames it, so a kill at any moment leaves a whole file.
     """
 
     def __init__(self, folder: Path, every: int, accumulate: int = 1) -> None:
@@ -52,19 +52,19 @@ class Save(Callback):
             signal.signal(*self._before.popitem())
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.signum:  # asked twice
+        if self.signum:  # the second signal
             self.restore_handlers()
             raise KeyboardInterrupt
         self.signum = number
         if os.environ.get("RANK", "0") == "0":
-            print("\nsaving after this step; again to end at once", file=sys.stderr, flush=True)
+            print("\nsaving after this step; a second signal ends at once", file=sys.stderr, flush=True)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save after every ``every`` steps; after a signal save and stop.
 
-        A signal waits for the end of an accumulated step. All processes stop at the same step, whichever got it.
+        It stops only after a whole accumulated step, and all processes stop at the same one, whichever got the signal.
         """
         step = trainer.global_step
         whole = (batch_idx + 1) % self.accumulate == 0
@@ -72,7 +72,7 @@ class Save(Callback):
         if step and step != self.saved and (step % self.every == 0 or stop):
             self.save(trainer)
         if stop:
-            self.signum = self.signum or signal.SIGTERM
+            self.signum = self.signum or signal.SIGTERM  # processes that got no signal end with the same exit code
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

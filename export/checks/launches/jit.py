@@ -11,7 +11,7 @@ from mutualformer.export.checks.rig.outcome import CheckFailed, CheckSkipped
 from mutualformer.plugins.harness.numbers import decode, encode
 from mutualformer.plugins.harness.reference import two_times
 
-_MODULE_TOLERANCE = 1e-4  # fp32 outputs of order 1, whose sums are taken in another order
+_MODULE_TOLERANCE = 1e-4  # for fp32 outputs of order 1: the kernels add the same terms in another order
 
 
 def _function(machine: Machine, case: Case, device: str) -> float:
@@ -32,7 +32,7 @@ def _function(machine: Machine, case: Case, device: str) -> float:
     y_r, y_d = (encode(y.float().cpu().numpy(), case.dtype) for y in ours)
     rule = two_times((y_r, y_d), *qkv, case.attributes, case.dtype)
     if rule.ratio > 1:
-        raise CheckFailed(f"{case}: jitted, {rule.sentence}")
+        raise CheckFailed(f"{case}: the jitted kernels: {rule.sentence}")
     return rule.ratio
 
 
@@ -62,7 +62,7 @@ def _module(machine: Machine, device: str) -> float:
 
 def check(machine: Machine) -> tuple[str, dict[str, object]]:
     """Check 7. Raises CheckFailed naming the case or why kernels are not used, CheckSkipped with what is missing."""
-    import torch  # noqa: F401  (one that is missing is reported before the compiler is)
+    import torch  # noqa: F401  (a missing package is reported before a missing compiler)
     import triton  # noqa: F401
 
     if not any(map(shutil.which, ("cc", "gcc", "clang"))):
@@ -72,7 +72,7 @@ def check(machine: Machine) -> tuple[str, dict[str, object]]:
     cases += [Case(tokens, 24, 2, batch=2, iterations=3, init="cross", value_pairing="figure", dtype=machine.dtypes[0])]
     worst = max(_function(machine, case, device) for case in cases)
     difference = _module(machine, device)
-    return f"{len(cases)} calls keep the rule; a MutualFormer uses the kernels", {
+    return f"{len(cases)} calls keep the two-times rule; a MutualFormer uses the kernels", {
         "worst_share": worst,
         "module_difference": difference,
     }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.harness.numbers import encode
 
-ALPHA = 0.6
+ALPHA = 0.6  # of every case: the kernels' code does not depend on it
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Case:
         return qkv_r, qkv_d
 
     def work(self) -> int:
-        """Cost of a run and its reference, in tiles of 32 × 32 scores; starting a program counts as four tiles."""
+        """Estimated cost of a run with its reference, in tiles of 32 × 32 scores; a program's start counts as four."""
         blocks = -(-self.tokens // 32)
         launches = 2 * self.iterations + (self.init == "cross")
         return 2 * launches * blocks * (4 + blocks) * self.batch * self.heads
@@ -86,8 +86,9 @@ def covering(cases: list[AnyCase]) -> list[AnyCase]:
     chosen: list[AnyCase] = []
     while missing:
         sample = generator.sample(cases, min(200, len(cases)))
+        # New pairs per cost; the constant keeps the cheapest cases from winning with a single pair.
         best = max(sample, key=lambda c: len(_pairs(c) & missing) / (300 + c.work()))
-        if not _pairs(best) & missing:
+        if not _pairs(best) & missing:  # nobody in the sample helps: take a case that surely does
             wanted = min(missing, key=repr)
             best = next(c for c in cases if wanted in _pairs(c))
         chosen.append(best)

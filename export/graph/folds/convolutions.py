@@ -1,7 +1,7 @@
 """Folds two adjacent convolutions into one where the second is pointwise: their product is a convolution.
 
-A depthwise and a pointwise convolution become a dense one: more arithmetic, but one kernel and two transfers of the map
-between them less, and it runs on tensor cores, which a depthwise convolution cannot use. A projection and the next
+A depthwise and a pointwise convolution become a dense one, which has more arithmetic, but saves a kernel launch and the
+map's way to memory and back, and runs on tensor cores, as a depthwise convolution cannot. A projection and the next
 block's expansion become one pointwise convolution. The estimated cost decides whether a fold pays.
 """
 
@@ -21,7 +21,7 @@ _MOST_BIAS = 4.0
 
 @dataclass(frozen=True)
 class _Pair:
-    """A convolution and the pointwise one that alone reads it, with their weights."""
+    """A convolution and the pointwise one that is its only reader, with their weights."""
 
     first: onnx.NodeProto
     second: onnx.NodeProto
@@ -30,7 +30,7 @@ class _Pair:
 
 
 def fold_convolutions(wiring: Wiring, device: Device) -> int:
-    """Fold every pair that pays on ``device``; how many those were."""
+    """Fold every pair that pays on ``device``; returns their number."""
     folded = 0
     for node in list(wiring.graph.node):
         # Nodes are visited in order and the fold replaces the second node in place, so a chain of three is folded as
@@ -47,7 +47,7 @@ def _pair(wiring: Wiring, second: onnx.NodeProto) -> _Pair | None:
     if second.op_type != "Conv" or not _is_pointwise(wiring, second):
         return None
     first = wiring.producer.get(second.input[0])
-    # If anybody else read the map between the two it would have to be computed anyway.
+    # A map that another node reads too has to be computed anyway.
     if first is None or first.op_type != "Conv" or wiring.only_reader(first.output[0]) is not second:
         return None
     weights, mixing = wiring.constant(first.input[1]), wiring.constant(second.input[1])
@@ -60,7 +60,7 @@ def _pair(wiring: Wiring, second: onnx.NodeProto) -> _Pair | None:
 
 
 def _is_pointwise(wiring: Wiring, node: onnx.NodeProto) -> bool:
-    """Whether it is 1 × 1, dense, with stride 1 and without padding."""
+    """Whether a convolution is 1 × 1, dense, with stride 1 and without padding."""
     shape = wiring.shape(node.input[1])
     return (
         shape[2:] == (1, 1)
@@ -75,7 +75,7 @@ def _dense(pair: _Pair) -> Array:
     groups = attribute(pair.first, "group", 1)
     out, each = pair.mixing.shape[0], pair.weights.shape[1]
     # Written by groups, the product of a depthwise and a pointwise convolution is one einsum: each input channel of a
-    # group keeps its own spatial kernel. float64 keeps the rounding to the one at the end.
+    # group keeps its own spatial kernel. In float64 only the cast at the end rounds.
     mixing = pair.mixing.astype(np.float64).reshape(out, groups, -1)
     weights = pair.weights.astype(np.float64).reshape(groups, -1, each, *pair.weights.shape[2:])
     product: Array = np.einsum("ogm,gmikl->ogikl", mixing, weights)
@@ -83,7 +83,7 @@ def _dense(pair: _Pair) -> Array:
 
 
 def _holds(wiring: Wiring, pair: _Pair) -> bool:
-    """Whether FP16 can hold the combined bias: beyond _MOST_BIAS its rounding shows in the answer."""
+    """Whether the folded bias is small enough for FP16: above _MOST_BIAS its rounding costs accuracy."""
     return pair.weights.dtype != np.float16 or bool(np.abs(_bias(wiring, pair)).max() <= _MOST_BIAS)
 
 
@@ -94,7 +94,7 @@ def _pays(wiring: Wiring, pair: _Pair, device: Device) -> bool:
     )
     if not (before and between and after):
         return False
-    # The device's arithmetic rate depends on the type, and depthwise convolutions get none of the tensor cores' rate.
+    # The device's arithmetic rate depends on the type, and depthwise convolutions run without tensor cores.
     kind = "Half" if pair.weights.dtype == np.float16 else "Float"
     size = pair.weights.dtype.itemsize
     groups = attribute(pair.first, "group", 1)

@@ -20,7 +20,7 @@ _VARIANCE: Pattern = ("Div", ("ReduceMean", ("Mul", _CENTRED, _CENTRED), "axes")
 
 
 def fold_depth_statistics(wiring: Wiring) -> int:
-    """Fold every such chain of means over height and width of (B, H, W); how many those were."""
+    """Fold every such chain of means over height and width of (B, H, W); returns their number."""
     found = [
         (node.output[0], names)
         for node in wiring.graph.node

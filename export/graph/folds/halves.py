@@ -13,7 +13,7 @@ from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
 
 
 def fold_halves(wiring: Wiring) -> int:
-    """Fold every split into two equal halves that only products with weights of one shape read; how many those were."""
+    """Fold every split into two equal halves read only by products with weights of one shape; returns their number."""
     folded = 0
     for node in list(wiring.graph.node):
         shape = wiring.shape(node.input[0]) if node.op_type == "Split" else ()

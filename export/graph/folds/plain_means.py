@@ -25,7 +25,7 @@ def _chain() -> Pattern:
 
 
 def fold_plain_means(wiring: Wiring) -> int:
-    """Make one ReduceMean of every blocked mean over height and width; how many those were.
+    """Make one ReduceMean of every blocked mean over height and width; returns their number.
 
     Only chains that nothing else reads and that end in one mean per frame: (B, H, W) → (B, 1, 1).
     """

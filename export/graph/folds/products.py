@@ -35,7 +35,7 @@ class _Sum:
 
 
 def fold_products(wiring: Wiring) -> int:
-    """Fold every sum of more than one product where that takes no more weights; how many those were."""
+    """Fold every sum of more than one product where that needs no more weights; returns their number."""
     folded = 0
     for node in list(wiring.graph.node):
         # A sum inside a longer sum is folded as part of that one; by itself it would be folded twice.

@@ -60,7 +60,7 @@ function place() {
 
 const seekable = () => newest[view.chosen].seekable === true;
 
-// A speed of the address that is none of the choices becomes one.
+// A speed in the address that is not among the choices is added to them.
 function speed(rate) {
   const list = $("rate");
   if (![...list.options].some((one) => Number(one.value) === rate)) list.add(new Option(`${rate} ×`, rate));
@@ -324,7 +324,7 @@ async function hold() {
     view.hold = name;
     for (const panel of panels) { panel.hold = name; panel.measure(); }
   } catch (error) {
-    // No connection: the picture stays, and a snapshot will say that it is not to be had.
+    // No connection: the picture stays, and a snapshot will report that it is not available.
   }
 }
 
@@ -460,7 +460,7 @@ function listen() {
     view.connected = false;
     if (!view.paused) figures(null);
     status();
-    // A refusal (too many clients, no session) is final for the browser; a broken connection it mends itself.
+    // A refusal (too many clients, no session) is final for the browser; after a broken connection it reconnects itself.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   };
 }

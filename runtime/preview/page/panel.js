@@ -119,7 +119,7 @@ export class Panel {
     this.mark(close ? null : spot);
   }
 
-  // Put the cross somewhere (fractions of the picture), or take it away with null.
+  // Put the cross somewhere (fractions of the picture), or remove it with null.
   mark(spot) {
     this.probe = spot && { ...spot, text: "…" };
     this.draw();

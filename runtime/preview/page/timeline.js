@@ -15,7 +15,7 @@ export class Timeline {
 
   get past() { return this.place < this.moments.length - 1; }
 
-  // False where the camera's newest moment is this one already: connections that mend themselves bring it again.
+  // False where the camera's newest moment is this one already: a new connection sends it again.
   keep(moment) {
     const last = this.moments.findLast((one) => one.camera === moment.camera);
     if (last && last.number === moment.number) return false;

@@ -14,7 +14,7 @@ ENDINGS = (".db3.zstd", ".mcap.zstd", ".mcap", ".db3", ".bag", ".active")
 
 
 def suffix(path: Path) -> str:
-    """The ending by which a bag file's kind is known, in lower case; "" for a file that is none."""
+    """The ending by which a bag file's kind is known, in lower case; "" for other files."""
     return next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), "")
 
 

@@ -56,7 +56,7 @@ class PixelError(DataError):
 
 
 def encoding_of(message: Image) -> str:
-    """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; as it stands where they do not know it."""
+    """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; unchanged where they do not have it."""
     return _CASELESS.get(message.encoding.strip().lower(), message.encoding)
 
 
@@ -158,7 +158,7 @@ def float_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _packed_depth(message: CompressedImage) -> NDArray[Any]:
-    """PNG or RVL of depth: its units, or inverse depth behind a header, undone by depth = A / (value − B)."""
+    """PNG or RVL of depth: its units, or inverse depth after a header, converted by depth = A / (value − B)."""
     name, data, a, b = message.format.partition(";")[0].strip(), message.data, 0.0, 0.0
     if packed_depth(message.format):
         if len(data) <= DEPTH_HEADER.size:

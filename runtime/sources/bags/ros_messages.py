@@ -1,7 +1,7 @@
 """The ROS messages that are read and written here, as bytes: Image, CompressedImage, CameraInfo, String. No ROS needed.
 
 Their definitions are fixed: nothing is ever generated from the definitions a file brings along. ROS 2 writes CDR (four
-bytes of header, then every value aligned to its own size, counted from behind the header), ROS 1 the same without
+bytes of header, then every value aligned to its own size, counted from the end of the header), ROS 1 the same without
 header and alignment, its strings without a closing zero, and a sequence number before the time.
 """
 
@@ -152,7 +152,7 @@ class MessageReader:
         coefficients = self.take("d", min(count, len(self._data)))  # take refuses more than the message can hold
         k = self.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
-            raise MessageError("a calibration that is no number")
+            raise MessageError("a calibration that is not a number")
         lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
         return CameraInfo(stamp, frame_id, lens)
 

@@ -2,7 +2,7 @@
 
 Depth of 16 bits is in millimetres by ROS convention, unless ``depth_scale`` (metres per unit) is given; float depth is
 in metres unless it is given. :mod:`topic_choice` decides which topics fit together; ``colour=/topic`` and
-``depth=/topic`` name them. A stranger's file is read in a child process.
+``depth=/topic`` name them. A child process reads the file, which may be hostile.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ROS_SCALE = 0.001
 @dataclass(frozen=True)
 class Options:
     """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres per unit, 0 = not given.
-    ``holes``: further values of no measurement, or none, as for files.
+    ``holes``: further depth values that mean no measurement, or "none", as for files.
 
-    ``time``: pair by the ``header`` times or by the times of recording, ``log``; "" = headers where they can be true.
+    ``time``: pair by the ``header`` stamps or by the recording times, ``log``; "" = headers where they are plausible.
     """
 
     colour: str = ""
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Picture:
-    """``stamp``: seconds, of the clock that the two topics are paired by."""
+    """``stamp``: seconds of the clock by which the two topics are paired."""
 
     stamp: float
     content: ros.Image | ros.CompressedImage
@@ -120,7 +120,7 @@ class BagCamera(PlayedCamera):
         finally:
             self._bag.close()
         if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth in time, left out")
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth at their time, left out")
         self.sum_up()
 
     def _pairs(self) -> Generator[tuple[Picture, Picture], None, None]:
@@ -144,10 +144,11 @@ class BagCamera(PlayedCamera):
             yield from add(stamp, Picture(stamp, content))
         self._pass_on(read)
         if not self._bag.closed:
-            self.warn(f"{self.name}: cut short, it was not closed; {read} images read")
+            self.warn(f"{self.name}: cut short: the recorder did not close it; {read} images read")
         yield from self._pairer.flush()
 
     def _pass_on(self, read: int) -> None:
+        """Warn about the problems that the bag's reader met up to this message."""
         for sentence in self._bag.problems:
             self.warn(f"{self.name}: corrupt after {read} images: {sentence}", key=sentence)
 

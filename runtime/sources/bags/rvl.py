@@ -3,7 +3,7 @@
 Wilson, "Fast Lossless Depth Image Compression" (ISS 2017): runs of zeros and of measured pixels alternate; a measured
 pixel is its difference to the one before, zigzag coded (0, -1, 1, -2 … become 0, 1, 2, 3 …). Every number is a sequence
 of half-bytes of three bits each, the lowest first, whose top bit says that more follow; eight of them fill a
-little-endian 32-bit word from its top. In ROS the width and height, 32 bits each, stand before the words.
+little-endian 32-bit word from its top. In ROS the width and height, 32 bits each, precede the words.
 """
 
 from __future__ import annotations

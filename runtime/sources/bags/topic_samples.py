@@ -57,7 +57,7 @@ def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> TopicSample
 
 
 def _unfit(info: ros.CameraInfo, sample: TopicSample) -> str:
-    """Why a calibration is none of a topic's images, or ""."""
+    """Why a calibration does not fit a topic's images, or ""."""
     lens = info.lens
     if (lens.height, lens.width) != sample.size:
         return f"is of {lens.width}×{lens.height} images and {sample.topic} {sample.size[1]}×{sample.size[0]}"

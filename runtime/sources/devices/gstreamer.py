@@ -1,7 +1,7 @@
 """Cameras through GStreamer, colour only: ``csi://0`` (Jetson), ``v4l2:///dev/video0?format=mjpg&size=1280x720&fps=30``.
 
-``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, whose header holds their size. That needs
-no Python module of GStreamer, which no wheel brings.
+``gst-launch-1.0`` runs as a child and writes frames into a pipe as YUV4MPEG2, whose header holds their size. This needs
+no Python bindings of GStreamer, which no wheel contains.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mutualformer.runtime.sources.frame import Frame
 
 PROGRAM = "gst-launch-1.0"
 INSTALL = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-# What a camera sends → what GStreamer calls it.
+# Option ``format`` → GStreamer's name of what the camera sends.
 FORMATS = {
     "": "video/x-raw",
     "yuyv": "video/x-raw,format=YUY2",
@@ -33,7 +33,7 @@ FORMATS = {
     "nv12": "video/x-raw,format=NV12",
     "mjpg": "image/jpeg",
 }
-# The newest frame, not the oldest of a queue.
+# The leaky queue of one buffer drops old frames, so that the pipe holds the newest one.
 TAIL = "! videoconvert ! video/x-raw,format=I420 ! queue leaky=downstream max-size-buffers=1 ! y4menc ! fdsink fd=1"
 START_SECONDS, FRAME_SECONDS = 10.0, 5.0
 MOST_LINE = 200
@@ -41,7 +41,7 @@ MOST_LINE = 200
 
 @dataclass(frozen=True)
 class Options:
-    """``format``, ``size`` and ``fps`` are demanded of the camera; empty and 0 leave its own."""
+    """``format``, ``size`` and ``fps`` are requested from the camera; empty and 0 leave its defaults."""
 
     format: str = ""
     size: str = ""
@@ -68,8 +68,12 @@ class GstCamera(ColourCamera):
             head = self._line(START_SECONDS)
             found = re.search(rb"^YUV4MPEG2 .*W(\d+) H(\d+)", head)
             width, height = map(int, found.groups()) if found else (0, 0)
+            # GStreamer pads rows of I420 to 4 bytes, chroma rows have half the width: multiples of 8 need no padding.
             if not 0 < width * height <= MAX_PIXELS or width % 8 or height % 2:
-                raise CameraError(f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected a width of 8 · n")
+                raise CameraError(
+                    f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected YUV4MPEG2 with a width divisible by 8 and "
+                    "an even height; choose another size=WIDTHxHEIGHT"
+                )
         except CameraLost as error:
             self.close()
             raise CameraError(str(error)) from error
@@ -79,7 +83,7 @@ class GstCamera(ColourCamera):
         self._size = height, width
 
     def _fill(self, target: memoryview, seconds: float) -> None:
-        """Raises CameraLost where GStreamer ends or is silent for ``seconds``."""
+        """Fill ``target`` from the pipe. Raises CameraLost where GStreamer ends or is silent for ``seconds``."""
         stream: Any = self._process.stdout
         while len(target):
             count = stream.readinto(target) if select.select([stream], [], [], seconds)[0] else 0
@@ -105,7 +109,7 @@ class GstCamera(ColourCamera):
         """The next picture, I420 (H · 3 / 2, W) uint8; None when none came in time. Raises CameraLost."""
         if not select.select([self._process.stdout], [], [], timeout)[0]:  # type: ignore[type-var]
             return None
-        self._line(FRAME_SECONDS)  # FRAME
+        self._line(FRAME_SECONDS)  # the line "FRAME", which precedes each frame
         height, width = self._size
         raw = np.empty((height * 3 // 2, width), np.uint8)
         self._fill(raw.data.cast("B"), FRAME_SECONDS)
@@ -139,11 +143,11 @@ def elements(target: str, query: Mapping[str, Any], name: str) -> list[str]:
     if options.fps:
         kind += f",framerate={options.fps}/1"
     decoder = ["!", "jpegdec"] if options.format == "mjpg" else []
-    # GStreamer reads its arguments as a language: nothing else of an address gets there.
+    # gst-launch-1.0 parses its arguments as a pipeline: these patterns keep an address from adding elements to it.
     if re.fullmatch(r"/dev/[\w./:-]+", target, re.ASCII):
         return ["v4l2src", f"device={target}", "!", kind, *decoder]
     if not re.fullmatch(r"\d{1,3}", target, re.ASCII):
-        raise CameraError(f"{name}: expected a number, as csi://0, or a device, as v4l2:///dev/video0")
+        raise CameraError(f"{name}: expected a number, like csi://0, or a device, like v4l2:///dev/video0")
     memory = kind.replace("video/x-raw", "video/x-raw(memory:NVMM)")
     return ["nvarguscamerasrc", f"sensor-id={target}", "!", memory, "!", "nvvidconv", "!", "video/x-raw"]
 

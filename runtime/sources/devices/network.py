@@ -1,6 +1,6 @@
 """Cameras of the network: ``rtsp://USER:PASSWORD@HOST/PATH`` and ``http://HOST/video.mjpg``, through PyAV. Colour only.
 
-What follows the "?" belongs to the camera's own address, but for ``transport`` (``tcp`` or ``udp``, of RTSP). Decoding
+What follows the "?" belongs to the camera's own address, except ``transport`` (``tcp`` or ``udp``, of RTSP). Decoding
 happens in a child process; the name that is shown and recorded holds neither password nor options.
 """
 
@@ -81,7 +81,7 @@ def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: the whole address but for its options. Raises CameraError, later CameraLost."""
+    """``target``: the whole address without its options. Raises CameraError, later CameraLost."""
     parts = urlsplit(target)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     own = {key: str(value) for key, value in query.items() if key != "transport"}

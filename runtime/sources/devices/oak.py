@@ -25,7 +25,7 @@ SYNC_SECONDS = 0.017
 
 @dataclass(frozen=True)
 class Options:
-    """What the source's address may say; the module says in which words."""
+    """The options of the address; the module's docstring explains them."""
 
     size: str = "640x400"
     fps: float = 30.0

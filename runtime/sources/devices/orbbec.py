@@ -21,7 +21,7 @@ from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 @dataclass(frozen=True)
 class Options:
-    """What the source's address may say; the module says in which words."""
+    """The options of the address; the module's docstring explains them."""
 
     size: str = "640x480"
     fps: int = 30

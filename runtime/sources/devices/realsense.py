@@ -23,7 +23,7 @@ from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 
 @dataclass(frozen=True)
 class Filters:
-    """Options of cameras and recordings; the module says what they mean."""
+    """Options of cameras and recordings; the module's docstring explains them."""
 
     spatial: bool = False
     temporal: bool = False
@@ -33,7 +33,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Options(Filters):
-    """Options of a camera; the module says what they mean."""
+    """Options of a camera; the module's docstring explains them."""
 
     size: str = "640x480"
     fps: int = 30

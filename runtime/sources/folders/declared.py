@@ -1,6 +1,6 @@
 """Which unit a folder's own texts declare for its depth: ``camera.json``, ORB-SLAM's settings, a README.
 
-A unit is a convention until somebody wrote it down. Only a number behind a name that tools are known to write counts,
+A unit is a convention until somebody wrote it down. Only a number after a name that tools are known to write counts,
 and only where all files that hold one agree.
 """
 

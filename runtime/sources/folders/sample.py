@@ -17,7 +17,7 @@ SAMPLES = ("motorcycle",)
 
 
 def sample(name: str) -> Frames:
-    """The frame of a sample. Raises DataError where it is not to be had."""
+    """The frame of a sample. Raises DataError where it is not available."""
     if name not in SAMPLES:
         raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
     folder = Path(os.environ.get("MUTUALFORMER_SAMPLES", "")) / name

@@ -166,7 +166,7 @@ class Survey:
 
     @property
     def range_m(self) -> Distances | None:
-        """Of the typical frame; None for maps without a unit."""
+        """Depths of the typical frame in metres; None for maps without a unit."""
         if not self.distances:
             return None
         near, median, far = (float(np.median(column)) for column in list(zip(*self.distances, strict=True))[:3])

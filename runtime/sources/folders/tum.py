@@ -80,7 +80,7 @@ def _pairs(folder: Path, how: TumOptions) -> list[tuple[Line, Line]]:
             "of each other; set ?max_skew=SECONDS, or ?time= if their times are not in seconds"
         )
     if left := len(colour) - len(pairs):
-        log.warning("tum:%s: %d of %d colour images have no depth in time, left out", folder, left, len(colour))
+        log.warning("tum:%s: %d of %d colour images have no depth at their time, left out", folder, left, len(colour))
     return pairs
 
 
@@ -94,7 +94,7 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """The file a list names: as it stands, with Windows' separators, or without a third column behind it."""
+    """The file that a list names: as written, with Windows' separators, or without the third column after it."""
     for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
         path = os.path.join(folder, text)
         if os.path.isfile(path):

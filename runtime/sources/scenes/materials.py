@@ -123,6 +123,7 @@ def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> 
     warmth = rng.uniform(0.8, 1.2, 3).astype(np.float32)
     light = ambient * sky[..., None] + (1 - ambient) * 1.3 * diffuse[..., None] * warmth
     rays = buffer.camera.rays
+    # Blinn-Phong: the highlight is brightest where the normal halves the angle between light and eye.
     half = sun[:, None, None] - rays / np.linalg.norm(rays, axis=0)
     shine = np.maximum((half * buffer.normal).sum(0) / np.linalg.norm(half, axis=0), 0) ** 30
     highlight = 0.7 * shine * palette.column("gloss")[material] * shadow

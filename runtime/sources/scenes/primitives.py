@@ -74,7 +74,7 @@ class Pinhole:
         rows, columns = self.size
         if corners[2].max() < NEAR:
             return None
-        if corners[2].min() < NEAR:
+        if corners[2].min() < NEAR:  # it reaches behind the near plane, where projected corners bound nothing
             return slice(0, rows), slice(0, columns)
         u = self.centre[0] + self.focal * corners[0] / corners[2]
         v = self.centre[1] - self.focal * corners[1] / corners[2]
@@ -118,7 +118,7 @@ class GeometryBuffer:
         self.surface = np.zeros((2, *size), np.float32)
 
     def draw(self, solid: Solid) -> None:
-        """Draw ``solid`` where it is nearer than what is there."""
+        """Draw ``solid`` where it is nearer than what was drawn before."""
         window = self.camera.window(solid)
         if window is None:
             return
@@ -131,8 +131,9 @@ class GeometryBuffer:
         self.material[rows, columns] = solid.material
         self.label[rows, columns] = solid.label
         point = solid.rotation.T @ (self.camera.origin[:, None] + t * rays[:, nearer] - solid.centre[:, None])
-        unit = point / solid.half[:, None]
+        unit = point / solid.half[:, None]  # the point on the unit solid
         reach = np.abs(unit)
+        # Normals: a box has that of the face hit; the others the gradient of their quadric, but for a cylinder's ends.
         if solid.kind == BOX:
             local = np.sign(unit) * (reach == reach.max(0))
         else:
@@ -141,4 +142,5 @@ class GeometryBuffer:
                 local = np.where(reach[2] > CAP, [[0], [0], [1]] * unit, local * [[1], [1], [0]])
         local /= np.maximum(np.linalg.norm(local, axis=0), 1e-6)
         self.normal[:, rows, columns] = solid.rotation @ local.astype(np.float32)
+        # An oblique projection, so that textures vary along every face.
         self.surface[:, rows, columns] = point[:2] + 0.7 * point[2]

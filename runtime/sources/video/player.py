@@ -112,7 +112,7 @@ class VideoCamera(PlayedCamera):
         pairer: Pairer[Stamped[Any]] = Pairer(self._options.max_skew)
         yield from paired(pairer, colours, depths)
         if pairer.unpaired:
-            self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth in time, left out")
+            self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth at their time, left out")
 
     def _as_stored(self, frame: Any) -> NDArray[np.uint8]:
         if frame.rotation:

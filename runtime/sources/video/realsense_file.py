@@ -1,6 +1,6 @@
 """Recordings made by librealsense, played by :mod:`realsense_player` in a process of its own.
 
-librealsense may read a corrupt file for ever while it holds Python's lock, which nothing inside the process can end;
+librealsense may read a corrupt file for ever while it holds the GIL, which nothing inside the process can end;
 see :mod:`child`.
 """
 

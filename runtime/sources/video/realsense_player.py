@@ -1,7 +1,7 @@
 """Recordings made by librealsense (``.db3``, ``.bag``): every frame once, in order, however slow the reader.
 
-librealsense's own pipeline repeats and skips frames of a recording, so its sensors are read one by one and the two
-streams are paired here.
+librealsense's own pipeline repeats and skips frames of a recording, so this module reads its sensors one by one and
+pairs the two streams.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ START_SECONDS = 2.0
 class Player:
     """Plays a recording into one queue, every frame of both streams.
 
-    ``_arrived`` runs in librealsense's playback thread and holds it: until all sensors have started, because the
-    others lose what is read before they do (librealsense's own pause and resume wait for callbacks with Python's lock
-    held), and while the queue is full, which is the back-pressure.
+    ``_arrived`` runs in librealsense's playback thread and blocks it while the queue is full (back-pressure), and until
+    all sensors have started: a sensor loses the frames that are read before it starts. (librealsense's own pause and
+    resume would deadlock: they wait for callbacks while they hold the GIL.)
     """
 
     def __init__(self, device: Any, streams: list[tuple[Any, Any]], realtime: bool) -> None:
@@ -72,7 +72,7 @@ class Player:
         """The next frame, None when there is none within ``timeout`` seconds; sets ``ended`` after the last one."""
         stopped = self._playback.current_status() == rs.playback_status.stopped
         frame = self._mailbox.get(timeout)
-        # Playing starts a moment after the sensors do; a frame may still be on its way when it has stopped.
+        # Playback starts a moment after the sensors, so "stopped" means ended only once a frame has come.
         playing = self._count > 0 or time.monotonic() - self._since > START_SECONDS
         self.ended = frame is None and stopped and playing
         return frame
@@ -147,7 +147,7 @@ class PlaybackCamera(BaseCamera):
 
     def _report_unpaired(self) -> None:
         if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth in time, left out")
+            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth at their time, left out")
 
     def close(self) -> None:
         """End playback and close the file."""

@@ -22,7 +22,7 @@ OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 USUAL_FPS = 30.0  # where neither a frame nor its track says anything
 GREY_TOLERANCE = 8  # between the planes of a grey picture that was coded in colour
 
-# PyAV's log callback waits for Python's lock in a decoder's thread, and closing a decoder waits for its threads: a
+# PyAV's log callback waits for the GIL in a decoder's thread, and closing a decoder waits for its threads: a
 # message at that moment would deadlock. Without a callback FFmpeg logs nothing.
 av.logging.set_level(None)
 

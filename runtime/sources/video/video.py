@@ -1,6 +1,6 @@
 """Video files, played by :mod:`player` in a process of its own.
 
-Decoders are large native libraries that strangers' files are fed to: one that crashes, hangs or takes all memory must
+Decoders are large native libraries that get untrusted files: one that crashes, hangs or takes all memory must
 not end the program; see :mod:`child`.
 """
 

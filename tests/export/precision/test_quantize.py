@@ -373,7 +373,7 @@ def test_activations_that_are_not_finite_are_refused(full: tuple[onnx.ModelProto
 def test_dead_or_missing_scales_are_refused(
     full: tuple[onnx.ModelProto, Contract], limit: float | None, says: str
 ) -> None:
-    """A scale that float16 turns into zero or infinity would silence the tensor behind it."""
+    """A scale that float16 turns into zero or infinity would zero the tensor after it."""
     model, _ = full
     node = next(node for node in model.graph.node if node.op_type == "Conv")
     with pytest.raises(ExportError, match=says):

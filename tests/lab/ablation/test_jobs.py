@@ -66,7 +66,7 @@ def test_asked_to_end_the_runs_save_and_the_same_command_goes_on_to_the_same_wei
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
-    assert "the same command goes on" in errors
+    assert "the same command continues it" in errors
     unfinished = [arm for arm in ARMS if not (out / f"{arm}-seed0" / "model.safetensors").exists()]
     assert unfinished
     assert all((out / f"{arm}-seed0" / "checkpoints" / "last.ckpt").is_file() for arm in unfinished)

@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_is_refused(study: FitConfig, tmp_path: Path, mo
     refused("leave --set fusion", overrides={"fusion": "cda"})
     refused("expected different seeds", numbers=(1, 1))
     refused(r"begun with recipe\.batch = \d+, now 3", recipe=dataclasses.replace(study.recipe, batch=3))
-    refused("leave --resume away", resume=True)
+    refused("omit --resume", resume=True)
     refused("fusion sum is unknown, expected some of concat", fusions=["sum"])
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused("under torchrun into OUT/FUSION-seedS")

@@ -62,7 +62,7 @@ def test_ptx_of_the_common_variants_is_text_for_the_oldest_tensor_cores() -> Non
 
 
 @pytest.mark.parametrize(("arch", "name"), [(103, "ptxas"), (121, "ptxas-blackwell")])
-def test_younger_gpus_assemble_the_ptx(arch: int, name: str, tmp_path: Path) -> None:
+def test_newer_gpus_assemble_the_ptx(arch: int, name: str, tmp_path: Path) -> None:
     """What their driver will do: the embedded text becomes machine code for them, without a spill."""
     folder = support.built() / "generated"
     blob, texts = (folder / "cubins.bin").read_bytes(), json.loads((folder / "ptx.json").read_text())

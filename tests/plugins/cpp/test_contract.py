@@ -182,13 +182,13 @@ def test_turing_has_no_bf16(driver: Driver, harness: Harness) -> None:
     driver.library.test_driver_set_context(75)
     assert harness.attach(plugin) is None
     assert "this GPU is sm_75" in (log := harness.log())
-    assert "BF16 from sm_80 on; nothing of these fits BF16 with head_dim 8" in log
+    assert "BF16 from sm_80 on; none of these fits BF16 with head_dim 8" in log
     harness.destroy(plugin)
 
 
 @pytest.mark.parametrize("capability", [103, 88, 130])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16])
-def test_a_younger_gpu_compiles_the_embedded_ptx(
+def test_a_newer_gpu_compiles_the_embedded_ptx(
     capability: int, dtype: torch.dtype, driver: Driver, harness: Harness
 ) -> None:
     driver.reset(capability=capability, context=2000 + capability)
@@ -212,7 +212,7 @@ def test_ptx_can_be_tried_where_there_are_cubins(
     assert plugin
     assert harness.configure(plugin, FP16, (1, 5, 3 * 20)) == 0
     assert harness.attach(plugin) is None, "PTX covers head_dims that are multiples of 8"
-    assert "PTX for younger GPUs (head_dim a multiple of 8)" in harness.log()
+    assert "PTX for newer GPUs (head_dim a multiple of 8)" in harness.log()
     harness.destroy(plugin)
 
 
@@ -223,8 +223,9 @@ def test_ptx_that_the_driver_refuses_is_an_error(driver: Driver, harness: Harnes
     driver.reset(capability=103, context=2999)
     driver.fail("cuModuleLoadData", 218)
     assert harness.attach(plugin) is None
-    assert "cuModuleLoadData failed: CUDA_ERROR_INVALID_PTX (218) while its compiler made code for sm_103" in (
-        harness.log()
+    assert (
+        "cuModuleLoadData failed: CUDA_ERROR_INVALID_PTX (218) while the driver compiled the embedded PTX for sm_103"
+        in (harness.log())
     )
     harness.destroy(plugin)
 

@@ -81,7 +81,7 @@ class Case:
 
 
 def _cases() -> list[Any]:
-    """The affordable covering set, and behind the marker ``full`` one over cases twenty times as large."""
+    """The affordable covering set, and under the marker ``full`` one over cases twenty times as large."""
     everything = [Case(*values) for values in itertools.product(*AXES.values())]  # type: ignore[arg-type]
     everything = [case for case in everything if case.tactic <= case.tactics]
     affordable = covering([c for c in everything if c.work() < _AFFORDABLE])

@@ -1,4 +1,4 @@
-"""Strangers at the page's port: floods of connections, slow requests, nonsense, guesses, and what the log says."""
+"""Attacks on the page's port: floods of connections, slow and invalid requests, guessed tokens, and the log of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foxglove gets a recording's messages over its own protocol, a slow client harms nobody, and strangers get nothing."""
+"""Foxglove gets a recording's messages over its own protocol; a slow client delays no other; a token is required."""
 
 from __future__ import annotations
 

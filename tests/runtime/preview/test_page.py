@@ -1,4 +1,4 @@
-"""The real page in a real browser: it moves, charts, blends, pauses, records, asks for the token, and mends itself."""
+"""The real page in a real browser: it moves, charts, blends, pauses, records, asks for the token, and reconnects."""
 
 from __future__ import annotations
 

@@ -472,7 +472,9 @@ def test_identities_are_named_and_infrared_is_shown(browser: Browser, tmp_path: 
         thread.start()
         try:
             moving(browser, page.server.url())
-            assert text(browser, "seen") == "anna\\x1b[31m \\u202e (0.88)", "a stranger's word, made visible"
+            assert text(browser, "seen") == "anna\\x1b[31m \\u202e (0.88)", (
+                "an untrusted label, its control characters visible"
+            )
             assert text(browser, "second-name") == "Near infrared"
             assert browser.run("return document.getElementById('scale').hidden")
             assert browser.run("return document.getElementById('record').hidden"), "nothing records here"

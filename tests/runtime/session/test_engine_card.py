@@ -1,4 +1,4 @@
-"""Engine cards of strangers: sealed or not, every value is of its type and range, or one sentence says which is not."""
+"""Untrusted engine cards: sealed or not, every value is of its type and range, or one sentence names it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_what_the_source_refuses_is_refused_in_its_own_words() -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("if self.n == 3: ctypes.PyDLL(None).pause()", "gave no frame for 4 s and was ended"),  # keeps Python's lock
+        ("if self.n == 3: ctypes.PyDLL(None).pause()", "gave no frame for 4 s and was ended"),  # keeps the GIL
         ("if self.n == 3: time.sleep(60)", "gave no frame for 4 s"),
         ("if self.n == 3: os.kill(os.getpid(), signal.SIGSEGV)", "its reader ended with signal 11"),
         ("if self.n == 3: os._exit(7)", "its reader ended with exit code 7"),

@@ -116,7 +116,7 @@ def test_times_that_are_no_numbers_become_the_time_of_arrival() -> None:
     assert np.isfinite([(f.timestamp, f.depth_timestamp) for f in frames]).all()
     assert abs(frames[1].timestamp - time.time()) < 60
     assert frames[2].timestamp == 2 / 30
-    assert sum("times that are no numbers" in warning for warning in camera.warnings) == 1
+    assert sum("no finite times" in warning for warning in camera.warnings) == 1
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 1e12])

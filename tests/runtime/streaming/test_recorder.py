@@ -200,7 +200,7 @@ def test_a_flipped_bit_costs_the_frames_of_its_chunk_and_no_others(tmp_path: Pat
     camera = opening.camera(str(path))
     got = {frame.sequence: frame for frame in camera}
     assert 14 <= len(got) < 20
-    assert {0, 19} <= got.keys(), "the good frames behind the problems are kept"
+    assert {0, 19} <= got.keys(), "the good frames after the problems are kept"
     for frame in frames:
         if frame.sequence in got:
             assert_equal_frames(frame, got[frame.sequence])

@@ -77,7 +77,7 @@ def test_what_rerun_is_asked_for(text: str, kind: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("synthetic://", "put --rerun behind the sources"),
+        ("synthetic://", "put --rerun after the sources"),
         ("127.0.0.1:9876", "knows no token"),
         ("192.168.1.5:9876", "listens on every address"),
         ("0.0.0.0:99999", "expected a file"),

@@ -1,4 +1,4 @@
-"""Names made by strangers cannot steer a terminal; ordinary names of any language stay as they are."""
+"""Untrusted names cannot steer a terminal; ordinary names of any language stay as they are."""
 
 from __future__ import annotations
 

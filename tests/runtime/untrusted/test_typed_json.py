@@ -1,4 +1,4 @@
-"""Whatever stands in a JSON file, the answer is a value of the right type and range or one sentence."""
+"""Any JSON file gives values of the right type and range, or one sentence."""
 
 from __future__ import annotations
 

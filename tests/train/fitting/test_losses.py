@@ -1,4 +1,4 @@
-"""F3Net's loss against a plain NumPy version, and the triplet loss against loops."""
+"""F3Net's loss against NumPy; the triplet and the contrastive loss against loops."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_triplet_gradient_is_finite_for_equal_features() -> None:
     assert torch.isfinite(features.grad).all()
 
 
-def test_contrast_is_the_mean_over_partners_then_over_samples() -> None:
+def test_contrastive_is_the_mean_over_partners_then_over_samples() -> None:
     features, labels = torch.randn(7, 5).double(), torch.tensor([0, 0, 1, 1, 1, 2, 3])  # two samples without a partner
     unit = features / features.norm(dim=1, keepdim=True)
     expected = []
@@ -83,7 +83,7 @@ def test_contrast_is_the_mean_over_partners_then_over_samples() -> None:
         contrastive(features, torch.arange(7))
 
 
-def test_contrast_draws_equal_features_apart() -> None:
+def test_contrastive_separates_equal_features() -> None:
     features = (torch.ones(8, 3) + 1e-3 * torch.randn(8, 3)).requires_grad_()
     labels = torch.arange(4).repeat_interleave(2)
     optimizer = torch.optim.SGD([features], lr=1.0)

@@ -1,4 +1,4 @@
-"""Recipes cut to a side, from the command line to the run."""
+"""Recipes: limited to a side, read from files and from --set, written and listed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutualformer.train.fitting.recipes import limited, names, recipe
 from mutualformer.train.fitting.recipes.reading import changed, to_toml
 
 
-def test_stages_above_the_side_are_trained_at_it() -> None:
+def test_stages_above_the_side_are_limited_to_it() -> None:
     photo = recipe("photo")
     first, second, third = (stage[0] for stage in photo.stages)
     assert photo.stages == ((first, 256), (second, 320), (third, 288, 352))

@@ -50,6 +50,7 @@ class _Frames:
         self.wrong.setdefault(kind, []).append(name)
 
     def _read(self, reader: Any, path: Path | None) -> Any:
+        """What ``reader(path)`` returns; None where there is no file, or an unreadable one, which is noted."""
         if path is None:
             return None
         try:

@@ -34,12 +34,12 @@ class BatchSource(Protocol):
 
 @functools.cache
 def leave_out(problem: str) -> None:
-    """Log once in a process which file is left out of training: one bad picture must not end a run of hours."""
+    """Log, once per process, which file is left out of training: one bad picture must not end a run of hours."""
     logging.getLogger("mutualformer").warning("%s; it is left out", problem)
 
 
 def first_readable(make: Callable[[int], T]) -> T:
-    """``make(attempt)`` of the first attempt, 0 …, that raises no DataError. Raises the last attempt's."""
+    """The first of ``make(0)``, ``make(1)``, … that raises no DataError; raises the last attempt's."""
     for attempt in range(TRIES - 1):
         try:
             return make(attempt)
@@ -49,7 +49,7 @@ def first_readable(make: Callable[[int], T]) -> T:
 
 
 class SodBatches:
-    """Random frames in the aspect of the model's input, each with a generator seeded by (seed, step, slot)."""
+    """Random frames in the aspect of the model's input, each augmented with a generator of (seed, step, slot)."""
 
     def __init__(self, frames: Frames, spec: ModelSpec, recipe: Recipe, seed: int) -> None:
         if not len(frames):
@@ -61,12 +61,12 @@ class SodBatches:
         return len(self.frames)
 
     def index(self, step: int, slot: int) -> int:
-        """Every frame once per epoch, in an order that depends on the epoch."""
+        """Number of the frame for a slot: each frame once per epoch, in an order that depends on the epoch."""
         epoch, place = divmod(step * self.batch + slot, len(self.frames))
         return int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.frames))[place])
 
     def _from(self, first: int, attempt: int) -> Item:
-        """The frame ``attempt`` places behind ``first``, which replaces it where it is corrupt."""
+        """The frame ``attempt`` places after ``first``, its substitute where it is corrupt."""
         return self.frames[(first + attempt) % len(self.frames)]
 
     def make(self, step: int, slots: range, side: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -84,6 +84,8 @@ class SodBatches:
 
 
 class _Stream(IterableDataset[dict[str, torch.Tensor]]):
+    """The parts of every batch that process ``rank`` of ``world`` takes; a step accumulates ``accumulate`` of them."""
+
     def __init__(
         self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int, accumulate: int
     ) -> None:
@@ -118,10 +120,10 @@ def loader(
     accumulate: int = 1,
     workers: int = 1,
 ) -> DataLoader[dict[str, torch.Tensor]]:
-    """Endless batches from optimiser step ``start``; ``batch`` is global."""
+    """Endless batches from optimiser step ``start``. ``batch``: samples per step over all processes and parts."""
     stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
     if workers:
-        # Workers are forked without OpenCV's threads, and a worker that waits for such a thread waits forever. This
-        # ends them first (a second training in one process, or one after an evaluation, has started them).
+        # OpenCV's threads do not survive a fork, and a worker that waits for one waits forever. So end them before the
+        # fork: an evaluation or an earlier training in this process may have started them.
         cv2.setNumThreads(1)
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None)

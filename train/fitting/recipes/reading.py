@@ -42,9 +42,9 @@ def _is_stage(value: object) -> bool:
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", lambda value: type(value) is int),
     float: ("a number", _number),
-    str: ("a text", lambda value: isinstance(value, str)),
+    str: ("a string", lambda value: isinstance(value, str)),
     bool: ("true or false", lambda value: isinstance(value, bool)),
-    tuple[str, ...]: ("a list of texts", _list_of(lambda item: isinstance(item, str))),
+    tuple[str, ...]: ("a list of strings", _list_of(lambda item: isinstance(item, str))),
     tuple[float, ...]: ("a list of numbers", _list_of(_number)),
     STAGES: ("a list of [share, side] or [share, smallest side, largest side]", _list_of(_is_stage)),
     TABLE: ("a table of numbers", lambda value: isinstance(value, Mapping) and all(map(_number, value.values()))),

@@ -54,7 +54,7 @@ def test_clocks_apart_are_said_and_the_times_of_recording_used(tmp_path: Path) -
     rows, logs = rows_at([(17 + index / 30, START + index / 30) for index in range(6)])
     warnings = check(write_bag(tmp_path / "x.mcap", rows, logs), [0, 1, 2, 3, 4, 5])
     assert any("are of clocks 1.7e+09 s apart" in warning for warning in warnings)
-    with pytest.raises(CameraError, match="6 colour images have no depth in time"):
+    with pytest.raises(CameraError, match="6 colour images have no depth at their time"):
         play(tmp_path / "x.mcap", "?time=header")
 
 

@@ -351,7 +351,7 @@ def test_one_bad_picture_is_left_out_and_the_stream_goes_on(tmp_path: Path) -> N
 
 def test_a_bag_without_one_usable_frame_is_an_error_with_the_first_reason(tmp_path: Path) -> None:
     rows = [image(COLOUR, rgb(0), "rgb8", 0), image(DEPTH, units(0), "16UC1", 9000)]
-    with pytest.raises(CameraError, match="no frame could be used: 1 colour images have no depth in time"):
+    with pytest.raises(CameraError, match="no frame could be used: 1 colour images have no depth at their time"):
         play(write_bag(tmp_path / "x.mcap", rows))
 
 

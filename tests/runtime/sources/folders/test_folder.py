@@ -592,4 +592,7 @@ def test_turned_tiff_files_are_read_as_stored_and_said(
     np.testing.assert_array_equal(item.mask, SCENES[4].mask)
     np.testing.assert_array_equal(item.depth, EXPECTED[4])
     np.testing.assert_array_equal(item.rgb, SCENES[4].rgb[..., ::-1])
-    assert f"{folder}/0000.tif and 11 more: EXIF asks for a turn, all files are read as stored" in caplog.text
+    assert (
+        f"{folder}/0000.tif and 11 more: the EXIF orientation is not applied, all files are read as stored"
+        in caplog.text
+    )

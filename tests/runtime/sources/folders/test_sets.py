@@ -22,7 +22,7 @@ from tests.train.support.scenes import write_rgbd
 
 @pytest.fixture
 def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sets as they are, but a few frames each."""
+    """The published sets, with three frames in each split."""
     import dataclasses
 
     few = {name: dataclasses.replace(known, frames=dict.fromkeys(known.frames, 3)) for name, known in sets.SETS.items()}
@@ -87,7 +87,7 @@ def test_a_list_of_names_is_honoured(small_sets: None, tmp_path: Path) -> None:
         opening.frames(str(tmp_path / "NJU2K"))
 
 
-def test_a_count_that_is_not_the_published_one_is_said(
+def test_a_count_that_is_not_the_published_one_is_a_warning(
     small_sets: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_rgbd(tmp_path / "SIP", count=2)
@@ -115,7 +115,7 @@ def test_sums(small_sets: None, tmp_path: Path) -> None:
     assert len(opening.expand("rgbd:/r/standard?polarity=auto", "test")) == 6
     both = tmp_path / "a+b"
     shutil.copytree(tmp_path / "NJU2K_TRAIN", both)
-    assert len(opening.frames(str(both))) == 3  # a plus in a folder's name
+    assert len(opening.frames(str(both))) == 3  # "+" in a folder's name does not join sets
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_sums(small_sets: None, tmp_path: Path) -> None:
         ("rgbd:{}/lfsd", "holds no test split of lfsd.*comes from http"),
         ("rgbd:{}/sip?split=train", "sip has no train split"),
         ("rgbd:{}/rgbn300", "holds identities"),
-        ("{}/a++b", "nothing stands before or after a"),
+        ("{}/a++b", "an address before or after a . is missing"),
         ("rgbd:/nowhere/lfsd", "/nowhere: no such folder"),
         ("pairs:{0},{0}?split=val", "split is 'val'"),
     ],
@@ -148,7 +148,7 @@ def test_polarity_from_evidence(tmp_path: Path, polarity: str) -> None:
     assert np.median(frames[0].depth[inside]) < np.median(frames[0].depth[~inside])  # metres: salient is nearer
 
 
-def test_polarity_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+def test_polarity_that_cannot_be_decided_is_refused(tmp_path: Path) -> None:
     write_rgbd(tmp_path, count=4)
     for path in (tmp_path / "depth").iterdir():
         cv2.imwrite(str(path), np.full((48, 64), 90, np.uint8))
