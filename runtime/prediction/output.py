@@ -22,6 +22,7 @@ from mutualformer.errors import InputError
 from mutualformer.extras import install
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.prediction.look import Look
+from mutualformer.runtime.sources.grammar import PATH, parse
 from mutualformer.runtime.sources.pictures import natural_key
 
 PIPE = "-"  # standard input as a SOURCE, standard output as a FILE
@@ -74,7 +75,7 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 (folder / "stdin").write_bytes(data)
                 files.append(str(folder / "stdin"))
-            elif glob.has_magic(text) and "://" not in text and not os.path.exists(text):
+            elif glob.has_magic(text) and not os.path.exists(text) and is_pattern(text):
                 matches = sorted(glob.glob(text, recursive=True), key=natural_key)
                 if not matches:
                     raise OutputError(f"{text}: matches no file")
@@ -82,6 +83,12 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
             else:
                 files.append(text)
         yield tuple(files)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the wildcards in ``text`` are meant as such: not the question mark before an address's options."""
+    address = parse(text)
+    return address.kind == PATH and not any(address.options.values())
 
 
 class WithSound:

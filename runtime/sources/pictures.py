@@ -53,7 +53,7 @@ COLOUR_SUFFIXES: tuple[str, ...] = (
     ".heif",
     ".jp2",
 )
-DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".npz", ".exr", ".pfm")
+DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".exr", ".pfm")
 MOST_BYTES = 8 * MAX_PIXELS  # of a file: the size of the largest depth map as .npy of 64 bits
 COLOUR_BITS = (8, 10, 12, 14, 16)
 NEUTRAL = 128  # grey that the model sees where a picture is wholly transparent

@@ -93,6 +93,11 @@ def test_standard_input_and_output(
     assert np.asarray(cv2.imdecode(np.frombuffer(out, np.uint8), cv2.IMREAD_UNCHANGED)).shape == (64, 96)
 
 
+def test_the_options_of_an_address_are_no_wildcard(red: Path, tmp_path: Path) -> None:
+    assert predict(red, "synthetic:1?seed=2", "--out", tmp_path / "out", "--what", "json") == 0
+    assert list((tmp_path / "out").rglob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
