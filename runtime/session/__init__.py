@@ -32,14 +32,18 @@ BACKENDS = {
 def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> Session:
     """Load ``.onnx`` (ONNX Runtime), ``.engine`` (TensorRT or TensorRT-RTX) or ``.safetensors`` (PyTorch).
 
-    ``device``: "auto" takes a GPU where the backend has one; "cpu", "cuda" and "cuda:1" insist. ``threads``: CPU
-    threads, 0 = all this process may use; engines use none. ``sha256``: the expected hash of a trusted ONNX file's
-    bytes; without it the file is untrusted, and this process's memory is limited. Raises ModelFileError; an engine is
-    loaded only after its hash was checked.
+    ``device``: "auto" takes a GPU where the backend has one; "cpu", "cuda" and "cuda:1" insist; for ONNX files also a
+    list of ONNX Runtime's execution providers, in order. ``threads``: CPU threads, 0 = all this process may use;
+    engines use none. ``sha256``: the expected hash of a trusted ONNX file's bytes; without it the file is untrusted,
+    and this process's memory is limited. Raises ModelFileError; an engine is loaded only after its hash was checked.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
-        raise ModelFileError(f"device is {device!r}, expected one of {', '.join(DEVICES)} or cuda:1")
+    if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
+        raise ModelFileError(
+            f"device is {device!r}, expected one of {', '.join(DEVICES)}, cuda:1 or a list of providers"
+        )
     file = existing_file(path)
+    if not isinstance(device, str) and file.suffix != ".onnx":
+        raise ModelFileError(f"{file}: providers are ONNX Runtime's, for .onnx files; give device='cuda' or 'cpu'")
     if file.suffix not in BACKENDS:
         raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected one of {', '.join(BACKENDS)}")
     module, name, extra = BACKENDS[file.suffix]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,7 +17,8 @@ from mutualformer.runtime.preprocess import InputError, check
 
 LARGEST_MODEL = 4 << 30  # bytes of a model file; an ONNX file cannot have more than 2 GiB
 Arrays = dict[str, NDArray[Any]]
-Device: TypeAlias = str  # "auto", "cpu", "cuda", "cuda:1"
+# "auto", "cpu", "cuda", "cuda:1", or ONNX Runtime's execution providers in order, each alone or with its options.
+Device: TypeAlias = "str | Sequence[str | tuple[str, dict[str, Any]]]"
 Opened = TypeVar("Opened", bound="Session")
 
 KEEP_FP16 = "MUTUALFORMER_KEEP_FP16"  # environment variable: keep FP16 weights on a CPU; less memory, more time

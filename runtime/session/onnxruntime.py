@@ -46,8 +46,13 @@ def open_graph(file: OnnxFile, options: ort.SessionOptions, providers: list[Any]
 
 
 def _providers(path: Path, device: Device) -> list[Any]:
-    """ONNX Runtime's execution providers for a device. Raises ModelFileError where it lacks CUDA."""
+    """ONNX Runtime's execution providers for a device, or those of a list. Raises ModelFileError for one it lacks."""
     available, cuda = ort.get_available_providers(), "CUDAExecutionProvider"
+    if not isinstance(device, str):
+        names = [one if isinstance(one, str) else one[0] for one in device]
+        if not names or set(names) - set(available):
+            raise ModelFileError(f"{path}: providers are {names}, this ONNX Runtime offers {', '.join(available)}")
+        return list(device)
     if device.startswith("cuda") and cuda not in available:
         raise ModelFileError(
             f"{path}: device is {device}, but this ONNX Runtime offers {', '.join(available)}; "
@@ -88,7 +93,7 @@ class OnnxSession(Session):
             raise ModelFileError(f"{path}: a name in its graph is not UTF-8; export it again") from error
         self.threads = options.intra_op_num_threads
         self.device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
-        if device.startswith("cuda") and self.device != "cuda":
+        if isinstance(device, str) and device.startswith("cuda") and self.device != "cuda":
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = file.sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -80,6 +81,8 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     data = open_training_data(config, spec, rank)
     seconds = {"data": round(time.time() - began, 1)}
     model = _build(config, data.source, world)
+    if rank == 0:
+        _refuse_full_disk(config, model)
     schedule = Schedule(config.recipe, spec.input_size[0], start=start)
     # Data may bring a task of its own, for instance one with a teacher.
     task = (data.task or TASKS[spec.task].training_task)(model, config.recipe, schedule)
@@ -159,6 +162,20 @@ def _build(config: FitConfig, source: BatchSource, world: int) -> nn.Module:
     # Batch norms over all processes make the result independent of their number; with --local-norms each process has
     # its own, which is faster on CPUs.
     return synchronise(model) if world > 1 and not config.local_norms else model
+
+
+def _refuse_full_disk(config: FitConfig, model: nn.Module) -> None:
+    """Raise FitError where the disk has no room for what a run writes; hours later it would end the run.
+
+    Weights, the best weights, and the optimiser's state twice while it is replaced: ten times the weights at most.
+    """
+    needed = 10 * sum(value.numel() * value.element_size() for value in model.state_dict().values()) + (16 << 20)
+    free = shutil.disk_usage(config.out).free
+    if free < needed:
+        raise FitError(
+            f"{config.out}: the disk has {free / 1e6:.0f} MB free, this run may write {needed / 1e6:.0f} MB; make room "
+            "or choose another place"
+        )
 
 
 def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks: list[Callback]) -> lightning.Trainer:

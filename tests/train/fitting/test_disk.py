@@ -1,9 +1,10 @@
-"""A trained model is not lost to a full disk."""
+"""A full disk is reported before the first step, and a trained model is not lost to one."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,19 @@ import pytest
 
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.fitting import training
+from mutualformer.train.fitting.config import FitConfig, FitError
+from mutualformer.train.fitting.recipes import recipe
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_a_full_disk_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registry.build("sod-nano", pretrained=False)
+    config = FitConfig("sod-nano", "synthetic:8", tmp_path, recipe("demo"))
+    training._refuse_full_disk(config, model)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(1, 1, 20 << 20))
+    with pytest.raises(FitError, match=r"has 21 MB free, this run may write .* make room"):
+        training._refuse_full_disk(config, model)
 
 
 def test_a_trained_model_goes_elsewhere_when_its_place_is_full(
