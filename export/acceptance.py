@@ -16,10 +16,9 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,9 +61,7 @@ def command(args: argparse.Namespace) -> int:
     return report.run(args.out, args.only, model, args.minutes)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

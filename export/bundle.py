@@ -9,21 +9,15 @@ makes a model repository for the Triton Inference Server instead.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
-from collections.abc import Sequence
+from pathlib import Path
 
 from mutualformer.export.device.deliver import Order, deliver
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,10 +43,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

@@ -19,7 +19,7 @@ if not __package__:
 import argparse
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import interleaved_ms, summary
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
@@ -155,9 +155,9 @@ def show_pair(demo: Demo, session: Session, item: Item) -> None:
     """Write ``saliency.png`` (the map at the camera's size) and ``overview.png``."""
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
-    write_bytes(demo.out / "saliency.png", report.png(report.grey(saliency)[..., 0]))
+    write_bytes(demo.out / "saliency.png", rendering.png(rendering.grey(saliency)))
     pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, saliency)]
-    write_bytes(demo.out / "overview.png", report.png(report.strip(pictures, height=300)))
+    write_bytes(demo.out / "overview.png", rendering.png(report.strip(pictures, height=300)))
 
 
 def run(out: Path) -> int:
@@ -198,9 +198,7 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), lambda args: run(args.out), argv)
+main = verb(parser, lambda args: run(args.out))
 
 
 if __name__ == "__main__":

@@ -12,20 +12,14 @@ with more options.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
-from collections.abc import Sequence
+from pathlib import Path
 
 from mutualformer.export.device.deliver import FORMATS, Order, deliver
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.arguments import CALIBRATION, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,10 +49,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

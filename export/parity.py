@@ -7,19 +7,13 @@ REFERENCE and CANDIDATE are any two of ``.safetensors`` (PyTorch), ``.onnx``, ``
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
-from collections.abc import Sequence
+from pathlib import Path
 
 from mutualformer.export.compare.page import write_reports
 from mutualformer.export.compare.parity import compare
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,10 +46,4 @@ def command(args: argparse.Namespace) -> int:
     return 1 if result.problems else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; the exit code."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

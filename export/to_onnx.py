@@ -14,15 +14,12 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable
-
-METHODS = ("minmax", "percentile", "mse")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +30,6 @@ def parser() -> argparse.ArgumentParser:
     add_precision(arguments, "default: fp32")
     add_calibration(arguments)
     rare = arguments.add_argument_group("rarely needed")
-    rare.add_argument("--method", choices=METHODS, default="mse", help="int8: how scales are chosen")
     rare.add_argument("--keep", action="append", metavar="NODE", help="keep this node one precision higher")
     rare.add_argument(
         "--keep-worst", type=int, default=0, metavar="K", help="int8: leave the K costliest layers in FP16"
@@ -63,7 +59,6 @@ def command(args: argparse.Namespace) -> int:
         args.calibration,
         Choices(
             keep=tuple(args.keep or ()),
-            method=args.method,
             keep_worst=args.keep_worst,
             placement=Placement(args.scales, args.weights, args.depthwise),
         ),
@@ -73,9 +68,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

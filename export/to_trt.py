@@ -14,7 +14,6 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
 
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import compile_model
@@ -24,7 +23,7 @@ from mutualformer.export.precision.arguments import add_calibration, add_precisi
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable
 
 
@@ -51,7 +50,6 @@ def parser() -> argparse.ArgumentParser:
     )
     rare.add_argument("--workspace", type=int, default=0, metavar="MIB", help="memory limit of one layer's scratch")
     arguments.add_argument("--target", action="append", default=[], choices=tuple(TARGETS), help="may be repeated")
-    rare.add_argument("--timing-cache", type=Path, metavar="FILE", help="classic flavour: read and updated")
     return arguments
 
 
@@ -61,9 +59,6 @@ def command(args: argparse.Namespace) -> int:
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .engine")
     check_writable(args.output)
     flavor = flavors.resolve(args.flavor)
-    cache = args.timing_cache if flavor == "tensorrt" else None
-    if args.timing_cache and cache is None:
-        print("--timing-cache is ignored: TensorRT-RTX tunes on the user's machine and has no timing cache")
     options = BuildOptions(
         flavor=flavor,
         profile=tuple(args.batch),
@@ -71,11 +66,8 @@ def command(args: argparse.Namespace) -> int:
         folded=not args.unfolded,
         workspace_mib=args.workspace,
         capabilities=capabilities(args.target, flavor),
-        timing_cache=(cache.read_bytes() if cache.exists() else b"") if cache else None,
     )
-    card = compile_model(
-        zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target, cache
-    )
+    card = compile_model(zoo.resolve(args.model), args.output, options, args.precision, args.calibration, args.target)
     print(
         f"{args.output}: {card.contract.model}, {card.requested_precision}{' (tf32)' if card.tf32 else ''}, "
         f"{card.flavor} {card.builder_version}, {args.output.stat().st_size / 1e6:.1f} MB, "
@@ -87,9 +79,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

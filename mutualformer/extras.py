@@ -8,7 +8,7 @@ from __future__ import annotations
 # Import name → extra, for packages that the base installation does without.
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "lightning", "safetensors", "tensorboard", "matplotlib"), "train"),
-    **dict.fromkeys(("imagehash", "tomli"), "train"),
+    "tomli": "train",
     "triton": "kernels",
     "kernel_lens": "plugin",
     "onnxscript": "export",
@@ -19,7 +19,6 @@ EXTRAS = {
     "tritonclient": "serving",
     "ray": "ray",
     "huggingface_hub": "hub",
-    "shtab": "completion",
     "rerun": "rerun",
     "OpenEXR": "exr",
     "av": "video",

@@ -81,10 +81,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder inside the ``with``; removes those of killed programs first. Raises OSError."""
-    sweep(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name:
+def scratch(root: Path | None = None) -> Iterator[Path]:
+    """A temporary folder inside the ``with``, in ``root`` or where the system has its own; removes those of killed
+    programs first. It may be renamed away. Raises OSError."""
+    sweep(root or Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, dir=root, ignore_cleanup_errors=True) as name:
         handle = os.open(name, os.O_RDONLY)
         try:
             _lock(handle)

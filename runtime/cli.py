@@ -48,7 +48,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "look around": {
         "bench": Verb("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
         "doctor": Verb("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
-        "completion": Verb("mutualformer.runtime.completion", "tab completion for bash, zsh or tcsh"),
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}

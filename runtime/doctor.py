@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import mutualformer
 from mutualformer.extras import EXTRAS, install
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor, zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.session.gpu import compute_capabilities
 from mutualformer.runtime.sources import udev
 from mutualformer.runtime.untrusted.printable import printable
@@ -163,11 +163,8 @@ def samples() -> Diagnosis:
     folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
     if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
         return Diagnosis("real sample", "ok", folder)
-    if importlib.util.find_spec("skimage") is not None:
-        return Diagnosis("real sample", "ok", "scikit-image downloads it when it is first used")
     detail = "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png"
-    repair = f"{PIP} scikit-image pooch   (downloads it), or export MUTUALFORMER_SAMPLES=FOLDER"
-    return Diagnosis("real sample", "missing", detail, repair)
+    return Diagnosis("real sample", "missing", detail, "export MUTUALFORMER_SAMPLES=FOLDER")
 
 
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (
@@ -232,10 +229,4 @@ def command(args: argparse.Namespace) -> int:
     return 1 if any(finding.state == "broken" and finding.needed for finding in findings) else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer doctor``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

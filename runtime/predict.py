@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,7 @@ import cv2
 from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import batch, look, output, saving, upload
 from mutualformer.runtime.prediction.batch import Request
@@ -137,10 +136,4 @@ def sentence(summary: Summary, out: Path | str, seconds: float) -> str:
     return "; ".join(parts)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer predict``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import cv2
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
 from mutualformer.runtime.streaming.run import Outlets, StreamError, stream
@@ -113,9 +112,7 @@ def _default_model() -> str:
     return NO_MODEL
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
@@ -137,7 +134,3 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
             print(f"recorded: {printable(path)}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -29,7 +29,6 @@ QUICK = {
     "recipes": ["recipes", "photo"],
     "export": ["export", "sod-nano", "--fp16", "-o", "m.onnx"],
     "doctor": ["doctor"],
-    "completion": ["completion", "bash"],
     "evaluate": ["evaluate", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],
     "fit": ["fit", "sod-nano", *SHORT, "--out", "out"],
     "parity": ["parity", f"{MODEL}.onnx", f"{MODEL}.onnx", "--data", "synthetic:2", "--out", "out"],

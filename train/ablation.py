@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.card import over_seeds
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
@@ -91,10 +91,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer ablation``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = verb(parser, command)

@@ -1,61 +1,60 @@
-"""``mutualformer data check DIR …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
+"""``mutualformer data check DATA …`` and ``mutualformer data list``: find faults of a dataset; list the standard sets.
 
-check opens every file of the RGB-D and ReID sets in DIR (at most three levels below it), prints what they hold and a
-line for each fault, draws a contact sheet where asked, and exits 1 when something must be fixed. Several sets are taken
-as splits: no picture may be in two of them.
+check opens every file of the RGB-D and ReID sets in DATA (at most three levels below a folder), or the frames of
+another address, prints what they hold and a line for each fault, draws a contact sheet where asked, and exits 1 when
+something must be fixed. Several sets are taken as splits: no picture may be in two of them.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root takes the place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
-from mutualformer.runtime.sources.folders.survey import MUST
+from mutualformer.runtime.sources.folders.survey import MUST, Remark
+from mutualformer.runtime.sources.folders.tum import is_tum
+from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import Finding, duplicates
+from mutualformer.train.data.check.findings import duplicates
 from mutualformer.train.data.check.reid import check_reid, query_in_gallery
-from mutualformer.train.data.check.rgbd import check_rgbd
+from mutualformer.train.data.check.rgbd import check_frames, check_rgbd
 from mutualformer.train.data.check.telling import COLUMNS, sentences
 
 
-def find_sets(folder: Path) -> tuple[list[Path], list[Finding]]:
-    """The datasets in ``folder``, or why there is none."""
-    if not folder.is_dir():
-        return [], [Finding(MUST, "folder", f"{folder}: no such folder", "give a folder that exists")]
-    try:
-        folders = [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
-    except OSError as error:
-        return [], [Finding(MUST, "folder", f"{folder}: cannot be read ({error.strerror})", "check its permissions")]
-    if folders:
-        return folders, []
-    remedy = "expected RGB/ depth/ GT/, or bounding_box_train/ query/ bounding_box_test/"
-    return [], [Finding(MUST, "folder", f"{folder}: holds no dataset", remedy)]
+def find_sets(folder: Path) -> list[Path]:
+    """The datasets in ``folder``, at most three levels below it; a TUM folder, whose rgb/ and depth/ look like one, is
+    none."""
+    if not folder.is_dir() or is_tum(folder):
+        return []
+    return [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
 
 
-def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None) -> dict[str, Any]:
-    """Facts and findings of all datasets in ``folders``, JSON types; ``ok``: nothing must be fixed.
+def check(addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | None = None) -> dict[str, Any]:
+    """Facts and findings of all datasets in ``addresses``, JSON types; ``ok``: nothing must be fixed.
 
     Bad input is a finding, never an exception. ``strips``: gets what a contact sheet shows, as :func:`sheet.sheet`
     takes it.
     """
     facts: dict[str, Any] = {}
-    findings: list[Finding] = []
+    findings: list[Remark] = []
     frames, views = [], []
-    for folder in folders:
-        places, problems = find_sets(folder)
-        findings += problems
+    for address in map(str, addresses):
+        try:
+            places = find_sets(Path(address))
+            if not places:
+                facts[address], findings_here = check_frames(address)
+                findings += findings_here
+        except (DataError, OSError) as error:
+            findings.append(
+                Remark(MUST, "folder", f"{address}: holds no data ({error})", "docs/data.md lists addresses")
+            )
+            continue
         for place in places:
             label = str(place)
             if is_rgbd(place):
@@ -65,8 +64,7 @@ def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None
                 facts[label], findings_here, prints = check_reid(place, label)
                 views += prints
             findings += findings_here
-    # Frames of one vehicle are alike by nature: in ReID only equal files are duplicates.
-    findings += [*duplicates(frames), *duplicates(views, near=False, shared=query_in_gallery)]
+    findings += [*duplicates(frames), *duplicates(views, query_in_gallery)]
     findings.sort(key=lambda finding: finding.level != MUST)
     ok = not any(finding.level == MUST for finding in findings)
     return {"ok": ok, "folders": facts, "findings": [finding._asdict() for finding in findings]}
@@ -74,7 +72,7 @@ def check(folders: Sequence[Path], strips: list[tuple[str, bytes]] | None = None
 
 def _lines(report: dict[str, Any]) -> str:
     lines = [line for place, facts in report["folders"].items() for line in sentences(place, facts)]
-    lines += [Finding(**finding).line() for finding in report["findings"]]
+    lines += [f"{one['level']}: {one['what']}: {one['remedy']}" for one in report["findings"]]
     return "\n".join(
         [*lines, "nothing must be fixed" if report["ok"] else "the lines that start with fix: must be fixed"]
     )
@@ -85,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
     verbs = arguments.add_subparsers(dest="what", required=True)
     checked = verbs.add_parser("check", help="open every file and list what to fix")
-    checked.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    checked.add_argument("folders", nargs="+", metavar="DATA")
     checked.add_argument("-o", "--sheet", type=Path, metavar="FILE.jpg", help="draw pictures, masks and depth")
     checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
@@ -108,10 +106,4 @@ def command(arguments: argparse.Namespace) -> int:
     return 0 if report["ok"] else 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = verb(parser, command)

@@ -6,18 +6,12 @@ rgbd:ROOT/standard) make a table in the papers' form. --probe evaluates with eac
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root replaces this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import json
-from collections.abc import Sequence
+from pathlib import Path
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes, write_json
 
 
@@ -62,10 +56,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer evaluate``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = verb(parser, command)

@@ -17,10 +17,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.train.fitting.options import add_run, configured
 
@@ -67,9 +67,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer fit``."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root replaces this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.tasks import TITLES
 from mutualformer.train import registry
@@ -79,10 +73,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer models``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

@@ -6,16 +6,9 @@ mutualformer fit sod-lite --init sod-lite --recipe mine.toml --data /data/mine -
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:  # run as a file: the repository root replaces this folder on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
-from collections.abc import Sequence
 
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.train.fitting.recipes import names, recipe
 from mutualformer.train.fitting.recipes.reading import to_toml
 
@@ -37,10 +30,4 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``mutualformer recipes``."""
-    return run_verb(parser(), command, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = verb(parser, command)

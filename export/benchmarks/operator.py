@@ -34,7 +34,7 @@ from mutualformer.plugins.attributes import (
     CdaAttributes,
 )
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_csv, write_json
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session.onnxruntime import session_options
@@ -172,6 +172,4 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)

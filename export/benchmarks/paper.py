@@ -24,7 +24,7 @@ from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.frame_cost import BOUNDS, DEVICES, ERROR, Device, Work, cost, device_of
 from mutualformer.runtime.benchmarks.model import is_ours
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import TensorSpec
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import working
@@ -132,6 +132,4 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)

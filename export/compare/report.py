@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.files import write_bytes
+from mutualformer.runtime.images import rendering
 
 Image = NDArray[np.uint8]
 
@@ -36,18 +37,9 @@ th,td{border-color:#30363d}.ok{color:#3fb950}.bad{color:#f85149}figcaption{color
 """
 
 
-def png(image: Image) -> bytes:
-    """(H, W, 3) RGB or (H, W) uint8 → PNG bytes."""
-    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    ok, data = cv2.imencode(".png", bgr)
-    if not ok:
-        raise ValueError("OpenCV could not encode a PNG")
-    return bytes(data)
-
-
 def grey(unit: NDArray[Any]) -> Image:
     """[0, 1] map → 8-bit RGB grey."""
-    levels = np.clip(np.nan_to_num(unit.astype(np.float32)) * 255 + 0.5, 0, 255).astype(np.uint8)
+    levels = rendering.grey(np.nan_to_num(unit.astype(np.float32)))
     return np.repeat(levels[..., None], 3, axis=2)
 
 
@@ -104,7 +96,7 @@ def row(name: str, pictures: list[tuple[str, Image]], height: int = 220) -> str:
 
 def figure(image: Image, caption: str) -> str:
     """Picture with a caption, embedded."""
-    data = base64.b64encode(png(image)).decode()
+    data = base64.b64encode(rendering.png(image)).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 

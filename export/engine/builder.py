@@ -29,7 +29,7 @@ class BuildOptions:
     """``profile``: (min, opt, max) batch. ``workspace_mib``: 0 = TensorRT's default. ``capabilities``: RTX targets.
 
     ``tf32``: TensorRT may compute FP32 products in TF32, which is its default. ``folded``: build from the graph as
-    ``export/graph/folds`` rewrites it; False: as exported. ``timing_cache``: classic TensorRT's bytes, or None.
+    ``export/graph/folds`` rewrites it; False: as exported.
     """
 
     flavor: str
@@ -38,7 +38,6 @@ class BuildOptions:
     folded: bool = True
     workspace_mib: int = 0
     capabilities: tuple[str, ...] = ()
-    timing_cache: bytes | None = None
 
     def __post_init__(self) -> None:
         low, best, high = self.profile
@@ -58,7 +57,6 @@ class BuildResult:
     layers_from: str
     network_plugins: int
     version: str
-    timing_cache: bytes | None
 
 
 def make_logger(trt: ModuleType) -> Any:
@@ -117,7 +115,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
     if serialized is None:
         messages = [message for message in (library.last_error(), *logger.errors) if message]
         raise ExportError(f"TensorRT could not build the engine: {'; '.join(messages) or 'no reason given'}")
-    cache = config.get_timing_cache() if options.timing_cache is not None else None
     engine = bytes(serialized)
     inspected = inspect(trt, logger, engine, plugins) if compute_capabilities() else []
     return BuildResult(
@@ -126,7 +123,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
         layers_from="inspector" if inspected else "builder log",
         network_plugins=len(plugins),
         version=str(trt.__version__),
-        timing_cache=bytes(cache.serialize()) if cache is not None else None,
     )
 
 
@@ -157,10 +153,6 @@ def _config(trt: ModuleType, builder: Any, inputs: Sequence[TensorSpec], options
         config.clear_flag(trt.BuilderFlag.TF32)  # TensorRT sets it by default; TF32 has only 10 bits of mantissa
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
-    if options.timing_cache is not None:
-        # TensorRT returns None for a corrupt cache; the build then starts with an empty one.
-        cache = config.create_timing_cache(options.timing_cache) or config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
     if options.flavor == "rtx" and options.capabilities:
         config.num_compute_capabilities = len(options.capabilities)
         for index, capability in enumerate(options.capabilities):

@@ -28,7 +28,7 @@ from mutualformer.plugins.files import scratch
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime.benchmarks.frame_cost import device_of
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.files import replacing, sha256, write_bytes
+from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
 from mutualformer.runtime.session.gpu import compute_capabilities
@@ -61,10 +61,10 @@ def prove(model: onnx.ModelProto, contract: Contract, result: BuildResult, tf32:
     return plugins
 
 
-def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, cache: Path | None = None) -> EngineCard:
+def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str) -> EngineCard:
     """Build ``out`` and ``out.json`` from ``onnx_file``. ``rebuild``: the command that repeats the build, for the card.
 
-    ``cache``: file for classic TensorRT's timing cache. Raises ExportError, PluginError, FlavorError, and writes
+    Raises ExportError, PluginError, FlavorError, and writes
     nothing then.
     """
     file, contract = open_onnx(onnx_file)
@@ -108,8 +108,6 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str, c
     with replacing(out) as engine, replacing(card_path(out)) as card_file:
         engine.write_bytes(result.engine)
         card.write_to(card_file)
-    if cache is not None and result.timing_cache is not None:
-        write_bytes(cache, result.timing_cache)
     return card
 
 
@@ -126,7 +124,6 @@ def compile_model(
     precision: str | None = None,
     calibration: str | None = None,
     targets: Sequence[str] = (),
-    cache: Path | None = None,
 ) -> EngineCard:
     """Checkpoint or ONNX file → engine and card, and beside them the ONNX file that was made for it, if any.
 
@@ -137,7 +134,7 @@ def compile_model(
     flavors.import_flavor(options.flavor)
     with scratch() as folder:
         file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration, _has_plugin)
-        card = to_engine(file, out, options, rebuild_command(file, out, options, targets), cache)
+        card = to_engine(file, out, options, rebuild_command(file, out, options, targets))
         if file != source:
             with replacing(out.with_name(file.name)) as beside:
                 shutil.copyfile(file, beside)

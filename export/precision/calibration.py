@@ -1,15 +1,11 @@
-"""Measures activation ranges on calibration frames: one histogram per tensor, and three methods to choose its range.
-
-minmax      the largest value: clips nothing, but one outlier coarsens the scale
-percentile  the value that 1e-5 of all values exceed
-mse         the range with the least squared error, from rounding and clipping together
-"""
+"""Measures activation ranges on calibration frames: one histogram per tensor, and the range with the least squared
+error, from rounding and clipping together (docs/quantization.md has the measurements)."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +20,6 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
 MIN_FRAMES = 16
-PERCENTILE = 99.999  # of 10⁵ … 10⁷ values per tensor: cuts outliers of the sensor, keeps the object
 LEVELS = 127  # of a symmetric INT8 scale, on either side of zero
 BINS = 8192
 # Grey levels of 255. Below a mean of 16 a picture is dark, and a deviation up to 8 is sensor noise; else up to 2 is.
@@ -63,17 +58,7 @@ class Histogram:
         return np.asarray((np.arange(BINS) + 0.5) * (self.top / BINS), np.float64)
 
 
-def _minmax(histogram: Histogram) -> float:
-    return histogram.largest
-
-
-def _percentile(histogram: Histogram) -> float:
-    running = np.cumsum(histogram.counts)
-    index = int(np.searchsorted(running, PERCENTILE / 100 * running[-1]))
-    return min(float((index + 1) * histogram.top / BINS), histogram.largest)
-
-
-def _mse(histogram: Histogram) -> float:
+def best_limit(histogram: Histogram) -> float:
     """The limit with the least squared error among 100 between 1 % and 100 % of the largest value."""
     limits = histogram.largest * np.linspace(0.01, 1.0, 100)
     centres, counts = histogram.centres, histogram.counts
@@ -84,14 +69,6 @@ def _mse(histogram: Histogram) -> float:
         return float(counts @ (error * error))
 
     return float(min(limits, key=cost))
-
-
-METHODS: dict[str, Callable[[Histogram], float]] = {
-    "minmax": _minmax,
-    "percentile": _percentile,
-    "mse": _mse,
-}
-DEFAULT_METHOD = "mse"  # docs/quantization.md has the measurements
 
 
 def check_frames(feeds: Sequence[Feed]) -> None:
@@ -151,9 +128,9 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
     return histograms
 
 
-def limits(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
-    """Largest magnitude that each tensor's scale shall represent, by ``method``; 1 for a tensor of zeros alone."""
-    return {name: METHODS[method](h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
+def limits(histograms: dict[str, Histogram]) -> dict[str, float]:
+    """Largest magnitude that each tensor's scale shall represent; 1 for a tensor of zeros alone."""
+    return {name: best_limit(h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
 
 
 def _strange(values: NDArray[Any]) -> str:

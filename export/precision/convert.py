@@ -16,7 +16,7 @@ from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames,
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, MIN_FRAMES, Feed, check_frames
+from mutualformer.export.precision.calibration import MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
 from mutualformer.export.precision.placement import DEFAULT, Placement
 from mutualformer.export.precision.quantize import Quantizer
@@ -45,12 +45,11 @@ OF_A_KIND = 4  # of each kind of default frames, for INT8
 class Choices:
     """Options of a conversion; all but ``keep`` are for INT8.
 
-    ``keep``: nodes left one precision higher. ``method``: how scales are chosen, of METHODS. ``keep_worst``: how many
+    ``keep``: nodes left one precision higher. ``keep_worst``: how many
     further nodes stay in FP16: those that cost most when quantised alone. ``placement``: where Q/DQ pairs stand.
     """
 
     keep: tuple[str, ...] = ()
-    method: str = DEFAULT_METHOD
     keep_worst: int = 0
     placement: Placement = DEFAULT
 
@@ -108,18 +107,17 @@ def convert(
     elif precision == "fp16":
         converted = to_fp16(model, choices.keep)
     else:
-        method, placement = choices.method, choices.placement
-        keep = set(choices.keep)
+        placement, keep = choices.placement, set(choices.keep)
         check_keep(model, keep)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if choices.keep_worst:
-            keep.update(costliest(quantizer, contract, feeds[:RANKING_FRAMES], method, choices.keep_worst))
-        converted = quantizer.to_int8(method, keep, placement)
-        kept = quantizer.kept(method, placement, keep)
+            keep.update(costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.keep_worst))
+        converted = quantizer.to_int8(keep, placement)
+        kept = quantizer.kept(placement, keep)
         card["calibration"] = {
             "data": text,
-            "method": method,
+            "method": "mse",
             "frames": len(feeds),
             "kept_fp16": sorted(kept),
             "kept_because": dict(sorted(Counter(kept.values()).items())),

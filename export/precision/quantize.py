@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from mutualformer.export.errors import ExportError
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, LEVELS, Feed, Histogram, collect, limits
+from mutualformer.export.precision.calibration import LEVELS, Feed, Histogram, collect, limits
 from mutualformer.export.precision.half import check_keep, to_fp16, typed_without_function
 from mutualformer.export.precision.placement import (
     DEFAULT,
@@ -53,7 +53,6 @@ class Quantizer:
     model: onnx.ModelProto
     nodes: tuple[str, ...]
     histograms: dict[str, Histogram]
-    _ranges: dict[str, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _bare(self) -> onnx.ModelProto:
@@ -65,21 +64,18 @@ class Quantizer:
         nodes = quantizable(model)
         return cls(model, tuple(nodes), collect(model, feeds, _activations(model, nodes)))
 
-    def ranges(self, method: str) -> dict[str, float]:
+    @cached_property
+    def ranges(self) -> dict[str, float]:
         """Largest magnitude that each activation's scale shall represent."""
-        if method not in self._ranges:
-            self._ranges[method] = limits(self.histograms, method)
-        return self._ranges[method]
+        return limits(self.histograms)
 
-    def place(
-        self, chosen: Collection[str], method: str = DEFAULT_METHOD, placement: Placement = DEFAULT
-    ) -> onnx.ModelProto:
+    def place(self, chosen: Collection[str], placement: Placement = DEFAULT) -> onnx.ModelProto:
         """The graph with ``chosen`` nodes in INT8 and the rest in FP32. Raises ExportError for a scale of zero."""
-        quantized = place(self._bare, chosen, self.ranges(method), placement)
+        quantized = place(self._bare, chosen, self.ranges, placement)
         quantized.functions.extend(self.model.functions)
         return quantized
 
-    def kept(self, method: str, placement: Placement = DEFAULT, keep: Iterable[str] = ()) -> dict[str, str]:
+    def kept(self, placement: Placement = DEFAULT, keep: Iterable[str] = ()) -> dict[str, str]:
         """Node that :meth:`to_int8` leaves in half precision though INT8 is possible → the reason, in graph order."""
         # The range whose scale would be the smallest normal number.
         least = float(_smallest(placement.scales)) * LEVELS
@@ -87,7 +83,7 @@ class Quantizer:
             "asked for": list(keep),
             "reads the depth sensor": depth_readers(self.model),
             "depthwise": depthwise_nodes(self.model) if placement.depthwise == "fp16" else [],
-            "reads too small values": quiet_readers(self.model, self.ranges(method), least),
+            "reads too small values": quiet_readers(self.model, self.ranges, least),
         }
         # The first reason that applies is reported: the order is reversed, so that it is written last.
         kept = {name: reason for reason, names in reversed(reasons.items()) for name in names}
@@ -96,19 +92,17 @@ class Quantizer:
         nodes = {*self.nodes, *reasons["asked for"]}
         return {n.name: kept[n.name] for n in self.model.graph.node if n.name in kept and n.name in nodes}
 
-    def to_int8(
-        self, method: str = DEFAULT_METHOD, keep: Iterable[str] = (), placement: Placement = DEFAULT
-    ) -> onnx.ModelProto:
+    def to_int8(self, keep: Iterable[str] = (), placement: Placement = DEFAULT) -> onnx.ModelProto:
         """All possible nodes in INT8 but :meth:`kept` ones, the rest FP16. Raises ValueError for unknown ``keep``."""
         check_keep(self.model, keep)
-        kept = self.kept(method, placement, keep)
+        kept = self.kept(placement, keep)
         quiet = [name for name, reason in kept.items() if reason == "reads too small values"]
         if quiet:
             log.warning("%d layers stay in FP16, they read too small values for INT8: %s", len(quiet), quiet[:3])
         chosen = [name for name in self.nodes if name not in kept]
         if not chosen:
             raise ExportError("no convolution or linear layer is left to quantise")
-        placed = self.place(chosen, method, placement)
+        placed = self.place(chosen, placement)
         return to_fp16(placed, around_scales(placed, chosen) if placement.scales == "fp32" else ())
 
 

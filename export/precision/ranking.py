@@ -61,11 +61,11 @@ def noise(difference: TensorDifference) -> float:
     return 0.0 if difference.snr_db is None else 10 ** (-difference.snr_db / 10)
 
 
-def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], method: str, count: int) -> list[str]:
+def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], count: int) -> list[str]:
     """Names of the ``count`` layers that cost most when quantised alone, measured on ``feeds``."""
     judge = Judge(quantizer.model, contract, feeds)
     costs = {
-        name: noise(judge.difference(judge.outputs(quantizer.place([name], method))))
+        name: noise(judge.difference(judge.outputs(quantizer.place([name]))))
         for name in progress(quantizer.nodes, "ranking layers")
     }
     return sorted(costs, key=lambda name: -costs[name])[:count]

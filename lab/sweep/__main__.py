@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lab.sweep import sweep
 from lab.sweep.study import study
-from mutualformer.export.precision.calibration import DEFAULT_METHOD, METHODS
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.running import run_verb
 
@@ -20,7 +19,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help="one fp32 .onnx file or a checkpoint")
     parser.add_argument("--data", action="append", required=True, help="frames to judge on, others than the scales'")
     parser.add_argument("--calibration", metavar="DATA", help="frames for the scales")
-    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="how scales are chosen")
     parser.add_argument("--frames", type=int, default=8, help="frames of DATA to judge on (default 8)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets sweep.{html,json,csv,png}")
     return parser
@@ -28,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     """Sweep, and print what ``to_onnx --keep`` takes."""
-    rows = study(zoo.resolve(args.model), args.calibration, args.data, args.method, args.out, args.frames)["layers"]
+    rows = study(zoo.resolve(args.model), args.calibration, args.data, args.out, args.frames)["layers"]
     print(f"{len(rows)} layers quantised alone, the costliest of them (squared error, % of the answer's):")
     print("\n".join(f"  {100 * row['noise']:8.4f}  --keep {row['node']:<24} {sweep.label(row)}" for row in rows[:8]))
     print(args.out / "sweep.html")

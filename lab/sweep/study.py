@@ -33,9 +33,7 @@ def open_fp32(path: Path) -> tuple[onnx.ModelProto, Contract]:
     return model, contract
 
 
-def study(
-    file: Path, calibration: str | None, data: Sequence[str], method: str, out: Path, frames: int = 8
-) -> dict[str, Any]:
+def study(file: Path, calibration: str | None, data: Sequence[str], out: Path, frames: int = 8) -> dict[str, Any]:
     """Sweep over the layers of ``file``, judged on ``frames`` frames of ``data``; returns what sweep.json holds.
 
     ``calibration``: other frames than ``data``, None = the default ones. Raises ExportError, DataError.
@@ -52,4 +50,4 @@ def study(
         "data": ", ".join(data),
         "frames": len(trial.feeds),
     }
-    return sweep.run(quantizer, trial, method, about, out)
+    return sweep.run(quantizer, trial, about, out)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.commandline.arguments import add_device
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.session import ModelFileError, Session, load
@@ -119,6 +119,4 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.benchmarks.measure import conditions
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.preview.live_page import LivePage
@@ -57,26 +56,22 @@ except OSError:
 
 
 class ReplayCamera(BaseCamera):
-    """A camera of ``fps`` frames per second, rendered beforehand; each read copies the pixels, as a driver does.
+    """A camera of ``fps`` frames per second, drawn beforehand; each read copies the pixels, as a driver does."""
 
-    ``live`` False: like a file, whose frames are read as fast as possible and never dropped.
-    """
-
-    def __init__(self, size: str, fps: float, frames: int, live: bool = True) -> None:
+    def __init__(self, size: str, fps: float, frames: int) -> None:
         scene = SyntheticCamera(Options(fps=0, size=size))
-        super().__init__(f"replay {size}", live=live, intrinsics=scene.intrinsics, depth_scale=SCALE)
+        super().__init__(f"replay {size}", live=True, intrinsics=scene.intrinsics, depth_scale=SCALE)
         self._frames = [scene.frame_at(index) for index in range(16)]
         self._units = [np.rint(frame.depth / SCALE).astype(np.uint16) for frame in self._frames]
         self._period, self._total, self._index = 1.0 / fps, frames, 0
         self._due = time.monotonic()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read, but it never times out: a live camera sleeps until its next frame is due."""
+        """As Camera.read; never times out: it sleeps until its next frame is due."""
         if self._index >= self._total:
             return None
         self._due += self._period
-        if self.live:
-            time.sleep(max(0.0, self._due - time.monotonic()))
+        time.sleep(max(0.0, self._due - time.monotonic()))
         began = time.perf_counter()
         which = self._index % len(self._frames)
         depth = np.multiply(self._units[which], np.float32(SCALE), dtype=np.float32)
@@ -101,37 +96,6 @@ class WaitingModel:
         return {"saliency": self._map}
 
 
-class QueuedModel(WaitingModel):
-    """A :class:`WaitingModel` with two calls in flight, which run one after the other while the caller goes on."""
-
-    in_flight = 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ready: deque[float] = deque()
-
-    def submit(self, **inputs: NDArray[Any]) -> None:
-        """Begin a call, which ends MODEL_SECONDS after the previous one."""
-        self._ready.append(max(self._ready[-1] if self._ready else 0.0, time.monotonic()) + MODEL_SECONDS)
-
-    def collect(self) -> dict[str, NDArray[Any]]:
-        """Wait for the oldest call and return its answer."""
-        time.sleep(max(0.0, self._ready.popleft() - time.monotonic()))
-        return {"saliency": self._map}
-
-
-def throughput(frames: int, size: str) -> dict[str, float]:
-    """Frames per second of a recording through the model, with one and with two calls in flight."""
-    rates = {}
-    for name, model in (("one_in_flight", WaitingModel()), ("two_in_flight", QueuedModel())):
-        began = 0.0
-        for result in Pipeline(lambda: ReplayCamera(size, 30.0, frames, live=False), model).results():
-            if result.number == WARM_UP:
-                began = time.monotonic()
-        rates[name] = round((frames - WARM_UP - 1) / (time.monotonic() - began), 1)
-    return rates
-
-
 @contextlib.contextmanager
 def viewer(url: str) -> Iterator[None]:
     """A client of the page in a process of its own, so that its work is not counted."""
@@ -147,7 +111,6 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
     """One run: latency (ms, p50/p95/p99), work (ms per frame), and what the sinks delivered and dropped."""
     pipeline = Pipeline(lambda: ReplayCamera(size, fps, frames), WaitingModel())
     overhead: list[float] = []
-    stages: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         if "record" in configuration:
             pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
@@ -163,15 +126,12 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
                 cpu, started = time.process_time(), time.monotonic()
             elif result.number > WARM_UP:
                 overhead.append(result.stages["total"] - result.stages["infer"])
-                for stage, seconds in result.stages.items():
-                    stages.setdefault(stage, []).append(seconds)
         work = (time.process_time() - cpu) / max(1, len(overhead))
         rate = len(overhead) / (time.monotonic() - started)
         summary = pipeline.snapshot(whole=True)
     return {
         "configuration": configuration,
         "latency_ms": summary_ms(overhead),
-        "stages_ms": {stage: summary_ms(values) for stage, values in stages.items()},
         "work_ms_per_frame": round(1e3 * work, 2),
         "fps": round(rate, 2),
         "frames": len(overhead),
@@ -193,7 +153,6 @@ def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str
         "model_ms": 1e3 * MODEL_SECONDS,
         "limit_ms": LIMIT_MS,
         "rows": rows,
-        "recording_fps": throughput(frames, size),
         **conditions(machine=platform.machine(), opencv=cv2.__version__),
     }
 
@@ -210,11 +169,6 @@ def table(report: dict[str, Any]) -> str:
             f"{row['configuration']:<16}{late['p50']:>10.2f} ms{late['p95']:>8.2f}{row['work_ms_per_frame']:>9.2f} ms"
             f"{row['fps']:>8.1f}{row['dropped']:>9}"
         )
-    rates = report["recording_fps"]
-    lines.append(
-        f"a recording, as fast as it goes: {rates['one_in_flight']:.1f} frames/s one by one, "
-        f"{rates['two_in_flight']:.1f} with two in flight"
-    )
     return "\n".join(lines)
 
 
@@ -242,6 +196,4 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; returns the exit code."""
-    return run_verb(parser(), _command, argv)
+main = verb(parser, _command)

@@ -84,6 +84,17 @@ def run_verb(
         return signals.stopped() if signals.received else _failed(parser.prog, error)
 
 
+def verb(
+    parser: Callable[[], argparse.ArgumentParser], command: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """The ``main(argv)`` of a verb: :func:`run_verb` with a parser that is built when it is called."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run_verb(parser(), command, argv)
+
+    return main
+
+
 def _failed(program: str, error: Exception) -> int:
     """Print the error on one line; returns the exit code."""
     if isinstance(error, ModuleNotFoundError) and error.name:

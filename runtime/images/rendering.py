@@ -45,9 +45,11 @@ def cutout(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
     Where the mask is 0 the colour is black too: a cut-out must not carry the hidden background.
     """
     alpha = levels(rgb, mask)
-    rgba = cv2.cvtColor(cv2.bitwise_and(rgb, rgb, mask=alpha), cv2.COLOR_RGB2RGBA)
-    rgba[..., 3] = alpha
-    return np.asarray(rgba, np.uint8)
+    rgba = np.empty((*alpha.shape, 4), np.uint8)
+    for rows in strips(rgb.shape):
+        cv2.cvtColor(cv2.bitwise_and(rgb[rows], rgb[rows], mask=alpha[rows]), cv2.COLOR_RGB2RGBA, dst=rgba[rows])
+        rgba[rows, :, 3] = alpha[rows]
+    return rgba
 
 
 def overlay(rgb: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:

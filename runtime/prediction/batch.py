@@ -84,8 +84,10 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise RequestError(f"--{name} is {value}, expected {least} or more")
-        for source in self.sources:
-            if self.out is not None and Path(source).is_dir() and Path(source).resolve() == self.out.resolve():
+        for source in map(Path, self.sources):
+            if self.output is not None and source.exists() and source.resolve() == Path(self.output).resolve():
+                raise RequestError(f"-o {self.output} is SOURCE itself, which would be lost: name another file")
+            if self.out is not None and source.is_dir() and source.resolve() == self.out.resolve():
                 raise RequestError(
                     f"--out {self.out} is SOURCE itself: its mask/ would be read as ground truth, its pictures as "
                     "input; name another folder"

@@ -16,6 +16,7 @@ from PIL import ImageColor, ImageOps
 from mutualformer.errors import InputError
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.sources.pictures import read_colour
+from mutualformer.runtime.sources.profiles import from_srgb
 
 Image: TypeAlias = NDArray[np.uint8]
 Background: TypeAlias = "str | tuple[int, int, int] | Image | None"
@@ -61,16 +62,21 @@ def background(text: str | None) -> Background:
     raise LookError(f"background is {text!r}, expected a colour such as white or #ff8800, {BLUR}, or a picture's file")
 
 
-def composed(front: Image, alpha: Image, rgb: Image, behind: Background) -> Image:
-    """``front`` (H, W, 3) by its alpha (H, W) upon the background; ``rgb``: the whole picture, for its own blur."""
+def composed(front: Image, alpha: Image, rgb: Image, behind: Background, icc: bytes | None = None) -> Image:
+    """``front`` (H, W, 3) by its alpha (H, W) upon the background; ``rgb``: the whole picture, for its own blur.
+
+    ``icc``: the picture's colour profile, in which a colour or another picture, both sRGB, is expressed.
+    """
     if isinstance(behind, str):
-        behind = blurred(rgb, alpha)
+        below = blurred(rgb, alpha)
     elif isinstance(behind, np.ndarray):
-        behind = np.asarray(ImageOps.fit(Pillow.fromarray(behind), (rgb.shape[1], rgb.shape[0])), np.uint8)
+        fitted = ImageOps.fit(Pillow.fromarray(behind), (rgb.shape[1], rgb.shape[0]))
+        below = from_srgb(np.asarray(fitted, np.uint8), icc)
+    else:
+        below = np.broadcast_to(from_srgb(np.array([[behind]], np.uint8), icc), front.shape)
     canvas = np.empty_like(front)
     for rows in rendering.strips(front.shape):
-        below = behind[rows] if isinstance(behind, np.ndarray) else np.full_like(front[rows], behind)
-        canvas[rows] = rendering.blend(front[rows], below, alpha[rows])
+        canvas[rows] = rendering.blend(front[rows], np.ascontiguousarray(below[rows]), alpha[rows])
     return canvas
 
 

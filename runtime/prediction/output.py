@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -21,11 +22,14 @@ from mutualformer.errors import InputError
 from mutualformer.extras import install
 from mutualformer.runtime.files import replacing
 from mutualformer.runtime.prediction.look import Look
+from mutualformer.runtime.sources.grammar import PATH, parse
 from mutualformer.runtime.sources.pictures import natural_key
 
 PIPE = "-"  # standard input as a SOURCE, standard output as a FILE
 PICTURES = {".png": "cutout", ".webp": "cutout", ".jpg": "overlay", ".jpeg": "overlay", ".json": "json"}
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm")
+
+log = logging.getLogger("mutualformer")
 
 
 class OutputError(InputError):
@@ -66,10 +70,12 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
         files: list[str] = []
         for text in texts:
             if text == PIPE:
+                if not (data := sys.stdin.buffer.read()):
+                    raise OutputError("standard input is empty, expected a picture")
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                (folder / "stdin").write_bytes(sys.stdin.buffer.read())
+                (folder / "stdin").write_bytes(data)
                 files.append(str(folder / "stdin"))
-            elif glob.has_magic(text) and "://" not in text and not os.path.exists(text):
+            elif glob.has_magic(text) and not os.path.exists(text) and is_pattern(text):
                 matches = sorted(glob.glob(text, recursive=True), key=natural_key)
                 if not matches:
                     raise OutputError(f"{text}: matches no file")
@@ -77,6 +83,12 @@ def sources(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
             else:
                 files.append(text)
         yield tuple(files)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the wildcards in ``text`` are meant as such: not the question mark before an address's options."""
+    address = parse(text)
+    return address.kind == PATH and not any(address.options.values())
 
 
 class WithSound:
@@ -100,8 +112,13 @@ class WithSound:
         self._packets: Iterator[Any] = iter(())
         self._sound = self._next = None
         if self._source and self._source.streams.audio:
-            self._sound = self._file.add_stream_from_template(self._source.streams.audio[0])
-            self._packets = self._source.demux(self._source.streams.audio[0])
+            (sound, *_) = self._source.streams.audio
+            try:
+                self._sound = self._file.add_stream_from_template(sound)
+            except ValueError:  # as MP4's AAC into WebM
+                log.warning("%s: its sound (%s) does not fit into %s, left out", source, sound.codec.name, suffix)
+            else:
+                self._packets = self._source.demux(sound)
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Write the next frame, and the sound up to its end."""

@@ -58,8 +58,13 @@ class Prediction:
 
         The picture's own transparency is multiplied in. With ``raw`` the soft mask in 256 levels.
         """
-        own = rendering.grey(self.soft()) if self.raw else finish(self.saliency, self.rgb, self.threshold)
+        own = self._found_alpha
         return own if self.opacity is None else np.asarray(cv2.multiply(own, self.opacity, scale=1 / 255), np.uint8)
+
+    @cached_property
+    def _found_alpha(self) -> NDArray[np.uint8]:
+        """``alpha`` without the picture's own transparency."""
+        return rendering.grey(self.soft()) if self.raw else finish(self.saliency, self.rgb, self.threshold)
 
     @cached_property
     def _found(self) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
@@ -91,11 +96,12 @@ class Prediction:
 
         ``background``: upon a colour (r, g, b), a picture (h, w, 3) or "blur", then (H, W, 3). ``crop``: to the object.
         """
-        front = self.rgb if self.raw else foreground(self.rgb, self.alpha)
+        # Colours under the picture's own transparency are free of any background already.
+        front = self.rgb if self.raw else foreground(self.rgb, self._found_alpha)
         if background is None:
             image = rendering.cutout(front, self.alpha)
         else:
-            image = look.composed(front, self.alpha, self.rgb, background)
+            image = look.composed(front, self.alpha, self.rgb, background, self.icc)
         return np.ascontiguousarray(image[look.cropping(self.alpha)]) if crop else image
 
     def overlay(self) -> NDArray[np.uint8]:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 UNNAMED = "picture"
+ENDINGS = (".png", ".jpg", ".json")  # of output files
 
 
 def safe_name(name: str) -> str:
     """A frame's name as a relative path that stays inside the output folder.
 
-    Parts such as ``..`` and characters that some file systems refuse become underscores.
+    Parts such as ``..`` and characters that some file systems refuse become underscores. A folder called like an output
+    file gets one at its end: ``shot.png/a`` would be a file inside the mask of ``shot``.
     """
     parts = []
     for part in PurePosixPath(name).parts:
@@ -20,7 +22,8 @@ def safe_name(name: str) -> str:
             continue
         clean = "".join("_" if ord(letter) < 32 or letter in '\\:*?"<>|\x7f' else letter for letter in part)
         parts.append("_" * len(clean) if set(clean) <= {"."} else clean)
-    return "/".join(parts) or UNNAMED
+    folders = [part + "_" * part.lower().endswith(ENDINGS) for part in parts[:-1]]
+    return "/".join([*folders, *parts[-1:]]) or UNNAMED
 
 
 class Names:

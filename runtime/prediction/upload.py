@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mutualformer.errors import InputError
 from mutualformer.runtime import zoo
+from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction import saving
 from mutualformer.runtime.prediction.look import AS_IT_IS
 from mutualformer.runtime.prediction.single import predict
@@ -17,7 +18,8 @@ from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.session import Device, Session
 
 # What the page shows and offers to save: the file's name → the kind of file that it is.
-FILES = {"overlay.jpg": "overlay", "cutout.png": "cutout", "mask.png": "mask", "objects.json": "json"}
+FILES = {"cutout.png": "cutout", "mask.png": "mask", "objects.json": "json"}
+OVERLAY = "overlay.jpg"  # with boxes and distances
 
 
 def serve(
@@ -48,7 +50,7 @@ def serve(
 
 
 def files(session: Session, photo: bytes, depth: bytes, threshold: float) -> dict[str, bytes]:
-    """The bytes of :data:`FILES`, and of ``notes.txt``: what is odd about the input, one line each.
+    """The bytes of :data:`FILES`, :data:`OVERLAY`, and of ``notes.txt``: what is odd about the input, one line each.
 
     ``photo``, ``depth``: a picture's and a depth map's file; no bytes: no depth map. Raises InputError, DataError.
     """
@@ -56,4 +58,5 @@ def files(session: Session, photo: bytes, depth: bytes, threshold: float) -> dic
         warnings.simplefilter("always")
         result = predict(session, photo, depth or None, threshold=threshold)
     made = {name: saving.encoded(result, kind, Path(name).suffix, AS_IT_IS) for name, kind in FILES.items()}
+    made[OVERLAY] = rendering.encoded(result.annotated(), ".jpg", result.icc)
     return {**made, "notes.txt": "\n".join(str(note.message) for note in notes).encode()}

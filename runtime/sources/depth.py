@@ -16,7 +16,7 @@ where it is 2ⁿ − 1 (n = 11 … 15) and at least 1 % of the pixels hold exact
 ``holes=none`` keeps these codes as distances; ``holes=9999,4000`` names others. Live cameras follow their SDK and come
 through :func:`mutualformer.runtime.sources.frame.metres` alone. No other statistics ever change a pixel.
 
-Files: PNG, TIFF, PGM, PFM, BMP, JPEG (8 bit), ``.npy``, ``.npz``, and ``.exr`` with the package OpenEXR.
+Files: PNG, TIFF, PGM, PFM, BMP, JPEG (8 bit), ``.npy``, and ``.exr`` with the package OpenEXR.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.extras import install
-from mutualformer.runtime.sources.describe import EXR, MAX_PIXELS, NPY, ZIP
+from mutualformer.runtime.sources.describe import EXR, MAX_PIXELS, NPY
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import decode, read_bytes
 from mutualformer.runtime.untrusted.foreign import foreign
@@ -199,8 +198,6 @@ def stored_depth(data: bytes, name: str) -> NDArray[Any]:
     """As :func:`read_stored_depth`, of a file's bytes; ``name`` names it in the DataError."""
     if data.startswith(NPY):
         image = _npy(data, name)
-    elif data.startswith(ZIP):
-        image = _npz(data, name)
     elif data.startswith(EXR):
         image = _exr(data, name)
     else:
@@ -240,18 +237,6 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
             raise DataError(f"{name}: declares {dtype} {shape}, expected one depth map that the file holds whole")
         stream.seek(0)
         return np.asarray(np.load(stream, allow_pickle=False))
-
-
-def _npz(data: bytes, name: str) -> NDArray[Any]:
-    """The only array of an ``.npz`` file, or the one named depth."""
-    with foreign("zipfile", DataError, name, "expected a whole .npz file"), zipfile.ZipFile(io.BytesIO(data)) as files:
-        arrays = {info.filename.removesuffix(".npy"): info for info in files.infolist()}
-        chosen = arrays.get("depth") or (next(iter(arrays.values())) if len(arrays) == 1 else None)
-        if chosen is None:
-            raise DataError(f"{name}: holds {', '.join(arrays)}, expected one array or one named depth")
-        if chosen.file_size > 8 * MAX_PIXELS:
-            raise DataError(f"{name}: {chosen.filename} declares {chosen.file_size >> 20} MiB, expected one depth map")
-        return _npy(files.read(chosen), name)
 
 
 def _exr(data: bytes, name: str) -> NDArray[Any]:

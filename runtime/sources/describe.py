@@ -32,8 +32,8 @@ MAX_SCANS = 40
 MODES = {"1": (1, 1), "L": (1, 1), "P": (1, 1), "LA": (2, 1), "PA": (2, 1), "La": (2, 1), "RGB": (3, 1), "RGBX": (4, 1)}
 MODES |= {"RGBA": (4, 1), "RGBa": (4, 1), "CMYK": (4, 1), "YCbCr": (3, 1), "LAB": (3, 1), "HSV": (3, 1), "F": (1, 4)}
 MODES |= {"I": (1, 4), "I;16": (1, 2), "I;16B": (1, 2), "I;16L": (1, 2), "I;16N": (1, 2), "RGB;16": (3, 2)}
-# First bytes of the formats that have readers of their own (`depth.py`).
-NPY, ZIP, EXR = b"\x93NUMPY", b"PK\x03\x04", b"\x76\x2f\x31\x01"
+# First bytes of the kinds that have readers of their own.
+NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
 # The formats that Pillow may read; it knows others (PDF, EPS, FITS, …), which are refused.
 FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "AVIF", "HEIF", "JPEG2000")
 # Tags of TIFF, and two values of PHOTOMETRIC.
@@ -72,7 +72,7 @@ def describe(data: bytes, name: str) -> Description:
     if pixels > MAX_PIXELS:
         raise DataError(
             f"{name}: declares {told.width}×{told.height} pixels, expected at most {MAX_PIXELS / 1e6:g} million "
-            "(MUTUALFORMER_MAX_MEGAPIXELS raises the limit)"
+            "(--max-megapixels of predict, or MUTUALFORMER_MAX_MEGAPIXELS, raises the limit)"
         )
     if size > most:
         raise DataError(f"{name}: would take {size} MiB, expected at most {most} MiB")

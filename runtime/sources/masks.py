@@ -21,7 +21,6 @@ from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.pictures import decode, read_bytes
 
 MIDDLE = 127  # of 255: above it a pixel is object
-GREY_SHARE = 0.01  # of the pixels: more than this between black and white is no JPEG edge
 # Edges of a mask are grey, its inside is not: where flat patches of one shade cover this share of the picture, the
 # shades mean something (an instance, undecided pixels). Blurred and JPEG-compressed edges have no flat patches.
 SHADES_SHARE = 0.002
@@ -38,13 +37,12 @@ CHROMA = 24  # of 255: channels of colour differ by more, those of grey in a JPE
 
 
 class Mask(NamedTuple):
-    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for reports. ``grey``: the share
-    of pixels that were neither black nor white, ``shades``: the share in flat patches of such a value. ``border``: the
-    share of the picture's border that is object."""
+    """``pixels`` uint8 (H, W), 0 or 255. ``values``: up to three of the stored ones, for reports. ``shades``: the share
+    of pixels in flat patches of a value that is neither black nor white. ``border``: the share of the picture's border
+    that is object."""
 
     pixels: NDArray[np.uint8]
     values: tuple[int, ...]
-    grey: float
     shades: float
     border: float
 
@@ -127,7 +125,7 @@ def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
         raise DataError(f"{name}: the mask is {stored.dtype}, expected whole numbers")
     plane = _plane(stored, name)
     values = np.unique(plane)
-    low, high, grey, shades = int(values[0]), int(values[-1]), 0.0, 0.0
+    low, high, shades = int(values[0]), int(values[-1]), 0.0
     if low < 0 or high > 65535:
         raise DataError(f"{name}: the mask holds {low} … {high}, expected values from 0 to 65535")
     half = (255 if high <= 255 else 65535) // 2
@@ -141,13 +139,13 @@ def binary(stored: NDArray[Any], name: str, inverted: bool = False) -> Mask:
         cut, white = _cut(plane, high, half)
         object_ = plane > cut
         middle = (plane > white // 16) & (plane < white - white // 16)
-        grey, shades = float(middle.mean()), float(np.mean(middle & _flat(plane)))
+        shades = float(np.mean(middle & _flat(plane)))
     if inverted:
         object_ = ~object_
     edge = np.concatenate([object_[0], object_[-1], object_[1:-1, 0], object_[1:-1, -1]])
     pixels = np.where(object_, np.uint8(255), np.uint8(0))
     shown = tuple(int(v) for v in (values if len(values) < 4 else (low, high)))
-    return Mask(pixels, shown, grey, shades, float(edge.mean()))
+    return Mask(pixels, shown, shades, float(edge.mean()))
 
 
 def read_mask(path: Path, inverted: bool = False) -> Mask:

@@ -32,6 +32,7 @@ from mutualformer.runtime.sources.describe import (
     untagged,
 )
 from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.profiles import to_srgb
 from mutualformer.runtime.untrusted.foreign import foreign
 
 COLOUR_SUFFIXES: tuple[str, ...] = (
@@ -52,7 +53,7 @@ COLOUR_SUFFIXES: tuple[str, ...] = (
     ".heif",
     ".jp2",
 )
-DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".npz", ".exr", ".pfm")
+DEPTH_SUFFIXES = (*COLOUR_SUFFIXES, ".npy", ".exr", ".pfm")
 MOST_BYTES = 8 * MAX_PIXELS  # of a file: the size of the largest depth map as .npy of 64 bits
 COLOUR_BITS = (8, 10, 12, 14, 16)
 NEUTRAL = 128  # grey that the model sees where a picture is wholly transparent
@@ -192,37 +193,23 @@ def picture(data: bytes, name: str, upright: bool = False) -> Picture:
         alpha = None
         if image.ndim == 3 and image.shape[2] == 4:
             high = image[..., 3] >> 8 if image.dtype == np.uint16 else image[..., 3]
+            if told.kind == "TIFF" and image.dtype == np.uint8:  # OpenCV multiplies these colours by their alpha
+                image = cv2.divide(image, cv2.merge([high] * 4), scale=255)
             alpha = np.ascontiguousarray(turn(np.asarray(high, np.uint8)))
             image = image[..., :3]
         elif image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         colour = cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB)
         stored = np.ascontiguousarray(turn(np.asarray(colour, np.uint8)))
-    rgb = _to_srgb(stored, told.icc)
+    rgb, was_grey = to_srgb(stored, told.icc) if told.icc else (stored, False)
+    if was_grey:  # files of colour pictures cannot keep the profile of a grey one
+        stored = rgb
     # Editors leave arbitrary colours under transparent pixels, which the model would see.
     if alpha is not None and not alpha.all():
         rgb = np.where(alpha[..., None] == 0, np.uint8(NEUTRAL), rgb)
     elif alpha is not None and alpha.min() == 255:
         alpha = None
     return Picture(rgb, alpha, told.icc if rgb is not stored else None, None if rgb is stored else stored)
-
-
-def _to_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """Colours of ``profile`` as sRGB, on which models are trained; the same array where nothing changes."""
-    if not profile:
-        return rgb
-    from PIL import Image, ImageCms
-
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != "RGB" or "sRGB" in (source.profile.profile_description or ""):
-            return rgb
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(Image.fromarray(rgb), source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        _warn_once("profile", "a picture's colour profile is corrupt, its colours are taken as sRGB")
-        return rgb
-    return np.asarray(converted, dtype=np.uint8)
 
 
 def read_colour(path: str | os.PathLike[str], upright: bool = False) -> NDArray[np.uint8]:

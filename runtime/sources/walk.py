@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mutualformer.runtime.files import open_regular
+from mutualformer.runtime.sources.describe import open_lazily
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import (
     DEPTH_NAMES,
@@ -28,7 +30,7 @@ from mutualformer.runtime.sources.names import (
     is_rgbd,
     part_of,
 )
-from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, hidden, natural_key
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, MOST_BYTES, hidden, natural_key
 
 # A tree with this many files and folders in a row and no picture is a home folder or a whole disk: stop there.
 MOST_BARREN = 50_000
@@ -188,27 +190,17 @@ def _unique(entries: list[Entry]) -> list[Entry]:
 
 
 def is_depth_map(path: Path) -> bool:
-    """Whether a file is one channel of 16 bits or of floats, which no photograph is. Of PNG only the header is read."""
+    """Whether a file is one channel of 16 bits or of floats, which no photograph is. Only the header is read."""
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".npz", ".exr", ".pfm"):
+    if suffix in (".npy", ".exr", ".pfm"):
         return True
-    if suffix == ".png":
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-                start = stream.read(26)
-        except OSError:
-            return False  # reading it later raises with the reason
-        return start[12:16] == b"IHDR" and start[24:26] == bytes((16, 0))  # bits a channel, colour type grey
-    if suffix in (".tif", ".tiff", ".pgm"):
-        from mutualformer.runtime.sources.describe import describe
-        from mutualformer.runtime.sources.pictures import read_bytes
-
-        try:
-            told = describe(read_bytes(path), str(path))
-        except DataError:
-            return False
-        return told.channels == 1 and (told.item_bytes > 1 or told.floats)
-    return False
+    if suffix not in (".png", ".tif", ".tiff", ".pgm"):
+        return False
+    try:
+        with open_regular(path, MOST_BYTES) as stream, open_lazily(stream) as image:
+            return str(image.mode).startswith(("I", "F"))
+    except (OSError, ValueError, SyntaxError):
+        return False  # reading it later raises with the reason
 
 
 def spread_over(count: int, most: int) -> list[int]:

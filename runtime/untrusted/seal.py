@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from mutualformer.plugins import record
 from mutualformer.plugins.files import plain
 
 SEAL = "card_sha256"
@@ -14,8 +13,7 @@ SEAL = "card_sha256"
 
 def seal_of(data: Mapping[str, Any], key: str = SEAL) -> str:
     """sha256 of everything in ``data`` but the seal itself, keys in order."""
-    content = {name: value for name, value in data.items() if name != key}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return record.seal(data, key)
 
 
 def sealed(data: Mapping[str, Any], key: str = SEAL) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from mutualformer.export.device.contents import write_bundle
 from mutualformer.export.device.sbom import packages
 from mutualformer.export.device.wheel import ROOT, build_wheel
 from mutualformer.export.engine.targets import TARGETS
-from mutualformer.export.precision.calibration import DEFAULT_METHOD
 from mutualformer.runtime import session
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session import engine_card
@@ -35,7 +34,7 @@ from tests.plugins import support
 DATA = "synthetic:16?seed=11"
 TARGET = "orin-nano"
 FOLDER = f"mutualformer-sod-nano-{TARGET}"
-OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "shtab", "OpenEXR", "av"}
+OPTIONAL = {"pyrealsense2", "depthai", "pyorbbecsdk", "rerun", "ray", "huggingface_hub", "OpenEXR", "av"}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +119,7 @@ def test_models_and_their_report(unpacked: Path, nano: ModelFiles) -> None:
         assert loaded.contract.to_json() == loaded.contract.from_json(contract).to_json()
         assert loaded.contract.precision == precision
         assert np.abs(loaded.run(**frame)["saliency"] - expected).mean() < limit
-    assert report["int8"]["calibration"] == {"data": DATA, "method": DEFAULT_METHOD, "frames": 16}
+    assert report["int8"]["calibration"] == {"data": DATA, "method": "mse", "frames": 16}
     counts = report["int8"]["convolutions_products_and_cda"]
     assert counts["int8"] > 50
     assert counts["fp16"] == len(report["int8"]["kept_fp16"]) >= len(report["int8"]["cda"]) == 2

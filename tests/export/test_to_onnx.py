@@ -16,7 +16,6 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph import from_checkpoint, trace
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.from_checkpoint import export_onnx
-from mutualformer.export.precision.calibration import METHODS
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.tasks import Budget
 from mutualformer.train.checkpoint import load
@@ -99,9 +98,3 @@ def test_missing_calibration_data_is_reported_before_tracing(
     assert to_onnx.main([*arguments, str(tmp_path / "nowhere")]) == 1
     assert "nowhere" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_choices_on_the_command_line_are_those_of_the_functions() -> None:
-    """The verb repeats the choices, so that --help imports none of the packages that implement them."""
-    choices = {action.dest: action.choices for action in to_onnx.parser()._actions}
-    assert choices["method"] == tuple(METHODS)

@@ -1,10 +1,8 @@
-"""The plugin's record: typed and range-checked, without a built library."""
+"""The plugin's record: read back as it was written, without a built library."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,28 +21,6 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
     assert record.read(path) == RECORD
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("sha256", "0" * 63),
-        ("sha256", "g" * 64),
-        ("shim_sha256", "short"),
-        ("shim_sha256", None),
-        ("kernels", -1),
-        ("kernels", True),
-        ("ptx", 4.0),
-        ("architectures", [86, -1]),
-        ("architectures", "86"),
-        ("library", 3),
-    ],
-)
-def test_wrong_values_are_refused_though_sealed(path: Path, key: str, value: Any) -> None:
-    data = {**json.loads(path.read_text()), key: value}
-    path.write_text(json.dumps({**data, record.SEAL: record.seal(data)}))
-    with pytest.raises(ValueError, match=f"{key} is .*, expected"):
-        record.read(path)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", "[" * 100_000, "1" * 2_000_000, "\xff"])

@@ -178,17 +178,6 @@ def test_log_lines_are_sentences_without_control_characters(capsys: pytest.Captu
     assert capsys.readouterr().err == "na\\x1b[2Jme: odd\n"
 
 
-def test_completion_knows_verbs_and_their_options() -> None:
-    pytest.importorskip("shtab", reason="shtab is not installed")
-    from mutualformer.runtime import completion
-
-    script = completion.script("bash")
-    assert "--depth-scale" in script
-    assert "to_trt" in script
-    assert "--rounds" in script, "of bench model"
-    assert completion.script("zsh").startswith("#compdef mutualformer")
-
-
 def test_evaluating_predicting_and_checking_need_no_extra(tmp_path: Path) -> None:
     """What a person without PyTorch does: every exit code 0, every result there."""
     model = write_model(tmp_path / "red.onnx", (32, 48))

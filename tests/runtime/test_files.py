@@ -33,7 +33,7 @@ def test_the_system_s_refusal_names_the_file_and_says_what_to_do(number: int, sa
     assert one_line(OSError("words of our own")) == "words of our own"
 
 
-@pytest.mark.parametrize("arguments", [["help"], ["--version"], ["stream", "--list"], ["completion", "bash"]])
+@pytest.mark.parametrize("arguments", [["help"], ["--version"], ["stream", "--list"]])
 def test_output_that_cannot_be_written_is_exit_1(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "mutualformer.runtime.cli", *arguments]

@@ -74,7 +74,7 @@ class TrainingTask(lightning.LightningModule):
         if recipe.thaw >= 1.0:
             self.frozen = freeze(model, recipe.freeze)
         self.kept_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if recipe.keep_norms else []
-        self.start = [p.detach().clone() for p in model.parameters()] if recipe.pull or recipe.blend < 1 else []
+        self.start = [p.detach().clone() for p in model.parameters()] if recipe.pull else []
         self.average = Average(model, recipe.ema) if recipe.ema else None
         self.stepped = 0  # optimiser steps that are in the average
         self.pulled = -1  # the step before which the weights were last pulled
@@ -194,13 +194,9 @@ class TrainingTask(lightning.LightningModule):
         use_convolutions(model)
         return model.eval()
 
-    @torch.no_grad()
     def finish(self) -> nn.Module:
         """The model with the weights to keep, in eval mode, on the CPU."""
-        model = self.averaged()
-        if self.recipe.blend < 1:
-            torch._foreach_lerp_(list(model.parameters()), self.start, 1 - self.recipe.blend)
-        return model.cpu()
+        return self.averaged().cpu()
 
 
 class SodTask(TrainingTask):

@@ -8,7 +8,7 @@ depth is read becomes one warning that names the option which would change it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,12 +41,13 @@ NO_UNIT = "append ?polarity=near_bright or ?polarity=near_dark for maps without 
 
 
 class Remark(NamedTuple):
-    """``level``: "fix" = certainly wrong, "look" = a person should judge."""
+    """``level``: "fix" = wrong as it is read, "look" = a person should judge. ``count``: how many files it is about."""
 
     level: str
     kind: str
     what: str
     remedy: str
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count
 
     def __str__(self) -> str:
         return f"{self.what}: {self.remedy}"
@@ -69,7 +70,7 @@ class Distances(NamedTuple):
         return not (MEDIAN_M[0] <= self.median <= MEDIAN_M[1] and self.near >= NEAREST_M and self.far <= FARTHEST_M)
 
 
-def named(names: list[str]) -> str:
+def named(names: Sequence[str]) -> str:
     """``0001.png and 3 more``."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0] or 'one'}{more}"
@@ -195,9 +196,9 @@ class Survey:
             kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
             found.append(Remark(MUST, "bits", f"depth is {kinds}", "convert all to one kind"))
         if self.turned:
-            what = f"{named(self.turned)}: the EXIF orientation is not applied, all files are read as stored"
-            remedy = "check that colour, depth and mask fit as stored, then remove the tag"
-            found.append(Remark(SHOULD, "exif", what, remedy))
+            what = f"{named(self.turned)}: EXIF asks for a turn, all files are read as stored"
+            remedy = "check that colour, depth and mask fit as stored, then drop the tag"
+            found.append(Remark(SHOULD, "exif", what, remedy, len(self.turned)))
         return found
 
     def _masks(self) -> Iterable[Remark]:
@@ -208,10 +209,12 @@ class Survey:
             yield Remark(SHOULD, "inverted", what, "if black is the object append ?masks=inverted")
         if self.shaded:
             what = f"{named(self.shaded)} (of {count}): the mask has areas between black and white"
-            yield Remark(SHOULD, "shades", what, "cut at half of white; make the object 255 and the rest 0")
+            remedy = "cut at half of white; make the object 255 and the rest 0"
+            yield Remark(SHOULD, "shades", what, remedy, len(self.shaded))
         if self.empty:
             what = f"{named(self.empty)} (of {count}): the mask is empty"
-            yield Remark(SHOULD, "empty", what, "scores are not defined without an object; remove such frames")
+            remedy = "scores are not defined without an object; remove such frames"
+            yield Remark(SHOULD, "empty", what, remedy, len(self.empty))
 
     def _units(self) -> Iterable[Remark]:
         distances = self.range_m

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import mutualformer
-from mutualformer.plugins.files import parse_json
+from mutualformer.plugins.files import parse_json, scratch
 from mutualformer.runtime.files import cache_root
 from mutualformer.runtime.reporting import progress
 from mutualformer.runtime.sources.frame import DataError
@@ -61,63 +60,36 @@ def render(source: Rendered, workers: int | None = None, root: Path | None = Non
 def _render(source: Rendered, folder: Path, workers: int) -> None:
     count, root = len(source), folder.parent
     first = source.sample(0)
-    needed = count * sum(array.nbytes for array in first.values())
     try:
         root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(root).free
+        free, needed = shutil.disk_usage(root).free, count * sum(array.nbytes for array in first.values())
+        if free < needed:  # taking the blocks one after the other until they end would fill the disk first
+            raise OSError(errno.ENOSPC, f"{free >> 20} MiB free, expected {needed >> 20} MiB")
+        with scratch(root) as temporary:
+            for name, array in first.items():
+                _allocate(temporary / f"{name}.npy", array.dtype, (count, *array.shape))
+            with progress.bar(count, f"rendering {source.KIND}", "pictures") as progress_bar:
+                if workers == 1 or count < FEW:
+                    for _ in _fill(temporary, source, range(count)):
+                        progress_bar.update()
+                else:
+                    _run_workers(temporary, source, workers, progress_bar)
+            (temporary / "done.json").write_text(json.dumps({"kind": source.KIND, "arguments": source.arguments}))
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not (folder / "done.json").is_file():  # else another process was quicker: use its pictures
+                    raise
     except OSError as error:
         raise DataError(f"{root}: pictures cannot be kept here ({error}); set MUTUALFORMER_CACHE") from error
-    if free < needed * 1.05:
-        raise DataError(
-            f"{root}: {free >> 20} MiB free, expected {needed >> 20} MiB for {count} synthetic samples; "
-            "set MUTUALFORMER_CACHE to a larger disk"
-        )
-    _sweep(root)
-    prefix = f".{folder.name}.{socket.gethostname()}-{os.getpid()}."
-    temporary = Path(tempfile.mkdtemp(dir=root, prefix=prefix))
-    try:
-        for name, array in first.items():
-            _allocate(temporary / f"{name}.npy", array.dtype, (count, *array.shape))
-        with progress.bar(count, f"rendering {source.KIND}", "pictures") as progress_bar:
-            if workers == 1 or count < FEW:
-                for _ in _fill(temporary, source, range(count)):
-                    progress_bar.update()
-            else:
-                _run_workers(temporary, source, workers, progress_bar)
-        (temporary / "done.json").write_text(json.dumps({"kind": source.KIND, "arguments": source.arguments}))
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / "done.json").is_file():  # else another process was quicker: use its pictures
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _allocate(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """An array on disk with all its blocks: writing to a mapped file with holes on a full disk kills the process."""
     formats: Any = np.lib.format  # untyped
     formats.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
-    try:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        raise DataError(
-            f"{path.parent.parent}: no room for {path.stat().st_size >> 20} MiB of rendered pictures "
-            f"({error.strerror}); set MUTUALFORMER_CACHE to a larger disk"
-        ) from error
-
-
-def _sweep(root: Path) -> None:
-    """Remove the half-rendered folders of this host's processes that no longer run."""
-    for folder in root.glob(f".*.{socket.gethostname()}-*.*"):
-        number = folder.name.rpartition(".")[0].rpartition("-")[2]
-        try:
-            os.kill(int(number), 0)  # signal 0 only asks whether the process is there
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (ValueError, OverflowError, PermissionError):
-            continue
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _fill(folder: Path, source: Rendered, share: range) -> Iterator[int]:

@@ -162,7 +162,7 @@ def test_depthwise_convolutions_are_half_unless_asked(
     assert {kinds[name] for name in names} == {"Half"}
     kinds = heavy_node_types(quantizer.to_int8(placement=Placement(depthwise="int8")))
     assert sum(kinds[name] == "Int8" for name in names) >= len(names) - 1  # one may read the depth sensor
-    reasons = quantizer.kept("mse")
+    reasons = quantizer.kept()
     assert set(reasons.values()) == {"depthwise", "reads the depth sensor"}
 
 
@@ -276,7 +276,7 @@ def test_layers_that_read_too_small_values_stay_in_half(quantizer: Quantizer, ca
     name = quantizer.nodes[10]
     node = next(node for node in quantizer.model.graph.node if node.name == name)
     quiet = Quantizer(quantizer.model, quantizer.nodes, quantizer.histograms)
-    quiet.ranges("mse")[node.input[0]] = 1e-4
+    quiet.ranges[node.input[0]] = 1e-4
     kinds = heavy_node_types(quiet.to_int8())
     assert kinds[name] == "Half"
     assert "read too small values" in caplog.text

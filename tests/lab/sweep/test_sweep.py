@@ -71,7 +71,7 @@ def test_the_fragile_layer_is_the_worst_and_keeping_it_helps(
 ) -> None:
     quantizer, trial, contract, name = fragile
     about = {"file": "f", "weights_sha256": contract.weights_sha256, "data": DATA[0], "frames": 4}
-    result = sweep.run(quantizer, trial, "mse", about, tmp_path)
+    result = sweep.run(quantizer, trial, about, tmp_path)
     assert result["layers"][0]["node"] == name
     assert result["layers"][0]["noise"] > 3 * result["layers"][1]["noise"] > 0
     kept = {row["kept"]: row["snr_db"] for row in result["kept"]}

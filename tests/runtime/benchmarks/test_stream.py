@@ -20,7 +20,6 @@ def test_the_bench_measures_every_configuration_and_writes_its_report(
     for row in report["rows"]:
         assert row["frames"] + row["dropped"] == 40 - stream.WARM_UP - 1
         assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
-        assert row["stages_ms"]["infer"]["p50"] >= report["model_ms"]
         assert row["work_ms_per_frame"] > 0
     delivered = report["rows"][3]["sinks"]
     assert sum(delivered["recorder"]) + report["rows"][3]["dropped"] == 40

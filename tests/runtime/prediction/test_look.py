@@ -64,6 +64,8 @@ def test_the_picture_s_own_transparency_stays() -> None:
     rgba = square(opacity).cutout()
     assert not rgba[:, 45:].any(), "what was removed before stays removed, colours included"
     assert (rgba[24:36, 32:43, 3] == 255).all()
+    opacity[:] = 100
+    assert (square(opacity).cutout()[24:36, 32:58] == (200, 20, 20, 100)).all(), "half transparent, its own colour"
 
 
 def test_raw_is_the_network_s_map() -> None:

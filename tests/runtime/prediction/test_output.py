@@ -93,6 +93,11 @@ def test_standard_input_and_output(
     assert np.asarray(cv2.imdecode(np.frombuffer(out, np.uint8), cv2.IMREAD_UNCHANGED)).shape == (64, 96)
 
 
+def test_the_options_of_an_address_are_no_wildcard(red: Path, tmp_path: Path) -> None:
+    assert predict(red, "synthetic:1?seed=2", "--out", tmp_path / "out", "--what", "json") == 0
+    assert list((tmp_path / "out").rglob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,6 +109,8 @@ def test_standard_input_and_output(
         (["nothing*.png", "--out", "d"], "matches no file"),
         (["photo.png", "--watch", "--out", "d"], "--watch takes one folder"),
         (["photo.png", "-o", "x.json", "--what", "mask"], "do not go together"),
+        (["photo.png", "-o", "./photo.png"], "is SOURCE itself"),
+        (["-", "-o", "cut.png"], "standard input is empty"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -117,6 +124,7 @@ def test_what_cannot_be_is_one_sentence(
     monkeypatch.chdir(picture.parent)
     (picture.parent / "other.png").write_bytes(picture.read_bytes())
     (picture.parent / "depth.png").unlink()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     assert predict(red, *arguments) == 1
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1
@@ -155,7 +163,7 @@ def test_a_video_in_and_an_annotated_video_out(red: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob(".*")), "no half-written file"
 
 
-def test_the_sound_is_kept(red: Path, tmp_path: Path) -> None:
+def test_the_sound_is_kept_where_it_fits(red: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     av: Any = pytest.importorskip("av", reason="PyAV is not installed")
     with av.open(str(tmp_path / "film.mp4"), "w") as file:
         video = file.add_stream("libx264", rate=10)
@@ -177,6 +185,10 @@ def test_the_sound_is_kept(red: Path, tmp_path: Path) -> None:
         assert len(file.streams.audio) == 1
         seconds = file.streams.audio[0].duration * file.streams.audio[0].time_base
         assert 0.8 < float(seconds) < 1.1
+    assert predict(red, tmp_path / "film.mp4", "-o", tmp_path / "out.webm") == 0
+    assert "its sound (aac) does not fit into .webm, left out" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out.webm")) as file:
+        assert [stream.type for stream in file.streams] == ["video"]
 
 
 def test_a_folder_that_is_watched(red: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mutualformer.runtime.prediction import saving
 from mutualformer.runtime.prediction.result import Prediction
-from mutualformer.runtime.prediction.unique_names import Names, safe_name
+from mutualformer.runtime.prediction.unique_names import ENDINGS, Names, safe_name
 
 
 def test_a_name_that_was_made_up_hits_no_real_one() -> None:
@@ -25,6 +26,12 @@ def test_names_are_compared_after_cleaning_and_as_any_disk_does() -> None:
     given_ = [names.give(name) for name in asked]
     assert given_[:4] == ["shot_1", "shot_1-2", "Photo", "photo-2"]
     assert len({unicodedata.normalize("NFC", name).casefold() for name in given_}) == len(asked)
+
+
+def test_no_folder_is_called_like_an_output_file() -> None:
+    asked = ["shot", "shot.png/a", "SHOT.Json/a", "shot.png"]
+    assert [safe_name(name) for name in asked] == ["shot", "shot.png_/a", "SHOT.Json_/a", "shot.png"]
+    assert set(ENDINGS) == set(saving.KINDS.values())
 
 
 @given(st.lists(st.text(alphabet="aA-2./:", max_size=6), max_size=30))

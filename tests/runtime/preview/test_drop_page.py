@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.prediction.upload import FILES, files
+from mutualformer.runtime.prediction.upload import FILES, OVERLAY, files
 from mutualformer.runtime.preview import drop_page
 from mutualformer.runtime.preview.drop_page import LARGEST_UPLOAD, MOST_UPLOADS, DropPage
 from mutualformer.runtime.preview.middleware import PAGE
@@ -82,7 +82,7 @@ def test_a_picture_and_its_depth_become_files_with_each_object_s_distance(page: 
     status, kind, body = post(page, picture + depth(), f"?photo={len(picture)}")
     assert status == 200
     found = parts(kind, body)
-    assert list(found) == [*FILES, "notes.txt"]
+    assert list(found) == [*FILES, OVERLAY, "notes.txt"]
     objects = json.loads(found["objects.json"])["objects"]
     assert [one["distance_m"] for one in objects] == pytest.approx([1.25, 2.5], rel=0.02)
     cut = decode_picture(found["cutout.png"], cv2.IMREAD_UNCHANGED)

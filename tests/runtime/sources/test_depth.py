@@ -68,7 +68,6 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "half.exr": lambda path: write_exr(path, METRES.astype(np.float16)),
     "first.npy": lambda path: np.save(path, METRES[None]),
     "long.npy": lambda path: np.save(path, MILLIMETRES.astype(np.int64)),
-    "depth.npz": lambda path: np.savez(path, depth=METRES, other=METRES * 2),
     "little.pfm": lambda path: path.write_bytes(pfm(METRES, "<f4")),
     "big.pfm": lambda path: path.write_bytes(pfm(METRES, ">f4")),
 }

@@ -24,6 +24,7 @@ from mutualformer.runtime.sources.describe import MAX_SCANS, describe
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import natural_key, read_colour, read_picture
+from mutualformer.runtime.sources.profiles import from_srgb
 from tests.pictures import decode_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
@@ -234,6 +235,21 @@ def test_kinds_that_pillow_decodes(tmp_path: Path, kind: str) -> None:
     assert np.abs(read_colour(tmp_path / "a").astype(int) - PICTURE).mean() < 60
 
 
+@pytest.mark.parametrize("associated", [False, True])
+def test_a_tiff_file_s_half_transparent_colours_are_its_own(associated: bool) -> None:
+    from PIL import Image
+
+    stream, share = io.BytesIO(), 0.4 if associated else 1
+    pixels = np.dstack(((PICTURE * share).astype(np.uint8), np.full(PICTURE.shape[:2], 102, np.uint8)))
+    Image.fromarray(pixels).save(stream, "TIFF")
+    data = stream.getvalue()
+    meant = struct.pack("<HHI", 338, 3, 1)  # ExtraSamples
+    assert data.count(meant + b"\2") == 1
+    got = files.picture(data.replace(meant + b"\2", meant + b"\1") if associated else data, "x")
+    np.testing.assert_array_equal(got.alpha, pixels[..., 3])
+    assert np.abs(got.rgb.astype(int) - PICTURE).max() <= 3
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF", "GIF"])
 def test_the_first_of_several_pictures_is_said(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     from PIL import Image
@@ -298,6 +314,18 @@ def test_transparency_is_kept_beside_the_picture(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "b.png").alpha is None
 
 
+def linear_srgb() -> bytes:
+    """Pillow's sRGB profile with straight curves; its name stays."""
+    from PIL import ImageCms
+
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    kind = b"para\0\0\0\0\0\3\0\0"
+    head, *curves = srgb.split(kind)
+    assert curves
+    straight = struct.pack(">5i", 1 << 16, 1 << 16, 0, 1 << 16, 0)
+    return kind.join([head, *(straight + curve[20:] for curve in curves)])
+
+
 def test_a_colour_profile_is_converted_for_the_model_and_kept_for_the_cut_out(tmp_path: Path) -> None:
     from PIL import Image, ImageCms
 
@@ -307,5 +335,12 @@ def test_a_colour_profile_is_converted_for_the_model_and_kept_for_the_cut_out(tm
     xyz = ImageCms.createProfile("LAB")
     (tmp_path / "b.jpg").write_bytes(saved("JPEG", icc_profile=ImageCms.ImageCmsProfile(xyz).tobytes()))
     assert read_picture(tmp_path / "b.jpg").original is None, "a profile of another colour space changes nothing"
+    linear = linear_srgb()
+    (tmp_path / "d.png").write_bytes(saved("PNG", icc_profile=linear))
+    seen = read_picture(tmp_path / "d.png")
+    assert seen.icc == linear, "it is called sRGB and is not"
+    expected = np.where(PICTURE < 1, 0, 255 * (1.055 * (PICTURE / 255) ** (1 / 2.4) - 0.055))
+    assert np.abs(seen.rgb - expected).max() < 2
+    assert np.abs(from_srgb(seen.rgb, linear).astype(int) - PICTURE).max() < 3
     (tmp_path / "c.png").write_bytes(saved("PNG", icc_profile=b"nonsense"))
     np.testing.assert_array_equal(read_colour(tmp_path / "c.png"), np.asarray(Image.fromarray(PICTURE)))

@@ -8,24 +8,26 @@ from typing import Any
 
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.reporting.progress import progress
+from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.depth import read_stored_depth
 from mutualformer.runtime.sources.folders.file_frames import turned
-from mutualformer.runtime.sources.folders.survey import MUST, SHOULD, Survey
+from mutualformer.runtime.sources.folders.survey import MUST, SHOULD, Remark, Survey
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.masks import GREY_SHARE, SHADES_SHARE, Mask, read_mask
+from mutualformer.runtime.sources.masks import Mask, read_mask
 from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
-from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, orientation, read_colour
+from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour
+from mutualformer.runtime.sources.playing import collected
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
-from mutualformer.train.data.check.findings import Finding, Fingerprint, fingerprint, grouped
+from mutualformer.train.data.check.findings import Fingerprint, fingerprint, grouped
 from mutualformer.train.data.check.telling import strip
 
 
-def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Finding]) -> dict[str, Path]:
+def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Remark]) -> dict[str, Path]:
     """Frame → file; files that share a frame, and files of unread kinds, become findings."""
     try:
         listing = frames_in(folder, suffixes)
     except DataError as error:
-        findings.append(Finding(MUST, "folder", str(error), "check its permissions"))
+        findings.append(Remark(MUST, "folder", str(error), "check its permissions"))
         return {}
     twice = [f"{out.name} beside {kept.name}" for out, kept in listing.twice]
     findings += grouped(MUST, "names", twice, f"two files for one frame in {folder}", "keep one of them")
@@ -43,7 +45,6 @@ class _Frames:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.survey = Survey()
         self.prints: list[Fingerprint] = []
-        self.turned: Counter[str] = Counter()
 
     def note(self, kind: str, name: str) -> None:
         self.wrong.setdefault(kind, []).append(name)
@@ -70,10 +71,8 @@ class _Frames:
         self.sizes[rgb.shape[:2]] += 1
         if draw:
             self.strips.append((rgb_path.stem, strip(rgb, mask, depth)))
-        self.prints.append(fingerprint(rgb_path, place, rgb))
-        for picture in turned([path for path in (rgb_path, depth_path, mask_path) if path is not None]):
-            self.note("exif", picture)
-            self.turned[str(orientation(picture))] += 1
+        self.prints.append(fingerprint(rgb_path, place))
+        self.survey.turned += turned([path for path in (rgb_path, depth_path, mask_path) if path is not None])
         sizes = [(depth_path, depth.shape if depth is not None else None)]
         sizes.append((mask_path, mask.pixels.shape if mask is not None else None))
         for path, size in sizes:
@@ -82,11 +81,8 @@ class _Frames:
         self.survey.add(depth, mask, rgb_path.name)
         if depth is not None and depth.min() == depth.max():
             self.note("flat", str(depth_path))
-        if mask is not None:
-            if mask.covered in (0.0, 1.0):
-                self.note("empty" if mask.covered == 0 else "full", str(mask_path))
-            if mask.grey > GREY_SHARE or mask.shades >= SHADES_SHARE:
-                self.note("grey", str(mask_path))
+        if mask is not None and mask.covered == 1:
+            self.note("full", str(mask_path))
 
 
 WITHOUT = {
@@ -97,23 +93,16 @@ PROBLEMS = {
     "unreadable": (MUST, "cannot be used", "replace the file or remove the frame"),
     "size": (MUST, "another size than its colour picture", "resize it, or find the right file"),
     "flat": (SHOULD, "depth is the same everywhere", "remove the frame if the sensor failed"),
-    "empty": (SHOULD, "the mask is empty", "remove the frame: metrics are not defined without an object"),
-    "full": (SHOULD, "the mask is full", "remove the frame unless the object fills the picture"),
-    "grey": (SHOULD, "the mask is not black and white", "binarise it; the loader thresholds it at half"),
-    "exif": (
-        SHOULD,
-        "has an EXIF orientation, which is not applied: all files are read as stored",
-        "check that colour, depth and mask fit as stored, then remove the tag",
-    ),
+    "full": (SHOULD, "the mask is full", "remove the frame if it is not what is meant"),
 }
 
 
 def check_rgbd(
     folder: Path, label: str, strips: list[tuple[str, bytes]] | None = None
-) -> tuple[dict[str, Any], list[Finding], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one folder; ``label`` names its frames. ``strips``: where given, (name, JPEG)
-    of some frames is appended for a contact sheet."""
-    findings: list[Finding] = []
+) -> tuple[dict[str, Any], list[Remark], list[Fingerprint]]:
+    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
+    contact sheet shows."""
+    findings: list[Remark] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
     rgb, depth, mask = (
         _listed(place, suffixes, findings) if place is not None else {}
@@ -121,7 +110,7 @@ def check_rgbd(
     )
     for place, files, what in zip(places[1:], (depth, mask), ("depth", "mask"), strict=True):
         if place is None:
-            findings.append(Finding(SHOULD, "folder", f"{folder}: no {what} folder", WITHOUT[what]))
+            findings.append(Remark(SHOULD, "folder", f"{folder}: no {what} folder", WITHOUT[what]))
             continue
         lacking = [str(path) for name, path in rgb.items() if name not in files]
         findings += grouped(MUST, "partner", lacking, f"no {what} of the same name", "add it or remove the picture")
@@ -129,7 +118,7 @@ def check_rgbd(
         findings += grouped(SHOULD, "partner", alone, "no colour picture of the same name", "add it or remove the file")
     if not rgb:
         findings.append(
-            Finding(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
+            Remark(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
         )
     frames = _Frames([] if strips is None else strips)
     step = sheet.every(len(rgb))
@@ -139,25 +128,49 @@ def check_rgbd(
     for kind, names in frames.wrong.items():
         findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey
+    findings += [r._replace(what=f"{folder}: {r.what}") for r in survey.remarks()]
+    counts = len(rgb), len(rgb.keys() & depth.keys()), len(rgb.keys() & mask.keys())
+    return _facts(*counts, frames.sizes, survey), findings, frames.prints
+
+
+def check_frames(address: str) -> tuple[dict[str, Any], list[Remark]]:
+    """Facts and findings of the frames of any other address, which need no folders of a data set: photographs, TUM
+    folders, recordings, videos. Raises DataError where it holds none."""
+    with collected() as notes:
+        frames = opening.frames(address)
+    survey = getattr(frames, "survey", None) or Survey()
+    sizes: Counter[tuple[int, int]] = Counter()
+    pairs, masks, unreadable = 0, 0, list[str]()
+    for index in progress(range(len(frames)), f"checking {address}"):
+        try:
+            item = frames[index]
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        sizes[item.rgb.shape[:2]] += 1
+        pairs, masks = pairs + bool(item.depth.any()), masks + (item.mask is not None)
+        if item.depth.any() and not hasattr(frames, "survey"):
+            survey.add(item.depth, None, item.name)  # in metres: the unit was the source's to know
+    remarks = survey.remarks()
+    findings = [one._replace(what=f"{address}: {one.what}") for one in remarks]
     findings += [
-        Finding(r.level, r.kind, f"{folder}: {r.what}", r.remedy)
-        for r in survey.remarks()
-        if r.kind not in ("empty", "shades", "exif")  # reported above, file by file
+        Remark(SHOULD, "note", one, "see docs/data.md") for one in notes if not any(r.what in one for r in remarks)
     ]
-    return _facts(rgb, depth, mask, frames), findings, frames.prints
+    findings += grouped(PROBLEMS["unreadable"][0], "unreadable", unreadable, *PROBLEMS["unreadable"][1:])
+    if not masks:
+        findings.append(Remark(SHOULD, "folder", f"{address}: no frame has a mask", WITHOUT["mask"]))
+    return _facts(len(frames), pairs, masks, sizes, survey), findings
 
 
-def _facts(rgb: dict[str, Path], depth: dict[str, Path], mask: dict[str, Path], frames: _Frames) -> dict[str, Any]:
-    survey = frames.survey
+def _facts(pictures: int, pairs: int, masks: int, sizes: Counter[tuple[int, int]], survey: Survey) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "kind": "rgbd",
-        "pictures": len(rgb),
-        "pairs": len(rgb.keys() & depth.keys()),
-        "masks": len(rgb.keys() & mask.keys()),
-        "sizes": {"different": len(frames.sizes), "most": [f"{w}×{h}" for (h, w), _ in frames.sizes.most_common(3)]},
+        "pictures": pictures,
+        "pairs": pairs,
+        "masks": masks,
+        "sizes": {"different": len(sizes), "most": [f"{w}×{h}" for (h, w), _ in sizes.most_common(3)]},
         "depth_bits": dict(sorted((kind.removesuffix(" bit"), count) for kind, count in survey.kinds.items())),
         "mask_values": dict(survey.mask_values.most_common(4)),
-        "exif_turns": dict(sorted(frames.turned.items())),
         "polarity": survey.polarity or "unsure",
         "polarity_evidence": str(survey.evidence),
     }

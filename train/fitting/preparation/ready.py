@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.folders.file_frames import FileFrames
 from mutualformer.runtime.sources.folders.reid_folder import SPLITS, find_root
-from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined
+from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined, files_of
 from mutualformer.runtime.sources.grammar import PATH, parse
 from mutualformer.runtime.sources.names import find_list
 from mutualformer.runtime.sources.opening import expand
@@ -55,7 +55,7 @@ class Subset:
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The files that frame ``index`` is read from."""
-        return _files(self.frames, self.indices[index])
+        return files_of(self.frames, self.indices[index])
 
 
 def open_training_data(config: FitConfig, spec: ModelSpec, rank: int = 0) -> TrainingData:
@@ -194,11 +194,6 @@ def file_list(frames: Any) -> str:
     lines = [
         f"{path.parent.name}/{path.name} {path.stat().st_size}\n"
         for index in range(len(frames))
-        for path in _files(frames, index)
+        for path in files_of(frames, index)
     ]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest() if lines else ""
-
-
-def _files(frames: Any, index: int) -> tuple[Path, ...]:
-    lister = getattr(frames, "files", None)
-    return tuple(lister(index)) if lister else ()

@@ -42,8 +42,7 @@ class Recipe:
     ``freeze``: patterns of the beginnings of the names of parameters that keep their pretrained values, batch norms
     included; from ``thaw`` of the run on they learn too. ``keep_norms``: every batch norm keeps the statistics that it
     began with. ``pull``: decay towards the weights that the run began with instead of towards zero.
-    ``ema``: decay of the averaged weights that are saved, 0 = none. ``blend``: share of the run's result in what is
-    saved, the rest are the weights that it began with.
+    ``ema``: decay of the averaged weights that are saved, 0 = none.
     ``mixture``: settings of a registered kind of training data (``train/fitting/kinds.py``); no other data read it.
     ``minutes``: time budget, 0 = none; a run that would take longer goes through its schedule by the clock and is then
     not reproducible to the bit.
@@ -63,7 +62,6 @@ class Recipe:
     weight_decay: float = 0.02
     clip: float = 2.0
     ema: float = 0.99
-    blend: float = 1.0
     pull: float = 0.0
     backbone_lr: float = 1.0
     backbones: tuple[str, ...] = ("*backbone",)

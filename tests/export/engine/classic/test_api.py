@@ -30,7 +30,7 @@ METHODS = {
     "ParserError": "desc",
     "INetworkDefinition": "num_layers get_layer",
     "ILayer": "type name",
-    "IBuilderConfig": "profiling_verbosity clear_flag set_memory_pool_limit create_timing_cache set_timing_cache "
+    "IBuilderConfig": "profiling_verbosity clear_flag set_memory_pool_limit set_timing_cache "
     "get_timing_cache add_optimization_profile",
     "ITimingCache": "serialize",
     "IOptimizationProfile": "set_shape",

@@ -1,12 +1,9 @@
-"""Rendered pictures on disk: room is taken before it is written to, and what killed processes left is swept."""
+"""Rendered pictures on disk: room is taken before it is written to."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +36,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DataError, match=r"no room for .* \(No space left on device\); set MUTUALFORMER_CACHE"):
+    with pytest.raises(DataError, match=r"No space left on device.*; set MUTUALFORMER_CACHE"):
         cache.render(SCENES, workers=1, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    host = socket.gethostname()
-    stale = tmp_path / f".scenes-v1-9.{host}-{int(gone.stdout)}.abc"
-    busy = tmp_path / f".scenes-v1-9.{host}-{os.getpid()}.abc"
-    elsewhere = tmp_path / ".scenes-v1-9.other-host-1.abc"
-    for folder in (stale, busy, elsewhere):
-        folder.mkdir()
-    cache.render(SCENES, workers=1, root=tmp_path)
-    assert not stale.exists()
-    assert busy.exists()
-    assert elsewhere.exists()
 
 
 def test_another_process_rebuilds_the_source_by_its_name(tmp_path: Path) -> None:

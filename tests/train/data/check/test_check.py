@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mutualformer.runtime.sources.synthetic import Options, SyntheticCamera
+from mutualformer.runtime.streaming.recorder import Recorder
+from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.train import datasets
 from tests.pictures import Change, read_picture, rewrite_picture
 from tests.train.support.scenes import write_rgbd
@@ -81,7 +84,6 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 DOUBTS: dict[str, Callable[[Path], object]] = {
     "empty": lambda root: rewrite_picture(root / "GT" / "0004.png", np.zeros_like),
     "full": lambda root: rewrite_picture(root / "GT" / "0004.png", lambda image: np.full_like(image, 255)),
-    "grey": lambda root: rewrite_picture(root / "GT" / "0004.png", lambda image: cv2.GaussianBlur(image, (0, 0), 3)),
     "flat": lambda root: rewrite_picture(root / "depth" / "0004.png", lambda image: np.full_like(image, 7)),
     "duplicate": lambda root: [shutil.copy(root / d / f"0000.{s}", root / d / f"0099.{s}") for d, s in PARTS],
     "polarity": turned_over,
@@ -92,8 +94,8 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
 def test_planted_faults_are_found(folder: Path, kind: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
     (FAULTS if level == "fix" else DOUBTS)[kind](folder)
     if kind == "folder":
-        assert datasets.main(["check", str(folder)]) == 1
-        assert "holds no dataset" in capsys.readouterr().out
+        assert datasets.main(["check", str(folder)]) == 0, "photographs, which can be predicted"
+        assert "no frame has a mask" in capsys.readouterr().out
         return
     actual = datasets.check([folder])
     assert kind in kinds(actual, level)
@@ -112,16 +114,28 @@ def test_16_bit_depth_that_grows_towards_the_camera_must_be_fixed(folder: Path) 
     assert datasets.check([folder])["ok"]
 
 
-def test_pictures_shared_by_splits_are_found_even_when_encoded_anew(clean: Path, tmp_path: Path) -> None:
+def test_pictures_shared_by_splits_are_found(clean: Path, tmp_path: Path) -> None:
     train, test = shutil.copytree(clean, tmp_path / "train"), write_rgbd(tmp_path / "test", count=3, seed=70)
     assert datasets.check([tmp_path])["ok"]  # two sets below one folder, nothing shared
     shutil.copy(train / "RGB" / "0005.jpg", test / "RGB" / "0001.jpg")
     assert kinds(datasets.check([train, test])) == {"duplicate"}
-    picture = read_picture(train / "RGB" / "0005.jpg")
-    cv2.imwrite(str(test / "RGB" / "0001.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    actual = datasets.check([train, test])
-    assert kinds(actual) == {"near-duplicate"}
-    assert "0005.jpg ≈ 0001.jpg" in actual["findings"][0]["what"]
+
+
+@pytest.mark.parametrize("kind", ["photographs", "options", "recording"])
+def test_what_other_verbs_open_is_checked_too(folder: Path, tmp_path: Path, kind: str) -> None:
+    address = {"photographs": str(folder / "RGB"), "options": f"{folder}?polarity=near_bright"}.get(kind, "")
+    if kind == "recording":
+        recorder = Recorder(tmp_path / "take")
+        address = str(tmp_path / "take")
+        with SyntheticCamera(Options(fps=0, size="64x48", frames=3)) as camera:
+            recorder.open(camera)
+            for number, frame in enumerate(camera):
+                recorder.write(Result(frame, {}, {}, number, 0))
+            recorder.close()
+    (facts,) = datasets.check([address])["folders"].values()
+    assert facts["pictures"] == (3 if kind == "recording" else len(list((folder / "RGB").iterdir())))
+    assert (facts["pairs"] > 0) == (kind != "photographs")
+    assert (facts["masks"] > 0) == (kind == "options")
 
 
 def test_bad_input_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,15 +205,13 @@ def test_masks_of_0_and_1_are_not_called_empty(folder: Path) -> None:
     assert kinds(datasets.check([folder]), "look") == {"empty"}
 
 
-def test_exif_turns_are_counted(folder: Path) -> None:
+def test_exif_turns_are_told(folder: Path) -> None:
     tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
     for index in (1, 5):
         path = folder / "RGB" / f"{index:04d}.jpg"
         data = path.read_bytes()
         path.write_bytes(data[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + data[2:])
     found = datasets.check([folder])
-    (facts,) = found["folders"].values()
-    assert facts["exif_turns"] == {"3": 2}
     (finding,) = (finding for finding in found["findings"] if finding["kind"] == "exif")
     assert finding["count"] == 2
     assert "read as stored" in finding["what"]
