@@ -59,16 +59,15 @@ def draw(out: Path) -> None:
     lines, scores = _lines(out / LINES), _lines(out / validation.LINES)
     if not lines or not charts.available():
         return
-    figure, (losses, rates, metrics) = charts.panels(3, 12, 4)
+    figure, panels = charts.panels(3 if scores else 2, 12, 4)  # a run without validation has no curve of scores
     steps = [line["step"] for line in lines]
     for name in lines[-1]:
         if name not in ("step", "epoch", SECONDS):
-            axes = rates if name in RATES else losses
-            axes.plot(steps, [line.get(name) for line in lines], label=name)
+            panels[name in RATES].plot(steps, [line.get(name) for line in lines], label=name)
     for name in [key for key, value in (scores[-1] if scores else {}).items() if isinstance(value, dict)]:
         found = [(line["step"], line[name]["s_measure"]) for line in scores if name in line]
-        metrics.plot(*zip(*found, strict=True), marker="o", label=name)
-    for axes, title in ((losses, "losses"), (rates, "learning rate"), (metrics, "S-measure in validation")):
+        panels[2].plot(*zip(*found, strict=True), marker="o", label=name)
+    for axes, title in zip(panels, ("losses", "learning rate", "S-measure in validation"), strict=False):
         axes.set_title(title)
         axes.set_xlabel("step")
         if axes.lines:
