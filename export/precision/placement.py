@@ -11,6 +11,7 @@ from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.precision.half import answer_nodes, camera_nodes
 
 WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
+NARROW = 32  # output channels; fewer fill no group of the channels in which TensorRT stores INT8 tensors
 _FUSED_OPS = ("Relu", "Clip", "Add", "HardSwish", "HardSigmoid", "LeakyRelu")
 
 
@@ -123,6 +124,19 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
         if node.op_type == "Conv" and groups > 1 and node.input[1] in weights and weights[node.input[1]][1] == 1:
             names.append(node.name)
     return names
+
+
+def narrow_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the other convolutions that write fewer than NARROW channels: they stay in FP16.
+
+    The first bottlenecks of a pyramid pass all that the later layers see through few channels, and without a Relu, so
+    their range is wide. In ``sod-nano`` three of them made nearly all of INT8's error (docs/quantization.md). INT8
+    saves little there: its tensors are stored in groups of 32 channels, the rest of a group is padding.
+    """
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    depthwise = depthwise_nodes(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.name not in depthwise]
+    return [node.name for node in convolutions if weights.get(node.input[1], [NARROW])[0] < NARROW]
 
 
 def lone_additions(model: onnx.ModelProto, kept: Collection[str]) -> list[str]:

@@ -29,6 +29,7 @@ from mutualformer.export.precision.placement import (
     depth_readers,
     depthwise_nodes,
     lone_additions,
+    narrow_convolutions,
     producers,
     quantizable,
     quantized_inputs,
@@ -83,6 +84,7 @@ class Quantizer:
             "asked for": list(keep),
             "reads the depth sensor": depth_readers(self.model),
             "depthwise": depthwise_nodes(self.model) if placement.depthwise == "fp16" else [],
+            "writes few channels": narrow_convolutions(self.model),
             "reads too small values": quiet_readers(self.model, self.ranges, least),
         }
         # The first reason that applies is reported: the order is reversed, so that it is written last.

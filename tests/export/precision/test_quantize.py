@@ -163,7 +163,14 @@ def test_depthwise_convolutions_are_half_unless_asked(
     kinds = heavy_node_types(quantizer.to_int8(placement=Placement(depthwise="int8")))
     assert sum(kinds[name] == "Int8" for name in names) >= len(names) - 1  # one may read the depth sensor
     reasons = quantizer.kept()
-    assert set(reasons.values()) == {"depthwise", "reads the depth sensor"}
+    assert set(reasons.values()) == {"depthwise", "reads the depth sensor", "writes few channels"}
+
+
+def test_a_bottleneck_of_few_channels_is_half(full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto) -> None:
+    kinds = heavy_node_types(int8)
+    named = {node.input[1]: node.name for node in full[0].graph.node if node.op_type == "Conv"}
+    assert kinds[named["rgb_backbone.blocks.1.0.conv_pwl.weight"]] == "Half"  # 24 channels
+    assert kinds[named["rgb_backbone.blocks.1.0.conv_pw.weight"]] == "Int8"  # 48
 
 
 def test_no_qdq_around_cda_or_before_layernorm(int8: onnx.ModelProto) -> None:

@@ -16,7 +16,7 @@ from mutualformer.export.graph.node_types import heavy_node_types
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision import convert as convert_module
 from mutualformer.export.precision.convert import Choices, calibration_feeds, convert
-from mutualformer.export.precision.placement import depth_readers, depthwise_nodes
+from mutualformer.export.precision.placement import depth_readers, depthwise_nodes, narrow_convolutions
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.runtime.contract import Contract
 from tests.conftest import ModelFiles
@@ -87,7 +87,7 @@ def test_the_fragile_layer_is_the_worst_and_keeping_it_helps(
 
 def test_kept_layers_are_half_and_told_in_the_card(nano: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     model, contract = read_onnx(nano.onnx)
-    half = {*depth_readers(model), *depthwise_nodes(model)}
+    half = {*depth_readers(model), *depthwise_nodes(model), *narrow_convolutions(model)}
     first, second = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in half][:2]
     monkeypatch.setattr(convert_module, "costliest", lambda *_: [first])
     done, after = convert(model, contract, "int8", CALIBRATION, Choices(keep_worst=1))
