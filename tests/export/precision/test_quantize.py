@@ -166,11 +166,16 @@ def test_depthwise_convolutions_are_half_unless_asked(
     assert set(reasons.values()) == {"depthwise", "reads the depth sensor", "writes few channels"}
 
 
-def test_a_bottleneck_of_few_channels_is_half(full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto) -> None:
-    kinds = heavy_node_types(int8)
-    named = {node.input[1]: node.name for node in full[0].graph.node if node.op_type == "Conv"}
-    assert kinds[named["rgb_backbone.blocks.1.0.conv_pwl.weight"]] == "Half"  # 24 channels
-    assert kinds[named["rgb_backbone.blocks.1.0.conv_pw.weight"]] == "Int8"  # 48
+def test_a_convolution_that_writes_few_channels_is_half(
+    full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto
+) -> None:
+    kinds, depthwise = heavy_node_types(int8), depthwise_nodes(full[0])
+    weights = {tensor.name: tensor.dims for tensor in full[0].graph.initializer}
+    convolutions = [node for node in full[0].graph.node if node.op_type == "Conv" and node.name not in depthwise]
+    narrow = {node.name for node in convolutions if weights[node.input[1]][0] < 32}
+    assert len(narrow) > 3
+    assert {kinds[name] for name in narrow} == {"Half"}
+    assert "Int8" in {kinds[node.name] for node in convolutions if node.name not in narrow}
 
 
 def test_no_qdq_around_cda_or_before_layernorm(int8: onnx.ModelProto) -> None:
