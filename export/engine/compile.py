@@ -148,7 +148,7 @@ def warn_of_slow_int8(card: EngineCard) -> None:
     if card.flavor == "rtx" and card.requested_precision == "int8":
         log.warning(
             "int8 on TensorRT-RTX: %d kernels a frame. It computes every INT8 convolution into FP32 and requantises in "
-            "a kernel of its own (sod-nano: 322 kernels in int8, 149 in fp16); use fp16 here, int8 with --flavor "
+            "a kernel of its own (sod-nano: 317 kernels in int8, 149 in fp16); use fp16 here, int8 with --flavor "
             "tensorrt",
             card.kernels,
         )

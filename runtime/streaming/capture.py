@@ -27,8 +27,9 @@ Opener = Callable[[], Camera]
 class Retry:
     """How a lost camera is reconnected. The wait between attempts doubles from ``first_s`` to ``most_s`` seconds.
 
-    Timeouts in seconds: a live camera counts as lost after ``stall_s`` without a frame; ``open_s`` for opening it the
-    first time, later ``stall_s``; ``read_s`` for one read; ``file_s`` for one frame of a file, which is never reopened.
+    Timeouts in seconds: a live camera counts as lost after ``stall_s`` without a frame; ``open_s`` for opening it, also
+    again, because a network camera may take ten seconds each time; ``stall_s`` for closing it; ``read_s`` for one read;
+    ``file_s`` for one frame of a file, which is never reopened.
     """
 
     attempts: int = 30
@@ -217,7 +218,7 @@ class Capture:
         """Open, read until the end, close. Returns the error that ended it, None for an ordinary end."""
         camera: Camera | None = None
         try:
-            self._guard(generation, self.retry.open_s if self.camera is None else self.retry.stall_s)
+            self._guard(generation, self.retry.open_s)
             # Opening and closing are calls of the driver too and may hang like reading.
             camera = self._opener()
             self._guard(generation, None)

@@ -102,6 +102,21 @@ def test_a_driver_that_hangs_is_abandoned_and_replaced() -> None:
     assert len(opened) == 2
 
 
+def test_a_camera_may_take_as_long_to_open_again_as_the_first_time() -> None:
+    opened: list[ScriptedCamera] = []
+
+    def opener() -> Camera:
+        if opened:
+            time.sleep(3 * QUICK.stall_s)  # a network camera negotiates
+        lost = 5 if not opened else None
+        opened.append(ScriptedCamera(lambda k: lose() if k == lost else make_frame(k), live=True, fps=100))
+        return opened[-1]
+
+    pipeline = Pipeline(opener, frames=20, retry=QUICK)
+    assert pipeline.run()["processed"] == 20
+    assert (len(opened), pipeline.capture.abandoned) == (2, 0)
+
+
 def test_a_camera_that_hangs_while_opening_is_given_up() -> None:
     hang = threading.Event()
 
