@@ -62,8 +62,10 @@ def stream(
         if session is None:
             raise StreamError("--gallery needs --model with a reid model")
         known = Gallery.open(gallery, session)
+        # Without a finder there are no boxes to cut out, and features of whole frames compare only with whole frames.
         if known.whole or finder is None:
             match = known.match
+    # A session may be called by one thread at a time, and every source has a thread: they take turns.
     if session is not None and len(uris) > 1:
         session = SharedSession(session)
         finder = SharedSession(finder) if finder is not None else None
@@ -74,6 +76,8 @@ def stream(
             shown(uri),
             Pipeline(
                 partial(opening.camera, uri),
+                # Where objects are named, the sod model sees the frame, and the reid model in ``session`` only what was
+                # cut out of it.
                 session if naming is None else finder,
                 frames=frames,
                 match=match,
@@ -94,10 +98,13 @@ def stream(
         for reporter in reporters:
             reporter.start()
         stays = outlets.preview is not None and frames is None
-        for one in sources:  # a requested recording is closed when its source has ended
+        # A source that stays can be sought again from the page. Its recording would then stay open and hold frames
+        # twice, so with --record it ends like any other source.
+        for one in sources:
             one.pipeline.capture.stays = stays and outlets.record is None
         try:
             _run(sources, stays and not outlets.quiet, signals)
+            # A signal that comes after the last frame only closes the page: everything asked for was done.
             over = all(not source.error and source.summary["state"] == "finished" for source in sources)
             ended_by = signals[0] if signals and not over else 0
             while stays and over and not signals:
@@ -126,6 +133,7 @@ def _run(sources: list[LiveSource], tell: bool, signals: list[int]) -> None:
     running = True
     while running:
         running = any(thread.is_alive() for thread in threads)
+        # A source that failed makes the exit code 1 at once: the others must not wait for a viewer at their end.
         if any(source.error for source in sources):
             for source in sources:
                 source.pipeline.capture.stays = False
@@ -147,6 +155,7 @@ def _conclusion(sources: list[LiveSource], number: int) -> tuple[dict[str, Any],
             raise StreamError(problem)
     if len(sources) == 1:
         return sources[0].summary, number
+    # One source that was stopped means that the run was, even if the others reached their end.
     states = {str(source.summary["state"]) for source in sources}
     state = states.pop() if len(states) == 1 else "stopped" if "stopped" in states else "finished"
     return {"state": state, "sources": [source.summary for source in sources]}, number
@@ -163,6 +172,7 @@ def undone(summary: dict[str, Any]) -> str:
             return printable(str(sink["problem"]))
         if sink["state"] in ("failed", "stalled") and not (name == "json" and "Broken pipe" in sink["error"]):
             return printable(f"{name}: {sink['error'] or sink['state']}")
+        # A recorder that only the page's button may start drops every frame until then; that is no loss.
         if name == "recorder" and sink["dropped"] and (sink.get("recording") or sink.get("frames")):
             return f"recorder: {sink['dropped']} of {sink['dropped'] + sink['delivered']} frames are missing: too slow"
     return ""
@@ -174,6 +184,8 @@ def _signals(sources: list[LiveSource]) -> Iterator[list[int]]:
     signals: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        # The first signal may wait for a driver or a disk that never answers. Whoever asks a second time wants the
+        # shell back, so nothing is flushed or joined here.
         if signals:
             os._exit(128 + number)
         signals.append(number)
