@@ -24,6 +24,14 @@ def _convert(kind: type, text: Any) -> Any:
     return kind(text)
 
 
+def _renamed(key: str, text: Any) -> str:
+    """The new spelling of ``scale``, which version 0.1 counted in units per metre; "" for other options."""
+    try:
+        return f"; write depth_scale={1 / float(text):g}" if key == "scale" else ""
+    except (ValueError, ZeroDivisionError):
+        return ""
+
+
 def parse(cls: type[T], query: Mapping[str, Any], source: str) -> T:
     """Build the options dataclass ``cls``; each value takes the type of that field's default. Raises CameraError."""
     defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]
@@ -31,7 +39,7 @@ def parse(cls: type[T], query: Mapping[str, Any], source: str) -> T:
     for key, text in query.items():
         if key not in defaults:
             accepted = ", ".join(sorted(defaults)) or "none"
-            raise CameraError(f"source {source!r} has no option {key!r}; it accepts: {accepted}")
+            raise CameraError(f"source {source!r} has no option {key!r}; it accepts: {accepted}{_renamed(key, text)}")
         kind = type(defaults[key])
         try:
             values[key] = _convert(kind, text)

@@ -330,6 +330,8 @@ def test_odd_folder_names_take_options_too(tmp_path: Path, odd: str) -> None:
         ("masks=black", "expected one of inverted"),
         ("polarity=up", "expected one of near_bright"),
         ("unit=mm", "has no option 'unit'; it accepts: depth_bits, depth_scale, holes"),
+        ("scale=5000", "write depth_scale=0.0002"),
+        ("scale=0", "has no option 'scale'"),
     ],
 )
 def test_options_that_cannot_be_honoured_are_refused(tmp_path: Path, option: str, message: str) -> None:
