@@ -134,3 +134,7 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         path = one["sinks"].get("recorder", {}).get("path")
         if path:
             print(f"recorded: {printable(path)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

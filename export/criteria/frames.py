@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.criteria import objects
+from mutualformer.export.criteria import crops
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.folders.reid_folder import ReidData
@@ -117,7 +117,7 @@ def calibration_frames(contract: Contract) -> Selection:
 def _objects(name: str, root: Path, count: int) -> list[Share]:
     """Objects of ``count`` photographs below ``root``, near-infrared mixed from colour; none where there is no set."""
     try:
-        data = objects.identities(opening.frames(str(root / name)), count)
+        data = crops.identities(opening.frames(str(root / name)), count)
     except DataError:
         return []
     about = f"pictures of objects of {name}, near-infrared from colour"
@@ -128,7 +128,7 @@ def parity_identities(contract: Contract) -> tuple[ReidData, str]:
     """Identities to compare two ReID models on, and what they are: objects of photographs, else rendered ones."""
     root = _root()
     if root is not None and (root / "duts_te").is_dir():
-        data = objects.identities(opening.frames(str(root / "duts_te")), REID_OBJECTS)
+        data = crops.identities(opening.frames(str(root / "duts_te")), REID_OBJECTS)
         if len(data):
             return data, f"{len(data)} pictures of objects of duts_te, near-infrared from colour"
     return opening.identities(PARITY_DATA, contract.input_size), PARITY_DATA

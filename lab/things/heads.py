@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from lab.photographs.photographs import Photographs
 from lab.photographs.sets import TRAIN
-from lab.things.kind import SIMULATED
+from lab.things.infrared import SIMULATED
 from lab.things.memory import contrast
 from lab.things.views import thing, view
 from mutualformer.runtime.card import limits

@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 Rng = np.random.Generator
 NOISE = np.random.default_rng(0).standard_normal(1 << 20, np.float32)  # drawing it anew would take most of the time
+SIMULATED = (
+    "simulated from colour (lab/things/infrared.py): channel mixing, dyes and vegetation that brighten, prints that "
+    "vanish, active illumination that falls off, noise, parallax"
+)
 
 
 def reflectance(rgb: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import Any
 from lab.photographs.photographs import Photographs
 from lab.photographs.sets import TRAIN
 from lab.things.batches import ThingBatches
+from lab.things.infrared import SIMULATED
 from lab.things.memory import ThingsTask
 from mutualformer.runtime.sources.grammar import parse
 from mutualformer.train.evaluation.seen import prints
@@ -17,10 +18,6 @@ from mutualformer.train.fitting.kinds import TrainingData
 from mutualformer.train.fitting.preparation.ready import file_list
 
 KIND = "photo"  # a kind that the grammar of addresses knows
-SIMULATED = (
-    "simulated from colour (lab/things/infrared.py): channel mixing, dyes and vegetation that brighten, prints that "
-    "vanish, active illumination that falls off, noise, parallax"
-)
 
 
 def open_things(config: FitConfig, facts: dict[str, Any]) -> TrainingData:

@@ -85,7 +85,7 @@ def list_models() -> list[str]:
     """Names of the shipped models, smallest first.
 
     >>> list_models()
-    ['sod-nano', 'sod-lite']
+    ['sod-nano', 'sod-lite', 'reid-lite']
     """
     return [entry.name for entry in sorted(shelf(), key=lambda entry: entry.bytes)]
 

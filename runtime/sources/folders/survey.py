@@ -196,7 +196,7 @@ class Survey:
             kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
             found.append(Remark(MUST, "bits", f"depth is {kinds}", "convert all to one kind"))
         if self.turned:
-            what = f"{named(self.turned)}: EXIF asks for a turn, all files are read as stored"
+            what = f"{named(self.turned)}: the EXIF orientation is not applied, all files are read as stored"
             remedy = "check that colour, depth and mask fit as stored, then drop the tag"
             found.append(Remark(SHOULD, "exif", what, remedy, len(self.turned)))
         return found
