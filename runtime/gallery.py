@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from mutualformer.errors import InputError
 from mutualformer.runtime import preprocess, zoo
-from mutualformer.runtime.commandline.running import run_verb
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.images.objects import SalientObject, find_objects
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import Session
-from mutualformer.runtime.sources.frame import Item
+from mutualformer.runtime.sources.frame import Item, infrared
 from mutualformer.runtime.sources.inputs import album, is_address, moments
 from mutualformer.runtime.streaming.gallery import Gallery, feature_of
-from mutualformer.runtime.streaming.naming import Box, cut, infrared
+from mutualformer.runtime.streaming.naming import Box, cut
 from mutualformer.runtime.untrusted.printable import printable
 
 REID = "reid-lite"  # the model that galleries are made with
@@ -52,14 +52,14 @@ def parser() -> argparse.ArgumentParser:
         "list": "what the file knows",
         "remove": "forget a thing",
     }
-    for verb, text in about.items():
-        add = verbs.add_parser(verb, help=text, description=text).add_argument
-        if verb in ("enrol", "remove"):
+    for word, text in about.items():
+        add = verbs.add_parser(word, help=text, description=text).add_argument
+        if word in ("enrol", "remove"):
             add("name", metavar="NAME")
-        if verb in ("enrol", "match"):
+        if word in ("enrol", "match"):
             add("source", metavar="SOURCE", help="pictures, pairs:RGB,NIR?nir=1, a camera, a video")
             add("--frames", type=int, default=VIEWS, metavar="N", help="of a camera (default: %(default)s)")
-        if verb == "enrol":
+        if word == "enrol":
             add("--whole", action="store_true", help="the whole frame is the thing")
         add("--gallery", type=Path, default=Path("gallery.npz"), metavar="FILE", help="(default: %(default)s)")
         add("--model", default=REID, metavar="NAME|FILE", help="ReID model (default: %(default)s)")
@@ -84,18 +84,15 @@ def views(source: str, finder: Session | None, frames: int, most: int | None) ->
         items = (opened.read(index)[0] for index in range(len(opened)))
     for item in items:
         found = [one.box for one in boxes(item, finder)[:most]] or [WHOLE]
+        nir = infrared(item.rgb, item.nir)
         for box in found:
-            nir = infrared(item.rgb, item.nir)
             whole = box == WHOLE
             yield View(item.name, box, *(picture if whole else cut(picture, box) for picture in (item.rgb, nir)))
 
 
 def enrol(gallery: Gallery, name: str, seen: Iterator[View], session: Session) -> int:
     """Add the views of one thing; returns how many. Raises GalleryError."""
-    count = 0
-    for one in seen:
-        gallery.add(name, feature_of(session, one.rgb, one.nir), one.rgb)
-        count += 1
+    count = gallery.add((name, feature_of(session, one.rgb, one.nir), one.rgb) for one in seen)
     if not count:
         raise InputError(f"{name}: the source has no frame")
     return count
@@ -178,6 +175,4 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.splitlines()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The verb; returns the exit code."""
-    return run_verb(parser(), command, argv)
+main = verb(parser, command)

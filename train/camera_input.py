@@ -23,6 +23,12 @@ FLAT_INVERSE_DEPTH = 0.01
 MAX_DEVIATIONS = 4.0
 
 
+def check_size(input_size: tuple[int, int], stride: int) -> None:
+    """Raise ValueError unless ``input_size`` (height, width) are multiples of ``stride``, in pixels."""
+    if len(input_size) != 2 or any(n < stride or n % stride for n in input_size):
+        raise ValueError(f"input_size is {input_size}, expected (height, width), both multiples of {stride}")
+
+
 class ColourInput(nn.Module):
     """(B, H, W, 3) uint8 RGB → (B, 3, H, W) float32, standardised with ImageNet's mean and deviation."""
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_backbone, create_stage
-from mutualformer.train.camera_input import ColourInput
+from mutualformer.train.camera_input import ColourInput, check_size
 from mutualformer.train.fusion import create_fusion
 
 STREAMS = ("rgb", "nir", "fused")
@@ -77,8 +77,7 @@ class ReIdentifier(nn.Module):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_size) != 2 or any(n < patch_size or n % patch_size for n in input_size):
-            raise ValueError(f"input_size is {input_size}, expected (height, width), multiples of {patch_size}")
+        check_size(input_size, patch_size)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
         options = {

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_backbone
-from mutualformer.train.camera_input import ExposureInput
+from mutualformer.train.camera_input import ExposureInput, check_size
 from mutualformer.train.decoder import conv_bn_relu
 from mutualformer.train.fusion import TokenFusion
 from mutualformer.train.reid import STREAMS, BNNeck, ReidOutput
@@ -51,8 +51,7 @@ class PyramidReIdentifier(nn.Module):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_size) != 2 or any(n < STRIDE or n % STRIDE for n in input_size):
-            raise ValueError(f"input_size is {input_size}, expected (height, width), both multiples of {STRIDE}")
+        check_size(input_size, STRIDE)
         self.camera_input = ExposureInput()
         levels = {"features_only": True, "out_indices": LEVELS}
         self.rgb_backbone = create_backbone(backbone, pretrained, **levels)

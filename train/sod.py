@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_pyramid
-from mutualformer.train.camera_input import ColourInput, DepthInput
+from mutualformer.train.camera_input import ColourInput, DepthInput, check_size
 from mutualformer.train.decoder import FeedbackDecoder, conv3x3, conv_bn_relu
 from mutualformer.train.fusion import TokenFusion
 
@@ -48,8 +48,7 @@ class SalientObjectDetector(nn.Module):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_size) != 2 or min(input_size) < STRIDE or any(n % STRIDE for n in input_size):
-            raise ValueError(f"input_size is {input_size}, expected (height, width), both multiples of {STRIDE}")
+        check_size(input_size, STRIDE)
         self.colour_input = ColourInput()
         self.depth_input = DepthInput(depth_range_m, depth_validity)
         self.rgb_backbone, rgb_channels = create_pyramid(rgb_backbone, pretrained)

@@ -19,18 +19,21 @@ LEAST = 16  # pixels of an object's shorter side; a smaller one shows nothing
 CAMERAS = ((0.05, 1.0, 0.0, 0.8), (0.2, 0.5, 1.0, 0.6))
 
 
-def box_of(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """(left, top, width, height) in pixels of the largest object of a mask (H, W); zeros where there is none."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats((mask > 127).astype(np.uint8), connectivity=8)
+Box = tuple[int, int, int, int]
+
+
+def largest(mask: NDArray[np.uint8]) -> tuple[Box, NDArray[np.bool_]]:
+    """The largest object of a mask (H, W): (left, top, width, height) in pixels, zeros where there is none, and where
+    it is, (H, W)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 127).astype(np.uint8), connectivity=8)
     if count < 2:
-        return 0, 0, 0, 0
-    left, top, width, height, _ = (int(n) for n in stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())])
-    return left, top, width, height
+        return (0, 0, 0, 0), np.zeros(mask.shape, bool)
+    label = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    left, top, width, height, _ = (int(n) for n in stats[label])
+    return (left, top, width, height), labels == label
 
 
-def seen(
-    rgb: NDArray[np.uint8], box: tuple[int, int, int, int], camera: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def seen(rgb: NDArray[np.uint8], box: Box, camera: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """What ``camera`` shows of the object in ``box``: colour and near-infrared, (h, w, 3) uint8 each."""
     margin, light, blur, red = CAMERAS[camera]
     left, top, width, height = box
@@ -47,8 +50,7 @@ def identities(frames: Frames, most: int) -> ReidData:
     found = []
     for index in spread_over(len(frames), most):
         item = frames[index]
-        box = box_of(item.mask) if item.mask is not None else (0, 0, 0, 0)
-        if min(box[2:]) >= LEAST:
+        if item.mask is not None and min((box := largest(item.mask)[0])[2:]) >= LEAST:
             found.append((index, box))
 
     def sample(row: int) -> ReidItem:

@@ -6,6 +6,7 @@ depth sensors). A selection describes itself as text, which the caller prints an
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def calibration_frames(contract: Contract) -> Selection:
     parts: list[Share] = []
     root = _root()
     if contract.task == "reid" and root is not None:
-        parts += _objects("duts_tr", root, REID_OBJECTS // 2)
+        with contextlib.suppress(DataError):  # no such set: rendered identities alone
+            data, about = _objects(root / "duts_tr", REID_OBJECTS // 2)
+            parts += [Share(about, data.__getitem__, len(data), REID_OBJECTS // 2)] if len(data) else []
     if contract.task == "sod" and root is not None:
         parts += _optional("sensor frames", str(root / "sensor_frames"), 24)
         parts += _optional("photographs of duts_tr without depth", str(root / "duts_tr"), 16)
@@ -114,23 +117,19 @@ def calibration_frames(contract: Contract) -> Selection:
     return Selection((*parts, _worn(parts, worn)) if worn else tuple(parts))
 
 
-def _objects(name: str, root: Path, count: int) -> list[Share]:
-    """Objects of ``count`` photographs below ``root``, near-infrared mixed from colour; none where there is no set."""
-    try:
-        data = crops.identities(opening.frames(str(root / name)), count)
-    except DataError:
-        return []
-    about = f"pictures of objects of {name}, near-infrared from colour"
-    return [Share(about, data.__getitem__, len(data), count)] if len(data) else []
+def _objects(folder: Path, count: int) -> tuple[ReidData, str]:
+    """Objects of ``count`` photographs of a set, near-infrared mixed from colour; and what they are, in words."""
+    data = crops.identities(opening.frames(str(folder)), count)
+    return data, f"pictures of objects of {folder.name}, near-infrared from colour"
 
 
 def parity_identities(contract: Contract) -> tuple[ReidData, str]:
     """Identities to compare two ReID models on, and what they are: objects of photographs, else rendered ones."""
     root = _root()
     if root is not None and (root / "duts_te").is_dir():
-        data = crops.identities(opening.frames(str(root / "duts_te")), REID_OBJECTS)
+        data, about = _objects(root / "duts_te", REID_OBJECTS)
         if len(data):
-            return data, f"{len(data)} pictures of objects of duts_te, near-infrared from colour"
+            return data, f"{len(data)} {about}"
     return opening.identities(PARITY_DATA, contract.input_size), PARITY_DATA
 
 

@@ -64,8 +64,7 @@ def prove(model: onnx.ModelProto, contract: Contract, result: BuildResult, tf32:
 def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str) -> EngineCard:
     """Build ``out`` and ``out.json`` from ``onnx_file``. ``rebuild``: the command that repeats the build, for the card.
 
-    Raises ExportError, PluginError, FlavorError, and writes
-    nothing then.
+    Raises ExportError, PluginError, FlavorError, and writes nothing then.
     """
     file, contract = open_onnx(onnx_file)
     model = file.model

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from lab.photographs.photographs import Photographs
 from lab.photographs.sets import TRAIN
 from lab.things.infrared import SIMULATED
-from lab.things.memory import contrast
+from lab.things.memory import contrast, total
 from lab.things.views import thing, view
 from mutualformer.runtime.card import limits
 from mutualformer.runtime.sources.frame import DataError
@@ -42,7 +42,6 @@ GROUP = 8  # things whose photographs serve each other as background
 FLAT = (0, 128)  # grey levels of a picture without content, which stands for a missing sensor
 NO_NIR, NO_COLOUR = 0.15, 0.1  # shares of the samples that lack one
 SHRINK = 0.3  # added to every correlation with itself before the matrix is inverted: few pairs, many channels
-WHOLE = 2.0  # weight of the whole feature's loss beside 1 for each stream
 
 
 class Maps:
@@ -173,7 +172,7 @@ def train(model: Any, streams: Sequence[Maps], views: int, batch: int, minutes: 
         units = [F.normalize(x.float(), dim=1) for x in output.normed]
         shown = [torch.from_numpy(~gone) for gone in lost] + 2 * [torch.ones(len(rows), dtype=torch.bool)]
         each = [contrast(x[ok], label[ok], x[:0]) for x, ok in zip(units, shown, strict=True)]
-        loss = (sum(each[:-1]) + WHOLE * each[-1]) / (len(each) - 1 + WHOLE)
+        loss = total(each)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / 15) * 0.5 * (1 + np.cos(np.pi * progress))
         optimizer.zero_grad()

@@ -7,6 +7,7 @@ steps serve as further negatives at no cost.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from mutualformer.train.fitting.modules.pointwise import use_convolutions
 from mutualformer.train.fitting.recipes import Recipe
+from mutualformer.train.fitting.reid_task import contrastive
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
 
@@ -76,15 +78,14 @@ class ThingsTask(TrainingTask):
             self.memory.copy_(torch.cat([torch.cat(units, dim=1), self.memory[:-count]]))
             self.known.copy_(torch.cat([label, self.known[:-count]]))
         names = ("rgb", "nir", "fused", "whole")
-        loss = (sum(each[:-1]) + WHOLE * each[-1]) / (len(each) - 1 + WHOLE)
-        return {"loss": loss, **{name: value.detach() for name, value in zip(names, each, strict=True)}}
+        return {"loss": total(each), **{name: value.detach() for name, value in zip(names, each, strict=True)}}
 
 
 def contrast(unit: Tensor, label: Tensor, past: Tensor) -> Tensor:
     """Supervised contrast of ``unit`` (B, F) among themselves and against ``past`` (M, F), all of unit length."""
-    itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
-    partner = (label.unsqueeze(1) == label.unsqueeze(0)) & ~itself
-    near = (unit @ unit.T / TEMPERATURE).masked_fill(itself, -torch.inf)
-    logits = torch.cat([near, unit @ past.T / TEMPERATURE], dim=1)
-    likelihood = torch.log_softmax(logits, dim=1)[:, : len(label)].masked_fill(~partner, 0.0).sum(dim=1)
-    return -(likelihood / partner.sum(dim=1).clamp(min=1))[partner.any(dim=1)].mean()
+    return contrastive(unit, label, TEMPERATURE, past)
+
+
+def total(each: Sequence[Tensor]) -> Tensor:
+    """The loss of the streams and of the whole, which comes last."""
+    return (torch.stack(list(each[:-1])).sum() + WHOLE * each[-1]) / (len(each) - 1 + WHOLE)

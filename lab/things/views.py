@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.things.infrared import noisy, reflectance, sense
+from mutualformer.export.criteria.crops import largest
 from mutualformer.runtime.sources.frame import DataError, Item
 
 Rng = np.random.Generator
@@ -30,15 +31,12 @@ class Thing(NamedTuple):
 def thing(item: Item, rng: Rng) -> Thing:
     """The largest object of a photograph; ``rng`` draws its material. Raises DataError where it is too small."""
     assert item.mask is not None
-    solid = (item.mask > 127).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
-    label = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else 0
-    left, top, width, height, _ = (int(n) for n in stats[label])
-    if not label or min(width, height) < LEAST_SIDE:
+    (left, top, width, height), inside = largest(item.mask)
+    if min(width, height) < LEAST_SIDE:
         raise DataError(f"{item.name}: its object is smaller than {LEAST_SIDE} pixels")
     window = slice(max(top - 2, 0), top + height + 2), slice(max(left - 2, 0), left + width + 2)
     scene = np.dstack([item.rgb, reflectance(item.rgb, rng)])
-    alpha = np.where(labels[window] == label, 255, 0).astype(np.uint8)
+    alpha = np.where(inside[window], 255, 0).astype(np.uint8)
     points = np.concatenate(cv2.findContours(alpha, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0])
     outline = cv2.convexHull(points).reshape(-1, 2).astype(np.float32)
     # A mask drawn by hand is rather a pixel too wide: the old background must not come along.

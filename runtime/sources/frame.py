@@ -166,3 +166,8 @@ def metres(raw: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
     if np.isfinite(raw).all():
         return np.ascontiguousarray(raw)
     return np.asarray(np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
+
+
+def infrared(rgb: NDArray[np.uint8], nir: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """``nir``, or black where there is none: a model that was trained for it then answers from colour alone."""
+    return np.zeros_like(rgb) if nir is None else nir

@@ -15,7 +15,7 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ THUMBNAIL = 96  # pixels of a thumbnail's side
 MOST_BYTES = 1 << 30  # of an unpacked gallery; about 30,000 views
 SCHEMA = 1
 NAME = re.compile(r"[^\x00-\x1f\x7f]{1,64}")  # of an identity
+
+
+# Name, feature (F,) of unit length, colour picture (H, W, 3) uint8.
+View = tuple[str, NDArray[np.float32], NDArray[np.uint8]]
 
 
 class GalleryError(InputError):
@@ -99,15 +103,21 @@ class Gallery:
         order = np.argsort(-similarity, kind="stable")[:count]
         return [(self.identities[row], float(similarity[row]), self.thumbnails[row]) for row in order]
 
-    def add(self, name: str, feature: NDArray[np.float32], picture: NDArray[np.uint8]) -> None:
-        """One more view of ``name``: its feature (F,) and its colour picture (H, W, 3)."""
-        if not NAME.fullmatch(name) or name == UNKNOWN:
-            raise GalleryError(f"name {name!r:.80}: expected up to 64 printable characters, and not {UNKNOWN!r}")
-        row = np.asarray(feature, np.float32)[None]
-        self.features = np.concatenate([self.features, row]) if self.identities else row
-        small = cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-        self.thumbnails = np.concatenate([self.thumbnails, np.asarray(small, np.uint8)[None]])
-        self.identities.append(name)
+    def add(self, views: Iterable[View]) -> int:
+        """Add views; returns how many. Raises GalleryError for a name that cannot be one."""
+        names, features, thumbnails = [], [], []
+        for name, feature, picture in views:
+            if not NAME.fullmatch(name) or name == UNKNOWN:
+                raise GalleryError(f"name {name!r:.80}: expected up to 64 printable characters, and not {UNKNOWN!r}")
+            names.append(name)
+            features.append(np.asarray(feature, np.float32))
+            small = cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+            thumbnails.append(np.asarray(small, np.uint8))
+        if names:  # once for all of them: an array is copied whole whenever it grows
+            self.features = np.stack([*self.features, *features])
+            self.thumbnails = np.stack([*self.thumbnails, *thumbnails])
+            self.identities += names
+        return len(names)
 
     def remove(self, name: str) -> int:
         """Forget all views of ``name``; returns how many there were. Raises GalleryError for an unknown name."""
@@ -183,9 +193,13 @@ class Gallery:
             log.warning(
                 "gallery %s: %d pictures have no partner of the same name, left out: %s", folder, len(single), single[0]
             )
-        for name in progress(names, "gallery"):
-            picture = read_colour(rgb[name])
-            gallery.add(identity_of(name), feature_of(session, picture, read_colour(nir[name])), picture)
+
+        def views() -> Iterator[View]:
+            for name in progress(names, "gallery"):
+                picture = read_colour(rgb[name])
+                yield identity_of(name), feature_of(session, picture, read_colour(nir[name])), picture
+
+        gallery.add(views())
         return gallery
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject
-from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.frame import Frame, infrared
 from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.streaming.gallery import Gallery, feature_of
 
@@ -27,11 +27,6 @@ def cut(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     top, bottom = sorted(min(max(y, 0.0), 1.0) for y in (box[1] - down, box[3] + down))
     x, y = min(int(left * width), width - 1), min(int(top * height), height - 1)
     return np.ascontiguousarray(picture[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))])
-
-
-def infrared(rgb: NDArray[np.uint8], nir: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """``nir``, or black where there is none: a model that was trained for it then answers from colour alone."""
-    return np.zeros_like(rgb) if nir is None else nir
 
 
 class Naming:

@@ -18,10 +18,10 @@ from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.images.objects import SalientObject, find_objects
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
-from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.frame import Frame, infrared
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
 from mutualformer.runtime.streaming.flight import Flight, Runner
-from mutualformer.runtime.streaming.naming import Naming, infrared
+from mutualformer.runtime.streaming.naming import Naming
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
 from mutualformer.runtime.streaming.tracking import Tracker

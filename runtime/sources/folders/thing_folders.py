@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer.runtime.sources.folders.reid_folder import ReidData, ReidItem
-from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.frame import DataError, infrared
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import read_colour
 
@@ -46,9 +46,9 @@ def things(root: Path) -> ReidData:
     ]
 
     def sample(index: int) -> ReidItem:
-        identity, (colour, infrared) = listed[index]
+        identity, (colour, beside) = listed[index]
         rgb = read_colour(colour)
-        nir = np.zeros_like(rgb) if infrared is None else read_colour(infrared)
+        nir = infrared(rgb, None if beside is None else read_colour(beside))
         return ReidItem(rgb, nir, identity, index, f"{colour.parent.name}/{colour.stem}")
 
     rows = np.arange(len(listed))

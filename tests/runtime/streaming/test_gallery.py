@@ -20,7 +20,7 @@ def filled(contract: Contract = CONTRACT) -> Gallery:
     gallery = Gallery(contract)
     for axis, name in enumerate(("mug", "mug", "cup")):
         picture = np.full((40, 30, 3), 50 * axis, np.uint8)
-        gallery.add(name, np.eye(4, dtype=np.float32)[axis], picture)
+        gallery.add([(name, np.eye(4, dtype=np.float32)[axis], picture)])
     return gallery
 
 
@@ -56,7 +56,7 @@ def test_a_thing_that_is_removed_is_no_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "a" * 65, "two\nlines", UNKNOWN])
 def test_names_that_would_mislead_are_refused(name: str) -> None:
     with pytest.raises(GalleryError, match="printable"):
-        Gallery(CONTRACT).add(name, np.ones(4, np.float32), np.zeros((9, 9, 3), np.uint8))
+        Gallery(CONTRACT).add([(name, np.ones(4, np.float32), np.zeros((9, 9, 3), np.uint8))])
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

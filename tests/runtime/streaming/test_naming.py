@@ -25,7 +25,7 @@ def known(session: FakeSession) -> Gallery:
     """A gallery of both, from their whole boxes."""
     gallery, naming = Gallery(session.contract), Naming(session, Gallery(session.contract))
     for name, box in (("red", LEFT), ("orange", RIGHT)):
-        gallery.add(name, naming.feature(two_things(), box), cut(two_things().rgb, box))
+        gallery.add([(name, naming.feature(two_things(), box), cut(two_things().rgb, box))])
     return gallery
 
 
