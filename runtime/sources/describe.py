@@ -28,10 +28,6 @@ MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits; the limit of a decoded pic
 # Each scan of a progressive JPEG makes the decoder go over the whole picture once, and may take 60 bytes in the file.
 # Encoders write about ten; files made to stall a decoder hold thousands.
 MAX_SCANS = 40
-# Pillow's mode → (channels, bytes per channel). Only the decoder's raw mode shows 16-bit colour.
-MODES = {"1": (1, 1), "L": (1, 1), "P": (1, 1), "LA": (2, 1), "PA": (2, 1), "La": (2, 1), "RGB": (3, 1), "RGBX": (4, 1)}
-MODES |= {"RGBA": (4, 1), "RGBa": (4, 1), "CMYK": (4, 1), "YCbCr": (3, 1), "LAB": (3, 1), "HSV": (3, 1), "F": (1, 4)}
-MODES |= {"I": (1, 4), "I;16": (1, 2), "I;16B": (1, 2), "I;16L": (1, 2), "I;16N": (1, 2), "RGB;16": (3, 2)}
 # First bytes of the kinds that have readers of their own.
 NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
 # The formats that Pillow may read; it knows others (PDF, EPS, FITS, …), which are refused.
@@ -117,21 +113,22 @@ def open_lazily(source: Any) -> Any:
 
 
 def _pillow(data: bytes, name: str) -> Description:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageMode, UnidentifiedImageError
 
     if data[4:8] == b"ftyp":
         _register_heif()
     try:
         with open_lazily(io.BytesIO(data)) as image:
+            # Only the decoder's raw mode shows 16-bit colour, which Pillow reduces to 8 bits.
             raw = str(image.tile[0][3]) if image.tile and image.format == "PNG" else ""
-            channels, item_bytes = MODES.get(image.mode, (4, 4))
+            mode = ImageMode.getmode(image.mode)
             transparent = "A" in image.mode or "transparency" in image.info
             return Description(
                 str(image.format),
                 image.width,
                 image.height,
-                channels,
-                2 if "16B" in raw else item_bytes,
+                len(mode.bands),
+                2 if "16B" in raw else int(mode.typestr[2:]),
                 int(Image.Image.getexif(image).get(ORIENTATION, 1)),  # PNG's own getexif decodes the picture
                 int(getattr(image, "n_frames", 1)),
                 transparent,
