@@ -43,15 +43,10 @@ log = logging.getLogger("mutualformer")
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """For sources without options."""
-
-
-@dataclass(frozen=True)
 class SyntheticOptions:
     """``seed``: which scenes or identities are rendered, a whole number."""
 
-    seed: str = "0"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,35 +219,29 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
         raise DataError(f"{where}: holds identities, expected frames for a sod model")
     if kind == "synthetic":
         return _synthetic(address, size, cache)
-    if kind == "sample":
-        opts.parse(NoOptions, address.options, where)
-        return sample(address.target)
     if kind == "tum":
         return tum.tum(path, opts.parse(tum.TumOptions, address.options, where))
     if kind == "pairs":
         return pairs(*split_target(address.target), opts.parse(PairOptions, address.options, where))
     options = opts.parse(ReadOptions, address.options, where)
+    if kind == "sample":
+        return sample(address.target, options)
     return _standard(address, options, split) if kind == "rgbd" else _path(path, options, split)
 
 
 def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> Frames:
     from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
 
-    count, seed = number(address, "the number of scenes", address.target, 1), _seed(address)
-    scenes = SyntheticScenes(count, seed, size or (320, 320))
+    scenes = SyntheticScenes(*_count_and_seed(address), size or (320, 320))
     return CachedScenes(scenes) if cache else scenes
 
 
-def _seed(address: Address) -> int:
-    return number(address, "the seed", opts.parse(SyntheticOptions, address.options, str(address)).seed, 0)
-
-
-def number(address: Address | str, what: str, value: str, least: int) -> int:
-    """A whole number in an address. Raises DataError naming ``what``."""
-    # int() alone would also take "+3", "1_000" and digits of other scripts.
-    if not (value.isascii() and value.isdigit() and len(value) < 10) or int(value) < least:
-        raise DataError(f"{address}: {what} is {value!r}, expected a whole number of at least {least}")
-    return int(value)
+def _count_and_seed(address: Address) -> tuple[int, int]:
+    """N and S of ``synthetic:N?seed=S``. Raises DataError."""
+    try:
+        return int(address.target), opts.parse(SyntheticOptions, address.options, str(address)).seed
+    except ValueError:
+        raise DataError(f"{address}: expected a number of scenes or identities, for example synthetic:40") from None
 
 
 def _path(path: Path, options: ReadOptions, split: str) -> Frames:
@@ -316,8 +305,7 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
     if address.kind not in ("synthetic", "reid", PATH) or address.played:
         raise DataError(f"{text}: expected {REID_FORMS}")
     if address.kind == "synthetic":
-        count = number(address, "the number of identities", address.target, 1)
-        return reid_folder.synthetic(SyntheticIdentities(count, _seed(address), size or (128, 128)))
+        return reid_folder.synthetic(SyntheticIdentities(*_count_and_seed(address), size or (128, 128)))
     options = opts.parse(ReidOptions, address.options, text)
     split = options.split or split
     if options.spectra not in ("", "2", "3"):

@@ -34,8 +34,8 @@ log = logging.getLogger("mutualformer")
 
 @dataclass(frozen=True)
 class TumOptions(ReadOptions):
-    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto: seconds, unless their size or
-    distance rules seconds out. ``fx fy cx cy``: pixels, 0 = unknown."""
+    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto: seconds, unless their size rules
+    seconds out. ``fx fy cx cy``: pixels, 0 = unknown."""
 
     max_skew: float = 0.02
     time: str = "auto"

@@ -296,7 +296,7 @@ class StandInPipeline:
 def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realsense, "serials", lambda context: ["111", "222"])
     monkeypatch.setattr(rs, "pipeline", StandInPipeline)
-    camera = opening.camera("realsense://222?size=848x480&fps=15&nir=1")
+    camera = opening.camera("realsense://222?size=848x480&fps=15&second=infrared")
     assert camera.name == "realsense://222"
     assert camera.live
     assert camera.depth_scale == 0.00025
