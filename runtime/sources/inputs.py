@@ -12,7 +12,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import next_frame
 from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 from mutualformer.runtime.sources.folders.pairs import pairs
-from mutualformer.runtime.sources.frame import DataError, Frames, Item, Joined, files_of, name_of
+from mutualformer.runtime.sources.frame import DataError, Frames, Item, files_of, name_of
 from mutualformer.runtime.sources.grammar import parse
 from mutualformer.runtime.sources.walk import is_depth_map
 
@@ -57,19 +57,7 @@ def album(sources: Sequence[str], depth: str | None = None, options: ReadOptions
         first, second = paths
         log.warning("%s is a depth map (one channel of 16 bits or floats): taken as that of %s", second.name, first)
         return pairs(first, second, options)
-    opened = [opening.frames(source) for source in sources]
-    if len(opened) == 1:
-        return opened[0]
-    return Joined([(_prefix(number, frames, sources), frames) for number, frames in enumerate(opened)])
-
-
-def _prefix(number: int, frames: Frames, sources: Sequence[str]) -> str:
-    """What keeps the names of one of several sources apart: a folder of its own, or a number for a single frame."""
-    stems = [Path(source).stem for source in sources]
-    if len(frames) == 1:
-        return f"{number:02d}-" if stems.count(stems[number]) > 1 or not Path(sources[number]).is_file() else ""
-    root = getattr(frames, "root", None)
-    return f"{number:02d}-{Path(root).name}/" if root is not None else f"{number:02d}/"
+    return opening.frames(sources)
 
 
 def moments(address: str, limit: int | None) -> Iterator[Item]:

@@ -65,11 +65,9 @@ def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
             return np.asarray(image[..., 3])
     spread = max(int(np.ptp(colour[..., channel])) for channel in range(3))
     if int(np.ptp(plane)) < spread // 2:
-        tints = np.unique(colour.reshape(-1, 3), axis=0)[:, ::-1]
-        shown = " and ".join(str(tuple(int(value) for value in one)) for one in (tints[0], tints[-1]))
         raise DataError(
-            f"{name}: holds colours of one brightness, such as RGB {shown}, expected a black and white mask: "
-            "make the object white and the rest black"
+            f"{name}: holds colours of one brightness, expected a black and white mask: make the object white and the "
+            "rest black"
         )
     level, lit = _brightness(plane)
     if int(np.ptp(colour, axis=2).max()) > CHROMA and level < PICTURE_LEVEL and lit > PICTURE_LIT:

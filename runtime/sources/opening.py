@@ -51,10 +51,10 @@ class SyntheticOptions:
 
 @dataclass(frozen=True)
 class ReidOptions:
-    """``split``: train or test. ``spectra``: pictures side by side in one file, 2 or 3; "" = look at the files."""
+    """``split``: train or test. ``spectra``: pictures side by side in one file, 2 or 3; 0 = look at the files."""
 
     split: str = ""
-    spectra: str = ""
+    spectra: int = 0
 
 
 class Source(NamedTuple):
@@ -134,11 +134,11 @@ def resolved(address: Address | str) -> Address:
     return Address(kind, str(place), address.options)
 
 
-def camera(address: Address | str, **options: Any) -> BaseCamera:
-    """A source as a camera; keyword options override those of the address. Raises CameraError in one sentence."""
+def camera(address: Address | str) -> BaseCamera:
+    """A source as a camera. Raises CameraError in one sentence."""
     try:
         address = resolved(address)
-        query = {**address.options, **options}
+        query = address.options
         source = SOURCES.get(address.kind)
         if source is not None and source.module and address.played:
             if source.needs is not None:
@@ -152,7 +152,7 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
         # refuses options that it does not know, so they are separated first.
         ours = {field.name for field in fields(PlayOptions)}
         play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
-        rest = {key: str(value) for key, value in query.items() if key not in ours}
+        rest = {key: value for key, value in query.items() if key not in ours}
         with collected() as warnings:
             opened = frames(Address(address.kind, address.target, rest))
         player = FramesCamera(opened, play, address.short)
@@ -203,7 +203,9 @@ def frames(
     opened = [_frames(single, size, cache, split) for single in singles]
     if len(opened) == 1:
         return opened[0]
-    return Joined([(f"{single.short}/", one) for single, one in zip(singles, opened, strict=True)])
+    # Pictures keep their names; a folder or set of each source keeps the names of more frames apart.
+    prefixes = ("" if len(one) == 1 else f"{single.short}/" for single, one in zip(singles, opened, strict=True))
+    return Joined(list(zip(prefixes, opened, strict=True)))
 
 
 def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
@@ -265,7 +267,7 @@ def _path(path: Path, options: ReadOptions, split: str) -> Frames:
 def _standard(address: Address, options: ReadOptions, split: str) -> Frames:
     """One standard set below its root; warns where its count is not the published one."""
     root, _, name = address.target.rpartition("/")
-    standard, split = sets.SETS[name.lower()], options.split or split
+    standard, split = sets.SETS[name], options.split or split
     if standard.task != "sod":
         raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{address.target} with a ReID model")
     # The published sets differ in whether near is bright or dark; their frames decide.
@@ -308,17 +310,17 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
         return reid_folder.synthetic(SyntheticIdentities(*_count_and_seed(address), size or (128, 128)))
     options = opts.parse(ReidOptions, address.options, text)
     split = options.split or split
-    if options.spectra not in ("", "2", "3"):
-        raise DataError(f"{text}: spectra is {options.spectra!r}, expected 2 or 3 pictures side by side")
+    if options.spectra not in (0, 2, 3):
+        raise DataError(f"{text}: spectra is {options.spectra}, expected 2 or 3 pictures side by side")
     place = Path(address.target)
     if address.kind == "reid":
         root, _, name = address.target.rpartition("/")
-        if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
+        if sets.SETS[name].task != "reid":
             raise DataError(f"{text}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
-        place = sets.locate(Path(root or "."), name.lower(), split)[0]
+        place = sets.locate(Path(root or "."), name, split)[0]
     elif not reid_folder.is_reid(reid_folder.find_root(place)) and thing_folders.is_things(place):
         return thing_folders.things(place)
-    return reid_folder.folder(place, split, int(options.spectra or 0))
+    return reid_folder.folder(place, split, options.spectra)
 
 
 def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None = None) -> Any:

@@ -99,7 +99,7 @@ def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
 
 
 def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]:
-    """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres with 0 for no measurement.
+    """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres, of which NaN and such are holes.
 
     ``grey``: 16 bits of grey are a picture and no depth. Raises PixelError.
     """
@@ -143,18 +143,12 @@ def unpack(message: Image) -> NDArray[Any]:
 def _raw(message: Image, grey: bool) -> NDArray[Any]:
     name, image = encoding_of(message), unpack(message)
     if name in DEPTH and not (grey and name == "mono16"):
-        return float_metres(image) if image.dtype.kind == "f" else image
+        with np.errstate(over="ignore"):  # beyond float32 lies infinity, a hole
+            return image.astype(np.float32) if image.dtype.kind == "f" else image
     code = cv2.COLOR_GRAY2RGB if name in DEPTH else COLOUR[name][2]
     if code >= 0:
         image = cv2.cvtColor(image, code)
     return np.ascontiguousarray(files.eight_bits(image, f"{message.frame_id or 'colour'} ({name})"), np.uint8)
-
-
-def float_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
-    """Float depth → float32 with 0 where it is negative, infinite or no number: that is no measurement."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = depth.astype(np.float32)
-        return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
 def _packed_depth(message: CompressedImage) -> NDArray[Any]:
@@ -178,4 +172,4 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.float32(a) / (units.astype(np.float32) - np.float32(b))
     depth[units == 0] = 0
-    return float_metres(depth)
+    return np.asarray(depth)

@@ -28,16 +28,14 @@ from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXE
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES, Entry
 
 
-def rgbd_folder(root: str | Path, options: ReadOptions | None = None, split: str = "") -> FileFrames:
-    """The frames of ``root`` in natural order of their names. ``split``: those that the list of that split names,
-    where there is one. Raises DataError."""
-    root, options = Path(root), options or ReadOptions()
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected one with RGB/, depth/ and GT/ in it")
+def rgbd_folder(root: Path, options: ReadOptions | None = None, split: str = "") -> FileFrames:
+    """The frames of ``root``, of which ``is_rgbd`` holds, in natural order of their names.
+
+    ``split``: those that the list of that split names, where there is one. Raises DataError.
+    """
+    options = options or ReadOptions()
     rgb, depth, mask = (find_folder(root, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
-    if rgb is None or (depth is None and mask is None):
-        there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-        raise DataError(f"{root}: holds {there}, expected folders RGB/ and depth/ or GT/ (or both)")
+    assert rgb is not None
     left_out: list[str] = []
     colours = _files(rgb, COLOUR_SUFFIXES, left_out)
     others = {

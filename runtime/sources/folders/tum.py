@@ -8,7 +8,6 @@ to it in time, within ``max_skew`` seconds. Without these lists the program read
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +93,9 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """The file that a list names: as written, with Windows' separators, or without the third column after it."""
-    for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
-        path = os.path.join(folder, text)
-        if os.path.isfile(path):
-            return Path(path)
-    return folder / name
+    """The file that a list names: as written, or with Windows' separators and without a third column after it."""
+    path = folder / name
+    return path if path.is_file() else folder / name.split()[0].replace("\\", "/")
 
 
 def associations(folder: Path) -> Path | None:

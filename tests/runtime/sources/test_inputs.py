@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mutualformer.runtime.prediction.run import given_names
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.folders.file_frames import ReadOptions
@@ -131,7 +132,8 @@ def test_several_sources_have_names_of_their_own(tmp_path: Path) -> None:
     write_pictures(tmp_path / "y", 2)
     pictures = album([str(tmp_path / "x"), str(tmp_path / "y"), str(tmp_path / "x/0.png"), str(tmp_path / "y/0.png")])
     names = [name_of(pictures, index) for index in range(len(pictures))]
-    assert len(set(names)) == len(names) == 6
+    assert names == ["x/0", "x/1", "y/0", "y/1", "0", "0"]
+    assert len(set(given_names(pictures))) == 6, "of files"
     assert all(pictures[index].name == name for index, name in enumerate(names))
 
 

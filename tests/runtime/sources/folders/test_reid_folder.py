@@ -54,7 +54,7 @@ def test_what_the_pictures_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     assert opening.identities(f"{root}?spectra=3")[0].nir.shape == (32, 32, 3)
     for wrong in ("4", "x", ""):
         with pytest.raises(DataError, match="spectra"):
-            opening.identities(f"{root}?spectra={wrong or '0'}")
+            opening.identities(f"{root}?spectra={wrong}")
 
 
 @pytest.mark.parametrize("name", ["{0:06d}_cam{1}_0_{2:02d}.png", "{0:04d}_C{1:03d}_{2}.PNG", "{0:04d}_c{1}s1_{2}.png"])
