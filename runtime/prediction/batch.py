@@ -167,9 +167,7 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     return Summary(1, 1, without_depth=int(not item.depth.any()), files=[Path(output)])
 
 
-def _video(
-    request: Request, output: str, suffix: str, answer: Callable[[Item], Prediction], workers: int
-) -> Summary:
+def _video(request: Request, output: str, suffix: str, answer: Callable[[Item], Prediction], workers: int) -> Summary:
     if len(request.sources) != 1:
         raise RequestError(f"-o {output} takes one video and there are {len(request.sources)} sources")
     (source,) = request.sources

@@ -154,39 +154,37 @@ def _tiff(data: bytes) -> Description:
 
     stream = io.BytesIO(data)
     directory = ImageFileDirectory_v2(data[:16] if b"+" in data[2:4] else data[:8])
-    pages, first, offset = 0, None, directory.next
-    seen: set[int] = set()
-    while offset and offset not in seen and pages < 64:  # a corrupt file may link its directories in a circle
-        seen.add(offset)
+    pages: dict[int, dict[int, Any]] = {}
+    # A corrupt file may link its directories in a circle, or a great many of them.
+    while (offset := directory.next) and offset not in pages and len(pages) < 64:
         stream.seek(offset)
         directory.load(stream)
-        first = first if first is not None else (dict(directory), offset)
-        pages, offset = pages + 1, directory.next
-    if first is None:
+        pages[offset] = dict(directory)
+    if not pages:
         raise ValueError("it has no directory")
-    tags, place = first
+    place, tags = next(iter(pages.items()))
     named = [tag for tag, _ in _entries(data, place)]
     if len(set(named)) != len(named):  # another reader may use the other value
         raise ValueError("a tag appears twice")
 
-    def numbers(tag: int, default: int) -> list[int]:
-        value = tags.get(tag) or default
-        return [int(one) for one in value] if isinstance(value, (tuple, list)) else [int(value)]
+    def number(tag: int, default: int) -> int:
+        value = tags.get(tag) or default  # one for each channel, in some tags
+        return int(max(value) if isinstance(value, (tuple, list)) else value)
 
-    samples, photometric, profile = numbers(SAMPLES, 1)[0], numbers(PHOTOMETRIC, 1)[0], tags.get(ICC_PROFILE)
+    samples, photometric, profile = number(SAMPLES, 1), number(PHOTOMETRIC, 1), tags.get(ICC_PROFILE)
     return Description(
         "TIFF",
-        numbers(WIDTH, 0)[0],
-        numbers(HEIGHT, 0)[0],
+        number(WIDTH, 0),
+        number(HEIGHT, 0),
         samples,
-        max(1, (max(numbers(BITS, 1)) + 7) // 8),
-        numbers(ORIENTATION, 1)[0],
-        pages,
+        (number(BITS, 1) + 7) // 8,
+        number(ORIENTATION, 1),
+        len(pages),
         samples in (2, 4) and photometric != SEPARATED,
         photometric == PALETTE,
-        3 in numbers(FORMAT_TAG, 1),
+        number(FORMAT_TAG, 1) == 3,
         # NewSubfileType 1: a reduced picture comes first; DNGVersion: the real one lies elsewhere.
-        bool(numbers(SUBFILE, 0)[0] & 1) or DNG in tags,
+        bool(number(SUBFILE, 0) & 1) or DNG in tags,
         profile if isinstance(profile, bytes) else None,
     )
 

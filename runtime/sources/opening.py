@@ -1,7 +1,7 @@
 """One address, one opening: ``frames("NJU2K_TEST")[3]`` by number, ``camera("realsense://")`` one after another.
 
 What one verb opens, every verb opens. Files are indexed (:class:`Frames`) and can be played; recordings, videos and
-cameras are played (:class:`Camera`), and all that ends can be indexed. One file per kind, imported when it is asked
+cameras are played (:class:`BaseCamera`), and all that ends can be indexed. One file per kind, imported when it is asked
 for, so that no SDK is needed but the one in use. In reading order: grammar (what a text means), walk and names (what a
 folder holds), describe, pictures, depth and masks (how a file becomes numbers), folders (lists of files), playing
 (files as a camera and back), base and options (what a camera is), devices, bags, video, child (a reader in a process
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.folders import sets, tum
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.folders.pairs import PairOptions, pairs, split_target
@@ -258,10 +258,7 @@ def _path(path: Path, options: ReadOptions, split: str) -> Frames:
         return FileFrames([Entry(path.stem, path)], options)
     if is_rgbd(path):
         return rgbd_folder(path, options, split)
-    found = walk(path)
-    if found.left_out:
-        log.warning("%s", found.sentence())
-    return FileFrames(found.entries, options, root=path)
+    return FileFrames(walk(path), options, root=path)
 
 
 def _standard(address: Address, options: ReadOptions, split: str) -> Frames:
@@ -328,17 +325,3 @@ def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None =
     if task != "reid":
         return frames(data, size)
     return identities(data if isinstance(data, str) else "+".join(data), size)
-
-
-__all__ = [
-    "SOURCES",
-    "Camera",
-    "camera",
-    "expand",
-    "frames",
-    "identities",
-    "of_task",
-    "require",
-    "resolved",
-    "standard_set",
-]

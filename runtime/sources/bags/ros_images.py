@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.bags import rvl
 from mutualformer.runtime.sources.bags.ros_messages import CompressedImage, Image
-from mutualformer.runtime.sources.describe import MAX_PIXELS, describe
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import DataError
 
 # Encoding → numpy type of one value, values a pixel, OpenCV's conversion to RGB (-1: it is RGB already).
@@ -63,21 +63,6 @@ def encoding_of(message: Image) -> str:
 def packed_depth(name: str) -> bool:
     """Whether a CompressedImage of this ``format`` is image_transport's compressedDepth, with its own header."""
     return "compresseddepth" in name.lower().replace(" ", "")
-
-
-def packed_size(message: CompressedImage, where: str) -> tuple[int, int]:
-    """(H, W) that a compressed image declares, nothing decoded. Raises PixelError, DataError naming ``where``."""
-    data = message.data
-    if packed_depth(message.format):
-        data = data[DEPTH_HEADER.size :]
-        if _is_rvl(message.format):
-            return rvl.image_size(data, MAX_PIXELS)
-    head = describe(bytes(data), where)
-    return head.height, head.width
-
-
-def _is_rvl(name: str) -> bool:
-    return "rvl" in name.lower().partition(";")[2]
 
 
 def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
@@ -159,7 +144,7 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
             raise PixelError("a compressedDepth image without data")
         _, a, b = DEPTH_HEADER.unpack_from(data)
         data = data[DEPTH_HEADER.size :]
-    if packed_depth(message.format) and _is_rvl(message.format):
+    if packed_depth(message.format) and "rvl" in message.format.lower().partition(";")[2]:
         units: NDArray[Any] = rvl.decode(data, MAX_PIXELS)
     else:
         units = files.decode(data, "a compressed depth image", "stored")

@@ -48,12 +48,7 @@ class Options:
     time: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """``stamp``: seconds of the clock by which the two topics are paired."""
-
-    stamp: float
-    content: ros.Image | ros.CompressedImage
+Picture = tuple[float, Any]  # seconds of the clock by which the two topics are paired, and the message
 
 
 class BagCamera(PlayedCamera):
@@ -136,7 +131,7 @@ class BagCamera(PlayedCamera):
             read += 1
             stamp = message.log_time / 1e9 if self._clock == "log" else content.stamp
             add = self._pairer.colour if message.topic == colour else self._pairer.depth
-            yield from add(stamp, Picture(stamp, content))
+            yield from add(stamp, (stamp, content))
         self._pass_on(read)
         if not self._bag.closed:
             self.warn(f"{self.name}: cut short: the recorder did not close it; {read} images read")
@@ -148,23 +143,24 @@ class BagCamera(PlayedCamera):
             self.warn(f"{self.name}: corrupt after {read} images: {sentence}", key=sentence)
 
     def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:
+        stamp, image = colour
         try:
-            rgb = pix.pixels(colour.content, grey=self._pair.colour.kind == "grey")
-            raw = pix.pixels(depth.content)
+            rgb = pix.pixels(image, grey=self._pair.colour.kind == "grey")
+            raw = pix.pixels(depth[1])
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")
             raw, note = aligned(raw, rgb.shape[:2])
         except (pix.PixelError, DataError) as error:
-            self.leave_out(f"at {colour.stamp:.3f} s: {error}")
+            self.leave_out(f"at {stamp:.3f} s: {error}")
             return None
         if note:
             self.warn(f"{self.name}: {note}")
-        if colour.stamp < self._last:
-            self.warn(f"{self.name}: time goes back at {colour.stamp:.3f} s; the order of the file is kept", key="back")
-        self._last = colour.stamp
+        if stamp < self._last:
+            self.warn(f"{self.name}: time goes back at {stamp:.3f} s; the order of the file is kept", key="back")
+        self._last = stamp
         if raw.dtype == np.float32:
             self.depth_scale = None
-        return Frame(rgb, to_metres(raw, self._rule), colour.stamp, depth.stamp, number)
+        return Frame(rgb, to_metres(raw, self._rule), stamp, depth[0], number)
 
     def close(self) -> None:
         """Close the bag, and end the generator that reads it."""

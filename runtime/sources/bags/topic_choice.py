@@ -123,9 +123,7 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
     return all(abs(a - b) <= SAME_OPTICS * max(size) for a, b in zip(one, two, strict=True))
 
 
-def choose(
-    samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = ""
-) -> tuple[Pair, list[str]]:
+def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> tuple[Pair, list[str]]:
     """The pair to play, and what the user should know about it, one sentence each.
 
     ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError.

@@ -46,14 +46,9 @@ def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo
 
 def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> TopicSample:
     kind, reason = pix.kind_of(message)
-    if isinstance(message, ros.Image):
-        size, encoding = (message.height, message.width), pix.encoding_of(message)
-    else:
-        size = pix.packed_size(message, topic) if kind else (0, 0)
-        encoding = message.format.partition(";")[0].strip()
-    if kind and 0 in size:
-        raise pix.PixelError(f"an image of {size[1]}×{size[0]} pixels")
-    return TopicSample(topic, kind, size, message.frame_id.strip("/"), encoding, reason)
+    height, width = pix.pixels(message).shape[:2] if kind else (0, 0)
+    encoding = pix.encoding_of(message) if isinstance(message, ros.Image) else message.format.partition(";")[0].strip()
+    return TopicSample(topic, kind, (height, width), message.frame_id.strip("/"), encoding, reason)
 
 
 def _unfit(info: ros.CameraInfo, sample: TopicSample) -> str:

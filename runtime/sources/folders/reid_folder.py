@@ -57,17 +57,15 @@ class ReidData:
         return item
 
 
-def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
+def synthetic(source: SyntheticIdentities) -> ReidData:
     """The first view of every identity by every camera asks, all views answer."""
     located = np.array([source.locate(index) for index in range(len(source))])
-    arrays = render(source) if cache else None
+    arrays = render(source)
 
     def sample(index: int) -> ReidItem:
-        values = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
-        identity, camera, view = (int(value) for value in located[index])
-        return ReidItem(
-            np.array(values["rgb"]), np.array(values["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
-        )
+        rgb, nir = (np.array(arrays[name][index]) for name in ("rgb", "nir"))
+        identity, camera, view = source.locate(index)
+        return ReidItem(rgb, nir, identity, camera, f"{identity}_c{camera}_{view}")
 
     query = np.flatnonzero(located[:, 2] == 0)
     return ReidData(sample, located[:, 0], located[:, 1], query, np.arange(len(source)))

@@ -15,7 +15,6 @@ from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOpt
 from mutualformer.runtime.sources.folders.tum_lists import (
     TIME_UNITS,
     associate,
-    in_seconds,
     read_associations,
     read_list,
     time_unit,
@@ -89,7 +88,7 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
         unit = time_unit([stamp for stamp, _ in lines])
         if unit != "s":
             log.warning("tum:%s: timestamps cannot be seconds, read as %s; ?time= overrules", folder, unit)
-    return in_seconds(lines, unit)
+    return [(stamp / TIME_UNITS[unit], name) for stamp, name in lines]
 
 
 def _path(folder: Path, name: str) -> Path:

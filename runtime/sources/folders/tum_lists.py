@@ -55,11 +55,6 @@ def _entry(words: list[str], where: str, expected: str) -> Entry:
     return stamp, name
 
 
-def in_seconds(entries: list[Entry], unit: str) -> list[Entry]:
-    """Times divided by their unit, one of :data:`TIME_UNITS`."""
-    return [(stamp / TIME_UNITS[unit], name) for stamp, name in entries]
-
-
 def time_unit(stamps: list[float]) -> str:
     """The unit of timestamps by their size, as a date: seconds since 1970 are 1e9 today and 3e11 in the year 11476."""
     middle = abs(statistics.median(stamps)) if stamps else 0.0

@@ -46,16 +46,12 @@ class Scene:
 def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
     """The scene of ``seed`` at ``size`` (height, width). The same seed gives the same scene, bit for bit."""
     for attempt in range(ATTEMPTS):
-        candidate = _attempt(np.random.default_rng([GENERATOR_VERSION, seed, attempt]), size)
-        if LEAST_COVERED < float((candidate.mask > 0).mean()) < MOST_COVERED:
+        rng = np.random.default_rng([GENERATOR_VERSION, seed, attempt])
+        stage = set_up(rng, size)
+        buffer, radiance = stage.picture(stage.camera, rng)
+        mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
+        if LEAST_COVERED < (mask > 0).mean() < MOST_COVERED:
             break
-    return candidate
-
-
-def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
-    stage = set_up(rng, size)
-    buffer, radiance = stage.picture(stage.camera, rng)
-    mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
     true_depth = buffer.depth * scale
     gloss = stage.palette.column("gloss")[buffer.material]
