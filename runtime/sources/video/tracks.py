@@ -85,10 +85,8 @@ def _span(container: Any, stream: Any) -> tuple[float, float]:
     """``start`` and ``seconds`` of a Track."""
     base, whole = float(stream.time_base or 0), 1 / av.time_base
     start = stream.start_time * base if stream.start_time is not None else (container.start_time or 0) * whole
-    if stream.duration:
-        seconds = stream.duration * base
-    else:  # Matroska counts from time 0, whenever its first frame comes
-        seconds = (container.duration or 0) * whole - start
+    # Matroska has no duration of a track; its whole counts from time 0, whenever the first frame comes.
+    seconds = stream.duration * base if stream.duration else (container.duration or 0) * whole - start
     return start, max(0.0, seconds - 1 / (float(stream.average_rate or 0) or USUAL_FPS))
 
 
