@@ -243,13 +243,13 @@ def test_what_a_set_says_about_itself_is_a_finding(folder: Path, kind: str) -> N
 
 def test_a_unit_that_the_folder_declares_is_used(folder: Path) -> None:
     for path in (folder / "depth").iterdir():
-        rewrite_picture(path, lambda image: np.maximum(255 - image, 1).astype(np.uint16) * 251)
+        rewrite_picture(path, lambda image: 15_001 + (255 - image).astype(np.uint16) * 41)
     assert "unit" in kinds(datasets.check([folder]), "look")
     (folder / "camera.json").write_text('{"depth_scale_m": 0.0001}')
     actual = datasets.check([folder])
     (facts,) = actual["folders"].values()
     assert "unit" not in kinds(actual, "look")
-    assert 0.1 < facts["depth_m"]["median"] < 6.5, "at most 255 times 251 units of 0.1 mm"
+    assert 1.5 < facts["depth_m"]["median"] < 2.6
 
 
 def test_a_set_without_depth_is_a_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
