@@ -142,10 +142,6 @@ class RealSenseCamera(DeviceCamera):
             return None
         depth, colour, self._depth, self._colour = self._depth, self._colour, None, None
         self._seen = int(colour.get_frame_number()), int(depth.get_frame_number())
-        if self.depth_scale is None:
-            self.depth_scale = float(depth.get_units())
-        if self.intrinsics is None:
-            self.intrinsics = calibration(colour.profile)
         return self._convert(depth, colour, self._infrared, self.depth_scale)
 
 

@@ -147,9 +147,6 @@ def test_the_driver_delivers_what_the_device_saw(live: tuple[SoftwareCamera, rea
     for frame in got:
         check_frame(frame, frame.sequence)
     assert [f.sequence for f in got] == sorted({f.sequence for f in got})
-    assert camera.depth_scale == pytest.approx(0.001)
-    assert camera.intrinsics is not None
-    assert (camera.intrinsics.width, camera.intrinsics.fx) == (WIDTH, 60.0)
 
 
 def test_frames_in_hand_do_not_change_when_librealsense_reuses_its_buffers(
