@@ -138,7 +138,7 @@ def stamps_of(album: Frames, journal: Journal, shard: int) -> dict[int, str]:
 def predict_album(
     album: Frames, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
 ) -> Summary:
-    """Predict the frames of ``album`` that ``journal`` names and not lists as done; write table and contact sheet."""
+    """Predict the frames that ``journal`` names and does not list as done; then write table and contact sheet."""
     journal.begin(resume)
     report, stamps = Report(len(journal.names)), dict[int, str]()
 

@@ -46,7 +46,8 @@ def is_address(text: str) -> bool:
 def album(sources: Sequence[str], depth: str | None = None, options: ReadOptions | None = None) -> Frames:
     """The frames of ``sources`` that are files, numbered through; picklable, so that other machines can open them.
 
-    ``depth``: the map, or folder of maps, of the one SOURCE there is. Raises SourceError and DataError."""
+    ``depth``: the map, or folder of maps, of the one SOURCE there is. Raises SourceError and DataError.
+    """
     options = options or ReadOptions()
     if depth is not None:
         if len(sources) != 1:

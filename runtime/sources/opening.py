@@ -240,8 +240,9 @@ def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> F
 
 def _count_and_seed(address: Address) -> tuple[int, int]:
     """N and S of ``synthetic:N?seed=S``. Raises DataError."""
+    seed = opts.parse(SyntheticOptions, address.options, str(address)).seed
     try:
-        return int(address.target), opts.parse(SyntheticOptions, address.options, str(address)).seed
+        return int(address.target), seed
     except ValueError:
         raise DataError(f"{address}: expected a number of scenes or identities, for example synthetic:40") from None
 
