@@ -130,11 +130,13 @@ def count_spectra(files: Sequence[Path]) -> int:
     """Whether files hold two or three pictures side by side. Raises DataError where the pictures do not settle it, and
     where they hold one or more than three."""
     seams: dict[int, list[float]] = {2: [], 3: [], 4: []}
+    squares = []
     for index in spread_over(len(files), SEAM_FILES):
         try:
             image = read_colour(files[index])
         except DataError:
             continue  # reported when the file is asked for
+        squares.append(image.shape[1] == 2 * image.shape[0])
         for parts, values in seams.items():
             # A count whose seams are no whole columns is impossible: it counts as roughness 0.
             whole = image.shape[1] % parts == 0
@@ -144,6 +146,10 @@ def count_spectra(files: Sequence[Path]) -> int:
         return 2
     if third >= SEAM and half < max(NO_SEAM, third / CLEAR):
         return 3
+    if all(squares):
+        return (
+            2  # two squares, or none that can be read: as three they would be taller than wide, as in none of the sets
+        )
     raise DataError(
         f"{files[0].parent}: the files show no seams of two or three spectra side by side, RGB, then NIR; "
         "append ?spectra=2 or ?spectra=3"
