@@ -8,6 +8,7 @@ to it in time, within ``max_skew`` seconds. Without these lists the program read
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
 def _path(folder: Path, name: str) -> Path:
     """The file that a list names: as written, or with Windows' separators and without a third column after it."""
     path = folder / name
-    return path if path.is_file() else folder / name.split()[0].replace("\\", "/")
+    # Path.is_file raises for a name that is too long; os.path does not.
+    return path if os.path.isfile(path) else folder / name.split()[0].replace("\\", "/")
 
 
 def associations(folder: Path) -> Path | None:
