@@ -28,6 +28,7 @@ LIVE = (*NETWORK, "realsense", "oak", "orbbec", "openni2", "csi", "v4l2", "webca
 DATA = ("sample", "synthetic", "rgbd", "reid", "photo", "dataset")
 SETS = ("rgbd", "reid")  # standard sets by name below a root
 PLAYED = ("recording", "rosbag", "video", "realsense-file")
+MOST_JOINED = 256  # parts of an address between its plus signs; every run of them may be the name of a file
 KINDS = (*LIVE, *DATA, "tum", "pairs", *PLAYED)
 # The text after the last "?" is options only if it looks like options: a path may hold a "?" itself.
 OPTIONS = re.compile(r"(\w[\w-]*(=[^&]*)?(&\w[\w-]*(=[^&]*)?)*)?", re.ASCII)
@@ -128,8 +129,13 @@ def joined(text: str) -> list[Address]:
 
 
 def _words(text: str) -> list[str]:
-    """``text`` split at its ``+`` signs, except those in names of existing files and folders and in options."""
+    """``text`` split at its ``+`` signs, except those in names of existing files and folders and in options.
+
+    Raises DataError.
+    """
     words, start = text.split("+"), 0
+    if len(words) > MOST_JOINED:
+        raise DataError(f"address {text[:40]!r}…: joins {len(words)} parts, expected at most {MOST_JOINED}")
     found: list[str] = []
     while start < len(words):
         spans = ["+".join(words[start:end]) for end in range(len(words), start, -1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -198,22 +197,19 @@ def read_list(path: Path, known: Collection[str]) -> list[str]:
     A line is a name (which may hold spaces and dots), or columns separated by spaces, tabs or commas; the first column
     counts, without folder and suffix. Raises DataError for an empty list, a repeated and an unknown name.
     """
-    names: list[str] = []
-    absent: list[str] = []
-    for line in list_text(path).splitlines():
+    names: dict[str, None] = {}
+    for number, line in enumerate(list_text(path).splitlines(), 1):
         line = line.strip().strip('"')
         if not line or line.startswith("#"):
             continue
         columns = [line, *re.split(r"[\t,;]", line, maxsplit=1)[:1], *line.split()[:1]]
         stems = [stem_of(column.strip().strip('"').replace("\\", "/").rpartition("/")[2]) for column in columns]
-        name = next((stem for stem in stems if stem in known), "")
-        (names if name else absent).append(name or stems[-1])
-    if absent:
-        many = f"{len(absent)} of {len(absent) + len(names)} names like it"
-        raise DataError(f"{path}: names {absent[0]} ({many}), expected names of colour images")
+        name = next((stem for stem in stems if stem in known), None)
+        if name is None:
+            raise DataError(f"{path}, line {number}: names {stems[-1]}, expected the name of a colour image")
+        if name in names:
+            raise DataError(f"{path}, line {number}: names {name} twice, expected every frame once")
+        names[name] = None
     if not names:
         raise DataError(f"{path}: names no frame, expected one name a line")
-    if len(set(names)) != len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise DataError(f"{path}: names {twice} twice, expected every frame once")
     return sorted(names, key=natural_key)

@@ -246,7 +246,7 @@ def read_message(data: bytes, folder: Path) -> None:
     )
     if not isinstance(content, ros.CameraInfo):
         pixels = ros_images.pixels(content)
-        assert pixels.dtype in (np.uint8, np.uint16, np.float32)
+        assert pixels.dtype in (np.uint8, np.uint16, np.int16, np.float32)
 
 
 def rvl_seeds(folder: Path) -> Sequence[bytes]:

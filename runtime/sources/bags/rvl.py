@@ -32,7 +32,7 @@ def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
         raise RvlError(f"an RVL image of {width}×{height} pixels, expected at most {most_pixels // 1_000_000} million")
     numbers = _numbers(data[SIZE.size :])
     measured = np.zeros(height * width, bool)
-    steps = [np.empty(0, np.int64)]
+    steps = [np.empty(0, np.int32)]
     at = pixel = 0
     while pixel < measured.size:  # zeros, then measured pixels, one number each
         zeros, length = (int(number) for number in [*numbers[at : at + 2], -1, -1][:2])
@@ -51,16 +51,20 @@ def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
     return units.reshape(height, width)
 
 
-def _numbers(data: bytes | memoryview) -> NDArray[np.int64]:
+def _numbers(data: bytes | memoryview) -> NDArray[np.int32]:
     """All numbers that the words hold; the padding at the end may add a few zeros."""
     words = np.frombuffer(data, "<u4", count=len(data) // 4)
-    half_bytes = (words[:, None] >> np.arange(28, -1, -4, dtype=np.uint32) & 15).ravel().astype(np.int64)
-    last = np.flatnonzero(half_bytes < 8)  # the last half-byte of each number
+    columns = [(words >> shift & 15).astype(np.uint8) for shift in range(28, -1, -4)]
+    half_bytes = np.stack(columns, axis=1).ravel()
+    last = np.flatnonzero(half_bytes < 8).astype(np.int32)  # the last half-byte of each number
     if not len(last):
         raise RvlError("RVL data in which no number ends")
-    begins = np.concatenate(([0], last[:-1] + 1))
-    places = np.arange(int(last[-1]) + 1) - np.repeat(begins, last - begins + 1)
-    if int(places.max()) >= LONGEST:
+    begins = np.concatenate((np.zeros(1, np.int32), last[:-1] + 1))
+    lengths = last - begins + 1
+    if int(lengths.max()) > LONGEST:
         raise RvlError("RVL data with a number of more than 30 bits")
-    values: NDArray[np.int64] = np.add.reduceat((half_bytes[: int(last[-1]) + 1] & 7) << 3 * places, begins)
+    values = (half_bytes[begins] & 7).astype(np.int32)
+    for place in range(1, int(lengths.max())):
+        more = np.flatnonzero(lengths > place)
+        values[more] |= (half_bytes[begins[more] + place] & 7).astype(np.int32) << 3 * place
     return values
