@@ -6,13 +6,25 @@ this. OpenCV is imported only where it resizes: an engine session does not need 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import InputError as InputError
 from mutualformer.runtime.contract import Contract, TensorSpec
+
+
+class Runner(Protocol):
+    """The part of ``mutualformer.runtime.session.Session`` that one frame after another needs."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the model takes and answers."""
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """One call."""
 
 
 def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -60,6 +72,17 @@ def prepare(contract: Contract, rgb: NDArray[np.uint8], second: NDArray[Any]) ->
     else:
         pair = {"rgb": resize_colour(rgb, contract.input_size), "nir": resize_colour(second, contract.input_size)}
     return {name: np.ascontiguousarray(value)[None] for name, value in pair.items()}
+
+
+def together(frames: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Inputs of several frames, at least one, as :func:`prepare` gives them → one batch."""
+    return {name: np.concatenate([one[name] for one in frames]) for name in frames[0]}
+
+
+def answer(session: Runner, rgb: NDArray[np.uint8], second: NDArray[Any]) -> NDArray[np.float32]:
+    """The model's answer to one frame: saliency (h, w) or feature (F,). Raises InputError, ModelOutputError."""
+    outputs = session.run(**prepare(session.contract, rgb, second))
+    return np.array(outputs[session.contract.outputs[0].name][0], np.float32)
 
 
 def check(spec: TensorSpec, value: NDArray[Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -22,10 +21,9 @@ from mutualformer.runtime.commandline.arguments import add_access, add_device, a
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.run import Outlets, StreamError, stream
+from mutualformer.runtime.streaming.run import Outlets, stream
+from mutualformer.runtime.streaming.run import StreamError as StreamError
 from mutualformer.runtime.untrusted.printable import printable
-
-__all__ = ["StreamError", "command", "main", "parser", "stream"]
 
 NO_MODEL = "none"  # --model none: only the camera
 
@@ -91,25 +89,18 @@ def command(args: argparse.Namespace) -> int:
     outlets = Outlets(**same, tls=tuple(args.tls) if args.tls else None, as_json=args.json)
     with contextlib.ExitStack() as stack:
         model = None
+        default = zoo.shipped(zoo.DEFAULT)  # None where this installation ships no model
         # A gallery needs a ReID model, which the default is not.
-        chosen = args.model or (NO_MODEL if args.gallery else _default_model())
+        chosen = args.model or (NO_MODEL if args.gallery or default is None else zoo.DEFAULT)
         if chosen != NO_MODEL:
             model = stack.enter_context(zoo.load(chosen, device=args.device))
         finder = None
-        if args.gallery and args.gallery.is_file() and zoo.shipped(zoo.DEFAULT) is not None:
+        if args.gallery and args.gallery.is_file() and default is not None:
             finder = stack.enter_context(zoo.load(zoo.DEFAULT, device=args.device))
         options = {name: getattr(args, name) for name in ("gallery", "frames", "retries", "track")}
         summary, number = stream(args.sources, model, finder=finder, outlets=outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0
-
-
-def _default_model() -> str:
-    """The default model, or none, with a log line, where this installation ships no model."""
-    if zoo.shipped(zoo.DEFAULT) is not None:
-        return zoo.DEFAULT
-    logging.getLogger("mutualformer").info("no --model, and none is shipped here: only the camera is shown")
-    return NO_MODEL
 
 
 main = verb(parser, command)

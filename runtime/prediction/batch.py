@@ -18,7 +18,7 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import output as one
-from mutualformer.runtime.prediction import saving, sheet
+from mutualformer.runtime.prediction import saving
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
@@ -147,12 +147,10 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     kind, suffix = one.kind_of(output, request.what, request.look)
     if len(models) != 1:
         raise RequestError(f"-o {output} is one file and there are {len(models)} models: give --out DIR")
-    # One file can hold only one model's answer.
-    (model,) = models
 
     def answer(item: Item, has_depth: bool) -> Prediction:
-        saliency = model.run(prepare(model.session.contract, item.rgb, item.depth))[0]
-        return from_saliency(model.session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
+        saliency = models[0].run(prepare(models[0].session.contract, item.rgb, item.depth))[0]
+        return from_saliency(models[0].session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
 
     if kind == "video":
         return _video(request, output, suffix, answer, workers)
@@ -163,7 +161,7 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
         raise RequestError(f"-o {output} takes one picture and there are {len(pictures)}: give --out DIR")
     item, has_depth = pictures.read(0)
     one.deliver(saving.encoded(answer(item, has_depth), kind, suffix, request.look), output)
-    return Summary(1, 1, without_depth=int(not has_depth), files=[Path(output)])
+    return Summary(1, 1, files=[Path(output)])
 
 
 def _video(
@@ -260,9 +258,7 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
         pictures = pictures.first(request.frames)
     if not len(pictures):
         return Summary()
-    # The contact sheet has a limited number of tiles: of many frames every n-th gets one.
-    plan = replace(request.plan(), every=sheet.every(len(pictures)))
-    journal = request.journal(given_names(pictures))
+    plan, journal = request.plan(), request.journal(given_names(pictures))
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster
 

@@ -114,7 +114,7 @@ class Journal:
             self._write(shard, list(valid.values()))
         return valid
 
-    def add(self, outcome: FrameOutcome, stamp: str) -> None:
+    def add(self, outcome: FrameOutcome) -> None:
         """Record a finished frame, whose files exist already."""
         key = self.names[outcome.index]
         if outcome.tile is not None:
@@ -122,7 +122,7 @@ class Journal:
         line = {
             "run": self.run,
             "key": key,
-            "stamp": stamp,
+            "stamp": outcome.stamp,
             "name": outcome.name,
             "rows": outcome.rows,
             "error": outcome.error,

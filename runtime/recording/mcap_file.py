@@ -28,7 +28,6 @@ from mcap.records import (
     MetadataIndex,
     Schema,
     Statistics,
-    SummaryOffset,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -80,16 +79,11 @@ class McapFile:
         """Add a topic of ROS 2 messages ``kind`` in CDR; the definition is stored once per kind. Returns its number."""
         numbers = [schema.id for schema in self._schemas if schema.name == kind]
         if not numbers:
-            self._schemas.append(
-                Schema(id=len(self._schemas) + 1, name=kind, encoding="ros2msg", data=definition.encode())
-            )
-            if self._parts:
-                self._append([encode(self._schemas[-1])])
-        schema = numbers[0] if numbers else self._schemas[-1].id
-        number = len(self._channels) + 1
+            numbers = [len(self._schemas) + 1]
+            self._schemas.append(Schema(id=numbers[0], name=kind, encoding="ros2msg", data=definition.encode()))
+        number, schema = len(self._channels) + 1, numbers[0]
         self._channels.append(Channel(id=number, topic=topic, message_encoding="cdr", metadata={}, schema_id=schema))
-        if self._parts:
-            self._append([encode(self._channels[-1])])
+        self._end_chunk()  # the next one begins with all definitions
         return number
 
     def message(self, channel: int, data: Sequence[Buffer], nanoseconds: int, sequence: int) -> None:
@@ -174,25 +168,10 @@ class McapFile:
             metadata_count=len(self._metadata),
             schema_count=len(self._schemas),
         )
-        groups: list[tuple[Opcode, Sequence[McapRecord]]] = [
-            (Opcode.SCHEMA, self._schemas),
-            (Opcode.CHANNEL, self._channels),
-            (Opcode.STATISTICS, [statistics]),
-            (Opcode.CHUNK_INDEX, self._chunks),
-            (Opcode.METADATA_INDEX, self._metadata),
-        ]
         start = self._stream.tell()
-        summary, offsets = b"", b""
-        for opcode, records in groups:
-            data = b"".join(map(encode, records))
-            if data:
-                offsets += encode(
-                    SummaryOffset(group_opcode=opcode, group_start=start + len(summary), group_length=len(data))
-                )
-                summary += data
-        offset_start = start + len(summary)
-        # The footer's CRC covers the summary and the footer's own beginning.
-        lead = struct.pack("<BQQQ", Opcode.FOOTER, 8 + 8 + 4, start, offset_start)
-        crc = zlib.crc32(summary + offsets + lead)
-        footer = Footer(summary_start=start, summary_offset_start=offset_start, summary_crc=crc)
-        self._stream.write(summary + offsets + encode(footer) + MAGIC)
+        records = [*self._schemas, *self._channels, statistics, *self._chunks, *self._metadata]
+        summary = b"".join(map(encode, records))
+        # The footer's CRC covers the summary and the footer's own beginning. There is no table of summary offsets.
+        crc = zlib.crc32(summary + struct.pack("<BQQQ", Opcode.FOOTER, 8 + 8 + 4, start, 0))
+        footer = Footer(summary_start=start, summary_offset_start=0, summary_crc=crc)
+        self._stream.write(summary + encode(footer) + MAGIC)

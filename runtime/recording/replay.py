@@ -123,8 +123,6 @@ class RecordingCamera(PlayedCamera):
             self.warn(f"{name}: the parts are played in the order of recording, not of their names")
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
-        self._next: dict[str, int] = {}
-        self._border = False
         spans = [part.span for part in ordered if part.span is not None]
         # Positions are shares of the time of recording, which must go on from part to part.
         whole = len(spans) == len(ordered) and all(one[1] <= other[0] for one, other in pairwise(spans))
@@ -135,24 +133,10 @@ class RecordingCamera(PlayedCamera):
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         first, last = self._time or (0, 0)
         since = first + round(position * (last - first)) if position else 0
-        self._next.clear()
-        border = len(parts) > 1 and not position
         for part in parts:
             if part.span is None or part.span[1] >= since:
-                self._border, border = border, len(parts) > 1
                 yield from self._part(part, since)
         self.sum_up()
-
-    def _follow(self, part: Part, number: int) -> None:
-        """Warn where a part does not continue with the next frame: parts get lost, or copied twice."""
-        expected = self._next.get(part.recording, 0)
-        # Only the first frame of a part is compared: inside a part, frames that were dropped on purpose leave gaps.
-        if self._border and part.recording and number > expected:
-            self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
-        elif self._border and part.recording and number < expected and expected > 1:
-            self.warn(f"{part.path}: begins with frame {number}, which was there already; is it a copy?")
-        self._border = False
-        self._next[part.recording] = number + 1
 
     def _part(self, part: Part, since: int) -> Generator[Frame, None, None]:
         count = 0
@@ -165,7 +149,6 @@ class RecordingCamera(PlayedCamera):
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
                     if frame is not None:
-                        self._follow(part, group[topics.FRAME].sequence)
                         count += 1
                         yield replace(frame, position=self._position(now))
             for sentence in bag.problems:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.extras import install
-from mutualformer.runtime.session.base import Device, ModelFileError, ModelOutputError, Session, existing_file
-
-__all__ = ["BACKENDS", "DEVICES", "Device", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
+from mutualformer.runtime.session.base import Device as Device
+from mutualformer.runtime.session.base import ModelFileError as ModelFileError
+from mutualformer.runtime.session.base import ModelOutputError as ModelOutputError
+from mutualformer.runtime.session.base import Session as Session
+from mutualformer.runtime.session.base import existing_file as existing_file
 
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -160,7 +160,7 @@ class EngineSession(Session):
         for _ in range(_MOST_WARM_UP_CALLS):
             began = time.perf_counter()
             for _ in range(self.in_flight):
-                self._submit(inputs)
+                self.submit(**inputs)
             for _ in range(self.in_flight):
                 self._collect()
             took = time.perf_counter() - began
@@ -200,11 +200,6 @@ class EngineSession(Session):
             with self._lock:
                 self._free.append(slot)
 
-    def _submit(self, inputs: Arrays) -> None:
-        slot = self._start(inputs)
-        with self._lock:
-            self._flying.append(slot)
-
     def _collect(self) -> Arrays:
         with self._lock:
             if not self._flying:
@@ -215,7 +210,9 @@ class EngineSession(Session):
 
     def submit(self, **inputs: NDArray[Any]) -> None:
         """Queue one call. Raises InputError on a bad tensor, a batch outside of the profile, or no free slot."""
-        self._submit(self._checked(inputs))
+        slot = self._start(self._checked(inputs))
+        with self._lock:
+            self._flying.append(slot)
 
     def collect(self) -> Arrays:
         """Outputs of the oldest submitted call, waiting for it. Raises ModelOutputError when they are not finite."""

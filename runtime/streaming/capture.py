@@ -89,10 +89,7 @@ class Capture:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread that reads; returns at once."""
-        self._launch()
-
-    def _launch(self) -> None:
+        """Start a thread that reads; returns at once."""
         self._thread = threading.Thread(
             target=self._run, args=(self._generation,), name=f"capture-{self._generation}", daemon=True
         )
@@ -169,7 +166,7 @@ class Capture:
         else:
             self.state = "reconnecting: the driver does not answer"
             self.reconnects += 1
-            self._launch()
+            self.start()
 
     @property
     def live(self) -> bool:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject
+from mutualformer.runtime.preprocess import Runner, answer
 from mutualformer.runtime.sources.frame import Frame, infrared
-from mutualformer.runtime.streaming.flight import Runner
-from mutualformer.runtime.streaming.gallery import Gallery, feature_of
+from mutualformer.runtime.streaming.gallery import Gallery
 
 Box = tuple[float, float, float, float]
 MARGIN = 0.07  # of the box's side, on each of them: as the boxes that reid-lite was trained on
@@ -44,7 +44,7 @@ class Naming:
 
     def feature(self, frame: Frame, box: Box) -> NDArray[np.float32]:
         """The feature of what ``box`` holds. The near-infrared picture counts as aligned to colour."""
-        return feature_of(self.session, cut(frame.rgb, box), cut(infrared(frame.rgb, frame.nir), box))
+        return answer(self.session, cut(frame.rgb, box), cut(infrared(frame.rgb, frame.nir), box))
 
     def __call__(self, frame: Frame, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
         """``objects`` with ``name`` and ``similarity``; an object that nobody has looked up yet has none."""

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import preprocess
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.images.objects import SalientObject, find_objects
+from mutualformer.runtime.preprocess import Runner, prepare
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.sources.frame import Frame, infrared
 from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
-from mutualformer.runtime.streaming.flight import Flight, Runner
+from mutualformer.runtime.streaming.flight import Flight
 from mutualformer.runtime.streaming.naming import Naming
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
@@ -107,7 +107,7 @@ class Pipeline:
                 if self.session is not None:
                     frame, contract = item.frame, self.session.contract
                     # Preparing the next frame overlaps with the model working on the last one.
-                    inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
+                    inputs = prepare(contract, frame.rgb, self._second(frame, contract))
                 flight.submit(item, taken_at, inputs)
                 if len(flight) < flight.depth:
                     continue
@@ -190,10 +190,10 @@ class Pipeline:
         return "running" if self.capture.state == "finished" else self.capture.state
 
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
-        """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
+        """Plain JSON types: the state, counts, and latency over the last seconds, or over the run (``whole``)."""
         camera, contract = self.capture.camera, self.session.contract if self.session is not None else None
         # Rates and percentiles of the last seconds: what the page shows must react when a camera slows down.
-        numbers = self.telemetry.live(time.monotonic())
+        numbers = self.telemetry.summary(None if whole else time.monotonic())
         return {
             "state": self.state,
             "error": self.capture.error,
@@ -211,5 +211,4 @@ class Pipeline:
             "warnings": list(camera.warnings) if camera is not None else [],
             "sinks": {runner.sink.name: runner.snapshot() for runner in self.sinks},
             **numbers,
-            **(self.telemetry.whole() if whole else {}),
         }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.errors import InputError
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.streaming.flight import Runner
+from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 

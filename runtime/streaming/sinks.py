@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +82,6 @@ class SinkStatus:
     delivered: int = 0
     dropped: int = 0
     error: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 class SinkRunner:
@@ -157,15 +156,8 @@ class SinkRunner:
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON types; a latest-only sink's replaced frames count as dropped."""
-        dropped = self.status.dropped + self._mailbox.dropped
-        details = getattr(self.sink, "details", None)
-        return {
-            "state": self.status.state,
-            "delivered": self.status.delivered,
-            "dropped": dropped,
-            "error": self.status.error,
-            **(details() if callable(details) else {}),
-        }
+        details = getattr(self.sink, "details", dict)
+        return {**vars(self.status), "dropped": self.status.dropped + self._mailbox.dropped, **details()}
 
 
 def _sentence(error: Exception) -> str:

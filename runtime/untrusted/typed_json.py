@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.files import LARGEST_JSON, parse_json, plain
+from mutualformer.plugins.files import LARGEST_JSON
+from mutualformer.plugins.files import parse_json as parse_json
+from mutualformer.plugins.files import plain as plain
 from mutualformer.runtime.files import read_regular, reason
-
-__all__ = ["Fields", "parse_json", "plain", "read_json", "read_value"]
 
 _REQUIRED: Any = object()
 
