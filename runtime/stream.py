@@ -55,13 +55,6 @@ def parser() -> argparse.ArgumentParser:
     add_device(parser, rare)
     add_access(rare)
     add = rare.add_argument
-    add(
-        "--retries",
-        type=int,
-        default=30,
-        metavar="N",
-        help="attempts to reconnect a camera (default: %(default)s)",
-    )
     add("--record-minutes", type=float, metavar="N", help="end a recording after N minutes")
     add("--no-track", dest="track", action="store_false", help="no identities and no smoothing from frame to frame")
     add("--quiet", action="store_true", help="no status line and no addresses")
@@ -97,7 +90,7 @@ def command(args: argparse.Namespace) -> int:
         finder = None
         if args.gallery and args.gallery.is_file() and default is not None:
             finder = stack.enter_context(zoo.load(zoo.DEFAULT, device=args.device))
-        options = {name: getattr(args, name) for name in ("gallery", "frames", "retries", "track")}
+        options = {name: getattr(args, name) for name in ("gallery", "frames", "track")}
         summary, number = stream(args.sources, model, finder=finder, outlets=outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0

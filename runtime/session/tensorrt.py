@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from types import ModuleType
@@ -26,8 +25,7 @@ from mutualformer.runtime.session.rtx_cache import RuntimeCache
 
 log = logging.getLogger("mutualformer")
 
-_WARM = 1.10  # two calls in a row whose times differ by less than this factor are warm
-_MOST_WARM_UP_CALLS = 20
+_WARM_UP = 5  # calls of each slot: the second one records its graph, the others raise the clocks
 
 
 def _graphs_wanted() -> bool:
@@ -149,24 +147,18 @@ class EngineSession(Session):
         return context
 
     def warm_up(self) -> None:
-        """Call every slot until two calls in a row take equally long: then kernels are compiled and clocks are up.
+        """Call every slot a few times: then kernels are compiled and clocks are up.
 
         What TensorRT-RTX compiled meanwhile is saved to a file for the next start.
         """
         # The optimal batch of the profile is the one that streams use; other batches warm up when they come.
         batch = self.card.profile[1]
         inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
-        before = float("inf")
-        for _ in range(_MOST_WARM_UP_CALLS):
-            began = time.perf_counter()
+        for _ in range(_WARM_UP):
             for _ in range(self.in_flight):
                 self.submit(**inputs)
             for _ in range(self.in_flight):
                 self._collect()
-            took = time.perf_counter() - began
-            if before <= _WARM * took and took <= _WARM * before:
-                break
-            before = took
         self._cache.save()
 
     def _start(self, inputs: Arrays) -> Slot:

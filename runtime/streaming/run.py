@@ -17,7 +17,6 @@ from typing import Any
 from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.devices.network import shown
-from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.console import print_json, reporting
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.naming import Naming
@@ -37,7 +36,6 @@ def stream(
     gallery: Path | None = None,
     finder: Runner | None = None,
     frames: int | None = None,
-    retries: int = 30,
     track: bool = True,
     outlets: Outlets | None = None,
     **more: Any,
@@ -68,7 +66,6 @@ def stream(
         session = SharedSession(session)
         finder = SharedSession(finder) if finder is not None else None
 
-    retry = Retry(attempts=retries)
     sources = []
     for uri in uris:
         naming = None
@@ -76,7 +73,7 @@ def stream(
         if session is not None and known is not None and match is None:
             # The sod model sees the frame, and the reid model in ``session`` only what was cut out of it.
             naming, seen_by = Naming(session, known), finder
-        how = {"frames": frames, "match": match, "naming": naming, "retry": retry, "track": track}
+        how = {"frames": frames, "match": match, "naming": naming, "track": track}
         sources.append(LiveSource(shown(uri), Pipeline(partial(opening.camera, uri), seen_by, **how)))
     with contextlib.ExitStack() as stack:
         # Camera SDKs print to standard output too; their text must not mix with our lines.
