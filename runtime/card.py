@@ -165,16 +165,8 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
         raise card.refuse("model", "a model's name")
     if picture and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", picture):
         raise card.refuse("picture", "the name of a file beside the card")
-    size = "? × ?" if card.get("input_size") is None else " × ".join(map(str, card.wholes("input_size", 2, 1, 1 << 20)))
-    facts = [
-        ("task", TASKS[task].title),
-        ("input", f"{size} pixels"),
-        ("parameters", f"{card.whole('params', 0, 1 << 60):,}" if "params" in card else None),
-        ("options", card.get("overrides") or "those of the registry"),
-        ("weights sha256", card.get("weights_sha256")),
-        ("source revision", card.get("git_revision")),
-        ("created", card.get("created")),
-    ]
+    kept = ("input_size", "params", "overrides", "weights_sha256", "git_revision", "created")
+    facts = [("task", TASKS[task].title), *((key.replace("_", " "), card.get(key)) for key in kept)]
     lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]

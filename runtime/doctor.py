@@ -60,15 +60,10 @@ def package(module: str, distribution: str, why: str = "") -> Diagnosis:
         return Diagnosis(what, "ok", "installed, version unknown")
 
 
-def python() -> Diagnosis:
-    """The interpreter."""
-    return Diagnosis("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-
-
 def program() -> Diagnosis:
-    """This program, and the checkout or the folder of packages that it runs from."""
-    where = "checkout " if (CHECKOUT / "pyproject.toml").is_file() else ""
-    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__}, {where}{CHECKOUT}")
+    """This program, where it runs from, and the interpreter."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__} in {CHECKOUT}, {python}")
 
 
 def models() -> Diagnosis:
@@ -169,7 +164,6 @@ def samples() -> Diagnosis:
 
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     program,
-    python,
     partial(package, "onnxruntime", "onnxruntime"),
     partial(package, "cv2", "opencv-python-headless"),
     partial(package, "onnx", "onnx"),

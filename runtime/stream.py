@@ -21,8 +21,8 @@ from mutualformer.runtime.commandline.arguments import add_access, add_device, a
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.run import Outlets, stream
 from mutualformer.runtime.streaming.run import StreamError as StreamError
+from mutualformer.runtime.streaming.run import stream
 from mutualformer.runtime.untrusted.printable import printable
 
 NO_MODEL = "none"  # --model none: only the camera
@@ -79,7 +79,7 @@ def command(args: argparse.Namespace) -> int:
         raise StreamError(f"--record-minutes is {args.record_minutes:g}, expected more than 0")
     names = ("record", "compress", "record_minutes", "preview", "foxglove", "rerun", "token", "token_file", "quiet")
     same = {name: getattr(args, name) for name in names}
-    outlets = Outlets(**same, tls=tuple(args.tls) if args.tls else None, as_json=args.json)
+    outlets = {**same, "tls": tuple(args.tls) if args.tls else None, "as_json": args.json}
     with contextlib.ExitStack() as stack:
         model = None
         default = zoo.shipped(zoo.DEFAULT)  # None where this installation ships no model
@@ -91,7 +91,7 @@ def command(args: argparse.Namespace) -> int:
         if args.gallery and args.gallery.is_file() and default is not None:
             finder = stack.enter_context(zoo.load(zoo.DEFAULT, device=args.device))
         options = {name: getattr(args, name) for name in ("gallery", "frames", "track")}
-        summary, number = stream(args.sources, model, finder=finder, outlets=outlets, **options)
+        summary, number = stream(args.sources, model, finder=finder, **outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0
 

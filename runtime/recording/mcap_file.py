@@ -61,8 +61,6 @@ class McapFile:
         self._chunks: list[ChunkIndex] = []
         self._metadata: list[MetadataIndex] = []
         self._counts: Counter[int] = Counter()
-        self._times: list[int] = []
-        self._first, self._last = 0, 0
         self._parts: list[Buffer] = []
         self._size = self._crc = 0
         self._entries: dict[int, list[tuple[int, int]]] = {}
@@ -95,9 +93,6 @@ class McapFile:
         length = MESSAGE.size - LEAD + sum(map(len, data))
         head = MESSAGE.pack(Opcode.MESSAGE, length, channel, sequence & 0xFFFFFFFF, nanoseconds, nanoseconds)
         self._append([head, *data])
-        self._first = min(self._first or nanoseconds, nanoseconds)
-        self._last = max(self._last, nanoseconds)
-        self._times.append(nanoseconds)
         self._counts[channel] += 1
         if self._size >= self._chunk_bytes:
             self._end_chunk()
@@ -111,11 +106,11 @@ class McapFile:
     def _end_chunk(self) -> None:
         if not self._parts:
             return
-        start, times, size = self._stream.tell(), self._times or [0], self._size
+        start, size, parts, entries = self._stream.tell(), self._size, self._parts, self._entries
+        times = [moment for places in entries.values() for moment, _ in places] or [0]
         head = CHUNK.pack(Opcode.CHUNK, CHUNK.size - LEAD + size, min(times), max(times), size, self._crc, 0, size)
-        parts, entries = self._parts, self._entries
         # Reset first: a chunk that could not be written completely must not be written again after its own beginning.
-        self._parts, self._entries, self._times, self._size, self._crc = [], {}, [], 0, 0
+        self._parts, self._entries, self._size, self._crc = [], {}, 0, 0
         for part in (head, *parts):
             self._stream.write(part)
         after, offsets = self._stream.tell(), {}
@@ -163,8 +158,8 @@ class McapFile:
             channel_message_counts=dict(self._counts),
             chunk_count=len(self._chunks),
             message_count=sum(self._counts.values()),
-            message_start_time=self._first,
-            message_end_time=self._last,
+            message_start_time=min((chunk.message_start_time for chunk in self._chunks), default=0),
+            message_end_time=max((chunk.message_end_time for chunk in self._chunks), default=0),
             metadata_count=len(self._metadata),
             schema_count=len(self._schemas),
         )

@@ -119,8 +119,6 @@ class RecordingCamera(PlayedCamera):
         for index, part in enumerate(parts):
             place.setdefault(part.recording or str(part.path), index)
         ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
-        if ordered != parts:
-            self.warn(f"{name}: the parts are played in the order of recording, not of their names")
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         spans = [part.span for part in ordered if part.span is not None]

@@ -22,11 +22,11 @@ NEW = 0.3  # weight of the newest feature in an object's smoothed one
 def cut(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     """The part of ``picture`` (H, W, 3) around ``box`` (left, top, right, bottom as fractions), at least one pixel."""
     height, width = picture.shape[:2]
-    across, down = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
-    left, right = sorted(min(max(x, 0.0), 1.0) for x in (box[0] - across, box[2] + across))
-    top, bottom = sorted(min(max(y, 0.0), 1.0) for y in (box[1] - down, box[3] + down))
-    x, y = min(int(left * width), width - 1), min(int(top * height), height - 1)
-    return np.ascontiguousarray(picture[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))])
+    corners = np.array(box).reshape(2, 2)  # (left, top), (right, bottom)
+    corners += MARGIN * (corners[1] - corners[0]) * ((-1.0,), (1.0,))
+    (left, top), (right, bottom) = np.clip(corners, 0, 1) * (width, height)
+    x, y = min(int(left), width - 1), min(int(top), height - 1)
+    return np.ascontiguousarray(picture[y : max(y + 1, round(bottom)), x : max(x + 1, round(right))])
 
 
 class Naming:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from mutualformer.extras import missing
 from mutualformer.runtime.preview.addresses import AddressError, Token, is_local, split_address
 from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.streaming.console import JsonLines
-from mutualformer.runtime.streaming.playlist import LiveSource, StreamError
+from mutualformer.runtime.streaming.playlist import LiveSource
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 
@@ -80,8 +78,6 @@ def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: con
 
 
 def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) -> None:
-    if importlib.util.find_spec("rerun") is None:
-        raise StreamError(f"--rerun: {missing('rerun')}")
     from mutualformer.runtime.streaming.rerun_sink import RerunSink, target
 
     first = RerunSink(target(text), "camera1" if len(sources) > 1 else "")

@@ -33,18 +33,18 @@ class PartWriter:
         self.path, self._compress = path, compress
         self._messages = 0
         self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
-        self._file = McapFile(path, "mutualformer")
+        self.file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
         self._last_ns = 0
         self._camera = camera
         self._about = info.to_metadata()
-        self._file.metadata(NAME, self._about)
+        self.file.metadata(NAME, self._about)
 
     def _add(self, topic: str, kind: str, data: list[bytes | memoryview], nanoseconds: int, number: int) -> None:
         if topic not in self._channels:
-            self._channels[topic] = self._file.channel(topic, kind, ros.SCHEMAS[kind])
-        self._file.message(self._channels[topic], data, nanoseconds, number)
+            self._channels[topic] = self.file.channel(topic, kind, ros.SCHEMAS[kind])
+        self.file.message(self._channels[topic], data, nanoseconds, number)
         self._messages += 1
 
     def write(self, result: Result, number: int) -> None:
@@ -57,24 +57,15 @@ class PartWriter:
             self._add(*message, now, number)
         self._ends.append(self._messages)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self._file.flush()
+            self.file.flush()
             self._flushed = time.monotonic()
 
     @property
     def unsaved(self) -> int:
         """Number of frames with a message that is still in memory."""
-        while self._ends and self._ends[0] <= self._file.saved:
+        while self._ends and self._ends[0] <= self.file.saved:
             self._ends.popleft()
         return len(self._ends)
-
-    @property
-    def size(self) -> int:
-        """Bytes written."""
-        return self._file.size
-
-    def close(self) -> None:
-        """Write the rest and the index, and close the file. Raises OSError."""
-        self._file.close()
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -158,13 +149,13 @@ class Recorder:
             self._recorded_take = self._take
         try:
             self._check_disk()
-            if self._part is None or self._part.size >= self._part_bytes:
+            if self._part is None or self._part.file.size >= self._part_bytes:
                 self._next_part()
             assert self._part is not None
             self._part.write(result, self._number)
             self._number += 1
             self.recorded += 1
-            self.bytes = self._closed_bytes + self._part.size
+            self.bytes = self._closed_bytes + self._part.file.size
         except OSError as error:
             self.recording = False
             where = self._session or self.folder
@@ -205,7 +196,7 @@ class Recorder:
     def _close_part(self) -> None:
         part, self._part = self._part, None
         if part is not None:
-            part.close()
+            part.file.close()
             self._closed_bytes += part.path.stat().st_size
 
     def close(self) -> None:

@@ -20,8 +20,7 @@ from mutualformer.runtime.sources.devices.network import shown
 from mutualformer.runtime.streaming.console import print_json, reporting
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.naming import Naming
-from mutualformer.runtime.streaming.outlets import Outlets as Outlets
-from mutualformer.runtime.streaming.outlets import connect
+from mutualformer.runtime.streaming.outlets import Outlets, connect
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.playlist import LiveSource, SharedSession
 from mutualformer.runtime.streaming.playlist import StreamError as StreamError
@@ -37,8 +36,7 @@ def stream(
     finder: Runner | None = None,
     frames: int | None = None,
     track: bool = True,
-    outlets: Outlets | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> tuple[dict[str, Any], int]:
     """Run one source or several through ``session`` until they end; returns the summary and the signal that ended the
     run, or 0.
@@ -48,10 +46,10 @@ def stream(
     ``frames``: stop each source after this many. ``gallery``: identities for a reid model, which names the objects that
     ``finder``, a sod model, finds; the whole frame without one, and with a gallery of whole frames. ``track``: as in
     Pipeline.
-    ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
+    ``fields``: those of :class:`Outlets`, where results go. Raises InputError, CameraError, ServeError. Where one of
     several sources fails, the others run to their end first.
     """
-    outlets = outlets or Outlets(**more)
+    outlets = Outlets(**fields)
     uris = [source] if isinstance(source, str) else list(source)
     match = known = None
     if gallery is not None:
