@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import cv2
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import unread, verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
 from mutualformer.runtime.streaming.run import StreamError as StreamError
@@ -101,11 +100,10 @@ main = verb(parser, command)
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        # A reader that closed the pipe (``| head``) is no failure.
-        with contextlib.suppress(BrokenPipeError):
+        try:
             print_json({"type": "summary", **summary}, sys.stdout)
-            return
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader went away (``| head``), which is no failure
+            unread()
         return
     for one in summary.get("sources", [summary]):
         total, infer = one["latency_ms"]["total"], one["latency_ms"]["infer"]
