@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import mutualformer
-from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
+from mutualformer.runtime.commandline.running import guarded, prepare_output, run_module
 from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
@@ -47,14 +47,7 @@ FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # the most u
 
 def _answer(text: str) -> int:
     """Print ``text``; returns the exit code."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        return unread()
-    except OSError as error:
-        print(f"mutualformer: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return guarded("mutualformer", lambda: print(text) or 0)
 
 
 def usage(every: bool = False) -> str:

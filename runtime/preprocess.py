@@ -97,9 +97,6 @@ def check(spec: TensorSpec, value: NDArray[Any]) -> None:
         raise InputError(f"input {spec.name!r} has an empty batch, expected at least one frame")
     if spec.name == "depth":
         lowest, highest = float(value.min()), float(value.max())
-        if not (np.isfinite(lowest) and np.isfinite(highest)):
-            raise InputError("input 'depth' holds NaN or infinity, expected metres with 0 where nothing was measured")
-        if lowest < 0:
-            raise InputError(
-                f"input 'depth' holds {lowest:.3f} m, expected metres ≥ 0 with 0 where nothing was measured"
-            )
+        if not (lowest >= 0 and highest < np.inf):
+            what = f"input 'depth' holds values from {lowest:g} to {highest:g}"
+            raise InputError(f"{what}, expected finite metres ≥ 0, and 0 where nothing was measured")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,6 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain,
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
-OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl|tile-[0-9a-f]{16}\.jpg")
 
 
 def digest(text: str) -> str:
@@ -61,9 +60,7 @@ class Journal:
             with contextlib.suppress(ValueError):  # cut short or corrupt: start empty
                 before = read_value(path, ValueError, "journal")
         if not (isinstance(before, dict) and before.get("what") == self.what):
-            for old in self.folder.iterdir() if self.folder.is_dir() else ():
-                if OURS.fullmatch(old.name):
-                    old.unlink()
+            shutil.rmtree(self.folder, ignore_errors=True)
         elif before != ours:
             self._reorder()
         write_json(path, ours)

