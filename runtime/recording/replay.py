@@ -55,7 +55,8 @@ class Options:
 @dataclass(frozen=True)
 class Part:
     """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
-    ``first``: number of its first frame within the whole recording. ``span``: times of recording of its first and last message, ns; None where it was not closed."""
+    ``first``: number of its first frame within the whole recording. ``span``: times of recording of its first and last
+    message, ns; None where it was not closed."""
 
     path: Path
     info: RecordingInfo | None
