@@ -8,12 +8,10 @@ model's arithmetic counts. Each configuration gives two numbers: latency, how mu
 from __future__ import annotations
 
 import argparse
-import contextlib
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,6 @@ from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.preview.live_page import LivePage
-from mutualformer.runtime.preview.server import Server
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
@@ -36,24 +32,11 @@ from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from mutualformer.runtime.streaming.telemetry import summary_ms
 
-CONFIGURATIONS = ("bare", "preview", "record", "preview+record")
+CONFIGURATIONS = ("bare", "record")
 FPS = 30
 MODEL_SECONDS = 0.010
 LIMIT_MS = 6.0  # median latency above which the benchmark fails: 30 fps leave 33 ms, of which a model may take 27
 WARM_UP = 15  # frames that are not counted
-
-VIEWER = """
-import sys, threading, urllib.request
-def read(path):
-    with urllib.request.urlopen(sys.argv[1] + path) as answer:
-        while answer.read1(1 << 16):
-            pass
-threading.Thread(target=read, args=("events",), daemon=True).start()
-try:
-    read("frames")
-except OSError:
-    pass
-"""
 
 
 class ReplayCamera(BaseCamera):
@@ -93,39 +76,21 @@ class WaitingModel:
         return {"saliency": self._map}
 
 
-@contextlib.contextmanager
-def viewer(url: str) -> Iterator[None]:
-    """A client of the page in a process of its own, so that its work is not counted."""
-    process = subprocess.Popen([sys.executable, "-c", VIEWER, url])
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 def measure(configuration: str, frames: int, size: str, folder: Path) -> dict[str, Any]:
     """One run: latency (ms, p50/p95/p99), work (ms per frame), and what the sinks delivered and dropped."""
     pipeline = Pipeline(lambda: ReplayCamera(size, frames), WaitingModel())
+    if configuration == "record":
+        pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
     overhead: list[float] = []
-    with contextlib.ExitStack() as stack:
-        if "record" in configuration:
-            pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
-        if "preview" in configuration:
-            server = Server("127.0.0.1:0", None)
-            pipeline.sinks.append(SinkRunner(LivePage(server).add(pipeline.snapshot), latest=True))
-            stack.enter_context(server)
-            stack.enter_context(viewer(server.url()))
-            time.sleep(0.5)
-        cpu = started = 0.0
-        for result in pipeline.results():
-            if result.number == WARM_UP:
-                cpu, started = time.process_time(), time.monotonic()
-            elif result.number > WARM_UP:
-                overhead.append(result.stages["total"] - result.stages["infer"])
-        work = (time.process_time() - cpu) / max(1, len(overhead))
-        rate = len(overhead) / (time.monotonic() - started)
-        summary = pipeline.snapshot(whole=True)
+    cpu = started = 0.0
+    for result in pipeline.results():
+        if result.number == WARM_UP:
+            cpu, started = time.process_time(), time.monotonic()
+        elif result.number > WARM_UP:
+            overhead.append(result.stages["total"] - result.stages["infer"])
+    work = (time.process_time() - cpu) / max(1, len(overhead))
+    rate = len(overhead) / (time.monotonic() - started)
+    summary = pipeline.snapshot(whole=True)
     return {
         "configuration": configuration,
         "latency_ms": summary_ms(overhead),

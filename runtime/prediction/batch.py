@@ -256,8 +256,6 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
     if request.frames is not None:
         # --frames of files means the first of them in natural order.
         pictures = pictures.first(request.frames)
-    if not len(pictures):
-        return Summary()
     plan, journal = request.plan(), request.journal(given_names(pictures))
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster

@@ -81,21 +81,21 @@ def target(text: str) -> RerunTarget:
 
 
 class RerunSink:
-    """Logs every result of one camera. ``prefix``: in front of every entity, where there are several cameras.
+    """Logs every result of one camera.
 
     Raises RerunError where the viewer, file or address cannot be used.
     """
 
     name = "rerun"
 
-    def __init__(self, to: RerunTarget, prefix: str = "") -> None:
-        self._target, self._prefix = to, prefix
+    def __init__(self, to: RerunTarget) -> None:
+        self._target, self._prefix = to, ""
         self._stream: Any = rr.RecordingStream("mutualformer")
         self._url = ""
         getattr(self, f"_{to.kind}")()
 
     def sibling(self, prefix: str) -> RerunSink:
-        """The sink of another camera into the same recording."""
+        """The sink of one of several cameras into the same recording; ``prefix``: in front of every entity."""
         other = copy.copy(self)
         other._prefix = prefix
         return other

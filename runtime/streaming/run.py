@@ -65,14 +65,15 @@ def stream(
         finder = SharedSession(finder) if finder is not None else None
 
     sources = []
-    for uri in uris:
+    for number, uri in enumerate(uris, start=1):
         naming = None
         seen_by = session
         if session is not None and known is not None and match is None:
             # The sod model sees the frame, and the reid model in ``session`` only what was cut out of it.
             naming, seen_by = Naming(session, known), finder
         how = {"frames": frames, "match": match, "naming": naming, "track": track}
-        sources.append(LiveSource(shown(uri), Pipeline(partial(opening.camera, uri), seen_by, **how)))
+        label = f"camera{number}" if len(uris) > 1 else ""
+        sources.append(LiveSource(shown(uri), Pipeline(partial(opening.camera, uri), seen_by, **how), label))
     with contextlib.ExitStack() as stack:
         # Camera SDKs print to standard output too; their text must not mix with our lines.
         out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout

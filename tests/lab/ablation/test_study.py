@@ -73,8 +73,7 @@ def test_files_for_people_and_programs(study: FitConfig) -> None:
     assert all(f"| {fusion} |" in text for fusion in FUSIONS)
     assert "no time budget" in text
     assert (study.out / "ablation.png").read_bytes()[:4] == b"\x89PNG"
-    page = (study.out / "cda-seed3" / "model.md").read_text()
-    assert "over training seeds 0, 3" in page
+    assert (study.out / "cda-seed3" / "model.md").is_file()
 
 
 def test_a_second_call_trains_nothing_and_a_missing_run_alone_is_made_again(
