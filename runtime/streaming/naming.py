@@ -38,8 +38,8 @@ class Naming:
 
     def __init__(self, session: Runner, gallery: Gallery) -> None:
         self.session, self.gallery = session, gallery
-        self._features: dict[int, NDArray[np.float32]] = {}
-        self._looked: dict[int, int] = {}  # identity → number of the frame that it was looked up in
+        self._features: dict[int | None, NDArray[np.float32]] = {}
+        self._looked: dict[int | None, int] = {}  # identity → number of the frame that it was looked up in
         self._frame = 0
 
     def feature(self, frame: Frame, box: Box) -> NDArray[np.float32]:
@@ -53,7 +53,7 @@ class Naming:
         for gone in self._features.keys() - present:
             if self._frame - self._looked[gone] > 100:
                 del self._features[gone], self._looked[gone]
-        waiting = sorted(objects, key=lambda one: self._looked.get(_key(one), -1))
+        waiting = sorted(objects, key=lambda one: self._looked.get(one.identity, -1))
         fresh = {}
         for one in waiting[: AT_ONCE if None not in present else None]:
             feature = self.feature(frame, one.box)
@@ -63,14 +63,10 @@ class Naming:
                 feature /= np.linalg.norm(feature)
                 self._features[one.identity], self._looked[one.identity] = feature, self._frame
             fresh[one.box] = feature
-        return tuple(self._named(one, fresh.get(one.box, self._features.get(_key(one)))) for one in objects)
+        return tuple(self._named(one, fresh.get(one.box, self._features.get(one.identity))) for one in objects)
 
     def _named(self, one: SalientObject, feature: NDArray[np.float32] | None) -> SalientObject:
         if feature is None:
             return one
         name, similarity = self.gallery.match(feature)
         return replace(one, name=name, similarity=similarity)
-
-
-def _key(one: SalientObject) -> int:
-    return -1 if one.identity is None else one.identity

@@ -91,11 +91,14 @@ class Pipeline:
         return self.telemetry.frames + started < self._frames and not self._stop.is_set()
 
     def _overlapped(self, flight: Flight) -> Iterator[Result]:
-        """Keep ``flight.depth`` frames of a file in flight, one of a live camera."""
+        """Keep ``flight.depth`` frames in flight where frames arrive fast enough."""
         while flight or self._wanted():
             item = None
-            most = 1 if self.capture.live else flight.depth
-            if len(flight) < most and self._wanted(len(flight)):
+            if len(flight) < flight.depth and self._wanted(len(flight)):
+                if flight and self.capture.live:
+                    # A live frame that is taken early waits in line and grows old. Holding back until the model is
+                    # nearly free takes a newer one.
+                    flight.hold(self._stop)
                 item = self.capture.get(0.0 if flight else 0.1)
             if item is not None:
                 taken_at = time.monotonic()
@@ -105,7 +108,7 @@ class Pipeline:
                     # Preparing the next frame overlaps with the model working on the last one.
                     inputs = prepare(contract, frame.rgb, self._second(frame, contract))
                 flight.submit(item, taken_at, inputs)
-                if len(flight) < most:
+                if len(flight) < flight.depth:
                     continue
             if flight:
                 # Answers come in the order of the frames, so results need no sorting.
