@@ -47,7 +47,12 @@ FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # the most u
 
 def _answer(text: str) -> int:
     """Print ``text``; returns the exit code."""
-    return guarded("mutualformer", lambda: print(text) or 0)
+
+    def work() -> int:
+        print(text)
+        return 0
+
+    return guarded("mutualformer", work)
 
 
 def usage(every: bool = False) -> str:
