@@ -9,7 +9,6 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from mutualformer.errors import InputError
 from mutualformer.runtime.files import TooLarge, read_regular
@@ -73,12 +72,6 @@ def reachable(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
-
-
-def link(host: str, port: int, token: str | None = None, *, scheme: str = "http", path: str = "") -> str:
-    """``http://192.168.1.5:8080/?token=…``: short and plain enough for a QR code."""
-    query = f"?token={quote(token, safe='')}" if token is not None else ""
-    return f"{scheme}://{bracketed(host)}:{port}/{path}{query}"
 
 
 def bracketed(host: str) -> str:
