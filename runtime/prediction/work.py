@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -43,7 +43,8 @@ def given(answer: T) -> Callable[[], T]:
     return lambda: answer
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """One frame to predict. ``name``: of its files; where it is known only after reading, the frame's own name is
     taken. ``stamp``: changes when the frame's own files do; "" where there are none."""
 

@@ -71,7 +71,7 @@ def stream(
         if session is not None and known is not None and match is None:
             # The sod model sees the frame, and the reid model in ``session`` only what was cut out of it.
             naming, seen_by = Naming(session, known), finder
-        how = {"frames": frames, "match": match, "naming": naming, "track": track}
+        how: dict[str, Any] = {"frames": frames, "match": match, "naming": naming, "track": track}
         label = f"camera{number}" if len(uris) > 1 else ""
         sources.append(LiveSource(shown(uri), Pipeline(partial(opening.camera, uri), seen_by, **how), label))
     with contextlib.ExitStack() as stack:
