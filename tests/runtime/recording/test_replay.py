@@ -51,7 +51,7 @@ def record(folder: Path, scale: float = TUM, chunk_bytes: int = 1 << 14) -> Path
         saliency = np.full((16, 24), 0.25, np.float32)
         recorder.write(Result(frame(index, scale), {"saliency": saliency}, {"total": 0.01}, index, 0))
         assert recorder._part is not None
-        recorder._part._file.flush()  # a chunk per frame, so that a corrupt one has edges
+        recorder._part.file.flush()  # a chunk per frame, so that a corrupt one has edges
     recorder.close()
     assert recorder.problem == ""
     return next(Path(recorder.path).glob("*.mcap"))
