@@ -23,7 +23,7 @@ from mutualformer.runtime.environment import variables
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.run import Report, Summary, finish, unfinished
 from mutualformer.runtime.prediction.work import Model, Plan, process
-from mutualformer.runtime.sources.inputs import Album
+from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.foreign import reason
 
 LOCAL = "local"
@@ -37,7 +37,7 @@ class ShardWorker:
     """One worker process: opens the models once, does one shard per call. ``models``: (label, file) each."""
 
     def __init__(
-        self, album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
+        self, album: Frames, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
     ) -> None:
         import cv2
 
@@ -59,7 +59,7 @@ class ShardWorker:
 
 
 def predict_album(
-    album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
+    album: Frames, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
 ) -> Summary:
     """Do what :func:`mutualformer.runtime.prediction.run.predict_album` does with the workers at ``address``.
 
@@ -67,7 +67,7 @@ def predict_album(
     workers have other working folders. Raises ClusterError, and OSError where OUT cannot be written.
     """
     journal.begin(True)
-    report = Report(len(album))
+    report = Report(len(journal.names))
     files = [(label, str(path.absolute())) for label, path in models]
     workers = {"album": album, "plan": plan, "journal": journal, "models": files, "device": device}
     with contextlib.closing(report):

@@ -39,10 +39,10 @@ Answers = list[tuple[Any, NDArray[np.float32]]]
 def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[Reader]:
     """Every pair of a SOURCE: a ReID folder, ``reid:…``, ``synthetic:N``, or a source with near-infrared."""
     if is_address(source) or parse(source).kind in ("pairs", "tum"):
-        for moment in moments(source, limit):
-            if moment.nir is None:
+        for item in moments(source, limit):
+            if item.nir is None:
                 raise SourceError(f"{source}: gives no near-infrared image; use pairs:RGB_DIR,NIR_DIR?nir=1")
-            yield given(moment.item._replace(nir=moment.nir))
+            yield given(item)
         return
     data: Any = opening.identities(source, size)
     for index in range(len(data))[:limit]:

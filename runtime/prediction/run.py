@@ -25,7 +25,8 @@ from mutualformer.runtime.prediction.journal import Journal, digest
 from mutualformer.runtime.prediction.unique_names import Names
 from mutualformer.runtime.prediction.work import Model, Plan, Task, given, process
 from mutualformer.runtime.reporting.progress import bar, beside
-from mutualformer.runtime.sources.inputs import Album, Moment
+from mutualformer.runtime.sources.frame import Frames, Item, name_of
+from mutualformer.runtime.sources.inputs import stamp
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures that are named one by one; all of them are in predictions.csv
@@ -122,30 +123,30 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def given_names(album: Album) -> list[str]:
+def given_names(album: Frames) -> list[str]:
     """The names under which each frame's files are written, all different."""
     names = Names()
-    return [names.give(album.name(index)) for index in range(len(album))]
+    return [names.give(name_of(album, index)) for index in range(len(album))]
 
 
-def unfinished(album: Album, journal: Journal, shard: int, plan: Plan) -> tuple[list[dict[str, Any]], list[Task]]:
+def unfinished(album: Frames, journal: Journal, shard: int, plan: Plan) -> tuple[list[dict[str, Any]], list[Task]]:
     """The journal's lines of a shard's finished frames, and the tasks of the others."""
-    stamps = {index: digest(album.stamp(index)) for index in journal.frames(shard)}
-    finished = journal.done(shard, stamps, plan)
+    marks = {index: digest(stamp(album, index)) for index in journal.frames(shard)}
+    finished = journal.done(shard, marks, plan)
     tasks = [
-        Task(index, journal.names[index], partial(album.read, index), stamp)
-        for index, stamp in stamps.items()
+        Task(index, journal.names[index], partial(album.__getitem__, index), mark)
+        for index, mark in marks.items()
         if index not in finished
     ]
     return list(finished.values()), tasks
 
 
 def predict_album(
-    album: Album, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
+    album: Frames, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
 ) -> Summary:
-    """Predict all frames of ``album`` that ``journal`` does not list as done; then write table and contact sheet."""
+    """Predict the frames that ``journal`` names and does not list as done; then write table and contact sheet."""
     journal.begin(resume)
-    report = Report(len(album))
+    report = Report(len(journal.names))
 
     def tasks() -> Iterator[Task]:
         for shard in journal.shards:
@@ -158,16 +159,16 @@ def predict_album(
 
 
 def predict_moments(
-    frames: Iterable[Moment], models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int
+    frames: Iterable[Item], models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int
 ) -> Summary:
     """Predict frames that come once, one after another: a video, a camera, a recording. This cannot be resumed."""
     journal.begin(False)
     report, names = Report(None, reports_depth=False), Names()
 
     def tasks() -> Iterator[Task]:
-        for index, moment in enumerate(frames):
-            journal.names.append(names.give(moment.item.name))
-            yield Task(index, journal.names[index], given((moment.item, moment.has_depth)))
+        for index, item in enumerate(frames):
+            journal.names.append(names.give(item.name))
+            yield Task(index, journal.names[index], given(item))
 
     try:
         _carry_out(tasks(), report, models, plan, journal, workers=workers, batch=batch)
