@@ -157,7 +157,12 @@ def show_pair(demo: Demo, session: Session, item: Item) -> None:
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
     write_bytes(demo.out / "saliency.png", rendering.png(rendering.grey(saliency)))
-    pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, saliency)]
+    pictures = [
+        item.rgb,
+        depth_colours(item.depth),
+        report.grey(saliency),
+        rendering.overlay(item.rgb, rendering.grey(saliency)),
+    ]
     write_bytes(demo.out / "overview.png", rendering.png(report.strip(pictures, height=300)))
 
 

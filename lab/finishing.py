@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: dict[str, list[list[float]]] = {}
 
     def measure(kind: str, result: Prediction, truth: NDArray[np.bool_], large: bool) -> None:
-        for name, alpha in (("raw", grey(result.soft())), ("finished", result.alpha)):
+        for name, alpha in (("raw", grey(result.mask)), ("finished", result.alpha)):
             values = [*scores(alpha, truth), edge(alpha, truth) if large else float("nan")]
             rows.setdefault(f"{kind}, {name}", []).append(values)
 

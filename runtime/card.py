@@ -6,7 +6,7 @@ this schema; :func:`markdown` makes the page for readers.
     model, task, input_size, params      which model of the registry this is, and how large
     overrides, architecture              its options, and all dimensions as they were when it was trained
     data, recipe                         what it was trained on, and every setting of the run
-    metrics                              of one set ("data" names it) or of several ("sets"); "faults", "over_seeds"
+    metrics                              of one set ("data" names it) or of several ("sets")
     limits                               what it is not for, in sentences
     weights_sha256, git_revision, created, schema_version
 """
@@ -83,38 +83,6 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str
     return [*tables.markdown(header, [[_cell(cell) for cell in row] for row in rows]).splitlines(), ""]
 
 
-def _metrics(metrics: Fields) -> list[str]:
-    """The metrics of one set, one per row; where the training was repeated also their spread over the seeds."""
-    if not metrics:
-        return ["Not evaluated.", ""]
-    errors, seeds = _part(metrics, "standard_error"), _part(metrics, "over_seeds")
-    data = metrics.text("data", "unknown data").replace("`", "'")
-    line = f"On `{printable(' '.join(data.split()))}`"
-    header: tuple[str, ...] = ("metric", "this file")
-    # The error over frames tells how well the set was sampled, the spread over seeds how well the training repeats: a
-    # card keeps the two apart.
-    if errors:
-        line += f", ± standard error over {_cell(errors.get('over'))}"
-    if seeds:
-        line += f"; over training seeds {_cell(seeds.get('seeds'))}, mean ± standard deviation"
-        header = (*header, "over seeds")
-    rows: list[tuple[Any, ...]] = []
-    for name in (name for name in TITLES if name in metrics):
-        row, spread = _with_error(metrics, name, errors, name, ".4f", " ± {}"), _part(seeds, name)
-        both = [_with_error(spread, "mean", spread, "std", ".4f", " ± {}")] if seeds else []
-        rows.append((TITLES[name], row, *both))
-    return [line + ".", "", *_table(header, rows)]
-
-
-def _with_error(values: Fields, key: str, errors: Fields, error_key: str, form: str, error_form: str) -> str:
-    """A value and, where there is one, its error, formatted; empty without a value. Raises the card's error."""
-    value, error = (
-        "" if part.get(name) is None else format(part.number(name, -1e12, 1e12), form)
-        for part, name in ((values, key), (errors, error_key))
-    )
-    return value + error_form.format(error) if value and error else value
-
-
 def _part(values: Fields, key: str) -> Fields:
     """The object at ``key``; an empty one where it is missing or null."""
     # null and a missing key mean the same, so that older cards are read without a case of their own.
@@ -124,16 +92,24 @@ def _part(values: Fields, key: str) -> Fields:
     return part
 
 
-def _by_set(sets: Fields) -> list[str]:
-    """Several sets, a row each, with the standard error of each mean in brackets."""
-    parts = {data: sets.fields(data) for data in sets}
-    names = [name for name in TITLES if any(name in metrics for metrics in parts.values())]
+def _by_set(sets: Mapping[str, Fields]) -> list[str]:
+    """The metrics of each set, a row each, with the standard error of each mean in brackets."""
+    if not sets:
+        return ["Not evaluated.", ""]
+    names = [name for name in TITLES if any(name in metrics for metrics in sets.values())]
     rows: list[tuple[Any, ...]] = []
-    for data, metrics in parts.items():
+    for data, metrics in sets.items():
         errors = _part(metrics, "standard_error")
-        cells = [_with_error(metrics, name, errors, name, ".3f", " (±{})") for name in names]
+        cells = [" ".join((_number(metrics, name, "{}"), _number(errors, name, "(±{})"))).strip() for name in names]
         rows.append((data, *cells, metrics.get("images", "")))
-    return _table(("set", *(TITLES[name] for name in names), "pictures"), rows)
+    lines = _table(("set", *(TITLES[name] for name in names), "pictures"), rows)
+    known = any("standard_error" in metrics for metrics in sets.values())
+    return [*lines, *(["In brackets: the standard error of each mean.", ""] if known else [])]
+
+
+def _number(values: Fields, key: str, form: str) -> str:
+    """The number at ``key`` to three digits; empty where there is none. Raises the card's error."""
+    return "" if values.get(key) is None else form.format(f"{values.number(key, -1e12, 1e12):.3f}")
 
 
 # The YAML header that model hubs read.
@@ -189,16 +165,8 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
         raise card.refuse("model", "a model's name")
     if picture and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", picture):
         raise card.refuse("picture", "the name of a file beside the card")
-    size = "? × ?" if card.get("input_size") is None else " × ".join(map(str, card.wholes("input_size", 2, 1, 1 << 20)))
-    facts = [
-        ("task", TASKS[task].title),
-        ("input", f"{size} pixels"),
-        ("parameters", f"{card.whole('params', 0, 1 << 60):,}" if "params" in card else None),
-        ("options", card.get("overrides") or "those of the registry"),
-        ("weights sha256", card.get("weights_sha256")),
-        ("source revision", card.get("git_revision")),
-        ("created", card.get("created")),
-    ]
+    kept = ("input_size", "params", "overrides", "weights_sha256", "git_revision", "created")
+    facts = [("task", TASKS[task].title), *((key.replace("_", " "), card.get(key)) for key in kept)]
     lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
@@ -206,10 +174,10 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
     lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
     lines += ["## How to run", "", _RUN[task].format(printable(file) or name)]
     metrics = _part(card, "metrics")
-    sets, faults = _part(metrics, "sets"), _part(metrics, "faults")
-    lines += ["## Metrics", "", *(_by_set(sets) if sets else _metrics(metrics))]
-    if faults:
-        lines += ["What faults of a modality cost:", "", *_by_set(faults)]
+    sets = {data: _part(metrics, "sets").fields(data) for data in _part(metrics, "sets")}
+    if metrics and not sets:
+        sets = {metrics.text("data", "unknown data"): metrics}
+    lines += ["## Metrics", "", *_by_set(sets)]
     if metrics.get("conditions"):
         lines += _paragraph(metrics.text("conditions"))
     recipe, calibration = (_part(card, key) for key in ("recipe", "calibration"))

@@ -8,62 +8,51 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mutualformer
-from mutualformer.runtime.commandline.running import one_line, prepare_output, run_module, unread
+from mutualformer.runtime.commandline.running import guarded, prepare_output, run_module
 from mutualformer.runtime.streaming import signals
 from mutualformer.runtime.untrusted.printable import printable
 
-
-@dataclass(frozen=True)
-class Verb:
-    """``module`` has ``parser()``, ``command(args)`` and ``main(argv)``; ``about``: what it does, in a few words."""
-
-    module: str
-    about: str
-
-
-GROUPS: dict[str, dict[str, Verb]] = {
+# The verbs by purpose: a module with ``parser()``, ``command(args)`` and ``main(argv)``, and what it does.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a model": {
-        "predict": Verb("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
-        "stream": Verb("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
-        "gallery": Verb("mutualformer.runtime.gallery", "enrol things, and name what a source shows"),
-        "models": Verb("mutualformer.train.models", "shipped and registered models, sizes, scores"),
-        "evaluate": Verb("mutualformer.train.evaluate", "task metrics of any model on any data"),
+        "predict": ("mutualformer.runtime.predict", "pictures in; masks, cut-outs, distances out"),
+        "stream": ("mutualformer.runtime.stream", "live camera in, saliency out, on a page and to disk"),
+        "gallery": ("mutualformer.runtime.gallery", "enrol things, and name what a source shows"),
+        "models": ("mutualformer.train.models", "shipped and registered models, sizes, scores"),
+        "evaluate": ("mutualformer.train.evaluate", "task metrics of any model on any data"),
     },
     "make one": {
-        "data": Verb("mutualformer.train.datasets", "check a data set, list the standard ones"),
-        "recipes": Verb("mutualformer.train.recipes", "how fit trains: the recipes, or one as a file to change"),
-        "fit": Verb("mutualformer.train.fit", "train a model, or fine-tune one"),
-        "ablation": Verb("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
-        "export": Verb("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
-        "to_onnx": Verb("mutualformer.export.to_onnx", "any model → ONNX, with every choice"),
-        "to_trt": Verb("mutualformer.export.to_trt", "any model → TensorRT engine, with every choice"),
-        "parity": Verb("mutualformer.export.parity", "prove that two models give the same answers"),
-        "bundle": Verb("mutualformer.export.bundle", "pack everything a device or an inference server needs"),
-        "acceptance": Verb("mutualformer.export.acceptance", "does the plugin work on this GPU: PASS, FAIL or SKIP"),
-        "demo": Verb("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
+        "data": ("mutualformer.train.datasets", "check a data set, list the standard ones"),
+        "recipes": ("mutualformer.train.recipes", "how fit trains: the recipes, or one as a file to change"),
+        "fit": ("mutualformer.train.fit", "train a model, or fine-tune one"),
+        "ablation": ("mutualformer.train.ablation", "every fusion over the same seeds, one table"),
+        "export": ("mutualformer.export.export", "ONNX file, TensorRT engine, bundle for a device or a server"),
+        "to_onnx": ("mutualformer.export.to_onnx", "any model → ONNX, with every choice"),
+        "to_trt": ("mutualformer.export.to_trt", "any model → TensorRT engine, with every choice"),
+        "parity": ("mutualformer.export.parity", "prove that two models give the same answers"),
+        "bundle": ("mutualformer.export.bundle", "pack everything a device or an inference server needs"),
+        "acceptance": ("mutualformer.export.acceptance", "does the plugin work on this GPU: PASS, FAIL or SKIP"),
+        "demo": ("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
     },
     "look around": {
-        "bench": Verb("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
-        "doctor": Verb("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
+        "bench": ("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
+        "doctor": ("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
     },
 }
-VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+VERBS: dict[str, tuple[str, str]] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 FIRST = ("predict", "stream", "models", "fit", "export", "doctor")  # the most used ones, which the short help shows
 
 
 def _answer(text: str) -> int:
     """Print ``text``; returns the exit code."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        return unread()
-    except OSError as error:
-        print(f"mutualformer: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> int:
+        print(text)
+        return 0
+
+    return guarded("mutualformer", work)
 
 
 def usage(every: bool = False) -> str:
@@ -73,7 +62,7 @@ def usage(every: bool = False) -> str:
     lines = ["usage: mutualformer VERB …"]
     for title, verbs in groups.items():
         lines += ["", *([f"{title}:"] if every else [])]
-        lines += [f"  {name:<{width}}  {verb.about}" for name, verb in verbs.items()]
+        lines += [f"  {name:<{width}}  {about}" for name, (_, about) in verbs.items()]
     if not every:
         lines += ["", f"{', '.join(name for name in VERBS if name not in FIRST)}: mutualformer help --all"]
     return "\n".join([*lines, "", "mutualformer help VERB: a verb's options; mutualformer --version: the version."])
@@ -125,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(unknown(verb), file=sys.stderr)
         return 2
     _raise_limit(rest)
-    return run_module(VERBS[verb].module, f"mutualformer {verb}", rest)
+    return run_module(VERBS[verb][0], f"mutualformer {verb}", rest)
 
 
 if __name__ == "__main__":

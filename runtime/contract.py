@@ -7,7 +7,6 @@ ONNX keeps it in ``metadata_props`` (string → string, each key prefixed ``mutu
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,7 +14,7 @@ from typing import Any
 
 from mutualformer.errors import ModelError
 from mutualformer.runtime.tasks import TASKS, Port
-from mutualformer.runtime.untrusted.typed_json import parse_json
+from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain
 
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."
@@ -60,33 +59,6 @@ class Contract:
     card: dict[str, Any] = field(default_factory=dict)
     cda_nodes: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise ContractError(
-                f"metadata schema is version {self.schema_version}, this program reads version {SCHEMA_VERSION}; "
-                "export the model again"
-            )
-
-        def expect(valid: bool, key: str, expected: str) -> None:
-            if not valid:
-                raise ContractError(f"metadata {key} is {getattr(self, key)!r:.80}, expected {expected}")
-
-        size, near_far, nodes = self.input_size, self.depth_range_m, self.cda_nodes
-        expect(isinstance(self.task, str) and self.task in TASKS, "task", f"one of {', '.join(TASKS)}")
-        expect(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
-        # The name becomes part of paths and commands.
-        name = "a name of up to 64 lower-case letters, digits, '.', '_' and '-'"
-        expect(isinstance(self.model, str) and bool(NAME.fullmatch(self.model)), "model", name)
-        sides = len(size) == 2 and all(type(side) is int and 1 <= side <= MAX_SIDE for side in size)
-        expect(sides, "input_size", f"(height, width) in pixels, 1 to {MAX_SIDE}")
-        ordered = len(near_far) == 2 and 0 < near_far[0] < near_far[1] < math.inf
-        expect(ordered, "depth_range_m", "(near, far) in metres with 0 < near < far")
-        expect(type(self.opset) is int, "opset", "a whole number")
-        for key in ("git_revision", "weights_sha256"):
-            expect(isinstance(getattr(self, key), str), key, "text")
-        expect(nodes is None or (type(nodes) is int and nodes >= 0), "cda_nodes", "a number of nodes")
-        expect(isinstance(self.card, dict), "card", "an object")
-
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Graph inputs in order: what a camera gives, already resized; the batch is dynamic."""
@@ -102,29 +74,35 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
-        return asdict(self)
+        return dict(plain(asdict(self)))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
         """Inverse of :meth:`to_json`. Raises ContractError naming the key that is missing, unknown or malformed."""
-        names = {f.name for f in fields(cls)}
-        unknown = sorted(set(data) - names)
-        if unknown:
-            raise ContractError(
-                f"metadata has unknown keys {', '.join(unknown)[:200]}; was it written by a newer version?"
-            )
-        for key in ("task", "model", "input_size"):
-            if key not in data:
-                raise ContractError(f"metadata key {key!r} is missing: not a MutualFormer model file")
-        values = dict(data)
-        for key, kinds in (("input_size", (int,)), ("depth_range_m", (int, float)), ("labels", (str,))):
-            items = values.get(key, ())
-            if not isinstance(items, (list, tuple)) or not all(type(item) in kinds for item in items):
-                kind = "texts" if str in kinds else "numbers" if float in kinds else "whole numbers"
-                raise ContractError(f"metadata {key} is {repr(items)[:80]}, expected a list of {kind}")
-            if key in values:
-                values[key] = tuple(map(kinds[-1], items))
-        return cls(**values)
+        found = Fields(data, "metadata", ContractError)
+        if found.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise found.refuse("schema_version", f"{SCHEMA_VERSION}; export the model again")
+        found.only(*(each.name for each in fields(cls)))
+        model = found.text("model")
+        if not NAME.fullmatch(model):  # it becomes part of paths and commands
+            raise found.refuse("model", "a name of up to 64 lower-case letters, digits, '.', '_' and '-'")
+        height, width = found.wholes("input_size", 2, 1, MAX_SIDE)
+        near, far = found.numbers("depth_range_m", 2, 0, 1e6, cls.depth_range_m)
+        if not 0 < near < far:
+            raise found.refuse("depth_range_m", "(near, far) in metres with 0 < near < far")
+        return cls(
+            task=found.text("task", one_of=tuple(TASKS)),
+            model=model,
+            input_size=(height, width),
+            precision=found.text("precision", cls.precision, PRECISIONS),
+            depth_range_m=(near, far),
+            labels=found.texts("labels", ()),
+            opset=found.whole("opset", 0, 1 << 20, 0),
+            git_revision=found.text("git_revision", cls.git_revision),
+            weights_sha256=found.text("weights_sha256", ""),
+            card=dict(found.fields("card", {})),
+            cda_nodes=None if found.get("cda_nodes") is None else found.whole("cda_nodes", 0, 1 << 20),
+        )
 
     def to_props(self) -> dict[str, str]:
         """ONNX ``metadata_props``."""

@@ -60,15 +60,10 @@ def package(module: str, distribution: str, why: str = "") -> Diagnosis:
         return Diagnosis(what, "ok", "installed, version unknown")
 
 
-def python() -> Diagnosis:
-    """The interpreter."""
-    return Diagnosis("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-
-
 def program() -> Diagnosis:
-    """This program, and the checkout or the folder of packages that it runs from."""
-    where = "checkout " if (CHECKOUT / "pyproject.toml").is_file() else ""
-    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__}, {where}{CHECKOUT}")
+    """This program, where it runs from, and the interpreter."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Diagnosis("mutualformer", "ok", f"{mutualformer.__version__} in {CHECKOUT}, {python}")
 
 
 def models() -> Diagnosis:
@@ -78,9 +73,7 @@ def models() -> Diagnosis:
         for entry in entries:
             zoo.resolve(entry.name)
     except zoo.ModelNameError as error:
-        repair = f"{PIP} --force-reinstall --no-deps the wheel"
-        if (CHECKOUT / ".git").exists():
-            repair = f"git -C {CHECKOUT} checkout -- mutualformer/models"
+        repair = f"{PIP} --force-reinstall --no-deps the wheel; in a checkout: git checkout -- mutualformer/models"
         return Diagnosis("shipped models", "broken", str(error), repair, needed=True)
     if not entries:
         repair = "give --model FILE where a verb asks for one (`mutualformer fit`, then `mutualformer to_onnx`)"
@@ -101,13 +94,8 @@ def gpu() -> Diagnosis:
 
 def driver_calls() -> Diagnosis:
     """The package through which an engine's session calls the CUDA driver; useless without a GPU."""
-    found = package("cuda", "cuda-bindings")
-    for other in (found, package("pycuda", "pycuda")):
-        if other.state == "ok":
-            return other
-    if compute_capabilities():
-        return found
-    return Diagnosis("cuda-bindings", "missing", "not installed", "not needed here: there is no GPU to run engines on")
+    pycuda = package("pycuda", "pycuda")
+    return pycuda if pycuda.state == "ok" else package("cuda", "cuda-bindings", "to run engines on a GPU")
 
 
 def plugin() -> Diagnosis:
@@ -120,8 +108,7 @@ def plugin() -> Diagnosis:
         if not flavor.installed():
             repair = f"not needed without TensorRT; to get it: {install('rtx')}"
             return Diagnosis("plugin", "missing", "not built", repair)
-        checkout = (CHECKOUT / "Makefile").is_file()
-        repair = "make plugin" if checkout else f"{sys.executable} -m mutualformer.plugins.build"
+        repair = f"{sys.executable} -m mutualformer.plugins.build"
         return Diagnosis("plugin", "missing" if path is None else "broken", str(error), repair)
     return Diagnosis("plugin", "ok", str(path))
 
@@ -169,7 +156,6 @@ def samples() -> Diagnosis:
 
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     program,
-    python,
     partial(package, "onnxruntime", "onnxruntime"),
     partial(package, "cv2", "opencv-python-headless"),
     partial(package, "onnx", "onnx"),

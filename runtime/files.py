@@ -12,25 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from mutualformer.plugins.files import cache_root, check_writable, naming, replacing, sha256, write_bytes
-
-__all__ = [
-    "NotRegular",
-    "TooLarge",
-    "cache_root",
-    "check_writable",
-    "csv_table",
-    "naming",
-    "open_regular",
-    "read_regular",
-    "reason",
-    "replacing",
-    "sha256",
-    "spreadsheet",
-    "write_bytes",
-    "write_csv",
-    "write_json",
-]
+from mutualformer.plugins.files import cache_root as cache_root
+from mutualformer.plugins.files import check_writable as check_writable
+from mutualformer.plugins.files import naming as naming
+from mutualformer.plugins.files import replacing as replacing
+from mutualformer.plugins.files import sha256 as sha256
+from mutualformer.plugins.files import write_bytes as write_bytes
 
 Key = TypeVar("Key")
 WriteRow = Callable[[Mapping[str, Any]], None]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 from mutualformer.errors import InputError
 from mutualformer.runtime import preprocess, zoo
 from mutualformer.runtime.commandline.running import verb
-from mutualformer.runtime.images.objects import SalientObject, find_objects
-from mutualformer.runtime.reporting.tables import aligned
+from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources.frame import Item, infrared
 from mutualformer.runtime.sources.inputs import album, is_address, moments
-from mutualformer.runtime.streaming.gallery import Gallery, feature_of
+from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.naming import Box, cut
 from mutualformer.runtime.untrusted.printable import printable
 
@@ -33,13 +33,8 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 VIEWS = 8  # frames of a camera or video that are enrolled or matched
 
 
-class View(NamedTuple):
-    """One thing in one frame: what was cut out of both pictures, (h, w, 3) uint8 each."""
-
-    name: str
-    box: Box
-    rgb: NDArray[np.uint8]
-    nir: NDArray[np.uint8]
+# One thing in one frame: the frame's name, its box, and what is cut out of both pictures, (h, w, 3) uint8 each.
+View = tuple[str, Box, NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,55 +62,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def boxes(item: Item, finder: Session | None) -> list[SalientObject]:
-    """The objects that ``finder`` sees, the largest first; none where there is no finder."""
+def boxes(item: Item, finder: Session | None, most: int | None) -> list[Box]:
+    """The ``most`` largest objects that ``finder`` sees; the whole frame where there is none, or no finder."""
     if finder is None:
-        return []
-    saliency = finder.run(**preprocess.prepare(finder.contract, item.rgb, item.depth))["saliency"][0]
-    return sorted(find_objects(saliency, item.depth)[0], key=lambda one: -one.area)
+        return [WHOLE]
+    objects, _ = find_objects(preprocess.answer(finder, item.rgb, item.depth), item.depth)
+    return [one.box for one in sorted(objects, key=lambda one: -one.area)[:most]] or [WHOLE]
 
 
 def views(source: str, finder: Session | None, frames: int, most: int | None) -> Iterator[View]:
     """Up to ``most`` things of each frame of ``source``; the whole frame where none is found."""
     items: Any = moments(source, frames) if is_address(source) else album([source])
     for item in items:
-        found = [one.box for one in boxes(item, finder)[:most]] or [WHOLE]
-        nir = infrared(item.rgb, item.nir)
-        for box in found:
-            whole = box == WHOLE
-            yield View(item.name, box, *(picture if whole else cut(picture, box) for picture in (item.rgb, nir)))
-
-
-def enrol(gallery: Gallery, name: str, seen: Iterator[View], session: Session) -> int:
-    """Add the views of one thing; returns how many. Raises GalleryError."""
-    count = gallery.add((name, feature_of(session, one.rgb, one.nir), one.rgb) for one in seen)
-    if not count:
-        raise InputError(f"{name}: the source has no frame")
-    return count
-
-
-def matches(gallery: Gallery, seen: Iterator[View], session: Session) -> Iterator[dict[str, Any]]:
-    """The answer to each view, in JSON types."""
-    for one in seen:
-        identity, similarity = gallery.match(feature_of(session, one.rgb, one.nir))
-        box = [round(edge, 4) for edge in one.box]
-        yield {"frame": one.name, "box": box, "name": identity, "similarity": round(similarity, 4)}
-
-
-def listed(gallery: Gallery) -> list[dict[str, Any]]:
-    """Each identity with its number of views, and the other one that it is most easily taken for."""
-    entries = []
-    owner = np.array(gallery.identities)
-    similarity = gallery.features @ gallery.features.T
-    for name in gallery.names:
-        mine = owner == name
-        entry: dict[str, Any] = {"name": name, "views": int(mine.sum())}
-        if not mine.all():
-            between = similarity[np.ix_(mine, ~mine)]
-            column = int(between.max(axis=0).argmax())
-            entry |= {"closest": str(owner[~mine][column]), "similarity": round(float(between.max()), 4)}
-        entries.append(entry)
-    return entries
+        for box in boxes(item, finder, most):
+            yield item.name, box, cut(item.rgb, box), cut(infrared(item.rgb, item.nir), box)
 
 
 def command(args: argparse.Namespace) -> int:
@@ -127,35 +87,39 @@ def command(args: argparse.Namespace) -> int:
         if args.verb == "remove":
             print(f"{printable(args.name)}: {gallery.remove(args.name)} views removed")
             gallery.save(args.gallery)
-        elif args.verb == "list":
+            return 0
+        if args.verb == "list":
             _show(gallery, args.json)
-        else:
-            if args.verb == "enrol" and args.whole != gallery.whole:
-                if gallery.identities:
-                    raise InputError(f"{args.gallery}: {'needs' if gallery.whole else 'was made without'} --whole")
-                gallery.whole = args.whole
-            finder = None if gallery.whole else stack.enter_context(zoo.load(zoo.DEFAULT))
-            seen = views(args.source, finder, args.frames, 1 if args.verb == "enrol" else None)
-            if args.verb == "enrol":
-                count = enrol(gallery, args.name, seen, session)
-                gallery.save(args.gallery)
-                known = len(gallery.names)
-                things = f"{known} thing{'s' * (known != 1)}"
-                print(f"{printable(args.name)}: {count} views in {args.gallery}, which knows {things}")
-            else:
-                for line in matches(gallery, seen, session):
-                    text = f"{line['frame']}: {line['name']} ({line['similarity']:.2f})"
-                    print(json.dumps(line) if args.json else printable(text), flush=True)
+            return 0
+        if args.verb == "enrol" and args.whole != gallery.whole:
+            if gallery.identities:
+                raise InputError(f"{args.gallery}: {'needs' if gallery.whole else 'was made without'} --whole")
+            gallery.whole = args.whole
+        finder = None if gallery.whole else stack.enter_context(zoo.load(zoo.DEFAULT))
+        seen = views(args.source, finder, args.frames, 1 if args.verb == "enrol" else None)
+        if args.verb == "enrol":
+            count = gallery.add((args.name, preprocess.answer(session, rgb, nir), rgb) for _, _, rgb, nir in seen)
+            if not count:
+                raise InputError(f"{args.source}: has no frame")
+            gallery.save(args.gallery)
+            print(f"{printable(args.name)}: {count} views in {args.gallery}; things known: {len(gallery.names)}")
+            return 0
+        for frame, box, rgb, nir in seen:
+            name, similarity = gallery.match(preprocess.answer(session, rgb, nir))
+            edges = [round(edge, 4) for edge in box]
+            line = {"frame": frame, "box": edges, "name": name, "similarity": round(similarity, 4)}
+            text = json.dumps(line) if args.json else printable(f"{frame}: {name} ({similarity:.2f})")
+            print(text, flush=True)
     return 0
 
 
 def _show(gallery: Gallery, as_json: bool) -> None:
-    entries, decision = listed(gallery), gallery.decision
+    things, decision = Counter(gallery.identities), gallery.decision
     if as_json:
-        print(json.dumps({"things": entries, "decision": decision}))
+        print(json.dumps({"things": things, "decision": decision}))
         return
-    rows = [[str(one.get(key, "")) for key in ("name", "views", "closest", "similarity")] for one in entries]
-    print(printable_lines(aligned([["name", "views", "most like", "similarity"], *rows])))
+    for name, count in things.items():
+        print(f"{printable(name)}: {count} views")  # anyone may have made the file, with any name in it
     if decision:
         print(
             f"unknown below {decision['threshold']:.2f}: measured with a gallery of {decision['gallery']}, where "
@@ -164,11 +128,6 @@ def _show(gallery: Gallery, as_json: bool) -> None:
         )
     else:
         print("this model has no measured threshold: the nearest thing is always the answer")
-
-
-def printable_lines(text: str) -> str:
-    """Names come from a file that anyone may have made: control characters are escaped, line by line."""
-    return "\n".join(map(printable, text.splitlines()))
 
 
 main = verb(parser, command)

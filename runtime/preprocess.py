@@ -6,13 +6,25 @@ this. OpenCV is imported only where it resizes: an engine session does not need 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import InputError as InputError
 from mutualformer.runtime.contract import Contract, TensorSpec
+
+
+class Runner(Protocol):
+    """The part of ``mutualformer.runtime.session.Session`` that one frame after another needs."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the model takes and answers."""
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """One call."""
 
 
 def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -62,6 +74,17 @@ def prepare(contract: Contract, rgb: NDArray[np.uint8], second: NDArray[Any]) ->
     return {name: np.ascontiguousarray(value)[None] for name, value in pair.items()}
 
 
+def together(frames: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Inputs of several frames, at least one, as :func:`prepare` gives them → one batch."""
+    return {name: np.concatenate([one[name] for one in frames]) for name in frames[0]}
+
+
+def answer(session: Runner, rgb: NDArray[np.uint8], second: NDArray[Any]) -> NDArray[np.float32]:
+    """The model's answer to one frame: saliency (h, w) or feature (F,). Raises InputError, ModelOutputError."""
+    outputs = session.run(**prepare(session.contract, rgb, second))
+    return np.array(outputs[session.contract.outputs[0].name][0], np.float32)
+
+
 def check(spec: TensorSpec, value: NDArray[Any]) -> None:
     """Raise InputError unless ``value`` has the dtype and shape of ``spec`` and, for depth, holds finite metres."""
     fits = value.ndim == len(spec.shape) and all(
@@ -74,9 +97,6 @@ def check(spec: TensorSpec, value: NDArray[Any]) -> None:
         raise InputError(f"input {spec.name!r} has an empty batch, expected at least one frame")
     if spec.name == "depth":
         lowest, highest = float(value.min()), float(value.max())
-        if not (np.isfinite(lowest) and np.isfinite(highest)):
-            raise InputError("input 'depth' holds NaN or infinity, expected metres with 0 where nothing was measured")
-        if lowest < 0:
-            raise InputError(
-                f"input 'depth' holds {lowest:.3f} m, expected metres ≥ 0 with 0 where nothing was measured"
-            )
+        if not (lowest >= 0 and highest < np.inf):
+            what = f"input 'depth' holds values from {lowest:g} to {highest:g}"
+            raise InputError(f"{what}, expected finite metres ≥ 0, and 0 where nothing was measured")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,12 @@ import cv2
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.arguments import add_access, add_device, add_gallery, rarely_needed
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import unread, verb
 from mutualformer.runtime.sources import listing, opening
 from mutualformer.runtime.streaming.console import print_json
-from mutualformer.runtime.streaming.run import Outlets, StreamError, stream
+from mutualformer.runtime.streaming.run import StreamError as StreamError
+from mutualformer.runtime.streaming.run import stream
 from mutualformer.runtime.untrusted.printable import printable
-
-__all__ = ["StreamError", "command", "main", "parser", "stream"]
 
 NO_MODEL = "none"  # --model none: only the camera
 
@@ -57,13 +54,6 @@ def parser() -> argparse.ArgumentParser:
     add_device(parser, rare)
     add_access(rare)
     add = rare.add_argument
-    add(
-        "--retries",
-        type=int,
-        default=30,
-        metavar="N",
-        help="attempts to reconnect a camera (default: %(default)s)",
-    )
     add("--record-minutes", type=float, metavar="N", help="end a recording after N minutes")
     add("--no-track", dest="track", action="store_false", help="no identities and no smoothing from frame to frame")
     add("--quiet", action="store_true", help="no status line and no addresses")
@@ -88,28 +78,21 @@ def command(args: argparse.Namespace) -> int:
         raise StreamError(f"--record-minutes is {args.record_minutes:g}, expected more than 0")
     names = ("record", "compress", "record_minutes", "preview", "foxglove", "rerun", "token", "token_file", "quiet")
     same = {name: getattr(args, name) for name in names}
-    outlets = Outlets(**same, tls=tuple(args.tls) if args.tls else None, as_json=args.json)
+    outlets = {**same, "tls": tuple(args.tls) if args.tls else None, "as_json": args.json}
     with contextlib.ExitStack() as stack:
         model = None
+        default = zoo.shipped(zoo.DEFAULT)  # None where this installation ships no model
         # A gallery needs a ReID model, which the default is not.
-        chosen = args.model or (NO_MODEL if args.gallery else _default_model())
+        chosen = args.model or (NO_MODEL if args.gallery or default is None else zoo.DEFAULT)
         if chosen != NO_MODEL:
             model = stack.enter_context(zoo.load(chosen, device=args.device))
         finder = None
-        if args.gallery and args.gallery.is_file() and zoo.shipped(zoo.DEFAULT) is not None:
+        if args.gallery and args.gallery.is_file() and default is not None:
             finder = stack.enter_context(zoo.load(zoo.DEFAULT, device=args.device))
-        options = {name: getattr(args, name) for name in ("gallery", "frames", "retries", "track")}
-        summary, number = stream(args.sources, model, finder=finder, outlets=outlets, **options)
+        options = {name: getattr(args, name) for name in ("gallery", "frames", "track")}
+        summary, number = stream(args.sources, model, finder=finder, **outlets, **options)
     _finish(summary, args.json)
     return 128 + number if number else 0
-
-
-def _default_model() -> str:
-    """The default model, or none, with a log line, where this installation ships no model."""
-    if zoo.shipped(zoo.DEFAULT) is not None:
-        return zoo.DEFAULT
-    logging.getLogger("mutualformer").info("no --model, and none is shipped here: only the camera is shown")
-    return NO_MODEL
 
 
 main = verb(parser, command)
@@ -117,11 +100,10 @@ main = verb(parser, command)
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        # A reader that closed the pipe (``| head``) is no failure.
-        with contextlib.suppress(BrokenPipeError):
+        try:
             print_json({"type": "summary", **summary}, sys.stdout)
-            return
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader went away (``| head``), which is no failure
+            unread()
         return
     for one in summary.get("sources", [summary]):
         total, infer = one["latency_ms"]["total"], one["latency_ms"]["infer"]

@@ -123,7 +123,7 @@ def test_options_that_a_page_shows_are_understood(block: Block, capsys: pytest.C
             continue
         verb, arguments = found
         try:
-            importlib.import_module(VERBS[verb].module).parser().parse_args(arguments)
+            importlib.import_module(VERBS[verb][0]).parser().parse_args(arguments)
         except SystemExit:
             pytest.fail(f"{block.page.name}: {command}: {capsys.readouterr().err}")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
 from mutualformer.export.compare.report import Image
-from mutualformer.runtime.reporting.charts import panels, pixels
+from mutualformer.runtime.reporting.charts import panels
 
 _BLUE, _GREY = "#2f6fb7", "#57606a"
 
@@ -35,4 +38,7 @@ def bars_and_line(
     panel.set(xlabel=axes[0], ylabel=axes[1])
     panel.grid(True, alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    return pixels(figure)
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.uint8)

@@ -8,13 +8,10 @@ model's arithmetic counts. Each configuration gives two numbers: latency, how mu
 from __future__ import annotations
 
 import argparse
-import contextlib
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +23,7 @@ from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
-from mutualformer.runtime.preview.live_page import LivePage
-from mutualformer.runtime.preview.server import Server
+from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.sources.synthetic import SCALE, Options, SyntheticCamera
@@ -36,47 +32,31 @@ from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 from mutualformer.runtime.streaming.telemetry import summary_ms
 
-CONFIGURATIONS = ("bare", "preview", "record", "preview+record")
+CONFIGURATIONS = ("bare", "record")
+FPS = 30
 MODEL_SECONDS = 0.010
 LIMIT_MS = 6.0  # median latency above which the benchmark fails: 30 fps leave 33 ms, of which a model may take 27
 WARM_UP = 15  # frames that are not counted
 
-VIEWER = """
-import sys, threading, urllib.request
-def read(path):
-    with urllib.request.urlopen(sys.argv[1] + path) as answer:
-        while answer.read1(1 << 16):
-            pass
-threading.Thread(target=read, args=("events",), daemon=True).start()
-try:
-    read("frames")
-except OSError:
-    pass
-"""
-
 
 class ReplayCamera(BaseCamera):
-    """A camera of ``fps`` frames per second, drawn beforehand; each read copies the pixels, as a driver does."""
+    """A camera of :data:`FPS` frames per second, drawn beforehand; each read copies the pixels, as a driver does."""
 
-    def __init__(self, size: str, fps: float, frames: int) -> None:
+    def __init__(self, size: str, frames: int) -> None:
         scene = SyntheticCamera(Options(fps=0, size=size))
         super().__init__(f"replay {size}", live=True, intrinsics=scene.intrinsics, depth_scale=SCALE)
         self._frames = [scene.frame_at(index) for index in range(16)]
-        self._units = [np.rint(frame.depth / SCALE).astype(np.uint16) for frame in self._frames]
-        self._period, self._total, self._index = 1.0 / fps, frames, 0
-        self._due = time.monotonic()
+        self._total, self._index, self._due = frames, 0, time.monotonic()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; never times out: it sleeps until its next frame is due."""
         if self._index >= self._total:
             return None
-        self._due += self._period
+        self._due += 1 / FPS
         time.sleep(max(0.0, self._due - time.monotonic()))
         began = time.perf_counter()
-        which = self._index % len(self._frames)
-        depth = np.multiply(self._units[which], np.float32(SCALE), dtype=np.float32)
-        stamp = self._index * self._period
-        frame = Frame(self._frames[which].rgb.copy(), depth, stamp, stamp, self._index)
+        drawn, stamp = self._frames[self._index % len(self._frames)], self._index / FPS
+        frame = Frame(drawn.rgb.copy(), drawn.depth.copy(), stamp, stamp, self._index)
         self._index += 1
         self.busy_s = time.perf_counter() - began
         return frame
@@ -96,39 +76,21 @@ class WaitingModel:
         return {"saliency": self._map}
 
 
-@contextlib.contextmanager
-def viewer(url: str) -> Iterator[None]:
-    """A client of the page in a process of its own, so that its work is not counted."""
-    process = subprocess.Popen([sys.executable, "-c", VIEWER, url])
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def measure(configuration: str, frames: int, size: str, fps: float, folder: Path) -> dict[str, Any]:
+def measure(configuration: str, frames: int, size: str, folder: Path) -> dict[str, Any]:
     """One run: latency (ms, p50/p95/p99), work (ms per frame), and what the sinks delivered and dropped."""
-    pipeline = Pipeline(lambda: ReplayCamera(size, fps, frames), WaitingModel())
+    pipeline = Pipeline(lambda: ReplayCamera(size, frames), WaitingModel())
+    if configuration == "record":
+        pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
     overhead: list[float] = []
-    with contextlib.ExitStack() as stack:
-        if "record" in configuration:
-            pipeline.sinks.append(SinkRunner(Recorder(folder, part_bytes=1 << 28)))
-        if "preview" in configuration:
-            server = Server("127.0.0.1:0", None)
-            pipeline.sinks.append(SinkRunner(LivePage(server).add(pipeline.snapshot), latest=True))
-            stack.enter_context(server)
-            stack.enter_context(viewer(server.url()))
-            time.sleep(0.5)
-        cpu = started = 0.0
-        for result in pipeline.results():
-            if result.number == WARM_UP:
-                cpu, started = time.process_time(), time.monotonic()
-            elif result.number > WARM_UP:
-                overhead.append(result.stages["total"] - result.stages["infer"])
-        work = (time.process_time() - cpu) / max(1, len(overhead))
-        rate = len(overhead) / (time.monotonic() - started)
-        summary = pipeline.snapshot(whole=True)
+    cpu = started = 0.0
+    for result in pipeline.results():
+        if result.number == WARM_UP:
+            cpu, started = time.process_time(), time.monotonic()
+        elif result.number > WARM_UP:
+            overhead.append(result.stages["total"] - result.stages["infer"])
+    work = (time.process_time() - cpu) / max(1, len(overhead))
+    rate = len(overhead) / (time.monotonic() - started)
+    summary = pipeline.snapshot(whole=True)
     return {
         "configuration": configuration,
         "latency_ms": summary_ms(overhead),
@@ -140,45 +102,28 @@ def measure(configuration: str, frames: int, size: str, fps: float, folder: Path
     }
 
 
-def run(frames: int = 300, size: str = "640x480", fps: float = 30.0) -> dict[str, Any]:
+def run(frames: int, size: str) -> dict[str, Any]:
     """Measure all configurations; the report names the machine and the versions."""
-    rows = []
     with tempfile.TemporaryDirectory(prefix="bench-stream-") as folder:
-        for configuration in CONFIGURATIONS:
-            rows.append(measure(configuration, frames, size, fps, Path(folder) / configuration))
-    return {
-        "bench": "stream",
-        "size": size,
-        "camera_fps": fps,
-        "model_ms": 1e3 * MODEL_SECONDS,
-        "limit_ms": LIMIT_MS,
-        "rows": rows,
-        **conditions(machine=platform.machine(), opencv=cv2.__version__),
-    }
+        rows = [measure(name, frames, size, Path(folder) / name) for name in CONFIGURATIONS]
+    return {"size": size, "limit_ms": LIMIT_MS, "rows": rows, **conditions(opencv=cv2.__version__)}
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as a table for a terminal."""
-    lines = [
-        f"{report['size']} at {report['camera_fps']:g} fps, model {report['model_ms']:g} ms; {report['processor']}",
-        f"{'configuration':<16}{'latency p50':>13}{'p95':>8}{'work/frame':>12}{'fps':>8}{'dropped':>9}",
-    ]
+    lines: list[Sequence[Any]] = [("configuration", "latency p50, ms", "p95", "work, ms a frame", "fps", "dropped")]
     for row in report["rows"]:
-        late = row["latency_ms"]
-        lines.append(
-            f"{row['configuration']:<16}{late['p50']:>10.2f} ms{late['p95']:>8.2f}{row['work_ms_per_frame']:>9.2f} ms"
-            f"{row['fps']:>8.1f}{row['dropped']:>9}"
-        )
-    return "\n".join(lines)
+        late, work = row["latency_ms"], row["work_ms_per_frame"]
+        lines.append((row["configuration"], late["p50"], late["p95"], work, row["fps"], row["dropped"]))
+    return f"{report['size']} at {FPS} fps, model {1e3 * MODEL_SECONDS:g} ms; {report['processor']}\n{aligned(lines)}"
 
 
 def _command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # as the stream verb does
-    report = run(args.frames, args.size, args.fps)
+    report = run(args.frames, args.size)
     print(table(report))
     if args.out is not None:
         write_json(args.out / "stream.json", report)
-        print(f"written: {args.out}/stream.json", file=sys.stderr)
     slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
     if slowest > LIMIT_MS:
         print(f"bench stream: p50 without the model {slowest:.1f} ms, expected at most {LIMIT_MS:g}", file=sys.stderr)
@@ -192,7 +137,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
-    parser.add_argument("--fps", type=float, default=30.0, help="the camera's frames per second (default: 30)")
     return parser
 
 

@@ -57,21 +57,13 @@ def prepare_output() -> None:
     logging.getLogger("mutualformer").setLevel(logging.INFO)  # ours; other libraries stay at warnings
 
 
-def run_verb(
-    parser: argparse.ArgumentParser,
-    command: Callable[[argparse.Namespace], int],
-    argv: Sequence[str] | None = None,
-) -> int:
-    """Parse, run, and turn an error into one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
-    prepare_output()
-    if argv is None:
-        signals.insist()
-    args = parser.parse_args(argv)
+def guarded(program: str, work: Callable[[], int]) -> int:
+    """``work()``, where an error becomes one line and exit code 1. MUTUALFORMER_DEBUG=1 shows the traceback."""
     signals.watch()
     try:
         if signals.received:
             return signals.stopped()
-        code = command(args)
+        code = work()
         sys.stdout.flush()  # report a failing write here, not at the interpreter's exit
         return 128 + signals.received.pop() if signals.received and code == 128 + signal.SIGINT else code
     except KeyboardInterrupt:
@@ -81,7 +73,20 @@ def run_verb(
     except Exception as error:
         if os.environ.get("MUTUALFORMER_DEBUG"):
             raise
-        return signals.stopped() if signals.received else _failed(parser.prog, error)
+        return signals.stopped() if signals.received else _failed(program, error)
+
+
+def run_verb(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse and run, :func:`guarded`."""
+    prepare_output()
+    if argv is None:
+        signals.insist()
+    args = parser.parse_args(argv)
+    return guarded(parser.prog, lambda: command(args))
 
 
 def verb(
@@ -127,17 +132,5 @@ def one_line(error: BaseException) -> str:
 
 
 def run_module(name: str, prog: str, arguments: Sequence[str]) -> int:
-    """Import module ``name`` and run its ``main(arguments)``; a missing package is reported in one line."""
-    signals.watch()
-    try:
-        module = importlib.import_module(name)
-    except KeyboardInterrupt:
-        return signals.stopped()
-    except ImportError as error:
-        if signals.received:
-            return signals.stopped()
-        if not isinstance(error, ModuleNotFoundError):
-            raise
-        print(f"{prog}: error: {missing(error.name or str(error))}", file=sys.stderr)
-        return 1
-    return int(module.main(arguments))
+    """Import module ``name`` and run its ``main(arguments)``, :func:`guarded`: packages it needs may be missing."""
+    return guarded(prog, lambda: int(importlib.import_module(name).main(arguments)))

@@ -13,25 +13,21 @@ PALETTE: NDArray[np.uint8] = np.ascontiguousarray(
 """(256, 3) RGB; row 0 is the farthest, row 255 the nearest distance (Turbo, Mikhailov 2019)."""
 
 
-def depth_range(metres: NDArray[np.float32], tail: float = 2.0) -> tuple[float, float] | None:
-    """(near, far) in metres of the measured pixels without ``tail`` percent at either end; None where all are holes."""
+def depth_range(metres: NDArray[np.float32]) -> tuple[float, float] | None:
+    """(near, far) in metres of the measured pixels without two percent at either end; None where all are holes."""
     measured = metres[metres > 0]
     if not measured.size:
         return None
-    near, far = np.percentile(measured, (tail, 100 - tail))
+    near, far = np.percentile(measured, (2, 98))
     return float(near), float(far)
 
 
-def depth_colours(
-    metres: NDArray[np.float32], limits: tuple[float, float] | None = None, tail: float = 2.0
-) -> NDArray[np.uint8]:
+def depth_colours(metres: NDArray[np.float32], limits: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """(H, W) metres, 0 = hole → (H, W, 3) uint8 RGB.
 
-    ``limits``: (near, far) in metres between which the colours are spread; None takes the frame's own range without
-    ``tail`` percent at either end.
+    ``limits``: (near, far) in metres between which the colours are spread; None takes :func:`depth_range`.
     """
-    measured = metres > 0
-    limits = limits or depth_range(metres, tail)
+    limits = limits or depth_range(metres)
     if limits is None:
         return np.zeros((*metres.shape, 3), np.uint8)
     near, far = (max(float(limit), 1e-3) for limit in limits)
@@ -41,5 +37,5 @@ def depth_colours(
     position -= np.float32(steps * low)
     levels = cv2.convertScaleAbs(np.maximum(position, 0, out=position))  # rounds and saturates at 255
     colours = np.asarray(cv2.applyColorMap(levels, PALETTE[:, None]), np.uint8)
-    colours[~measured] = 0
+    colours[metres <= 0] = 0
     return colours

@@ -75,16 +75,15 @@ def nearest_object_m(objects: tuple[SalientObject, ...]) -> float | None:
 def find_objects(
     saliency: NDArray[np.float32],
     depth: NDArray[np.float32] | None,
-    threshold: float = THRESHOLD,
     salient: NDArray[np.bool_] | None = None,
 ) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
     """The objects of a map (h, w) in [0, 1], the nearest first and then the largest, and a label map.
 
     ``depth``: metres of the same view at any size, 0 = no measurement; None where there is none. ``salient`` (H, W):
-    the salient pixels at any size, instead of those above ``threshold``. The label map has the shape of ``salient``,
-    else of the map: 0 where there is no object, k where the k-th object is, from 1.
+    the salient pixels at any size, instead of those above :data:`THRESHOLD`. The label map has the shape of
+    ``salient``, else of the map: 0 where there is no object, k where the k-th object is, from 1.
     """
-    labels = label(saliency > threshold if salient is None else salient, depth)
+    labels = label(saliency > THRESHOLD if salient is None else salient, depth)
     grid = grid_of(labels.shape)
     small, saliency = sampled(labels, grid), sampled(saliency, grid)
     depth = None if depth is None else sampled(depth, grid)

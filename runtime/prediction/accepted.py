@@ -141,15 +141,12 @@ def _depth(depth: Any, scale: float | None) -> tuple[NDArray[np.float32], bool]:
         data = read_bytes(depth) if _is_file(depth) else bytes(depth)
         stored, rule = stored_depth(data, str(depth) if _is_file(depth) else "depth's bytes"), DepthRule(scale)
         return to_metres(stored, rule), not is_relative(stored, rule)
-    if not _is_pillow(depth):  # an array has no format that implies a unit, so depth_scale must be given
-        return depth_array(_array(depth, "depth"), scale), True
-    array = np.asarray(depth)
-    if depth.mode.startswith("I"):  # Pillow has the values of 16-bit files in 32 bits
+    array = _array(depth, "depth")
+    if _is_pillow(depth) and depth.mode.startswith("I"):  # Pillow has the values of 16-bit files in 32 bits
         if array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
             raise InputError(f"depth is a PIL image of {array.min()} … {array.max()}, expected 16-bit values")
-        return depth_array(array.astype(np.uint16), scale or MILLIMETRES), True
-    if depth.mode != "F":
-        raise InputError(f"depth is a PIL image of mode {depth.mode}, expected I;16 (16 bits) or F (metres)")
+        array, scale = array.astype(np.uint16), scale or MILLIMETRES
+    # An array has no format that would imply a unit, so depth_scale must be given.
     return depth_array(array, scale), True
 
 

@@ -18,7 +18,7 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.images.objects import THRESHOLD
 from mutualformer.runtime.prediction import output as one
-from mutualformer.runtime.prediction import saving, sheet
+from mutualformer.runtime.prediction import saving
 from mutualformer.runtime.prediction.identities import predict_identities
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.look import AS_IT_IS, Look
@@ -147,13 +147,11 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     kind, suffix = one.kind_of(output, request.what, request.look)
     if len(models) != 1:
         raise RequestError(f"-o {output} is one file and there are {len(models)} models: give --out DIR")
-    # One file can hold only one model's answer.
-    (model,) = models
 
     def answer(item: Item) -> Prediction:
-        saliency = model.run(prepare(model.session.contract, item.rgb, item.depth))[0]
+        saliency = models[0].run(prepare(models[0].session.contract, item.rgb, item.depth))[0]
         has_depth = bool(item.depth.any())
-        return from_saliency(model.session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
+        return from_saliency(models[0].session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
 
     if kind == "video":
         return _video(request, output, suffix, answer, workers)
@@ -162,9 +160,8 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     pictures = album(request.sources, request.depth, request.options)
     if len(pictures) != 1:
         raise RequestError(f"-o {output} takes one picture and there are {len(pictures)}: give --out DIR")
-    item = pictures[0]
-    one.deliver(saving.encoded(answer(item), kind, suffix, request.look), output)
-    return Summary(1, 1, without_depth=int(not item.depth.any()), files=[Path(output)])
+    one.deliver(saving.encoded(answer(pictures[0]), kind, suffix, request.look), output)
+    return Summary(1, 1, files=[Path(output)])
 
 
 def _video(request: Request, output: str, suffix: str, answer: Callable[[Item], Prediction], workers: int) -> Summary:
@@ -255,10 +252,7 @@ def _album(request: Request, models: Sequence[Model], workers: int, batch: int) 
     """Pictures in files."""
     pictures = album(request.sources, request.depth, request.options)
     # --frames of files means the first of them in natural order.
-    names = given_names(pictures)[: request.frames]
-    # The contact sheet has a limited number of tiles: of many frames every n-th gets one.
-    plan = replace(request.plan(), every=sheet.every(len(names)))
-    journal = request.journal(names)
+    plan, journal = request.plan(), request.journal(given_names(pictures)[: request.frames])
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster
 

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mutualformer.plugins.files import scratch
 from mutualformer.runtime import zoo
 from mutualformer.runtime.environment import variables
 from mutualformer.runtime.prediction.journal import Journal
-from mutualformer.runtime.prediction.run import Report, Summary, finish, stamps_of
+from mutualformer.runtime.prediction.run import Report, Summary, finish, unfinished
 from mutualformer.runtime.prediction.work import Model, Plan, process
 from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.foreign import reason
@@ -48,16 +47,13 @@ class ShardWorker:
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         """Predict the unfinished frames of one shard: {"shard": number} → counts and errors, in plain types."""
-        shard = int(task["shard"])
-        stamps = stamps_of(self.album, self.journal, shard)
-        finished = self.journal.done(shard, stamps, self.plan)
+        finished, tasks = unfinished(self.album, self.journal, int(task["shard"]), self.plan)
         # A lost worker of this run may have done some of them: those count as done now.
-        ours = [line for line in finished.values() if line.get("run") == self.journal.run]
+        ours = [line for line in finished if line.get("run") == self.journal.run]
         outcomes = [[line["error"], line["has_depth"]] for line in ours]
-        for index in (index for index in stamps if index not in finished):
-            batch = [(index, self.journal.names[index], partial(self.album.__getitem__, index))]
-            (outcome,) = process(batch, self.models, self.plan)
-            self.journal.add(outcome, stamps[index])
+        for one in tasks:
+            (outcome,) = process([one], self.models, self.plan)
+            self.journal.add(outcome)
             outcomes.append([outcome.error, outcome.has_depth])
         return {"kept": len(finished) - len(ours), "outcomes": outcomes}
 
@@ -74,13 +70,11 @@ def predict_album(
     report = Report(len(journal.names))
     files = [(label, str(path.absolute())) for label, path in models]
     workers = {"album": album, "plan": plan, "journal": journal, "models": files, "device": device}
-    try:
+    with contextlib.closing(report):
         for result in _results(workers, len(journal.shards), address):
             report.keep(int(result["kept"]))
             for error, has_depth in result["outcomes"]:
                 report.add(str(error), bool(has_depth))
-    finally:
-        report.close()
     return finish(report.summary, journal, plan)
 
 

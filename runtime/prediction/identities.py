@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from mutualformer.runtime.prediction.run import Report, Summary, batches, in_ord
 from mutualformer.runtime.prediction.saving import write_fast
 from mutualformer.runtime.prediction.unique_names import Names
 from mutualformer.runtime.prediction.work import BROKEN, given, sentence
-from mutualformer.runtime.preprocess import prepare
+from mutualformer.runtime.preprocess import prepare, together
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.grammar import parse
@@ -32,41 +32,27 @@ from mutualformer.runtime.streaming.gallery import Gallery
 ANSWERS = 5  # nearest identities that are reported for a pair
 
 
-class Pair(NamedTuple):
-    """One thing seen in two spectra, each (H, W, 3) uint8."""
-
-    name: str
-    rgb: NDArray[np.uint8]
-    nir: NDArray[np.uint8]
+Reader = Callable[[], Any]  # a pair: ``name``, and ``rgb`` and ``nir`` (H, W, 3) uint8
+Answers = list[tuple[Any, NDArray[np.float32]]]
 
 
-Reader = Callable[[], Pair]
-
-
-def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tuple[str, Reader]]:
-    """(name, reader) of every pair of a SOURCE: a ReID folder, ``reid:…``, ``synthetic:N``, or a source with NIR."""
+def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[Reader]:
+    """Every pair of a SOURCE: a ReID folder, ``reid:…``, ``synthetic:N``, or a source with near-infrared."""
     if is_address(source) or parse(source).kind in ("pairs", "tum"):
         for item in moments(source, limit):
             if item.nir is None:
                 raise SourceError(f"{source}: gives no near-infrared image; use pairs:RGB_DIR,NIR_DIR?nir=1")
-            yield item.name, given(Pair(item.name, item.rgb, item.nir))
+            yield given(item)
         return
     data: Any = opening.identities(source, size)
     for index in range(len(data))[:limit]:
-        yield f"{source} #{index}", partial(_read, data, index)
+        yield partial(data.__getitem__, index)
 
 
-def _read(data: Any, index: int) -> Pair:
-    item = data[index]
-    return Pair(item.name, item.rgb, item.nir)
-
-
-def extract(
-    group: Sequence[tuple[str, Reader]], session: Session
-) -> tuple[list[tuple[Pair, NDArray[np.float32]]], list[str]]:
+def extract(group: Sequence[Reader], session: Session) -> tuple[Answers, list[str]]:
     """Read one batch and run the model: (pair, feature (F,)) each, and why the others could not be read."""
     errors, read, inputs = [], [], []
-    for _, reader in group:
+    for reader in group:
         try:
             pair = reader()
             inputs.append(prepare(session.contract, pair.rgb, pair.nir))
@@ -75,8 +61,7 @@ def extract(
             errors.append(sentence(error))
     if not read:
         return [], errors
-    together = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
-    features = np.asarray(session.run(**together)["feature"], np.float32)
+    features = np.asarray(session.run(**together(inputs))["feature"], np.float32)
     return list(zip(read, features, strict=True)), errors
 
 
@@ -107,7 +92,7 @@ def predict_identities(
 
 
 def _match(
-    pair: Pair, feature: NDArray[np.float32], known: Gallery, write: Callable[[dict[str, Any]], None], picture: Path
+    pair: Any, feature: NDArray[np.float32], known: Gallery, write: Callable[[dict[str, Any]], None], picture: Path
 ) -> None:
     """Write the nearest identities of one pair as rows and as a picture."""
     cells = [sheet.captioned(pair.rgb, "query"), sheet.captioned(pair.nir, "NIR")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,6 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain,
 
 SHARD = 64  # frames
 FOLDER = PREDICTED
-OURS = re.compile(r"run\.json|[0-9]{6,}\.jsonl|tile-[0-9a-f]{16}\.jpg")
 
 
 def digest(text: str) -> str:
@@ -61,9 +60,7 @@ class Journal:
             with contextlib.suppress(ValueError):  # cut short or corrupt: start empty
                 before = read_value(path, ValueError, "journal")
         if not (isinstance(before, dict) and before.get("what") == self.what):
-            for old in self.folder.iterdir() if self.folder.is_dir() else ():
-                if OURS.fullmatch(old.name):
-                    old.unlink()
+            shutil.rmtree(self.folder, ignore_errors=True)
         elif before != ours:
             self._reorder()
         write_json(path, ours)
@@ -114,7 +111,7 @@ class Journal:
             self._write(shard, list(valid.values()))
         return valid
 
-    def add(self, outcome: FrameOutcome, stamp: str) -> None:
+    def add(self, outcome: FrameOutcome) -> None:
         """Record a finished frame, whose files exist already."""
         key = self.names[outcome.index]
         if outcome.tile is not None:
@@ -122,7 +119,7 @@ class Journal:
         line = {
             "run": self.run,
             "key": key,
-            "stamp": stamp,
+            "stamp": outcome.stamp,
             "name": outcome.name,
             "rows": outcome.rows,
             "error": outcome.error,

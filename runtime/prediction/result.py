@@ -43,13 +43,12 @@ class Prediction:
     opacity: NDArray[np.uint8] | None = field(default=None, repr=False)
     icc: bytes | None = field(default=None, repr=False)
 
-    @cached_property
+    @property
     def mask(self) -> NDArray[np.float32]:
-        """(H, W) float32 in [0, 1]: the soft mask at the picture's own size, as evaluation takes it."""
-        return self.soft()
+        """(H, W) float32 in [0, 1]: the soft mask at the picture's own size, as evaluation takes it.
 
-    def soft(self) -> NDArray[np.float32]:
-        """``mask``, computed anew and not kept in memory."""
+        It is computed anew each time, and not kept in memory.
+        """
         return restore(self.saliency, (self.rgb.shape[0], self.rgb.shape[1]))
 
     @cached_property
@@ -64,7 +63,7 @@ class Prediction:
     @cached_property
     def _found_alpha(self) -> NDArray[np.uint8]:
         """``alpha`` without the picture's own transparency."""
-        return rendering.grey(self.soft()) if self.raw else finish(self.saliency, self.rgb, self.threshold)
+        return rendering.grey(self.mask) if self.raw else finish(self.saliency, self.rgb, self.threshold)
 
     @cached_property
     def _found(self) -> tuple[tuple[SalientObject, ...], NDArray[np.uint8]]:
@@ -89,7 +88,7 @@ class Prediction:
         """(H, W): what is salient. With a ``threshold`` the soft mask above it, not finished."""
         if threshold is None and not self.raw:
             return np.asarray(self.alpha > 127)
-        return np.asarray(self.soft() > (self.threshold if threshold is None else threshold))
+        return np.asarray(self.mask > (self.threshold if threshold is None else threshold))
 
     def cutout(self, background: Background = None, crop: bool = False) -> NDArray[np.uint8]:
         """(H, W, 4) RGBA: the picture with ``alpha``, and without the old background's colour along the edge.

@@ -8,11 +8,12 @@ the engine's largest, and the workers read and write while it computes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from mutualformer.runtime.files import csv_table, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.prediction.journal import Journal, digest
 from mutualformer.runtime.prediction.unique_names import Names
-from mutualformer.runtime.prediction.work import Model, Plan, Reader, given, process
+from mutualformer.runtime.prediction.work import Model, Plan, Task, given, process
 from mutualformer.runtime.reporting.progress import bar, beside
 from mutualformer.runtime.sources.frame import Frames, Item, name_of
 from mutualformer.runtime.sources.inputs import stamp
@@ -33,22 +34,20 @@ COLUMNS = (
     *("name", "model", "object", "area", "score", "left", "top", "right", "bottom", "distance_m", "nearest_m"),
     "error",
 )
-Batch = list[tuple[int, str, Reader]]
 
 
 @dataclass
 class Summary:
     """What a run did. ``computed``: frames predicted now; ``kept``: finished by an earlier run; ``broken``: skipped.
 
-    ``first_error``: why the first broken one was skipped. ``without_depth``: frames answered from colour alone.
-    ``interrupted``: Ctrl-C ended the run; what was predicted until then is kept. ``files``: table and contact sheet.
+    ``first_error``: why the first broken one was skipped. ``interrupted``: Ctrl-C ended the run; what was predicted
+    until then is kept. ``files``: table and contact sheet.
     """
 
     frames: int = 0
     computed: int = 0
     kept: int = 0
     broken: int = 0
-    without_depth: int = 0
     first_error: str = ""
     interrupted: bool = False
     files: list[Path] = field(default_factory=list)
@@ -83,10 +82,10 @@ class Report:
                     self._log.warning("skipped: %s", error)
         else:
             summary.computed += 1
-            if not has_depth and self._reports_depth and not summary.without_depth:
+            if self._reports_depth and not has_depth:
+                self._reports_depth = False
                 with beside(self._bar):
                     self._log.info("No depth given: colour only, no distances.")
-            summary.without_depth += not has_depth
         self._bar.update()
 
     def keep(self, count: int) -> None:
@@ -130,9 +129,16 @@ def given_names(album: Frames) -> list[str]:
     return [names.give(name_of(album, index)) for index in range(len(album))]
 
 
-def stamps_of(album: Frames, journal: Journal, shard: int) -> dict[int, str]:
-    """For each frame of a shard a hash that changes when its files do."""
-    return {index: digest(stamp(album, index)) for index in journal.frames(shard)}
+def unfinished(album: Frames, journal: Journal, shard: int, plan: Plan) -> tuple[list[dict[str, Any]], list[Task]]:
+    """The journal's lines of a shard's finished frames, and the tasks of the others."""
+    marks = {index: digest(stamp(album, index)) for index in journal.frames(shard)}
+    finished = journal.done(shard, marks, plan)
+    tasks = [
+        Task(index, journal.names[index], partial(album.__getitem__, index), mark)
+        for index, mark in marks.items()
+        if index not in finished
+    ]
+    return list(finished.values()), tasks
 
 
 def predict_album(
@@ -140,19 +146,15 @@ def predict_album(
 ) -> Summary:
     """Predict the frames that ``journal`` names and does not list as done; then write table and contact sheet."""
     journal.begin(resume)
-    report, stamps = Report(len(journal.names)), dict[int, str]()
+    report = Report(len(journal.names))
 
-    def unfinished() -> Iterator[tuple[int, str, Reader]]:
+    def tasks() -> Iterator[Task]:
         for shard in journal.shards:
-            marks = stamps_of(album, journal, shard)
-            finished = journal.done(shard, marks, plan) if resume else {}
+            finished, others = unfinished(album, journal, shard, plan)
             report.keep(len(finished))
-            for index in marks:
-                if index not in finished:
-                    stamps[index] = marks[index]
-                    yield index, journal.names[index], partial(album.__getitem__, index)
+            yield from others
 
-    _carry_out(unfinished(), models, plan, journal, report, stamps, workers, batch)
+    _carry_out(tasks(), report, models, plan, journal, workers=workers, batch=batch)
     return finish(report.summary, journal, plan)
 
 
@@ -163,13 +165,13 @@ def predict_moments(
     journal.begin(False)
     report, names = Report(None, reports_depth=False), Names()
 
-    def tasks() -> Iterator[tuple[int, str, Reader]]:
+    def tasks() -> Iterator[Task]:
         for index, item in enumerate(frames):
             journal.names.append(names.give(item.name))
-            yield index, journal.names[index], given(item)
+            yield Task(index, journal.names[index], given(item))
 
     try:
-        _carry_out(tasks(), models, plan, journal, report, {}, workers, batch)
+        _carry_out(tasks(), report, models, plan, journal, workers=workers, batch=batch)
     except KeyboardInterrupt:
         if not report.summary.computed:
             raise
@@ -178,29 +180,27 @@ def predict_moments(
 
 
 def _carry_out(
-    tasks: Iterator[tuple[int, str, Reader]],
+    tasks: Iterator[Task],
+    report: Report,
     models: Sequence[Model],
     plan: Plan,
     journal: Journal,
-    report: Report,
-    stamps: dict[int, str],
+    *,
     workers: int,
     batch: int,
 ) -> None:
-    try:
+    with contextlib.closing(report):
         for outcomes in in_order(batches(tasks, batch), partial(process, models=models, plan=plan), workers):
             for outcome in outcomes:
-                journal.add(outcome, stamps.pop(outcome.index, ""))
+                journal.add(outcome)
                 report.add(outcome.error, outcome.has_depth)
-    finally:
-        report.close()
 
 
 def finish(summary: Summary, journal: Journal, plan: Plan) -> Summary:
     """Write predictions.csv and the contact sheet from the journal, and count the broken frames of earlier runs too."""
     table, strips = plan.out / "predictions.csv", []
     summary.frames, summary.broken, summary.first_error = 0, 0, ""
-    plan = replace(plan, every=sheet.every(len(journal.names)))
+    every = sheet.every(len(journal.names))
     with csv_table(table, COLUMNS) as write:
         for index, entry in journal.entries():
             for row in [{"error": entry["error"]}] if entry["error"] else entry["rows"]:
@@ -209,7 +209,7 @@ def finish(summary: Summary, journal: Journal, plan: Plan) -> Summary:
             if entry["error"]:
                 summary.broken += 1
                 summary.first_error = summary.first_error or entry["error"]
-            elif plan.on_sheet(index) and (tile := journal.tile(entry["key"])) is not None:
+            elif index % every == 0 and (tile := journal.tile(entry["key"])) is not None:
                 strips.append((entry["name"], tile))
     summary.files.append(table)
     if strips:

@@ -28,7 +28,7 @@ BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 # Kind → its image. Masks and cut-outs must be exact (PNG); what people only look at may be JPEG.
 IMAGES: dict[str, Callable[[Prediction, Look], NDArray[np.uint8]]] = {
-    "mask": lambda result, look: rendering.grey(result.soft()),
+    "mask": lambda result, look: rendering.grey(result.mask),
     "binary": lambda result, look: result.binary().astype(np.uint8) * np.uint8(255),
     "cutout": lambda result, look: result.cutout(look.background, look.crop),
     "overlay": lambda result, look: result.overlay(),

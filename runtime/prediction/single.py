@@ -125,13 +125,13 @@ def predict(
             if nir is None or depth is not None:
                 raise InputError(f"{session.contract.model} compares RGB-NIR pairs: give nir=, and no depth")
             pair = colour(rgb, True).rgb, colour(nir, True).rgb
-            feature = session.run(**preprocess.prepare(session.contract, *pair))["feature"][0]
-            return Embedding(*pair, np.asarray(feature, np.float32), name_of(rgb), session.contract.model)
+            return Embedding(*pair, preprocess.answer(session, *pair), name_of(rgb), session.contract.model)
         if nir is not None:
             raise InputError(f"{session.contract.model} finds salient objects: it takes depth=, not nir=")
         item = frame_of(rgb, depth, depth_scale)
-        saliency = session.run(**preprocess.prepare(session.contract, item.rgb, item.depth))["saliency"][0]
-        return from_saliency(session, item, saliency, depth is not None, threshold)
+        return from_saliency(
+            session, item, preprocess.answer(session, item.rgb, item.depth), depth is not None, threshold
+        )
 
 
 def predict_many(
@@ -232,8 +232,7 @@ def _many(
     while part := list(islice(waiting, size)):
         items = [_numbered(first + index, one, depth_scale) for index, one in enumerate(part)]
         inputs = [preprocess.prepare(session.contract, item.rgb, item.depth) for item, _ in items]
-        joined = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
-        maps = session.run(**joined)["saliency"]
+        maps = session.run(**preprocess.together(inputs))["saliency"]
         for (item, has_depth), saliency in zip(items, maps, strict=True):
             yield from_saliency(session, item, saliency, has_depth, threshold)
         first += len(part)

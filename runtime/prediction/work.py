@@ -21,7 +21,7 @@ from mutualformer.runtime.prediction.look import AS_IT_IS, Look
 from mutualformer.runtime.prediction.result import Prediction
 from mutualformer.runtime.prediction.single import from_saliency
 from mutualformer.runtime.prediction.unique_names import safe_name
-from mutualformer.runtime.preprocess import InputError, prepare
+from mutualformer.runtime.preprocess import InputError, prepare, together
 from mutualformer.runtime.session import ModelOutputError, Session
 from mutualformer.runtime.sources.frame import DataError, Item
 
@@ -43,6 +43,17 @@ def given(answer: T) -> Callable[[], T]:
     return lambda: answer
 
 
+@dataclass(frozen=True)
+class Task:
+    """One frame to predict. ``name``: of its files; where it is known only after reading, the frame's own name is
+    taken. ``stamp``: changes when the frame's own files do; "" where there are none."""
+
+    index: int
+    name: str
+    read: Reader
+    stamp: str = ""
+
+
 class Model:
     """A session under the label of its output folder. Sessions that cannot run twice at once take turns."""
 
@@ -60,8 +71,7 @@ class Model:
 class Plan:
     """What is made of each frame. ``out``: the output folder. ``labels``: the models' folders below it.
 
-    ``what``: kinds of files (:data:`saving.KINDS`). ``every``: every so many frames one is shown on the contact sheet;
-    0 while nobody knows how many frames there will be: then as many as fit so far.
+    ``what``: kinds of files (:data:`saving.KINDS`).
     """
 
     out: Path
@@ -69,11 +79,10 @@ class Plan:
     threshold: float = THRESHOLD
     labels: tuple[str, ...] = ("model",)
     look: Look = AS_IT_IS
-    every: int = 0
 
     def on_sheet(self, index: int) -> bool:
-        """Whether frame ``index`` is shown on the contact sheet."""
-        return index % (self.every or sheet.every(index + 1)) == 0
+        """Whether the contact sheet may show frame ``index``: nobody knows yet how many frames there will be."""
+        return index % sheet.every(index + 1) == 0
 
     def folder(self, label: str) -> Path:
         """The folder of one model's files: OUT itself where there is only one model."""
@@ -87,22 +96,23 @@ class Plan:
 
 def whole(path: Path) -> bool:
     """Whether an output file exists and ends as a file of its kind does that was not cut short."""
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 16))
-        end = stream.read().rstrip(b"\n")
-    return bool(end) and end.endswith(ENDS.get(path.suffix, b""))
+        stream.seek(-min(path.stat().st_size, 16), os.SEEK_END)
+        return stream.read().rstrip(b"\n").endswith(ENDS.get(path.suffix, b""))
 
 
 @dataclass
 class FrameOutcome:
-    """One finished frame. ``name``: of its files. ``rows``: each model's lines for predictions.csv. ``error``: why it
-    has no answer. ``tile``: its strip of the contact sheet as JPEG. ``has_depth``: whether any depth was measured.
+    """One finished frame. ``name``: of its files. ``stamp``: its task's. ``rows``: each model's lines for
+    predictions.csv. ``error``: why it has no answer. ``tile``: its strip of the contact sheet as JPEG. ``has_depth``:
+    whether any depth was measured.
     """
 
     index: int
     name: str
+    stamp: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
     tile: bytes | None = None
@@ -126,22 +136,22 @@ def rows(result: Prediction, label: str) -> list[dict[str, Any]]:
     return lines or [{"model": label, "area": 0.0}]
 
 
-def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
-    """Read, predict and write the frames of one batch, (index, name, reader) each; returns their outcomes in order.
+def process(batch: Sequence[Task], models: Sequence[Model], plan: Plan) -> list[FrameOutcome]:
+    """Read, predict and write the frames of one batch; returns their outcomes in order.
 
-    ``name``: of the files; where it is known only after reading, the frame's own name is taken. A frame that cannot be
-    read or does not fit has the reason in ``error`` and no files. Raises OSError where output cannot be written.
+    A frame that cannot be read or does not fit has the reason in ``error`` and no files. Raises OSError where output
+    cannot be written.
     """
-    outcomes = {index: FrameOutcome(index, name) for index, name, _ in batch}
+    outcomes = {task.index: FrameOutcome(task.index, task.name, task.stamp) for task in batch}
     items: dict[int, Item] = {}
-    for index, _, read in batch:
-        outcome = outcomes[index]
+    for task in batch:
+        outcome = outcomes[task.index]
         try:
-            item = read()
+            item = task.read()
             outcome.has_depth = bool(item.depth.any())
             if UNKNOWN.search(outcome.name):
                 outcome.name = safe_name(item.name)
-            items[index] = item._replace(name=outcome.name)
+            items[task.index] = item._replace(name=outcome.name)
         except BROKEN as error:
             outcome.error = sentence(error)
     predictions: dict[int, list[Prediction]] = {index: [] for index in items}
@@ -194,10 +204,8 @@ def _maps(
     the frame that is at fault; that one gets the error."""
     if not prepared:
         return
-    names = next(iter(prepared.values()))
     try:
-        maps = model.run({name: np.concatenate([inputs[name] for inputs in prepared.values()]) for name in names})
-        yield from zip(prepared, maps, strict=True)
+        yield from zip(prepared, model.run(together(list(prepared.values()))), strict=True)
     except ModelOutputError as error:
         if len(prepared) == 1:
             yield next(iter(prepared)), error

@@ -9,7 +9,6 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from mutualformer.errors import InputError
 from mutualformer.runtime.files import TooLarge, read_regular
@@ -44,8 +43,6 @@ def parse_address(text: str, token: str | None, option: str = "--preview") -> tu
             f"{option} {text} can be reached from other machines: choose a secret and add --token-file FILE "
             f"(or set {VARIABLE}, or add --token), or use 127.0.0.1"
         )
-    if token is not None:
-        _checked(token, "--token")
     return host, port
 
 
@@ -75,12 +72,6 @@ def reachable(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
-
-
-def link(host: str, port: int, token: str | None = None, *, scheme: str = "http", path: str = "") -> str:
-    """``http://192.168.1.5:8080/?token=…``: short and plain enough for a QR code."""
-    query = f"?token={quote(token, safe='')}" if token is not None else ""
-    return f"{scheme}://{bracketed(host)}:{port}/{path}{query}"
 
 
 def bracketed(host: str) -> str:
@@ -127,10 +118,8 @@ def _from_file(file: Path) -> Token:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(text + "\n")
         return Token(text, new=True)
-    except TooLarge as error:
-        raise AddressError(f"--token-file {file} is too large, expected one line of text") from error
-    except UnicodeDecodeError as error:
-        raise AddressError(f"--token-file {file} is not text in UTF-8") from error
+    except (TooLarge, UnicodeDecodeError) as error:
+        raise AddressError(f"--token-file {file} is not one line of text in UTF-8") from error
     open_to_others = file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
     warning = f"--token-file {file} can be read by other users: chmod 600 {file}" if open_to_others else ""
     return Token(_checked(text, f"--token-file {file}"), warning=warning)

@@ -39,13 +39,11 @@ class DropPage:
 
     async def _predict(self, request: web.Request) -> web.Response:
         """The body is the photograph; with ``?photo=BYTES`` what follows so many bytes is the depth map."""
-        if (request.content_length or 0) > LARGEST_UPLOAD:
-            raise web.HTTPRequestEntityTooLarge(LARGEST_UPLOAD, 0, text=f"more than {LARGEST_UPLOAD >> 20} MiB\n")
         if self._uploads >= MOST_UPLOADS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_UPLOADS} pictures are being predicted already\n")
         self._uploads += 1
         try:
-            # A body without a declared length is read up to the limit only.
+            # A body is read up to the limit only.
             data = await request.clone(client_max_size=LARGEST_UPLOAD).read()
             split = request.query.get("photo", str(len(data)))
             if not (split.isascii() and split.isdigit() and int(split) <= len(data)):

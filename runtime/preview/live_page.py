@@ -6,16 +6,14 @@ The page costs the stream nothing while nobody watches. A slow client gets fewer
 from __future__ import annotations
 
 import asyncio
-import io
 import math
-import os
 import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -35,7 +33,6 @@ MOST_VIEWERS = 8
 METRICS_SECONDS = 0.25
 # A client that reads nothing for this time is disconnected: phones vanish without closing their connection.
 WRITE_SECONDS = 10.0
-BLOCK = 1 << 16
 # Seconds that a new client waits for a new frame before it gets the last one.
 STILL_SECONDS = 1.0
 MOST_RATE = 100.0  # times a recording's own speed
@@ -178,7 +175,7 @@ class LivePage:
     def _camera(self, request: web.Request) -> int:
         """``?camera=K``. Raises HTTPNotFound for a camera that this page does not have."""
         number = request.query.get("camera", "0")
-        if not (number.isascii() and number.isdigit() and len(number) < 4 and int(number) < len(self.channels)):
+        if number not in map(str, range(len(self.channels))):
             raise web.HTTPNotFound(text=f"there is no such camera; this page has {len(self.channels)}\n")
         return int(number)
 
@@ -255,23 +252,8 @@ class LivePage:
         path = self._recordings().get(request.match_info["name"])
         if path is None:
             raise web.HTTPNotFound(text="there is no such recording\n")
-        with path.open("rb") as stream:
-            return await self._attach(request, f"{path.parent.name}-{path.name}", "application/octet-stream", stream)
-
-    @staticmethod
-    async def _attach(request: web.Request, name: str, kind: str, stream: BinaryIO) -> web.StreamResponse:
-        """Send what ``stream`` holds now as a file to save; a recording may grow meanwhile."""
-        # The length is announced now, and a file that grows meanwhile must not send more than that.
-        rest = stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        saved_as = f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", name)}"'
-        headers = {"Content-Type": kind, "Content-Length": str(rest), "Content-Disposition": saved_as}
-        response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
-        while data := stream.read(min(BLOCK, rest)):
-            rest -= len(data)
-            await asyncio.wait_for(response.write(data), WRITE_SECONDS)
-        return response
+        # A recording that grows meanwhile is sent up to its size at this moment.
+        return web.FileResponse(path, headers=attachment(f"{path.parent.name}-{path.name}"))
 
     async def _hold(self, request: web.Request) -> web.StreamResponse:
         """Keep the newest frame of every camera for a paused page and send its pictures: distances and snapshots are
@@ -327,4 +309,9 @@ class LivePage:
         which = f"camera{self._camera(request) + 1}-" if len(self.channels) > 1 else ""
         # The number is ours: the one in the file of a recording may be anything.
         name = f"mutualformer-{which}{result.number:06d}.zip"
-        return await self._attach(request, name, "application/zip", io.BytesIO(data))
+        return web.Response(body=data, content_type="application/zip", headers=attachment(name))
+
+
+def attachment(name: str) -> dict[str, str]:
+    """The header of an answer that browsers save as a file called ``name``."""
+    return {"Content-Disposition": f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", name)}"'}

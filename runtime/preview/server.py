@@ -12,11 +12,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
 from mutualformer.errors import Error
-from mutualformer.runtime.preview.addresses import Token, bracketed, is_local, link, parse_address, reachable
+from mutualformer.runtime.preview.addresses import Token, bracketed, is_local, parse_address, reachable
 from mutualformer.runtime.preview.connections import Connections, Limits
 from mutualformer.runtime.preview.middleware import Access, add_headers
 
@@ -74,8 +75,10 @@ class Server:
         ``secret``: with the token, for a person; otherwise with ``…`` in its place, since links end up in logs.
         """
         scheme = ("ws" if path else "http") + ("s" if self._tls is not None else "")
-        url = link(reachable(self.host), self.port, self._token if secret else None, scheme=scheme, path=path)
-        return url if secret or self._token is None else url + "?token=…"
+        url = f"{scheme}://{bracketed(reachable(self.host))}:{self.port}/{path}"
+        if self._token is None:
+            return url
+        return f"{url}?token={quote(self._token, safe='') if secret else '…'}"
 
     @property
     def hint(self) -> str:

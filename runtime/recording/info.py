@@ -57,24 +57,21 @@ class RecordingInfo:
             raise InfoError(f"{where}: recording format is {version!r}, this program reads format {FORMAT_VERSION!r}")
         if SEAL in values and values[SEAL] != seal_of(values, SEAL):
             raise InfoError(f"{where}: its hash does not match, it was changed or is corrupt")
-        scale = parse_json(fields.text("depth_scale"), f"{where}, depth_scale", InfoError)
-        lens = parse_json(fields.text("intrinsics"), f"{where}, intrinsics", InfoError)
+        keys = ("depth_scale", "intrinsics")
+        inner = Fields(
+            {key: parse_json(fields.text(key), f"{where}, {key}", InfoError) for key in keys}, where, InfoError
+        )
         try:
-            intrinsics = None if lens is None else Intrinsics.from_json(lens)
+            intrinsics = None if inner["intrinsics"] is None else Intrinsics.from_json(inner["intrinsics"])
         except ValueError as error:
             raise InfoError(f"{where}: {error}") from error
         return cls(
             source=fields.text("source", ""),
             model=fields.text("model", "none"),
-            depth_scale=None if scale is None else checked_scale(scale, where),
+            depth_scale=None if inner["depth_scale"] is None else inner.number("depth_scale", 1e-9, 1.0),
             intrinsics=intrinsics,
             recording=fields.text("recording", ""),
         )
-
-
-def checked_scale(value: Any, where: str) -> float:
-    """Metres per unit: a number above 0, at most 1. Raises InfoError."""
-    return Fields({"depth_scale": value}, where, InfoError).number("depth_scale", 1e-9, 1.0)
 
 
 def _printable(text: str) -> str:

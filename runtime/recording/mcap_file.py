@@ -28,7 +28,6 @@ from mcap.records import (
     MetadataIndex,
     Schema,
     Statistics,
-    SummaryOffset,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -62,8 +61,6 @@ class McapFile:
         self._chunks: list[ChunkIndex] = []
         self._metadata: list[MetadataIndex] = []
         self._counts: Counter[int] = Counter()
-        self._times: list[int] = []
-        self._first, self._last = 0, 0
         self._parts: list[Buffer] = []
         self._size = self._crc = 0
         self._entries: dict[int, list[tuple[int, int]]] = {}
@@ -80,16 +77,11 @@ class McapFile:
         """Add a topic of ROS 2 messages ``kind`` in CDR; the definition is stored once per kind. Returns its number."""
         numbers = [schema.id for schema in self._schemas if schema.name == kind]
         if not numbers:
-            self._schemas.append(
-                Schema(id=len(self._schemas) + 1, name=kind, encoding="ros2msg", data=definition.encode())
-            )
-            if self._parts:
-                self._append([encode(self._schemas[-1])])
-        schema = numbers[0] if numbers else self._schemas[-1].id
-        number = len(self._channels) + 1
+            numbers = [len(self._schemas) + 1]
+            self._schemas.append(Schema(id=numbers[0], name=kind, encoding="ros2msg", data=definition.encode()))
+        number, schema = len(self._channels) + 1, numbers[0]
         self._channels.append(Channel(id=number, topic=topic, message_encoding="cdr", metadata={}, schema_id=schema))
-        if self._parts:
-            self._append([encode(self._channels[-1])])
+        self._end_chunk()  # the next one begins with all definitions
         return number
 
     def message(self, channel: int, data: Sequence[Buffer], nanoseconds: int, sequence: int) -> None:
@@ -101,9 +93,6 @@ class McapFile:
         length = MESSAGE.size - LEAD + sum(map(len, data))
         head = MESSAGE.pack(Opcode.MESSAGE, length, channel, sequence & 0xFFFFFFFF, nanoseconds, nanoseconds)
         self._append([head, *data])
-        self._first = min(self._first or nanoseconds, nanoseconds)
-        self._last = max(self._last, nanoseconds)
-        self._times.append(nanoseconds)
         self._counts[channel] += 1
         if self._size >= self._chunk_bytes:
             self._end_chunk()
@@ -117,11 +106,11 @@ class McapFile:
     def _end_chunk(self) -> None:
         if not self._parts:
             return
-        start, times, size = self._stream.tell(), self._times or [0], self._size
+        start, size, parts, entries = self._stream.tell(), self._size, self._parts, self._entries
+        times = [moment for places in entries.values() for moment, _ in places] or [0]
         head = CHUNK.pack(Opcode.CHUNK, CHUNK.size - LEAD + size, min(times), max(times), size, self._crc, 0, size)
-        parts, entries = self._parts, self._entries
         # Reset first: a chunk that could not be written completely must not be written again after its own beginning.
-        self._parts, self._entries, self._times, self._size, self._crc = [], {}, [], 0, 0
+        self._parts, self._entries, self._size, self._crc = [], {}, 0, 0
         for part in (head, *parts):
             self._stream.write(part)
         after, offsets = self._stream.tell(), {}
@@ -169,30 +158,15 @@ class McapFile:
             channel_message_counts=dict(self._counts),
             chunk_count=len(self._chunks),
             message_count=sum(self._counts.values()),
-            message_start_time=self._first,
-            message_end_time=self._last,
+            message_start_time=min((chunk.message_start_time for chunk in self._chunks), default=0),
+            message_end_time=max((chunk.message_end_time for chunk in self._chunks), default=0),
             metadata_count=len(self._metadata),
             schema_count=len(self._schemas),
         )
-        groups: list[tuple[Opcode, Sequence[McapRecord]]] = [
-            (Opcode.SCHEMA, self._schemas),
-            (Opcode.CHANNEL, self._channels),
-            (Opcode.STATISTICS, [statistics]),
-            (Opcode.CHUNK_INDEX, self._chunks),
-            (Opcode.METADATA_INDEX, self._metadata),
-        ]
         start = self._stream.tell()
-        summary, offsets = b"", b""
-        for opcode, records in groups:
-            data = b"".join(map(encode, records))
-            if data:
-                offsets += encode(
-                    SummaryOffset(group_opcode=opcode, group_start=start + len(summary), group_length=len(data))
-                )
-                summary += data
-        offset_start = start + len(summary)
-        # The footer's CRC covers the summary and the footer's own beginning.
-        lead = struct.pack("<BQQQ", Opcode.FOOTER, 8 + 8 + 4, start, offset_start)
-        crc = zlib.crc32(summary + offsets + lead)
-        footer = Footer(summary_start=start, summary_offset_start=offset_start, summary_crc=crc)
-        self._stream.write(summary + offsets + encode(footer) + MAGIC)
+        records = [*self._schemas, *self._channels, statistics, *self._chunks, *self._metadata]
+        summary = b"".join(map(encode, records))
+        # The footer's CRC covers the summary and the footer's own beginning. There is no table of summary offsets.
+        crc = zlib.crc32(summary + struct.pack("<BQQQ", Opcode.FOOTER, 8 + 8 + 4, start, 0))
+        footer = Footer(summary_start=start, summary_offset_start=0, summary_crc=crc)
+        self._stream.write(summary + encode(footer) + MAGIC)

@@ -56,12 +56,11 @@ class Options:
 @dataclass(frozen=True)
 class Part:
     """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
-    ``described``: whether it has our metadata. ``first``: number of its first frame within the whole recording.
-    ``span``: times of recording of its first and last message, ns; None where it was not closed."""
+    ``first``: number of its first frame within the whole recording. ``span``: times of recording of its first and last
+    message, ns; None where it was not closed."""
 
     path: Path
     info: RecordingInfo | None
-    described: bool
     topics: frozenset[str]
     first: int
     span: tuple[int, int] | None = None
@@ -96,7 +95,7 @@ def look_into(path: Path, unpack: bool) -> Part:
             with contextlib.suppress(ValueError):
                 info = frame_info(frame_fields(first.data)) or info
         number = first.sequence if first is not None else 0
-        return Part(path, info, bool(described), frozenset(bag.topics), number, bag.span)
+        return Part(path, info, frozenset(bag.topics), number, bag.span)
 
 
 class RecordingCamera(PlayedCamera):
@@ -120,12 +119,8 @@ class RecordingCamera(PlayedCamera):
         for index, part in enumerate(parts):
             place.setdefault(part.recording or str(part.path), index)
         ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
-        if ordered != parts:
-            self.warn(f"{name}: the parts are played in the order of recording, not of their names")
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
-        self._next: dict[str, int] = {}
-        self._border = False
         spans = [part.span for part in ordered if part.span is not None]
         # Positions are shares of the time of recording, which must go on from part to part.
         whole = len(spans) == len(ordered) and all(one[1] <= other[0] for one, other in pairwise(spans))
@@ -136,24 +131,10 @@ class RecordingCamera(PlayedCamera):
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         first, last = self._time or (0, 0)
         since = first + round(position * (last - first)) if position else 0
-        self._next.clear()
-        border = len(parts) > 1 and not position
         for part in parts:
             if part.span is None or part.span[1] >= since:
-                self._border, border = border, len(parts) > 1
                 yield from self._part(part, since)
         self.sum_up()
-
-    def _follow(self, part: Part, number: int) -> None:
-        """Warn where a part does not continue with the next frame: parts get lost, or copied twice."""
-        expected = self._next.get(part.recording, 0)
-        # Only the first frame of a part is compared: inside a part, frames that were dropped on purpose leave gaps.
-        if self._border and part.recording and number > expected:
-            self.warn(f"{part.path}: frames {expected} … {number - 1} before it are not there; is a part missing?")
-        elif self._border and part.recording and number < expected and expected > 1:
-            self.warn(f"{part.path}: begins with frame {number}, which was there already; is it a copy?")
-        self._border = False
-        self._next[part.recording] = number + 1
 
     def _part(self, part: Part, since: int) -> Generator[Frame, None, None]:
         count = 0
@@ -166,7 +147,6 @@ class RecordingCamera(PlayedCamera):
                 if topics.FRAME in group:
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
                     if frame is not None:
-                        self._follow(part, group[topics.FRAME].sequence)
                         count += 1
                         yield replace(frame, position=self._position(now))
             for sentence in bag.problems:
@@ -285,9 +265,6 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
-        colours = {topics.COLOUR, topics.COLOUR + topics.COMPRESSED}
-        if all(part.described and not colours & part.topics for part in parts):
-            raise CameraError(f"{name}: holds no whole frame; was it cut short right after it began?")
         return None
     camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
     left = [part.path.name for part in parts if part not in playable]

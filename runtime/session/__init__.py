@@ -4,7 +4,7 @@ session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
 
 In reading order: base (the interface), onnxruntime, onnx_file (checks before ONNX Runtime opens a file), tensorrt,
-engine_card, buffers (one call in flight), cuda (driver calls), gpu (finds one), rtx_cache, threads (how many).
+engine_card, buffers (one call in flight), cuda (driver calls), gpu (finds one), threads (how many).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.extras import install
-from mutualformer.runtime.session.base import Device, ModelFileError, ModelOutputError, Session, existing_file
-
-__all__ = ["BACKENDS", "DEVICES", "Device", "ModelFileError", "ModelOutputError", "Session", "existing_file", "load"]
+from mutualformer.runtime.session.base import Device as Device
+from mutualformer.runtime.session.base import ModelFileError as ModelFileError
+from mutualformer.runtime.session.base import ModelOutputError as ModelOutputError
+from mutualformer.runtime.session.base import Session as Session
+from mutualformer.runtime.session.base import existing_file as existing_file
 
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -115,13 +115,8 @@ def existing_file(path: str | Path, what: str = "model file") -> Path:
 
 def read_file(path: str | Path, what: str = "model file") -> bytes:
     """All bytes, read once, so that the bytes checked are the bytes used. Raises ModelFileError."""
-    file = Path(path)
+    file = existing_file(path, what)
     try:
-        data = read_regular(file, LARGEST_MODEL)
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{file}: no such {what}") from error
+        return read_regular(file, LARGEST_MODEL)
     except OSError as error:
         raise ModelFileError(f"{file}: the {what} cannot be read: {reason(error)}") from error
-    if not data:
-        raise ModelFileError(f"{file}: the {what} is empty (0 bytes); make it again")
-    return data

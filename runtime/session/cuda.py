@@ -62,14 +62,9 @@ class Driver:
     def call(self, name: str, *arguments: Any) -> Any:
         """Make one driver call; returns its value, None where it has none."""
         result, *values = getattr(self._cuda, name)(*arguments)
-        self.check(name, result)
-        return values[0] if values else None
-
-    @staticmethod
-    def check(name: str, result: Any) -> None:
-        """Raise CudaError unless ``result``, the answer of call ``name``, means success."""
         if int(result) != 0:
             raise CudaError(f"{name} failed: {getattr(result, 'name', result)}")
+        return values[0] if values else None
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:

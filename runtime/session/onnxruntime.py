@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import re
 import resource
@@ -18,8 +17,6 @@ from mutualformer.runtime.contract import PREFIX, Contract, ContractError
 from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
 from mutualformer.runtime.session.onnx_file import TRUST, OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
-
-log = logging.getLogger("mutualformer")
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
@@ -99,12 +96,9 @@ class OnnxSession(Session):
         self._sha256 = file.sha256
 
     @classmethod
-    def open(cls, path: Path, device: Device = "auto", threads: int = 0, sha256: str = "") -> OnnxSession:
-        """As the constructor; logs where a file of another precision would be faster."""
-        session = cls(path, device, threads, sha256)
-        if session.contract.precision == "int8" and session.device == "cpu":
-            _say_slow()
-        return session
+    def open(cls, path: Path, **how: Any) -> OnnxSession:
+        """As the constructor."""
+        return cls(path, **how)
 
     def _check_graph(self) -> None:
         """Refuse a graph whose inputs or outputs differ from those in its metadata."""
@@ -159,12 +153,6 @@ def _limit_memory() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > most:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-
-
-@functools.cache
-def _say_slow() -> None:
-    """Log once per process. FP16 files are as fast as FP32 ones, since their weights are widened."""
-    log.info("an int8 file is several times slower than fp32 on a CPU; the fp32 or fp16 file is the fast one there")
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +21,10 @@ from mutualformer.runtime.session.base import Arrays, ModelFileError, Session, r
 from mutualformer.runtime.session.buffers import Binding, Slot
 from mutualformer.runtime.session.cuda import CudaError, Driver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard
-from mutualformer.runtime.session.rtx_cache import RuntimeCache
 
 log = logging.getLogger("mutualformer")
 
-_WARM = 1.10  # two calls in a row whose times differ by less than this factor are warm
-_MOST_WARM_UP_CALLS = 20
+_WARM_UP = 5  # calls of each slot: the second one records its graph, the others raise the clocks
 
 
 def _graphs_wanted() -> bool:
@@ -57,8 +54,6 @@ class EngineSession(Session):
         if card.cda_nodes:
             engine_card.verify_plugin(path, card, library.find())
             library.load(card.flavor)
-        # Compiled kernels are bound to the engine and the GPU; a cache of another pair is ignored.
-        self._cache = RuntimeCache(path, card.engine_sha256, driver.gpu)
         with driver.context():
             try:
                 self._open(data)
@@ -122,7 +117,7 @@ class EngineSession(Session):
         """The runtime configuration of TensorRT-RTX; None on classic TensorRT.
 
         It switches on TensorRT-RTX's own CUDA graphs, specialises kernels for the shapes at once instead of among the
-        first frames, and shares one cache of compiled kernels, kept in a file, among all contexts.
+        first frames, and shares one cache of compiled kernels among all contexts.
         """
         trt = self._trt
         if not hasattr(trt, "CudaGraphStrategy"):
@@ -135,7 +130,7 @@ class EngineSession(Session):
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             config.dynamic_shapes_kernel_specialization_strategy = eager
         if hasattr(config, "create_runtime_cache"):
-            self._cache.attach(config)
+            config.set_runtime_cache(config.create_runtime_cache())
         return config
 
     def _new_context(self) -> Any:
@@ -149,25 +144,15 @@ class EngineSession(Session):
         return context
 
     def warm_up(self) -> None:
-        """Call every slot until two calls in a row take equally long: then kernels are compiled and clocks are up.
-
-        What TensorRT-RTX compiled meanwhile is saved to a file for the next start.
-        """
+        """Call every slot a few times: then kernels are compiled and clocks are up."""
         # The optimal batch of the profile is the one that streams use; other batches warm up when they come.
         batch = self.card.profile[1]
         inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
-        before = float("inf")
-        for _ in range(_MOST_WARM_UP_CALLS):
-            began = time.perf_counter()
+        for _ in range(_WARM_UP):
             for _ in range(self.in_flight):
-                self._submit(inputs)
+                self.submit(**inputs)
             for _ in range(self.in_flight):
                 self._collect()
-            took = time.perf_counter() - began
-            if before <= _WARM * took and took <= _WARM * before:
-                break
-            before = took
-        self._cache.save()
 
     def _start(self, inputs: Arrays) -> Slot:
         batch = next(iter(inputs.values())).shape[0]
@@ -200,11 +185,6 @@ class EngineSession(Session):
             with self._lock:
                 self._free.append(slot)
 
-    def _submit(self, inputs: Arrays) -> None:
-        slot = self._start(inputs)
-        with self._lock:
-            self._flying.append(slot)
-
     def _collect(self) -> Arrays:
         with self._lock:
             if not self._flying:
@@ -215,7 +195,9 @@ class EngineSession(Session):
 
     def submit(self, **inputs: NDArray[Any]) -> None:
         """Queue one call. Raises InputError on a bad tensor, a batch outside of the profile, or no free slot."""
-        self._submit(self._checked(inputs))
+        slot = self._start(self._checked(inputs))
+        with self._lock:
+            self._flying.append(slot)
 
     def collect(self) -> Arrays:
         """Outputs of the oldest submitted call, waiting for it. Raises ModelOutputError when they are not finite."""
@@ -244,7 +226,6 @@ class EngineSession(Session):
         while self._slots:
             self._slots.pop().free()
         self._free = self._flying = deque()
-        self._cache.detach()
         self._config = self._engine = self._runtime = self._logger = None
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
@@ -88,10 +88,7 @@ class Capture:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread that reads; returns at once."""
-        self._launch()
-
-    def _launch(self) -> None:
+        """Start a thread that reads; returns at once."""
         self._thread = threading.Thread(
             target=self._run, args=(self._generation,), name=f"capture-{self._generation}", daemon=True
         )
@@ -168,7 +165,7 @@ class Capture:
         else:
             self.state = "reconnecting: the driver does not answer"
             self.reconnects += 1
-            self._launch()
+            self.start()
 
     @property
     def live(self) -> bool:
@@ -283,8 +280,6 @@ class Capture:
                 self.mailbox.close()
                 return
             last_frame, self._failures = now, 0
-            # Invalid times are replaced here, once, because recording, pairing and telemetry all compute with them.
-            frame = with_times(frame, camera)
             self._depth.observe(frame.depth, camera)
             # Gaps in the device's own numbering. Frames that we drop are counted by the mailbox.
             if last_sequence is not None and camera.live and frame.sequence > last_sequence + 1:
@@ -321,15 +316,3 @@ def nothing_came(camera: Camera) -> str:
     """Why a source gave no frame: its first reason for leaving a frame out, else its last warning."""
     reason = getattr(camera, "first_reason", "") or (camera.warnings[-1] if camera.warnings else "it holds none")
     return f"{camera.name}: no frame could be used: {reason.removeprefix(f'{camera.name}: ')}"
-
-
-def with_times(frame: Frame, camera: Camera) -> Frame:
-    """Replace times that are not finite by the time of arrival, with a warning."""
-    if math.isfinite(frame.timestamp) and math.isfinite(frame.depth_timestamp):
-        return frame
-    sentence = f"{camera.name}: its frames have no finite times, the time of arrival is used instead"
-    if sentence not in camera.warnings:
-        camera.warnings.append(sentence)
-    now = time.time()
-    times = [stamp if math.isfinite(stamp) else now for stamp in (frame.timestamp, frame.depth_timestamp)]
-    return replace(frame, timestamp=times[0], depth_timestamp=times[1])

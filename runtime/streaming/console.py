@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from mutualformer.runtime.sources.base import Camera
@@ -14,6 +15,7 @@ from mutualformer.runtime.untrusted.printable import printable
 
 # States of the source that are not printed; a lost camera is reported by the error that ends the run.
 ORDINARY = ("opening", "running", "finished", "stopped", "lost")
+REWRITE = "\r\x1b[K"  # to the beginning of the terminal's line, which is erased
 # Two threads print frames and changes of state; this lock keeps lines whole.
 _printing = threading.Lock()
 
@@ -55,78 +57,73 @@ def print_json(line: dict[str, Any], stream: TextIO) -> None:
 def status_line(snapshot: dict[str, Any]) -> str:
     """``running  29.8 fps  total 12.3/15.1 ms (p50/p95)  model 9.0 ms  dropped 3  skew 0.1 ms  recording 12 MB``."""
     total, infer = snapshot["latency_ms"]["total"], snapshot["latency_ms"]["infer"]
-    parts = [
-        snapshot["state"],
-        f"{snapshot['fps']:.1f} fps",
-        f"total {total['p50']:.1f}/{total['p95']:.1f} ms (p50/p95)",
-        f"model {infer['p50']:.1f} ms",
-        f"dropped {snapshot['dropped']}",
-        f"skew {snapshot['skew_ms']:.1f} ms",
-    ]
+    line = (
+        f"{snapshot['state']}  {snapshot['fps']:.1f} fps  total {total['p50']:.1f}/{total['p95']:.1f} ms (p50/p95)  "
+        f"model {infer['p50']:.1f} ms  dropped {snapshot['dropped']}  skew {snapshot['skew_ms']:.1f} ms"
+    )
     for name, sink in snapshot["sinks"].items():
         if sink.get("recording"):
-            parts.append(f"recording {sink['bytes'] / 1e6:.0f} MB")
+            line += f"  recording {sink['bytes'] / 1e6:.0f} MB"
         if sink["error"] or sink.get("problem"):
-            parts.append(f"{name} {sink['state']}")
-    return printable("  ".join(parts))
+            line += f"  {name} {sink['state']}"
+    return printable(line)
 
 
-class Reporter:
-    """A thread that prints every change of a pipeline's state once, and a status line four times per second.
+class Changes:
+    """Prints every change of a pipeline's state once, from its snapshots.
 
-    ``events``: called with each change as a JSON line's dict. ``live_line``: rewrite one line on stderr.
-    ``label``: the source's name in front of each line, where there are several.
+    ``events``: called with each change as a JSON line's dict. ``lead``: in front of each line.
     """
 
-    def __init__(
-        self,
-        snapshot: Callable[[], dict[str, Any]],
-        events: Callable[[dict[str, Any]], None] | None,
-        live_line: bool,
-        label: str = "",
-    ) -> None:
-        self._snapshot, self._events, self._live_line = snapshot, events, live_line
-        self._label = f"{printable(label)}: " if label else ""
+    def __init__(self, events: Callable[[dict[str, Any]], None] | None, lead: str = "") -> None:
+        self._events, self._lead = events, lead
         self._reported: dict[str, str] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread that watches; returns at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Print the last state; the status line stays."""
-        self._over.set()
-        self._thread.join(2)
-
-    def _run(self) -> None:
-        while True:
-            over = self._over.wait(0.25)
-            try:
-                snapshot = self._snapshot()
-                self._changes(snapshot)
-                if self._live_line:
-                    sys.stderr.write("\r\x1b[K" + status_line(snapshot)[:160] + ("\n" if over else ""))
-                    sys.stderr.flush()
-            except (BrokenPipeError, OSError):
-                return  # the reader closed the pipe
-            if over:
-                return
-
-    def _changes(self, snapshot: dict[str, Any]) -> None:
-        state = snapshot["state"]
-        news: list[tuple[str, str]] = [("source", state)]
-        news += [(f"warning {number}", text) for number, text in enumerate(snapshot["warnings"])]
-        for name, sink in snapshot["sinks"].items():
-            news.append((name, sink["error"] or sink.get("problem") or ""))
-        for subject, text in news:
-            if self._reported.get(subject, "") == text:
+    def __call__(self, snapshot: dict[str, Any]) -> None:
+        """Print what differs from the last snapshot. Raises OSError where the reader closed the pipe."""
+        news = {"source": snapshot["state"]}
+        news |= {f"warning {number}": text for number, text in enumerate(snapshot["warnings"])}
+        news |= {name: sink["error"] or sink.get("problem") or "" for name, sink in snapshot["sinks"].items()}
+        for key, text in news.items():
+            if self._reported.get(key, "") == text:
                 continue
-            self._reported[subject] = text
+            self._reported[key], subject = text, key.split()[0]
             if self._events is not None:
-                self._events({"type": "state", "subject": subject.split()[0], "state": text})
+                self._events({"type": "state", "subject": subject, "state": text})
             if text and not (subject == "source" and text in ORDINARY):
-                lead = "\r\x1b[K" if self._live_line else ""
-                line = f"{lead}{self._label}{subject.split()[0]}: {printable(text)}"
-                print(line, file=sys.stderr, flush=True)
+                print(f"{self._lead}{subject}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def reporting(
+    snapshot: Callable[[], dict[str, Any]],
+    events: Callable[[dict[str, Any]], None] | None,
+    live_line: bool,
+    label: str = "",
+) -> Iterator[None]:
+    """Meanwhile print :class:`Changes` from a thread of its own; the last ones at the end.
+
+    ``live_line``: also rewrite one line on stderr four times a second. ``label``: the source's name in front of each
+    line, where there are several.
+    """
+    changes = Changes(events, (REWRITE if live_line else "") + (f"{printable(label)}: " if label else ""))
+    over = threading.Event()
+
+    def run() -> None:
+        last = False
+        with contextlib.suppress(OSError):  # the reader closed the pipe
+            while not last:
+                last = over.wait(0.25)
+                numbers = snapshot()
+                changes(numbers)
+                if live_line:
+                    sys.stderr.write(REWRITE + status_line(numbers)[:160] + "\n" * last)
+                    sys.stderr.flush()
+
+    thread = threading.Thread(target=run, name="reporter", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(2)

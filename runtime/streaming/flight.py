@@ -12,27 +12,16 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
-from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.streaming.capture import Captured
 
 Arrays = dict[str, NDArray[Any]]
 _NEW = 0.2  # weight of the newest time in the running means
 _EARLY = 0.8  # hold a frame back for at most this share of a usual call, since calls may have become shorter
-
-
-class Runner(Protocol):
-    """The part of ``mutualformer.runtime.session.Session`` used here; ``in_flight`` above 1: submit and collect too."""
-
-    @property
-    def contract(self) -> Contract:
-        """What the model takes and answers."""
-
-    def run(self, **inputs: NDArray[Any]) -> Arrays:
-        """One call."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,10 @@ class Started:
 
 
 class Flight:
-    """Calls of one session, in order. Without a session every frame has an empty answer."""
+    """Calls of one session, in order; with ``in_flight`` above 1 by its ``submit`` and ``collect``.
+
+    Without a session every frame has an empty answer.
+    """
 
     def __init__(self, session: Runner | None) -> None:
         self._session: Any = session

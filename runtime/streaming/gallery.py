@@ -24,14 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import InputError
-from mutualformer.runtime import preprocess
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing
+from mutualformer.runtime.preprocess import Runner, answer
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import read_colour
-from mutualformer.runtime.streaming.flight import Runner
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
 log = logging.getLogger("mutualformer")
@@ -197,15 +196,10 @@ class Gallery:
         def views() -> Iterator[View]:
             for name in progress(names, "gallery"):
                 picture = read_colour(rgb[name])
-                yield identity_of(name), feature_of(session, picture, read_colour(nir[name])), picture
+                yield identity_of(name), answer(session, picture, read_colour(nir[name])), picture
 
         gallery.add(views())
         return gallery
-
-
-def feature_of(session: Runner, rgb: NDArray[np.uint8], nir: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 each → the feature (F,), unit length."""
-    return np.array(session.run(**preprocess.prepare(session.contract, rgb, nir))["feature"][0], np.float32)
 
 
 def identity_of(name: str) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject
+from mutualformer.runtime.preprocess import Runner, answer
 from mutualformer.runtime.sources.frame import Frame, infrared
-from mutualformer.runtime.streaming.flight import Runner
-from mutualformer.runtime.streaming.gallery import Gallery, feature_of
+from mutualformer.runtime.streaming.gallery import Gallery
 
 Box = tuple[float, float, float, float]
 MARGIN = 0.07  # of the box's side, on each of them: as the boxes that reid-lite was trained on
@@ -22,11 +22,11 @@ NEW = 0.3  # weight of the newest feature in an object's smoothed one
 def cut(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     """The part of ``picture`` (H, W, 3) around ``box`` (left, top, right, bottom as fractions), at least one pixel."""
     height, width = picture.shape[:2]
-    across, down = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
-    left, right = sorted(min(max(x, 0.0), 1.0) for x in (box[0] - across, box[2] + across))
-    top, bottom = sorted(min(max(y, 0.0), 1.0) for y in (box[1] - down, box[3] + down))
-    x, y = min(int(left * width), width - 1), min(int(top * height), height - 1)
-    return np.ascontiguousarray(picture[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))])
+    corners = np.array(box).reshape(2, 2)  # (left, top), (right, bottom)
+    corners += MARGIN * (corners[1] - corners[0]) * ((-1.0,), (1.0,))
+    (left, top), (right, bottom) = np.clip(corners, 0, 1) * (width, height)
+    x, y = min(int(left), width - 1), min(int(top), height - 1)
+    return np.ascontiguousarray(picture[y : max(y + 1, round(bottom)), x : max(x + 1, round(right))])
 
 
 class Naming:
@@ -38,13 +38,13 @@ class Naming:
 
     def __init__(self, session: Runner, gallery: Gallery) -> None:
         self.session, self.gallery = session, gallery
-        self._features: dict[int, NDArray[np.float32]] = {}
-        self._looked: dict[int, int] = {}  # identity → number of the frame that it was looked up in
+        self._features: dict[int | None, NDArray[np.float32]] = {}
+        self._looked: dict[int | None, int] = {}  # identity → number of the frame that it was looked up in
         self._frame = 0
 
     def feature(self, frame: Frame, box: Box) -> NDArray[np.float32]:
         """The feature of what ``box`` holds. The near-infrared picture counts as aligned to colour."""
-        return feature_of(self.session, cut(frame.rgb, box), cut(infrared(frame.rgb, frame.nir), box))
+        return answer(self.session, cut(frame.rgb, box), cut(infrared(frame.rgb, frame.nir), box))
 
     def __call__(self, frame: Frame, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
         """``objects`` with ``name`` and ``similarity``; an object that nobody has looked up yet has none."""
@@ -53,7 +53,7 @@ class Naming:
         for gone in self._features.keys() - present:
             if self._frame - self._looked[gone] > 100:
                 del self._features[gone], self._looked[gone]
-        waiting = sorted(objects, key=lambda one: self._looked.get(_key(one), -1))
+        waiting = sorted(objects, key=lambda one: self._looked.get(one.identity, -1))
         fresh = {}
         for one in waiting[: AT_ONCE if None not in present else None]:
             feature = self.feature(frame, one.box)
@@ -63,14 +63,10 @@ class Naming:
                 feature /= np.linalg.norm(feature)
                 self._features[one.identity], self._looked[one.identity] = feature, self._frame
             fresh[one.box] = feature
-        return tuple(self._named(one, fresh.get(one.box, self._features.get(_key(one)))) for one in objects)
+        return tuple(self._named(one, fresh.get(one.box, self._features.get(one.identity))) for one in objects)
 
     def _named(self, one: SalientObject, feature: NDArray[np.float32] | None) -> SalientObject:
         if feature is None:
             return one
         name, similarity = self.gallery.match(feature)
         return replace(one, name=name, similarity=similarity)
-
-
-def _key(one: SalientObject) -> int:
-    return -1 if one.identity is None else one.identity

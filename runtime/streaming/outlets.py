@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from mutualformer.extras import missing
 from mutualformer.runtime.preview.addresses import AddressError, Token, is_local, split_address
 from mutualformer.runtime.preview.addresses import token as token_of_run
 from mutualformer.runtime.streaming.console import JsonLines
-from mutualformer.runtime.streaming.playlist import LiveSource, StreamError
+from mutualformer.runtime.streaming.playlist import LiveSource
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import SinkRunner
 
@@ -58,20 +57,16 @@ class Outlets:
 def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: contextlib.ExitStack) -> None:
     """Attach the requested outputs to the pipelines; servers run until ``stack`` ends."""
     access = outlets.access()
-    many = len(sources) > 1
     for index, source in enumerate(sources):
         sinks = source.pipeline.sinks
         if outlets.record is not None or outlets.preview is not None:
             model = source.pipeline.snapshot()["model"]
-            folder = outlets.record or Path("recordings")
-            if many:
-                folder = folder / f"camera{index + 1}"
-            most_s = float("inf") if outlets.record_minutes is None else 60 * outlets.record_minutes
-            on = outlets.record is not None
+            folder = (outlets.record or Path("recordings")) / source.label
+            on, most_s = outlets.record is not None, 60 * (outlets.record_minutes or math.inf)
             source.recorder = Recorder(folder, on=on, model=model, compress=outlets.compress, most_s=most_s)
             sinks.append(SinkRunner(source.recorder))
         if outlets.as_json:
-            lines = JsonLines(out, source.pipeline.stop, index if many else None)
+            lines = JsonLines(out, source.pipeline.stop, index if source.label else None)
             sinks.append(SinkRunner(lines, capacity=256))
     if outlets.rerun is not None:
         _rerun(sources, outlets.rerun, stack)
@@ -80,17 +75,14 @@ def connect(sources: list[LiveSource], outlets: Outlets, out: TextIO, stack: con
 
 
 def _rerun(sources: list[LiveSource], text: str, stack: contextlib.ExitStack) -> None:
-    if importlib.util.find_spec("rerun") is None:
-        raise StreamError(f"--rerun: {missing('rerun')}")
     from mutualformer.runtime.streaming.rerun_sink import RerunSink, target
 
-    first = RerunSink(target(text), "camera1" if len(sources) > 1 else "")
-    stack.callback(first.finish)
-    if first.warning:
-        print(f"warning: {first.warning}", file=sys.stderr, flush=True)
-    for index, source in enumerate(sources):
-        sink = first if index == 0 else first.sibling(f"camera{index + 1}")
-        source.pipeline.sinks.append(SinkRunner(sink, latest=True))
+    sink = RerunSink(target(text))
+    stack.callback(sink.finish)
+    if sink.warning:
+        print(f"warning: {sink.warning}", file=sys.stderr, flush=True)
+    for source in sources:
+        source.pipeline.sinks.append(SinkRunner(sink.sibling(source.label), latest=True))
 
 
 def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: contextlib.ExitStack) -> None:
@@ -112,8 +104,8 @@ def _serve(sources: list[LiveSource], outlets: Outlets, access: Token, stack: co
         if server is None or outlets.foxglove not in ("", outlets.preview):
             server = Server(outlets.foxglove, access.text, option="--foxglove", tls=outlets.tls)
         foxglove = Foxglove(server)
-        for index, source in enumerate(sources):
-            sink = foxglove.sink(f"/camera{index + 1}" if len(sources) > 1 else "")
+        for source in sources:
+            sink = foxglove.sink(source.label and f"/{source.label}")
             source.pipeline.sinks.append(SinkRunner(sink, latest=True))
         links.append(("foxglove", server, PATH))
     for server in dict.fromkeys(server for _, server, _ in links):

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime import preprocess
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.images.objects import SalientObject, find_objects
+from mutualformer.runtime.preprocess import Runner, prepare
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth_range import DEFAULT_RANGE
 from mutualformer.runtime.sources.frame import Frame, infrared
-from mutualformer.runtime.streaming.capture import Capture, Captured, Opener, Retry
-from mutualformer.runtime.streaming.flight import Flight, Runner
+from mutualformer.runtime.streaming.capture import Capture, Opener, Retry
+from mutualformer.runtime.streaming.flight import Arrays, Flight, Started
 from mutualformer.runtime.streaming.naming import Naming
 from mutualformer.runtime.streaming.sinks import Result, SinkRunner
 from mutualformer.runtime.streaming.telemetry import Telemetry
@@ -57,7 +57,7 @@ class Pipeline:
         self.telemetry = Telemetry()
         self._tracker = Tracker() if track else None
         self._flight = Flight(session)
-        self._frames = frames
+        self._frames = float("inf") if frames is None else frames
         self._stop = threading.Event()
         self._finished = False
 
@@ -88,8 +88,7 @@ class Pipeline:
 
     def _wanted(self, started: int = 0) -> bool:
         """Whether to take another frame while ``started`` frames are in flight."""
-        enough = self._frames is not None and self.telemetry.frames + started >= self._frames
-        return not (enough or self._stop.is_set())
+        return self.telemetry.frames + started < self._frames and not self._stop.is_set()
 
     def _overlapped(self, flight: Flight) -> Iterator[Result]:
         """Keep ``flight.depth`` frames in flight where frames arrive fast enough."""
@@ -107,15 +106,13 @@ class Pipeline:
                 if self.session is not None:
                     frame, contract = item.frame, self.session.contract
                     # Preparing the next frame overlaps with the model working on the last one.
-                    inputs = preprocess.prepare(contract, frame.rgb, self._second(frame, contract))
+                    inputs = prepare(contract, frame.rgb, self._second(frame, contract))
                 flight.submit(item, taken_at, inputs)
                 if len(flight) < flight.depth:
                     continue
             if flight:
                 # Answers come in the order of the frames, so results need no sorting.
-                started, raw, inferred = flight.collect()
-                outputs = {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
-                yield self._result(started.item, outputs, started.taken_at, started.prepared, inferred)
+                yield self._result(*flight.collect())
             elif self.capture.finished:
                 return
 
@@ -129,9 +126,8 @@ class Pipeline:
             for sink in self.sinks:
                 sink.start(self.capture.camera)
 
-    def _result(
-        self, item: Captured, outputs: dict[str, NDArray[np.float32]], taken_at: float, prepared: float, inferred: float
-    ) -> Result:
+    def _result(self, started: Started, raw: Arrays, inferred: float) -> Result:
+        item, outputs = started.item, {name: np.asarray(value[0], np.float32) for name, value in raw.items()}
         match = self.match(outputs["feature"]) if self.match is not None and "feature" in outputs else None
         objects: tuple[SalientObject, ...] = ()
         if "saliency" in outputs:
@@ -142,12 +138,12 @@ class Pipeline:
                 objects = self._naming(item.frame, objects)
         end = time.monotonic()
         # A file's frames wait in memory because we read ahead; that wait is no latency of the camera.
-        arrived = item.arrived if self.capture.live else taken_at - item.busy_s
+        arrived = item.arrived if self.capture.live else started.taken_at - item.busy_s
         stages = {
             "capture": item.busy_s,
-            "wait": taken_at - arrived - item.busy_s,
-            "pre": prepared - taken_at,
-            "infer": inferred - prepared,
+            "wait": started.taken_at - arrived - item.busy_s,
+            "pre": started.prepared - started.taken_at,
+            "infer": inferred - started.prepared,
             "post": end - inferred,
             "total": end - arrived,
         }
@@ -190,10 +186,10 @@ class Pipeline:
         return "running" if self.capture.state == "finished" else self.capture.state
 
     def snapshot(self, whole: bool = False) -> dict[str, Any]:
-        """Plain JSON types: the state, counts, and latency over the last frames (or the whole run)."""
+        """Plain JSON types: the state, counts, and latency over the last seconds, or over the run (``whole``)."""
         camera, contract = self.capture.camera, self.session.contract if self.session is not None else None
         # Rates and percentiles of the last seconds: what the page shows must react when a camera slows down.
-        numbers = self.telemetry.live(time.monotonic())
+        numbers = self.telemetry.summary(None if whole else time.monotonic())
         return {
             "state": self.state,
             "error": self.capture.error,
@@ -211,5 +207,4 @@ class Pipeline:
             "warnings": list(camera.warnings) if camera is not None else [],
             "sinks": {runner.sink.name: runner.snapshot() for runner in self.sinks},
             **numbers,
-            **(self.telemetry.whole() if whole else {}),
         }

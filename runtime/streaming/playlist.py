@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.errors import InputError
 from mutualformer.runtime.contract import Contract
-from mutualformer.runtime.streaming.flight import Runner
+from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
 
@@ -22,10 +22,14 @@ class StreamError(InputError):
 
 @dataclass
 class LiveSource:
-    """One source of the run: its pipeline, its recorder where there is one, and the error that ended it."""
+    """One source of the run: its pipeline, its recorder where there is one, and the error that ended it.
+
+    ``label``: "camera1", "camera2", … where there are several, else empty.
+    """
 
     uri: str
     pipeline: Pipeline
+    label: str = ""
     recorder: Recorder | None = None
     error: Exception | None = None
     summary: dict[str, Any] = field(default_factory=dict)

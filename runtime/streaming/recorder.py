@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -34,18 +33,18 @@ class PartWriter:
         self.path, self._compress = path, compress
         self._messages = 0
         self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
-        self._file = McapFile(path, "mutualformer")
+        self.file = McapFile(path, "mutualformer")
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
         self._last_ns = 0
         self._camera = camera
         self._about = info.to_metadata()
-        self._file.metadata(NAME, self._about)
+        self.file.metadata(NAME, self._about)
 
     def _add(self, topic: str, kind: str, data: list[bytes | memoryview], nanoseconds: int, number: int) -> None:
         if topic not in self._channels:
-            self._channels[topic] = self._file.channel(topic, kind, ros.SCHEMAS[kind])
-        self._file.message(self._channels[topic], data, nanoseconds, number)
+            self._channels[topic] = self.file.channel(topic, kind, ros.SCHEMAS[kind])
+        self.file.message(self._channels[topic], data, nanoseconds, number)
         self._messages += 1
 
     def write(self, result: Result, number: int) -> None:
@@ -58,24 +57,15 @@ class PartWriter:
             self._add(*message, now, number)
         self._ends.append(self._messages)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self._file.flush()
+            self.file.flush()
             self._flushed = time.monotonic()
 
     @property
     def unsaved(self) -> int:
         """Number of frames with a message that is still in memory."""
-        while self._ends and self._ends[0] <= self._file.saved:
+        while self._ends and self._ends[0] <= self.file.saved:
             self._ends.popleft()
         return len(self._ends)
-
-    @property
-    def size(self) -> int:
-        """Bytes written."""
-        return self._file.size
-
-    def close(self) -> None:
-        """Write the rest and the index, and close the file. Raises OSError."""
-        self._file.close()
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -115,9 +105,7 @@ class Recorder:
         self.folder, self._model = Path(folder), model
         self._part_bytes, self._keep_free = part_bytes, keep_free
         self._compress, self._most_s = compress, most_s
-        self._wanted = threading.Event()
-        if on:
-            self._wanted.set()
+        self.recording = on  # whether it is switched on; the next frame is then recorded
         self._take = self._recorded_take = 0
         self._camera: Camera | None = None
         self._session: Path | None = None
@@ -130,24 +118,17 @@ class Recorder:
 
     def switch(self, on: bool) -> None:
         """Start or stop with the next frame. From any thread."""
+        if on and not self.recording:
+            self._take += 1
+            self._since = time.monotonic()
         if on:
-            if not self._wanted.is_set():
-                self._take += 1
-                self._since = time.monotonic()
             self.problem = ""
-            self._wanted.set()
-        else:
-            self._wanted.clear()
+        self.recording = on
 
     @property
     def writing(self) -> Path | None:
         """The folder of the recording that is being written."""
         return self._session.absolute() if self._session is not None else None
-
-    @property
-    def recording(self) -> bool:
-        """Whether it is switched on; the next frame is then recorded."""
-        return self._wanted.is_set()
 
     def open(self, camera: Camera) -> None:
         """As Sink.open; the file is made with the first frame."""
@@ -158,29 +139,29 @@ class Recorder:
 
         ``problem`` then holds the reason, and ``recorded`` counts the frames that are in a file.
         """
-        if self._wanted.is_set() and self._session is not None and time.monotonic() - self._since >= self._most_s:
-            self._wanted.clear()
-        if not self._wanted.is_set():
-            self._finish()
+        if self._session is not None and time.monotonic() - self._since >= self._most_s:
+            self.recording = False
+        if not self.recording:
+            self.close()
             return
         if self._recorded_take != self._take:  # switched off and on again since the last frame
-            self._finish()
+            self.close()
             self._recorded_take = self._take
         try:
             self._check_disk()
-            if self._part is None or self._part.size >= self._part_bytes:
+            if self._part is None or self._part.file.size >= self._part_bytes:
                 self._next_part()
             assert self._part is not None
             self._part.write(result, self._number)
             self._number += 1
             self.recorded += 1
-            self.bytes = self._closed_bytes + self._part.size
+            self.bytes = self._closed_bytes + self._part.file.size
         except OSError as error:
-            self._wanted.clear()
+            self.recording = False
             where = self._session or self.folder
             if self._part is not None:
                 self.recorded -= self._part.unsaved  # frames in memory were never written
-            self._finish()
+            self.close()
             self.problem = f"recording to {where} ended: {reason(error)}; the stream continues without it"
 
     def _check_disk(self) -> None:
@@ -215,19 +196,16 @@ class Recorder:
     def _close_part(self) -> None:
         part, self._part = self._part, None
         if part is not None:
-            part.close()
+            part.file.close()
             self._closed_bytes += part.path.stat().st_size
 
-    def _finish(self) -> None:
+    def close(self) -> None:
+        """Finish the recording; with another frame a new one may begin."""
         try:
             self._close_part()
         except OSError as error:
             self.problem = f"recording {self.path}: its index could not be written ({reason(error)}); it still opens"
         self._session = None
-
-    def close(self) -> None:
-        """Finish the open part."""
-        self._finish()
 
     def details(self) -> dict[str, Any]:
         """For the status line and the page."""

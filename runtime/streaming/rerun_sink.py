@@ -31,7 +31,6 @@ from mutualformer.runtime.streaming.sinks import Result
 
 PORT = 9876
 VIEWER_SECONDS = 15.0
-LEAST_ROOM = 64 << 10  # bytes; a disk with less free space counts as full
 # Log data kept for viewers that connect later; the oldest is dropped first.
 SERVED_MEMORY = "512MiB"
 
@@ -82,21 +81,21 @@ def target(text: str) -> RerunTarget:
 
 
 class RerunSink:
-    """Logs every result of one camera. ``prefix``: in front of every entity, where there are several cameras.
+    """Logs every result of one camera.
 
     Raises RerunError where the viewer, file or address cannot be used.
     """
 
     name = "rerun"
 
-    def __init__(self, to: RerunTarget, prefix: str = "") -> None:
-        self._target, self._prefix = to, prefix
+    def __init__(self, to: RerunTarget) -> None:
+        self._target, self._prefix = to, ""
         self._stream: Any = rr.RecordingStream("mutualformer")
         self._url = ""
         getattr(self, f"_{to.kind}")()
 
     def sibling(self, prefix: str) -> RerunSink:
-        """The sink of another camera into the same recording."""
+        """The sink of one of several cameras into the same recording; ``prefix``: in front of every entity."""
         other = copy.copy(self)
         other._prefix = prefix
         return other
@@ -188,15 +187,12 @@ class RerunSink:
         self._stream.log("/".join(filter(None, (self._prefix, entity))), value, static=static)
 
     def close(self) -> None:
-        """Write out everything that was logged. Raises RerunError with a reason: rerun's own writer gives none."""
+        """Write out everything that was logged. Raises RerunError; rerun's own writer gives no reason."""
         try:
             self._stream.flush()
         except (OSError, RuntimeError) as error:
-            why = str(error)
-            if self._target.kind == "file":
-                room = shutil.disk_usage(Path(self._target.value).parent).free
-                why = "the disk is full" if room < LEAST_ROOM else why
-            raise RerunError(f"--rerun {self._target.value}: not everything was written ({why})") from error
+            what = f"not everything was written ({error}); is the disk full, or the viewer gone?"
+            raise RerunError(f"--rerun {self._target.value}: {what}") from error
 
     def finish(self) -> None:
         """End the recording for all of its sinks."""

@@ -12,22 +12,20 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
+from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.devices.network import shown
-from mutualformer.runtime.streaming.capture import Retry
-from mutualformer.runtime.streaming.console import Reporter, print_json
-from mutualformer.runtime.streaming.flight import Runner
+from mutualformer.runtime.streaming.console import print_json, reporting
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.naming import Naming
 from mutualformer.runtime.streaming.outlets import Outlets, connect
 from mutualformer.runtime.streaming.pipeline import Pipeline
-from mutualformer.runtime.streaming.playlist import LiveSource, SharedSession, StreamError
+from mutualformer.runtime.streaming.playlist import LiveSource, SharedSession
+from mutualformer.runtime.streaming.playlist import StreamError as StreamError
 from mutualformer.runtime.streaming.stdout import json_stream
 from mutualformer.runtime.untrusted.printable import printable
-
-__all__ = ["Outlets", "StreamError", "stream", "undone"]
 
 
 def stream(
@@ -37,10 +35,8 @@ def stream(
     gallery: Path | None = None,
     finder: Runner | None = None,
     frames: int | None = None,
-    retries: int = 30,
     track: bool = True,
-    outlets: Outlets | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> tuple[dict[str, Any], int]:
     """Run one source or several through ``session`` until they end; returns the summary and the signal that ended the
     run, or 0.
@@ -50,13 +46,11 @@ def stream(
     ``frames``: stop each source after this many. ``gallery``: identities for a reid model, which names the objects that
     ``finder``, a sod model, finds; the whole frame without one, and with a gallery of whole frames. ``track``: as in
     Pipeline.
-    ``outlets`` (or its fields as keywords): where results go. Raises InputError, CameraError, ServeError. Where one of
+    ``fields``: those of :class:`Outlets`, where results go. Raises InputError, CameraError, ServeError. Where one of
     several sources fails, the others run to their end first.
     """
-    outlets = outlets or Outlets(**more)
+    outlets = Outlets(**fields)
     uris = [source] if isinstance(source, str) else list(source)
-    if not uris:
-        raise StreamError("SOURCE is missing; --list shows what is connected")
     match = known = None
     if gallery is not None:
         if session is None:
@@ -70,59 +64,38 @@ def stream(
         session = SharedSession(session)
         finder = SharedSession(finder) if finder is not None else None
 
-    retry = Retry(attempts=retries)
-    sources = [
-        LiveSource(
-            shown(uri),
-            Pipeline(
-                partial(opening.camera, uri),
-                # Where objects are named, the sod model sees the frame, and the reid model in ``session`` only what was
-                # cut out of it.
-                session if naming is None else finder,
-                frames=frames,
-                match=match,
-                naming=naming,
-                retry=retry,
-                track=track,
-            ),
-        )
-        for uri in uris
-        for naming in [Naming(session, known) if session is not None and known is not None and match is None else None]
-    ]
+    sources = []
+    for number, uri in enumerate(uris, start=1):
+        naming = None
+        seen_by = session
+        if session is not None and known is not None and match is None:
+            # The sod model sees the frame, and the reid model in ``session`` only what was cut out of it.
+            naming, seen_by = Naming(session, known), finder
+        how: dict[str, Any] = {"frames": frames, "match": match, "naming": naming, "track": track}
+        label = f"camera{number}" if len(uris) > 1 else ""
+        sources.append(LiveSource(shown(uri), Pipeline(partial(opening.camera, uri), seen_by, **how), label))
     with contextlib.ExitStack() as stack:
         # Camera SDKs print to standard output too; their text must not mix with our lines.
         out = stack.enter_context(json_stream()) if outlets.as_json else sys.stdout
         connect(sources, outlets, out, stack)
         signals = stack.enter_context(_signals(sources))
-        reporters = _reporters(sources, outlets, out)
-        for reporter in reporters:
-            reporter.start()
+        events = (lambda line: print_json(line, out)) if outlets.as_json else None
+        many = len(sources) > 1
+        live_line = not (outlets.quiet or outlets.as_json or many) and sys.stderr.isatty()
+        for one in sources:
+            stack.enter_context(reporting(one.pipeline.snapshot, events, live_line, one.uri if many else ""))
         stays = outlets.preview is not None and frames is None
         # A source that stays can be sought again from the page. Its recording would then stay open and hold frames
         # twice, so with --record it ends like any other source.
         for one in sources:
             one.pipeline.capture.stays = stays and outlets.record is None
-        try:
-            _run(sources, stays and not outlets.quiet, signals)
-            # A signal that comes after the last frame only closes the page: everything asked for was done.
-            over = all(not source.error and source.summary["state"] == "finished" for source in sources)
-            ended_by = signals[0] if signals and not over else 0
-            while stays and over and not signals:
-                time.sleep(0.2)
-        finally:
-            for reporter in reporters:
-                reporter.stop()
+        _run(sources, stays and not outlets.quiet, signals)
+        # A signal that comes after the last frame only closes the page: everything asked for was done.
+        over = all(not source.error and source.summary["state"] == "finished" for source in sources)
+        ended_by = signals[0] if signals and not over else 0
+        while stays and over and not signals:
+            time.sleep(0.2)
     return _conclusion(sources, ended_by)
-
-
-def _reporters(sources: list[LiveSource], outlets: Outlets, out: TextIO) -> list[Reporter]:
-    """One a source; the line that is rewritten in place only where there is one source."""
-    events = (lambda line: print_json(line, out)) if outlets.as_json else None
-    live_line = not (outlets.quiet or outlets.as_json) and sys.stderr.isatty() and len(sources) == 1
-    return [
-        Reporter(source.pipeline.snapshot, events, live_line, source.uri if len(sources) > 1 else "")
-        for source in sources
-    ]
 
 
 def _run(sources: list[LiveSource], tell: bool, signals: list[int]) -> None:

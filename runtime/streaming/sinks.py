@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.files import reason
 from mutualformer.runtime.images.objects import SalientObject, nearest_object_m, rounded
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources.base import Camera
@@ -82,7 +81,6 @@ class SinkStatus:
     delivered: int = 0
     dropped: int = 0
     error: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 class SinkRunner:
@@ -131,12 +129,12 @@ class SinkRunner:
                     self.sink.write(result)
                     self.status.delivered += 1
         except Exception as error:  # an error of a sink must not end the stream
-            self._end("failed", _sentence(error))
+            self._end("failed", str(error) or type(error).__name__)
         finally:
             try:
                 self.sink.close()
             except Exception as error:
-                self._end("failed", _sentence(error))
+                self._end("failed", str(error) or type(error).__name__)
 
     def _end(self, state: str, error: str) -> None:
         self.status.state, self.status.error = state, self.status.error or error
@@ -157,19 +155,5 @@ class SinkRunner:
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON types; a latest-only sink's replaced frames count as dropped."""
-        dropped = self.status.dropped + self._mailbox.dropped
-        details = getattr(self.sink, "details", None)
-        return {
-            "state": self.status.state,
-            "delivered": self.status.delivered,
-            "dropped": dropped,
-            "error": self.status.error,
-            **(details() if callable(details) else {}),
-        }
-
-
-def _sentence(error: Exception) -> str:
-    """The message for an exception that ended a sink."""
-    if isinstance(error, OSError) and error.errno:
-        return reason(error) if error.filename is None else f"{error.filename}: {reason(error)}"
-    return str(error) or type(error).__name__
+        details = getattr(self.sink, "details", dict)
+        return {**vars(self.status), "dropped": self.status.dropped + self._mailbox.dropped, **details()}

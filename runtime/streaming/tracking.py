@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mutualformer.runtime.images.objects import SalientObject
 
@@ -18,29 +18,22 @@ NEW = 0.4  # weight of the newest distance in the smoothed one
 LEAP = 0.1  # relative change of the distance above which it is taken unsmoothed
 
 
-@dataclass
-class Track:
-    """One object followed. ``seen``: number of the last frame that showed it."""
-
-    last: SalientObject
-    seen: int
-
-
 class Tracker:
     """The objects of one source; :meth:`follow` for each frame in order."""
 
     def __init__(self) -> None:
-        self._tracks: dict[int, Track] = {}
+        # Identity → the object as it was last seen, and the number of that frame.
+        self._tracks: dict[int, tuple[SalientObject, int]] = {}
         self._next = self._frame = 0
 
     def follow(self, objects: Sequence[SalientObject]) -> tuple[SalientObject, ...]:
         """The same objects in the same order, with identities and smoothed distances."""
         self._frame += 1
-        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one.seen <= TIMEOUT + 1}
+        self._tracks = {key: one for key, one in self._tracks.items() if self._frame - one[1] <= TIMEOUT + 1}
         pairs = sorted(
             (
-                (overlap(track.last.box, one.box), identity, index)
-                for identity, track in self._tracks.items()
+                (overlap(last.box, one.box), identity, index)
+                for identity, (last, _) in self._tracks.items()
                 for index, one in enumerate(objects)
             ),
             reverse=True,
@@ -53,13 +46,13 @@ class Tracker:
         for index, one in enumerate(objects):
             now = one
             if index in owner:
-                last = self._tracks[owner[index]].last
+                last, _ = self._tracks[owner[index]]
                 distance, near = smoothed(last.distance_m, one.distance_m), smoothed(last.nearest_m, one.nearest_m)
                 now = replace(one, distance_m=distance, nearest_m=near)
             else:
                 owner[index], self._next = self._next, self._next + 1
             now = replace(now, identity=owner[index])
-            self._tracks[owner[index]] = Track(now, self._frame)
+            self._tracks[owner[index]] = now, self._frame
             followed.append(now)
         return tuple(followed)
 

@@ -20,7 +20,5 @@ def printable(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character)[0] != "C" and character not in _BREAKS:
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    steers = unicodedata.category(character)[0] == "C" or character in _BREAKS
+    return character.encode("unicode_escape").decode() if steers else character

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.files import LARGEST_JSON, parse_json, plain
+from mutualformer.plugins.files import LARGEST_JSON
+from mutualformer.plugins.files import parse_json as parse_json
+from mutualformer.plugins.files import plain as plain
 from mutualformer.runtime.files import read_regular, reason
-
-__all__ = ["Fields", "parse_json", "plain", "read_json", "read_value"]
 
 _REQUIRED: Any = object()
 
@@ -85,11 +85,11 @@ class Fields(Mapping[str, Any]):
 
     def whole(self, key: str, low: int, high: int, default: int = _REQUIRED) -> int:
         """A whole number in [low, high]; 3.0 and true are refused."""
-        return int(self._get(key, default, lambda value: _is_whole(value, low, high), _whole(low, high)))
+        return int(self._get(key, default, *_whole(low, high)))
 
     def number(self, key: str, low: float, high: float, default: float = _REQUIRED) -> float:
         """A finite number in [low, high]."""
-        return float(self._get(key, default, lambda value: _is_number(value, low, high), _number(low, high)))
+        return float(self._get(key, default, *_number(low, high)))
 
     def flag(self, key: str, default: bool = _REQUIRED) -> bool:
         """The JSON boolean at ``key``; anything else raises ``error``."""
@@ -99,14 +99,13 @@ class Fields(Mapping[str, Any]):
         self, key: str, count: int | None, low: int, high: int, default: tuple[int, ...] = _REQUIRED
     ) -> tuple[int, ...]:
         """``count`` whole numbers (None = any number of them)."""
-        return tuple(self._list(key, count, lambda value: _is_whole(value, low, high), _whole(low, high), default))
+        return tuple(self._list(key, count, *_whole(low, high), default))
 
     def numbers(
         self, key: str, count: int | None, low: float, high: float, default: tuple[float, ...] = _REQUIRED
     ) -> tuple[float, ...]:
         """``count`` finite numbers (None = any number of them)."""
-        values = self._list(key, count, lambda value: _is_number(value, low, high), _number(low, high), default)
-        return tuple(float(value) for value in values)
+        return tuple(map(float, self._list(key, count, *_number(low, high), default)))
 
     def texts(self, key: str, default: tuple[str, ...] = _REQUIRED) -> tuple[str, ...]:
         """The list of strings at ``key``; anything else raises ``error``."""
@@ -139,21 +138,14 @@ class Fields(Mapping[str, Any]):
         return values
 
 
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
+    """The test of a value, and what it expects."""
+    return lambda value: type(value) is int and low <= value <= high, f"a whole number from {low} to {high}"
 
 
-def _is_number(value: Any, low: float, high: float) -> bool:
-    """Compared before converting: a whole number of 400 digits fits no float."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
-def _whole(low: int, high: int) -> str:
-    return f"a whole number from {low} to {high}"
-
-
-def _number(low: float, high: float) -> str:
-    return f"a number from {low:g} to {high:g}"
+def _number(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
+    """As :func:`_whole`. Compared before converting: a whole number of 400 digits fits no float."""
+    return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low:g} to {high:g}"
 
 
 def _noun(value: Any) -> str:

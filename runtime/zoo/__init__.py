@@ -4,19 +4,13 @@ In reading order: ``index`` (the shelf of shipped models and their hashes), ``hu
 ``lookup`` (a name, a file or an address → a checked path → a session).
 """
 
-from mutualformer.runtime.zoo.hub import SUFFIXES
-from mutualformer.runtime.zoo.index import ModelNameError, ShippedModel, shelf, shipped
-from mutualformer.runtime.zoo.lookup import DEFAULT, HELP, load, resolve, weights
-
-__all__ = [
-    "DEFAULT",
-    "HELP",
-    "SUFFIXES",
-    "ModelNameError",
-    "ShippedModel",
-    "load",
-    "resolve",
-    "shelf",
-    "shipped",
-    "weights",
-]
+from mutualformer.runtime.zoo.hub import SUFFIXES as SUFFIXES
+from mutualformer.runtime.zoo.index import ModelNameError as ModelNameError
+from mutualformer.runtime.zoo.index import ShippedModel as ShippedModel
+from mutualformer.runtime.zoo.index import shelf as shelf
+from mutualformer.runtime.zoo.index import shipped as shipped
+from mutualformer.runtime.zoo.lookup import DEFAULT as DEFAULT
+from mutualformer.runtime.zoo.lookup import HELP as HELP
+from mutualformer.runtime.zoo.lookup import load as load
+from mutualformer.runtime.zoo.lookup import resolve as resolve
+from mutualformer.runtime.zoo.lookup import weights as weights

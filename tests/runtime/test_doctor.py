@@ -37,7 +37,7 @@ def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken() -> doctor.Diagnosis:
         raise KeyError("inside")
 
-    monkeypatch.setattr(doctor, "CHECKS", (broken, doctor.python))
+    monkeypatch.setattr(doctor, "CHECKS", (broken, doctor.program))
     first, second = doctor.examine()
     assert (first.what, first.state, second.state) == ("broken", "broken", "ok")
     assert "KeyError" in first.detail

@@ -16,10 +16,11 @@ import pytest
 
 from mutualformer.runtime.images.objects import find_objects
 from mutualformer.runtime.sources import listing, opening
-from mutualformer.runtime.stream import main, stream
+from mutualformer.runtime.stream import main
 from mutualformer.runtime.streaming import console
 from mutualformer.runtime.streaming.gallery import Gallery, GalleryError
 from mutualformer.runtime.streaming.pipeline import Pipeline
+from mutualformer.runtime.streaming.run import stream
 from mutualformer.runtime.streaming.sinks import Result
 from tests.runtime.fakes import FakeSession, make_frame, write_model
 
@@ -191,11 +192,11 @@ def test_the_status_line_says_it_all_in_one_line() -> None:
 def test_the_reporter_tells_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     snapshot = {"state": "running", "warnings": ["two left out"], "sinks": {"recorder": {"error": "", "problem": ""}}}
     events: list[dict[str, Any]] = []
-    reporter = console.Reporter(lambda: snapshot, events.append, live_line=False)
+    changes = console.Changes(events.append)
     frozen = "frozen: the picture has not changed"
     for state in ("running", "running", frozen, "running"):
-        reporter._changes({**snapshot, "state": state})
-    reporter._changes({**snapshot, "sinks": {"recorder": {"error": "", "problem": "disk full"}}})
+        changes({**snapshot, "state": state})
+    changes({**snapshot, "sinks": {"recorder": {"error": "", "problem": "disk full"}}})
     assert [event["state"] for event in events] == ["running", "two left out", frozen, "running", "disk full"]
     printed = capsys.readouterr().err.splitlines()
     assert printed == ["warning: two left out", f"source: {frozen}", "recorder: disk full"]

@@ -41,7 +41,7 @@ def qualitative_grid(examples: Sequence[tuple[Item, NDArray[np.uint8]]], path: P
     rows = []
     for item, predicted in examples:
         truth = item.mask if item.mask is not None else np.zeros(item.rgb.shape[:2], np.uint8)
-        cells = [item.rgb, depth_colours(item.depth, tail=1.0)]
+        cells = [item.rgb, depth_colours(item.depth)]
         cells += [cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in (truth, predicted)]
         rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
     write_bytes(path, png(np.vstack(rows)))

@@ -20,17 +20,12 @@ from mutualformer.train.registry import spec_of
 def contract_of(model: nn.Module) -> Contract:
     """The contract of a model loaded by :func:`mutualformer.train.checkpoint.load`, card and all."""
     card: dict[str, Any] = model.card  # type: ignore[assignment]  # put there by checkpoint.load
-    return Contract(
-        task=card["task"],
-        model=card["model"],
-        input_size=tuple(card["input_size"]),
-        depth_range_m=tuple(card["depth_range_m"]),
-        labels=tuple(card.get("labels", ())),
-        git_revision=card.get("git_revision", "unknown"),
-        weights_sha256=str(model.weights_sha256),
-        card=card,
-        cda_nodes=sum(isinstance(module, CrossDiffusionAttention) for module in model.modules()),
-    )
+    told: dict[str, Any] = {
+        key: card[key] for key in ("task", "model", "input_size", "depth_range_m", "labels") if key in card
+    }
+    nodes = sum(isinstance(module, CrossDiffusionAttention) for module in model.modules())
+    made = {"git_revision": card.get("git_revision", "unknown"), "weights_sha256": str(model.weights_sha256)}
+    return Contract.from_json({**told, **made, "card": card, "cda_nodes": nodes})
 
 
 class ModuleSession(Session):

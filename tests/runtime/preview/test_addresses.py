@@ -12,11 +12,11 @@ from mutualformer.runtime.preview.addresses import (
     VARIABLE,
     AddressError,
     is_local,
-    link,
     parse_address,
     reachable,
     token,
 )
+from mutualformer.runtime.preview.server import Server
 
 TOKEN = "open sesame please"
 
@@ -46,7 +46,6 @@ def test_addresses(text: str, token: str | None, expected: tuple[str, int]) -> N
         ("127.0.0.1:http", None, "HOST:PORT"),
         ("127.0.0.1:70000", None, "HOST:PORT"),
         ("", None, "HOST:PORT"),
-        ("0.0.0.0:8080", "short", "at least 8"),
     ],
 )
 def test_refused_addresses_say_why(text: str, token: str | None, message: str) -> None:
@@ -67,8 +66,10 @@ def test_the_printed_address_opens_from_elsewhere() -> None:
         assert not ipaddress.ip_address(own).is_unspecified
     except ValueError:
         assert own, "no network here: the machine's name"
-    assert link("192.168.1.5", 8080, "a b&c") == "http://192.168.1.5:8080/?token=a%20b%26c"
-    assert link("::1", 80, scheme="https") == "https://[::1]:80/"
+    server = Server("192.168.1.5:8080", "a b&c")
+    assert server.url(secret=True) == "http://192.168.1.5:8080/?token=a%20b%26c"
+    assert server.url("foxglove") == "ws://192.168.1.5:8080/foxglove?token=…"
+    assert Server("[::1]:80", None).url() == "http://[::1]:80/"
 
 
 def test_ports_are_ascii_digits() -> None:

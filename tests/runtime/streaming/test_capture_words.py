@@ -105,20 +105,6 @@ def test_a_model_for_depth_on_infrared_is_said_once() -> None:
     assert sum("near-infrared and no depth" in warning for warning in camera.warnings) == 1
 
 
-def test_times_that_are_no_numbers_become_the_time_of_arrival() -> None:
-    def script(k: int) -> Frame | None:
-        frame = make_frame(k)
-        stamp = float("nan") if k % 2 else k / 30
-        return Frame(frame.rgb, frame.depth, stamp, float("inf") if k % 2 else stamp, k) if k < 6 else None
-
-    camera = ScriptedCamera(script, live=False)
-    frames = [result.frame for result in Pipeline(lambda: camera).results()]
-    assert np.isfinite([(f.timestamp, f.depth_timestamp) for f in frames]).all()
-    assert abs(frames[1].timestamp - time.time()) < 60
-    assert frames[2].timestamp == 2 / 30
-    assert sum("no finite times" in warning for warning in camera.warnings) == 1
-
-
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 1e12])
 def test_a_clock_that_jumps_is_not_waited_for(jump: float) -> None:
     camera = ScriptedCamera(lambda k: None, live=False)

@@ -20,7 +20,7 @@ def test_ordinary_names_pass(name: str) -> None:
     ("name", "shown"),
     [
         ("\x1b[31mred", "\\x1b[31mred"),
-        ("two\nlines\r", "two\\x0alines\\x0d"),
+        ("two\nlines\r", "two\\nlines\\r"),
         ("\u202egpj.exe", "\\u202egpj.exe"),
         ("\x9b2J", "\\x9b2J"),
         ("\u2028", "\\u2028"),
