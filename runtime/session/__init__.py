@@ -4,7 +4,7 @@ session = load("model.onnx")            # or model.engine, model.safetensors
 result = session.run(rgb=rgb, depth=depth)["saliency"]
 
 In reading order: base (the interface), onnxruntime, onnx_file (checks before ONNX Runtime opens a file), tensorrt,
-engine_card, buffers (one call in flight), cuda (driver calls), gpu (finds one), threads (how many).
+engine_card, buffers (one call in flight), cuda (driver calls), gpu (finds one), rtx_cache, threads (how many).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from mutualformer.runtime.session.base import Arrays, ModelFileError, Session, r
 from mutualformer.runtime.session.buffers import Binding, Slot
 from mutualformer.runtime.session.cuda import CudaError, Driver, open_driver
 from mutualformer.runtime.session.engine_card import EngineCard
+from mutualformer.runtime.session.rtx_cache import RuntimeCache
 
 log = logging.getLogger("mutualformer")
 
@@ -54,6 +55,8 @@ class EngineSession(Session):
         if card.cda_nodes:
             engine_card.verify_plugin(path, card, library.find())
             library.load(card.flavor)
+        # Compiled kernels are bound to the engine and the GPU; a cache of another pair is ignored.
+        self._cache = RuntimeCache(path, card.engine_sha256, driver.gpu)
         with driver.context():
             try:
                 self._open(data)
@@ -117,7 +120,7 @@ class EngineSession(Session):
         """The runtime configuration of TensorRT-RTX; None on classic TensorRT.
 
         It switches on TensorRT-RTX's own CUDA graphs, specialises kernels for the shapes at once instead of among the
-        first frames, and shares one cache of compiled kernels among all contexts.
+        first frames, and shares one cache of compiled kernels, kept in a file, among all contexts.
         """
         trt = self._trt
         if not hasattr(trt, "CudaGraphStrategy"):
@@ -130,7 +133,7 @@ class EngineSession(Session):
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             config.dynamic_shapes_kernel_specialization_strategy = eager
         if hasattr(config, "create_runtime_cache"):
-            config.set_runtime_cache(config.create_runtime_cache())
+            self._cache.attach(config)
         return config
 
     def _new_context(self) -> Any:
@@ -144,7 +147,10 @@ class EngineSession(Session):
         return context
 
     def warm_up(self) -> None:
-        """Call every slot a few times: then kernels are compiled and clocks are up."""
+        """Call every slot a few times: then kernels are compiled and clocks are up.
+
+        What TensorRT-RTX compiled meanwhile is saved to a file for the next start.
+        """
         # The optimal batch of the profile is the one that streams use; other batches warm up when they come.
         batch = self.card.profile[1]
         inputs = {spec.name: np.zeros((batch, *spec.shape[1:]), spec.dtype) for spec in self.contract.inputs}
@@ -153,6 +159,7 @@ class EngineSession(Session):
                 self.submit(**inputs)
             for _ in range(self.in_flight):
                 self._collect()
+        self._cache.save()
 
     def _start(self, inputs: Arrays) -> Slot:
         batch = next(iter(inputs.values())).shape[0]
@@ -226,6 +233,7 @@ class EngineSession(Session):
         while self._slots:
             self._slots.pop().free()
         self._free = self._flying = deque()
+        self._cache.detach()
         self._config = self._engine = self._runtime = self._logger = None
 
     def close(self) -> None:

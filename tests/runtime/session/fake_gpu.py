@@ -291,10 +291,18 @@ def bindings(gpu: Gpu, fail: str = "") -> Any:
 
 
 class Cache(Bound):
-    """An IRuntimeCache."""
+    """An IRuntimeCache: what was compiled, as bytes."""
 
     def __init__(self, gpu: Gpu) -> None:
         super().__init__(gpu, "cache")
+        self.content = b""
+
+    def deserialize(self, data: bytes) -> bool:
+        self.content = data
+        return data != b"refuse me"
+
+    def serialize(self) -> bytes:
+        return self.content or b"kernels of this GPU"
 
 
 class RuntimeConfig:

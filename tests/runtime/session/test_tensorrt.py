@@ -311,13 +311,35 @@ def test_wrong_version_and_wrong_gpu_are_found_before_loading(engine: Path, gpu:
     assert gpu.calls == []
 
 
-def test_rtx_is_eager_and_its_contexts_share_compiled_kernels(engine: Path, gpu: Gpu) -> None:
+def test_rtx_is_eager_and_keeps_compiled_kernels(engine: Path, gpu: Gpu) -> None:
+    cache = engine.with_name("model.engine.cache")
+    for turn in range(2):
+        trt = Trt(gpu, SIZE, rtx=True)
+        with opened(engine, over_bindings(gpu), trt) as session:
+            assert len(trt.configs) == 2
+            assert trt.configs[0]["cache"] is trt.configs[1]["cache"]  # one for both contexts
+            assert trt.configs[0]["cache"].content == (b"" if turn == 0 else b"kernels of this GPU")
+            assert trt.configs[0]["dynamic_shapes_kernel_specialization_strategy"] == "eager"
+            assert trt.configs[0]["cuda_graph_strategy"] == "whole graph"
+            trt.configs.clear()
+            session.warm_up()
+    assert cache.read_bytes().endswith(b"kernels of this GPU")
+
+
+@pytest.mark.parametrize("fault", ["flipped", "cut", "empty", "other engine"])
+def test_foreign_or_damaged_kernels_are_compiled_again(engine: Path, gpu: Gpu, fault: str) -> None:
+    cache = engine.with_name("model.engine.cache")
+    with opened(engine, over_bindings(gpu), Trt(gpu, SIZE, rtx=True)) as session:
+        session.warm_up()
+    good = cache.read_bytes()
+    bad = {"flipped": good[:-1] + b"!", "cut": good[:-3], "empty": b"", "other engine": bytes(32) + good[32:]}
+    cache.write_bytes(bad[fault])
     trt = Trt(gpu, SIZE, rtx=True)
-    with opened(engine, over_bindings(gpu), trt):
-        assert len(trt.configs) == 2
-        assert trt.configs[0]["cache"] is trt.configs[1]["cache"]  # one for both contexts
-        assert trt.configs[0]["dynamic_shapes_kernel_specialization_strategy"] == "eager"
-        assert trt.configs[0]["cuda_graph_strategy"] == "whole graph"
+    with opened(engine, over_bindings(gpu), trt) as session:
+        assert trt.configs[0]["cache"].content == b""
+        trt.configs.clear()
+        session.warm_up()
+    assert cache.read_bytes() == good
 
 
 def test_pycuda_has_no_graphs(engine: Path, gpu: Gpu) -> None:
