@@ -64,7 +64,6 @@ format: setup
 	@$(BIN)/clang-format -i $(CPP)
 
 bench: setup demo
-	@$(BIN)/mutualformer bench cda --out out/bench
 	@$(BIN)/mutualformer bench model --model out/demo/model.onnx --out out/bench
 	@$(BIN)/mutualformer bench kernels --out out/bench
 	@$(BIN)/mutualformer bench stream --out out/bench

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.plugins.kernels import dispatch
-from mutualformer.train.cda import diffuse, merge_heads, split_heads
+from mutualformer.train.cda import cross_diffusion_attention, merge_heads, split_heads
 
 
 class DropPath(nn.Module):
@@ -59,7 +59,7 @@ class CrossDiffusionAttention(nn.Module):
             from mutualformer.plugins.kernels import pytorch as kernels
 
             return kernels.cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
-        return diffuse(qkv_r, qkv_d, self.attributes)
+        return cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
 
     def extra_repr(self) -> str:
         """The attributes, for ``print(model)``."""

@@ -7,7 +7,7 @@ the softmax, which is float32. The numbers ``num_heads`` and ``alpha`` are refer
 Below BY_HEAD_FROM tokens each operator takes all heads together. From there on a Scan takes one head after the other:
 the two N × N affinities of one head stay in the cache, and no other N × N memory is needed. With few tokens P V_r and
 P V_d are two products, which saves concatenating and splitting the values; with many they are one, which reads P once.
-Both were chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
+Both were chosen by measurement in ONNX Runtime on two cores (``python -m lab.operator``).
 Where the graph does not know N the function takes all heads together.
 """
 
