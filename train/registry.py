@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mutualformer.plugins.attributes import DEFAULTS
 from mutualformer.plugins.files import plain
-from mutualformer.train.tasks import TASKS
+from mutualformer.train.tasks import TASKS, load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +91,7 @@ _SPECS = {
             "reid-lite",
             "reid",
             (256, 256),
-            model="mutualformer.train.reid_lite:PyramidReIdentifier",
+            model="reid_lite:PyramidReIdentifier",
             architecture={"backbone": "tf_efficientnet_lite0", "dim": 128, "num_heads": 4, "num_classes": 1, **_FUSION},
         ),
         _reid("reid-vit-b16", 256, patch_size=16, depth=12, dim=768, num_heads=12, stem="", pooling="class"),
@@ -169,7 +169,8 @@ def build(name: str, **overrides: Any) -> nn.Module:
     architecture = {**base.architecture, **{k: v for k, v in overrides.items() if k in base.architecture}}
     chosen = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
-    model = task.build(chosen, pretrained)
+    options = {name: getattr(chosen, name) for name in task.options}
+    model: nn.Module = load(chosen.model or task.model)(**options, pretrained=pretrained, **architecture)
     model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
     model.overrides = plain(overrides)
     return model

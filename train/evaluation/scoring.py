@@ -13,7 +13,7 @@ from mutualformer.runtime.sources.opening import expand
 from mutualformer.train.evaluation import corrupt
 from mutualformer.train.evaluation.seen import trained_on
 from mutualformer.train.evaluation.tables import probe_table, results_table
-from mutualformer.train.tasks import TASKS
+from mutualformer.train.tasks import TASKS, load
 
 CURVES = ("precision", "recall")
 
@@ -38,7 +38,7 @@ def evaluate(
     task = TASKS[contract.task]
     how = corrupt.parse(corruption, contract.task) if corruption else None
     samples = task.open(data, contract.input_size, True, "test")
-    metrics = task.score(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
+    metrics = load(task.score)(session, samples, title=data, out=out, maps=maps, corruption=how, curves=curves)
     return {**metrics, "trained_on": trained_on(contract.card, samples)}
 
 

@@ -38,7 +38,7 @@ from mutualformer.train.fitting.preparation.ready import open_training_data
 from mutualformer.train.fitting.preparation.start import begin_with, weights_file
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
-from mutualformer.train.tasks import TASKS
+from mutualformer.train.tasks import TASKS, load
 
 log = logging.getLogger("mutualformer")
 
@@ -85,12 +85,12 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         _refuse_full_disk(config, model)
     schedule = Schedule(config.recipe, spec.input_size[0], start=start)
     # Data may bring a task of its own, for instance one with a teacher.
-    task = (data.task or TASKS[spec.task].training_task)(model, config.recipe, schedule)
+    task = (data.task or load(TASKS[spec.task].training))(model, config.recipe, schedule)
     save = Save(folder, config.save_every, config.accumulate)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
     callbacks += [curves.Curves(config.out)] if rank == 0 else []
     callbacks += [data.validation] if data.validation is not None else []
-    trainer = _trainer(config, world, local, TASKS[spec.task].strategy, callbacks)
+    trainer = _trainer(config, world, local, callbacks)
     began = time.time()
     if start >= config.recipe.steps:  # killed between the last step and the model: Lightning would train on
         task.restore(_state(folder / LAST))
@@ -178,7 +178,7 @@ def _refuse_full_disk(config: FitConfig, model: nn.Module) -> None:
         )
 
 
-def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks: list[Callback]) -> lightning.Trainer:
+def _trainer(config: FitConfig, world: int, local: int, callbacks: list[Callback]) -> lightning.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):  # tips, advertisements, which hardware is absent
         logging.getLogger(name).setLevel(logging.WARNING)
     return lightning.Trainer(
@@ -188,7 +188,8 @@ def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks
         accelerator="auto" if torch.cuda.is_available() else "cpu",
         devices=local,
         num_nodes=world // local,
-        strategy="auto" if world == 1 else strategy,
+        # Frozen parameters have no gradients before they thaw, and a class token leaves some without use.
+        strategy="auto" if world == 1 else "ddp_find_unused_parameters_true",
         precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.recipe.clip or None,
@@ -227,7 +228,7 @@ def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dic
     if config.validate:
         samples, title = task.open(config.validate, spec.input_size, True, "test"), config.validate
     if samples is not None:
-        metrics |= {"data": title, **task.score(ModuleSession(model), samples, title=title)}
+        metrics |= {"data": title, **load(task.score)(ModuleSession(model), samples, title=title)}
     # Parents are models whose weights or answers went into this one; the card names their data and terms too.
     roles = {**({"fine-tuned from": config.init} if config.init else {}), **data.parents}
     card = {

@@ -84,7 +84,7 @@ def _resolve(folder: Path, glibc: int, requirements: list[str], *options: str) -
 
 
 def _pinned(name: str) -> list[str]:
-    return [f"{package.name}=={package.version}" for package in packages(resource("requirements", name).decode())]
+    return [f"{package}=={version}" for package, version in packages(resource("requirements", name).decode())]
 
 
 def test_every_pinned_package_has_a_wheel_for_jetpack_6(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,10 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Remark], 
     findings += _protocol(parts)
     facts: dict[str, Any] = {"kind": "reid"}
     for part, entries in parts.items():
-        cameras = _seen_by(entries)
         facts[part] = {
             "pictures": len(entries),
-            "identities": len(cameras),
+            "identities": len({identity for _, identity, _ in entries}),
             "cameras": len({camera for *_, camera in entries}),
-            "identities_by_number_of_cameras": dict(sorted(Counter(map(len, cameras.values())).items())),
         }
     return facts, findings, prints
 

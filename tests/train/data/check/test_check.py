@@ -176,7 +176,6 @@ def test_reid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "pictures": 4,
         "identities": 2,
         "cameras": 2,
-        "identities_by_number_of_cameras": {"2": 2},
     }
     write_reid(root, [("query", 5, 2, 0), ("bounding_box_test", 5, 2, 1), ("bounding_box_train", 6, 1, 0)])
     assert kinds(datasets.check([root]), "look") >= {"answer", "cameras"}
