@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -93,8 +94,7 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
+    proto = copy.deepcopy(model)
     if hasattr(trt.OnnxParserFlag, "ENABLE_PLUGIN_OVERRIDE"):
         parser.set_flag(trt.OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE)
     else:

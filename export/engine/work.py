@@ -9,8 +9,9 @@ import onnx
 
 from mutualformer.export.engine.layer_list import Layer
 from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.graph.folds.wiring import Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Wiring
 from mutualformer.export.graph.node_types import HEAVY_OPS, heavy_node_types
+from mutualformer.export.graph.values import attribute
 from mutualformer.runtime.benchmarks.frame_cost import Work
 
 _GENERATED = "kgen"

@@ -3,6 +3,7 @@ error, from rounding and clipping together (docs/quantization.md has the measure
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Collection, Sequence
@@ -139,8 +140,7 @@ def _strange(values: NDArray[Any]) -> str:
 
 def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.InferenceSession:
     """A session of ``model`` with the values ``names`` as further outputs."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
+    tapped = copy.deepcopy(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
     with scratch() as folder:

@@ -8,6 +8,7 @@ convolution's kernel and a Q/DQ pair between the two would forbid that.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.values import attribute
 from mutualformer.export.precision.calibration import LEVELS, Feed, Histogram, collect, limits
 from mutualformer.export.precision.half import check_keep, to_fp16, typed_without_function
 from mutualformer.export.precision.placement import (
@@ -130,8 +132,7 @@ def place(
 
     One pair per tensor, read by chosen nodes only: a LayerNormalization beside them goes on reading full activations.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
+    quantized = copy.deepcopy(model)
     graph = quantized.graph
     # Nodes are copied in order into a new list, each Q/DQ pair before its first reader: ONNX demands topological order.
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -188,10 +189,7 @@ def place(
 
 def _channel_axis(node: onnx.NodeProto) -> int:
     """The axis of a weighted node's weights along which its output channels lie."""
-    if node.op_type == "Conv":
-        return 0
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if transposed else 1
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 
 def _smallest(scales: str) -> np.floating[Any]:

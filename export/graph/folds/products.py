@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Array, Wiring
+from mutualformer.export.graph.values import attribute
 
 
 @dataclass
