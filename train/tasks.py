@@ -28,7 +28,7 @@ class Task:
 
     Places ("module:name") for :func:`load`: ``model``, the model's class; ``training``, Lightning's module with the
     loss, made of (model, recipe, schedule); ``batches``, a BatchSource made of (samples, spec, recipe, seed); and
-    ``score``, (session, samples, title, out, maps, corruption, curves) → metrics.
+    ``score``, (session, samples, title, corruption) → metrics.
     ``open(data, size, cache, split)``: DATA as samples. ``probes``: what ``evaluate --probe`` looks at, beside the data
     as they are.
     """

@@ -228,7 +228,7 @@ def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dic
     if config.validate:
         samples, title = task.open(config.validate, spec.input_size, True, "test"), config.validate
     if samples is not None:
-        metrics |= {"data": title, **load(task.score)(ModuleSession(model), samples, title=title)}
+        metrics |= {"data": title, **load(task.score)(ModuleSession(model), samples, title)}
     # Parents are models whose weights or answers went into this one; the card names their data and terms too.
     roles = {**({"fine-tuned from": config.init} if config.init else {}), **data.parents}
     card = {
