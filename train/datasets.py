@@ -21,8 +21,8 @@ from mutualformer.runtime.sources.folders.survey import MUST, Remark
 from mutualformer.runtime.sources.folders.tum import is_tum
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import duplicates
-from mutualformer.train.data.check.reid import check_reid, query_in_gallery
+from mutualformer.train.data.check.findings import Fingerprint, duplicates
+from mutualformer.train.data.check.reid import check_reid
 from mutualformer.train.data.check.rgbd import check_frames, check_rgbd
 from mutualformer.train.data.check.telling import COLUMNS, sentences
 
@@ -43,7 +43,7 @@ def check(addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | Non
     """
     facts: dict[str, Any] = {}
     findings: list[Remark] = []
-    frames, views = [], []
+    prints: list[Fingerprint] = []
     for address in map(str, addresses):
         try:
             places = find_sets(Path(address))
@@ -58,13 +58,12 @@ def check(addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | Non
         for place in places:
             label = str(place)
             if is_rgbd(place):
-                facts[label], findings_here, prints = check_rgbd(place, label, strips)
-                frames += prints
+                facts[label], findings_here, prints_here = check_rgbd(place, label, strips)
+                prints += prints_here
             else:
-                facts[label], findings_here, prints = check_reid(place, label)
-                views += prints
+                facts[label], findings_here = check_reid(place, label)
             findings += findings_here
-    findings += [*duplicates(frames), *duplicates(views, query_in_gallery)]
+    findings += duplicates(prints)
     findings.sort(key=lambda finding: finding.level != MUST)
     ok = not any(finding.level == MUST for finding in findings)
     return {"ok": ok, "folders": facts, "findings": [finding._asdict() for finding in findings]}
