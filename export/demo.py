@@ -1,6 +1,6 @@
 """Verb ``demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
 
-    python export/demo.py --out out/demo
+    mutualformer demo --out out/demo
 
 The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a folder in the public sets
 layout. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
@@ -10,17 +10,13 @@ A second run takes seconds: it reuses every file that is newer than what it was 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -93,9 +89,8 @@ def make_folder(folder: Path) -> None:
 
 def train(out: Path) -> None:
     """Fine-tune in a process of its own, which keeps its progress bars and thread settings."""
-    program = Path(__file__).resolve().parents[1] / "train" / "fit.py"
     arguments = [MODEL, "--init", MODEL, "--data", str(out / "frames"), "--recipe", RECIPE, "--out", str(out)]
-    process = subprocess.run([sys.executable, str(program), *arguments], check=False)
+    process = subprocess.run([sys.executable, "-m", "mutualformer.train.fit", *arguments], check=False)
     if process.returncode:
         raise ExportError(f"training ended with exit code {process.returncode}; its message is above")
 
@@ -158,7 +153,3 @@ def parser() -> argparse.ArgumentParser:
 
 
 main = verb(parser, lambda args: run(args.out))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -62,10 +61,6 @@ class CrossDiffusionAttention(nn.Module):
 
             return kernels.cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
         return cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
-
-    def extra_repr(self) -> str:
-        """The attributes, for ``print(model)``."""
-        return ", ".join(f"{key}={value!r}" for key, value in asdict(self.attributes).items())
 
 
 class MutualAttention(nn.Module):

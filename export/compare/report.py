@@ -66,11 +66,6 @@ def _cell(value: Any) -> str:
     return f"<td>{html.escape('–' if value is None else str(value))}</td>"
 
 
-def escape(text: str) -> str:
-    """Text as HTML."""
-    return html.escape(text)
-
-
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """HTML table; numbers are formatted, text is escaped."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in header)
@@ -88,9 +83,9 @@ def bar(label: str, value: float, limit: float, share: float) -> str:
     )
 
 
-def row(name: str, pictures: list[tuple[str, Image]], height: int = 220) -> str:
+def row(name: str, pictures: list[tuple[str, Image]]) -> str:
     """A frame: its pictures side by side under their headings, stacked on a narrow screen."""
-    cells = "".join(figure(strip([picture], height), head) for head, picture in pictures)
+    cells = "".join(figure(strip([picture]), head) for head, picture in pictures)
     return f'<div class="frame"><h3>{html.escape(name)}</h3><div>{cells}</div></div>'
 
 

@@ -47,7 +47,6 @@ class FitConfig:
     init: str | None = None
     resume: bool = False
     precision: str = "32-true"
-    accumulate: int = 1
     local_norms: bool = False
     workers: int = 1
     save_every: int = 200
@@ -58,7 +57,6 @@ class FitConfig:
         for name, value, least in (
             ("--steps", recipe.steps, 1),
             ("--batch", recipe.batch, 1),
-            ("--accumulate", self.accumulate, 1),
             ("--workers", self.workers, 0),
             ("--save-every", self.save_every, 1),
             ("--validate-every", self.validate_every, 0),

@@ -86,7 +86,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     schedule = Schedule(config.recipe, spec.input_size[0], start=start)
     # Data may bring a task of its own, for instance one with a teacher.
     task = (data.task or load(TASKS[spec.task].training))(model, config.recipe, schedule)
-    save = Save(folder, config.save_every, config.accumulate)
+    save = Save(folder, config.save_every)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
     callbacks += [curves.Curves(config.out)] if rank == 0 else []
     callbacks += [data.validation] if data.validation is not None else []
@@ -95,9 +95,8 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
     if start >= config.recipe.steps:  # killed between the last step and the model: Lightning would train on
         task.restore(_state(folder / LAST))
     else:
-        batch, parts = config.recipe.batch, config.accumulate
         # The loader begins at step ``start``, so a resumed run sees the frames that it would have seen.
-        batches = loader(data.source, schedule, batch, start, rank, world, parts, config.workers)
+        batches = loader(data.source, schedule, config.recipe.batch, start, rank, world, config.workers)
         _train(trainer, task, batches, str(folder / LAST) if config.resume else None, save)
     if rank:
         return config.out / "model.safetensors"
@@ -108,7 +107,6 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         "cut_by_clock": steps < config.recipe.steps,
         "precision": config.precision,
         "processes": world,
-        "accumulate": config.accumulate,
         "seconds": seconds,
         "resumed_at_step": start,
         **{key: getattr(config, key) for key in ("init", "local_norms") if getattr(config, key)},
@@ -191,7 +189,6 @@ def _trainer(config: FitConfig, world: int, local: int, callbacks: list[Callback
         # Frozen parameters have no gradients before they thaw, and a class token leaves some without use.
         strategy="auto" if world == 1 else "ddp_find_unused_parameters_true",
         precision=config.precision,  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.recipe.clip or None,
         callbacks=callbacks,
         logger=TensorBoardLogger(str(config.out), name="logs", version=""),
