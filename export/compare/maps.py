@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
 from mutualformer.export.compare.result import Parity, Shown, check_same_model, judge
-from mutualformer.export.criteria.tensors import TensorComparison
+from mutualformer.export.criteria.tensors import difference
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.images.colours import depth_colours
 from mutualformer.runtime.images.objects import THRESHOLD
@@ -45,29 +45,29 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
     Frames without a mask take the reference's own map, binarised at THRESHOLD, as ground truth.
     """
     check_same_model(reference, candidate)
-    tensors = TensorComparison()
     maps: tuple[list[Any], list[Any]] = ([], [])
     examples: list[ComparedFrame] = []
     for item in frames:
         inputs = prepare(reference.contract, item.rgb, item.depth)
         r, c = (session.run_unchecked(**inputs)["saliency"][0] for session in (reference, candidate))
-        worst = tensors.add(r, c)
+        worst = float(np.nan_to_num(np.abs(r - c), nan=np.inf).max())
         truth = item.mask
         if truth is not None and truth.shape != r.shape:
             truth = report.resize_mask(truth, r.shape)
         mask = np.where(r >= THRESHOLD, 255, 0).astype(np.uint8) if truth is None else truth
         for kept, output in zip(maps, (r, c), strict=True):
-            kept.append((np.nan_to_num(output), mask))
+            kept.append((output, mask))
         real = item.name.rpartition("/")[2].startswith("motorcycle")
         examples.append(ComparedFrame(item.name, worst, real, inputs["rgb"][0], inputs["depth"][0], truth, r, c))
         examples.sort(key=lambda frame: (not frame.real, -frame.worst))
         del examples[show:]
     if not maps[0]:
         raise ExportError("the data holds no frame to compare")
-    both = [sod_metrics(pairs) for pairs in maps]
+    found = difference((r, c) for (r, _), (c, _) in zip(*maps, strict=True))
+    both = [sod_metrics((np.nan_to_num(output), mask) for output, mask in pairs) for pairs in maps]
     scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
     bounded = {"mae": ("mae", 1.0), "s_measure": ("s_measure", 1.0)}
-    result = judge(reference, candidate, tensors, scores, bounded, len(maps[0]))
+    result = judge(reference, candidate, found, scores, bounded, len(maps[0]))
     examples.sort(key=lambda frame: (not frame.real, frame.worst))  # the real pair first, the worst last
     result.shown = [Shown(caption(frame), pictures(frame)) for frame in examples]
     return result
