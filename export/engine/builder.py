@@ -56,7 +56,6 @@ class BuildResult:
     engine: bytes
     layers: list[Layer]
     layers_from: str
-    network_plugins: int
     version: str
 
 
@@ -121,7 +120,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
         engine=engine,
         layers=inspected or parse_layers([logger.layers], plugins),
         layers_from="inspector" if inspected else "builder log",
-        network_plugins=len(plugins),
         version=str(trt.__version__),
     )
 

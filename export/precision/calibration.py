@@ -124,7 +124,7 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
     for feed in progress(feeds, f"calibration ({len(feeds)} frames)"):
         for name, values in zip(tensors, session.run(tensors, feed), strict=True):
             if not np.isfinite(values).all():
-                raise ExportError(f"calibration: activation {name!r} holds {_strange(values)}, expected finite values")
+                raise ExportError(f"calibration: activation {name!r} holds NaN or infinity, expected finite values")
             histograms[name].add(values)
     return histograms
 
@@ -132,10 +132,6 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
 def limits(histograms: dict[str, Histogram]) -> dict[str, float]:
     """Largest magnitude that each tensor's scale shall represent; 1 for a tensor of zeros alone."""
     return {name: best_limit(h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
-
-
-def _strange(values: NDArray[Any]) -> str:
-    return "NaN" if np.isnan(values).any() else "infinity"
 
 
 def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.InferenceSession:

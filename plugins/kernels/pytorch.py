@@ -6,8 +6,10 @@ plugins/kernels/schedule.py lists, as the plugin does, so the two can be compare
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import torch
@@ -35,13 +37,14 @@ def _capability(x: Tensor) -> int:
     return max((architecture for architecture in TABLE if architecture <= capability), default=min(TABLE))
 
 
-def kernels(on_gpu: bool) -> ModuleType:
-    """The module of the kernels. Raises ValueError for a CPU where Triton does not interpret."""
+@contextlib.contextmanager
+def kernels(on_gpu: bool) -> Iterator[ModuleType]:
+    """The module of the kernels inside the ``with``. Raises ValueError for a CPU where Triton does not interpret."""
     if not on_gpu and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError("on a CPU the kernels run in Triton's interpreter alone: set TRITON_INTERPRET=1 before import")
     from mutualformer.plugins.kernels import cda
 
-    return cda
+    yield cda
 
 
 def cross_diffusion_attention(
@@ -52,7 +55,8 @@ def cross_diffusion_attention(
     ``tactic``: which of the tiles (plugins/kernels/tiles.py), the last where there are fewer.
     Raises ValueError for attributes, shapes or types the kernels do not serve.
     """
-    return _Call(kernels(qkv_r.is_cuda), qkv_r, qkv_d, attributes, tactic).run()
+    with kernels(qkv_r.is_cuda) as module:
+        return _Call(module, qkv_r, qkv_d, attributes, tactic).run()
 
 
 class _Call:

@@ -105,7 +105,7 @@ def read_checkpoint_card(data: bytes, folder: Path) -> None:
 
 def read_weights(data: bytes, folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(data)
-    checkpoint._read_tensors(folder / "w.safetensors", {"weights_sha256": hashlib.sha256(data).hexdigest()})
+    checkpoint.read_tensors(folder / "w.safetensors", {"weights_sha256": hashlib.sha256(data).hexdigest()})
 
 
 def read_journal(data: bytes, folder: Path) -> None:

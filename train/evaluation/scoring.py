@@ -35,7 +35,7 @@ def evaluate_all(session: Session, name: str, data: Sequence[str], probe: bool =
     contract = session.contract
     singles = list(dict.fromkeys(str(single) for text in data for single in expand(text)))
     results = {one: evaluate(session, one) for one in singles}
-    found = {
+    found: dict[str, Any] = {
         "model": name,
         "registry_name": contract.model,
         "task": contract.task,

@@ -192,10 +192,6 @@ class TrainingTask(lightning.LightningModule):
         use_convolutions(model)
         return model.eval()
 
-    def finish(self) -> nn.Module:
-        """The model with the weights to keep, in eval mode, on the CPU."""
-        return self.averaged().cpu()
-
 
 class SodTask(TrainingTask):
     """Detector: ``rgb`` uint8 (B, H, W, 3), ``depth`` float32 (B, H, W), ``mask`` uint8 (B, H, W) 0 … 255.

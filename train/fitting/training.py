@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.card import limits
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, registry
@@ -35,7 +36,7 @@ from mutualformer.train.fitting.kinds import TrainingData
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
 from mutualformer.train.fitting.preparation.ready import open_training_data
-from mutualformer.train.fitting.preparation.start import begin_with, weights_file
+from mutualformer.train.fitting.preparation.start import begin_with
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
 from mutualformer.train.tasks import TASKS, load
@@ -111,7 +112,7 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         "resumed_at_step": start,
         **{key: getattr(config, key) for key in ("init", "local_norms") if getattr(config, key)},
     }
-    return _finish(config, task.finish(), data, {**dataclasses.asdict(config.recipe), **done})
+    return _finish(config, task.averaged().cpu(), data, {**dataclasses.asdict(config.recipe), **done})
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -232,7 +233,7 @@ def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dic
         "data": data.facts,
         "recipe": recipe,
         "prints": data.prints,
-        "parents": [one for role, name in roles.items() for one in checkpoint.parent(weights_file(name), name, role)],
+        "parents": [one for role, name in roles.items() for one in checkpoint.parent(zoo.weights(name), name, role)],
         "limits": limits(spec.task, config.data),
         "metrics": metrics,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.sources import opening
@@ -16,11 +15,10 @@ from mutualformer.train.data.check.findings import grouped
 _PARTS = {"train": ("train",), "test": ("query", "gallery")}
 
 
-def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Remark]]:
-    """Facts and findings of one set; ``label`` names it in the findings."""
-    facts: dict[str, Any] = {"kind": "reid"}
-    findings: list[Remark] = []
-    unreadable, who = list[str](), dict[str, set[int]]()
+def check_reid(folder: Path, label: str) -> tuple[list[str], list[Remark]]:
+    """Sentences and findings of one set; ``label`` names it."""
+    lines, findings, unreadable = list[str](), list[Remark](), list[str]()
+    who: dict[str, set[int]] = {}
     for split, parts in _PARTS.items():
         places = [find_root(folder) / SPLITS[part] for part in parts]
         if absent := [str(place) for place in places if not place.is_dir()]:
@@ -32,8 +30,8 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Remark]]:
             findings.append(Remark(MUST, "files", str(error), f"nothing of the {split} split can be used until then"))
             continue
         who[split] = set(data.identities.tolist())
-        cameras = len(set(data.cameras.tolist()))
-        facts[split] = {"pictures": len(data), "identities": len(who[split]), "cameras": cameras}
+        shown = f"{len(who[split])} identities by {len(set(data.cameras.tolist()))} cameras"
+        lines.append(f"{label}, {split}: {len(data)} pictures of {shown}.")
         for index in progress(range(len(data)), f"checking {label}"):
             try:
                 data[index]
@@ -42,4 +40,4 @@ def check_reid(folder: Path, label: str) -> tuple[dict[str, Any], list[Remark]]:
     findings += grouped(MUST, "unreadable", unreadable, "cannot be used", "replace the file or remove it")
     both = [f"identity {identity}" for identity in sorted(who.get("train", set()) & who.get("test", set()))]
     findings += grouped(MUST, "leak", both, "is in training and in test", "move it to one of them")
-    return facts, findings
+    return lines, findings
