@@ -44,6 +44,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import DataError, Item
 
 MODEL, RECIPE = zoo.DEFAULT, "finetune"
+STEPS = 30  # a minute on two cores
 FOLDER_FRAMES = 40
 HELD_OUT = "synthetic:24?seed=500000"
 SAMPLE = "sample:motorcycle"
@@ -89,8 +90,9 @@ def make_folder(folder: Path) -> None:
 
 def train(out: Path) -> None:
     """Fine-tune in a process of its own, which keeps its progress bars and thread settings."""
-    arguments = [MODEL, "--init", MODEL, "--data", str(out / "frames"), "--recipe", RECIPE, "--out", str(out)]
-    process = subprocess.run([sys.executable, "-m", "mutualformer.train.fit", *arguments], check=False)
+    arguments = [MODEL, "--init", MODEL, "--data", str(out / "frames"), "--recipe", RECIPE, "--steps", str(STEPS)]
+    command = [sys.executable, "-m", "mutualformer.train.fit", *arguments, "--out", str(out)]
+    process = subprocess.run(command, check=False)
     if process.returncode:
         raise ExportError(f"training ended with exit code {process.returncode}; its message is above")
 

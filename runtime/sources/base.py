@@ -73,6 +73,9 @@ class BaseCamera:
         self.depth_scale = depth_scale
         self.busy_s = 0.0
         self.warnings: list[str] = []
+        # Of files: whether :meth:`seek` works, and the multiple of the recorded speed, 0 = as fast as frames are taken.
+        self.seekable = False
+        self.rate: float | None = None
         self.left_out = 0
         self.first_reason = ""
         self._warned: set[str] = set()
@@ -80,6 +83,10 @@ class BaseCamera:
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; every source has its own. Raises NotImplementedError here."""
         raise NotImplementedError(f"{type(self).__name__} must implement read")
+
+    def seek(self, position: float) -> None:
+        """Go on at this share of the file, 0 … 1; for the thread that reads. Raises CameraError if not seekable."""
+        raise CameraError(f"{self.name}: cannot seek")
 
     def close(self) -> None:
         """Does nothing; sources that hold resources override it."""

@@ -2,7 +2,8 @@
 
 Readers of bags, databases, videos and SDKs get untrusted files. A reader that hangs, crashes or takes all memory
 ends only its own process (:mod:`child_process`), and the parent raises in bounded time. A message between the two is
-the length of a JSON object, the object, and after it the bytes of the arrays that it names.
+the length of a JSON object, the object, and after it the bytes of the arrays that it names. The parent's are lines of
+JSON: what to open, then wishes to seek and to play at another speed.
 """
 
 from __future__ import annotations
@@ -99,8 +100,10 @@ class ChildCamera(BaseCamera):
             raise
         self.name, self.live = about["name"], about["live"]
         self._adopt(about)
+        self.seekable, self.rate = about["seekable"], about["rate"]
         self._waiting: float | None = None
         self._over = False
+        self._wish: list[Any] = [0, None, self.rate]  # number of the last seek, its position, rate
 
     def _adopt(self, facts: dict[str, Any]) -> None:
         lens = facts["intrinsics"]
@@ -175,6 +178,8 @@ class ChildCamera(BaseCamera):
         with self._lock:
             if self._over:
                 return None
+            if self.rate != self._wish[-1]:
+                self._ask(self._wish[:2])
             now = time.monotonic()
             self._waiting = self._waiting or now
             if not self._arrives(timeout):
@@ -185,13 +190,32 @@ class ChildCamera(BaseCamera):
             self._waiting = None
             facts = self._take("done", "frame")
             self._adopt(facts)
+            if facts["seek"] != self._wish[0]:
+                raise CameraTimeout(f"{self.name}: on the way to another place")
             if facts["tag"] == "done":
                 self._over = True
-                self.close()
+                if not self.seekable:
+                    self.close()
                 return None
         self.busy_s = facts["busy_s"]
         stamps = facts["timestamp"], facts["depth_timestamp"]
-        return Frame(facts["rgb"], facts["depth"], *stamps, facts["sequence"], facts.get("nir"))
+        place = facts["position"]
+        return Frame(facts["rgb"], facts["depth"], *stamps, facts["sequence"], facts.get("nir"), place)
+
+    def seek(self, position: float) -> None:
+        """As BaseCamera.seek."""
+        if not self.seekable:
+            super().seek(position)
+        with self._lock:
+            self._ask([self._wish[0] + 1, position])
+            self._over, self._waiting = False, None
+
+    def _ask(self, place: list[Any]) -> None:
+        """Send a wish; :meth:`read` finds out where the child is gone."""
+        self._wish = [*place, self.rate]
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(json.dumps(self._wish).encode() + b"\n")
 
     def close(self) -> None:
         """Ask the child to end, and end it where it does not within a second."""

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import queue
 import resource
 import select
 import signal
@@ -18,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from mutualformer.runtime.sources.base import Camera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
 from mutualformer.runtime.sources.child import bytes_of, send
 from mutualformer.runtime.untrusted.foreign import reason
 from mutualformer.runtime.untrusted.typed_json import parse_json
@@ -32,6 +33,8 @@ LONGEST_SENTENCE = 2000
 
 # Warnings that our own code logs here; the parent gets them, because standard error is not shown.
 LOGGED: list[str] = []
+# Of the parent: [number of the seek, position or None, rate].
+WISHES: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
 
 def main() -> int:
@@ -43,12 +46,13 @@ def main() -> int:
     handler.emit = lambda record: LOGGED.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("mutualformer").addHandler(handler)
     threading.Thread(target=_watch_parent, daemon=True).start()
-    camera: Camera | None = None
+    camera: BaseCamera | None = None
     try:
         source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
         _limit(bytes_of(Path(target)))
         camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
-        send(pipe, "open", {"name": camera.name, "live": camera.live, **_attributes(camera)}, {})
+        able = {"seekable": camera.seekable, "rate": camera.rate}
+        send(pipe, "open", {"name": camera.name, "live": camera.live, **able, **_attributes(camera)}, {})
         _play(camera, pipe)
     except BrokenPipeError:
         pass
@@ -62,23 +66,38 @@ def main() -> int:
     return 0
 
 
-def _play(camera: Camera, pipe: Any) -> None:
+def _play(camera: BaseCamera, pipe: Any) -> None:
+    number, ended = 0, False
     while True:
+        try:
+            sought, position, camera.rate = WISHES.get(block=ended)
+        except queue.Empty:
+            pass
+        else:
+            if sought != number:
+                camera.seek(position)
+                number, ended = sought, False
+            continue
         try:
             frame = camera.read(0.5)
         except CameraTimeout:
             continue
         if frame is None:
-            return send(pipe, "done", _attributes(camera), {})
+            send(pipe, "done", {"seek": number, **_attributes(camera)}, {})
+            if not camera.seekable:
+                return
+            ended = True
+            continue
         arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
         if frame.nir is not None:
             arrays["nir"] = frame.nir
         times = {"timestamp": frame.timestamp, "depth_timestamp": frame.depth_timestamp}
-        facts = {**times, "sequence": frame.sequence, "busy_s": camera.busy_s, **_attributes(camera)}
+        place = {"sequence": frame.sequence, "position": frame.position, "seek": number}
+        facts = {**times, **place, "busy_s": camera.busy_s, **_attributes(camera)}
         send(pipe, "frame", facts, arrays)
 
 
-def _attributes(camera: Camera) -> dict[str, Any]:
+def _attributes(camera: BaseCamera) -> dict[str, Any]:
     return {
         "intrinsics": camera.intrinsics.to_json() if camera.intrinsics is not None else None,
         "depth_scale": camera.depth_scale,
@@ -88,11 +107,18 @@ def _attributes(camera: Camera) -> dict[str, Any]:
 
 
 def _watch_parent() -> None:
-    """End this process when the parent closes our standard input, or dies."""
+    """Collect the parent's wishes; end this process when the parent closes our standard input, or dies."""
+    rest = b""
     while True:
         signal.alarm(ALARM_SECONDS)
-        if select.select([0], [], [], LOOK_SECONDS)[0] and not os.read(0, 1):
+        if not select.select([0], [], [], LOOK_SECONDS)[0]:
+            continue
+        got = os.read(0, 1 << 12)
+        if not got:
             os._exit(0)
+        *lines, rest = (rest + got).split(b"\n")
+        for line in lines:
+            WISHES.put(parse_json(line))
 
 
 def _limit(size: int) -> None:

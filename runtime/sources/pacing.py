@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 
-from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame
 
 # A longer gap is a jump of the camera's clock, or a pause that no viewer wants to wait for.
@@ -14,10 +14,10 @@ LONGEST_GAP_SECONDS = 5.0
 
 
 class Pace:
-    """``rate``: multiple of the recorded speed, 0 = as fast as frames are taken. ``camera`` gets warnings of jumps."""
+    """Waits by the ``rate`` of ``camera``, which gets warnings of jumps."""
 
-    def __init__(self, rate: float, camera: BaseCamera) -> None:
-        self.rate, self._camera = rate, camera
+    def __init__(self, camera: BaseCamera) -> None:
+        self._camera = camera
         self._due = 0.0
         self._last: float | None = None
 
@@ -27,7 +27,8 @@ class Pace:
 
     def wait(self, stamp: float, timeout: float) -> None:
         """Sleep until the frame of ``stamp`` (seconds) is due. Raises CameraTimeout if that is beyond ``timeout``."""
-        if self.rate <= 0:
+        rate = self._camera.rate
+        if not rate:
             self._last = None
             return
         now = time.monotonic()
@@ -36,7 +37,7 @@ class Pace:
         if stamp != self._last:
             gap = stamp - self._last
             if 0 <= gap <= LONGEST_GAP_SECONDS:
-                self._due += gap / self.rate
+                self._due += gap / rate
             else:
                 self._due = now
                 self._camera.warn(
@@ -60,23 +61,20 @@ class PlayedCamera(BaseCamera):
         rate: float = 0.0,
         begin: Callable[[float], Generator[Frame, None, None]] | None = None,
     ) -> None:
-        """Frames from now on; ``rate``: as of :class:`Pace`. ``begin``: frames from a position on, 0 … 1 of the file;
-        None where it cannot seek."""
-        self._frames, self.pace, self._begin = frames, Pace(rate, self), begin
+        """Frames from now on, at ``rate``. ``begin``: frames from a position on, 0 … 1 of the file; None where it
+        cannot seek."""
+        self._frames, self._pace, self._begin = frames, Pace(self), begin
         self._pending: Frame | None = None
-
-    @property
-    def seekable(self) -> bool:
-        """Whether :meth:`seek` works."""
-        return self._begin is not None
+        self.rate, self.seekable = rate, begin is not None
 
     def seek(self, position: float) -> None:
-        """Go on at this share of the file, 0 … 1; for the thread that reads. Raises CameraError if not seekable."""
+        """As BaseCamera.seek."""
         if self._begin is None:
-            raise CameraError(f"{self.name}: cannot seek")
-        self.close()
+            super().seek(position)
+            return
+        self._frames.close()
         self._frames, self._pending = self._begin(position), None
-        self.pace.restart()
+        self._pace.restart()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; after a CameraTimeout (the frame is not due yet) the same frame comes again."""
@@ -85,7 +83,7 @@ class PlayedCamera(BaseCamera):
         self.busy_s = time.perf_counter() - began
         self._pending = frame
         if frame is not None:
-            self.pace.wait(frame.timestamp, timeout)
+            self._pace.wait(frame.timestamp, timeout)
         self._pending = None
         return frame
 

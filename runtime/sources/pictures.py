@@ -101,7 +101,8 @@ def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any
     if told.thumbnail:
         raise DataError(f"{name}: is a camera's raw file, of which only a thumbnail could be read; develop it first")
     if told.pictures > 1:
-        text = f"{name}: holds {told.pictures} pictures, the first is taken"
+        others = f"; video:{name} gives all" if told.kind == "GIF" else ""
+        text = f"{name}: holds {told.pictures} pictures, the first is taken{others}"
         _warn_once(f"pictures {os.path.dirname(name)}", text)
     if told.kind in BY_PILLOW or (told.kind == "PPM" and told.floats):  # the latter is PFM
         image: NDArray[Any] | None = _by_pillow(data, told.kind, name, mode)

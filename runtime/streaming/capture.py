@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mutualformer.runtime.mailbox import Mailbox
-from mutualformer.runtime.sources.base import Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.sources.frame import Frame
-from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.streaming.health import Health
 
 Opener = Callable[[], Camera]
@@ -131,19 +130,19 @@ class Capture:
         """
         if position is not None and self.seekable:
             self._sought = (self._sought[0] + 1, position)
-        if rate is not None and isinstance(self.camera, PlayedCamera):
-            self.camera.pace.rate = rate
+        if rate is not None and isinstance(self.camera, BaseCamera) and self.camera.rate is not None:
+            self.camera.rate = rate
         self.allowed = frames
 
     @property
     def seekable(self) -> bool:
         """Whether :meth:`play` can go to a position."""
-        return isinstance(self.camera, PlayedCamera) and self.camera.seekable
+        return isinstance(self.camera, BaseCamera) and self.camera.seekable
 
     @property
     def rate(self) -> float | None:
         """The ``rate`` of :meth:`play`; None for sources whose speed cannot be chosen."""
-        return self.camera.pace.rate if isinstance(self.camera, PlayedCamera) else None
+        return self.camera.rate if isinstance(self.camera, BaseCamera) else None
 
     @property
     def ended(self) -> bool:
@@ -254,7 +253,7 @@ class Capture:
         seek = 0
         while self._mine(generation):
             self._guard(generation, limit)
-            if self._sought[0] != seek and isinstance(camera, PlayedCamera):
+            if self._sought[0] != seek and isinstance(camera, BaseCamera):
                 seek, position = self._sought
                 camera.seek(position)
             try:

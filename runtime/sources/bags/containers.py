@@ -68,8 +68,13 @@ class Bag(Protocol):
     def topics(self) -> Mapping[str, str]:
         """Name → type, ``package/msg/Type``."""
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """Messages of ``topics`` (None: of all) by time of recording if the file has an index, else in file order."""
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Times of recording of the first and the last message in ns; None where the file has no index."""
+
+    def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
+        """Messages of ``topics`` (None: of all) by time of recording if the file has an index, else in file order;
+        those recorded before ``since`` (ns) are left out."""
 
     def close(self) -> None:
         """Close the file; messages of it must not be read any more."""
@@ -155,13 +160,13 @@ class McapBag:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """Times of recording of the first and the last message in ns; None where the file has no index."""
+        """As Bag.span."""
         chunks = [one for one in self._index if one.message_index_offsets]
         return (chunks[0].message_start_time, max(one.message_end_time for one in chunks)) if chunks else None
 
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
-        """As Bag.messages, from the time of recording ``since`` (ns) on. Chunks of an indexed file may overlap in time:
-        a message waits until no chunk can hold an earlier one."""
+        """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
+        earlier one."""
         # A heap by time. The number keeps messages of one time in the order of the file, and keeps the heap from
         # comparing messages, which have no order.
         waiting: list[tuple[int, int, Message]] = []
@@ -263,12 +268,17 @@ class RosbagsBag:
             raise
         self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """As Bag.span."""
+        return (self._reader.start_time, self._reader.end_time) if self._reader.message_count else None
+
+    def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages; the first corrupt place is noted and ends them."""
         wanted = [one for one in self._reader.connections if topics is None or one.topic in topics]
         last = 0
         try:
-            for one, last, stored in self._reader.messages(wanted) if wanted else ():
+            for one, last, stored in self._reader.messages(wanted, since or None) if wanted else ():
                 data = plain(bytes(stored), self.problems.append)
                 if data is not None:
                     topic = str(one.topic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage, McapBag, RosbagsBag
@@ -43,10 +44,17 @@ class ManyBags:
             raise BagError("; ".join(self.problems))
         self.closed = all(bag.closed for bag in self._bags)
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """As Bag.span; None also where a file begins before the one in front of it has ended."""
+        spans = [bag.span for bag in self._bags if bag.span is not None]
+        whole = len(spans) == len(self._bags) and all(one[1] <= other[0] for one, other in pairwise(spans))
+        return (spans[0][0], spans[-1][1]) if whole else None
+
+    def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages, one file after the other; ``problems`` grows by the problems of each."""
         for bag in self._bags:
-            yield from bag.messages(topics)
+            yield from bag.messages(topics, since)
             self.problems += [sentence for sentence in bag.problems if sentence not in self.problems]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ in metres unless it is given. :mod:`topic_choice` decides which topics fit toget
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer
 
 ROS_SCALE = 0.001
+EARLIER_NS = 1_000_000_000  # the depth map of an image is recorded less than this before it
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Picture:
-    """``stamp``: seconds of the clock by which the two topics are paired."""
+    """``stamp``: seconds of the clock by which the two topics are paired. ``log_time``: of recording, ns."""
 
     stamp: float
+    log_time: int
     content: ros.Image | ros.CompressedImage
 
 
@@ -79,9 +81,9 @@ class BagCamera(PlayedCamera):
         except BaseException:
             self._bag.close()
             raise
-        self._pairer: Pairer[Picture] = Pairer(options.max_skew)
-        self._last = float("-inf")
-        self.play(self._all())
+        self._max_skew = options.max_skew
+        self._span = self._bag.span
+        self.play(self._all(0.0), begin=self._all if self._span is not None else None)
 
     def _choose(self, options: Options) -> None:
         """Decide on topics, calibration and clock. Raises CameraError, TopicError, TimeError."""
@@ -111,22 +113,24 @@ class BagCamera(PlayedCamera):
         except ros.MessageError:
             return None
 
-    def _all(self) -> Generator[Frame, None, None]:
-        try:
-            for number, (colour, depth) in enumerate(self._pairs()):
-                frame = self._frame(colour, depth, number)
-                if frame is not None:
-                    yield frame
-        finally:
-            self._bag.close()
-        if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour images have no depth at their time, left out")
+    def _all(self, position: float) -> Generator[Frame, None, None]:
+        first, last = self._span or (0, 0)
+        since = first + round(position * (last - first)) if position else 0
+        pairer: Pairer[Picture] = Pairer(self._max_skew)
+        self._last = float("-inf")
+        for number, (colour, depth) in enumerate(self._pairs(pairer, max(0, since - EARLIER_NS))):
+            frame = self._frame(colour, depth, number) if colour.log_time >= since else None
+            if frame is not None:
+                share = (colour.log_time - first) / max(1, last - first)
+                yield replace(frame, position=share if self.seekable else None)
+        if pairer.unpaired:
+            self.warn(f"{self.name}: {pairer.unpaired} colour images have no depth at their time, left out")
         self.sum_up()
 
-    def _pairs(self) -> Generator[tuple[Picture, Picture], None, None]:
+    def _pairs(self, pairer: Pairer[Picture], since: int) -> Generator[tuple[Picture, Picture], None, None]:
         colour, depth = self._choice.colour.topic, self._choice.depth.topic
         read = 0
-        for message in self._bag.messages({colour, depth, *filter(None, [self._info_topic])}):
+        for message in self._bag.messages({colour, depth, *filter(None, [self._info_topic])}, since):
             self._pass_on(read)
             try:
                 content = ros.read(message.kind, message.data, message.ros1)
@@ -140,12 +144,12 @@ class BagCamera(PlayedCamera):
                 continue
             read += 1
             stamp = message.log_time / 1e9 if self._clock == "log" else content.stamp
-            add = self._pairer.colour if message.topic == colour else self._pairer.depth
-            yield from add(stamp, Picture(stamp, content))
+            add = pairer.colour if message.topic == colour else pairer.depth
+            yield from add(stamp, Picture(stamp, message.log_time, content))
         self._pass_on(read)
         if not self._bag.closed:
             self.warn(f"{self.name}: cut short: the recorder did not close it; {read} images read")
-        yield from self._pairer.flush()
+        yield from pairer.flush()
 
     def _pass_on(self, read: int) -> None:
         """Warn about the problems that the bag's reader met up to this message."""

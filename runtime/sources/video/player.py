@@ -83,16 +83,23 @@ class VideoCamera(PlayedCamera):
         if self._colour.alpha:
             self.warn(f"{path}: its transparency is left out")
         self._options = options
-        self.play(self._all(), options.rate)
+        # Times that ``fps`` makes up count frames from the first one on.
+        begin = None if options.fps or not self._colour.seconds else self._all
+        self.play(self._all(0.0), options.rate, begin)
 
-    def _all(self) -> Generator[Frame, None, None]:
+    def _all(self, position: float) -> Generator[Frame, None, None]:
+        start, seconds = self._colour.start, self._colour.seconds
         offset, number = 0.0, 0
+        since = start + position * seconds if position else -math.inf
         while True:
             first = last = step = None
-            for (stamp, rgb), (depth_stamp, depth) in self._pairs():
+            for (stamp, rgb), (depth_stamp, depth) in self._pairs(since):
                 first, step, last = stamp if first is None else first, stamp - last if last is not None else step, stamp
-                yield Frame(rgb, self._metres(depth, rgb.shape[:2]), stamp + offset, depth_stamp + offset, number)
+                place = min(1.0, (stamp - start) / seconds) if self.seekable else None
+                metres = self._metres(depth, rgb.shape[:2])
+                yield Frame(rgb, metres, stamp + offset, depth_stamp + offset, number, None, place)
                 number += 1
+            since = -math.inf
             if not number:
                 self.warn(f"{self.name}: holds no frame that can be decoded")
             if last is None or first is None or not self._options.loop:
@@ -100,16 +107,17 @@ class VideoCamera(PlayedCamera):
             offset += last - first + (step or 1 / tracks.USUAL_FPS)
         self.sum_up()
 
-    def _pairs(self) -> Iterator[tuple[Stamped[Any], Stamped[Any]]]:
-        """(time, colour) and (time, depth as stored or None) of every frame, once through the file."""
+    def _pairs(self, since: float) -> Iterator[tuple[Stamped[Any], Stamped[Any]]]:
+        """(time, colour) and (time, depth as stored or None) of every frame, from ``since`` to the end of the file."""
         fps = self._options.fps
         picture = tracks.upright if self._depth is None else self._as_stored
-        colours = tracks.frames(self._path, self._colour, fps, picture, self.leave_out)
+        colours = tracks.frames(self._path, self._colour, fps, picture, self.leave_out, since)
         if self._depth is None:
             yield from (((stamp, rgb), (stamp, None)) for stamp, rgb in colours)
             return
-        depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out)
-        pairer: Pairer[Stamped[Any]] = Pairer(self._options.max_skew)
+        skew = self._options.max_skew
+        depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out, since - skew)
+        pairer: Pairer[Stamped[Any]] = Pairer(skew)
         yield from paired(pairer, colours, depths)
         if pairer.unpaired:
             self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth at their time, left out")

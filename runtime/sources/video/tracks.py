@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,13 +30,18 @@ av.logging.set_level(None)
 
 @dataclass(frozen=True)
 class Track:
-    """``index``: as FFmpeg counts. ``depth``: grey of more than 8 bits. ``first``: what players choose."""
+    """``index``: as FFmpeg counts. ``depth``: grey of more than 8 bits. ``first``: what players choose.
+
+    ``start``, ``seconds``: time of the first frame and from there to the last; 0 seconds where the file does not say.
+    """
 
     index: int
     title: str
     depth: bool
     first: bool
     alpha: bool
+    start: float
+    seconds: float
 
     def __str__(self) -> str:
         return f"{self.index} ({self.title or ('16 bits of grey' if self.depth else 'colour')})"
@@ -68,10 +74,20 @@ def tracks(path: Path) -> list[Track]:
             alpha = stream.metadata.get("alpha_mode") == "1" or any(part.is_alpha for part in parts)
             if codec.height * codec.width > MAX_PIXELS:
                 raise CameraError(f"{path}: declares {codec.width}×{codec.height} pixels, expected at most 64 million")
-            found.append(Track(stream.index, title, depth, best is not None and stream.index == best.index, alpha))
+            first = best is not None and stream.index == best.index
+            found.append(Track(stream.index, title, depth, first, alpha, *_span(container, stream)))
     if not found:
         raise CameraError(f"{path}: cannot be opened as a video; it has no picture track")
     return found
+
+
+def _span(container: Any, stream: Any) -> tuple[float, float]:
+    """``start`` and ``seconds`` of a Track."""
+    base, whole = float(stream.time_base or 0), 1 / av.time_base
+    start = stream.start_time * base if stream.start_time is not None else (container.start_time or 0) * whole
+    # Matroska has no duration of a track; its whole counts from time 0, whenever the first frame comes.
+    seconds = stream.duration * base if stream.duration else (container.duration or 0) * whole - start
+    return start, max(0.0, seconds - 1 / (float(stream.average_rate or 0) or USUAL_FPS))
 
 
 def choose(path: Path, found: list[Track], depth: bool, wish: int) -> tuple[Track | None, str]:
@@ -93,17 +109,27 @@ def choose(path: Path, found: list[Track], depth: bool, wish: int) -> tuple[Trac
 
 
 def frames(
-    path: Path, track: Track, fps: float, picture: Callable[[Any], NDArray[Any]], corrupt: Callable[[str], None]
+    path: Path,
+    track: Track,
+    fps: float,
+    picture: Callable[[Any], NDArray[Any]],
+    corrupt: Callable[[str], None],
+    since: float = -math.inf,
 ) -> Iterator[tuple[float, NDArray[Any]]]:
     """(seconds, picture) of each frame by the file's own clock, or by ``fps`` where that is not 0.
 
-    ``picture``: converts a frame. ``corrupt``: called for each frame that cannot be decoded.
+    ``picture``: converts a frame. ``corrupt``: called for each frame that cannot be decoded. ``since``: seconds of the
+    file's clock before which frames are left out.
     """
     with open_file(path) as container:
         stream = next(one for one in container.streams.video if one.index == track.index)
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or 0) or USUAL_FPS
         count, last = 0, -1 / rate
+        if since > track.start:
+            # Files without an index cannot seek; they are decoded from their first frame.
+            with contextlib.suppress(av.error.FFmpegError):
+                container.seek(round(since / (stream.time_base or 1)), stream=stream)
         packets = container.demux(stream)
         while True:
             try:
@@ -119,6 +145,8 @@ def frames(
             for frame in decoded:
                 last = count / fps if fps else frame.time if frame.time is not None else last + 1 / rate
                 count += 1
+                if last < since:
+                    continue
                 if frame.is_corrupt:
                     corrupt(f"corrupt at {last:.3f} s")
                     continue

@@ -70,14 +70,31 @@ def _blocking(folder: Path, *packages: str) -> str:
     return str(folder)
 
 
+@pytest.fixture
+def jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks have NumPy and cuda-bindings only."""
+    monkeypatch.setenv("PYTHONPATH", _blocking(tmp_path / "blocked", "torch", "triton", "timm", "lightning", "onnx"))
+
+
 def test_shares_of_the_checks_add_up() -> None:
     assert sum(check.share for check in CHECKS.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("sanitizer", "tensorrt")])
-def test_every_check_passes_on_the_stand_in(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("sanitizer", "tensorrt", "pytorch")])
+def test_every_check_passes_on_the_stand_in(name: str, jetson: None) -> None:
     outcome = _check(name)
     assert outcome.state == PASS, outcome.line()
+
+
+def test_pytorch_s_check_passes() -> None:
+    outcome = _check("pytorch")
+    assert outcome.state == PASS, outcome.line()
+
+
+def test_pytorch_s_check_is_skipped_where_there_is_no_pytorch(jetson: None) -> None:
+    outcome = _check("pytorch")
+    assert outcome.state == SKIP
+    assert "torch" in outcome.detail
 
 
 @pytest.mark.parametrize(
@@ -95,20 +112,9 @@ def test_planted_fault_fails_the_check_that_should_catch_it(name: str, fault: st
     assert "the check itself broke" not in outcome.detail, outcome.detail
 
 
-def test_nothing_needs_pytorch_or_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a Jetson: NumPy and cuda-bindings. What needs more is skipped in its own words."""
-    monkeypatch.setenv("PYTHONPATH", _blocking(tmp_path / "blocked", "torch", "triton", "timm", "lightning", "onnx"))
-    for name in ("machine", "cubins", "numerics", "portable", "concurrency", "graph", "timing"):
-        outcome = _check(name)
-        assert outcome.state == PASS, outcome.line()
-    outcome = _check("pytorch")
-    assert outcome.state == SKIP
-    assert "torch" in outcome.detail
-
-
-@pytest.mark.parametrize("capability", [88, 103])
-def test_a_gpu_that_runs_the_ptx_passes(capability: int) -> None:
-    for name in ("machine", "cubins", "numerics"):
+@pytest.mark.parametrize(("capability", "names"), [(88, ["machine"]), (103, ["machine", "cubins", "numerics"])])
+def test_a_gpu_that_runs_the_ptx_passes(capability: int, names: list[str], jetson: None) -> None:
+    for name in names:
         outcome = _check(name, "--capability", str(capability))
         assert outcome.state == PASS, outcome.line()
 
@@ -282,7 +288,7 @@ def test_archive_carries_everything_but_numpy_and_the_binding(tmp_path: Path) ->
     (folder / "build" / driver).symlink_to(support.BUILD / driver)
     environment |= {"MUTUALFORMER_PLUGIN": str(folder / "build" / "libmutualformer_plugin.so")}
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment["PYTHONPATH"], str(ROOT)])
-    for name in ("machine", "cubins", "numerics"):
+    for name in ("cubins", "numerics"):
         result = tmp_path / f"{name}.json"
         command = [sys.executable, "-m", "tests.standins", name, "--result", str(result)]
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)

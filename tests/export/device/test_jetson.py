@@ -87,6 +87,7 @@ def _pinned(name: str) -> list[str]:
     return [f"{package}=={version}" for package, version in packages(resource("requirements", name).decode())]
 
 
+@pytest.mark.full  # asks the package index
 def test_every_pinned_package_has_a_wheel_for_jetpack_6(tmp_path: Path) -> None:
     """The list for Python 3.10 is complete, without anything heavy, and all of it wheels for glibc 2.35."""
     wheels = _resolve(tmp_path, 35, _pinned("py310.txt"), "--no-deps")
@@ -98,6 +99,7 @@ def test_every_pinned_package_has_a_wheel_for_jetpack_6(tmp_path: Path) -> None:
         assert "aarch64" in wheel or wheel.endswith("-none-any.whl"), wheel
 
 
+@pytest.mark.full  # asks the package index
 def test_tensorrt_rtx_has_wheels_for_aarch64(tmp_path: Path) -> None:
     """Its two real packages; the third, tensorrt-rtx-cu13, is a source package that only names them."""
     names = [name for name in _pinned("rtx.txt") if not name.startswith("tensorrt-rtx-cu13==")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -30,19 +30,20 @@ from mutualformer.export.precision.quantize import Quantizer, place
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.onnxruntime import OnnxSession
-from tests.conftest import NANO_SIZE, ModelFiles
+from mutualformer.runtime.sources import opening
+from mutualformer.runtime.sources.frame import Item
+from tests.conftest import ModelFiles
 
 
 def feeds(contract: Contract, count: int, seed: int = 0) -> list[Feed]:
-    """Smooth random frames with holes."""
-    random = np.random.default_rng(seed)
-    built = []
-    for _ in range(count):
-        rgb = cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), NANO_SIZE[::-1])
-        depth = cv2.resize(random.uniform(0.5, 5, (6, 8)).astype(np.float32), NANO_SIZE[::-1])
-        depth[random.random(depth.shape) < 0.05] = 0
-        built.append(prepare(contract, rgb, depth))
-    return built
+    """Rendered frames, on which a trained network says something."""
+    return [prepare(contract, item.rgb, item.depth) for item in _scenes(count, seed)]
+
+
+@cache
+def _scenes(count: int, seed: int) -> list[Item]:
+    scenes = opening.frames(f"synthetic:{count}?seed={1000 + seed}")
+    return [scenes[index] for index in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -350,8 +351,8 @@ def test_int8_follows_full_precision(
 
 def test_files_shrink(full: tuple[onnx.ModelProto, Contract], half: onnx.ModelProto, int8: onnx.ModelProto) -> None:
     size = full[0].ByteSize()
-    assert half.ByteSize() <= 0.52 * size
-    assert int8.ByteSize() <= 0.32 * size  # depthwise convolutions in half precision
+    assert half.ByteSize() <= 0.53 * size
+    assert int8.ByteSize() <= 0.33 * size  # depthwise and narrow convolutions in half precision
 
 
 def test_int8_is_deterministic(full: tuple[onnx.ModelProto, Contract], int8: onnx.ModelProto) -> None:

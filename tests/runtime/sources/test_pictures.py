@@ -259,6 +259,7 @@ def test_the_first_of_several_pictures_is_said(tmp_path: Path, kind: str, caplog
     assert describe((tmp_path / "many").read_bytes(), "x").pictures == 3
     read_colour(tmp_path / "many")
     assert "holds 3 pictures" in caplog.text
+    assert ("video:" in caplog.text) == (kind == "GIF")
 
 
 def tiff(entries: list[tuple[int, int, int]], behind: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def check_rgbd(
             Remark(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
         )
     frames = _Frames([] if strips is None else strips)
+    with contextlib.suppress(DataError), collected():  # the rule by which all others read this folder's depth
+        frames.survey.rule = getattr(opening.frames(str(folder)), "rule", frames.survey.rule)
     step = sheet.every(len(rgb))
     for index, name in enumerate(progress(list(rgb), f"checking {label}")):
         draw = strips is not None and index % step == 0

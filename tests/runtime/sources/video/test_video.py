@@ -46,6 +46,16 @@ def test_a_video_alone_says_once_that_depth_is_missing(tmp_path: Path) -> None:
     assert not camera.live
 
 
+def test_an_animated_gif_is_a_film(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [Image.fromarray(grey(level)) for level in (20, 120, 220)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
+    frames, _ = play(str(tmp_path / "a.gif"))
+    assert [int(frame.rgb[5, 5, 0]) for frame in frames] == pytest.approx([20, 120, 220], abs=8)
+    assert times(frames) == [0, 0.1, 0.2]
+
+
 @pytest.mark.parametrize(("name", "codec", "pixels"), [("a.mkv", "ffv1", "bgr0"), ("a.mp4", "mpeg4", "yuv420p")])
 @pytest.mark.parametrize("begin", [0.0, 60.0])
 def test_the_time_of_a_frame_is_the_file_s_own(

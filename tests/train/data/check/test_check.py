@@ -226,6 +226,17 @@ def test_what_a_set_says_about_itself_is_a_finding(folder: Path, kind: str) -> N
     assert kind in kinds(datasets.check([folder]), "look")
 
 
+def test_a_unit_that_the_folder_declares_is_used(folder: Path) -> None:
+    for path in (folder / "depth").iterdir():
+        rewrite_picture(path, lambda image: 15_001 + (255 - image).astype(np.uint16) * 41)
+    assert "unit" in kinds(datasets.check([folder]), "look")
+    (folder / "camera.json").write_text('{"depth_scale_m": 0.0001}')
+    actual = datasets.check([folder])
+    assert "unit" not in kinds(actual, "look")
+    (depth,) = (line for line in actual[0] if line.startswith("Depth reads as"))
+    assert 1.5 < float(depth.rpartition("than ")[2].removesuffix(" m.")) < 2.6
+
+
 def test_a_set_without_depth_is_a_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / "depth")
     assert datasets.main(["check", str(folder)]) == 0
