@@ -54,8 +54,6 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
     for entry, line in zip([{}, *entries], aligned(rows).splitlines(), strict=True):
         about = filter(None, (scores(entry), entry.get("data", ""), entry.get("path", "")))
         lines += [line, *(f"{'':<18} {text}" for text in about)]
-    if not any(entry["shipped"] for entry in entries):
-        lines.append("This installation ships no trained model yet: give --model FILE where a verb asks for one.")
     return "\n".join(lines)
 
 

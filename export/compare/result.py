@@ -60,21 +60,9 @@ class Parity:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``parity.json``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "holds": not self.problems,
-            "problems": self.problems,
-            "precision": self.precision,
-            "budget": self.budget.as_dict(),
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "data": self.data,
-            "frames": self.frames,
-            "tensor": self.tensor,
-            "task": self.task,
-            "measured": self.measured,
-            "host": self.host,
-        }
+        kept = {name: value for name, value in vars(self).items() if name != "shown"}
+        head = {"schema_version": SCHEMA_VERSION, "holds": not self.problems}
+        return {**head, **kept, "budget": self.budget.as_dict()}
 
 
 def judge(

@@ -72,8 +72,6 @@ def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> 
     ``engine``: a classic TensorRT engine of the same model, built on the server's kind of GPU; our plugin is added.
     Raises ExportError, ModelFileError, PluginError, ContractError, and leaves ``out`` unchanged then.
     """
-    if not out.name.endswith(".tar.gz"):
-        raise ExportError(f"{out}: the output's name must end in .tar.gz")
     source, contract = open_onnx(onnx_file)
     rows: list[tuple[Any, ...]] = [(f"`{contract.model}`", "ONNX Runtime, CPU or GPU", contract.precision, MAX_BATCH)]
     files = {

@@ -24,8 +24,6 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Works on a graph without local functions; attach them afterwards.
     """
-    if model.functions:
-        raise ValueError("tidy() wants the graph before its functions are attached")
     tidied = copy.deepcopy(model)
     sort(tidied)
     # Before folding, because it makes the Shape arithmetic around a Resize dead, which the later steps then remove.

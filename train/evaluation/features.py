@@ -15,7 +15,7 @@ from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid
-from mutualformer.train.evaluation.maps import ScoreError, standard_error
+from mutualformer.train.evaluation.maps import standard_error
 
 RANKS = (1, 5, 10)
 
@@ -33,8 +33,6 @@ def reid_metrics(
     identities (queries of one identity share their answers); left out for one identity.
     """
     vectors = np.asarray(features, np.float64)
-    if not np.isfinite(vectors).all():
-        raise ScoreError("features hold NaN or infinity: the model is broken; compare it with `mutualformer parity`")
     precisions, first_hits, askers = [], [], []
     for row in query:
         other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
@@ -75,7 +73,7 @@ def extract(session: Session, data: ReidData, batch: int = 16) -> NDArray[np.flo
 def score(
     session: Session, data: ReidData, title: str = "the data", corruption: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """mAP and CMC of a model. Raises DataError, ScoreError; ``title`` names the data there.
+    """mAP and CMC of a model. Raises DataError; ``title`` names the data there.
 
     ``corruption``: modality → how to corrupt it before.
     """
@@ -83,5 +81,5 @@ def score(
     try:
         features = extract(session, samples)
         return reid_metrics(features, samples.identities, samples.cameras, samples.query, samples.gallery)
-    except (DataError, ScoreError) as error:
-        raise type(error)(f"{title}: {error}") from None
+    except DataError as error:
+        raise DataError(f"{title}: {error}") from None

@@ -108,9 +108,7 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    # Earlier versions wrote a mixture into every plan; where the recipe has none, the plan's is not used.
-    free = (*GOING_ON, *(() if config.recipe.mixture else ("recipe.mixture",)))
-    keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(free)]
+    keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(GOING_ON)]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 

@@ -162,7 +162,7 @@ GOOD += [("query", i, 1, 0) for i in (3, 4)] + [("bounding_box_test", i, c, 1) f
 def test_reid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_reid(tmp_path / "RGBN300" / "rgbir", GOOD)
     assert datasets.main(["check", str(tmp_path / "RGBN300")]) == 0
-    assert f"{root.parent}, train: 4 pictures of 2 identities by 2 cameras." in capsys.readouterr().out
+    assert f"{root}, train: 4 pictures of 2 identities by 2 cameras." in capsys.readouterr().out
     write_reid(root, [("bounding_box_test", 1, 1, 7)])
     (root / "bounding_box_train" / "0002_c1_0.png").write_bytes(b"")
     assert kinds(datasets.check([root])) == {"leak", "unreadable"}
