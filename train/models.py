@@ -25,9 +25,7 @@ def catalogue() -> list[dict[str, Any]]:
         if name not in shipped:
             spec = registry.spec(name)
             size = list(spec.input_size)
-            entries.append(
-                {"name": name, "task": spec.task, "input_size": size, "shipped": False, "default": name == zoo.DEFAULT}
-            )
+            entries.append({"name": name, "task": spec.task, "input_size": size, "shipped": False, "default": False})
     return entries
 
 
@@ -47,7 +45,7 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
         height, width = entry["input_size"]
         count, size, name = entry.get("parameters"), entry.get("bytes"), entry["name"]
         use = f"--model {name}" if entry["shipped"] else f"train it: mutualformer fit {name} --data …"
-        use += " (the default)" if entry["default"] and entry["shipped"] else ""
+        use += " (the default)" if entry["default"] else ""
         counts = [f"{count / 1e6:.2f} M" if count else "", f"{size / 1e6:.1f} MB" if size else ""]
         rows.append([name, entry["task"], f"{width}×{height}", *counts, use])
     lines = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ def compare_sod(reference: Session, candidate: Session, frames: Iterable[Any], s
         worst = float(np.nan_to_num(np.abs(r - c), nan=np.inf).max())
         truth = item.mask
         if truth is not None and truth.shape != r.shape:
-            truth = report.resize_mask(truth, r.shape)
+            truth = np.asarray(cv2.resize(truth, r.shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
         mask = np.where(r >= THRESHOLD, 255, 0).astype(np.uint8) if truth is None else truth
         for kept, output in zip(maps, (r, c), strict=True):
             kept.append((output, mask))

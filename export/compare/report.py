@@ -43,11 +43,6 @@ def grey(unit: NDArray[Any]) -> Image:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def resize_mask(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Binary mask (H, W) → (h, w), nearest neighbour."""
-    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
 def strip(images: list[Image], height: int = 220) -> Image:
     """Pictures side by side, scaled to one height, white gaps between them."""
     parts: list[Image] = []

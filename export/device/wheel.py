@@ -11,12 +11,13 @@ from fnmatch import fnmatch
 from importlib.metadata import distribution
 from pathlib import Path
 
+import mutualformer
 from mutualformer import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or the package where it is installed."""
 
-_PACKAGE = ROOT / "mutualformer" if (ROOT / "mutualformer").is_dir() else ROOT
+_PACKAGE = Path(mutualformer.__file__).resolve().parent
 # What builds and interpreters leave beside the sources, and training weights, which no device reads.
 _LEFT_OUT = ("*.pyc", "*.so", "*.so.json", "*.safetensors")
 # Files that an installer adds to those of a wheel, or changes.

@@ -56,7 +56,6 @@ class BuildResult:
     engine: bytes
     layers: list[Layer]
     layers_from: str
-    version: str
 
 
 def make_logger(trt: ModuleType) -> Any:
@@ -120,7 +119,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
         engine=engine,
         layers=inspected or parse_layers([logger.layers], plugins),
         layers_from="inspector" if inspected else "builder log",
-        version=str(trt.__version__),
     )
 
 
