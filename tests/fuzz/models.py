@@ -42,7 +42,7 @@ ENGINE = {
     "built_on": "8.6", "rebuild": "mutualformer to_trt x.onnx -o x.engine", "layers": [{"name": "a"}], "kernels": 3,
     "tf32": False, "heavy_nodes": {"fp16": 1}, "schema_version": engine_card.SCHEMA_VERSION,
 }  # fmt: skip
-RECORD = record.Record("libx.so", "0" * 64, "1", "CrossDiffusionAttention", (87,), 3, 1, "")
+RECORD = record.Record("libx.so", "0" * 64, "1", (87,), 3, 1, "")
 LINE = {"index": 0, "stamp": "x", "name": "a", "rows": [{"area": 1}], "error": "", "has_depth": True}
 
 
