@@ -77,11 +77,7 @@ def boxes(item: Item, finder: Session | None) -> list[SalientObject]:
 
 def views(source: str, finder: Session | None, frames: int, most: int | None) -> Iterator[View]:
     """Up to ``most`` things of each frame of ``source``; the whole frame where none is found."""
-    if is_address(source):
-        items: Any = (moment.item._replace(nir=moment.nir) for moment in moments(source, frames))
-    else:
-        opened = album([source])
-        items = (opened.read(index)[0] for index in range(len(opened)))
+    items: Any = moments(source, frames) if is_address(source) else album([source])
     for item in items:
         found = [one.box for one in boxes(item, finder)[:most]] or [WHOLE]
         nir = infrared(item.rgb, item.nir)

@@ -43,9 +43,10 @@ def open_photographs(config: FitConfig, facts: dict[str, Any]) -> TrainingData:
         raise DataError(f"data {config.data!r}: unknown option {', '.join(unknown)}, expected {', '.join(OPTIONS)}")
     photo = PhotoRoot(address.target, options.get("teacher"))
     check_masks(photo.train, config.data)
-    count = opening.number(config.data, "the number of rendered scenes", options.get("rendered", "300"), 0)
-    rendered = opening.frames(f"synthetic:{count}?seed=1", (320, 320), cache=True) if count else None
-    facts |= {"samples": len(photo.train), "files_sha256": file_list(photo.train), "rendered_scenes": count}
+    count = options.get("rendered", "300")
+    rendered = opening.frames(f"synthetic:{count}?seed=1", (320, 320), cache=True) if count != "0" else None
+    facts |= {"samples": len(photo.train), "files_sha256": file_list(photo.train)}
+    facts["rendered_scenes"] = len(rendered or ())
     if photo.sensor is not None:
         facts |= {"sensor_frames": len(photo.sensor), "sensor_files_sha256": file_list(photo.sensor)}
     taught = photo.sensor if "teacher" in options else None

@@ -30,7 +30,7 @@ from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.session.threads import usable_threads
 from mutualformer.runtime.sources.folders.file_frames import ReadOptions
 from mutualformer.runtime.sources.frame import Item
-from mutualformer.runtime.sources.inputs import Moment, SourceError, album, is_address, moments
+from mutualformer.runtime.sources.inputs import SourceError, album, is_address, moments, stamp
 
 GPU_BATCH = 8  # frames per call of the model where it runs on a GPU
 
@@ -150,8 +150,9 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     # One file can hold only one model's answer.
     (model,) = models
 
-    def answer(item: Item, has_depth: bool) -> Prediction:
+    def answer(item: Item) -> Prediction:
         saliency = model.run(prepare(model.session.contract, item.rgb, item.depth))[0]
+        has_depth = bool(item.depth.any())
         return from_saliency(model.session, item, saliency, has_depth, request.threshold, raw=request.look.raw)
 
     if kind == "video":
@@ -161,21 +162,19 @@ def _one_file(request: Request, output: str, models: Sequence[Model], workers: i
     pictures = album(request.sources, request.depth, request.options)
     if len(pictures) != 1:
         raise RequestError(f"-o {output} takes one picture and there are {len(pictures)}: give --out DIR")
-    item, has_depth = pictures.read(0)
-    one.deliver(saving.encoded(answer(item, has_depth), kind, suffix, request.look), output)
-    return Summary(1, 1, without_depth=int(not has_depth), files=[Path(output)])
+    item = pictures[0]
+    one.deliver(saving.encoded(answer(item), kind, suffix, request.look), output)
+    return Summary(1, 1, without_depth=int(not item.depth.any()), files=[Path(output)])
 
 
-def _video(
-    request: Request, output: str, suffix: str, answer: Callable[[Item, bool], Prediction], workers: int
-) -> Summary:
+def _video(request: Request, output: str, suffix: str, answer: Callable[[Item], Prediction], workers: int) -> Summary:
     if len(request.sources) != 1:
         raise RequestError(f"-o {output} takes one video and there are {len(request.sources)} sources")
     (source,) = request.sources
     (address,) = _addresses(request)
 
-    def drawn(moment: Moment) -> NDArray[np.uint8]:
-        return answer(moment.item, moment.has_depth).annotated()
+    def drawn(item: Item) -> NDArray[np.uint8]:
+        return answer(item).annotated()
 
     report, film = Report(None, reports_depth=False), None
     # The film appears under its name when it is whole; a run that breaks off leaves what was there before.
@@ -210,7 +209,7 @@ def watch(request: Request, report: Callable[[Summary], None], pause_s: float = 
         now: list[str] = []
         with contextlib.suppress(DataError):  # no picture yet
             pictures = album(request.sources, request.depth, request.options)
-            now = [pictures.stamp(index) for index in range(len(pictures))]
+            now = [stamp(pictures, index) for index in range(len(pictures))]
         # A file that is still being copied changes between two looks, so nothing is read until all stand still.
         if now and now == before and now != done:
             report(predict(replace(request, resume=True)))
@@ -255,14 +254,11 @@ def _moments(request: Request, models: Sequence[Model], workers: int, batch: int
 def _album(request: Request, models: Sequence[Model], workers: int, batch: int) -> Summary:
     """Pictures in files."""
     pictures = album(request.sources, request.depth, request.options)
-    if request.frames is not None:
-        # --frames of files means the first of them in natural order.
-        pictures = pictures.first(request.frames)
-    if not len(pictures):
-        return Summary()
+    # --frames of files means the first of them in natural order.
+    names = given_names(pictures)[: request.frames]
     # The contact sheet has a limited number of tiles: of many frames every n-th gets one.
-    plan = replace(request.plan(), every=sheet.every(len(pictures)))
-    journal = request.journal(given_names(pictures))
+    plan = replace(request.plan(), every=sheet.every(len(names)))
+    journal = request.journal(names)
     if request.ray is not None:
         from mutualformer.runtime.prediction import cluster
 

@@ -24,7 +24,7 @@ from mutualformer.runtime.environment import variables
 from mutualformer.runtime.prediction.journal import Journal
 from mutualformer.runtime.prediction.run import Report, Summary, finish, stamps_of
 from mutualformer.runtime.prediction.work import Model, Plan, process
-from mutualformer.runtime.sources.inputs import Album
+from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.foreign import reason
 
 LOCAL = "local"
@@ -38,7 +38,7 @@ class ShardWorker:
     """One worker process: opens the models once, does one shard per call. ``models``: (label, file) each."""
 
     def __init__(
-        self, album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
+        self, album: Frames, plan: Plan, journal: Journal, models: Sequence[tuple[str, str]], device: str
     ) -> None:
         import cv2
 
@@ -55,7 +55,7 @@ class ShardWorker:
         ours = [line for line in finished.values() if line.get("run") == self.journal.run]
         outcomes = [[line["error"], line["has_depth"]] for line in ours]
         for index in (index for index in stamps if index not in finished):
-            batch = [(index, self.journal.names[index], partial(self.album.read, index))]
+            batch = [(index, self.journal.names[index], partial(self.album.__getitem__, index))]
             (outcome,) = process(batch, self.models, self.plan)
             self.journal.add(outcome, stamps[index])
             outcomes.append([outcome.error, outcome.has_depth])
@@ -63,7 +63,7 @@ class ShardWorker:
 
 
 def predict_album(
-    album: Album, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
+    album: Frames, plan: Plan, journal: Journal, models: Sequence[tuple[str, Path]], *, address: str, device: str
 ) -> Summary:
     """Do what :func:`mutualformer.runtime.prediction.run.predict_album` does with the workers at ``address``.
 
@@ -71,7 +71,7 @@ def predict_album(
     workers have other working folders. Raises ClusterError, and OSError where OUT cannot be written.
     """
     journal.begin(True)
-    report = Report(len(album))
+    report = Report(len(journal.names))
     files = [(label, str(path.absolute())) for label, path in models]
     workers = {"album": album, "plan": plan, "journal": journal, "models": files, "device": device}
     try:

@@ -46,11 +46,10 @@ Reader = Callable[[], Pair]
 def pairs(source: str, size: tuple[int, int], limit: int | None) -> Iterator[tuple[str, Reader]]:
     """(name, reader) of every pair of a SOURCE: a ReID folder, ``reid:…``, ``synthetic:N``, or a source with NIR."""
     if is_address(source) or parse(source).kind in ("pairs", "tum"):
-        for moment in moments(source, limit):
-            if moment.nir is None:
+        for item in moments(source, limit):
+            if item.nir is None:
                 raise SourceError(f"{source}: gives no near-infrared image; use pairs:RGB_DIR,NIR_DIR?nir=1")
-            pair = Pair(moment.item.name, moment.item.rgb, moment.nir)
-            yield pair.name, given(pair)
+            yield item.name, given(Pair(item.name, item.rgb, item.nir))
         return
     data: Any = opening.identities(source, size)
     for index in range(len(data))[:limit]:

@@ -24,7 +24,8 @@ from mutualformer.runtime.prediction.journal import Journal, digest
 from mutualformer.runtime.prediction.unique_names import Names
 from mutualformer.runtime.prediction.work import Model, Plan, Reader, given, process
 from mutualformer.runtime.reporting.progress import bar, beside
-from mutualformer.runtime.sources.inputs import Album, Moment
+from mutualformer.runtime.sources.frame import Frames, Item, name_of
+from mutualformer.runtime.sources.inputs import stamp
 
 T = TypeVar("T")
 NAMED = 20  # broken pictures that are named one by one; all of them are in predictions.csv
@@ -123,23 +124,23 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def given_names(album: Album) -> list[str]:
+def given_names(album: Frames) -> list[str]:
     """The names under which each frame's files are written, all different."""
     names = Names()
-    return [names.give(album.name(index)) for index in range(len(album))]
+    return [names.give(name_of(album, index)) for index in range(len(album))]
 
 
-def stamps_of(album: Album, journal: Journal, shard: int) -> dict[int, str]:
+def stamps_of(album: Frames, journal: Journal, shard: int) -> dict[int, str]:
     """For each frame of a shard a hash that changes when its files do."""
-    return {index: digest(album.stamp(index)) for index in journal.frames(shard)}
+    return {index: digest(stamp(album, index)) for index in journal.frames(shard)}
 
 
 def predict_album(
-    album: Album, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
+    album: Frames, models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int, resume: bool
 ) -> Summary:
-    """Predict all frames of ``album`` that ``journal`` does not list as done; then write table and contact sheet."""
+    """Predict the frames that ``journal`` names and does not list as done; then write table and contact sheet."""
     journal.begin(resume)
-    report, stamps = Report(len(album)), dict[int, str]()
+    report, stamps = Report(len(journal.names)), dict[int, str]()
 
     def unfinished() -> Iterator[tuple[int, str, Reader]]:
         for shard in journal.shards:
@@ -149,23 +150,23 @@ def predict_album(
             for index in marks:
                 if index not in finished:
                     stamps[index] = marks[index]
-                    yield index, journal.names[index], partial(album.read, index)
+                    yield index, journal.names[index], partial(album.__getitem__, index)
 
     _carry_out(unfinished(), models, plan, journal, report, stamps, workers, batch)
     return finish(report.summary, journal, plan)
 
 
 def predict_moments(
-    frames: Iterable[Moment], models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int
+    frames: Iterable[Item], models: Sequence[Model], plan: Plan, journal: Journal, *, workers: int, batch: int
 ) -> Summary:
     """Predict frames that come once, one after another: a video, a camera, a recording. This cannot be resumed."""
     journal.begin(False)
     report, names = Report(None, reports_depth=False), Names()
 
     def tasks() -> Iterator[tuple[int, str, Reader]]:
-        for index, moment in enumerate(frames):
-            journal.names.append(names.give(moment.item.name))
-            yield index, journal.names[index], given((moment.item, moment.has_depth))
+        for index, item in enumerate(frames):
+            journal.names.append(names.give(item.name))
+            yield index, journal.names[index], given(item)
 
     try:
         _carry_out(tasks(), models, plan, journal, report, {}, workers, batch)

@@ -31,10 +31,10 @@ BROKEN = (DataError, InputError, cv2.error, MemoryError)
 # How files end that were not cut short. WebP has no end of its own.
 ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".json": b"}"}
 
-# The name that Album.name gives to a frame whose own name is known only after reading it.
+# The name that ``name_of`` gives to a frame whose own name is known only after reading it.
 UNKNOWN = re.compile(r"frame-[0-9]{6}$")
 
-Reader = Callable[[], tuple[Item, bool]]
+Reader = Callable[[], Item]
 T = TypeVar("T")
 
 
@@ -137,7 +137,8 @@ def process(batch: Sequence[tuple[int, str, Reader]], models: Sequence[Model], p
     for index, _, read in batch:
         outcome = outcomes[index]
         try:
-            item, outcome.has_depth = read()
+            item = read()
+            outcome.has_depth = bool(item.depth.any())
             if UNKNOWN.search(outcome.name):
                 outcome.name = safe_name(item.name)
             items[index] = item._replace(name=outcome.name)

@@ -30,6 +30,7 @@ from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.depth import to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
@@ -204,7 +205,7 @@ class RecordingCamera(PlayedCamera):
     def _metres(self, raw: NDArray[Any], facts: Fields, part: Part) -> NDArray[np.float32]:
         """Metres by the unit in the address, else the frame's, else the part's. Raises CameraError without any."""
         if raw.dtype == np.float32:
-            return pix.float_metres(raw)
+            return to_metres(raw)
         # A unit that the user gives wins: it repairs a recording whose description is wrong.
         info = frame_info(facts) or part.info
         scale = self._option_scale or (info.depth_scale if info is not None else None)

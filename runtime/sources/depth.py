@@ -257,14 +257,9 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
             raise DataError(f"{name}: declares {size} values in {len(heads)} parts, expected one picture of one part")
         stream.seek(0)
         channels = OpenEXR.File(stream, separate_channels=True, num_threads=0).channels()
-    names: dict[str, str] = {}  # depth, Z, LAYER.depth; a layer of one channel: depth.R, depth.V
-    for key in channels:
-        *layers, last = key.lower().split(".")
-        names.setdefault(last, key)
-        if last in ("r", "v"):
-            names.setdefault("".join(layers[-1:]), key)
-    chosen = next((names[want] for want in DEPTH_CHANNELS if want in names), None)
-    if chosen is None and len(channels) == 1 and next(iter(channels)).upper() not in ("R", "G", "B", "A"):
+    # depth, Z, LAYER.depth; a layer of one channel: depth.R, depth.V
+    chosen = next((key for want in DEPTH_CHANNELS for key in channels if want in key.lower().split(".")[-2:]), None)
+    if len(channels) == 1 and next(iter(channels)).upper() not in ("R", "G", "B", "A"):
         chosen = next(iter(channels))
     if chosen is None:
         raise DataError(f"{name}: has the channels {', '.join(channels)}, none of which is named as depth (Z, depth)")

@@ -14,7 +14,7 @@ NEARLY_ALL = 0.8  # share of the pixels outside the range: above it the unit is 
 SHALLOW_M = 1.2
 # Metres per unit in common use: millimetres, TUM, tenths of millimetres, KITTI, centimetres, quarters of a millimetre.
 COMMON_SCALES = (0.001, 0.0002, 0.0001, 1 / 256, 0.01, 0.00025, 1.0)
-FRAMES = 3  # this many odd frames in a row cause the warning; ten times as many plausible ones end the checks
+FRAMES, PLAUSIBLE = 3, 30  # odd frames in a row that cause the warning; plausible ones that end the checks
 
 
 def plausible(
@@ -28,10 +28,10 @@ def plausible(
     measured = depth[::4][depth[::4] > 0]
     if not measured.size:
         return None
-    outside = float(np.mean((measured < near) | (measured > far)))
+    outside = np.mean((measured < near) | (measured > far))
     if outside < share:
         return None
-    middle = float(np.median(measured))
+    middle = np.median(measured)
     return f"{outside:.0%} of the measured pixels lie outside {near:g} … {far:g} m, their median is {middle:.3g} m"
 
 
@@ -65,29 +65,25 @@ class DepthWatch:
     """Checks the first frames of a camera until their depth is plausible or one warning was given."""
 
     def __init__(self, near: float = NEAR_M, far: float = FAR_M) -> None:
-        self._near, self._far = near, far
+        self._range = near, far
         self._odd: list[str] = []
-        self._reported = False
-        self._plausible = 0
+        self._left = PLAUSIBLE
 
     def observe(self, depth: NDArray[np.float32], source: DepthSource) -> None:
         """``depth``: (H, W) metres of the next frame. Costs nothing once decided."""
-        if self._reported or self._plausible >= 10 * FRAMES or not depth.any():
+        if not self._left or not depth.any():
             return
-        clause = plausible(depth, self._near, self._far)
+        clause = plausible(depth, *self._range)
         if clause is None:
-            self._odd, self._plausible = [], self._plausible + 1
+            self._odd, self._left = [], self._left - 1
             return
         better = better_scales(depth, source.depth_scale or 1.0)
         self._odd.append(f"{clause}; is {f'depth_scale={better[0]:g} meant' if better else 'its unit right'}?")
         if len(self._odd) >= FRAMES:
-            self._say(source)
+            self.end(source)
 
     def end(self, source: DepthSource) -> None:
-        """Called at the end of the source: warn about one that was too short to have FRAMES odd frames."""
-        if self._odd and not self._plausible and not self._reported:
-            self._say(source)
-
-    def _say(self, source: DepthSource) -> None:
-        self._reported = True
-        source.warnings.append(f"{source.name}: {self._odd[0]}")
+        """Warn about the odd frames; at the end of a source also where there were only odd ones and fewer of them."""
+        if self._odd and (len(self._odd) >= FRAMES or self._left == PLAUSIBLE):
+            source.warnings.append(f"{source.name}: {self._odd[0]}")
+            self._odd, self._left = [], 0

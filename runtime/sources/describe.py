@@ -28,10 +28,6 @@ MAX_BYTES_PER_PIXEL = 6  # three channels of 16 bits; the limit of a decoded pic
 # Each scan of a progressive JPEG makes the decoder go over the whole picture once, and may take 60 bytes in the file.
 # Encoders write about ten; files made to stall a decoder hold thousands.
 MAX_SCANS = 40
-# Pillow's mode → (channels, bytes per channel). Only the decoder's raw mode shows 16-bit colour.
-MODES = {"1": (1, 1), "L": (1, 1), "P": (1, 1), "LA": (2, 1), "PA": (2, 1), "La": (2, 1), "RGB": (3, 1), "RGBX": (4, 1)}
-MODES |= {"RGBA": (4, 1), "RGBa": (4, 1), "CMYK": (4, 1), "YCbCr": (3, 1), "LAB": (3, 1), "HSV": (3, 1), "F": (1, 4)}
-MODES |= {"I": (1, 4), "I;16": (1, 2), "I;16B": (1, 2), "I;16L": (1, 2), "I;16N": (1, 2), "RGB;16": (3, 2)}
 # First bytes of the kinds that have readers of their own.
 NPY, EXR = b"\x93NUMPY", b"\x76\x2f\x31\x01"
 # The formats that Pillow may read; it knows others (PDF, EPS, FITS, …), which are refused.
@@ -117,21 +113,22 @@ def open_lazily(source: Any) -> Any:
 
 
 def _pillow(data: bytes, name: str) -> Description:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageMode, UnidentifiedImageError
 
     if data[4:8] == b"ftyp":
         _register_heif()
     try:
         with open_lazily(io.BytesIO(data)) as image:
+            # Only the decoder's raw mode shows 16-bit colour, which Pillow reduces to 8 bits.
             raw = str(image.tile[0][3]) if image.tile and image.format == "PNG" else ""
-            channels, item_bytes = MODES.get(image.mode, (4, 4))
+            mode = ImageMode.getmode(image.mode)
             transparent = "A" in image.mode or "transparency" in image.info
             return Description(
                 str(image.format),
                 image.width,
                 image.height,
-                channels,
-                2 if "16B" in raw else item_bytes,
+                len(mode.bands),
+                2 if "16B" in raw else int(mode.typestr[2:]),
                 int(Image.Image.getexif(image).get(ORIENTATION, 1)),  # PNG's own getexif decodes the picture
                 int(getattr(image, "n_frames", 1)),
                 transparent,
@@ -157,39 +154,37 @@ def _tiff(data: bytes) -> Description:
 
     stream = io.BytesIO(data)
     directory = ImageFileDirectory_v2(data[:16] if b"+" in data[2:4] else data[:8])
-    pages, first, offset = 0, None, directory.next
-    seen: set[int] = set()
-    while offset and offset not in seen and pages < 64:  # a corrupt file may link its directories in a circle
-        seen.add(offset)
+    pages: dict[int, dict[int, Any]] = {}
+    # A corrupt file may link its directories in a circle, or a great many of them.
+    while (offset := directory.next) and offset not in pages and len(pages) < 64:
         stream.seek(offset)
         directory.load(stream)
-        first = first if first is not None else (dict(directory), offset)
-        pages, offset = pages + 1, directory.next
-    if first is None:
+        pages[offset] = dict(directory)
+    if not pages:
         raise ValueError("it has no directory")
-    tags, place = first
+    place, tags = next(iter(pages.items()))
     named = [tag for tag, _ in _entries(data, place)]
     if len(set(named)) != len(named):  # another reader may use the other value
         raise ValueError("a tag appears twice")
 
-    def numbers(tag: int, default: int) -> list[int]:
-        value = tags.get(tag) or default
-        return [int(one) for one in value] if isinstance(value, (tuple, list)) else [int(value)]
+    def number(tag: int, default: int) -> int:
+        value = tags.get(tag) or default  # one for each channel, in some tags
+        return int(max(value) if isinstance(value, (tuple, list)) else value)
 
-    samples, photometric, profile = numbers(SAMPLES, 1)[0], numbers(PHOTOMETRIC, 1)[0], tags.get(ICC_PROFILE)
+    samples, photometric, profile = number(SAMPLES, 1), number(PHOTOMETRIC, 1), tags.get(ICC_PROFILE)
     return Description(
         "TIFF",
-        numbers(WIDTH, 0)[0],
-        numbers(HEIGHT, 0)[0],
+        number(WIDTH, 0),
+        number(HEIGHT, 0),
         samples,
-        max(1, (max(numbers(BITS, 1)) + 7) // 8),
-        numbers(ORIENTATION, 1)[0],
-        pages,
+        (number(BITS, 1) + 7) // 8,
+        number(ORIENTATION, 1),
+        len(pages),
         samples in (2, 4) and photometric != SEPARATED,
         photometric == PALETTE,
-        3 in numbers(FORMAT_TAG, 1),
+        number(FORMAT_TAG, 1) == 3,
         # NewSubfileType 1: a reduced picture comes first; DNGVersion: the real one lies elsewhere.
-        bool(numbers(SUBFILE, 0)[0] & 1) or DNG in tags,
+        bool(number(SUBFILE, 0) & 1) or DNG in tags,
         profile if isinstance(profile, bytes) else None,
     )
 

@@ -60,30 +60,27 @@ def _plane(image: NDArray[Any], name: str) -> NDArray[Any]:
         raise DataError(f"{name}: has {image.shape[2]} channels, expected a mask of one")
     colour = image[..., :3]
     plane = np.asarray(colour.max(axis=2))  # red of a palette marks an object as much as white does
-    if image.shape[2] == 4 and int(image[..., 3].min()) < np.iinfo(image.dtype).max:
+    if image.shape[2] == 4 and image[..., 3].min() < np.iinfo(image.dtype).max:
         if (colour == colour[:1, :1]).all() or _brightness(plane)[0] < ONE_LEVEL:
             return np.asarray(image[..., 3])
-    spread = max(int(np.ptp(colour[..., channel])) for channel in range(3))
-    if int(np.ptp(plane)) < spread // 2:
-        tints = np.unique(colour.reshape(-1, 3), axis=0)[:, ::-1]
-        shown = " and ".join(str(tuple(int(value) for value in one)) for one in (tints[0], tints[-1]))
+    if np.ptp(plane) < np.ptp(colour, axis=(0, 1)).max() // 2:
         raise DataError(
-            f"{name}: holds colours of one brightness, such as RGB {shown}, expected a black and white mask: "
-            "make the object white and the rest black"
+            f"{name}: holds colours of one brightness, expected a black and white mask: make the object white and the "
+            "rest black"
         )
     level, lit = _brightness(plane)
-    if int(np.ptp(colour, axis=2).max()) > CHROMA and level < PICTURE_LEVEL and lit > PICTURE_LIT:
+    if np.ptp(colour, axis=2).max() > CHROMA and level < PICTURE_LEVEL and lit > PICTURE_LIT:
         raise DataError(f"{name}: is a picture, expected its mask: the object white and the rest black")
     return plane
 
 
 def _brightness(plane: NDArray[Any]) -> tuple[float, float]:
     """(share of the pixels above black that have the commonest of 16 brightnesses, share that lie above black)."""
-    white = 255 if plane.max() <= 255 else int(np.iinfo(plane.dtype).max)
+    white = 255 if plane.max() <= 255 else np.iinfo(plane.dtype).max
     lit = plane[plane > white // LABELS].astype(np.int64)
     if not lit.size:
         return 1.0, 0.0
-    return float(np.bincount(lit * LABELS // (white + 1)).max()) / lit.size, lit.size / plane.size
+    return np.bincount(lit * LABELS // (white + 1)).max() / lit.size, lit.size / plane.size
 
 
 def _flat(plane: NDArray[Any]) -> NDArray[np.bool_]:
@@ -112,7 +109,7 @@ def _refuse_labels(plane: NDArray[Any], values: NDArray[Any], half: int, name: s
 def _cut(plane: NDArray[Any], high: int, half: int) -> tuple[int, int]:
     """(threshold above which a grey mask is object, the value of its white)."""
     level = int(np.bincount(plane[plane > high // 4].astype(np.int64)).argmax())
-    above, beyond = plane > level // 2, float(np.mean(plane > half))
+    above, beyond = plane > level // 2, np.mean(plane > half)
     near = np.abs(plane.astype(np.int64) - level) <= max(1, level // 4)
     if level <= half and beyond < FEW_ABOVE * above.mean() and near.sum() >= ONE_LEVEL * above.sum():
         return level // 2, level  # its white is darker than half; values above it are ringing
@@ -167,4 +164,4 @@ def _palette_indices(data: bytes) -> NDArray[np.uint8] | None:
         indices = np.asarray(image)
         palette = np.asarray(image.getpalette("RGB"), np.int64).reshape(-1, 3)
     used = palette[np.unique(indices[indices < len(palette)])]
-    return indices if used.size and int(np.ptp(used, axis=1).max()) > CHROMA else None
+    return indices if used.size and np.ptp(used, axis=1).max() > CHROMA else None

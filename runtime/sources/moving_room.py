@@ -32,8 +32,7 @@ class MovingRoom:
             wide = Pinhole((height, self._width + 2 * self._margin), eye.focal, float(eye.origin[1]), eye.pitch)
             buffer, radiance = stage.picture(wide, rng)
             self._salient = buffer.label > 0
-            covered = float(self._salient[:, self._margin : -self._margin].mean())
-            if LEAST_COVERED < covered < MOST_COVERED:
+            if LEAST_COVERED < self._salient[:, self._margin : -self._margin].mean() < MOST_COVERED:
                 break
         self.focal = eye.focal
         scale = np.float32(MEDIAN_M / max(float(np.median(buffer.depth)), 1e-3))

@@ -155,6 +155,13 @@ def frames_in(
     return listing
 
 
+def listings(root: Path) -> tuple[Listing, Listing | None, Listing | None]:
+    """Colour, depth and ground truth of a folder of which ``is_rgbd`` holds; None for what it lacks."""
+    rgb, depth, mask = (find_folder(root, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
+    assert rgb is not None
+    return frames_in(rgb), frames_in(depth, DEPTH_SUFFIXES) if depth else None, frames_in(mask) if mask else None
+
+
 def one_file_a_frame(listing: Listing) -> dict[str, Path]:
     """Stem → file. Raises DataError when two files share a frame."""
     if listing.twice:
@@ -199,15 +206,13 @@ def read_list(path: Path, known: Collection[str]) -> list[str]:
             continue
         columns = [line, *re.split(r"[\t,;]", line, maxsplit=1)[:1], *line.split()[:1]]
         stems = [stem_of(column.strip().strip('"').replace("\\", "/").rpartition("/")[2]) for column in columns]
-        name = next((stem for stem in stems if stem in known), None)
-        names.append(stems[-1] if name is None else name)
-        absent += [stems[-1]] if name is None else []
+        name = next((stem for stem in stems if stem in known), "")
+        (names if name else absent).append(name or stems[-1])
+    if absent:
+        many = f"{len(absent)} of {len(absent) + len(names)} names like it"
+        raise DataError(f"{path}: names {absent[0]} ({many}), expected names of colour images")
     if not names:
         raise DataError(f"{path}: names no frame, expected one name a line")
-    if absent:
-        raise DataError(
-            f"{path}: names {absent[0]} ({len(absent)} of {len(names)} names like it), expected names of colour images"
-        )
     if len(set(names)) != len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"{path}: names {twice} twice, expected every frame once")

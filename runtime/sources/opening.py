@@ -1,7 +1,7 @@
 """One address, one opening: ``frames("NJU2K_TEST")[3]`` by number, ``camera("realsense://")`` one after another.
 
 What one verb opens, every verb opens. Files are indexed (:class:`Frames`) and can be played; recordings, videos and
-cameras are played (:class:`Camera`), and all that ends can be indexed. One file per kind, imported when it is asked
+cameras are played (:class:`BaseCamera`), and all that ends can be indexed. One file per kind, imported when it is asked
 for, so that no SDK is needed but the one in use. In reading order: grammar (what a text means), walk and names (what a
 folder holds), describe, pictures, depth and masks (how a file becomes numbers), folders (lists of files), playing
 (files as a camera and back), base and options (what a camera is), devices, bags, video, child (a reader in a process
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.folders import sets, tum
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.folders.pairs import PairOptions, pairs, split_target
@@ -43,23 +43,18 @@ log = logging.getLogger("mutualformer")
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """For sources without options."""
-
-
-@dataclass(frozen=True)
 class SyntheticOptions:
     """``seed``: which scenes or identities are rendered, a whole number."""
 
-    seed: str = "0"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class ReidOptions:
-    """``split``: train or test. ``spectra``: pictures side by side in one file, 2 or 3; "" = look at the files."""
+    """``split``: train or test. ``spectra``: pictures side by side in one file, 2 or 3; 0 = look at the files."""
 
     split: str = ""
-    spectra: str = ""
+    spectra: int = 0
 
 
 class Source(NamedTuple):
@@ -139,11 +134,11 @@ def resolved(address: Address | str) -> Address:
     return Address(kind, str(place), address.options)
 
 
-def camera(address: Address | str, **options: Any) -> BaseCamera:
-    """A source as a camera; keyword options override those of the address. Raises CameraError in one sentence."""
+def camera(address: Address | str) -> BaseCamera:
+    """A source as a camera. Raises CameraError in one sentence."""
     try:
         address = resolved(address)
-        query = {**address.options, **options}
+        query = address.options
         source = SOURCES.get(address.kind)
         if source is not None and source.module and address.played:
             if source.needs is not None:
@@ -157,7 +152,7 @@ def camera(address: Address | str, **options: Any) -> BaseCamera:
         # refuses options that it does not know, so they are separated first.
         ours = {field.name for field in fields(PlayOptions)}
         play = opts.parse(PlayOptions, {key: value for key, value in query.items() if key in ours}, str(address))
-        rest = {key: str(value) for key, value in query.items() if key not in ours}
+        rest = {key: value for key, value in query.items() if key not in ours}
         with collected() as warnings:
             opened = frames(Address(address.kind, address.target, rest))
         player = FramesCamera(opened, play, address.short)
@@ -208,7 +203,9 @@ def frames(
     opened = [_frames(single, size, cache, split) for single in singles]
     if len(opened) == 1:
         return opened[0]
-    return Joined([(f"{single.short}/", one) for single, one in zip(singles, opened, strict=True)])
+    # Pictures keep their names; a folder or set of each source keeps the names of more frames apart.
+    prefixes = ("" if len(one) == 1 else f"{single.short}/" for single, one in zip(singles, opened, strict=True))
+    return Joined(list(zip(prefixes, opened, strict=True)))
 
 
 def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: str) -> Frames:
@@ -224,35 +221,30 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
         raise DataError(f"{where}: holds identities, expected frames for a sod model")
     if kind == "synthetic":
         return _synthetic(address, size, cache)
-    if kind == "sample":
-        opts.parse(NoOptions, address.options, where)
-        return sample(address.target)
     if kind == "tum":
         return tum.tum(path, opts.parse(tum.TumOptions, address.options, where))
     if kind == "pairs":
         return pairs(*split_target(address.target), opts.parse(PairOptions, address.options, where))
     options = opts.parse(ReadOptions, address.options, where)
+    if kind == "sample":
+        return sample(address.target, options)
     return _standard(address, options, split) if kind == "rgbd" else _path(path, options, split)
 
 
 def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> Frames:
     from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
 
-    count, seed = number(address, "the number of scenes", address.target, 1), _seed(address)
-    scenes = SyntheticScenes(count, seed, size or (320, 320))
+    scenes = SyntheticScenes(*_count_and_seed(address), size or (320, 320))
     return CachedScenes(scenes) if cache else scenes
 
 
-def _seed(address: Address) -> int:
-    return number(address, "the seed", opts.parse(SyntheticOptions, address.options, str(address)).seed, 0)
-
-
-def number(address: Address | str, what: str, value: str, least: int) -> int:
-    """A whole number in an address. Raises DataError naming ``what``."""
-    # int() alone would also take "+3", "1_000" and digits of other scripts.
-    if not (value.isascii() and value.isdigit() and len(value) < 10) or int(value) < least:
-        raise DataError(f"{address}: {what} is {value!r}, expected a whole number of at least {least}")
-    return int(value)
+def _count_and_seed(address: Address) -> tuple[int, int]:
+    """N and S of ``synthetic:N?seed=S``. Raises DataError."""
+    seed = opts.parse(SyntheticOptions, address.options, str(address)).seed
+    try:
+        return int(address.target), seed
+    except ValueError:
+        raise DataError(f"{address}: expected a number of scenes or identities, for example synthetic:40") from None
 
 
 def _path(path: Path, options: ReadOptions, split: str) -> Frames:
@@ -267,16 +259,13 @@ def _path(path: Path, options: ReadOptions, split: str) -> Frames:
         return FileFrames([Entry(path.stem, path)], options)
     if is_rgbd(path):
         return rgbd_folder(path, options, split)
-    found = walk(path)
-    if found.left_out:
-        log.warning("%s", found.sentence())
-    return FileFrames(found.entries, options, root=path)
+    return FileFrames(walk(path), options, root=path)
 
 
 def _standard(address: Address, options: ReadOptions, split: str) -> Frames:
     """One standard set below its root; warns where its count is not the published one."""
     root, _, name = address.target.rpartition("/")
-    standard, split = sets.SETS[name.lower()], options.split or split
+    standard, split = sets.SETS[name], options.split or split
     if standard.task != "sod":
         raise DataError(f"{name} holds identities, expected RGB-D data; use reid:{address.target} with a ReID model")
     # The published sets differ in whether near is bright or dark; their frames decide.
@@ -316,21 +305,20 @@ def identities(text: str, size: tuple[int, int] | None = None, split: str = "tes
     if address.kind not in ("synthetic", "reid", PATH) or address.played:
         raise DataError(f"{text}: expected {REID_FORMS}")
     if address.kind == "synthetic":
-        count = number(address, "the number of identities", address.target, 1)
-        return reid_folder.synthetic(SyntheticIdentities(count, _seed(address), size or (128, 128)))
+        return reid_folder.synthetic(SyntheticIdentities(*_count_and_seed(address), size or (128, 128)))
     options = opts.parse(ReidOptions, address.options, text)
     split = options.split or split
-    if options.spectra not in ("", "2", "3"):
-        raise DataError(f"{text}: spectra is {options.spectra!r}, expected 2 or 3 pictures side by side")
+    if options.spectra not in (0, 2, 3):
+        raise DataError(f"{text}: spectra is {options.spectra}, expected 2 or 3 pictures side by side")
     place = Path(address.target)
     if address.kind == "reid":
         root, _, name = address.target.rpartition("/")
-        if name.lower() not in sets.SETS or sets.SETS[name.lower()].task != "reid":
+        if sets.SETS[name].task != "reid":
             raise DataError(f"{text}: {name!r} is no ReID set, expected rgbn300 or rgbnt100")
-        place = sets.locate(Path(root or "."), name.lower(), split)[0]
+        place = sets.locate(Path(root or "."), name, split)[0]
     elif not reid_folder.is_reid(reid_folder.find_root(place)) and thing_folders.is_things(place):
         return thing_folders.things(place)
-    return reid_folder.folder(place, split, int(options.spectra or 0))
+    return reid_folder.folder(place, split, options.spectra)
 
 
 def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None = None) -> Any:
@@ -338,17 +326,3 @@ def of_task(data: str | Sequence[str], task: str, size: tuple[int, int] | None =
     if task != "reid":
         return frames(data, size)
     return identities(data if isinstance(data, str) else "+".join(data), size)
-
-
-__all__ = [
-    "SOURCES",
-    "Camera",
-    "camera",
-    "expand",
-    "frames",
-    "identities",
-    "of_task",
-    "require",
-    "resolved",
-    "standard_set",
-]

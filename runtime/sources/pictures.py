@@ -13,7 +13,6 @@ import io
 import logging
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,17 +161,14 @@ def _warn_once(key: str, sentence: str) -> None:
         logging.getLogger("mutualformer").warning("%s", sentence)
 
 
-# EXIF orientation → what to do with the stored pixels to see them upright (EXIF 2.32, 4.6.4).
-_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.transpose(1, 0, 2),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda image: np.rot90(image, 1),
-}
+# By EXIF's orientation 1 … 8 (EXIF 2.32, 4.6.4): the quarter turns to the left that put a picture upright, after those
+# that are mirrored have been mirrored back.
+TURNS, MIRRORED = (0, 0, 2, 2, 1, 3, 3, 1), (2, 4, 5, 7)
+
+
+def _upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    mirrored = image[:, ::-1] if orientation in MIRRORED else image
+    return np.ascontiguousarray(np.rot90(mirrored, TURNS[orientation - 1]))
 
 
 def read_picture(path: str | os.PathLike[str], upright: bool = False) -> Picture:
@@ -186,9 +182,9 @@ def read_picture(path: str | os.PathLike[str], upright: bool = False) -> Picture
 def picture(data: bytes, name: str, upright: bool = False) -> Picture:
     """As :func:`read_picture`, of a file's bytes; ``name`` names it in the DataError."""
     told = describe(data, name)
-    turn = _UPRIGHT[told.turn if upright and 1 <= told.turn <= 8 else 1]
+    turn = told.turn if upright and 1 <= told.turn <= 8 else 1
     if not told.alpha:
-        stored, alpha = np.ascontiguousarray(turn(_decode(data, told, name, "colour"))), None
+        stored, alpha = _upright(_decode(data, told, name, "colour"), turn), None
     else:
         image = _decode(data, told, name, "stored")
         alpha = None
@@ -196,12 +192,12 @@ def picture(data: bytes, name: str, upright: bool = False) -> Picture:
             high = image[..., 3] >> 8 if image.dtype == np.uint16 else image[..., 3]
             if told.kind == "TIFF" and image.dtype == np.uint8:  # OpenCV multiplies these colours by their alpha
                 image = cv2.divide(image, cv2.merge([high] * 4), scale=255)
-            alpha = np.ascontiguousarray(turn(np.asarray(high, np.uint8)))
+            alpha = _upright(np.asarray(high, np.uint8), turn)
             image = image[..., :3]
         elif image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         colour = cv2.cvtColor(eight_bits(image, name), cv2.COLOR_BGR2RGB)
-        stored = np.ascontiguousarray(turn(np.asarray(colour, np.uint8)))
+        stored = _upright(np.asarray(colour, np.uint8), turn)
     rgb, was_grey = to_srgb(stored, told.icc) if told.icc else (stored, False)
     if was_grey:  # files of colour pictures cannot keep the profile of a grey one
         stored = rgb

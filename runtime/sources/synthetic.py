@@ -80,15 +80,14 @@ class SyntheticCamera(BaseCamera):
 
     def read(self, timeout: float = 1.0) -> Frame | None:
         """As Camera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start = now
+        if self.live:
+            self._next = max(self._next, int((now - self._start) * self._options.fps))
         if self._options.frames and self._next >= self._options.frames:
             return None
         if self.live:
-            now = time.monotonic()
-            if self._start is None:
-                self._start = now
-            self._next = max(self._next, int((now - self._start) * self._options.fps))
-            if self._options.frames and self._next >= self._options.frames:
-                return None
             wait = self._start + self._next / self._options.fps - now
             if wait > timeout:
                 time.sleep(timeout)

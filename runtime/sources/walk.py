@@ -8,10 +8,10 @@ counts by kind what it leaves out, and reports that in one warning.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,8 @@ from mutualformer.runtime.sources.names import (
     MASK_NAMES,
     NO_PHOTOGRAPHS,
     RGB_NAMES,
-    find_folder,
-    frames_in,
     is_rgbd,
+    listings,
     part_of,
 )
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, MOST_BYTES, hidden, natural_key
@@ -57,42 +56,32 @@ class Entry(NamedTuple):
         return tuple(path for path in (self.colour, self.depth, self.mask, self.nir) if path is not None)
 
 
-@dataclass
-class Walk:
-    """``entries`` in natural order; ``left_out``: kind → number of files that are no part of any."""
+def walk(root: Path) -> list[Entry]:
+    """Every picture, pair and data set below ``root``, in natural order; warns of what is left out.
 
-    root: Path
-    entries: list[Entry] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def sentence(self) -> str:
-        """One line that lists what was left out, "" where nothing was."""
-        if not self.left_out:
-            return ""
-        return f"{self.root}: left out: " + ", ".join(
-            f"{count} {kind}" for kind, count in sorted(self.left_out.items())
-        )
-
-
-def walk(root: Path) -> Walk:
-    """Every picture, pair and data set below ``root``. Raises DataError where it holds none."""
-    found = Walk(root)
+    Raises DataError where it holds none.
+    """
+    entries: list[Entry] = []
+    left_out: Counter[str] = Counter()  # kind → number of files that are no part of any entry
     for folder, files in _folders(root):
         prefix = folder.relative_to(root).as_posix().removeprefix(".")
         prefix = f"{prefix}/" if prefix else ""
         if is_rgbd(folder):
-            _data_set(folder, prefix, found)
+            _data_set(folder, prefix, entries, left_out)
         elif folder != root and folder.name.lower() in NO_PHOTOGRAPHS:
-            found.left_out["files in folders of depth maps or masks"] += len(files)
+            left_out["files in folders of depth maps or masks"] += len(files)
         else:
-            _pictures(folder, prefix, files, found)
-    if not found.entries:
-        rest = found.sentence().partition(": left out: ")[2]
+            _pictures(folder, prefix, files, entries, left_out)
+    rest = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()) if count)
+    if not entries:
         raise DataError(
             f"{root}: holds no picture" + (f", but {rest}" if rest else "") + "; expected .jpg, .png, .webp …"
         )
-    found.entries = _unique(found.entries)
-    return found
+    if rest:
+        logging.getLogger("mutualformer").warning("%s: left out: %s", root, rest)
+    # Names that differ in the suffix alone keep it.
+    names = Counter(one.name for one in entries)
+    return [one if names[one.name] == 1 else one._replace(name=f"{one.name}{one.colour.suffix}") for one in entries]
 
 
 def has_picture(root: Path) -> bool:
@@ -129,19 +118,16 @@ def _is_part(name: str) -> bool:
     return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES} or name.lower() in NO_PHOTOGRAPHS
 
 
-def _data_set(folder: Path, prefix: str, found: Walk) -> None:
+def _data_set(folder: Path, prefix: str, entries: list[Entry], left_out: Counter[str]) -> None:
     """The frames of one data set; reading reports what a frame lacks."""
-    rgb, depth, mask = (find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
-    assert rgb is not None
-    depths = frames_in(depth, DEPTH_SUFFIXES).files if depth is not None else {}
-    masks = frames_in(mask).files if mask is not None else {}
-    listing = frames_in(rgb)
+    listing, *others = listings(folder)
+    depths, masks = (one.files if one is not None else {} for one in others)
     for stem, path in listing.files.items():
-        found.entries.append(Entry(f"{prefix}{path.stem}", path, depths.get(stem), masks.get(stem)))
-    found.left_out.update(_kind(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES)
+        entries.append(Entry(f"{prefix}{path.stem}", path, depths.get(stem), masks.get(stem)))
+    left_out.update(_kind(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES)
 
 
-def _pictures(folder: Path, prefix: str, files: list[str], found: Walk) -> None:
+def _pictures(folder: Path, prefix: str, files: list[str], entries: list[Entry], left_out: Counter[str]) -> None:
     """The photographs and pairs of a folder without a layout."""
     frames: dict[str, dict[str, list[Path]]] = {}
     for file in files:
@@ -149,7 +135,7 @@ def _pictures(folder: Path, prefix: str, files: list[str], found: Walk) -> None:
         suffix = path.suffix.lower()
         if suffix not in DEPTH_SUFFIXES:
             if suffix not in TEXT_SUFFIXES:
-                found.left_out[_kind(path)] += 1
+                left_out[_kind(path)] += 1
             continue
         part = part_of(path)
         role = part.role or "colour"
@@ -159,34 +145,27 @@ def _pictures(folder: Path, prefix: str, files: list[str], found: Walk) -> None:
         alone = part.role and part_of(part.stem).role
         frames.setdefault("" if alone else part.stem, {}).setdefault(role, []).append(path)
     for parts in frames.values():
-        _frame(parts, prefix, found)
+        _frame(parts, prefix, entries, left_out)
 
 
-def _frame(parts: dict[str, list[Path]], prefix: str, found: Walk) -> None:
+def _frame(parts: dict[str, list[Path]], prefix: str, entries: list[Entry], left_out: Counter[str]) -> None:
     colours, depths, masks = (parts.get(role, []) for role in ("colour", "depth", "mask"))
     if not colours:
         lone = [path for path in (*depths, *masks) if path.stem.lower().endswith("d") and not is_depth_map(path)]
         colours = [path for path in lone if not path.stem.lower().endswith("depth")]  # photo_d.jpg is a photograph
         if not colours:
-            found.left_out["depth maps without a colour picture"] += len(depths)
-            found.left_out["masks without a colour picture"] += len(masks)
-            found.left_out += Counter()  # drops kinds that count 0
+            left_out["depth maps without a colour picture"] += len(depths)
+            left_out["masks without a colour picture"] += len(masks)
             return
         depths = masks = []
     first, *others = colours
     depth, mask = (next(iter(paths), None) for paths in (depths, masks))
-    found.entries.append(Entry(f"{prefix}{first.stem}", first, depth, mask))
-    found.entries += [Entry(f"{prefix}{path.stem}", path) for path in others]
+    entries.append(Entry(f"{prefix}{first.stem}", first, depth, mask))
+    entries += [Entry(f"{prefix}{path.stem}", path) for path in others]
 
 
 def _kind(path: Path) -> str:
     return f"{path.suffix.lower()} files"
-
-
-def _unique(entries: list[Entry]) -> list[Entry]:
-    """Names that differ in the suffix alone keep it."""
-    count = Counter(entry.name for entry in entries)
-    return [e if count[e.name] == 1 else e._replace(name=f"{e.name}{e.colour.suffix}") for e in entries]
 
 
 def is_depth_map(path: Path) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime.sources import pictures as files
 from mutualformer.runtime.sources.bags import rvl
 from mutualformer.runtime.sources.bags.ros_messages import CompressedImage, Image
-from mutualformer.runtime.sources.describe import MAX_PIXELS, describe
+from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import DataError
 
 # Encoding → numpy type of one value, values a pixel, OpenCV's conversion to RGB (-1: it is RGB already).
@@ -65,21 +65,6 @@ def packed_depth(name: str) -> bool:
     return "compresseddepth" in name.lower().replace(" ", "")
 
 
-def packed_size(message: CompressedImage, where: str) -> tuple[int, int]:
-    """(H, W) that a compressed image declares, nothing decoded. Raises PixelError, DataError naming ``where``."""
-    data = message.data
-    if packed_depth(message.format):
-        data = data[DEPTH_HEADER.size :]
-        if _is_rvl(message.format):
-            return rvl.image_size(data, MAX_PIXELS)
-    head = describe(bytes(data), where)
-    return head.height, head.width
-
-
-def _is_rvl(name: str) -> bool:
-    return "rvl" in name.lower().partition(";")[2]
-
-
 def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
     """(kind, reason): ``colour``, ``grey`` or ``depth``, or "" and why it is none of them."""
     if isinstance(message, Image):
@@ -99,7 +84,7 @@ def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
 
 
 def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]:
-    """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres with 0 for no measurement.
+    """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres, of which NaN and such are holes.
 
     ``grey``: 16 bits of grey are a picture and no depth. Raises PixelError.
     """
@@ -143,18 +128,12 @@ def unpack(message: Image) -> NDArray[Any]:
 def _raw(message: Image, grey: bool) -> NDArray[Any]:
     name, image = encoding_of(message), unpack(message)
     if name in DEPTH and not (grey and name == "mono16"):
-        return float_metres(image) if image.dtype.kind == "f" else image
+        with np.errstate(over="ignore"):  # beyond float32 lies infinity, a hole
+            return image.astype(np.float32) if image.dtype.kind == "f" else image
     code = cv2.COLOR_GRAY2RGB if name in DEPTH else COLOUR[name][2]
     if code >= 0:
         image = cv2.cvtColor(image, code)
     return np.ascontiguousarray(files.eight_bits(image, f"{message.frame_id or 'colour'} ({name})"), np.uint8)
-
-
-def float_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
-    """Float depth → float32 with 0 where it is negative, infinite or no number: that is no measurement."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = depth.astype(np.float32)
-        return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
 def _packed_depth(message: CompressedImage) -> NDArray[Any]:
@@ -165,7 +144,7 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
             raise PixelError("a compressedDepth image without data")
         _, a, b = DEPTH_HEADER.unpack_from(data)
         data = data[DEPTH_HEADER.size :]
-    if packed_depth(message.format) and _is_rvl(message.format):
+    if packed_depth(message.format) and "rvl" in message.format.lower().partition(";")[2]:
         units: NDArray[Any] = rvl.decode(data, MAX_PIXELS)
     else:
         units = files.decode(data, "a compressed depth image", "stored")
@@ -178,4 +157,4 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.float32(a) / (units.astype(np.float32) - np.float32(b))
     depth[units == 0] = 0
-    return float_metres(depth)
+    return np.asarray(depth)

@@ -97,13 +97,13 @@ class BagCamera(PlayedCamera):
             found = ", ".join(map(repr, sorted(encodings)))
             raise CameraError(f"{self.name}: its messages are {found}, expected ROS messages ('cdr', 'ros1')")
         samples, infos = sample_topics(self._bag)
-        self._choice = choose(samples, list(self._bag.topics), options.colour, options.depth)
-        self.intrinsics, self._info_topic, note = calibration(self._choice, infos)
+        self._pair, notes = choose(samples, list(self._bag.topics), options.colour, options.depth)
+        self.intrinsics, note = calibration(self._pair.colour, infos)
         self._clock, doubt = options.time, ""
         if not self._clock:
-            colour, depth = self._choice.colour.topic, self._choice.depth.topic
+            colour, depth = self._pair.colour.topic, self._pair.depth.topic
             self._clock, doubt = clock(self._bag, colour, depth, self._header_time)
-        for sentence in filter(None, (*self._choice.notes, note, doubt)):
+        for sentence in filter(None, (*notes, note, doubt)):
             self.warn(f"{self.name}: {sentence}")
 
     @staticmethod
@@ -128,19 +128,14 @@ class BagCamera(PlayedCamera):
         self.sum_up()
 
     def _pairs(self, pairer: Pairer[Picture], since: int) -> Generator[tuple[Picture, Picture], None, None]:
-        colour, depth = self._choice.colour.topic, self._choice.depth.topic
+        colour, depth = self._pair.colour.topic, self._pair.depth.topic
         read = 0
-        for message in self._bag.messages({colour, depth, *filter(None, [self._info_topic])}, since):
+        for message in self._bag.messages({colour, depth}, since):
             self._pass_on(read)
             try:
-                content = ros.read(message.kind, message.data, message.ros1)
+                content: Any = ros.read(message.kind, message.data, message.ros1)
             except ros.MessageError as error:
                 self.leave_out(f"{message.topic}: {error}")
-                continue
-            if isinstance(content, ros.CameraInfo):
-                if content.lens != self.intrinsics:
-                    what = f"{message.topic} changes at {content.stamp:.3f} s; the first is kept"
-                    self.warn(f"{self.name}: {what}", key="lens")
                 continue
             read += 1
             stamp = message.log_time / 1e9 if self._clock == "log" else content.stamp
@@ -158,7 +153,7 @@ class BagCamera(PlayedCamera):
 
     def _frame(self, colour: Picture, depth: Picture, number: int) -> Frame | None:
         try:
-            rgb = pix.pixels(colour.content, grey=self._choice.colour.kind == "grey")
+            rgb = pix.pixels(colour.content, grey=self._pair.colour.kind == "grey")
             raw = pix.pixels(depth.content)
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")

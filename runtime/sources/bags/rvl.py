@@ -23,19 +23,13 @@ class RvlError(DataError):
     """Bytes that are no RVL image: one clause."""
 
 
-def image_size(data: bytes | memoryview, most_pixels: int) -> tuple[int, int]:
-    """(height, width) declared at the head of ``data``. Raises RvlError where that is nothing or too much."""
+def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
+    """(H, W) units of depth. Raises RvlError: too large, cut short, or of another number of pixels than declared."""
     if len(data) < SIZE.size:
         raise RvlError(f"{len(data)} bytes of RVL, expected its width and height")
     width, height = SIZE.unpack_from(data)
     if not 0 < width * height <= most_pixels:
         raise RvlError(f"an RVL image of {width}×{height} pixels, expected at most {most_pixels // 1_000_000} million")
-    return height, width
-
-
-def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
-    """(H, W) units of depth. Raises RvlError: too large, cut short, or of another number of pixels than declared."""
-    height, width = image_size(data, most_pixels)
     numbers = _numbers(data[SIZE.size :])
     measured = np.zeros(height * width, bool)
     steps = [np.empty(0, np.int64)]

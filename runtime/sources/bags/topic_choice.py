@@ -8,7 +8,7 @@ names of the topics alone do not settle is reported.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mutualformer.errors import DataError
@@ -111,15 +111,6 @@ class Pair(NamedTuple):
         return f"{why}, expected depth aligned to colour; record an aligned topic, or overrule with {self.address}"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """``notes``: what the user should know about it, one sentence each."""
-
-    colour: TopicSample
-    depth: TopicSample
-    notes: list[str] = field(default_factory=list)
-
-
 def _named_by(colour: TopicSample, camera: str) -> bool:
     """Whether ``camera``, the end of a depth topic's ``aligned_to_…``, can mean this colour topic."""
     path = "/".join(colour.base).lower()
@@ -132,8 +123,11 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
     return all(abs(a - b) <= SAME_OPTICS * max(size) for a, b in zip(one, two, strict=True))
 
 
-def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> Choice:
-    """The pair to play. ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError."""
+def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> tuple[Pair, list[str]]:
+    """The pair to play, and what the user should know about it, one sentence each.
+
+    ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError.
+    """
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates([sample for sample in samples if sample.topic != colour], topics, "depth", depth)
     every = [Pair(c, d) for c in colours for d in depths]
@@ -153,7 +147,7 @@ def choose(samples: list[TopicSample], topics: list[str], colour: str = "", dept
         options = " or ".join(pair.address for pair in list(distinct.values())[:6])
         raise TopicError(f"{len(distinct)} pairs of topics fit equally well; choose one with {options}")
     (pair,) = distinct.values()
-    return Choice(*pair, _notes(pair, len(every), depth == pair.depth.topic))
+    return pair, _notes(pair, len(every), depth == pair.depth.topic)
 
 
 def _candidates(samples: list[TopicSample], topics: list[str], kind: str, wish: str) -> list[TopicSample]:

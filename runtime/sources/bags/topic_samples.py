@@ -9,7 +9,7 @@ from dataclasses import replace
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags.containers import Bag
-from mutualformer.runtime.sources.bags.topic_choice import Choice, TopicSample
+from mutualformer.runtime.sources.bags.topic_choice import TopicSample
 from mutualformer.runtime.sources.frame import Intrinsics
 
 # How much of a bag is searched for the first image of every topic.
@@ -46,14 +46,9 @@ def sample_topics(bag: Bag) -> tuple[list[TopicSample], dict[str, ros.CameraInfo
 
 def _sample(topic: str, message: ros.Image | ros.CompressedImage) -> TopicSample:
     kind, reason = pix.kind_of(message)
-    if isinstance(message, ros.Image):
-        size, encoding = (message.height, message.width), pix.encoding_of(message)
-    else:
-        size = pix.packed_size(message, topic) if kind else (0, 0)
-        encoding = message.format.partition(";")[0].strip()
-    if kind and 0 in size:
-        raise pix.PixelError(f"an image of {size[1]}×{size[0]} pixels")
-    return TopicSample(topic, kind, size, message.frame_id.strip("/"), encoding, reason)
+    height, width = pix.pixels(message).shape[:2] if kind else (0, 0)
+    encoding = pix.encoding_of(message) if isinstance(message, ros.Image) else message.format.partition(";")[0].strip()
+    return TopicSample(topic, kind, (height, width), message.frame_id.strip("/"), encoding, reason)
 
 
 def _unfit(info: ros.CameraInfo, sample: TopicSample) -> str:
@@ -81,13 +76,13 @@ def _with_lens(sample: TopicSample, infos: Mapping[str, ros.CameraInfo]) -> Topi
     return replace(sample, lens=(info.lens.fx, info.lens.fy, info.lens.cx, info.lens.cy))
 
 
-def calibration(choice: Choice, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str, str]:
-    """(calibration of the colour topic, its topic or "", a note or ""): the CameraInfo beside it or of its frame_id."""
-    colour, topic = choice.colour, _info_topic(choice.colour)
+def calibration(colour: TopicSample, infos: Mapping[str, ros.CameraInfo]) -> tuple[Intrinsics | None, str]:
+    """Calibration of a colour topic, and a note or "": the first CameraInfo beside it or of its frame_id."""
+    topic = _info_topic(colour)
     if topic not in infos:
         fitting = [name for name, info in infos.items() if info.frame_id.strip("/") == colour.frame_id != ""]
         if len(fitting) != 1:
-            return None, "", ""
+            return None, ""
         (topic,) = fitting
     why = _unfit(infos[topic], colour)
-    return (None, "", f"{topic} {why}: not used") if why else (infos[topic].lens, topic, "")
+    return (None, f"{topic} {why}: not used") if why else (infos[topic].lens, "")

@@ -84,11 +84,9 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     """``target``: the whole address without its options. Raises CameraError, later CameraLost."""
     parts = urlsplit(target)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    own = {key: str(value) for key, value in query.items() if key != "transport"}
-    transport = str(query.get("transport", dict(pairs).get("transport", "tcp")))
+    transport = dict(pairs).get("transport", "tcp")
     if "transport" in dict(pairs):
         target = urlunsplit(parts._replace(query=urlencode([pair for pair in pairs if pair[0] != "transport"])))
     if transport not in TRANSPORTS:
         raise CameraError(f"{shown(target)}: transport={transport} is not one of {', '.join(TRANSPORTS)}")
-    address = f"{target}?{urlencode(own)}" if own else target
-    return ChildCamera("devices.network", address, {"transport": transport}, shown(target), live=True)
+    return ChildCamera("devices.network", target, {"transport": transport}, shown(target), live=True)

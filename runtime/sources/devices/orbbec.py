@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pyorbbecsdk as ob
-from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, DeviceCamera, chosen
@@ -25,24 +23,6 @@ class Options:
 
     size: str = "640x480"
     fps: int = 30
-
-
-def colour_pixels(frame: Any) -> NDArray[np.uint8]:
-    """A colour frame in any format these cameras send → (H, W, 3) uint8 RGB, its own memory. Raises CameraError."""
-    data = np.frombuffer(frame.get_data(), np.uint8)
-    height, width, kind = frame.get_height(), frame.get_width(), frame.get_format()
-    if kind == ob.OBFormat.RGB:
-        return np.array(data.reshape(height, width, 3), np.uint8)
-    if kind == ob.OBFormat.BGR:
-        return np.array(data.reshape(height, width, 3)[..., ::-1], np.uint8, order="C")
-    if kind == ob.OBFormat.MJPG:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if image is None:
-            raise CameraError("a colour frame is not a whole JPEG image")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-    if kind in (ob.OBFormat.YUYV, ob.OBFormat.YUY2):
-        return np.asarray(cv2.cvtColor(data.reshape(height, width, 2), cv2.COLOR_YUV2RGB_YUYV), np.uint8)
-    raise CameraError(f"colour comes as {kind}, expected RGB, BGR, MJPG or YUYV")
 
 
 class OrbbecCamera(DeviceCamera):
@@ -79,11 +59,8 @@ class OrbbecCamera(DeviceCamera):
         colour, depth = aligned.get_color_frame(), aligned.get_depth_frame()
         if colour is None or depth is None:
             return None
-        try:
-            rgb = colour_pixels(colour)
-        except CameraError as error:
-            self.warn(f"{self.name}: {error}")
-            return None
+        # RGB is what open_source asks for; a copy, because the SDK takes the frame's memory back.
+        rgb = np.frombuffer(colour.get_data(), np.uint8).reshape(colour.get_height(), colour.get_width(), 3).copy()
         units = np.frombuffer(depth.get_data(), np.uint16).reshape(depth.get_height(), depth.get_width())
         # The SDK gives millimetres per unit.
         self.depth_scale = float(depth.get_depth_scale()) / 1000

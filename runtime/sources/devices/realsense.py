@@ -1,15 +1,14 @@
 """Intel RealSense cameras through librealsense: depth filtered if wished, then aligned to colour, in metres.
 
 Options: ``size=640x480 fps=30``, ``spatial temporal holes`` (librealsense's filters, off by default: they invent
-depth), ``align=0`` where colour and depth already share one view, ``second=infrared`` (or ``nir=1``) for the left
-infrared image (ReID; as the sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of
-one frame.
+depth), ``align=0`` where colour and depth already share one view, ``second=infrared`` for the left infrared image
+(ReID; as the sensor sees it, not aligned to colour), ``max_skew`` seconds between colour and depth of one frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -38,7 +37,6 @@ class Options(Filters):
 
     size: str = "640x480"
     fps: int = 30
-    nir: bool = False
     second: str = "depth"
     max_skew: float = 0.05
 
@@ -114,7 +112,7 @@ class RealSenseCamera(DeviceCamera):
         super().__init__(name, **rest)
         self._framesets = framesets
         self._convert = Converter(options)
-        self._nir, self._max_skew = options.nir, options.max_skew
+        self._nir, self._max_skew = options.second == "infrared", options.max_skew
         self._depth: Any = None
         self._colour: Any = None
         self._infrared: Any = None
@@ -144,10 +142,6 @@ class RealSenseCamera(DeviceCamera):
             return None
         depth, colour, self._depth, self._colour = self._depth, self._colour, None, None
         self._seen = int(colour.get_frame_number()), int(depth.get_frame_number())
-        if self.depth_scale is None:
-            self.depth_scale = float(depth.get_units())
-        if self.intrinsics is None:
-            self.intrinsics = calibration(colour.profile)
         return self._convert(depth, colour, self._infrared, self.depth_scale)
 
 
@@ -163,14 +157,13 @@ def open_source(target: str, query: Mapping[str, Any]) -> RealSenseCamera:
     height, width = opts.size(options.size, name)
     if options.second not in ("depth", "infrared"):
         raise CameraError(f"{name}: second is {options.second!r}, expected depth or infrared")
-    options = replace(options, nir=options.nir or options.second == "infrared")
     context = rs.context()
     serial = chosen(target, serials(context), name, "cable, USB 3 port and udev rules")
     config, pipeline = rs.config(), rs.pipeline(context)
     config.enable_device(serial)
     config.enable_stream(rs.stream.depth, width, height, rs.format.z16, options.fps)
     config.enable_stream(rs.stream.color, width, height, rs.format.rgb8, options.fps)
-    if options.nir:
+    if options.second == "infrared":
         config.enable_stream(rs.stream.infrared, 1, width, height, rs.format.y8, options.fps)
     try:
         profile = pipeline.start(config)

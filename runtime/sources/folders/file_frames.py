@@ -150,7 +150,7 @@ class FileFrames:
             if mask.shape != shape:
                 raise DataError(f"{entry.mask}: is {mask.shape}, expected {shape} as in {entry.colour.name}")
         nir = read_picture(entry.nir).rgb if entry.nir is not None else None
-        times = entry.time, entry.depth_time if entry.depth_time is not None else entry.time
+        times = entry.time, entry.depth_time
         return Item(seen.rgb, depth, mask, entry.name, metric, seen.alpha, seen.icc, seen.original, nir, *times)
 
     def _depth(self, entry: Entry, shape: tuple[int, int]) -> tuple[NDArray[np.float32], bool]:

@@ -7,7 +7,7 @@ lower rows of a picture show nearer ground than the upper ones. Each frame has o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,30 +41,25 @@ def row_vote(depth: NDArray[np.generic]) -> int:
     return 0 if abs(correlation) < LEAST_CORRELATION else int(np.sign(correlation))
 
 
-def verdict(votes: tuple[int, int]) -> int:
-    """+1: near is bright, -1: near is dark, 0: the (bright, dark) votes may as well be those of a fair coin."""
-    lead = votes[0] - votes[1]
-    return 0 if abs(lead) <= Z * math.sqrt(sum(votes)) else int(math.copysign(1, lead))
+def verdict(votes: list[int]) -> int:
+    """+1: near is bright, -1: near is dark, 0: the votes, +1, -1 or 0 each, may as well be those of a fair coin."""
+    lead = sum(votes)
+    return 0 if abs(lead) <= Z * math.sqrt(sum(map(abs, votes))) else int(math.copysign(1, lead))
 
 
 @dataclass
 class Evidence:
-    """Votes counted: (bright, dark) by masks and by rows."""
+    """The votes of frames by their masks and by their rows: +1 near is bright, -1 near is dark, 0 undecided."""
 
-    masks: tuple[int, int] = (0, 0)
-    rows: tuple[int, int] = (0, 0)
+    masks: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
 
     def add(self, depth: NDArray[Any], mask: NDArray[np.uint8] | None, measured: NDArray[np.bool_]) -> None:
         """Count one frame; ``depth`` as stored, (H, W). ``measured``: its pixels that are no holes, at least one."""
         depth = np.where(measured, depth, np.median(depth[measured]))
-        for name, vote in (("masks", mask_vote(depth, mask) if mask is not None else 0), ("rows", row_vote(depth))):
-            bright, dark = getattr(self, name)
-            setattr(self, name, (bright + (vote > 0), dark + (vote < 0)))
-
-    @property
-    def votes(self) -> tuple[int, int]:
-        """(bright, dark) votes of both witnesses together."""
-        return self.masks[0] + self.rows[0], self.masks[1] + self.rows[1]
+        if mask is not None:
+            self.masks.append(mask_vote(depth, mask))
+        self.rows.append(row_vote(depth))
 
     @property
     def polarity(self) -> str:
@@ -73,9 +68,10 @@ class Evidence:
         return {1: "near_bright", -1: "near_dark"}[verdicts.pop()] if len(verdicts) == 1 else ""
 
     def __str__(self) -> str:
-        words = [
-            f"{max(votes)} of {sum(votes)} frames by {what} say near is {'bright' if votes[0] >= votes[1] else 'dark'}"
-            for what, votes in (("masks", self.masks), ("rows", self.rows))
-            if sum(votes)
-        ]
+        words = []
+        for what, votes in (("masks", self.masks), ("rows", self.rows)):
+            bright, dark = votes.count(1), votes.count(-1)
+            if bright + dark:
+                side = "bright" if bright >= dark else "dark"
+                words.append(f"{max(bright, dark)} of {bright + dark} frames by {what} say near is {side}")
         return ", ".join(words) or "no frame decides it"

@@ -57,17 +57,15 @@ class ReidData:
         return item
 
 
-def synthetic(source: SyntheticIdentities, cache: bool = True) -> ReidData:
+def synthetic(source: SyntheticIdentities) -> ReidData:
     """The first view of every identity by every camera asks, all views answer."""
     located = np.array([source.locate(index) for index in range(len(source))])
-    arrays = render(source) if cache else None
+    arrays = render(source)
 
     def sample(index: int) -> ReidItem:
-        values = {key: value[index] for key, value in arrays.items()} if arrays else source.sample(index)
-        identity, camera, view = (int(value) for value in located[index])
-        return ReidItem(
-            np.array(values["rgb"]), np.array(values["nir"]), identity, camera, f"{identity}_c{camera}_{view}"
-        )
+        rgb, nir = (np.array(arrays[name][index]) for name in ("rgb", "nir"))
+        identity, camera, view = source.locate(index)
+        return ReidItem(rgb, nir, identity, camera, f"{identity}_c{camera}_{view}")
 
     query = np.flatnonzero(located[:, 2] == 0)
     return ReidData(sample, located[:, 0], located[:, 1], query, np.arange(len(source)))
@@ -132,35 +130,30 @@ def count_spectra(files: Sequence[Path]) -> int:
     """Whether files hold two or three pictures side by side. Raises DataError where the pictures do not settle it, and
     where they hold one or more than three."""
     seams: dict[int, list[float]] = {2: [], 3: [], 4: []}
-    shapes: list[tuple[int, int]] = []
+    squares = []
     for index in spread_over(len(files), SEAM_FILES):
         try:
             image = read_colour(files[index])
         except DataError:
             continue  # reported when the file is asked for
-        height, width = image.shape[:2]
-        shapes.append((width, height))
+        squares.append(image.shape[1] == 2 * image.shape[0])
         for parts, values in seams.items():
-            values += [min(_seam(image, share) for share in SEAMS[parts])] if width % parts == 0 else []
-    if not shapes:
+            # A count whose seams are no whole columns is impossible: it counts as roughness 0.
+            whole = image.shape[1] % parts == 0
+            values.append(min(_seam(image, share) for share in SEAMS[parts]) if whole else 0.0)
+    half, third, quarter = (float(np.median(values)) if values else 0.0 for values in seams.values())
+    if half >= SEAM and max(third, quarter) < max(NO_SEAM, half / CLEAR):
         return 2
-    width, height = max(shapes)
-    where, how = f"{files[0].parent}: files of {width}×{height}", "append ?spectra=2 or ?spectra=3"
-    # A count whose seams are no whole columns in every file is impossible: it counts as roughness 0.
-    half, third, quarter = (float(np.median(v)) if len(v) == len(shapes) else 0.0 for v in seams.values())
-    if quarter >= SEAM and quarter >= half / CLEAR and third < NO_SEAM:
-        raise DataError(f"{where} seem to hold four pictures side by side, expected two or three spectra; {how} if so")
-    if half >= SEAM and (third < NO_SEAM or half >= CLEAR * third):
-        return 2
-    if third >= SEAM and (half < NO_SEAM or third >= CLEAR * half):
+    if third >= SEAM and half < max(NO_SEAM, third / CLEAR):
         return 3
-    if all(width == 2 * height for width, height in shapes):
-        return 2  # two squares: as three they would be taller than wide, which none of the sets has
-    if max(half, third) < NO_SEAM and not (half and third):
-        raise DataError(f"{where} show no seam, expected spectra side by side: RGB, then NIR; {how} if they do")
-    if not (half and third):
-        return 2 if half else 3
-    raise DataError(f"{where} may hold two or three spectra side by side, which the pictures do not show; {how}")
+    if all(squares):
+        return (
+            2  # two squares, or none that can be read: as three they would be taller than wide, as in none of the sets
+        )
+    raise DataError(
+        f"{files[0].parent}: the files show no seams of two or three spectra side by side, RGB, then NIR; "
+        "append ?spectra=2 or ?spectra=3"
+    )
 
 
 def read_spectra(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -13,57 +13,40 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
+from mutualformer.runtime.sources.folders.survey import named
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.names import (
-    DEPTH_NAMES,
-    MASK_NAMES,
-    RGB_NAMES,
-    find_folder,
-    find_list,
-    frames_in,
-    one_file_a_frame,
-    read_list,
-)
-from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, natural_key
+from mutualformer.runtime.sources.names import Listing, find_list, listings, one_file_a_frame, read_list
+from mutualformer.runtime.sources.pictures import natural_key
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES, Entry
 
 
-def rgbd_folder(root: str | Path, options: ReadOptions | None = None, split: str = "") -> FileFrames:
-    """The frames of ``root`` in natural order of their names. ``split``: those that the list of that split names,
-    where there is one. Raises DataError."""
-    root, options = Path(root), options or ReadOptions()
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected one with RGB/, depth/ and GT/ in it")
-    rgb, depth, mask = (find_folder(root, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES))
-    if rgb is None or (depth is None and mask is None):
-        there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-        raise DataError(f"{root}: holds {there}, expected folders RGB/ and depth/ or GT/ (or both)")
+def rgbd_folder(root: Path, options: ReadOptions | None = None, split: str = "") -> FileFrames:
+    """The frames of ``root``, of which ``is_rgbd`` holds, in natural order of their names.
+
+    ``split``: those that the list of that split names, where there is one. Raises DataError.
+    """
+    options = options or ReadOptions()
     left_out: list[str] = []
-    colours = _files(rgb, COLOUR_SUFFIXES, left_out)
-    others = {
-        "depth": _files(depth, DEPTH_SUFFIXES, left_out) if depth is not None else None,
-        "ground truth": _files(mask, COLOUR_SUFFIXES, left_out) if mask is not None else None,
-    }
+    colours, depths, masks = (_files(one, left_out) if one is not None else None for one in listings(root))
     if not colours:
-        raise DataError(f"{rgb}: holds no image, expected .jpg, .png, .webp, .tif, .bmp or .ppm files")
+        raise DataError(f"{root}: holds no colour image, expected .jpg, .png, .webp, .tif, .bmp or .ppm files")
     listed = find_list(root, options.split or split) if options.split or split else None
     names = read_list(listed, colours) if listed is not None else sorted(colours, key=natural_key)
-    for kind, there_is in others.items():
-        if there_is is not None:
-            _all_there(names, colours, there_is, kind, left_out)
+    for kind, files in (("depth", depths), ("ground truth", masks)):
+        if files is not None:
+            _all_there(names, colours, files, kind, left_out)
     for sentence in left_out:
         logging.getLogger("mutualformer").warning("%s", sentence)
-    depths, masks = (files or {} for files in others.values())
+    depths, masks = depths or {}, masks or {}
     entries = [Entry(colours[name].stem, colours[name], depths.get(name), masks.get(name)) for name in names]
     frames = FileFrames(entries, options, root=root)
     frames.listed = listed
     return frames
 
 
-def _files(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> dict[str, Path]:
-    listing = frames_in(folder, suffixes)
-    kinds = Counter(path.suffix.lower() for path in listing.other)
-    for suffix, count in kinds.items():
+def _files(listing: Listing, left_out: list[str]) -> dict[str, Path]:
+    kinds = Counter((path.parent, path.suffix.lower()) for path in listing.other)
+    for (folder, suffix), count in kinds.items():
         if suffix not in TEXT_SUFFIXES:
             left_out.append(f"{folder}: {count} {suffix} files are left out, that kind is not read")
     return one_file_a_frame(listing)
@@ -79,7 +62,6 @@ def _all_there(
             f"{colours[missing[0]]}: has no {kind} ({len(missing)} of {len(names)} lack it), expected a file of the "
             "same name"
         )
-    alone = [path for name, path in others.items() if name not in colours]
+    alone = [str(path) for name, path in others.items() if name not in colours]
     if alone:
-        more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
-        left_out.append(f"{alone[0]}{more}: left out, there is no colour picture of that name")
+        left_out.append(f"{named(alone)}: left out, there is no colour picture of that name")

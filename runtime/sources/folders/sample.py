@@ -9,21 +9,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mutualformer.runtime.sources.folders.file_frames import FileFrames
+from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.frame import DataError, Frames
 from mutualformer.runtime.sources.walk import Entry
 
-SAMPLES = ("motorcycle",)
 
-
-def sample(name: str) -> Frames:
+def sample(name: str, options: ReadOptions) -> Frames:
     """The frame of a sample. Raises DataError where it is not available."""
-    if name not in SAMPLES:
-        raise DataError(f"sample:{name} is unknown, expected one of {', '.join('sample:' + s for s in SAMPLES)}")
+    if name != "motorcycle":
+        raise DataError(f"sample:{name} is unknown, expected sample:motorcycle")
     folder = Path(os.environ.get("MUTUALFORMER_SAMPLES", "")) / name
     if not folder.is_dir():
         raise DataError(
             f"sample:{name}: there is no folder {folder}; let MUTUALFORMER_SAMPLES name one that holds {name}/ with "
             "rgb.png and depth.png"
         )
-    return FileFrames([Entry(name, folder / "rgb.png", folder / "depth.png")], name=f"sample:{name}", root=folder)
+    entry = Entry(name, folder / "rgb.png", folder / "depth.png")
+    return FileFrames([entry], options, name=f"sample:{name}", root=folder)

@@ -106,10 +106,8 @@ SETS = {
     )
 }
 
-# Names that stand for several sets: what the papers train on, and what they report.
-GROUPS = {
-    "standard": {"train": ("nju2k", "nlpr"), "test": ("nju2k", "nlpr", "dut-rgbd", "sip", "stere", "lfsd")},
-}
+# The sets that "standard" stands for: what the papers train on, and what they report.
+STANDARD = {"train": ["nju2k", "nlpr"], "test": ["nju2k", "nlpr", "dut-rgbd", "sip", "stere", "lfsd"]}
 # A folder's name without separators: a split, the set, a split, and words that mean nothing: trainset, NJU2KTrain,
 # train_NJU2K_full, testingdata.
 SPELLING = re.compile(r"(train|test)?(?:ing)?(?:set|data)?(.*?)(train|tr|test|te|val)?(?:ing)?(?:full|data|set)*")
@@ -120,12 +118,12 @@ def members(body: str, split: str) -> list[str]:
     names: list[str] = []
     for word in body.split("+"):
         name = word.strip().lower()
-        if name in GROUPS:
-            names += GROUPS[name][split]
+        if name == "standard":
+            names += STANDARD[split]
         elif name in SETS:
             names.append(name)
         else:
-            raise DataError(f"set {word!r} is unknown, expected one of {', '.join([*SETS, *GROUPS])}")
+            raise DataError(f"set {word!r} is unknown, expected one of {', '.join(SETS)} or standard")
     return names
 
 
@@ -185,18 +183,8 @@ def data_folders(root: Path, task: str, depth: int = 3) -> list[Path]:
 def listing() -> str:
     """The sets as a table for people."""
     rows: list[tuple[str, ...]] = [("name", "task", "train", "test", "source")]
-    for standard in SETS.values():
-        rows.append(
-            (
-                standard.name,
-                standard.task,
-                *(str(standard.frames.get(s, "–")) for s in ("train", "test")),
-                standard.source,
-            )
-        )
-    notes = [f"{standard.name}: {standard.note}" for standard in SETS.values() if standard.note]
-    groups = [
-        f"standard = {'+'.join(group['train'])} to train on, {'+'.join(group['test'])} to test on"
-        for group in GROUPS.values()
-    ]
-    return "\n".join([aligned(rows), "", *notes, *groups, "use: rgbd:ROOT/NAME+NAME, with ROOT the folder they lie in"])
+    for one in SETS.values():
+        rows.append((one.name, one.task, *(str(one.frames.get(s, "–")) for s in STANDARD), one.source))
+    notes = [f"{one.name}: {one.note}" for one in SETS.values() if one.note]
+    group = f"standard = {'+'.join(STANDARD['train'])} to train on, {'+'.join(STANDARD['test'])} to test on"
+    return "\n".join([aligned(rows), "", *notes, group, "use: rgbd:ROOT/NAME+NAME, with ROOT the folder they lie in"])

@@ -244,7 +244,7 @@ class Survey:
             yield Remark(SHOULD, "unit", what, remedy)
 
     def _polarity(self) -> Iterable[Remark]:
-        polarity, (bright, dark) = self.polarity, self.evidence.votes
+        polarity, votes = self.polarity, [*self.evidence.masks, *self.evidence.rows]
         if self.stated or len(self.kinds) > 1:
             return
         if not self.kinds["8 bit"]:
@@ -253,7 +253,7 @@ class Survey:
                 yield Remark(MUST, "polarity", what, "it is read as distances; is polarity=near_bright meant?")
         elif polarity == "near_dark":
             yield Remark(SHOULD, "polarity", f"near is dark ({self.evidence})", "is polarity=near_dark meant?")
-        elif not polarity and (dark > bright or dark >= LEAST_FRAMES):  # the frames contradict the default
+        elif not polarity and (sum(votes) < 0 or votes.count(-1) >= LEAST_FRAMES):  # the frames contradict the default
             what = f"near bright or dark is unsure ({self.evidence})"
             yield Remark(SHOULD, "polarity", what, "look at some and append ?polarity=near_bright or near_dark")
 

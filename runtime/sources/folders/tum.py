@@ -16,7 +16,6 @@ from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOpt
 from mutualformer.runtime.sources.folders.tum_lists import (
     TIME_UNITS,
     associate,
-    in_seconds,
     read_associations,
     read_list,
     time_unit,
@@ -34,8 +33,8 @@ log = logging.getLogger("mutualformer")
 
 @dataclass(frozen=True)
 class TumOptions(ReadOptions):
-    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto: seconds, unless their size or
-    distance rules seconds out. ``fx fy cx cy``: pixels, 0 = unknown."""
+    """``max_skew``: seconds. ``time``: unit of the timestamps, s, ms, us or ns; auto: seconds, unless their size rules
+    seconds out. ``fx fy cx cy``: pixels, 0 = unknown."""
 
     max_skew: float = 0.02
     time: str = "auto"
@@ -90,16 +89,14 @@ def _in_seconds(lines: list[Line], folder: Path, how: TumOptions) -> list[Line]:
         unit = time_unit([stamp for stamp, _ in lines])
         if unit != "s":
             log.warning("tum:%s: timestamps cannot be seconds, read as %s; ?time= overrules", folder, unit)
-    return in_seconds(lines, unit)
+    return [(stamp / TIME_UNITS[unit], name) for stamp, name in lines]
 
 
 def _path(folder: Path, name: str) -> Path:
-    """The file that a list names: as written, with Windows' separators, or without the third column after it."""
-    for text in (name, name.replace("\\", "/"), name.split()[0], name.split()[0].replace("\\", "/")):
-        path = os.path.join(folder, text)
-        if os.path.isfile(path):
-            return Path(path)
-    return folder / name
+    """The file that a list names: as written, or with Windows' separators and without a third column after it."""
+    path = folder / name
+    # Path.is_file raises for a name that is too long; os.path does not.
+    return path if os.path.isfile(path) else folder / name.split()[0].replace("\\", "/")
 
 
 def associations(folder: Path) -> Path | None:

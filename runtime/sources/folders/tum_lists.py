@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import statistics
@@ -14,8 +13,6 @@ from mutualformer.runtime.sources.pairing import Pairer, paired
 
 Entry = tuple[float, str]
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-# Two frames of a camera are less than half an hour (2e3 s) apart: a larger gap is 2 ms and more in a smaller unit.
-LEAST_GAP = {"ns": 2e6, "us": 2e3}
 COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -58,23 +55,10 @@ def _entry(words: list[str], where: str, expected: str) -> Entry:
     return stamp, name
 
 
-def in_seconds(entries: list[Entry], unit: str) -> list[Entry]:
-    """Times divided by their unit, one of :data:`TIME_UNITS`."""
-    return [(stamp / TIME_UNITS[unit], name) for stamp, name in entries]
-
-
 def time_unit(stamps: list[float]) -> str:
-    """The unit of timestamps (sorted), by their size (a date) or else their distance (two frames of a camera).
-
-    Seconds since 1970 are 1e9 today and 3e11 in the year 11476; frames lie 1 ms to half an hour apart.
-    """
+    """The unit of timestamps by their size, as a date: seconds since 1970 are 1e9 today and 3e11 in the year 11476."""
     middle = abs(statistics.median(stamps)) if stamps else 0.0
-    for unit, least in (("ns", 1e17), ("us", 1e14), ("ms", 1e11)):
-        if middle >= least:
-            return unit
-    gaps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
-    gap = statistics.median(gaps) if gaps else 0.0
-    return next((unit for unit, least in LEAST_GAP.items() if gap >= least), "s")
+    return next((unit for unit, least in (("ns", 1e17), ("us", 1e14), ("ms", 1e11)) if middle >= least), "s")
 
 
 def associate(colour: list[Entry], depth: list[Entry], max_skew: float) -> list[tuple[Entry, Entry]]:

@@ -107,23 +107,24 @@ def _run_workers(folder: Path, source: Rendered, workers: int, progress_bar: tqd
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     maker = type(source).__module__, type(source).__qualname__, json.dumps(source.arguments)
-    processes: list[subprocess.Popen[str]] = []
+    environment = {**os.environ, **one_thread, "PYTHONPATH": path}
+    command = [sys.executable, "-m", __name__, str(folder), *maker]
+    read, write = os.pipe()  # one line a picture, of all workers
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        for first in range(workers):
-            command = [sys.executable, "-m", __name__, str(folder), *maker, str(first), str(workers)]
-            environment = {**os.environ, **one_thread, "PYTHONPATH": path}
-            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-        # In turn: the shares are equal, so waiting for one worker's line never holds up the others by much.
-        streams = [process.stdout for process in processes if process.stdout is not None]
-        while streams:
-            streams = [stream for stream in streams if stream.readline() and (progress_bar.update() or True)]
+        with open(read) as lines:
+            for first in range(workers):
+                processes.append(subprocess.Popen([*command, str(first), str(workers)], env=environment, stdout=write))
+            os.close(write)
+            for _ in lines:
+                progress_bar.update()
         failed = [process.wait() for process in processes]
         if any(failed):
             raise RuntimeError(f"rendering failed with exit codes {failed}; its messages are above")
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def _worker(folder: str, module: str, name: str, arguments: str, first: str, stride: str) -> None:

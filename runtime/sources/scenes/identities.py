@@ -24,6 +24,7 @@ from mutualformer.runtime.sources.scenes.sensor import expose
 VERSION = 5
 CAMERAS = 4
 VIEWS = 3  # of each identity by each camera
+MOST_IDENTITIES = 1_000_000
 BEARINGS = np.radians([-36.0, -12.0, 12.0, 36.0])  # of the cameras, relative to the side that faces the crossing
 HEADING = np.radians(7.0)  # deviation of an object's heading from view to view
 DULL = ("dark", "pale", "metal")  # materials of little saturation: a street must not outshine the object
@@ -43,16 +44,16 @@ def _near_infrared(materials: list[Material], rng: np.random.Generator) -> list[
 
 def _street(rng: np.random.Generator, palette: Palette, distance: float) -> list[Solid]:
     """A floor, a wall and a few blocks far behind the object."""
-    back = distance * float(rng.uniform(1.6, 3.0))
+    back = distance * rng.uniform(1.6, 3.0)
     wall = vector(0, 0, back + 0.5)
     solids = [
         Solid(BOX, vector(0, -1, 0), vector(200, 1, 200), palette.add(rng, *DULL)),
-        Solid(BOX, wall, vector(100, 30, 0.5), palette.add(rng, *DULL), yaw(float(rng.normal(0, 0.2)))),
+        Solid(BOX, wall, vector(100, 30, 0.5), palette.add(rng, *DULL), yaw(rng.normal(0, 0.2))),
     ]
-    for _ in range(int(rng.integers(0, 5))):
-        half = rng.uniform(0.1, 0.6, 3).astype(np.float32) * np.float32(distance / 3)
+    for _ in range(rng.integers(0, 5)):
+        half = rng.uniform(0.1, 0.6, 3).astype(np.float32) * (distance / 3)
         spot = vector(rng.uniform(-1, 1) * back * 0.5, half[1], back - half[2])
-        solids.append(Solid(BOX, spot, half, palette.add(rng, *DULL), yaw(float(rng.uniform(0, 3)))))
+        solids.append(Solid(BOX, spot, half, palette.add(rng, *DULL), yaw(rng.uniform(0, 3))))
     return solids
 
 
@@ -70,11 +71,11 @@ def view(
     body_nir = _near_infrared(palette.materials, who)
 
     fixed = np.random.default_rng([VERSION, 12, seed, camera])  # the camera's own place and look
-    rise, tint = float(fixed.uniform(0.1, 0.4)), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
+    rise, tint = fixed.uniform(0.1, 0.4), fixed.uniform(0.92, 1.08, 3).astype(np.float32)
     rng = np.random.default_rng([VERSION, 13, seed, identity, camera, index])
     turned = place(parts, vector(0, 0, 0), float(BEARINGS[camera % CAMERAS] + rng.normal(0, HEADING)))
     low, high = extent(turned)
-    distance = float((high - low).max()) / float(rng.uniform(0.8, 1.0)) / 0.7 + float(high[2] - low[2]) / 2
+    distance = float((high - low).max()) / rng.uniform(0.8, 1.0) / 0.7 + float(high[2] - low[2]) / 2
     turned = place(turned, vector(rng.normal(0, 0.03) * distance, 0, distance), label=1)
     height = float(high[1]) / 2 + distance * rise
     eye = Pinhole(size, size[1] / 0.7, height, float(np.arctan(rise)))
@@ -95,10 +96,10 @@ class SyntheticIdentities:
     KIND, VERSION = "identities", VERSION
 
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> None:
-        if count < 2 or seed < 0:
-            raise DataError(f"synthetic:{count}?seed={seed}: expected at least two identities and a seed ≥ 0")
-        self.count, self.seed, self.size = count, seed, tuple(size)
-        self.arguments = count, seed, self.size
+        if not 2 <= count <= MOST_IDENTITIES or seed < 0:
+            raise DataError(f"synthetic:{count}?seed={seed}: expected 2 … {MOST_IDENTITIES} identities and a seed ≥ 0")
+        self.count, self.seed, self.size = count, seed, size
+        self.arguments = count, seed, size
 
     def __len__(self) -> int:
         return self.count * CAMERAS * VIEWS
@@ -110,5 +111,5 @@ class SyntheticIdentities:
 
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
         """``rgb`` and ``nir`` of view ``index``, uint8 (H, W, 3) each; :meth:`locate` gives its identity and camera."""
-        rgb, nir = view(self.seed, *self.locate(index), (self.size[0], self.size[1]))
+        rgb, nir = view(self.seed, *self.locate(index), self.size)
         return {"rgb": rgb, "nir": nir}

@@ -47,9 +47,9 @@ def _noise(rng: Rng, stretch: float) -> Array:
 
 def texture_tile(rng: Rng) -> Array:
     """(TILE, TILE) float32 in [0, 1]: noise, grain, stripes, checks or lettering-like bars."""
-    kind = int(rng.integers(5))
+    kind = rng.integers(5)
     if kind < 2:
-        return _noise(rng, float(rng.uniform(4, 16)) if kind else 1.0)
+        return _noise(rng, rng.uniform(4, 16) if kind else 1.0)
     v, u = np.indices((TILE, TILE), np.float32)
     period = TILE / int(rng.integers(2, 12))
     if kind == 2:
@@ -58,7 +58,7 @@ def texture_tile(rng: Rng) -> Array:
     if kind == 3:
         return np.asarray((np.floor(u / period) + np.floor(v / period)) % 2 * 0.8 + 0.2 * _noise(rng, 1))
     tile = np.full((TILE, TILE), 0.1, np.float32)
-    for _ in range(int(rng.integers(5, 30))):
+    for _ in range(rng.integers(5, 30)):
         x, y = rng.integers(0, TILE, 2)
         tile[y : y + rng.integers(2, 14), x : x + rng.integers(2, 50)] = rng.uniform(0, 1)
     return tile
@@ -93,12 +93,12 @@ class Palette:
         """Draw a new material of one of ``kinds`` (default: what things are made of); returns its number."""
         kind = str(rng.choice(kinds or OBJECTS))
         *ranges, textured = KINDS[kind]
-        hue, saturation, value, gloss = (float(rng.uniform(*one)) for one in ranges)
+        hue, saturation, value, gloss = (rng.uniform(*one) for one in ranges)
         tile = int(rng.integers(1, TILES + 1)) if rng.random() < textured else 0
         first = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
         other = 0.3 * first if kind in ("wood", "floor") else rng.random(3)  # shades of one colour, or another colour
-        second = first + float(rng.uniform(0.05, 0.6)) * (other - first) * (tile > 0)
-        per_metre = float(rng.uniform(0.4, 4))
+        second = first + rng.uniform(0.05, 0.6) * (other - first) * (tile > 0)
+        per_metre = rng.uniform(0.4, 4)
         self.materials.append(Material(_colour(first), _colour(second), tile, per_metre, gloss))
         return len(self.materials) - 1
 
@@ -118,7 +118,7 @@ def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> 
     albedo = palette.column("first")[material] * (1 - blend) + palette.column("second")[material] * blend
     sun = light_direction(rng)
     diffuse = np.maximum(np.einsum("i,ihw->hw", sun, buffer.normal), 0) * shadow
-    ambient = float(rng.uniform(0.25, 0.6))
+    ambient = rng.uniform(0.25, 0.6)
     sky = (0.65 + 0.35 * buffer.normal[1]) * (0.5 + 0.5 * shadow)
     warmth = rng.uniform(0.8, 1.2, 3).astype(np.float32)
     light = ambient * sky[..., None] + (1 - ambient) * 1.3 * diffuse[..., None] * warmth
@@ -128,11 +128,11 @@ def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> 
     shine = np.maximum((half * buffer.normal).sum(0) / np.linalg.norm(half, axis=0), 0) ** 30
     highlight = 0.7 * shine * palette.column("gloss")[material] * shadow
     distance = np.minimum(buffer.depth / np.median(buffer.depth), 4)
-    falloff = 1.0 / (1.0 + float(rng.uniform(0, 0.25)) * distance**2)
+    falloff = 1.0 / (1.0 + rng.uniform(0, 0.25) * distance**2)
     return np.asarray((albedo * light + highlight[..., None]) * falloff[..., None], np.float32)
 
 
 def light_direction(rng: Rng) -> Array:
     """Unit vector towards the main light, above the floor, mostly from the camera's side."""
     direction = np.array([rng.uniform(-1, 1), rng.uniform(0.6, 2.0), rng.uniform(-1.0, 0.5)], np.float32)
-    return np.asarray(direction / np.float32(np.linalg.norm(direction)))
+    return np.asarray(direction / np.linalg.norm(direction))

@@ -8,6 +8,7 @@ cube and cylinder reaching ±1) scaled by ``half`` and turned by ``rotation``; a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -92,7 +93,8 @@ def intersect(solid: Solid, origin: Array, rays: Array) -> Array:
     to_unit = (solid.rotation / solid.half).T
     o = to_unit @ (origin - solid.centre[:, None])
     d = to_unit @ rays
-    near, far = np.float32(NEAR), np.float32(np.inf)
+    near: Any = NEAR
+    far: Any = np.inf
     for axis in {SPHERE: (), BOX: (0, 1, 2), CYLINDER: (2,)}[solid.kind]:
         a, b = (-1.0 - o[axis]) / d[axis], (1.0 - o[axis]) / d[axis]
         near, far = np.maximum(near, np.minimum(a, b)), np.minimum(far, np.maximum(a, b))
@@ -102,7 +104,7 @@ def intersect(solid: Solid, origin: Array, rays: Array) -> Array:
         b = (o[:n] * d[:n]).sum(0)
         root = np.sqrt(b * b - a * ((o[:n] * o[:n]).sum(0) - 1.0))  # NaN where the ray misses: no comparison holds
         near, far = np.maximum(near, (-b - root) / a), np.minimum(far, (-b + root) / a)
-    return np.where((near < far) & (near > NEAR), near, np.float32(np.inf))
+    return np.where((near < far) & (near > NEAR), near, np.inf)
 
 
 class GeometryBuffer:

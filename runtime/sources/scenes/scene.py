@@ -46,18 +46,14 @@ class Scene:
 def scene(seed: int, size: tuple[int, int] = (320, 320)) -> Scene:
     """The scene of ``seed`` at ``size`` (height, width). The same seed gives the same scene, bit for bit."""
     for attempt in range(ATTEMPTS):
-        candidate = _attempt(np.random.default_rng([GENERATOR_VERSION, seed, attempt]), size)
-        if LEAST_COVERED < float((candidate.mask > 0).mean()) < MOST_COVERED:
+        rng = np.random.default_rng([GENERATOR_VERSION, seed, attempt])
+        stage = set_up(rng, size)
+        buffer, radiance = stage.picture(stage.camera, rng)
+        mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
+        if LEAST_COVERED < (mask > 0).mean() < MOST_COVERED:
             break
-    return candidate
-
-
-def _attempt(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
-    stage = set_up(rng, size)
-    buffer, radiance = stage.picture(stage.camera, rng)
-    mask = np.where(buffer.label > 0, 255, 0).astype(np.uint8)
     scale = float(np.exp(rng.uniform(np.log(0.35), np.log(1.8))))  # from a tabletop to a hall
-    true_depth = buffer.depth * np.float32(scale)
+    true_depth = buffer.depth * scale
     gloss = stage.palette.column("gloss")[buffer.material]
     depth = measure(true_depth, stage.camera.focal, gloss, rng)
     return Scene(expose(radiance, rng), depth, mask, true_depth)
@@ -86,7 +82,7 @@ def drawn(camera: Pinhole, solids: list[Solid]) -> GeometryBuffer:
     buffer = GeometryBuffer(camera)
     for solid in sorted(solids, key=lambda solid: float(solid.centre[2])):
         buffer.draw(solid)
-    buffer.depth = np.minimum(buffer.depth, np.float32(FAR_M))
+    buffer.depth = np.minimum(buffer.depth, FAR_M)
     return buffer
 
 
@@ -101,8 +97,8 @@ def set_up(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
     height = float(middle[1] + middle[2] * rng.uniform(0.02, 0.55))
     pitch = float(np.arctan2(height - middle[1], middle[2]) + rng.normal(0, 0.05))
     camera = Pinhole(size, size[1] / view, height, pitch)
-    free = float(high[1] - low[1] + 0.3) * float(rng.uniform(0.25, 2.0))  # empty floor behind the objects
-    wall = back + free + float(rng.uniform(0.15, 1.6))
+    free = float(high[1] - low[1] + 0.3) * rng.uniform(0.25, 2.0)  # empty floor behind the objects
+    wall = back + free + rng.uniform(0.15, 1.6)
     half_width = wall * view / 2
     solids = rooms.shell(rng, palette, wall, half_width)
     solids += rooms.furnish(rng, palette, wall, back + free, half_width)
@@ -119,17 +115,17 @@ def _foreground(rng: np.random.Generator, palette: Palette, view: float) -> list
     solids: list[Solid] = []
     nearest = 0.0
     for label in range(1, count + 1):
-        parts = place(compound(rng, palette), vector(0, 0, 0), float(rng.uniform(0, 6.3)))
+        parts = place(compound(rng, palette), vector(0, 0, 0), rng.uniform(0, 6.3))
         low, high = extent(parts)
         size = high - low
-        share = float(rng.uniform(0.3, 1.0)) / (1, 1.35, 1.8)[count - 1]  # of the picture's width
+        share = rng.uniform(0.3, 1.0) / (1, 1.35, 1.8)[count - 1]  # of the picture's width
         distance = max(float(size[0]), float(size[1])) / (share * view) + float(size[2]) / 2
-        scale, x = 1.0, float(rng.normal(0, 0.12)) * (1 - share)
+        scale, x = 1.0, rng.normal(0, 0.12) * (1 - share)
         if label == 1:
             nearest = distance
         else:  # beside the others: scaled, so that it has the same size on the screen at a like distance
-            near = nearest * float(rng.uniform(0.85, 1.3))
-            scale, distance, x = near / distance, near, float(rng.uniform(-0.42, 0.42))
+            near = nearest * rng.uniform(0.85, 1.3)
+            scale, distance, x = near / distance, near, rng.uniform(-0.42, 0.42)
         solids += place(parts, vector(x * view * distance, 0, distance), scale=scale, label=label)
     return solids
 
@@ -142,8 +138,8 @@ def _shadow(solids: list[Solid], buffer: GeometryBuffer, sun: Array, rng: np.ran
     for solid in solids:
         dark |= np.isfinite(intersect(solid, coarse.reshape(3, -1), sun[:, None]))
     soft = cv2.resize(dark.reshape(coarse.shape[1:]).astype(np.float32), buffer.depth.shape[::-1])
-    soft = cv2.GaussianBlur(soft, (0, 0), float(rng.uniform(0.6, 3)))
-    return np.where(np.abs(point[1]) < FLOOR_M, 1 - float(rng.uniform(0.3, 1.0)) * soft, 1.0).astype(np.float32)
+    soft = cv2.GaussianBlur(soft, (0, 0), rng.uniform(0.6, 3))
+    return np.where(np.abs(point[1]) < FLOOR_M, 1 - rng.uniform(0.3, 1.0) * soft, 1.0).astype(np.float32)
 
 
 class SyntheticScenes:
@@ -153,23 +149,20 @@ class SyntheticScenes:
     has_depth = True
 
     def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
-        if count < 1 or seed < 0:
-            raise DataError(f"synthetic:{count}?seed={seed}: expected at least one scene and a seed ≥ 0")
-        self.count, self.seed, self.size = count, seed, tuple(size)
-        self.arguments = count, seed, self.size
+        if not 1 <= count <= SCENES_A_SEED or seed < 0:
+            raise DataError(f"synthetic:{count}?seed={seed}: expected 1 … {SCENES_A_SEED} scenes and a seed ≥ 0")
+        self.count, self.seed, self.size = count, seed, size
+        self.arguments = count, seed, size
 
     def __len__(self) -> int:
         return self.count
 
-    def scene(self, index: int) -> Scene:
-        """Render scene ``index``. Raises IndexError outside 0 … count − 1."""
+    def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        return scene(self.seed * SCENES_A_SEED + index, (self.size[0], self.size[1]))
-
-    def __getitem__(self, index: int) -> Item:
-        rendered = self.scene(index)
-        return Item(rendered.rgb, rendered.depth, rendered.mask, self.name(index))
+        arrays = self.sample(index)
+        metres = arrays["depth"].astype(np.float32) * 0.001
+        return Item(arrays["rgb"], metres, arrays["mask"], self.name(index))
 
     def name(self, index: int) -> str:
         """The frame's name, e.g. "seed3-00012"."""
@@ -177,24 +170,18 @@ class SyntheticScenes:
 
     def sample(self, index: int) -> dict[str, NDArray[Any]]:
         """``rgb`` uint8 (H, W, 3), ``depth`` uint16 (H, W) millimetres, 0 = hole, ``mask`` uint8 (H, W)."""
-        rendered = self.scene(index)
+        rendered = scene(self.seed * SCENES_A_SEED + index, self.size)
         millimetres = np.minimum(np.round(rendered.depth * 1000), 65535).astype(np.uint16)
         return {"rgb": rendered.rgb, "depth": millimetres, "mask": rendered.mask}
 
 
-class CachedScenes:
+class CachedScenes(SyntheticScenes):
     """The same scenes read from the disk cache, rendered first if need be."""
 
-    has_depth = True
-
     def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
-        self.scenes, self.arrays = scenes, render(scenes, workers)
+        super().__init__(*scenes.arguments)
+        self.arrays = render(scenes, workers)
 
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int) -> Item:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        rgb, depth, mask = (np.array(self.arrays[name][index]) for name in ("rgb", "depth", "mask"))
-        return Item(rgb, depth.astype(np.float32) * np.float32(0.001), mask, self.scenes.name(index))
+    def sample(self, index: int) -> dict[str, NDArray[Any]]:
+        """As :meth:`SyntheticScenes.sample`."""
+        return {name: np.array(array[index]) for name, array in self.arrays.items()}

@@ -68,7 +68,7 @@ def test_the_best_validation_is_what_is_kept(
 def test_photo_is_for_training_only(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", "sod-nano", "--out", str(tmp_path / "out"), "--steps", "1"]
     for data, message in (
-        (f"photo:{root}?rendered=x", "the number of rendered scenes is 'x'"),
+        (f"photo:{root}?rendered=x", "expected a number of scenes"),
         (f"photo:{root}?seed=3", "unknown option seed"),
         (f"synthetic:4+photo:{root}", "photo: is for `python -m lab.photographs fit` by itself"),
     ):

@@ -102,7 +102,7 @@ def test_an_answer_that_is_no_number_is_that_picture_s_fault(tmp_path: Path) -> 
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 255 if number == 2 else 90, np.uint8))
     pictures = inputs.album([str(tmp_path)])
-    group = [(index, pictures.name(index), partial(pictures.read, index)) for index in range(4)]
+    group = [(index, str(index), partial(pictures.__getitem__, index)) for index in range(4)]
     model = work.Model("fake", Overflowing())
     outcomes = work.process(group, [model], work.Plan(tmp_path / "out", ("mask",)))
     assert [bool(outcome.error) for outcome in outcomes] == [False, False, True, False]

@@ -187,8 +187,8 @@ def test_one_file_gives_the_same_metres_through_every_address(
     seen = {
         "pairs": opening.frames(pair)[0].depth,
         "camera": next(iter(opening.camera(pair))).depth,
-        "folders": album([str(root / "RGB")], depth=str(root / "depth")).read(0)[0].depth,
-        "files": album([str(root / "RGB/a.png")], depth=str(root / "depth" / name)).read(0)[0].depth,
+        "folders": album([str(root / "RGB")], depth=str(root / "depth"))[0].depth,
+        "files": album([str(root / "RGB/a.png")], depth=str(root / "depth" / name))[0].depth,
     }
     if kind != "float":
         seen["tum"] = opening.frames(f"tum:{root}{scale}")[0].depth

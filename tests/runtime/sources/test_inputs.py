@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mutualformer.runtime.prediction.run import given_names
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.folders.file_frames import ReadOptions
-from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.inputs import SourceError, album, is_address, label, moments
+from mutualformer.runtime.sources.frame import DataError, name_of
+from mutualformer.runtime.sources.grammar import parse
+from mutualformer.runtime.sources.inputs import SourceError, album, is_address, moments, stamp
 from tests.runtime.prediction.conftest import write_pictures
 
 
@@ -55,13 +57,11 @@ def test_a_tree_of_photographs_keeps_its_folders_in_the_names(tmp_path: Path) ->
     (tmp_path / ".hidden/0.png").write_bytes(b"x")
     (tmp_path / "b/notes.txt").write_text("x")
     pictures = album([str(tmp_path)])
-    names = [pictures.name(index) for index in range(len(pictures))]
+    names = [name_of(pictures, index) for index in range(len(pictures))]
     assert names[:2] == ["a/deep/0.jpg", "a/deep/0.png"], "equal but for the suffix: it stays"
     assert names[2:] == [f"b/{number}" for number in range(11)], "natural order"
-    item, has_depth = pictures.read(2)
-    assert item.name == "b/0"
-    assert not has_depth
-    assert not item.depth.any()
+    assert pictures[2].name == "b/0"
+    assert not pictures[2].depth.any()
 
 
 def test_a_data_set_s_folder_is_read_as_evaluate_reads_it(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_a_data_set_s_folder_is_read_as_evaluate_reads_it(tmp_path: Path) -> Non
     pictures, frames = album([str(tmp_path)]), opening.frames(str(tmp_path))
     assert len(pictures) == len(frames) == 3
     for index in range(3):
-        item, has_depth = pictures.read(index)
-        assert has_depth
+        item = pictures[index]
+        assert item.depth.any()
         assert np.array_equal(item.rgb, frames[index].rgb)
         assert np.array_equal(item.depth, frames[index].depth)
 
@@ -83,9 +83,7 @@ def test_a_picture_followed_by_its_depth_map_is_a_pair_and_said_so(
         pictures = album([str(tmp_path / "RGB/0.png"), str(tmp_path / "depth/0.png")])
     assert len(pictures) == 1
     assert "0.png is a depth map" in caplog.text
-    item, has_depth = pictures.read(0)
-    assert has_depth
-    assert item.depth.max() > 0.5
+    assert pictures[0].depth.max() > 0.5
 
 
 def test_a_depth_map_alone_is_no_photograph(tmp_path: Path) -> None:
@@ -99,7 +97,7 @@ def test_folders_of_colour_and_depth_are_paired_by_name(tmp_path: Path, caplog: 
     write_pictures(tmp_path, 3, depth=True)
     (tmp_path / "depth/1.png").unlink()
     pictures = album([str(tmp_path / "RGB")], depth=str(tmp_path / "depth"))
-    assert [pictures.name(index) for index in range(len(pictures))] == ["0", "2"]
+    assert [name_of(pictures, index) for index in range(len(pictures))] == ["0", "2"]
     assert "1 images have no partner" in caplog.text
     with pytest.raises(DataError, match="expected two files or two folders"):
         album([str(tmp_path / "RGB")], depth=str(tmp_path / "depth/0.png"))
@@ -121,7 +119,7 @@ def test_depth_of_every_kind(tmp_path: Path, kind: str) -> None:
             "float32": metres,
         }[kind]
         assert cv2.imwrite(str(path), stored)
-    item, _ = album([str(tmp_path / "0.png")], depth=str(path)).read(0)
+    item = album([str(tmp_path / "0.png")], depth=str(path))[0]
     assert item.metric is (kind != "uint8")
     if item.metric:
         assert np.abs(item.depth - metres).max() < 0.00051
@@ -133,28 +131,29 @@ def test_several_sources_have_names_of_their_own(tmp_path: Path) -> None:
     write_pictures(tmp_path / "x", 2)
     write_pictures(tmp_path / "y", 2)
     pictures = album([str(tmp_path / "x"), str(tmp_path / "y"), str(tmp_path / "x/0.png"), str(tmp_path / "y/0.png")])
-    names = [pictures.name(index) for index in range(len(pictures))]
-    assert len(set(names)) == len(names) == 6
-    assert all(pictures.read(index)[0].name == name for index, name in enumerate(names))
+    names = [name_of(pictures, index) for index in range(len(pictures))]
+    assert names == ["x/0", "x/1", "y/0", "y/1", "0", "0"]
+    assert len(set(given_names(pictures))) == 6, "of files"
+    assert all(pictures[index].name == name for index, name in enumerate(names))
 
 
 def test_an_album_travels_to_other_processes(tmp_path: Path) -> None:
     write_pictures(tmp_path, 3, depth=True)
-    pictures = album([str(tmp_path)]).first(2)
+    pictures = album([str(tmp_path)])
     copy = pickle.loads(pickle.dumps(pictures))
-    assert len(copy) == 2
-    assert copy.stamp(1) == pictures.stamp(1)
-    assert np.array_equal(copy.read(1)[0].rgb, pictures.read(1)[0].rgb)
+    assert len(copy) == 3
+    assert stamp(copy, 1) == stamp(pictures, 1)
+    assert np.array_equal(copy[1].rgb, pictures[1].rgb)
     with pytest.raises(IndexError):
-        copy.read(2)
+        copy[3]
 
 
 def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
     write_pictures(tmp_path, 1)
     pictures = album([str(tmp_path)])
-    before = pictures.stamp(0)
+    before = stamp(pictures, 0)
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((9, 9, 3), np.uint8))
-    assert pictures.stamp(0) != before
+    assert stamp(pictures, 0) != before
 
 
 @pytest.mark.parametrize("text", ["nowhere", "sample:boat", "rgbd:/nowhere/NLPR", "synthetic:x"])
@@ -166,8 +165,8 @@ def test_what_does_not_exist_is_one_sentence(text: str) -> None:
 
 def test_moments_stop_at_the_limit_and_carry_the_camera_s_depth() -> None:
     frames = list(moments("synthetic://?fps=0&size=64x48", 3))
-    assert [frame.item.name for frame in frames] == ["synthetic-000000", "synthetic-000001", "synthetic-000002"]
-    assert all(frame.has_depth for frame in frames)
+    assert [item.name for item in frames] == ["synthetic-000000", "synthetic-000001", "synthetic-000002"]
+    assert all(item.depth.any() for item in frames)
     with pytest.raises(CameraError, match="does not exist"):
         next(moments("99", None))
 
@@ -183,7 +182,7 @@ def test_moments_stop_at_the_limit_and_carry_the_camera_s_depth() -> None:
     ],
 )
 def test_frames_are_named_after_their_source(address: str, name: str) -> None:
-    assert label(address) == name
+    assert parse(address).short == name
 
 
 def room(root: Path, depth: Callable[[NDArray[np.float32]], NDArray[Any]], count: int = 4) -> list[str]:
@@ -228,12 +227,12 @@ def test_depth_beside_pictures_is_judged_as_in_a_data_set(
 
 def test_a_polarity_is_honoured_for_maps_of_any_kind_and_a_unit_for_bytes(tmp_path: Path) -> None:
     first, second = room(tmp_path / "wide", lambda metres: inverse8(metres).astype(np.uint16) * 257)
-    wide = album([first], second, ReadOptions(polarity="near_bright")).read(0)[0]
-    narrow = album([room(tmp_path / "narrow", inverse8)[0]], str(tmp_path / "narrow/depth")).read(0)[0]
+    wide = album([first], second, ReadOptions(polarity="near_bright"))[0]
+    narrow = album([room(tmp_path / "narrow", inverse8)[0]], str(tmp_path / "narrow/depth"))[0]
     np.testing.assert_allclose(wide.depth, narrow.depth, rtol=1e-5)
     assert not wide.metric
     first, second = room(tmp_path / "decimetres", lambda metres: np.rint(metres * 10).astype(np.uint8))
-    item = album([first], second, ReadOptions(depth_scale=0.1)).read(0)[0]
+    item = album([first], second, ReadOptions(depth_scale=0.1))[0]
     assert item.metric
     np.testing.assert_allclose(item.depth[:, 0], np.linspace(4, 1, 48), atol=0.06)
 

@@ -87,9 +87,9 @@ def _readers(
     options, query = ReadOptions(scale, holes), _query(scale, holes)
     pairs = f"pairs:{root}/set/RGB,{root}/set/depth{query}"
     readers: dict[str, Callable[[], NDArray[np.float32]]] = {
-        "--depth FILE": lambda: album([str(rgb)], str(depth), options).read(0)[0].depth,
-        "--depth FOLDER": lambda: album([str(rgb.parent)], str(depth.parent), options).read(0)[0].depth,
-        "two files": lambda: album([str(rgb), str(depth)], None, options).read(0)[0].depth,
+        "--depth FILE": lambda: album([str(rgb)], str(depth), options)[0].depth,
+        "--depth FOLDER": lambda: album([str(rgb.parent)], str(depth.parent), options)[0].depth,
+        "two files": lambda: album([str(rgb), str(depth)], None, options)[0].depth,
         "pairs, by number": lambda: opening.frames(pairs)[0].depth,
         "pairs, played": lambda: _played(pairs),
     }

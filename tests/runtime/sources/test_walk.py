@@ -29,7 +29,7 @@ def picture(path: Path, kind: str = "colour") -> Path:
 
 
 def found(root: Path) -> list[tuple[str, bool, bool]]:
-    return [(entry.name, entry.depth is not None, entry.mask is not None) for entry in walk.walk(root).entries]
+    return [(entry.name, entry.depth is not None, entry.mask is not None) for entry in walk.walk(root)]
 
 
 def test_a_tree_without_pictures_is_not_searched_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

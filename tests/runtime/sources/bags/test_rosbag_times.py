@@ -9,7 +9,7 @@ import pytest
 
 from mutualformer.runtime.sources.base import CameraError
 from tests.runtime.sources.bags.test_rosbag_topics import COLOUR, DEPTH, play
-from tests.runtime.sources.bags.written import START, Row, image, info, rgb, units, write_bag
+from tests.runtime.sources.bags.written import START, Row, image, rgb, units, write_bag
 
 
 def rows_at(stamps: list[tuple[float | None, float | None]]) -> tuple[list[Row], list[float]]:
@@ -85,11 +85,3 @@ def test_time_that_goes_back_is_said(tmp_path: Path) -> None:
     rows, logs = rows_at([(stamp, stamp) for stamp in stamps])
     warnings = check(write_bag(tmp_path / "x.mcap", rows, logs), list(range(8)))
     assert any("time goes back at 1699999950.133 s" in warning for warning in warnings)
-
-
-def test_a_calibration_that_changes_is_said(tmp_path: Path) -> None:
-    rows, _ = rows_at([(START + index / 30, START + index / 30) for index in range(4)])
-    lens = "/camera/color/camera_info"
-    rows = [info(lens, (24, 32), 29), *rows[:4], info(lens, (24, 32), 29), *rows[4:], info(lens, (24, 32), 40)]
-    warnings = check(write_bag(tmp_path / "x.mcap", rows), [0, 1, 2, 3])
-    assert sum("camera_info changes at" in warning for warning in warnings) == 1

@@ -57,7 +57,7 @@ def test_inverse_depth_without_a_usable_a_and_b_is_refused(tmp_path: Path, a: fl
         image(COLOUR, rgb(0), "rgb8"),
         compressed(DEPTH, units(0), "32FC1; compressedDepth png", ".png", lead=lead),
     ]
-    with pytest.raises(CameraError, match=r"no frame could be used: .*expected depth = A / \(value - B\)"):
+    with pytest.raises(CameraError, match=r"first images cannot be read .*expected depth = A / \(value - B\)"):
         play(write_bag(tmp_path / "x.mcap", rows))
 
 

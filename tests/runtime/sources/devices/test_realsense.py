@@ -147,9 +147,6 @@ def test_the_driver_delivers_what_the_device_saw(live: tuple[SoftwareCamera, rea
     for frame in got:
         check_frame(frame, frame.sequence)
     assert [f.sequence for f in got] == sorted({f.sequence for f in got})
-    assert camera.depth_scale == pytest.approx(0.001)
-    assert camera.intrinsics is not None
-    assert (camera.intrinsics.width, camera.intrinsics.fx) == (WIDTH, 60.0)
 
 
 def test_frames_in_hand_do_not_change_when_librealsense_reuses_its_buffers(
@@ -296,7 +293,7 @@ class StandInPipeline:
 def test_opening_a_camera_configures_starts_and_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realsense, "serials", lambda context: ["111", "222"])
     monkeypatch.setattr(rs, "pipeline", StandInPipeline)
-    camera = opening.camera("realsense://222?size=848x480&fps=15&nir=1")
+    camera = opening.camera("realsense://222?size=848x480&fps=15&second=infrared")
     assert camera.name == "realsense://222"
     assert camera.live
     assert camera.depth_scale == 0.00025

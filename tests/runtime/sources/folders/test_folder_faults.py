@@ -226,8 +226,6 @@ def test_the_unit_of_times() -> None:
     assert time_unit([0, 1, 2, 3]) == "s", "numbers of frames"
     assert time_unit([1.3e9 + k / 30 for k in range(9)]) == "s"
     assert time_unit([4102444800 + k / 30 for k in range(9)]) == "s", "the year 2100"
-    assert time_unit([k * 33333 for k in range(9)]) == "us", "since the start"
-    assert time_unit([k * 33333333 for k in range(9)]) == "ns"
     assert time_unit([]) == "s"
 
 

@@ -48,13 +48,13 @@ def test_what_the_pictures_do_not_tell_is_asked_for(tmp_path: Path) -> None:
         (root / part).mkdir(parents=True)
         for camera in (1, 2):
             cv2.imwrite(str(root / part / f"0001_c{camera}_1.png"), rng.integers(0, 256, (32, 96, 3), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"96×32 may hold two or three .* append \?spectra=2 or \?spectra=3"):
+    with pytest.raises(DataError, match=r"show no seams .* append \?spectra=2 or \?spectra=3"):
         opening.identities(str(root))
     assert opening.identities(f"{root}?spectra=2")[0].nir.shape == (32, 48, 3)
     assert opening.identities(f"{root}?spectra=3")[0].nir.shape == (32, 32, 3)
     for wrong in ("4", "x", ""):
         with pytest.raises(DataError, match="spectra"):
-            opening.identities(f"{root}?spectra={wrong or '0'}")
+            opening.identities(f"{root}?spectra={wrong}")
 
 
 @pytest.mark.parametrize("name", ["{0:06d}_cam{1}_0_{2:02d}.png", "{0:04d}_C{1:03d}_{2}.PNG", "{0:04d}_c{1}s1_{2}.png"])
@@ -67,8 +67,8 @@ def test_names_of_the_public_sets(tmp_path: Path, name: str) -> None:
     assert sorted(set(data.cameras.tolist())) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("count", "message"), [(1, "show no seam"), (4, "seem to hold four pictures")])
-def test_another_number_of_pictures_is_refused_and_not_cut(tmp_path: Path, count: int, message: str) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_another_number_of_pictures_is_refused_and_not_cut(tmp_path: Path, count: int) -> None:
     """An RGB-only set (Market-1501) has one picture a file, of any size; two spectra of two cameras make four."""
     for part in ("query", "bounding_box_test"):
         (tmp_path / part).mkdir()
@@ -78,6 +78,6 @@ def test_another_number_of_pictures_is_refused_and_not_cut(tmp_path: Path, count
             one, two = (cv2.resize(sample[key], size, interpolation=cv2.INTER_AREA) for key in ("rgb", "nir"))
             file = tmp_path / part / f"{identity + 1:04d}_c{camera + 1}_{view:04d}.png"
             cv2.imwrite(str(file), np.hstack([one, two, 255 - one, 255 - two][:count])[..., ::-1])
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match="show no seams"):
         opening.identities(str(tmp_path))
     assert opening.identities(f"{tmp_path}?spectra=2")[0].rgb.shape[1] == (20 if count == 1 else 80)

@@ -157,8 +157,11 @@ def test_polarity_that_cannot_be_decided_is_refused(tmp_path: Path) -> None:
 
 
 def test_witnesses_that_contradict_each_other_settle_nothing() -> None:
-    assert Evidence(masks=(30, 1), rows=(28, 2)).polarity == "near_bright"
-    assert Evidence(masks=(30, 1), rows=(5, 6)).polarity == "near_bright"
-    assert Evidence(masks=(30, 1), rows=(2, 28)).polarity == ""
-    assert Evidence(masks=(2, 1)).polarity == ""
-    assert [verdict(votes) for votes in ((0, 0), (6, 0), (7, 0), (9, 3), (0, 7))] == [0, 0, 1, 0, -1]
+    def votes(bright: int, dark: int) -> list[int]:
+        return [1] * bright + [-1] * dark + [0]
+
+    assert Evidence(votes(30, 1), votes(28, 2)).polarity == "near_bright"
+    assert Evidence(votes(30, 1), votes(5, 6)).polarity == "near_bright"
+    assert Evidence(votes(30, 1), votes(2, 28)).polarity == ""
+    assert Evidence(votes(2, 1)).polarity == ""
+    assert [verdict(votes(*one)) for one in ((0, 0), (6, 0), (7, 0), (9, 3), (0, 7))] == [0, 0, 1, 0, -1]
