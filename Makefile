@@ -37,7 +37,7 @@ plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin
 	@$(BIN)/python -m mutualformer.plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
-	@$(BIN)/python export/demo.py --out out/demo
+	@$(BIN)/mutualformer demo --out out/demo
 
 # The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
 PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -64,7 +64,6 @@ format: setup
 	@$(BIN)/clang-format -i $(CPP)
 
 bench: setup demo
-	@$(BIN)/mutualformer bench cda --out out/bench
 	@$(BIN)/mutualformer bench model --model out/demo/model.onnx --out out/bench
 	@$(BIN)/mutualformer bench kernels --out out/bench
 	@$(BIN)/mutualformer bench stream --out out/bench

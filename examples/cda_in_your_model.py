@@ -8,6 +8,7 @@ Needs PyTorch: pip install '.[train]' in the checkout, or the wheel with [train]
 import torch
 from torch import Tensor, nn
 
+from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train.cda import cross_diffusion_attention
 
 
@@ -16,14 +17,14 @@ class TwoStreamBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.attributes = CdaAttributes(num_heads)
         self.qkv = nn.ModuleList(nn.Linear(dim, 3 * dim) for _ in range(2))
         self.out = nn.ModuleList(nn.Linear(2 * dim, dim) for _ in range(2))
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         qkv_1, qkv_2 = self.qkv[0](first), self.qkv[1](second)
         # Each answer is [own attention ‖ cross-diffusion], (B, N, 2C), at a cost linear in what plain attention needs.
-        y_1, y_2 = cross_diffusion_attention(qkv_1, qkv_2, self.num_heads)
+        y_1, y_2 = cross_diffusion_attention(qkv_1, qkv_2, self.attributes)
         return first + self.out[0](y_1), second + self.out[1](y_2)
 
 

@@ -9,13 +9,9 @@ proves, compares, times and streams engines. Without a GPU it reports a SKIP and
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-import argparse
 
 from mutualformer.runtime import zoo
 from mutualformer.runtime.commandline.running import verb

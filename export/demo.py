@@ -1,6 +1,6 @@
 """Verb ``demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
 
-    python export/demo.py --out out/demo
+    mutualformer demo --out out/demo
 
 The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a folder in the public sets
 layout. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
@@ -10,23 +10,16 @@ A second run takes seconds: it reuses every file that is newer than what it was 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mutualformer.export.compare import report
 from mutualformer.export.compare.page import write_reports
@@ -34,6 +27,7 @@ from mutualformer.export.compare.parity import compare_sessions
 from mutualformer.export.engine.builder import BuildOptions
 from mutualformer.export.engine.compile import rebuild_command, to_engine
 from mutualformer.export.errors import ExportError
+from mutualformer.export.precision.convert import write_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import interleaved_ms, summary
@@ -57,33 +51,6 @@ SAMPLE = "sample:motorcycle"
 STAND_IN = "synthetic:1?seed=600000"
 
 
-@dataclass(frozen=True)
-class Demo:
-    """The files that the demo writes below ``out``."""
-
-    out: Path
-
-    @property
-    def frames(self) -> Path:
-        """Folder of the training frames."""
-        return self.out / "frames"
-
-    @property
-    def weights(self) -> Path:
-        """The fine-tuned checkpoint; its card lies beside it."""
-        return self.out / "model.safetensors"
-
-    @property
-    def onnx(self) -> Path:
-        """The exported ONNX file."""
-        return self.out / "model.onnx"
-
-    @property
-    def engine(self) -> Path:
-        """The TensorRT engine; its card lies beside it."""
-        return self.out / "model.engine"
-
-
 def step(name: str, made: Path, make: Callable[[], object], *sources: Path) -> None:
     """Run ``make`` unless ``made`` is there and no older than its sources, as make(1) decides; print what happened."""
     if made.exists() and all(made.stat().st_mtime >= source.stat().st_mtime for source in sources):
@@ -95,17 +62,17 @@ def step(name: str, made: Path, make: Callable[[], object], *sources: Path) -> N
     print(f"[{name}] {time.monotonic() - began:.0f} s", flush=True)
 
 
-def predict_pair(demo: Demo, item: Item) -> None:
+def predict_pair(out: Path, item: Item) -> None:
     """Mask, cut-out and overlay of the shipped model below ``predict/``."""
     with zoo.load(MODEL) as session:
         result = predict(session, item.rgb, item.depth)
-    for path in result.save(demo.out / "predict"):
+    for path in result.save(out / "predict"):
         print(f"  {path}")
     if result.nearest_object_m is not None:
         print(f"  the nearest object is {result.nearest_object_m:.2f} m away")
 
 
-def make_folder(demo: Demo) -> None:
+def make_folder(folder: Path) -> None:
     """Rendered frames as a folder in the public sets' layout: colour JPEG, 16-bit depth in millimetres, masks."""
     scenes = opening.frames(f"synthetic:{FOLDER_FRAMES}?seed=0", cache=True)
     for index in range(len(scenes)):
@@ -118,24 +85,16 @@ def make_folder(demo: Demo) -> None:
             f"depth/{index:04d}.png": cv2.imencode(".png", millimetres)[1].tobytes(),
         }
         for name, encoded in files.items():
-            write_bytes(demo.frames / name, encoded)
+            write_bytes(folder / name, encoded)
 
 
-def train(demo: Demo) -> None:
+def train(out: Path) -> None:
     """Fine-tune in a process of its own, which keeps its progress bars and thread settings."""
-    program = Path(__file__).resolve().parents[1] / "train" / "fit.py"
-    arguments = [MODEL, "--init", MODEL, "--data", str(demo.frames), "--recipe", RECIPE, "--steps", str(STEPS)]
-    process = subprocess.run([sys.executable, str(program), *arguments, "--out", str(demo.out)], check=False)
+    arguments = [MODEL, "--init", MODEL, "--data", str(out / "frames"), "--recipe", RECIPE, "--steps", str(STEPS)]
+    command = [sys.executable, "-m", "mutualformer.train.fit", *arguments, "--out", str(out)]
+    process = subprocess.run(command, check=False)
     if process.returncode:
         raise ExportError(f"training ended with exit code {process.returncode}; its message is above")
-
-
-def _export(demo: Demo) -> None:
-    """Checkpoint → ONNX."""
-    from mutualformer.export.graph.from_checkpoint import export_onnx
-    from mutualformer.train import checkpoint  # needs PyTorch, which `demo --help` does without
-
-    export_onnx(checkpoint.load(demo.weights), demo.onnx)
 
 
 def real_pair() -> tuple[Item, str]:
@@ -147,49 +106,41 @@ def real_pair() -> tuple[Item, str]:
         return opening.frames(STAND_IN)[0], STAND_IN
 
 
-def median_ms(session: Session, inputs: dict[str, NDArray[Any]]) -> float:
-    """Median wall time of one call in milliseconds."""
-    return summary(interleaved_ms({"": lambda: session.run(**inputs)}, 7)[""])["p50_ms"]
-
-
-def show_pair(demo: Demo, session: Session, item: Item) -> None:
+def show_pair(out: Path, session: Session, item: Item) -> None:
     """Write ``saliency.png`` (the map at the camera's size) and ``overview.png``."""
     inputs = prepare(session.contract, item.rgb, item.depth)
     saliency = restore(session.run(**inputs)["saliency"][0], item.rgb.shape[:2])
-    write_bytes(demo.out / "saliency.png", rendering.png(rendering.grey(saliency)))
-    pictures = [
-        item.rgb,
-        depth_colours(item.depth),
-        report.grey(saliency),
-        rendering.overlay(item.rgb, rendering.grey(saliency)),
-    ]
-    write_bytes(demo.out / "overview.png", rendering.png(report.strip(pictures, height=300)))
+    grey = rendering.grey(saliency)
+    write_bytes(out / "saliency.png", rendering.png(grey))
+    pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, grey)]
+    write_bytes(out / "overview.png", rendering.png(report.strip(pictures, height=300)))
 
 
 def run(out: Path) -> int:
     """All steps; returns the exit code: 1 when a parity budget is violated."""
-    demo = Demo(out)
+    frames, weights, onnx, engine = out / "frames", out / "model.safetensors", out / "model.onnx", out / "model.engine"
     options = BuildOptions("rtx")
-    build = partial(to_engine, demo.onnx, demo.engine, options, rebuild_command(demo.onnx, demo.engine, options))
     item, name = real_pair()
-    step("predict", out / "predict", lambda: predict_pair(demo, item))
-    step("folder", demo.frames / f"depth/{FOLDER_FRAMES - 1:04d}.png", lambda: make_folder(demo))
-    step("fine-tune", demo.weights, lambda: train(demo))
-    step("export", demo.onnx, lambda: _export(demo), demo.weights)
-    step("compile", demo.engine, build, demo.onnx, library.find())
-    with zoo.load(demo.weights) as reference, zoo.load(demo.onnx) as candidate:
-        show_pair(demo, candidate, item)
+    step("predict", out / "predict", lambda: predict_pair(out, item))
+    step("folder", frames / f"depth/{FOLDER_FRAMES - 1:04d}.png", lambda: make_folder(frames))
+    step("fine-tune", weights, lambda: train(out))
+    step("export", onnx, lambda: write_onnx(weights, onnx), weights)
+    command = rebuild_command(onnx, engine, options)
+    step("compile", engine, lambda: to_engine(onnx, engine, options, command), onnx, library.find())
+    with zoo.load(weights) as reference, zoo.load(onnx) as candidate:
+        show_pair(out, candidate, item)
         inputs = prepare(reference.contract, item.rgb, item.depth)
-        pytorch_ms, onnx_ms = median_ms(reference, inputs), median_ms(candidate, inputs)
+        calls = {"PyTorch": partial(reference.run, **inputs), "ONNX Runtime": partial(candidate.run, **inputs)}
+        ms = {name: summary(times)["p50_ms"] for name, times in interleaved_ms(calls, 7).items()}
         result = compare_sessions(reference, candidate, [name, HELD_OUT])
     page = write_reports(result, out)
-    card = engine_card.read(demo.engine)
+    card = engine_card.read(engine)
     proof = f"{card.plugin_layers} of {card.cda_nodes} CDA as plugin, TensorRT-RTX {card.builder_version}"
     where = "" if compute_capabilities() else ", not run: no GPU"
     about = {
-        demo.weights: f"{pytorch_ms:.1f} ms in PyTorch on the CPU",
-        demo.onnx: f"{onnx_ms:.1f} ms in ONNX Runtime on the CPU, {result.tensor['max_abs']:.1e} from PyTorch",
-        demo.engine: proof + where,
+        weights: f"{ms['PyTorch']:.1f} ms in PyTorch on the CPU",
+        onnx: f"{ms['ONNX Runtime']:.1f} ms in ONNX Runtime on the CPU, {result.tensor['max_abs']:.1e} from PyTorch",
+        engine: proof + where,
     }
     print(aligned([(path.name, f"{path.stat().st_size / 1e6:.1f} MB", text) for path, text in about.items()]))
     print("\nparity holds" if not result.problems else f"\nPARITY VIOLATED: {'; '.join(result.problems)}")
@@ -205,7 +156,3 @@ def parser() -> argparse.ArgumentParser:
 
 
 main = verb(parser, lambda args: run(args.out))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

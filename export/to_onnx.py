@@ -45,7 +45,6 @@ def parser() -> argparse.ArgumentParser:
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from mutualformer.export.precision.convert import Choices, write_onnx
-    from mutualformer.export.precision.placement import Placement
 
     if args.output.suffix != ".onnx":
         raise ExportError(f"{args.output}: the output ends in {args.output.suffix!r}, expected .onnx")
@@ -57,11 +56,7 @@ def command(args: argparse.Namespace) -> int:
         args.output,
         args.precision or "fp32",
         args.calibration,
-        Choices(
-            keep=tuple(args.keep or ()),
-            keep_worst=args.keep_worst,
-            placement=Placement(args.scales, args.weights, args.depthwise),
-        ),
+        Choices(args.scales, args.weights, args.depthwise, tuple(args.keep or ()), args.keep_worst),
     )
     contract, size = model.contract, args.output.stat().st_size / 1e6
     print(f"{args.output}: {contract.model}, {contract.precision}, {size:.1f} MB; {model.distance}")

@@ -153,21 +153,6 @@ def _map(path: Path, content: bytes, mode: int = ctypes.DEFAULT_MODE) -> str:
     return _mapped[digest][0]
 
 
-def _exported_info(path: Path, mapped: str) -> str:
-    """The library's own description of itself, e.g. "CrossDiffusionAttention version 1; sm_75, …"."""
-    try:
-        function = ctypes.CDLL(mapped).mutualformer_plugin_info
-    except (OSError, AttributeError) as error:
-        raise PluginError(f"{path} cannot be loaded ({error}); {_REBUILD}") from None
-    function.restype = ctypes.c_char_p
-    text = (function() or b"").decode()
-    if not text.startswith(f"{OP_TYPE} version {PLUGIN_VERSION};"):
-        raise PluginError(
-            f"{path} describes itself as '{text}', expected {OP_TYPE} version {PLUGIN_VERSION}; {_REBUILD}"
-        )
-    return text
-
-
 def _preload_rtx(plugin: Path, record: Record) -> None:
     """Make the name "libtensorrt_rtx.so" resolvable, which TensorRT-RTX opens when a plugin layer is added.
 
@@ -221,7 +206,6 @@ def load(flavor: str) -> Path:
     if flavor == "rtx":
         _preload_rtx(path, record)
     mapped = _map(path, content)
-    _exported_info(path, mapped)
     registry = trt.get_plugin_registry()
     handle = registry.load_library(mapped)
     # A library may load and yet register nothing, for instance where it was built against another major version of

@@ -27,7 +27,6 @@ class Record:
     library: str
     sha256: str
     plugin_version: str
-    op_type: str
     architectures: tuple[int, ...]
     kernels: int
     ptx: int

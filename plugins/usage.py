@@ -91,15 +91,10 @@ def read_usage(image: dict[str, Any], cubin: bytes) -> KernelUsage:
         )
     registers, stack, variant = int(line[1]), int(line[2]), variant_named(image["name"])
     blocks = resident_blocks(image["arch"], registers, image["warps"], image["shared"], image["tensor_memory"])
-    table = {
-        name: image[name] for name in ("name", "arch", "tactic", "block_m", "block_n", "warps", "stages", "shared")
-    }
+    same = ("name", "arch", "tactic", "block_m", "block_n", "warps", "stages", "shared")
     return KernelUsage(
-        **table,
-        kernel=variant.kernel,
-        dtype=variant.dtype,
-        block_d=variant.block_d,
-        unit=variant.unit,
+        **{name: image[name] for name in same},
+        **asdict(variant),
         registers=registers,
         stack=stack,
         blocks=blocks,

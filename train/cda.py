@@ -11,8 +11,7 @@ No N × N product is needed: with u_0 = V, u_{k+1} = P_o u_k (o the other modali
 
     g ← α P_mᵀ g + (1 − α)(P_r + P_d) u_{T−t}      for t = 1 … T           gives A_T V
 
-at O(T · N² · head_dim) per head. ``cross_diffusion_attention_released`` keeps the N³ formulation of the released
-code, written from its mathematics, for tests and benchmarks only.
+at O(T · N² · head_dim) per head. ``lab/operator/released.py`` has the N³ formulation of the released code.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mutualformer.plugins.attributes import BY_HEAD_FROM, DEFAULTS, CdaAttributes
+from mutualformer.plugins.attributes import BY_HEAD_FROM, CdaAttributes
 
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +38,8 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(batch, tokens, heads * head_dim)
 
 
-def _check(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> None:
+def check(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> None:
+    """Raise ValueError unless both are (B, N, 3C) of one floating type, and 3C suits ``attributes``."""
     if qkv_r.dim() != 3 or qkv_r.shape != qkv_d.shape:
         raise ValueError(
             f"qkv_r is {tuple(qkv_r.shape)} and qkv_d {tuple(qkv_d.shape)}, expected one shape (B, N, 3C) for both"
@@ -49,27 +49,14 @@ def _check(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> None:
     attributes.head_dim(qkv_r.shape[-1])
 
 
-def cross_diffusion_attention(
-    qkv_r: Tensor,
-    qkv_d: Tensor,
-    num_heads: int,
-    alpha: float = DEFAULTS.alpha,
-    iterations: int = DEFAULTS.iterations,
-    init: str = DEFAULTS.init,
-    value_pairing: str = DEFAULTS.value_pairing,
-) -> tuple[Tensor, Tensor]:
+def cross_diffusion_attention(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Tensor, Tensor]:
     """CDA in its linear-cost form.
 
     ``qkv_r``, ``qkv_d``: (B, N, 3C), one floating type. Returns ``y_r = [out_r ‖ out_rd]`` and
     ``y_d = [out_d ‖ out_dr]``, (B, N, 2C) each, heads merged. Differentiable.
-    Raises ValueError on attributes out of range or shapes that do not fit.
+    Raises ValueError on shapes that do not fit.
     """
-    return diffuse(qkv_r, qkv_d, CdaAttributes(num_heads, alpha, iterations, init, value_pairing))
-
-
-def diffuse(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> tuple[Tensor, Tensor]:
-    """:func:`cross_diffusion_attention` with its attributes as one object."""
-    _check(qkv_r, qkv_d, attributes)
+    check(qkv_r, qkv_d, attributes)
     num_heads = attributes.num_heads
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
     # With many tokens the N × N affinities of all heads together do not fit into a CPU's cache; one head's do
@@ -117,44 +104,3 @@ def _diffuse_heads(
     out_rd = diffuse(p_r, p_d, p_r_v[x_rd], p_d_v[x_rd], cross_rd)
     out_dr = diffuse(p_d, p_r, p_d_v[x_dr], p_r_v[x_dr], cross_dr)
     return p_r_v["r"], out_rd, p_d_v["d"], out_dr
-
-
-def cross_diffusion_attention_released(
-    qkv_r: Tensor,
-    qkv_d: Tensor,
-    num_heads: int,
-    alpha: float = DEFAULTS.alpha,
-    iterations: int = DEFAULTS.iterations,
-    init: str = DEFAULTS.init,
-    value_pairing: str = DEFAULTS.value_pairing,
-) -> tuple[Tensor, Tensor]:
-    """The released N³ formulation, S_m = D^-½ P_mᵀ D^-½ and all, for tests and benchmarks only.
-
-    Same arguments and results as :func:`cross_diffusion_attention`. The released loop never feeds A back, so it
-    equals ``iterations=1``; for more this follows the paper's recurrence.
-    """
-    attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
-    _check(qkv_r, qkv_d, attributes)
-    q_r, k_r, v_r = split_heads(qkv_r, num_heads)
-    q_d, k_d, v_d = split_heads(qkv_d, num_heads)
-    scale = q_r.shape[-1] ** -0.5
-
-    def affinity(q: Tensor, k: Tensor) -> Tensor:
-        return torch.softmax((q * scale) @ k.transpose(-2, -1), dim=-1)
-
-    def normalised(p: Tensor) -> Tensor:
-        inverse_root = torch.diag_embed(p.sum(dim=-1).rsqrt())
-        return inverse_root @ p.transpose(-2, -1) @ inverse_root
-
-    p_r, p_d = affinity(q_r, k_r), affinity(q_d, k_d)
-    s_r, s_d = normalised(p_r), normalised(p_d)
-    eye = torch.eye(p_r.shape[-1], dtype=p_r.dtype, device=p_r.device).expand_as(p_r)
-    a_rd = affinity(q_r, k_d) if init == "cross" else eye
-    a_dr = affinity(q_d, k_r) if init == "cross" else eye
-    for _ in range(iterations):
-        a_rd = alpha * (s_r @ a_rd @ s_d.transpose(-2, -1)) + (1.0 - alpha) * (p_r + p_d)
-        a_dr = alpha * (s_d @ a_dr @ s_r.transpose(-2, -1)) + (1.0 - alpha) * (p_r + p_d)
-    pair_rd, pair_dr = (v_d, v_r) if value_pairing == "released" else (v_r, v_d)
-    y_r = torch.cat([merge_heads(p_r @ v_r), merge_heads(a_rd @ pair_rd)], dim=-1)
-    y_d = torch.cat([merge_heads(p_d @ v_d), merge_heads(a_dr @ pair_dr)], dim=-1)
-    return y_r, y_d

@@ -8,10 +8,8 @@ something must be fixed. Several sets are taken as splits: no picture may be in 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import check_writable, write_bytes
@@ -21,10 +19,10 @@ from mutualformer.runtime.sources.folders.survey import MUST, Remark
 from mutualformer.runtime.sources.folders.tum import is_tum
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import duplicates
-from mutualformer.train.data.check.reid import check_reid, query_in_gallery
+from mutualformer.train.data.check.findings import Fingerprint, duplicates
+from mutualformer.train.data.check.reid import check_reid
 from mutualformer.train.data.check.rgbd import check_frames, check_rgbd
-from mutualformer.train.data.check.telling import COLUMNS, sentences
+from mutualformer.train.data.check.telling import COLUMNS
 
 
 def find_sets(folder: Path) -> list[Path]:
@@ -35,20 +33,21 @@ def find_sets(folder: Path) -> list[Path]:
     return [*sets.data_folders(folder, "sod"), *sets.data_folders(folder, "reid")]
 
 
-def check(addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | None = None) -> dict[str, Any]:
-    """Facts and findings of all datasets in ``addresses``, JSON types; ``ok``: nothing must be fixed.
+def check(
+    addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | None = None
+) -> tuple[list[str], list[Remark]]:
+    """Sentences about all datasets in ``addresses``, and what to do, what must be fixed first.
 
     Bad input is a finding, never an exception. ``strips``: gets what a contact sheet shows, as :func:`sheet.sheet`
     takes it.
     """
-    facts: dict[str, Any] = {}
-    findings: list[Remark] = []
-    frames, views = [], []
+    lines, findings, prints = list[str](), list[Remark](), list[Fingerprint]()
     for address in map(str, addresses):
         try:
             places = find_sets(Path(address))
             if not places:
-                facts[address], findings_here = check_frames(address)
+                lines_here, findings_here = check_frames(address)
+                lines += lines_here
                 findings += findings_here
         except (DataError, OSError) as error:
             findings.append(
@@ -56,26 +55,15 @@ def check(addresses: Sequence[Path | str], strips: list[tuple[str, bytes]] | Non
             )
             continue
         for place in places:
-            label = str(place)
             if is_rgbd(place):
-                facts[label], findings_here, prints = check_rgbd(place, label, strips)
-                frames += prints
+                lines_here, findings_here, prints_here = check_rgbd(place, str(place), strips)
+                prints += prints_here
             else:
-                facts[label], findings_here, prints = check_reid(place, label)
-                views += prints
+                lines_here, findings_here = check_reid(place, str(place))
+            lines += lines_here
             findings += findings_here
-    findings += [*duplicates(frames), *duplicates(views, query_in_gallery)]
-    findings.sort(key=lambda finding: finding.level != MUST)
-    ok = not any(finding.level == MUST for finding in findings)
-    return {"ok": ok, "folders": facts, "findings": [finding._asdict() for finding in findings]}
-
-
-def _lines(report: dict[str, Any]) -> str:
-    lines = [line for place, facts in report["folders"].items() for line in sentences(place, facts)]
-    lines += [f"{one['level']}: {one['what']}: {one['remedy']}" for one in report["findings"]]
-    return "\n".join(
-        [*lines, "nothing must be fixed" if report["ok"] else "the lines that start with fix: must be fixed"]
-    )
+    findings += duplicates(prints)
+    return lines, sorted(findings, key=lambda finding: finding.level != MUST)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,7 +73,6 @@ def parser() -> argparse.ArgumentParser:
     checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", metavar="DATA")
     checked.add_argument("-o", "--sheet", type=Path, metavar="FILE.jpg", help="draw pictures, masks and depth")
-    checked.add_argument("--json", action="store_true", help="print everything as JSON")
     verbs.add_parser("list", help="the standard sets, where they come from and how DATA names them")
     return arguments
 
@@ -99,11 +86,13 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.sheet is not None:
         check_writable(arguments.sheet)
         strips = []
-    report = check(arguments.folders, strips)
+    lines, findings = check(arguments.folders, strips)
     if strips:
         write_bytes(arguments.sheet, sheet.sheet(strips[: sheet.MOST], COLUMNS))
-    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else _lines(report))
-    return 0 if report["ok"] else 1
+    lines += [f"{one.level}: {one}" for one in findings]
+    wrong = any(one.level == MUST for one in findings)
+    print("\n".join([*lines, "the lines that start with fix: must be fixed" if wrong else "nothing must be fixed"]))
+    return int(wrong)
 
 
 main = verb(parser, command)

@@ -1,7 +1,7 @@
 """``mutualformer evaluate MODEL --data DATA``: one evaluation for checkpoints, ONNX files, engines and shipped models.
 
-Writes OUT/metrics.json, table.md, precision_recall.png and, for each DATA, examples.png. Several --data (or
-rgbd:ROOT/standard) make a table in the papers' form. --probe evaluates with each modality shuffled or taken away too.
+Writes OUT/metrics.json and table.md. Several --data (or rgbd:ROOT/standard) make a table in the papers' form. --probe
+evaluates with each modality shuffled or taken away too.
 """
 
 from __future__ import annotations
@@ -25,11 +25,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         help="synthetic:N[?seed=S], a folder, rgbd:ROOT/NAME+NAME, rgbd:ROOT/standard; repeatable, a table row each",
     )
-    parser.add_argument("--out", type=Path, help="folder for metrics.json, table.md and pictures")
-    parser.add_argument("--maps", action="store_true", help="keep saliency maps (ReID: features) in OUT too")
-    parser.add_argument(
-        "--corrupt", default="", metavar="HOW", help="corrupt first: depth=shuffle|zero|holes|unit, rgb=…, nir=…"
-    )
+    parser.add_argument("--out", type=Path, help="folder for metrics.json and table.md")
     parser.add_argument("--probe", action="store_true", help="also with each modality shuffled or zeroed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser
@@ -37,18 +33,12 @@ def parser() -> argparse.ArgumentParser:
 
 def command(args: argparse.Namespace) -> int:
     """Evaluate, write OUT where it is given, print the table. Raises ValueError."""
-    if args.maps and not args.out:
-        raise ValueError("--maps needs --out DIR to write them to")
-    if args.probe and args.corrupt:
-        raise ValueError("--probe compares with the data as they are: give it or --corrupt, not both")
     from mutualformer.train.evaluation.scoring import evaluate_all
 
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)  # an impossible folder is reported before the work
     with zoo.load(args.model) as session:
-        found, table = evaluate_all(
-            session, args.model, args.data, out=args.out, maps=args.maps, corruption=args.corrupt, probe=args.probe
-        )
+        found, table = evaluate_all(session, args.model, args.data, args.probe)
     if args.out:
         write_json(args.out / "metrics.json", found)
         write_bytes(args.out / "table.md", table.encode(errors="backslashreplace"))

@@ -11,14 +11,12 @@ differs, so a comparison changes nothing else, not even the initial weights.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train.cda import merge_heads, split_heads
 from mutualformer.train.mutualformer import MutualFormer
 
@@ -54,30 +52,30 @@ class CrossAttention(nn.Module):
         return y_r, y_d
 
 
-def create_fusion(fusion: str, dim: int, attributes: CdaAttributes, **options: Any) -> MutualFormer:
+def create_fusion(dim: int, num_heads: int, fusion: str = "cda", **options: Any) -> MutualFormer:
     """A MutualFormer block whose operator is the one ``fusion`` names; ``options`` go to the block."""
     if fusion not in FUSIONS:
         raise ValueError(f"fusion is {fusion!r}, expected one of {', '.join(FUSIONS)}")
     if fusion == "cross_attention+cda":
-        attributes = replace(attributes, init="cross")
-    block = MutualFormer(dim, **asdict(attributes), **options)
+        options["init"] = "cross"
+    block = MutualFormer(dim, num_heads, **options)
     if fusion == "concat":
         block.attn.cda = ValueConcatenation()  # type: ignore[assignment]  # same call, another operator
     elif fusion == "cross_attention":
-        block.attn.cda = CrossAttention(attributes.num_heads)  # type: ignore[assignment]
+        block.attn.cda = CrossAttention(num_heads)  # type: ignore[assignment]
     return block
 
 
 class TokenFusion(nn.Module):
     """Fuses two maps (B, C, h, w) through a MutualFormer block over their h·w tokens; returns (B, C, h, w).
 
-    The fused stream starts as x_rd = W [X_r ‖ X_d].
+    The fused stream starts as x_rd = W [X_r ‖ X_d]. ``options``: as of :func:`create_fusion`.
     """
 
-    def __init__(self, fusion: str, dim: int, attributes: CdaAttributes) -> None:
+    def __init__(self, dim: int, num_heads: int, **options: Any) -> None:
         super().__init__()
         self.start = nn.Linear(2 * dim, dim)
-        self.block = create_fusion(fusion, dim, attributes)
+        self.block = create_fusion(dim, num_heads, **options)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """``rgb``, ``depth`` (B, C, h, w) → the fused map (B, C, h, w)."""

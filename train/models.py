@@ -25,9 +25,7 @@ def catalogue() -> list[dict[str, Any]]:
         if name not in shipped:
             spec = registry.spec(name)
             size = list(spec.input_size)
-            entries.append(
-                {"name": name, "task": spec.task, "input_size": size, "shipped": False, "default": name == zoo.DEFAULT}
-            )
+            entries.append({"name": name, "task": spec.task, "input_size": size, "shipped": False, "default": False})
     return entries
 
 
@@ -47,15 +45,13 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
         height, width = entry["input_size"]
         count, size, name = entry.get("parameters"), entry.get("bytes"), entry["name"]
         use = f"--model {name}" if entry["shipped"] else f"train it: mutualformer fit {name} --data …"
-        use += " (the default)" if entry["default"] and entry["shipped"] else ""
+        use += " (the default)" if entry["default"] else ""
         counts = [f"{count / 1e6:.2f} M" if count else "", f"{size / 1e6:.1f} MB" if size else ""]
         rows.append([name, entry["task"], f"{width}×{height}", *counts, use])
     lines = []
     for entry, line in zip([{}, *entries], aligned(rows).splitlines(), strict=True):
         about = filter(None, (scores(entry), entry.get("data", ""), entry.get("path", "")))
         lines += [line, *(f"{'':<18} {text}" for text in about)]
-    if not any(entry["shipped"] for entry in entries):
-        lines.append("This installation ships no trained model yet: give --model FILE where a verb asks for one.")
     return "\n".join(lines)
 
 

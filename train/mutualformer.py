@@ -11,15 +11,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
+from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.kernels import dispatch
-from mutualformer.train.cda import diffuse, merge_heads, split_heads
+from mutualformer.train.cda import cross_diffusion_attention, merge_heads, split_heads
 
 
 class DropPath(nn.Module):
@@ -59,24 +60,17 @@ class CrossDiffusionAttention(nn.Module):
             from mutualformer.plugins.kernels import pytorch as kernels
 
             return kernels.cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
-        return diffuse(qkv_r, qkv_d, self.attributes)
-
-    def extra_repr(self) -> str:
-        """The attributes, for ``print(model)``."""
-        return ", ".join(f"{key}={value!r}" for key, value in asdict(self.attributes).items())
+        return cross_diffusion_attention(qkv_r, qkv_d, self.attributes)
 
 
 class MutualAttention(nn.Module):
     """Self-attention on the fused stream plus CDA between the modalities."""
 
-    def __init__(
-        self, dim: int, attributes: CdaAttributes, qkv_bias: bool, attn_drop: float = 0.0, proj_drop: float = 0.0
-    ) -> None:
+    def __init__(self, dim: int, attributes: CdaAttributes, qkv_bias: bool) -> None:
         super().__init__()
         if dim % attributes.num_heads:
             raise ValueError(f"dim is {dim}, expected a multiple of num_heads = {attributes.num_heads}")
         self.num_heads = attributes.num_heads
-        self.attn_drop = attn_drop
         # The names of the parameters are the released repository's, so its state dict loads without a table of names.
         self.qkv_r = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.qkv_d = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -85,7 +79,6 @@ class MutualAttention(nn.Module):
         self.proj_d = nn.Linear(2 * dim, dim)
         self.proj_rd = nn.Linear(2 * dim, dim)
         self.proj = nn.Linear(dim, dim)
-        self.proj_drop = nn.Dropout(proj_drop)
         self.cda = CrossDiffusionAttention(attributes)
 
     def forward(self, x_r: Tensor, x_d: Tensor, x_rd: Tensor) -> Tensor:
@@ -96,51 +89,25 @@ class MutualAttention(nn.Module):
         mutual = self.proj_rd(torch.cat([self.proj_r(y_r), self.proj_d(y_d)], dim=-1))
         query, key, value = split_heads(self.qkv(x_rd), self.num_heads)
         # The fused stream attends to itself as in any transformer; only the mutual part is new.
-        own = F.scaled_dot_product_attention(query, key, value, dropout_p=self.attn_drop if self.training else 0.0)
-        return self.proj_drop(self.proj(merge_heads(own))) + mutual
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) → (B, N, C)."""
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        return self.proj(merge_heads(F.scaled_dot_product_attention(query, key, value))) + mutual
 
 
 class MutualFormer(nn.Module):
-    """One MutualFormer block. ``x``: [X_r ‖ X_d] (B, N, 2C); ``x_rd``: fused stream (B, N, C); returns (B, N, C)."""
+    """One MutualFormer block. ``x``: [X_r ‖ X_d] (B, N, 2C); ``x_rd``: fused stream (B, N, C); returns (B, N, C).
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        qkv_bias: bool = False,
-        alpha: float = DEFAULTS.alpha,
-        iterations: int = DEFAULTS.iterations,
-        init: str = DEFAULTS.init,
-        value_pairing: str = DEFAULTS.value_pairing,
-        drop: float = 0.0,
-        attn_drop: float = 0.0,
-        drop_path: float = 0.0,
-    ) -> None:
+    ``cda``: attributes of the operator other than their defaults (:class:`CdaAttributes`).
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, drop_path: float = 0.0, **cda: Any) -> None:
         super().__init__()
-        attributes = CdaAttributes(num_heads, alpha, iterations, init, value_pairing)
         self.dim = dim
         self.norm1 = nn.LayerNorm(2 * dim)
         self.norm1_rd = nn.LayerNorm(dim)
-        self.attn = MutualAttention(dim, attributes, qkv_bias, attn_drop, drop)
+        self.attn = MutualAttention(dim, CdaAttributes(num_heads, **cda), qkv_bias)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
+        layers = {"fc1": nn.Linear(dim, 4 * dim), "act": nn.GELU(), "fc2": nn.Linear(4 * dim, dim)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
 
     def forward(self, x: Tensor, x_rd: Tensor) -> Tensor:
         """``x`` (B, N, 2C), ``x_rd`` (B, N, C) → (B, N, C). Raises ValueError where shapes do not fit."""

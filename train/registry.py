@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mutualformer.plugins.attributes import DEFAULTS
-from mutualformer.plugins.files import plain
-from mutualformer.train.tasks import TASKS
+from mutualformer.runtime.untrusted.typed_json import Fields, plain
+from mutualformer.train.tasks import TASKS, load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +91,7 @@ _SPECS = {
             "reid-lite",
             "reid",
             (256, 256),
-            model="mutualformer.train.reid_lite:PyramidReIdentifier",
+            model="reid_lite:PyramidReIdentifier",
             architecture={"backbone": "tf_efficientnet_lite0", "dim": 128, "num_heads": 4, "num_classes": 1, **_FUSION},
         ),
         _reid("reid-vit-b16", 256, patch_size=16, depth=12, dim=768, num_heads=12, stem="", pooling="class"),
@@ -118,28 +118,23 @@ LARGEST_WIDTH, LARGEST_SIDE = 8192, 8192
 BACKBONE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 
 
-def _check_override(name: str, key: str, value: Any, base: ModelSpec) -> None:
+def _check_override(name: str, key: str, value: Any, default: Any) -> None:
     """Raise ValueError unless ``value`` is of the kind and within the bounds of option ``key``."""
-    default = base.architecture.get(key)
-    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else (None, None)
+    given = Fields({key: plain(value)}, name, ValueError)
     if key == "input_size":
-        expected = f"(height, width) in pixels up to {LARGEST_SIDE}"
-        fits = all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in pair)
+        given.wholes(key, 2, 1, LARGEST_SIDE)
     elif key == "depth_range_m":
-        expected, fits = "(near, far) in metres", all(isinstance(x, (int, float)) and 0 < x < 1e6 for x in pair)
+        given.numbers(key, 2, 0, 1e6)
     elif isinstance(default, bool) or key == "pretrained":
-        expected, fits = "true or false", isinstance(value, bool)
+        given.flag(key)
     elif isinstance(default, int):
-        most = LARGEST.get(key, LARGEST_WIDTH)
-        expected, fits = f"a whole number up to {most}", type(value) is int and 0 <= value <= most
+        given.whole(key, 0, LARGEST.get(key, LARGEST_WIDTH))
     elif isinstance(default, float):
-        expected, fits = "a number from 0 to 1", type(value) in (int, float) and 0 <= value <= 1
+        given.number(key, 0, 1)
     else:
-        expected, fits = "a name", isinstance(value, str) and len(value) <= 64
-        if key.endswith("backbone") or (key == "stem" and value):
-            expected, fits = "the name of a model that timm has itself", fits and bool(BACKBONE.fullmatch(value))
-    if not fits:
-        raise ValueError(f"{name}: {key} is {str(value)[:80]!r}, expected {expected}")
+        text = given.text(key, longest=64)
+        if (key.endswith("backbone") or (key == "stem" and text)) and not BACKBONE.fullmatch(text):
+            raise given.refuse(key, "the name of a model that timm has itself")
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
@@ -162,14 +157,15 @@ def build(name: str, **overrides: Any) -> nn.Module:
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
     for key in known & set(overrides):
-        _check_override(name, key, overrides[key], base)
+        _check_override(name, key, overrides[key], base.architecture.get(key))
     pretrained = bool(overrides.pop("pretrained", False))
     for key in common & set(overrides):
         overrides[key] = tuple(overrides[key])
     architecture = {**base.architecture, **{k: v for k, v in overrides.items() if k in base.architecture}}
     chosen = replace(base, architecture=architecture, **{k: v for k, v in overrides.items() if k in common})
 
-    model = task.build(chosen, pretrained)
+    options = {name: getattr(chosen, name) for name in task.options}
+    model: nn.Module = load(chosen.model or task.model)(**options, pretrained=pretrained, **architecture)
     model.spec = chosen  # type: ignore[assignment]  # PyTorch types what hangs on a module as Tensor or Module
     model.overrides = plain(overrides)
     return model

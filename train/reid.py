@@ -14,14 +14,13 @@ it reaches mAP 0.44 so, with one transformer layer in each stream 0.15.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import HybridEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_backbone, create_stage
 from mutualformer.train.camera_input import ColourInput, check_size
 from mutualformer.train.fusion import create_fusion
@@ -56,7 +55,10 @@ class BNNeck(nn.Module):
 
 
 class ReIdentifier(nn.Module):
-    """``rgb``, ``nir`` uint8 (B, H, W, 3) → unit-length feature (B, 3C) float32; in training ReidOutput."""
+    """``rgb``, ``nir`` uint8 (B, H, W, 3) → unit-length feature (B, 3C) float32; in training ReidOutput.
+
+    ``fusion``: options of ``create_fusion``.
+    """
 
     def __init__(
         self,
@@ -64,17 +66,14 @@ class ReIdentifier(nn.Module):
         backbone: str,
         dim: int,
         num_heads: int,
-        patch_size: int = 16,
-        depth: int = 12,
-        num_classes: int = 1,
-        drop_path: float = 0.0,
-        stem: str = "",
-        pooling: str = "class",
-        fusion: str = "cda",
-        iterations: int = DEFAULTS.iterations,
-        alpha: float = DEFAULTS.alpha,
-        value_pairing: str = DEFAULTS.value_pairing,
+        patch_size: int,
+        depth: int,
+        num_classes: int,
+        drop_path: float,
+        stem: str,
+        pooling: str,
         pretrained: bool = False,
+        **fusion: Any,
     ) -> None:
         super().__init__()
         check_size(input_size, patch_size)
@@ -103,8 +102,7 @@ class ReIdentifier(nn.Module):
                 stream.patch_embed = HybridEmbed(stage, self.input_size, patch_size=1, embed_dim=dim)
         self.pooling = pooling
         self.start = nn.Linear(2 * dim, dim)
-        attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
-        self.block = create_fusion(fusion, dim, attributes, qkv_bias=True, drop_path=drop_path)
+        self.block = create_fusion(dim, num_heads, qkv_bias=True, drop_path=drop_path, **fusion)
         # Pretrained features start with a classifier near 0 (TransReID); random ones need its gradient at once.
         deviation = 0.001 if pretrained else dim**-0.5
         self.necks = nn.ModuleList([BNNeck(dim, num_classes, deviation) for _ in STREAMS])

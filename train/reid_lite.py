@@ -12,11 +12,12 @@ a picture without light, or a sensor that is missing, must not outvote the other
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_backbone
 from mutualformer.train.camera_input import ExposureInput, check_size
 from mutualformer.train.decoder import conv_bn_relu
@@ -34,7 +35,8 @@ def _tokens(x: Tensor) -> Tensor:
 class PyramidReIdentifier(nn.Module):
     """``rgb``, ``nir`` uint8 (B, H, W, 3) → unit-length feature (B, 6·dim) float32; in training ReidOutput.
 
-    H and W are any multiples of 32 in training; exported files have ``input_size``.
+    H and W are any multiples of 32 in training; exported files have ``input_size``. ``fusion``: options of
+    ``create_fusion``.
     """
 
     def __init__(
@@ -43,12 +45,9 @@ class PyramidReIdentifier(nn.Module):
         backbone: str,
         dim: int,
         num_heads: int,
-        num_classes: int = 1,
-        fusion: str = "cda",
-        iterations: int = DEFAULTS.iterations,
-        alpha: float = DEFAULTS.alpha,
-        value_pairing: str = DEFAULTS.value_pairing,
+        num_classes: int,
         pretrained: bool = False,
+        **fusion: Any,
     ) -> None:
         super().__init__()
         check_size(input_size, STRIDE)
@@ -57,10 +56,9 @@ class PyramidReIdentifier(nn.Module):
         self.rgb_backbone = create_backbone(backbone, pretrained, **levels)
         self.nir_backbone = create_backbone(backbone, pretrained, in_chans=1, **levels)
         channels = self.rgb_backbone.feature_info.channels()
-        attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
         self.rgb_squeeze = nn.ModuleList([conv_bn_relu(n, dim) for n in channels])
         self.nir_squeeze = nn.ModuleList([conv_bn_relu(n, dim) for n in channels])
-        self.token_fusion = nn.ModuleList([TokenFusion(fusion, dim, attributes) for _ in channels])
+        self.token_fusion = nn.ModuleList([TokenFusion(dim, num_heads, **fusion) for _ in channels])
         self.place = nn.ModuleList([nn.Linear(dim, 1) for _ in channels])
         self.project = nn.ModuleList([nn.Linear(n, 2 * dim, bias=False) for n in (*2 * [sum(channels)], 2 * dim)])
         self.necks = nn.ModuleList([BNNeck(2 * dim, num_classes, dim**-0.5) for _ in STREAMS])

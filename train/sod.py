@@ -10,10 +10,11 @@ squeeze) and is ours.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from mutualformer.plugins.attributes import DEFAULTS, CdaAttributes
 from mutualformer.train.backbone import create_pyramid
 from mutualformer.train.camera_input import ColourInput, DepthInput, check_size
 from mutualformer.train.decoder import FeedbackDecoder, conv3x3, conv_bn_relu
@@ -26,7 +27,8 @@ class SalientObjectDetector(nn.Module):
     """``rgb`` uint8 (B, H, W, 3), ``depth`` float32 metres (B, H, W), 0 = no measurement.
 
     Returns the saliency (B, H, W) float32 in [0, 1]; in training the list of logits of FeedbackDecoder.
-    H and W are any multiples of 32 in training; exported files have ``input_size``.
+    H and W are any multiples of 32 in training; exported files have ``input_size``. ``fusion``: options of
+    ``create_fusion``.
     """
 
     def __init__(
@@ -35,17 +37,14 @@ class SalientObjectDetector(nn.Module):
         depth_range_m: tuple[float, float],
         rgb_backbone: str,
         depth_backbone: str,
-        dim: int = 64,
-        num_heads: int = 8,
-        decoder_width: int = 64,
-        separable: bool = False,
-        first_stride: int = 4,
-        fusion: str = "cda",
-        iterations: int = DEFAULTS.iterations,
-        alpha: float = DEFAULTS.alpha,
-        value_pairing: str = DEFAULTS.value_pairing,
-        depth_validity: bool = False,
+        dim: int,
+        num_heads: int,
+        decoder_width: int,
+        separable: bool,
+        first_stride: int,
+        depth_validity: bool,
         pretrained: bool = False,
+        **fusion: Any,
     ) -> None:
         super().__init__()
         check_size(input_size, STRIDE)
@@ -62,14 +61,13 @@ class SalientObjectDetector(nn.Module):
         self.depth_squeeze = nn.ModuleList(
             [conv_bn_relu(channels, width) for channels, width in zip(depth_channels, widths, strict=True)]
         )
-        attributes = CdaAttributes(num_heads, alpha, iterations, value_pairing=value_pairing)
         self.fine_fusion = nn.ModuleList(
             [
                 nn.Sequential(conv_bn_relu(2 * decoder_width, decoder_width), conv3x3(decoder_width, separable))
                 for _ in range(2)
             ]
         )
-        self.token_fusion = nn.ModuleList([TokenFusion(fusion, dim, attributes) for _ in range(2)])
+        self.token_fusion = nn.ModuleList([TokenFusion(dim, num_heads, **fusion) for _ in range(2)])
         self.token_out = nn.ModuleList([conv_bn_relu(dim, decoder_width) for _ in range(2)])
         self.decoder = FeedbackDecoder(decoder_width, separable, first_stride)
 

@@ -1,1 +1,1 @@
-"""The operator measured against its alternatives: graphs, cda; and a frame on paper: paper."""
+"""A frame on paper: paper."""

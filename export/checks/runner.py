@@ -42,7 +42,7 @@ def run_here(name: str, open_machine: Callable[[], Machine]) -> Outcome:
     try:
         function = importlib.import_module(f"{_PACKAGE}.{CHECKS[name].module}").check
         machine = open_machine()
-        with machine.current():
+        with machine.driver.context():
             sentence, numbers = function(machine)
         machine.close()
         return outcome(PASS, sentence, numbers)

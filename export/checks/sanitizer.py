@@ -26,12 +26,14 @@ _LEAST_S = 60.0
 
 def find() -> Path | None:
     """compute-sanitizer: on PATH, of a CUDA toolkit, or of NVIDIA's wheels."""
-    candidates = [shutil.which("compute-sanitizer")]
-    homes = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))]
-    homes += [folder for name in ("nvidia.cu13", "nvidia.cuda_sanitizer_api") if (folder := package_folder(name))]
-    for home in homes:
-        candidates += [str(home / inside / "compute-sanitizer") for inside in ("bin", "compute-sanitizer")]
-    return next((Path(path) for path in candidates if path and os.access(path, os.X_OK) and Path(path).is_file()), None)
+    wheels = (package_folder("nvidia.cu13"), package_folder("nvidia.cuda_sanitizer_api"))
+    homes = [os.environ.get("CUDA_HOME", "/usr/local/cuda"), *filter(None, wheels)]
+    places = [
+        os.environ.get("PATH", ""),
+        *(f"{home}/{inside}" for home in homes for inside in ("bin", "compute-sanitizer")),
+    ]
+    found = shutil.which("compute-sanitizer", path=os.pathsep.join(places))
+    return Path(found) if found else None
 
 
 def _lines(process: subprocess.CompletedProcess[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mutualformer.export.compare.result import Parity, check_same_model, judge
-from mutualformer.export.criteria.tensors import TensorComparison
+from mutualformer.export.criteria.tensors import difference
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
@@ -38,10 +38,8 @@ def compare_reid(reference: Session, candidate: Session, data: ReidData) -> Pari
         raise ExportError("the data holds no sample to compare")
     stacked = [np.stack(kept) for kept in features]
     mean = stacked[0].astype(np.float64).mean(axis=0)
-    tensors = TensorComparison()
-    for r, c in zip(*stacked, strict=True):
-        tensors.add(r - mean, c - mean)
+    found = difference((r - mean, c - mean) for r, c in zip(*stacked, strict=True))
     labels = (data.identities, data.cameras, data.query, data.gallery)
     both = [reid_metrics(np.nan_to_num(kept), *labels) for kept in stacked]
     scores = [{key: metrics[key] for key in TASK_KEYS} for metrics in both]
-    return judge(reference, candidate, tensors, scores, {"map": ("map_points", 100.0)}, len(features[0]))
+    return judge(reference, candidate, found, scores, {"map": ("map_points", 100.0)}, len(features[0]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 from mutualformer.export.compare import report
 from mutualformer.export.compare.result import Parity
 from mutualformer.runtime.files import write_json
+from mutualformer.runtime.tasks import TITLES
 
 WORDS = {
     "max_abs": "largest difference of any output value",
@@ -15,23 +17,15 @@ WORDS = {
     "snr_db": "signal to noise, dB",
     "finite": "all values finite",
     "values": "values compared",
-    "mae": "MAE",
-    "s_measure": "S-measure",
-    "max_f": "max F",
-    "max_e": "max E",
-    "map": "mAP",
-    "r1": "rank 1",
-    "r5": "rank 5",
-    "r10": "rank 10",
     "map_points": "change of mAP, points",
+    **TITLES,
 }
-_CHANGES = {"mae": "change of MAE", "s_measure": "change of S-measure"}
 
 
-def write_reports(result: Parity, out: Path, json_name: str = "parity.json", html_name: str = "report.html") -> Path:
-    """Write both reports into ``out``; returns the path of the HTML page."""
-    write_json(out / json_name, result.as_dict())
-    page = out / html_name
+def write_reports(result: Parity, out: Path) -> Path:
+    """Write ``parity.json`` and ``report.html`` into ``out``; returns the path of the latter."""
+    write_json(out / "parity.json", result.as_dict())
+    page = out / "report.html"
     report.write_page(page, "Parity: is it still the model you trained?", sections(result))
     return page
 
@@ -42,15 +36,15 @@ def sections(result: Parity) -> list[tuple[str, str]]:
         [role, d["file"], d["backend"], d["device"], d["precision"], d.get("threads"), d["sha256"][:16]]
         for role, d in (("reference", result.reference), ("candidate", result.candidate))
     ]
-    tensor = [[WORDS.get(key, key), value] for key, value in result.tensor.items()]
-    task = [[WORDS.get(key, key), row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
+    tensor = [[WORDS[key], value] for key, value in result.tensor.items()]
+    task = [[WORDS[key], row["reference"], row["candidate"], row["delta"]] for key, row in result.task.items()]
     host = result.host
     when = (
         f"{result.candidate['file']}, {result.precision}, against {result.reference['file']} on {result.frames} "
         f"frames: {result.data}. {host['date']}, {host['processor']}, {host['cores']} cores, Python {host['python']}."
     )
     parts = [
-        ("", report.verdict(result.problems) + f"<p>{report.escape(when)}</p>"),
+        ("", report.verdict(result.problems) + f"<p>{html.escape(when)}</p>"),
         ("Budgets: value against limit", bars(result)),
         ("Frames" if result.shown else "", "".join(report.row(frame.name, frame.pictures) for frame in result.shown)),
         ("Files", report.table(["", "file", "backend", "device", "precision", "threads", "sha256"], files)),
@@ -70,5 +64,6 @@ def bars(result: Parity) -> str:
         if key == "cosine":
             drawn.append(report.bar(f"{WORDS[key]} (at least)", value, limit, (1 - value) / (1 - limit)))
         else:
-            drawn.append(report.bar(_CHANGES.get(key, WORDS.get(key, key)), value, limit, value / limit))
+            change = "change of " if key in TITLES else ""
+            drawn.append(report.bar(f"{change}{WORDS[key]}", value, limit, value / limit))
     return "".join(drawn)

@@ -43,11 +43,6 @@ def grey(unit: NDArray[Any]) -> Image:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def resize_mask(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Binary mask (H, W) → (h, w), nearest neighbour."""
-    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
 def strip(images: list[Image], height: int = 220) -> Image:
     """Pictures side by side, scaled to one height, white gaps between them."""
     parts: list[Image] = []
@@ -64,11 +59,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f'<td class="n">{value:.6g}</td>'
     return f"<td>{html.escape('–' if value is None else str(value))}</td>"
-
-
-def escape(text: str) -> str:
-    """Text as HTML."""
-    return html.escape(text)
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:
@@ -88,9 +78,9 @@ def bar(label: str, value: float, limit: float, share: float) -> str:
     )
 
 
-def row(name: str, pictures: list[tuple[str, Image]], height: int = 220) -> str:
+def row(name: str, pictures: list[tuple[str, Image]]) -> str:
     """A frame: its pictures side by side under their headings, stacked on a narrow screen."""
-    cells = "".join(figure(strip([picture], height), head) for head, picture in pictures)
+    cells = "".join(figure(strip([picture]), head) for head, picture in pictures)
     return f'<div class="frame"><h3>{html.escape(name)}</h3><div>{cells}</div></div>'
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.tensors import TensorComparison, violations
+from mutualformer.export.criteria.tensors import TensorDifference, violations
 from mutualformer.export.errors import ExportError
 from mutualformer.runtime.benchmarks.measure import conditions
 from mutualformer.runtime.session import Session
@@ -60,27 +60,15 @@ class Parity:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``parity.json``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "holds": not self.problems,
-            "problems": self.problems,
-            "precision": self.precision,
-            "budget": self.budget.as_dict(),
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "data": self.data,
-            "frames": self.frames,
-            "tensor": self.tensor,
-            "task": self.task,
-            "measured": self.measured,
-            "host": self.host,
-        }
+        kept = {name: value for name, value in vars(self).items() if name != "shown"}
+        head = {"schema_version": SCHEMA_VERSION, "holds": not self.problems}
+        return {**head, **kept, "budget": self.budget.as_dict()}
 
 
 def judge(
     reference: Session,
     candidate: Session,
-    tensors: TensorComparison,
+    tensor: TensorDifference,
     scores: Sequence[Mapping[str, float]],
     bounded: Mapping[str, tuple[str, float]],
     frames: int,
@@ -89,7 +77,7 @@ def judge(
 
     ``bounded``: metric → (its name in ``runtime.tasks.Budget``, factor to that name's unit).
     """
-    tensor, precision = tensors.result(), candidate.contract.precision
+    precision = candidate.contract.precision
     task = {
         key: {"reference": value, "candidate": scores[1][key], "delta": abs(scores[1][key] - value)}
         for key, value in scores[0].items()
@@ -102,7 +90,7 @@ def judge(
         precision=precision,
         data="",
         frames=frames,
-        tensor=tensor.as_dict(),
+        tensor=asdict(tensor),
         task=task,
         budget=budget,
         problems=violations(budget, tensor, deltas),

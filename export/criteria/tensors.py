@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,49 +27,32 @@ class TensorDifference:
     finite: bool
     values: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, plain JSON types."""
-        return asdict(self)
 
+def difference(pairs: Iterable[tuple[Array, Array]]) -> TensorDifference:
+    """How far candidates are from their references, (reference, candidate) of one shape each, frame by frame.
 
-class TensorComparison:
-    """Accumulates a TensorDifference frame by frame, in constant memory."""
-
-    def __init__(self) -> None:
-        self._max = self._sum = self._rr = self._cc = self._rc = self._dd = 0.0
-        self._count, self._finite = 0, True
-
-    def add(self, reference: Array, candidate: Array) -> float:
-        """Add a frame; returns its max_abs, infinity if a value is not finite. Raises ValueError on other shapes."""
-        if reference.shape != candidate.shape:
-            raise ValueError(f"reference output is {reference.shape}, candidate output {candidate.shape}")
+    Frames with NaN or infinity count as values alone. Cosine is 1 where all values are zeros, 0 where one side's are.
+    """
+    worst, total, products, values, finite = 0.0, 0.0, np.zeros((3, 3)), 0, True
+    for reference, candidate in pairs:
         r, c = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
+        values += r.size
         if not (np.isfinite(r).all() and np.isfinite(c).all()):
-            self._finite = False
-            self._count += r.size
-            return math.inf
-        difference = np.abs(r - c)
-        worst = float(difference.max(initial=0.0))
-        self._max = max(self._max, worst)
-        self._sum += float(difference.sum())
-        self._rr += float(r @ r)
-        self._cc += float(c @ c)
-        self._rc += float(r @ c)
-        self._dd += float(difference @ difference)
-        self._count += r.size
-        return worst
-
-    def result(self) -> TensorDifference:
-        """The difference over all frames so far; cosine is 1 where both are all zeros, 0 where one is."""
-        norms = math.sqrt(self._rr * self._cc)
-        return TensorDifference(
-            max_abs=self._max,
-            mean_abs=self._sum / max(self._count, 1),
-            cosine=self._rc / norms if norms else float(self._rr == self._cc),
-            snr_db=10 * math.log10(self._rr / self._dd) if self._dd and self._rr else None,
-            finite=self._finite,
-            values=self._count,
-        )
+            finite = False
+            continue
+        apart = np.abs(r - c)
+        worst, total = max(worst, float(apart.max(initial=0.0))), total + float(apart.sum())
+        stacked = np.stack((r, c, apart))
+        products += stacked @ stacked.T
+    rr, cc, dd, rc = (float(products[at]) for at in ((0, 0), (1, 1), (2, 2), (0, 1)))
+    return TensorDifference(
+        max_abs=worst,
+        mean_abs=total / max(values, 1),
+        cosine=rc / math.sqrt(rr * cc) if rr and cc else float(rr == cc),
+        snr_db=10 * math.log10(rr / dd) if dd and rr else None,
+        finite=finite,
+        values=values,
+    )
 
 
 def violations(budget: Budget, tensor: TensorDifference, deltas: dict[str, float]) -> list[str]:

@@ -38,11 +38,6 @@ def sums(files: Files) -> bytes:
 
 
 def _tar(folder: str, files: Files) -> bytes:
-    clashes = len(files) - len({path.lower() for path in files})
-    if clashes:
-        raise ExportError(
-            f"{clashes} archive members differ in case alone: they would overwrite each other on some disks"
-        )
     for path in (folder, *files):
         check_member(path)
     if "/" in folder:

@@ -14,19 +14,14 @@ from mutualformer.export.device.scripts import scripts
 from mutualformer.export.device.wheel import build_wheel
 from mutualformer.export.engine.targets import Target
 from mutualformer.export.precision.convert import open_model
-from mutualformer.runtime.contract import PRECISIONS, Contract
+from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import sha256
-
-
-def held_precisions(files: Sequence[str]) -> list[str]:
-    """The precisions of the models among these paths of a bundle."""
-    return [p for p in PRECISIONS if f"models/model.{p}.onnx" in files]
 
 
 def write_bundle(
     source: Path, target: Target, out: Path, precisions: Sequence[str] = (), calibration: str | None = None
-) -> dict[str, int]:
-    """Write the archive ``out``; returns path → bytes of its members. Empty ``precisions``: all that can be made.
+) -> tuple[list[str], int]:
+    """Write the archive ``out``; returns its precisions and number of files. Empty ``precisions``: all possible ones.
 
     ``source``: a checkpoint or an .onnx file. Raises ExportError, DataError, ContractError, and leaves ``out``
     unchanged then.
@@ -56,4 +51,4 @@ def write_bundle(
     }
     files["bundle.json"] = (json.dumps(facts, indent=1) + "\n").encode()
     write_archive(out, f"mutualformer-{contract.model}-{target.name}", files)
-    return {path: len(data) for path, data in files.items()}
+    return kept, len(files)

@@ -78,13 +78,13 @@ def deliver(order: Order) -> str:
 
 
 def _bundle(order: Order, source: Path, out: Path) -> str:
-    from mutualformer.export.device.contents import held_precisions, write_bundle
+    from mutualformer.export.device.contents import write_bundle
 
     target = TARGETS[order.device or ""]
-    members = write_bundle(source, target, out, order.precisions, order.data)
+    precisions, count = write_bundle(source, target, out, order.precisions, order.data)
     about = (
-        f"{', '.join(held_precisions(list(members)))} for {target.device}, sm_{target.capability.replace('.', '')} "
-        f"kernels, {len(members)} files, sha256 {sha256(out)[:16]}…"
+        f"{', '.join(precisions)} for {target.device}, sm_{target.capability.replace('.', '')} kernels, {count} files, "
+        f"sha256 {sha256(out)[:16]}…"
     )
     return _line(out, about, "", f"tar xf {out.name} on the device, ./build.sh, ./run.sh")
 

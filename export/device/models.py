@@ -10,9 +10,8 @@ import onnx
 
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.graph.node_types import heavy_node_types
+from mutualformer.export.graph.node_types import KIND_OF, heavy_node_types
 from mutualformer.export.precision.convert import check_request, convert
-from mutualformer.export.precision.half import ISLAND_OPS, answer_nodes, camera_nodes
 from mutualformer.runtime.card import markdown
 from mutualformer.runtime.contract import PRECISIONS, Contract
 
@@ -36,30 +35,20 @@ def _json(data: Any) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _calibration(contract: Contract) -> dict[str, Any]:
-    """Data, method and frames of the INT8 scales, as the conversion recorded them in the card."""
-    recorded = contract.card.get("calibration") or {}
-    return {key: recorded.get(key) for key in ("data", "method", "frames")}
-
-
 def report(model: onnx.ModelProto, contract: Contract) -> dict[str, Any]:
     """How one precision was made: its scales, and the type in which each node of the graph computes."""
     kinds = heavy_node_types(model)
-    names = {
-        kind: sorted(n for n, k in kinds.items() if k == dtype)
-        for kind, dtype in (("fp32", "Float"), ("fp16", "Half"), ("int8", "Int8"))
-    }
+    names = {precision: sorted(n for n, k in kinds.items() if k == kind) for precision, kind in KIND_OF.items()}
     row: dict[str, Any] = {
         "convolutions_products_and_cda": {kind: len(nodes) for kind, nodes in names.items()},
         "cda": {node.name: kinds[node.name] for node in model.graph.node if is_cda(node)},
     }
     if contract.precision == "int8":
-        row["calibration"] = _calibration(contract)
+        recorded = contract.card.get("calibration") or {}
+        row["calibration"] = {key: recorded.get(key) for key in ("data", "method", "frames")}
         row["kept_fp16"] = names["fp16"]
     if contract.precision != "fp32":
-        islands = camera_nodes(model) | answer_nodes(model)
-        islands |= {node.name for node in model.graph.node if node.op_type in ISLAND_OPS}
-        row["kept_fp32"] = {"heavy": names["fp32"], "camera_norms_softmax_answer": len(islands)}
+        row["kept_fp32"] = names["fp32"]
     return row
 
 

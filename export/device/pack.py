@@ -10,10 +10,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 from mutualformer.export.device.archive import write_archive
+from mutualformer.export.device.wheel import package_files
 from mutualformer.export.errors import ExportError
 from mutualformer.plugins import library
 from mutualformer.plugins.build import build
@@ -21,7 +21,6 @@ from mutualformer.runtime.files import replacing
 
 LIMIT_BYTES = 40_000_000
 FOLDER = "mutualformer-acceptance"
-STAGES = ("plugins", "runtime", "train", "export")
 PROCESSORS = ("x86_64", "aarch64")
 _BUILT = ("libplugin_harness.so", "generated/cubins.json", "generated/cubins.bin", "generated/ptx.json")
 
@@ -52,16 +51,6 @@ Needs an NVIDIA GPU with a driver for CUDA 12.0 or newer, Python 3.10 or newer, 
 Nothing is installed, nothing is downloaded. With PyTorch and Triton the jitted kernels are checked too; with TensorRT
 and ONNX engines are built and run{model}. Please send OUT/acceptance.json back in any case.
 """
-
-
-def _sources() -> dict[str, bytes]:
-    package = Path(str(resources.files("mutualformer")))
-    files = {f"mutualformer/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}
-    for stage in STAGES:
-        root = (package / stage).resolve()
-        for path in sorted(root.rglob("*.py")):
-            files[f"mutualformer/{stage}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
-    return files
 
 
 def _compiled_for(processor: str, generated: Path, folder: Path) -> Path:
@@ -112,7 +101,8 @@ def pack(out: Path, model: Path | None = None, processor: str = "") -> int:
     if not out.name.endswith(".tar.gz"):
         raise ExportError(f"{out}: the archive's name must end in .tar.gz")
     processor = processor or platform.machine()
-    files = {**_sources(), **_built(processor), "run.sh": _RUN.encode()}
+    sources = {name: content for name, content in package_files().items() if name.endswith(".py")}
+    files = {**sources, **_built(processor), "run.sh": _RUN.encode()}
     note = ""
     if model is not None:
         files["models/model.onnx"] = model.read_bytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mutualformer.export.device.archive import write_archive
 from mutualformer.export.device.plugin import licences
@@ -16,6 +17,7 @@ from mutualformer.export.graph.onnx_file import open_onnx
 from mutualformer.plugins import library
 from mutualformer.plugins.record import to_json
 from mutualformer.runtime.contract import Contract, TensorSpec
+from mutualformer.runtime.reporting.tables import markdown
 from mutualformer.runtime.session import engine_card
 
 MAX_BATCH = 8
@@ -70,10 +72,8 @@ def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> 
     ``engine``: a classic TensorRT engine of the same model, built on the server's kind of GPU; our plugin is added.
     Raises ExportError, ModelFileError, PluginError, ContractError, and leaves ``out`` unchanged then.
     """
-    if not out.name.endswith(".tar.gz"):
-        raise ExportError(f"{out}: the output's name must end in .tar.gz")
     source, contract = open_onnx(onnx_file)
-    rows = [f"| `{contract.model}` | ONNX Runtime, CPU or GPU | {contract.precision} | {MAX_BATCH} |"]
+    rows: list[tuple[Any, ...]] = [(f"`{contract.model}`", "ONNX Runtime, CPU or GPU", contract.precision, MAX_BATCH)]
     files = {
         f"models/{contract.model}/config.pbtxt": model_config(
             contract.model, "onnxruntime", contract, MAX_BATCH
@@ -89,11 +89,9 @@ def write_repository(onnx_file: Path, out: Path, engine: Path | None = None) -> 
         more, version = _engine(engine, contract)
         files |= more
         card = engine_card.read(engine)
-        rows.append(
-            f"| `{contract.model}-tensorrt` | TensorRT {card.builder_version}, GPU | {card.requested_precision} "
-            f"| {card.profile[2]} |"
-        )
-    table = "\n".join(["| model | runs in | precision | largest batch |", "| --- | --- | --- | --- |", *rows])
+        where = f"TensorRT {card.builder_version}, GPU"
+        rows.append((f"`{contract.model}-tensorrt`", where, card.requested_precision, card.profile[2]))
+    table = markdown(["model", "runs in", "precision", "largest batch"], rows)
     readme = resource("serving", "README.md").decode()
     for word, value in (("MODEL", contract.model), ("TABLE", table), ("VERSION", version)):
         readme = readme.replace(f"@{word}@", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,6 @@ class BuildResult:
     engine: bytes
     layers: list[Layer]
     layers_from: str
-    network_plugins: int
-    version: str
 
 
 def make_logger(trt: ModuleType) -> Any:
@@ -93,8 +92,7 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
+    proto = copy.deepcopy(model)
     if hasattr(trt.OnnxParserFlag, "ENABLE_PLUGIN_OVERRIDE"):
         parser.set_flag(trt.OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE)
     else:
@@ -121,8 +119,6 @@ def build(trt: ModuleType, model: onnx.ModelProto, inputs: Sequence[TensorSpec],
         engine=engine,
         layers=inspected or parse_layers([logger.layers], plugins),
         layers_from="inspector" if inspected else "builder log",
-        network_plugins=len(plugins),
-        version=str(trt.__version__),
     )
 
 

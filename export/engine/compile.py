@@ -82,7 +82,7 @@ def to_engine(onnx_file: Path, out: Path, options: BuildOptions, rebuild: str) -
     card = EngineCard(
         contract=contract,
         flavor=options.flavor,
-        builder_version=result.version,
+        builder_version=str(trt.__version__),
         onnx_sha256=file.sha256,
         plugin_sha256=sha256(plugin) if plugin else "",
         engine_sha256=hashlib.sha256(result.engine).hexdigest(),

@@ -17,27 +17,21 @@ _GENERATED_KINDS = {"kgen", "Myelin", "runtime_fusion"}
 def precision_problems(requested: str, nodes: dict[str, str], layers: list[Layer], tf32: bool = False) -> list[str]:
     """One sentence for everything that contradicts ``requested`` ("fp32", "fp16", "int8"); empty = proven.
 
-    ``layers``: of the built engine; empty = judge the graph alone. ``tf32``: FP32 nodes may compute in TF32.
+    ``layers``: of the built engine. ``tf32``: FP32 nodes may compute in TF32.
     """
-    problems, kinds = graph_problems(requested, nodes), KIND_OF[requested]
-    if layers:
-        problems += _unproven(nodes, layers) or _fallen_back(nodes, layers)
-        problems += [] if tf32 else _tf32(layers)
-    if requested in ("fp16", "int8") and layers:
-        if not any(kinds in (*layer.inputs, *layer.outputs) for layer in layers):
-            problems.append(f"no engine layer reads or writes {kinds}")
-    return problems
-
-
-def _unproven(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
-    """A layer list that names none of the graph's nodes proves nothing."""
+    problems, kind = graph_problems(requested, nodes), KIND_OF[requested]
     by_node = _layers_by_node(layers)
-    if not nodes or any(by_node.get(name) for name in nodes):
-        return []
-    return [
-        f"none of the engine's {len(layers)} layers names a node of the graph, so its precision is not proven; is this "
-        "a spelling of the layer list that export/engine/layer_list.py does not know?"
-    ]
+    if nodes and not any(name in by_node for name in nodes):  # such a list proves nothing
+        problems.append(
+            f"none of the engine's {len(layers)} layers names a node of the graph, so its precision is not proven; is "
+            "this a spelling of the layer list that export/engine/layer_list.py does not know?"
+        )
+    else:
+        problems += _fallen_back(nodes, layers, by_node)
+    problems += [] if tf32 else _tf32(layers)
+    if requested != "fp32" and not any(kind in (*layer.inputs, *layer.outputs) for layer in layers):
+        problems.append(f"no engine layer reads or writes {kind}")
+    return problems
 
 
 def _tf32(layers: list[Layer]) -> list[str]:
@@ -58,9 +52,8 @@ def _computed_in(layers: list[Layer]) -> set[str]:
     return {kind for layer in layers for kind in (*layer.inputs, *layer.outputs)}
 
 
-def _fallen_back(nodes: dict[str, str], layers: list[Layer]) -> list[str]:
+def _fallen_back(nodes: dict[str, str], layers: list[Layer], by_node: dict[str, list[Layer]]) -> list[str]:
     """Nodes whose layer computes in another type than the graph has, or that no layer accounts for."""
-    by_node = _layers_by_node(layers)
     problems = []
     for name, kind in nodes.items():
         types = _computed_in(by_node.get(name, []))

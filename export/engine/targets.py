@@ -43,9 +43,7 @@ def capabilities(names: list[str], flavor: str) -> tuple[str, ...]:
     """Compute capabilities of the named targets, none for no names. Raises ExportError for one the flavour lacks."""
     values = []
     for name in names:
-        target = TARGETS.get(name)
-        if target is None:
-            raise ExportError(f"target is {name!r}, expected one of {', '.join(TARGETS)}")
+        target = TARGETS[name]
         if flavor not in target.flavors:
             raise ExportError(
                 f"target {name} ({target.device}, compute capability {target.capability}) is not served by flavor "

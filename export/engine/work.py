@@ -9,8 +9,9 @@ import onnx
 
 from mutualformer.export.engine.layer_list import Layer
 from mutualformer.export.graph.cda_function import is_cda
-from mutualformer.export.graph.folds.wiring import Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Wiring
 from mutualformer.export.graph.node_types import HEAVY_OPS, heavy_node_types
+from mutualformer.export.graph.values import attribute
 from mutualformer.runtime.benchmarks.frame_cost import Work
 
 _GENERATED = "kgen"
@@ -73,14 +74,10 @@ class _Counted:
             return 0
         return int(np.prod(shape)) * int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
-    def _weights(self, node: onnx.NodeProto) -> tuple[int, ...]:
-        """Shape of a node's weights, also after a DequantizeLinear."""
-        return self._wiring.shape(node.input[1])
-
     def _flops(self, node: onnx.NodeProto) -> int:
         out = int(np.prod(self._wiring.shape(node.output[0]) or (0,)))
         if node.op_type == "Conv":
-            return 2 * out * int(np.prod(self._weights(node)[1:]))
+            return 2 * out * int(np.prod(self._wiring.shape(node.input[1])[1:]))
         if node.op_type in ("MatMul", "Gemm"):
             return 2 * out * (self._wiring.shape(node.input[0]) or (0,))[-1]
         if is_cda(node):
@@ -89,4 +86,6 @@ class _Counted:
         return 0
 
     def _is_depthwise(self, node: onnx.NodeProto) -> bool:
-        return node.op_type == "Conv" and attribute(node, "group", 1) > 1 and self._weights(node)[1:2] == (1,)
+        if node.op_type != "Conv":
+            return False
+        return attribute(node, "group", 1) > 1 and self._wiring.shape(node.input[1])[1:2] == (1,)

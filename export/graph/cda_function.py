@@ -7,7 +7,7 @@ the softmax, which is float32. The numbers ``num_heads`` and ``alpha`` are refer
 Below BY_HEAD_FROM tokens each operator takes all heads together. From there on a Scan takes one head after the other:
 the two N × N affinities of one head stay in the cache, and no other N × N memory is needed. With few tokens P V_r and
 P V_d are two products, which saves concatenating and splitting the values; with many they are one, which reads P once.
-Both were chosen by measurement in ONNX Runtime on two cores (``mutualformer bench cda``).
+Both were chosen by measurement in ONNX Runtime on two cores (``python -m lab.operator``).
 Where the graph does not know N the function takes all heads together.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 import onnx.parser
 
+from mutualformer.export.graph.values import inferred
 from mutualformer.plugins.attributes import BY_HEAD_FROM, DOMAIN, OP_TYPE, OPSET_VERSION, CdaAttributes
 
 ONNX_OPSET = 20
@@ -240,11 +241,10 @@ def is_cda(node: onnx.NodeProto) -> bool:
 def _most_tokens(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> int:
     """Largest N of the nodes' inputs (B, N, 3C), 0 where one is not known before it runs."""
     # Values inside a graph need not carry shapes, so ONNX infers them; the batch stays symbolic, N must not.
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
-    qkv_shapes = [shapes[name] for node in nodes for name in node.input[:1] if len(shapes.get(name, ())) == 3]
-    sizes = [shape[1].dim_value for shape in qkv_shapes]
-    return max(sizes) if len(sizes) == len(nodes) and min(sizes) > 0 else 0
+    types = inferred(model)
+    shapes = [types[node.input[0]].shape.dim for node in nodes if node.input[0] in types]
+    sizes = [shape[1].dim_value for shape in shapes if len(shape) == 3]
+    return max(sizes) if len(sizes) == len(nodes) and all(sizes) else 0
 
 
 def attach_function(model: onnx.ModelProto, opset: int = ONNX_OPSET) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.values import inferred
 
 HEAVY_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # nearly all arithmetic of a model
 
@@ -18,10 +19,8 @@ def heavy_node_types(model: onnx.ModelProto) -> dict[str, str]:
 
     Int8: both inputs come from a DequantizeLinear.
     """
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=False)
-    values = list(inferred.graph.value_info) + list(inferred.graph.input) + list(inferred.graph.output)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
-    kinds.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    kinds = {name: value.elem_type for name, value in inferred(model).items()}
+    kinds |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     result = {}
     for node in model.graph.node:
@@ -40,7 +39,7 @@ def graph_problems(requested: str, nodes: dict[str, str]) -> list[str]:
     ``requested``: "fp32", "fp16" or "int8".
     """
     problems = []
-    counts = {kind: sum(1 for value in nodes.values() if value == kind) for kind in KINDS}
+    counts = {kind: list(nodes.values()).count(kind) for kind in KINDS}
     expected_kind = KIND_OF[requested]
     if not counts[expected_kind]:
         problems.append(f"the graph has no {expected_kind} convolution or matrix product (found {counts})")

@@ -5,6 +5,7 @@ It needs the onnx package alone, so that a device without PyTorch can rewrite a 
 
 from __future__ import annotations
 
+import copy
 from graphlib import TopologicalSorter
 
 import numpy as np
@@ -23,10 +24,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Works on a graph without local functions; attach them afterwards.
     """
-    if model.functions:
-        raise ValueError("tidy() wants the graph before its functions are attached")
-    tidied = onnx.ModelProto()
-    tidied.CopyFrom(model)
+    tidied = copy.deepcopy(model)
     sort(tidied)
     # Before folding, because it makes the Shape arithmetic around a Resize dead, which the later steps then remove.
     _resize_by_scale(tidied)

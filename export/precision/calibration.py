@@ -3,6 +3,7 @@ error, from rounding and clipping together (docs/quantization.md has the measure
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Collection, Sequence
@@ -123,7 +124,7 @@ def collect(model: onnx.ModelProto, feeds: Sequence[Feed], names: Collection[str
     for feed in progress(feeds, f"calibration ({len(feeds)} frames)"):
         for name, values in zip(tensors, session.run(tensors, feed), strict=True):
             if not np.isfinite(values).all():
-                raise ExportError(f"calibration: activation {name!r} holds {_strange(values)}, expected finite values")
+                raise ExportError(f"calibration: activation {name!r} holds NaN or infinity, expected finite values")
             histograms[name].add(values)
     return histograms
 
@@ -133,14 +134,9 @@ def limits(histograms: dict[str, Histogram]) -> dict[str, float]:
     return {name: best_limit(h) if h.largest > 0 else 1.0 for name, h in histograms.items()}
 
 
-def _strange(values: NDArray[Any]) -> str:
-    return "NaN" if np.isnan(values).any() else "infinity"
-
-
 def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.InferenceSession:
     """A session of ``model`` with the values ``names`` as further outputs."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
+    tapped = copy.deepcopy(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
     with scratch() as folder:

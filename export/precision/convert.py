@@ -18,7 +18,7 @@ from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
 from mutualformer.export.precision.calibration import MIN_FRAMES, Feed, check_frames
 from mutualformer.export.precision.half import check_keep, to_fp16
-from mutualformer.export.precision.placement import DEFAULT, Placement
+from mutualformer.export.precision.placement import Placement
 from mutualformer.export.precision.quantize import Quantizer
 from mutualformer.export.precision.ranking import Judge, costliest
 from mutualformer.export.precision.widen import to_fp32
@@ -42,16 +42,15 @@ OF_A_KIND = 4  # of each kind of default frames, for INT8
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class Choices(Placement):
     """Options of a conversion; all but ``keep`` are for INT8.
 
-    ``keep``: nodes left one precision higher. ``keep_worst``: how many
-    further nodes stay in FP16: those that cost most when quantised alone. ``placement``: where Q/DQ pairs stand.
+    ``keep``: nodes left one precision higher. ``keep_worst``: how many further nodes stay in FP16: those that cost most
+    when quantised alone.
     """
 
     keep: tuple[str, ...] = ()
     keep_worst: int = 0
-    placement: Placement = DEFAULT
 
 
 DEFAULT_CHOICES = Choices()
@@ -107,22 +106,21 @@ def convert(
     elif precision == "fp16":
         converted = to_fp16(model, choices.keep)
     else:
-        placement, keep = choices.placement, set(choices.keep)
+        keep = set(choices.keep)
         check_keep(model, keep)  # before minutes of calibration
         feeds, text = calibration_feeds(calibration, contract)
         quantizer = Quantizer.measure(model, feeds)
         if choices.keep_worst:
             keep.update(costliest(quantizer, contract, feeds[:RANKING_FRAMES], choices.keep_worst))
-        converted = quantizer.to_int8(keep, placement)
-        kept = quantizer.kept(placement, keep)
+        converted = quantizer.to_int8(keep, choices)
+        kept = quantizer.kept(choices, keep)
         card["calibration"] = {
             "data": text,
             "method": "mse",
             "frames": len(feeds),
             "kept_fp16": sorted(kept),
             "kept_because": dict(sorted(Counter(kept.values()).items())),
-            "kept_worst": choices.keep_worst,
-            **dataclasses.asdict(placement),
+            **dataclasses.asdict(choices),
         }
     nodes = sum(map(is_cda, converted.graph.node))
     after = dataclasses.replace(contract, precision=precision, card=card, cda_nodes=nodes)

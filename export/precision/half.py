@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import onnx
+from onnx import TensorProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from mutualformer.export.graph.cda_function import attach_function, is_cda, strip_function
 from mutualformer.export.graph.node_types import HEAVY_OPS
 from mutualformer.export.graph.tidy import sort, tidy
+from mutualformer.export.graph.values import attribute, inferred
 
 ISLAND_OPS = ("LayerNormalization", "Softmax")
 
@@ -81,12 +83,8 @@ def check_keep(model: onnx.ModelProto, keep: Iterable[str]) -> None:
 def typed_without_function(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy for rewriters, which do not understand the CDA function: without it, but with the type of every value as
     inference through it found them."""
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
+    bare = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     strip_function(bare)
-    del bare.graph.value_info[:]
-    bare.graph.value_info.extend(inferred.graph.value_info)
     return bare
 
 
@@ -109,25 +107,22 @@ def _drop_round_trips(model: onnx.ModelProto) -> None:
     every step.
     """
     graph = model.graph
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]  # some still hold the types before the conversion
-    inferred = onnx.shape_inference.infer_shapes(bare).graph
-    kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *graph.input)}
+    del graph.value_info[:]  # some still hold the types before the conversion
+    types = inferred(model)
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
     same = {}
     for name, cast in casts.items():
         inner = casts.get(cast.input[0])
-        if inner is not None and _target(cast) == onnx.TensorProto.FLOAT and _target(inner) == onnx.TensorProto.FLOAT16:
-            if kinds.get(inner.input[0]) == onnx.TensorProto.FLOAT:
-                same[name] = inner.input[0]
+        if inner is None or [attribute(one, "to", 0) for one in (cast, inner)] != [
+            TensorProto.FLOAT,
+            TensorProto.FLOAT16,
+        ]:
+            continue
+        if inner.input[0] in types and types[inner.input[0]].elem_type == TensorProto.FLOAT:
+            same[name] = inner.input[0]
     answers = {output.name for output in graph.output}
     for node in graph.node:
         if node.op_type == "Cast" and node.output[0] in answers and node.output[0] in same:
             node.CopyFrom(onnx.helper.make_node("Identity", [same[node.output[0]]], list(node.output), node.name))
         else:
             node.input[:] = [same.get(name, name) for name in node.input]
-
-
-def _target(cast: onnx.NodeProto) -> int:
-    return next(int(a.i) for a in cast.attribute if a.name == "to")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from mutualformer.export.graph.cda_function import is_cda
+from mutualformer.export.graph.values import attribute, inferred
 from mutualformer.export.precision.half import answer_nodes, camera_nodes
 
 WEIGHTED_OPS = ("Conv", "MatMul", "Gemm")
@@ -63,8 +64,7 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
     """
     graph, producer = model.graph, producers(model.graph)
     constants = {tensor.name for tensor in graph.initializer}
-    inferred = onnx.shape_inference.infer_shapes(model)
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in inferred.graph.value_info}
+    types = inferred(model)
     from_cda = {name for node in graph.node if is_cda(node) for name in node.output}
     readers: dict[str, set[str]] = {}
     for node in graph.node:
@@ -84,7 +84,11 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
         weights = [name in constants for name in node.input[:2]]
         weighted = _is_weighted(node) and weights == [False, True]
         # Rank 4 tells an addition of feature maps from a bias and from token sums, which are cheap in half precision.
-        residual = node.op_type == "Add" and not any(weights) and all(ranks.get(name) == 4 for name in node.input)
+        residual = (
+            node.op_type == "Add"
+            and not any(weights)
+            and all(name in types and len(types[name].shape.dim) == 4 for name in node.input)
+        )
         if weighted or (residual and quantized_inputs(node, producer)):
             names.append(node.name)
     return names
@@ -118,7 +122,7 @@ def depthwise_nodes(model: onnx.ModelProto) -> list[str]:
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     names = []
     for node in model.graph.node:
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        groups = attribute(node, "group", 1)
         # One input channel for each output channel: with a channel multiplier there are more outputs than inputs, which
         # is depthwise still.
         if node.op_type == "Conv" and groups > 1 and node.input[1] in weights and weights[node.input[1]][1] == 1:

@@ -8,6 +8,7 @@ convolution's kernel and a Q/DQ pair between the two would forbid that.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from mutualformer.export.errors import ExportError
+from mutualformer.export.graph.values import attribute
 from mutualformer.export.precision.calibration import LEVELS, Feed, Histogram, collect, limits
 from mutualformer.export.precision.half import check_keep, to_fp16, typed_without_function
 from mutualformer.export.precision.placement import (
@@ -130,8 +132,7 @@ def place(
 
     One pair per tensor, read by chosen nodes only: a LayerNormalization beside them goes on reading full activations.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
+    quantized = copy.deepcopy(model)
     graph = quantized.graph
     # Nodes are copied in order into a new list, each Q/DQ pair before its first reader: ONNX demands topological order.
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -188,15 +189,15 @@ def place(
 
 def _channel_axis(node: onnx.NodeProto) -> int:
     """The axis of a weighted node's weights along which its output channels lie."""
-    if node.op_type == "Conv":
-        return 0
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if transposed else 1
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
+
+
+_KINDS: dict[str, type[np.floating[Any]]] = {"fp16": np.float16, "fp32": np.float32}  # of the scales
 
 
 def _smallest(scales: str) -> np.floating[Any]:
     """The least scale: below the smallest normal number of its precision it would lose digits or become zero."""
-    return np.finfo(np.float16 if scales == "fp16" else np.float32).tiny
+    return np.finfo(_KINDS[scales]).tiny
 
 
 def _weight(
@@ -209,10 +210,9 @@ def _weight(
     largest = np.abs(values).max(axis=others, keepdims=True)
     if not np.isfinite(largest).all():
         raise ExportError(f"node {node.name}: its weights hold values that are not finite")
-    kind = np.float16 if scales == "fp16" else np.float32
     # The scale is rounded to its stored precision first and the weights are divided by the rounded scale, so the
     # rounding of the scale costs no accuracy. A channel of zeros gets the smallest scale instead of 0.
-    scale = np.maximum(largest / LEVELS, _smallest(scales)).astype(kind).astype(np.float32)
+    scale = np.maximum(largest / LEVELS, _smallest(scales)).astype(_KINDS[scales]).astype(np.float32)
     levels = np.clip(np.round(values / scale), -LEVELS, LEVELS).astype(np.int8)
     return numpy_helper.from_array(levels, name), numpy_helper.from_array(scale.reshape(-1), f"{name}s")
 
@@ -229,7 +229,7 @@ def _scale(name: str, ranges: Mapping[str, float], short: str, scales: str) -> o
     """The scale of an activation. Raises ExportError where it is zero or not finite, which would erase the tensor."""
     if name not in ranges:
         raise ExportError(f"no calibrated range for tensor {name!r}")
-    kind = np.float16 if scales == "fp16" else np.float32
+    kind = _KINDS[scales]
     with np.errstate(over="ignore", under="ignore"):  # raised below, with the tensor's name
         value = kind(ranges[name] / LEVELS)
     if not (np.isfinite(value) and value >= _smallest(scales)):

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mutualformer.export.criteria.tensors import TensorComparison, TensorDifference
+from mutualformer.export.criteria.tensors import TensorDifference, difference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
 from mutualformer.export.precision.quantize import Quantizer
@@ -47,18 +47,15 @@ class Judge:
 
         Raises ExportError for NaN or infinity in either.
         """
-        tensors = TensorComparison()
-        for reference, candidate in zip(self.answers[part], outputs[part], strict=True):
-            tensors.add(reference, candidate)
-        difference = tensors.result()
-        if not difference.finite:
+        found = difference(zip(self.answers[part], outputs[part], strict=True))
+        if not found.finite:
             raise ExportError("an output holds NaN or infinity, in full precision or with layers quantised")
-        return difference
+        return found
 
 
-def noise(difference: TensorDifference) -> float:
+def noise(found: TensorDifference) -> float:
     """Noise over signal, Σ (r − c)² / Σ r²; 0 = equal."""
-    return 0.0 if difference.snr_db is None else 10 ** (-difference.snr_db / 10)
+    return 0.0 if found.snr_db is None else 10 ** (-found.snr_db / 10)
 
 
 def costliest(quantizer: Quantizer, contract: Contract, feeds: Sequence[Feed], count: int) -> list[str]:

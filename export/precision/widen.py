@@ -6,6 +6,7 @@ import onnx
 
 from mutualformer.export.graph.cda_function import attach_function
 from mutualformer.export.graph.tidy import tidy
+from mutualformer.export.graph.values import attribute
 from mutualformer.export.precision.half import typed_without_function
 from mutualformer.runtime.session.onnx_file import widen
 
@@ -17,8 +18,7 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     for node in graph.node:
-        target = next((a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"), None)
-        if target == onnx.TensorProto.FLOAT == kinds.get(node.input[0]):
+        if node.op_type == "Cast" and attribute(node, "to", 0) == onnx.TensorProto.FLOAT == kinds.get(node.input[0]):
             node.op_type = "Identity"
             del node.attribute[:]
     wide = tidy(wide)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,9 @@ def evaluate(node: onnx.NodeProto, inputs: list[Any], attributes: dict[str, Any]
     floating = next((x.dtype for x in inputs if x is not None and x.is_floating_point()), None)
     wide = [x.float() if x is not None and x.dtype == torch.float16 else x for x in inputs]
     if is_cda(node):
-        result: Any = cross_diffusion_attention(*wide, **asdict(node_attributes(node)))
+        assert wide[0] is not None
+        assert wide[1] is not None
+        result: Any = cross_diffusion_attention(wide[0], wide[1], node_attributes(node))
     else:
         result = OPERATORS[kind](wide, attributes)
     outputs = list(result) if isinstance(result, list | tuple) else [result]

@@ -1,1 +1,4 @@
-"""The operator on a CPU: graphs (forms that only the study runs), study (times, memory, growth, chart)."""
+"""The operator on a CPU.
+
+released (the N³ form), forms (what is compared), graphs (more forms as ONNX), study (times, memory, growth, chart).
+"""

@@ -6,7 +6,7 @@ import onnx
 import onnx.parser
 from onnx import TensorProto, helper
 
-from mutualformer.export.benchmarks.operator import IR_VERSION
+from lab.operator.forms import IR_VERSION
 from mutualformer.export.graph.cda_function import ONNX_OPSET
 from mutualformer.plugins.attributes import CdaAttributes
 

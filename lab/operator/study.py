@@ -1,4 +1,4 @@
-"""What CDA costs on a CPU, further than ``mutualformer bench cda``: both released forms, memory, growth, a chart.
+"""What CDA costs on a CPU: the released form, ours and two attentions in both runtimes, memory, growth, a chart.
 
 python -m lab.operator --out DIR
 """
@@ -15,34 +15,34 @@ from typing import Any
 import numpy as np
 import torch
 
+from lab.operator import forms
+from lab.operator.forms import HEAD_DIMS, HEADS, RELEASED_LIMIT, TOKENS, Call
 from lab.operator.graphs import released_graph, two_attentions_graph
-from mutualformer.export.benchmarks import operator
-from mutualformer.export.benchmarks.operator import HEAD_DIMS, HEADS, RELEASED_LIMIT, TOKENS, Call
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.files import write_csv, write_json
 from mutualformer.runtime.reporting import charts
 
 FLOPS: dict[str, Callable[[int, int], float]] = {
-    **operator.FLOPS,
-    "released, ONNX Runtime": operator.FLOPS["released, PyTorch"],
-    "two attentions, ONNX Runtime": operator.FLOPS["two attentions, PyTorch"],
+    **forms.FLOPS,
+    "released, ONNX Runtime": forms.FLOPS["released, PyTorch"],
+    "two attentions, ONNX Runtime": forms.FLOPS["two attentions, PyTorch"],
 }
 
 
 def contenders(tokens: int, head_dim: int, threads: int) -> dict[str, Call]:
-    """Those of the benchmark, and both other forms in ONNX Runtime."""
-    calls = operator.contenders(tokens, head_dim, threads)
-    qkv_r, qkv_d = (x.numpy() for x in operator.example(tokens, head_dim))
+    """Those of ``forms``, and both other forms in ONNX Runtime."""
+    calls = forms.contenders(tokens, head_dim, threads)
+    qkv_r, qkv_d = (x.numpy() for x in forms.example(tokens, head_dim))
     width = HEADS * head_dim
     parts = {
         f"{t}_{m}": np.ascontiguousarray(x[..., i * width : (i + 1) * width])
         for m, x in (("r", qkv_r), ("d", qkv_d))
         for i, t in enumerate("qkv")
     }
-    calls["two attentions, ONNX Runtime"] = operator.run_of(two_attentions_graph(HEADS, head_dim), parts, threads)
+    calls["two attentions, ONNX Runtime"] = forms.run_of(two_attentions_graph(HEADS, head_dim), parts, threads)
     if tokens <= RELEASED_LIMIT:
         feed = {"qkv_r": qkv_r, "qkv_d": qkv_d}
-        calls["released, ONNX Runtime"] = operator.run_of(released_graph(HEADS, head_dim), feed, threads)
+        calls["released, ONNX Runtime"] = forms.run_of(released_graph(HEADS, head_dim), feed, threads)
     return calls
 
 
@@ -108,10 +108,10 @@ def measure(
 ) -> dict[str, Any]:
     """Rows of time, ratio to ours, share of peak and peak memory; ``seconds``: budget of one (N, head_dim)."""
     torch.set_num_threads(threads)
-    peak = operator.peak_gflops(threads)
+    peak = forms.peak_gflops(threads)
     rows: list[dict[str, Any]] = []
     for head_dim in head_dims:
-        difference = operator.check_agreement(contenders(100, head_dim, threads))
+        difference = forms.check_agreement(contenders(100, head_dim, threads))
         if difference > 1e-4:
             raise RuntimeError(f"contenders differ by {difference:.1e} at head_dim {head_dim}; nothing was timed")
         for n in tokens:

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mutualformer.runtime import zoo
 from mutualformer.train import checkpoint
 from mutualformer.train.backbone import LITE0, LITE0_NARROW, SMALL, SMALL_SHORT
 from mutualformer.train.fitting.config import FitError
 from mutualformer.train.fitting.modules.pointwise import lay_out
-from mutualformer.train.fitting.preparation.start import copy_matching, weights_file
+from mutualformer.train.fitting.preparation.start import copy_matching
 from mutualformer.train.fitting.recipes import Recipe
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import SodTask
@@ -56,7 +57,7 @@ def begin_as(student: Any, teacher: Any) -> None:
 
 def open_teacher(name: str) -> nn.Module:
     """A detector in eval mode. Raises CheckpointError, FitError."""
-    teacher = checkpoint.load(weights_file(name))
+    teacher = checkpoint.load(zoo.weights(name))
     if teacher.spec.task != "sod":
         raise FitError(f"{name}: is a {teacher.spec.task} model, expected a detector as the teacher")
     return teacher

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def write_page(path: Path, result: dict[str, Any], picture: report.Image) -> Non
         path,
         "Sensitivity: what does INT8 cost, layer by layer?",
         [
-            ("", f"<p>{report.escape(about)}</p>"),
+            ("", f"<p>{html.escape(about)}</p>"),
             ("", report.figure(picture, "The costliest layers, and what leaving them in FP16 buys")),
             ("Worst layers left in FP16", report.table(kept, [[row[key] for key in kept] for row in result["kept"]])),
             ("Every layer alone", report.table(["layer", *layers], rows)),

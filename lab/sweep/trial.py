@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mutualformer.export.compare import report
 from mutualformer.export.criteria.tensors import TensorDifference
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.calibration import Feed
@@ -77,10 +77,12 @@ def open_trial(model: onnx.ModelProto, contract: Contract, data: Sequence[str], 
     joined = opening.frames(data, contract.input_size)
     items = [joined[index] for index in spread_over(len(joined), frames)]
     trial = Trial(model, contract, [prepare(contract, item.rgb, item.depth) for item in items])
-    masks = [
-        report.resize_mask(item.mask if item.mask is not None else 255 * (answer >= THRESHOLD), contract.input_size)
+    size = contract.input_size[::-1]
+    truths = [
+        item.mask if item.mask is not None else np.where(answer >= THRESHOLD, 255, 0).astype(np.uint8)
         for item, answer in zip(items, trial.answers, strict=True)
     ]
+    masks = [np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST), np.uint8) for truth in truths]
     trial.score_with(lambda maps: _sod_scores(maps, masks))
     return trial
 

@@ -255,15 +255,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for cubins.bin, cubins.json, cda_generated.h")
     parser.add_argument("--architectures", default=",".join(map(str, ARCHITECTURES)), help="e.g. 87 or 80,86,89")
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args(argv)
     architectures = tuple(int(a) for a in re.split(r"[,; ]+", args.architectures.strip()))
     unknown = [a for a in architectures if a not in ARCHITECTURES]
     if unknown:
         parser.error(f"architectures {unknown} are not among {list(ARCHITECTURES)}")
     try:
-        compiled = compile_all(architectures, args.cache, args.jobs)
+        compiled = compile_all(architectures, default_cache(), len(os.sched_getaffinity(0)))
     except RuntimeError as error:
         print(f"aot: {error}", file=sys.stderr)
         return 1

@@ -109,7 +109,6 @@ def record_of(library: Path, generated: Path, shim: Path | None) -> Record:
         library=library.name,
         sha256=sha256(library),
         plugin_version=a.PLUGIN_VERSION,
-        op_type=a.OP_TYPE,
         architectures=tuple(sorted({image["arch"] for image in cubins})),
         kernels=len(cubins),
         ptx=len(ptx),

@@ -232,7 +232,7 @@ MUTUALFORMER_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_
   return creators;
 }
 
-// plugins/library.py reads this before it registers the library: "CrossDiffusionAttention version 1; sm_75, …".
+// What the library holds, for people and tests: "CrossDiffusionAttention version 1; sm_75, …".
 MUTUALFORMER_EXPORT char const* mutualformer_plugin_info() {
   static std::string const info = std::string(mutualformer::generated::kOpType) + " version " +
                                   mutualformer::generated::kPluginVersion + "; " +

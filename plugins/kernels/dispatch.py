@@ -20,7 +20,6 @@ log = logging.getLogger("mutualformer")
 
 MIN_CAPABILITY = (7, 5)  # Turing: for older GPUs there are neither our kernels nor Triton
 devices = {"cuda"}  # device types whose tensors take the kernels; tests add "cpu", for Triton's interpreter
-_reported: set[str] = set()
 
 
 def wanted(qkv_r: Tensor, qkv_d: Tensor) -> bool:
@@ -71,7 +70,11 @@ def serves(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttributes) -> bool:
     if not wanted(qkv_r, qkv_d):
         return False
     reason = refusal(qkv_r.device, qkv_r.dtype, qkv_r.shape[-1], attributes)
-    if reason and reason not in _reported:
-        _reported.add(reason)
-        log.warning("CDA runs in PyTorch's own operations instead of our kernels: %s", reason)
+    if reason:
+        _warn(reason)
     return not reason
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    log.warning("CDA runs in PyTorch's own operations instead of our kernels: %s", reason)

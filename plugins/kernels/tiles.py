@@ -38,13 +38,11 @@ _plain = functools.partial(Tile, peeled=False)
 
 # By kernel and BLOCK_D, for fp16 and bf16, which run on tensor cores. A warp always holds 16 rows, so the tactics of
 # one entry differ in how many warps share a tile of keys and values: 4, 2 (twice the programs) or 8.
+_NARROW = (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2))
 _TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
-    ("cda_rows", 16): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
-    ("cda_rows", 32): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
+    **{(kernel, block_d): _NARROW for kernel in KERNELS for block_d in (16, 32)},
     ("cda_rows", 64): (Tile(64, 64, 4, 2), Tile(32, 64, 2, 2), Tile(128, 64, 8, 2)),
     ("cda_rows", 128): (Tile(32, 32, 4, 2),),
-    ("cda_columns", 16): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
-    ("cda_columns", 32): (Tile(64, 64, 4, 3), Tile(32, 64, 2, 2)),
     ("cda_columns", 64): (Tile(64, 64, 4, 2, 168), Tile(32, 64, 2, 2, 168), Tile(128, 64, 8, 2)),
     ("cda_columns", 128): (Tile(64, 64, 8, 2),),
 }
@@ -52,13 +50,9 @@ _TENSOR_CORE: dict[tuple[str, int], tuple[Tile, ...]] = {
 # fp32 is exact (no TF32), so it runs on the ordinary units and needs small tiles: its operands are in registers. Its
 # tiles are not peeled: masks are 1 to 2 % of its instructions, and a second tile's code costs 130 registers and spills.
 _FP32: dict[tuple[str, int], Tile] = {
-    ("cda_rows", 16): _plain(32, 32, 4, 2),
-    ("cda_rows", 32): _plain(32, 32, 4, 2),
-    ("cda_rows", 64): _plain(32, 32, 8, 2),
+    **{(kernel, block_d): _plain(32, 32, 4, 2) for kernel in KERNELS for block_d in (16, 32)},
+    **{(kernel, 64): _plain(32, 32, 8, 2) for kernel in KERNELS},
     ("cda_rows", 128): _plain(16, 16, 8, 2),
-    ("cda_columns", 16): _plain(32, 32, 4, 2),
-    ("cda_columns", 32): _plain(32, 32, 4, 2),
-    ("cda_columns", 64): _plain(32, 32, 8, 2),
     ("cda_columns", 128): _plain(16, 32, 8, 2),
 }
 
@@ -70,15 +64,11 @@ _BY_ARCHITECTURE: dict[tuple[int, str, str, int], tuple[Tile, ...]] = {
 }
 
 # sm_75: this Triton has no tensor-core path for it, so fp16 runs like fp32, in even smaller tiles.
-_TURING: dict[tuple[str, int], Tile] = {
-    ("cda_rows", 16): _plain(32, 32, 4, 1),
-    ("cda_rows", 32): _plain(32, 32, 8, 1),
-    ("cda_rows", 64): _plain(16, 16, 4, 1),
-    ("cda_rows", 128): _plain(16, 16, 8, 1),
-    ("cda_columns", 16): _plain(32, 32, 4, 1),
-    ("cda_columns", 32): _plain(32, 32, 8, 1),
-    ("cda_columns", 64): _plain(16, 16, 4, 1),
-    ("cda_columns", 128): _plain(16, 16, 8, 1),
+_TURING: dict[int, Tile] = {
+    16: _plain(32, 32, 4, 1),
+    32: _plain(32, 32, 8, 1),
+    64: _plain(16, 16, 4, 1),
+    128: _plain(16, 16, 8, 1),
 }
 
 # UNIT = 1 (head_dim not a multiple of 8): every element has its own address, which takes registers. The limits are
@@ -99,7 +89,7 @@ _TACTICS = {("bf16", 16): 1, ("bf16", 32): 1}
 def tiles_for(kernel: str, capability: int, dtype: str, block_d: int, unit: int) -> tuple[Tile, ...]:
     """The launch configurations of ``kernel`` on sm_``capability``: tactic 1, 2, …"""
     if capability == 75:
-        return (_TURING[kernel, block_d],)
+        return (_TURING[block_d],)
     if unit == 1:
         return (_SCALAR["fp32" if dtype == "fp32" else "tensor core", block_d],)
     common = (_FP32[kernel, block_d],) if dtype == "fp32" else _TENSOR_CORE[kernel, block_d]

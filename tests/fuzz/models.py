@@ -42,7 +42,7 @@ ENGINE = {
     "built_on": "8.6", "rebuild": "mutualformer to_trt x.onnx -o x.engine", "layers": [{"name": "a"}], "kernels": 3,
     "tf32": False, "heavy_nodes": {"fp16": 1}, "schema_version": engine_card.SCHEMA_VERSION,
 }  # fmt: skip
-RECORD = record.Record("libx.so", "0" * 64, "1", "CrossDiffusionAttention", (87,), 3, 1, "")
+RECORD = record.Record("libx.so", "0" * 64, "1", (87,), 3, 1, "")
 LINE = {"index": 0, "stamp": "x", "name": "a", "rows": [{"area": 1}], "error": "", "has_depth": True}
 
 
@@ -105,7 +105,7 @@ def read_checkpoint_card(data: bytes, folder: Path) -> None:
 
 def read_weights(data: bytes, folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(data)
-    checkpoint._read_tensors(folder / "w.safetensors", {"weights_sha256": hashlib.sha256(data).hexdigest()})
+    checkpoint.read_tensors(folder / "w.safetensors", {"weights_sha256": hashlib.sha256(data).hexdigest()})
 
 
 def read_journal(data: bytes, folder: Path) -> None:

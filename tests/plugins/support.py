@@ -13,7 +13,7 @@ from mutualformer.plugins import build
 from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.plugins.harness.reference import rule
 from mutualformer.plugins.kernels.pytorch import SUPPORTED
-from mutualformer.train.cda import diffuse
+from mutualformer.train.cda import cross_diffusion_attention
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZE = os.environ.get("MUTUALFORMER_TEST_SANITIZE", "")  # set by test_sanitizers.py, for a process of its own
@@ -51,7 +51,7 @@ def assert_two_times(
     attributes: CdaAttributes,
 ) -> None:
     """The two-times rule (plugins/harness/reference.py): at most twice PyTorch's error, same precision."""
-    exact = torch.stack(diffuse(qkv_r.double(), qkv_d.double(), attributes)).cpu()
-    same = torch.stack(diffuse(qkv_r, qkv_d, attributes)).double().cpu()
+    exact = torch.stack(cross_diffusion_attention(qkv_r.double(), qkv_d.double(), attributes)).cpu()
+    same = torch.stack(cross_diffusion_attention(qkv_r, qkv_d, attributes)).double().cpu()
     found = rule(torch.stack(ours).double().cpu().numpy(), exact.numpy(), [same.numpy()], SUPPORTED[qkv_r.dtype])
     assert found.ratio <= 1, found.sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -39,8 +40,9 @@ def test_load_is_idempotent_and_returns_the_library(plugin_path: Path) -> None:
     assert said.sha256 == sha256(plugin_path) == library._registered["rtx"].sha256
     assert said.architectures == (75, 80, 86, 87, 89, 90, 100, 110, 120)
     assert said.ptx > 0
-    exports = library._exported_info(plugin_path, library._registered["rtx"].mapped)
-    assert exports.startswith("CrossDiffusionAttention version 1; sm_75, ")
+    info = ctypes.CDLL(library._registered["rtx"].mapped).mutualformer_plugin_info
+    info.restype = ctypes.c_char_p
+    assert info().startswith(b"CrossDiffusionAttention version 1; sm_75, ")
 
 
 def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

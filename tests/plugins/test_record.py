@@ -9,7 +9,7 @@ import pytest
 from mutualformer.plugins import record
 from mutualformer.plugins.record import Record
 
-RECORD = Record("libmutualformer_plugin.so", "0" * 64, "1", "CrossDiffusionAttention", (86, 87), 40, 4, "")
+RECORD = Record("libmutualformer_plugin.so", "0" * 64, "1", (86, 87), 40, 4, "")
 
 
 @pytest.fixture

@@ -65,11 +65,10 @@ def test_a_package_that_is_missed_late_is_named_with_its_extra(tmp_path: Path) -
     assert len(run.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [("fit", "sod-nano", "--data", "synthetic:4"), ("bench", "cda")])
-def test_a_verb_that_needs_an_extra_says_which_in_one_line(words: tuple[str, ...]) -> None:
-    run = run_without_extras(*words, "--out", "nowhere")
+def test_a_verb_that_needs_an_extra_says_which_in_one_line() -> None:
+    run = run_without_extras("fit", "sod-nano", "--data", "synthetic:4", "--out", "nowhere")
     assert run.returncode == 1
-    assert run.stderr.startswith(f"mutualformer {words[0]}")
+    assert run.stderr.startswith("mutualformer fit")
     assert "[train]" in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released
+from lab.operator.released import cross_diffusion_attention_released
+from mutualformer.plugins.attributes import CdaAttributes
+from mutualformer.train.cda import cross_diffusion_attention
 from tests.train.support import numpy_reference
 from tests.train.support.numpy_reference import Matrix
 
@@ -35,10 +37,10 @@ def relative(actual: Tensor, expected: Matrix) -> float:
 @pytest.mark.parametrize(("tokens", "heads", "head_dim"), SHAPES)
 def test_agrees_with_numpy(tokens: int, heads: int, head_dim: int) -> None:
     r, d = packed(tokens, heads, head_dim)
-    expected = numpy_reference.cda(r.numpy(), d.numpy(), heads)
-    for actual, want in zip(cross_diffusion_attention(r, d, heads), expected, strict=True):
+    attributes, expected = CdaAttributes(heads), numpy_reference.cda(r.numpy(), d.numpy(), heads)
+    for actual, want in zip(cross_diffusion_attention(r, d, attributes), expected, strict=True):
         assert np.abs(actual.numpy() - want).max() < 1e-12
-    for actual, want in zip(cross_diffusion_attention(r.float(), d.float(), heads), expected, strict=True):
+    for actual, want in zip(cross_diffusion_attention(r.float(), d.float(), attributes), expected, strict=True):
         assert actual.dtype == torch.float32
         # The inputs are rounded too; what is measured is the error of doing it in float32 altogether.
         assert relative(actual, want) < 2e-6
@@ -56,7 +58,7 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
     options: dict[str, Any] = {"alpha": 0.35, "iterations": iterations, "init": init, "value_pairing": value_pairing}
     expected = numpy_reference.cda(r.numpy(), d.numpy(), 3, **options)
     for form in (cross_diffusion_attention, cross_diffusion_attention_released):
-        for actual, want in zip(form(r, d, 3, **options), expected, strict=True):
+        for actual, want in zip(form(r, d, CdaAttributes(3, **options)), expected, strict=True):
             assert np.abs(actual.numpy() - want).max() < 1e-12
 
 
@@ -71,8 +73,9 @@ def test_every_variant_agrees_with_numpy_and_with_the_released_form(
 )
 def test_any_shape(batch: int, tokens: int, heads: int, head_dim: int, alpha: float, iterations: int) -> None:
     r, d = packed(tokens, heads, head_dim, batch)
+    attributes = CdaAttributes(heads, alpha, iterations)
     expected = numpy_reference.cda(r.numpy(), d.numpy(), heads, alpha, iterations)
-    for actual, want in zip(cross_diffusion_attention(r, d, heads, alpha, iterations), expected, strict=True):
+    for actual, want in zip(cross_diffusion_attention(r, d, attributes), expected, strict=True):
         assert actual.shape == (batch, tokens, 2 * heads * head_dim)
         assert np.abs(actual.numpy() - want).max() < 1e-11
 
@@ -83,14 +86,13 @@ def test_any_shape(batch: int, tokens: int, heads: int, head_dim: int, alpha: fl
 def test_gradients(by_head: bool, iterations: int, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mutualformer.train.cda.BY_HEAD_FROM", 1 if by_head else 1000)
     r, d = (x.clone().requires_grad_() for x in packed(5, 2, 4))
-    assert torch.autograd.gradcheck(
-        lambda a, b: cross_diffusion_attention(a, b, 2, iterations=iterations, init=init), (r, d), fast_mode=True
-    )
+    attributes = CdaAttributes(2, iterations=iterations, init=init)
+    assert torch.autograd.gradcheck(lambda a, b: cross_diffusion_attention(a, b, attributes), (r, d), fast_mode=True)
 
 
 def test_a_peaked_softmax_stays_finite() -> None:
     r, d = packed(16, 2, 4, dtype=torch.float32)
-    for actual in cross_diffusion_attention(1e4 * r, -1e4 * d, 2):
+    for actual in cross_diffusion_attention(1e4 * r, -1e4 * d, CdaAttributes(2)):
         assert torch.isfinite(actual).all()
 
 
@@ -98,9 +100,9 @@ def test_alpha_one_is_pure_diffusion_and_alpha_zero_none() -> None:
     r, d = packed(9, 1, 4)
     (q_r, k_r, v_r), (q_d, k_d, v_d) = r[0].chunk(3, dim=-1), d[0].chunk(3, dim=-1)
     p_r, p_d = torch.softmax(q_r @ k_r.T / 2, -1), torch.softmax(q_d @ k_d.T / 2, -1)
-    y_r, _ = cross_diffusion_attention(r, d, 1, alpha=1.0)
+    y_r, _ = cross_diffusion_attention(r, d, CdaAttributes(1, 1.0))
     torch.testing.assert_close(y_r[0, :, 4:], p_r.T @ p_d @ v_d, atol=1e-13, rtol=0)
-    y_r, y_d = cross_diffusion_attention(r, d, 1, alpha=0.0)
+    y_r, y_d = cross_diffusion_attention(r, d, CdaAttributes(1, 0.0))
     torch.testing.assert_close(y_r[0, :, 4:], (p_r + p_d) @ v_d, atol=1e-13, rtol=0)
     torch.testing.assert_close(y_d[0, :, 4:], (p_r + p_d) @ v_r, atol=1e-13, rtol=0)
 
@@ -119,5 +121,6 @@ def test_alpha_one_is_pure_diffusion_and_alpha_zero_none() -> None:
 )
 def test_refuses_what_does_not_fit(change: Callable[[Tensor, Tensor], tuple[Any, ...]], message: str) -> None:
     r, d = packed(6, 2, 4, dtype=torch.float32)
+    qkv_r, qkv_d, *attributes = change(r, d)
     with pytest.raises(ValueError, match=message):
-        cross_diffusion_attention(*change(r, d))
+        cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(*attributes))

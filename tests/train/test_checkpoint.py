@@ -112,8 +112,3 @@ def test_a_failed_write_leaves_the_old_file(copy: Path, monkeypatch: pytest.Monk
         checkpoint.save(copy, registry.build("sod-nano"), {})
     assert copy.read_bytes() == before
     assert sorted(p.name for p in copy.parent.iterdir()) == ["model.json", "model.safetensors"]
-
-
-def test_never_another_suffix(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"ending in \.safetensors"):
-        checkpoint.save(tmp_path / "model.pt", registry.build("sod-nano"), {})

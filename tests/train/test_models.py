@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mutualformer.plugins.attributes import CdaAttributes
 from mutualformer.train import registry
 from mutualformer.train.backbone import PretrainedUnavailable, create_backbone
 from mutualformer.train.fusion import FUSIONS, create_fusion
@@ -98,7 +97,7 @@ def test_two_cda_blocks_per_detector_and_one_per_reidentifier() -> None:
         actual = [m for m in registry.build(name).modules() if isinstance(m, CrossDiffusionAttention)]
         assert len(actual) == expected
         assert actual[0].attributes.alpha == 0.6
-    block = create_fusion("cross_attention+cda", 16, CdaAttributes(2))
+    block = create_fusion(16, 2, "cross_attention+cda")
     assert block.attn.cda.attributes.init == "cross"
 
 

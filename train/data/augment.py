@@ -33,11 +33,11 @@ class Augmentation:
     drop_depth: float = 0.04
 
 
-def _window(mask: NDArray[np.uint8] | None, how: Augmentation, rng: Rng) -> tuple[slice, slice]:
+def _window(mask: NDArray[np.uint8], how: Augmentation, rng: Rng) -> tuple[slice, slice]:
     """A crop that keeps enough of the salient pixels; sides are cut independently, so the aspect varies."""
-    rows, columns = mask.shape if mask is not None else (0, 0)
+    rows, columns = mask.shape
     whole = slice(0, rows), slice(0, columns)
-    if mask is None or how.crop == 0:
+    if how.crop == 0:
         return whole
     inside = cv2.countNonZero(mask)
     for _ in range(4):

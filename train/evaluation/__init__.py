@@ -1,3 +1,3 @@
 """Task metrics of any model: session (PyTorch models as any other), scoring, maps, saliency_scores, features, corrupt,
-seen, tables, pictures.
+seen, tables.
 """

@@ -43,25 +43,15 @@ def parse(text: str, task: str) -> dict[str, str]:
     return choices
 
 
-def _other_frame(count: int, seed: int) -> NDArray[np.int64]:
-    """For every frame another one; every frame is taken once."""
-    if count < 2:
-        raise DataError(f"{count} frame cannot be shuffled, expected at least two")
-    order = np.random.default_rng([seed, 6]).permutation(count)
-    other = np.empty(count, np.int64)
-    other[order] = np.roll(order, 1)
-    return other
-
-
-def _other_identity(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For every sample one of another identity, at random; every sample is taken once.
+def _others(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """For every sample one of another identity, at random; every sample is taken once. A frame is its own identity.
 
     Samples of one identity must not all get theirs from one other: that would rename identities and corrupt nothing.
     """
     count = len(identities)
     largest = int(np.unique(identities, return_counts=True)[1].max())
     if 2 * largest > count:
-        raise DataError(f"an identity has {largest} of {count} samples, expected less than half of them to shuffle")
+        raise DataError(f"nothing to shuffle: {largest} of {count} samples are of one kind, expected at most half")
     rng = np.random.default_rng([seed, 6])
     other = rng.permutation(count)
     while len(clashes := np.flatnonzero(identities[other] == identities)):
@@ -83,7 +73,7 @@ class CorruptFrames:
 
     def __init__(self, frames: Frames, how: Mapping[str, str], seed: int = 0) -> None:
         self.frames, self.how = frames, dict(how)
-        self.other = _other_frame(len(frames), seed) if "shuffle" in self.how.values() else None
+        self.other = _others(np.arange(len(frames)), seed) if "shuffle" in self.how.values() else None
 
     @property
     def has_depth(self) -> bool:
@@ -120,7 +110,7 @@ def spoilt(item: Any, how: Mapping[str, str], other: Any, seed: int) -> dict[str
 
 def corrupt_reid(data: ReidData, how: Mapping[str, str], seed: int = 0) -> ReidData:
     """ReID data with the modalities of ``how`` corrupted; labels stay."""
-    other = _other_identity(data.identities, seed) if "shuffle" in how.values() else None
+    other = _others(data.identities, seed) if "shuffle" in how.values() else None
 
     def sample(index: int) -> ReidItem:
         item: ReidItem = data[index]

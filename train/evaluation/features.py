@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.files import replacing
 from mutualformer.runtime.preprocess import prepare
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
@@ -17,7 +15,7 @@ from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.tasks import REID
 from mutualformer.train.evaluation.corrupt import corrupt_reid
-from mutualformer.train.evaluation.maps import ScoreError, standard_error
+from mutualformer.train.evaluation.maps import standard_error
 
 RANKS = (1, 5, 10)
 
@@ -35,8 +33,6 @@ def reid_metrics(
     identities (queries of one identity share their answers); left out for one identity.
     """
     vectors = np.asarray(features, np.float64)
-    if not np.isfinite(vectors).all():
-        raise ScoreError("features hold NaN or infinity: the model is broken; compare it with `mutualformer parity`")
     precisions, first_hits, askers = [], [], []
     for row in query:
         other = ~((identities[gallery] == identities[row]) & (cameras[gallery] == cameras[row]))
@@ -75,27 +71,15 @@ def extract(session: Session, data: ReidData, batch: int = 16) -> NDArray[np.flo
 
 
 def score(
-    session: Session,
-    data: ReidData,
-    *,
-    title: str = "the data",
-    out: Path | None = None,
-    maps: bool = False,
-    corruption: Mapping[str, str] | None = None,
-    curves: bool = False,
+    session: Session, data: ReidData, title: str = "the data", corruption: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """mAP and CMC of a model. Raises DataError, ScoreError; ``title`` names the data there.
+    """mAP and CMC of a model. Raises DataError; ``title`` names the data there.
 
-    ``out`` with ``maps``: folder that also gets features.npz. ``corruption``: modality → how to corrupt it before.
-    ``curves`` are for maps: nothing here.
+    ``corruption``: modality → how to corrupt it before.
     """
     samples = corrupt_reid(data, corruption) if corruption else data
-    features = extract(session, samples)
-    if out is not None and maps:
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / "features.npz") as beside:
-            np.savez(beside, features=features, identities=samples.identities, cameras=samples.cameras)
     try:
+        features = extract(session, samples)
         return reid_metrics(features, samples.identities, samples.cameras, samples.query, samples.gallery)
-    except (DataError, ScoreError) as error:
-        raise type(error)(f"{title}: {error}") from None
+    except DataError as error:
+        raise DataError(f"{title}: {error}") from None

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import ModelError
-from mutualformer.runtime.files import write_bytes
-from mutualformer.runtime.images.rendering import png
 from mutualformer.runtime.preprocess import prepare, restore
-from mutualformer.runtime.reporting import charts
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import Session
 from mutualformer.runtime.sources.frame import DataError, Frames, Item
@@ -46,13 +42,10 @@ def standard_error(values: NDArray[Any]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def sod_metrics(
-    pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], curves: bool = False, frames: bool = False
-) -> dict[str, Any]:
+def sod_metrics(pairs: Iterable[tuple[NDArray[Any], NDArray[np.uint8]]], frames: bool = False) -> dict[str, Any]:
     """S-measure (Fan 2017), maximum F (β² = 0.3, Achanta 2009), maximum E (Fan 2018) and MAE (Perazzi 2012).
 
     ``pairs``: (saliency in [0, 1] or already uint8, mask uint8 0/255), each (H, W).
-    ``curves``: add ``precision`` and ``recall`` over the 256 thresholds, averaged over images.
     ``frames``: add every metric's values image by image, F and E at the threshold of the maximum.
     The key ``standard_error`` has that of each mean over images, F and E as above; it is absent for one image.
     """
@@ -76,9 +69,6 @@ def sod_metrics(
         metrics["standard_error"] = {"over": "images", **spread}
     if frames:
         metrics["frames"] = {name: values.tolist() for name, values in columns.items()}
-    if curves:
-        metrics["precision"] = np.mean([one.precision for one in each], axis=0).tolist()
-        metrics["recall"] = np.mean([one.recall for one in each], axis=0).tolist()
     return metrics
 
 
@@ -92,43 +82,22 @@ def predict_maps(session: Session, frames: Frames | Sequence[Item]) -> Iterator[
 
 
 def score(
-    session: Session,
-    data: Frames,
-    *,
-    title: str = "the data",
-    out: Path | None = None,
-    maps: bool = False,
-    corruption: Mapping[str, str] | None = None,
-    curves: bool = False,
+    session: Session, data: Frames, title: str = "the data", corruption: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Metrics of a model on frames with ground truth. Raises DataError, ScoreError; ``title`` names the data there.
 
-    ``out``: folder for examples.png and, with ``maps``, the saliency maps as PNG. ``corruption``: modality → how to
-    corrupt it before. ``curves``: add precision and recall over 256 thresholds.
+    ``corruption``: modality → how to corrupt it before.
     """
-    from mutualformer.train.evaluation.pictures import grid_indices, qualitative_grid
-
-    frames = CorruptFrames(data, corruption) if corruption else data
-    grid = set(grid_indices(len(frames))) if out is not None else set()
-    examples = []
 
     def pairs() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        for index, (item, saliency) in enumerate(predict_maps(session, frames)):
+        for item, saliency in predict_maps(session, CorruptFrames(data, corruption) if corruption else data):
             if item.mask is None:
                 raise DataError(
                     f"{title}: frame {item.name} has no ground truth, expected a GT folder to evaluate with"
                 )
             try:
-                grey = to_grey(saliency)
+                yield to_grey(saliency), item.mask
             except ScoreError as error:
                 raise ScoreError(f"{title}, frame {item.name}: {error}") from None
-            if index in grid:
-                examples.append((item, grey))
-            if out is not None and maps:
-                write_bytes(out / "maps" / f"{item.name}.png", png(grey))
-            yield grey, item.mask
 
-    metrics = sod_metrics(pairs(), curves=curves)
-    if out is not None and charts.available():
-        qualitative_grid(examples, out / "examples.png")
-    return metrics
+    return sod_metrics(pairs())

@@ -26,8 +26,6 @@ class SaliencyScores:
     mae: float
     f_curve: Float
     e_curve: Float
-    precision: Float
-    recall: Float
 
 
 def saliency_scores(grey: NDArray[np.uint8], mask: NDArray[np.uint8]) -> SaliencyScores:
@@ -53,8 +51,6 @@ def saliency_scores(grey: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Salienc
         float(np.mean(np.abs(values - truth))),
         product / np.where(product == 0, 1.0, BETA_SQUARED * precision + recall),
         _e_curve(hits, false_alarms, objects, truth.size),
-        precision,
-        recall,
     )
 
 

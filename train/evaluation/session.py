@@ -76,9 +76,4 @@ class CheckpointSession(ModuleSession):
 
     def describe(self) -> dict[str, Any]:
         """As Session.describe, with the checkpoint's file and sha256."""
-        return {
-            "file": self.path.name,
-            "sha256": self.contract.weights_sha256,
-            **super().describe(),
-            "precision": self.contract.precision,
-        }
+        return {"file": self.path.name, "sha256": self.contract.weights_sha256, **super().describe()}

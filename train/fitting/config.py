@@ -47,7 +47,6 @@ class FitConfig:
     init: str | None = None
     resume: bool = False
     precision: str = "32-true"
-    accumulate: int = 1
     local_norms: bool = False
     workers: int = 1
     save_every: int = 200
@@ -58,7 +57,6 @@ class FitConfig:
         for name, value, least in (
             ("--steps", recipe.steps, 1),
             ("--batch", recipe.batch, 1),
-            ("--accumulate", self.accumulate, 1),
             ("--workers", self.workers, 0),
             ("--save-every", self.save_every, 1),
             ("--validate-every", self.validate_every, 0),
@@ -110,9 +108,7 @@ def difference(folder: Path, config: FitConfig) -> str:
     except FitError as error:
         raise FitError(f"{path}: is not a plan ({error}); remove {folder} to start anew") from error
     now = _flat(plan_of(config))
-    # Earlier versions wrote a mixture into every plan; where the recipe has none, the plan's is not used.
-    free = (*GOING_ON, *(() if config.recipe.mixture else ("recipe.mixture",)))
-    keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(free)]
+    keys = [k for k in sorted(begun.keys() | now.keys()) if begun.get(k) != now.get(k) and not k.startswith(GOING_ON)]
     return "; ".join(f"{key} = {begun.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 

@@ -33,7 +33,7 @@ class Curves(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Write a line every :data:`EVERY` steps."""
         step = trainer.global_step
-        if step == self.last or step % EVERY:
+        if step % EVERY:
             return
         rates = sorted(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
         seconds = (time.monotonic() - self.began) / (step - self.last)

@@ -36,8 +36,8 @@ class Save(Callback):
     It writes a temporary file and renames it, so a kill at any moment leaves a whole file.
     """
 
-    def __init__(self, folder: Path, every: int, accumulate: int = 1) -> None:
-        self.folder, self.every, self.accumulate = folder, every, accumulate
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
         self.saved, self.signum = 0, 0
         self._before: dict[int, Any] = {}
 
@@ -59,17 +59,10 @@ class Save(Callback):
         if os.environ.get("RANK", "0") == "0":
             print("\nsaving after this step; a second signal ends at once", file=sys.stderr, flush=True)
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save after every ``every`` steps; after a signal save and stop.
-
-        It stops only after a whole accumulated step, and all processes stop at the same one, whichever got the signal.
-        """
-        step = trainer.global_step
-        whole = (batch_idx + 1) % self.accumulate == 0
-        stop = whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
-        if step and step != self.saved and (step % self.every == 0 or stop):
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Save after every ``every`` steps; after a signal save and stop, all processes at the same step."""
+        stop = trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False)
+        if trainer.global_step % self.every == 0 or stop:
             self.save(trainer)
         if stop:
             self.signum = self.signum or signal.SIGTERM  # processes that got no signal end with the same exit code

@@ -16,18 +16,14 @@ LOSSES = Losses()
 def position_weight(mask: Tensor, kernel: int = 31, edges: float = 5.0) -> Tensor:
     """1 + ``edges``·|avgpool(m) − m|, (B, H, W): edges and thin parts, unlike their surroundings, count more.
 
-    ``kernel``: F3Net's 31 pixels at 352²; smaller training sizes scale it to keep the surroundings the same.
+    ``kernel``: odd, F3Net's 31 pixels at 352²; smaller training sizes scale it to keep the surroundings the same.
     """
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel is {kernel}, expected an odd number of pixels")
     half = kernel // 2
-    m = local = mask.unsqueeze(1)
-    # The sums of all windows are differences of one running sum, so that no cost grows with the kernel.
-    for axis, padding in ((2, (0, 0, half + 1, half)), (3, (half + 1, half))):
-        total = F.pad(local, padding).cumsum(axis)
-        windows = total.shape[axis] - kernel
-        local = total.narrow(axis, kernel, windows) - total.narrow(axis, 0, windows)
-    return 1.0 + edges * (local / kernel**2 - m).abs().squeeze(1)
+    m = mask.unsqueeze(1)
+    # One axis after the other: 62 additions a pixel instead of 961.
+    rows = F.avg_pool2d(m, (kernel, 1), stride=1, padding=(half, 0))
+    local = F.avg_pool2d(rows, (1, kernel), stride=1, padding=(0, half))
+    return 1.0 + edges * (local - m).abs().squeeze(1)
 
 
 def structure_losses(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

@@ -49,7 +49,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     add = rarely_needed(parser).add_argument
     add("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed, 16-mixed")
-    add("--accumulate", type=int, default=1, help="parts of a batch; batch norm sees one part at a time")
     add("--local-norms", action="store_true", help="under torchrun: batch norms see only their own process's frames")
     add("--workers", type=int, default=1, help="processes that prepare batches")
     add("--save-every", type=int, default=200, help="steps between checkpoints for --resume")
@@ -92,7 +91,7 @@ def configured(args: argparse.Namespace, out: Path, seed: int = 0, resume: bool 
     validate, hold_out = args.validate, False
     if validate is None:
         validate, hold_out = validation_of(args.data, registry.spec(args.model).task)
-    same = "model data init precision accumulate local_norms workers save_every validate_every"
+    same = "model data init precision local_norms workers save_every validate_every"
     return FitConfig(
         out=out,
         recipe=chosen,

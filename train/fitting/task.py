@@ -77,7 +77,6 @@ class TrainingTask(lightning.LightningModule):
         self.start = [p.detach().clone() for p in model.parameters()] if recipe.pull else []
         self.average = Average(model, recipe.ema) if recipe.ema else None
         self.stepped = 0  # optimiser steps that are in the average
-        self.pulled = -1  # the step before which the weights were last pulled
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Named losses of a batch; "loss" is what is minimised."""
@@ -127,8 +126,7 @@ class TrainingTask(lightning.LightningModule):
         rate = self.schedule.rate(progress)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = group["peak"] * rate
-        if self.recipe.pull and self.global_step != self.pulled:  # once a step, however many parts its batch has
-            self.pulled = self.global_step
+        if self.recipe.pull:
             with torch.no_grad():
                 strength = self.recipe.learning_rate * rate * self.recipe.pull
                 torch._foreach_lerp_(list(self.model.parameters()), self.start, strength)
@@ -193,10 +191,6 @@ class TrainingTask(lightning.LightningModule):
             model.load_state_dict(self.average.state)
         use_convolutions(model)
         return model.eval()
-
-    def finish(self) -> nn.Module:
-        """The model with the weights to keep, in eval mode, on the CPU."""
-        return self.averaged().cpu()
 
 
 class SodTask(TrainingTask):

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from mutualformer.runtime import zoo
 from mutualformer.runtime.card import limits
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, registry
@@ -35,10 +36,10 @@ from mutualformer.train.fitting.kinds import TrainingData
 from mutualformer.train.fitting.modules.pointwise import lay_out
 from mutualformer.train.fitting.modules.sync_norm import synchronise
 from mutualformer.train.fitting.preparation.ready import open_training_data
-from mutualformer.train.fitting.preparation.start import begin_with, weights_file
+from mutualformer.train.fitting.preparation.start import begin_with
 from mutualformer.train.fitting.schedule import Schedule
 from mutualformer.train.fitting.task import TrainingTask
-from mutualformer.train.tasks import TASKS
+from mutualformer.train.tasks import TASKS, load
 
 log = logging.getLogger("mutualformer")
 
@@ -85,19 +86,18 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         _refuse_full_disk(config, model)
     schedule = Schedule(config.recipe, spec.input_size[0], start=start)
     # Data may bring a task of its own, for instance one with a teacher.
-    task = (data.task or TASKS[spec.task].training_task)(model, config.recipe, schedule)
-    save = Save(folder, config.save_every, config.accumulate)
+    task = (data.task or load(TASKS[spec.task].training))(model, config.recipe, schedule)
+    save = Save(folder, config.save_every)
     callbacks: list[Callback] = [save, _Progress(refresh_rate=10), *watchers]
     callbacks += [curves.Curves(config.out)] if rank == 0 else []
     callbacks += [data.validation] if data.validation is not None else []
-    trainer = _trainer(config, world, local, TASKS[spec.task].strategy, callbacks)
+    trainer = _trainer(config, world, local, callbacks)
     began = time.time()
     if start >= config.recipe.steps:  # killed between the last step and the model: Lightning would train on
         task.restore(_state(folder / LAST))
     else:
-        batch, parts = config.recipe.batch, config.accumulate
         # The loader begins at step ``start``, so a resumed run sees the frames that it would have seen.
-        batches = loader(data.source, schedule, batch, start, rank, world, parts, config.workers)
+        batches = loader(data.source, schedule, config.recipe.batch, start, rank, world, config.workers)
         _train(trainer, task, batches, str(folder / LAST) if config.resume else None, save)
     if rank:
         return config.out / "model.safetensors"
@@ -108,12 +108,11 @@ def fit(config: FitConfig, watchers: Sequence[Callback] = ()) -> Path:
         "cut_by_clock": steps < config.recipe.steps,
         "precision": config.precision,
         "processes": world,
-        "accumulate": config.accumulate,
         "seconds": seconds,
         "resumed_at_step": start,
         **{key: getattr(config, key) for key in ("init", "local_norms") if getattr(config, key)},
     }
-    return _finish(config, task.finish(), data, {**dataclasses.asdict(config.recipe), **done})
+    return _finish(config, task.averaged().cpu(), data, {**dataclasses.asdict(config.recipe), **done})
 
 
 def _begin(config: FitConfig, folder: Path, rank: int) -> int:
@@ -178,7 +177,7 @@ def _refuse_full_disk(config: FitConfig, model: nn.Module) -> None:
         )
 
 
-def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks: list[Callback]) -> lightning.Trainer:
+def _trainer(config: FitConfig, world: int, local: int, callbacks: list[Callback]) -> lightning.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):  # tips, advertisements, which hardware is absent
         logging.getLogger(name).setLevel(logging.WARNING)
     return lightning.Trainer(
@@ -188,9 +187,9 @@ def _trainer(config: FitConfig, world: int, local: int, strategy: str, callbacks
         accelerator="auto" if torch.cuda.is_available() else "cpu",
         devices=local,
         num_nodes=world // local,
-        strategy="auto" if world == 1 else strategy,
+        # Frozen parameters have no gradients before they thaw, and a class token leaves some without use.
+        strategy="auto" if world == 1 else "ddp_find_unused_parameters_true",
         precision=config.precision,  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.recipe.clip or None,
         callbacks=callbacks,
         logger=TensorBoardLogger(str(config.out), name="logs", version=""),
@@ -227,14 +226,14 @@ def _finish(config: FitConfig, model: nn.Module, data: TrainingData, recipe: dic
     if config.validate:
         samples, title = task.open(config.validate, spec.input_size, True, "test"), config.validate
     if samples is not None:
-        metrics |= {"data": title, **task.score(ModuleSession(model), samples, title=title)}
+        metrics |= {"data": title, **load(task.score)(ModuleSession(model), samples, title)}
     # Parents are models whose weights or answers went into this one; the card names their data and terms too.
     roles = {**({"fine-tuned from": config.init} if config.init else {}), **data.parents}
     card = {
         "data": data.facts,
         "recipe": recipe,
         "prints": data.prints,
-        "parents": [one for role, name in roles.items() for one in checkpoint.parent(weights_file(name), name, role)],
+        "parents": [one for role, name in roles.items() for one in checkpoint.parent(zoo.weights(name), name, role)],
         "limits": limits(spec.task, config.data),
         "metrics": metrics,
     }

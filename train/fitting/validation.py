@@ -37,14 +37,12 @@ class Validation(Callback):
     """
 
     def __init__(self, sets: Mapping[str, Frames | Sequence[Item]], out: Path, every: int) -> None:
-        self.sets, self.out, self.every, self.last_step = sets, out, every, -1
+        self.sets, self.out, self.every = sets, out, every
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
         """Validate every ``every`` steps and after the last."""
         step = trainer.global_step
-        last = step >= pl_module.recipe.steps
-        if step and step != self.last_step and (step % self.every == 0 or last) and trainer.is_global_zero:
-            self.last_step = step
+        if (step % self.every == 0 or step >= pl_module.recipe.steps) and trainer.is_global_zero:
             assert isinstance(pl_module, TrainingTask)
             self.validate(pl_module.averaged(), step, getattr(trainer.logger, "experiment", None))
 

@@ -6,9 +6,7 @@ lacks is a SKIP that names it.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +125,6 @@ class Machine:
             reason = " ".join(str(error).split())[:200]
             raise CheckSkipped(f"PyTorch {torch.__version__} does not compute on this GPU: {reason}") from error
         return "cuda"
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Make the primary context current on this thread inside the ``with``."""
-        with self.driver.context():
-            yield
 
     def close(self) -> None:
         """Stop recording the plugin's messages. The plugin stays mapped."""

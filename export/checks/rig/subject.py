@@ -33,7 +33,7 @@ CASES = (
 
 def run(machine: Machine) -> None:
     """Run all nodes that this GPU has kernels for. Raises CheckFailed naming the faulty one."""
-    with machine.current():
+    with machine.driver.context():
         for case in CASES:
             if machine.runs_ptx and case.head_dim % 8:
                 continue

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import onnx
 
-from mutualformer.export.graph.folds.wiring import Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Wiring
+from mutualformer.export.graph.values import attribute
 
 
 def fold_channel_sums(wiring: Wiring) -> int:

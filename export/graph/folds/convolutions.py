@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Array, Wiring
+from mutualformer.export.graph.values import attribute
 from mutualformer.runtime.benchmarks.frame_cost import Device, Work, total_us
 
 # A folded bias of 11 in a bottleneck of sod-nano, rounded to FP16, cost more accuracy than all other folds together.

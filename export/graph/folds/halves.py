@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Array, Wiring
+from mutualformer.export.graph.values import attribute
 
 
 def fold_halves(wiring: Wiring) -> int:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from mutualformer.export.graph.folds.wiring import Array, Wiring, attribute
+from mutualformer.export.graph.folds.wiring import Array, Wiring
+from mutualformer.export.graph.values import attribute
 
 
 @dataclass
@@ -69,7 +70,7 @@ def _collect(wiring: Wiring, name: str, total: _Sum, first: bool = False) -> Non
     elif node.op_type == "Add":
         for value in node.input:
             _collect(wiring, value, total)
-    elif node.op_type == "MatMul" and (weights := _matrix(wiring, node)) is not None:
+    elif node.op_type == "MatMul" and (weights := wiring.constant(node.input[1])) is not None and weights.ndim == 2:
         total.before += weights.size
         total.products += 1
         _multiply(wiring, node.input[0], weights.astype(np.float64), total)
@@ -101,11 +102,6 @@ def _multiply(wiring: Wiring, name: str, weights: Array, total: _Sum) -> None:
         total.before += inner.before
     else:
         total.parts.append((name, weights))
-
-
-def _matrix(wiring: Wiring, node: onnx.NodeProto) -> Array | None:
-    weights = wiring.constant(node.input[1])
-    return weights if weights is not None and weights.ndim == 2 else None
 
 
 def _fold(wiring: Wiring, node: onnx.NodeProto, total: _Sum) -> None:

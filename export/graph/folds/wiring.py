@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Union
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from mutualformer.export.graph.tidy import cut_dead_ends, sort
+from mutualformer.export.graph.values import inferred
 
 Array = NDArray[Any]
 Pattern = Union[str, tuple["Pattern", ...]]  # noqa: UP007 (names itself)
@@ -23,8 +25,7 @@ class Wiring:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
+        self.model = copy.deepcopy(model)
         self.graph = self.model.graph
         self.outputs = {value.name for value in self.graph.output}
         self._shapes, self._kinds = _known(model)
@@ -114,25 +115,15 @@ class Wiring:
         return self.model
 
 
-def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """Value of a node's attribute, ``default`` where it has none of that name."""
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
 def _known(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Shapes for batch 1 and element types of all values for which they are known."""
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
+    single = copy.deepcopy(model)
     del single.graph.value_info[:]
     for value in (*single.graph.input, *single.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         if dimensions and not dimensions[0].dim_value:
             dimensions[0].dim_value = 1
-    inferred = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
-    shapes, kinds = {}, {}
-    for value in (*inferred.value_info, *inferred.input, *inferred.output):
-        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-        kinds[value.name] = value.type.tensor_type.elem_type
-        if all(sizes):
-            shapes[value.name] = tuple(sizes)
-    return shapes, kinds
+    types = inferred(single, data_prop=True)
+    sizes = {name: tuple(dimension.dim_value for dimension in value.shape.dim) for name, value in types.items()}
+    shapes = {name: shape for name, shape in sizes.items() if all(shape)}
+    return shapes, {name: value.elem_type for name, value in types.items()}

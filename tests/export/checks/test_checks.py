@@ -132,7 +132,7 @@ def test_references_are_computed_in_no_cuda_context(monkeypatch: pytest.MonkeyPa
         "from tests.standins.machine import EmulatedMachine\n"
         "from mutualformer.export.checks.launches import concurrency, graphs, numerics\n"
         "machine = EmulatedMachine()\n"
-        "with machine.current():\n"
+        "with machine.driver.context():\n"
         "    for check in (concurrency, graphs, numerics):\n"
         "        check.check(machine)\n"
         "assert 'torch' not in sys.modules\n"

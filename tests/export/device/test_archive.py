@@ -41,11 +41,6 @@ def test_unsafe_members_are_refused_before_anything_is_written(tmp_path: Path, p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_members_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="case alone"):
-        write_archive(tmp_path / "x.tar.gz", "folder", {"README": b"", "readme": b""})
-
-
 @given(st.text(max_size=40))
 def test_what_is_accepted_stays_inside(path: str) -> None:
     """Whatever passes is a relative path of ordinary names."""

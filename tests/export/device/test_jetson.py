@@ -84,7 +84,7 @@ def _resolve(folder: Path, glibc: int, requirements: list[str], *options: str) -
 
 
 def _pinned(name: str) -> list[str]:
-    return [f"{package.name}=={package.version}" for package in packages(resource("requirements", name).decode())]
+    return [f"{package}=={version}" for package, version in packages(resource("requirements", name).decode())]
 
 
 @pytest.mark.full  # asks the package index

@@ -18,6 +18,7 @@ from mutualformer.export.engine.layer_list import (
     precision_counts,
 )
 from mutualformer.export.engine.proof import node_counts, precision_problems
+from mutualformer.export.graph.node_types import graph_problems
 from tests.export.engine.spellings import CDA, NODES, ROWS, Row, change, classic, classic_sentences, inspector, rtx
 
 Read = Callable[[tuple[Row, ...]], list[Layer]]
@@ -122,9 +123,9 @@ def test_nodes_that_no_layer_names_are_counted_and_must_be_made_up_for(read: Rea
 
 
 def test_graph_is_judged_alone_where_there_is_no_engine() -> None:
-    assert "no Half" in precision_problems("fp16", {"node_conv": "Float"}, [])[0]
-    assert "1 Half" in precision_problems("fp32", {"node_conv": "Half", "node_cda": "Float"}, [])[0]
-    assert precision_problems("int8", {"node_conv": "Int8"}, []) == []
+    assert "no Half" in graph_problems("fp16", {"node_conv": "Float"})[0]
+    assert "1 Half" in graph_problems("fp32", {"node_conv": "Half", "node_cda": "Float"})[0]
+    assert graph_problems("int8", {"node_conv": "Int8"}) == []
 
 
 @pytest.mark.parametrize(

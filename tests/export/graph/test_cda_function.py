@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutualformer.export.benchmarks.operator import cda_graph
+from lab.operator.forms import cda_graph
 from mutualformer.export.graph.cda_function import (
     attach_function,
     cda_function,
@@ -21,7 +21,7 @@ from mutualformer.export.graph.cda_function import (
     strip_function,
 )
 from mutualformer.plugins.attributes import BY_HEAD_FROM, INITS, VALUE_PAIRINGS, CdaAttributes
-from mutualformer.train.cda import diffuse
+from mutualformer.train.cda import cross_diffusion_attention
 
 
 def run(model: onnx.ModelProto, qkv_r: np.ndarray, qkv_d: np.ndarray) -> list[np.ndarray]:
@@ -38,8 +38,8 @@ def errors(
     pair = torch.randn(2, batch, tokens, width, generator=generator).to(dtype)
     kind = onnx.TensorProto.FLOAT if dtype == torch.float32 else onnx.TensorProto.FLOAT16
     actual = run(cda_graph(attributes, head_dim, kind, tokens), *pair.numpy())
-    exact = diffuse(pair[0].double(), pair[1].double(), attributes)
-    same = diffuse(pair[0], pair[1], attributes)
+    exact = cross_diffusion_attention(pair[0].double(), pair[1].double(), attributes)
+    same = cross_diffusion_attention(pair[0], pair[1], attributes)
     ours = max(float((torch.from_numpy(f).double() - e).abs().max()) for f, e in zip(actual, exact, strict=True))
     theirs = max(float((s.double() - e).abs().max()) for s, e in zip(same, exact, strict=True))
     return ours, theirs
@@ -80,7 +80,7 @@ def test_subgraphs_only_where_they_are_needed(tokens: int, kinds: set[str]) -> N
 def test_a_graph_of_unknown_length_takes_any(tokens: int) -> None:
     model = cda_graph(CdaAttributes(2), 8)
     pair = torch.randn(2, 3, tokens, 48)
-    expected = diffuse(pair[0], pair[1], CdaAttributes(2))
+    expected = cross_diffusion_attention(pair[0], pair[1], CdaAttributes(2))
     np.testing.assert_allclose(run(model, *pair.numpy())[1], expected[1], atol=1e-5)
 
 
@@ -108,7 +108,7 @@ def test_alpha_and_heads_come_from_the_node() -> None:
             attribute.i = 4
     pair = torch.randn(2, 1, 9, 48)
     actual = run(model, *pair.numpy())
-    expected = diffuse(pair[0], pair[1], CdaAttributes(4, 0.25))
+    expected = cross_diffusion_attention(pair[0], pair[1], CdaAttributes(4, 0.25))
     np.testing.assert_allclose(actual[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(actual[1], expected[1], atol=1e-5)
 

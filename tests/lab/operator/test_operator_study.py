@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.operator import study
-from mutualformer.export.benchmarks.operator import check_agreement
+from lab.operator.forms import check_agreement
 
 
 @pytest.mark.parametrize("head_dim", [8, 64])

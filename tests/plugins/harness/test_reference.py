@@ -27,7 +27,7 @@ def test_plain_arithmetic_is_as_exact_as_pytorch(dtype: str, near: float) -> Non
     """What the rule allows is twice PyTorch's error in the same precision, with no PyTorch to ask."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from mutualformer.plugins.kernels.pytorch import SUPPORTED
-    from mutualformer.train.cda import diffuse
+    from mutualformer.train.cda import cross_diffusion_attention as pytorch_form
 
     kind = next(kind for kind, name in SUPPORTED.items() if name == dtype)
     for iterations, init, pairing in VARIANTS:
@@ -35,8 +35,8 @@ def test_plain_arithmetic_is_as_exact_as_pytorch(dtype: str, near: float) -> Non
         generator = np.random.default_rng(7)
         qkv = [encode(generator.standard_normal((1, 100, 3 * 2 * 16)), dtype) for _ in range(2)]
         tensors = [torch.from_numpy(decode(x, dtype)) for x in qkv]
-        exact = np.stack([y.numpy() for y in diffuse(tensors[0].double(), tensors[1].double(), attributes)])
-        peer = np.stack([y.float().numpy() for y in diffuse(tensors[0].to(kind), tensors[1].to(kind), attributes)])
+        exact = np.stack([y.numpy() for y in pytorch_form(tensors[0].double(), tensors[1].double(), attributes)])
+        peer = np.stack([y.float().numpy() for y in pytorch_form(tensors[0].to(kind), tensors[1].to(kind), attributes)])
         theirs = rule(peer, exact, [peer], dtype)
         y_r, y_d = (encode(y, dtype) for y in peer)
         allowed = two_times((y_r, y_d), qkv[0], qkv[1], attributes, dtype)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.operator.released import cross_diffusion_attention_released
 from mutualformer.plugins.architectures import ARCHITECTURES
 from mutualformer.plugins.attributes import INITS, VALUE_PAIRINGS, CdaAttributes
 from mutualformer.plugins.kernels.pytorch import cross_diffusion_attention
@@ -20,7 +21,6 @@ from mutualformer.plugins.kernels.tiles import (
     variant_for,
     variant_named,
 )
-from mutualformer.train.cda import cross_diffusion_attention_released
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 
@@ -62,9 +62,9 @@ def test_any_shape_and_any_attributes(
 def test_kernels_equal_the_released_formulation(iterations: int, init: str, value_pairing: str) -> None:
     """Against the N³ form written from the paper, so that a mistake shared with the linear form would show."""
     qkv_r, qkv_d = (random_qkv((2, 45, 3 * 3 * 8), torch.float32, seed) for seed in (3, 4))
-    options = (3, 0.6, iterations, init, value_pairing)
-    exact = cross_diffusion_attention_released(qkv_r.double(), qkv_d.double(), *options)
-    for ours, theirs in zip(cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(*options)), exact, strict=True):
+    attributes = CdaAttributes(3, 0.6, iterations, init, value_pairing)
+    exact = cross_diffusion_attention_released(qkv_r.double(), qkv_d.double(), attributes)
+    for ours, theirs in zip(cross_diffusion_attention(qkv_r, qkv_d, attributes), exact, strict=True):
         assert (ours.double() - theirs).abs().max() < 2e-6
 
 

@@ -49,7 +49,7 @@ def test_a_gradient_is_no_fallback_either(caplog: pytest.LogCaptureFixture) -> N
 def test_a_refusal_is_one_line_once(
     qkv: torch.Tensor, attributes: CdaAttributes, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dispatch._reported.clear()
+    dispatch._warn.cache_clear()
     with torch.no_grad(), dispatched(), caplog.at_level(logging.INFO):
         for _ in range(3):
             assert not dispatch.serves(qkv, qkv, attributes)

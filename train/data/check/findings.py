@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +32,8 @@ def fingerprint(path: Path, place: str) -> Fingerprint:
     return Fingerprint(path.name, place, hashlib.sha256(read_bytes(path)).hexdigest())
 
 
-def duplicates(prints: Sequence[Fingerprint], shared: Callable[[str, str], bool] = lambda *_: False) -> list[Remark]:
-    """Equal files: between places they must be fixed, within one be looked at.
-
-    ``shared``: whether two places may hold the same pictures (query and gallery of one ReID set).
-    """
+def duplicates(prints: Sequence[Fingerprint]) -> list[Remark]:
+    """Equal files: between places they must be fixed, within one be looked at."""
     equal: dict[tuple[str, str], list[str]] = {}
     first_of: dict[str, Fingerprint] = {}
     for one in prints:
@@ -45,8 +42,6 @@ def duplicates(prints: Sequence[Fingerprint], shared: Callable[[str, str], bool]
             equal.setdefault((before.place, one.place), []).append(f"{before.name} = {one.name}")
     findings: list[Remark] = []
     for (here, there), names in equal.items():
-        if shared(here, there):
-            continue
         where = f"in {here}" if here == there else f"in {here} and {there}"
         level = SHOULD if here == there else MUST
         remedy = "remove one of each pair" if here == there else "a split must not hold what another one has"

@@ -20,7 +20,7 @@ from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXE
 from mutualformer.runtime.sources.playing import collected
 from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
 from mutualformer.train.data.check.findings import Fingerprint, fingerprint, grouped
-from mutualformer.train.data.check.telling import strip
+from mutualformer.train.data.check.telling import strip, told
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Remark]) -> dict[str, Path]:
@@ -100,8 +100,8 @@ PROBLEMS = {
 
 def check_rgbd(
     folder: Path, label: str, strips: list[tuple[str, bytes]] | None = None
-) -> tuple[dict[str, Any], list[Remark], list[Fingerprint]]:
-    """Facts, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
+) -> tuple[list[str], list[Remark], list[Fingerprint]]:
+    """Sentences, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
     contact sheet shows."""
     findings: list[Remark] = []
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
@@ -133,11 +133,11 @@ def check_rgbd(
     survey = frames.survey
     findings += [r._replace(what=f"{folder}: {r.what}") for r in survey.remarks()]
     counts = len(rgb), len(rgb.keys() & depth.keys()), len(rgb.keys() & mask.keys())
-    return _facts(*counts, frames.sizes, survey), findings, frames.prints
+    return told(label, *counts, frames.sizes, survey), findings, frames.prints
 
 
-def check_frames(address: str) -> tuple[dict[str, Any], list[Remark]]:
-    """Facts and findings of the frames of any other address, which need no folders of a data set: photographs, TUM
+def check_frames(address: str) -> tuple[list[str], list[Remark]]:
+    """Sentences and findings of the frames of any other address, which need no folders of a data set: photographs, TUM
     folders, recordings, videos. Raises DataError where it holds none."""
     with collected() as notes:
         frames = opening.frames(address)
@@ -162,22 +162,4 @@ def check_frames(address: str) -> tuple[dict[str, Any], list[Remark]]:
     findings += grouped(PROBLEMS["unreadable"][0], "unreadable", unreadable, *PROBLEMS["unreadable"][1:])
     if not masks:
         findings.append(Remark(SHOULD, "folder", f"{address}: no frame has a mask", WITHOUT["mask"]))
-    return _facts(len(frames), pairs, masks, sizes, survey), findings
-
-
-def _facts(pictures: int, pairs: int, masks: int, sizes: Counter[tuple[int, int]], survey: Survey) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "kind": "rgbd",
-        "pictures": pictures,
-        "pairs": pairs,
-        "masks": masks,
-        "sizes": {"different": len(sizes), "most": [f"{w}×{h}" for (h, w), _ in sizes.most_common(3)]},
-        "depth_bits": dict(sorted((kind.removesuffix(" bit"), count) for kind, count in survey.kinds.items())),
-        "mask_values": dict(survey.mask_values.most_common(4)),
-        "polarity": survey.polarity or "unsure",
-        "polarity_evidence": str(survey.evidence),
-    }
-    if survey.range_m is not None:
-        names = ("nearest_2_percent", "median", "98_percent")
-        facts["depth_m"] = {name: round(metres, 3) for name, metres in zip(names, survey.range_m[:3], strict=True)}
-    return facts
+    return told(address, len(frames), pairs, masks, sizes, survey), findings

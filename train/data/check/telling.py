@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,42 +10,33 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.prediction.sheet import cell
+from mutualformer.runtime.sources.folders.survey import Survey
 from mutualformer.runtime.sources.masks import Mask
 
 COLUMNS = ("mask", "depth as stored")
 
 
-def sentences(place: str, facts: Mapping[str, Any]) -> list[str]:
-    """``facts`` of :func:`check_rgbd` or :func:`check_reid`, for people."""
-    return _reid(place, facts) if facts["kind"] == "reid" else _rgbd(place, facts)
-
-
-def _rgbd(place: str, facts: Mapping[str, Any]) -> list[str]:
-    masks, pairs, sizes = facts["masks"], facts["pairs"], facts["sizes"]
-    lines = [f"{place}: {facts['pictures']} pictures, {masks or 'none'} with a mask, {pairs or 'none'} with depth."]
-    if sizes["most"]:
-        several = f"{sizes['different']} sizes, mostly " if sizes["different"] > 1 else "All are "
-        lines.append(f"{several}{', '.join(sizes['most'])}.")
-    if masks and (values := [text for text in facts["mask_values"] if text != "0, 255"]):
+def told(
+    place: str, pictures: int, pairs: int, masks: int, sizes: Counter[tuple[int, int]], survey: Survey
+) -> list[str]:
+    """How many pictures there are, with depth (``pairs``) and with masks; their sizes (height, width); what the survey
+    of their depth and masks found."""
+    lines = [f"{place}: {pictures} pictures, {masks or 'none'} with a mask, {pairs or 'none'} with depth."]
+    if sizes:
+        most = ", ".join(f"{width}×{height}" for (height, width), _ in sizes.most_common(3))
+        lines.append(f"{len(sizes)} sizes, mostly {most}." if len(sizes) > 1 else f"All are {most}.")
+    if values := [text for text, _ in survey.mask_values.most_common(4) if text != "0, 255"]:
         lines.append(f"Masks hold the values {'; or '.join(values)}; more than half of the largest counts as object.")
-    for bits, count in facts["depth_bits"].items():
-        lines.append(f"{count} depth maps have {bits} bits." if bits.isdigit() else f"{count} depth maps are {bits}.")
-    if "depth_m" in facts:
-        near, middle, far = facts["depth_m"].values()
-        lines.append(f"Depth reads as {near:g} to {far:g} m, half of it nearer than {middle:g} m.")
+    for kind, count in sorted(survey.kinds.items()):
+        lines.append(f"{count} depth maps have {kind}s." if kind.endswith("bit") else f"{count} depth maps are {kind}.")
+    if survey.range_m is not None:
+        near, middle, far = survey.range_m[:3]
+        lines.append(f"Depth reads as {near:.3g} to {far:.3g} m, half of it nearer than {middle:.3g} m.")
     elif pairs:
-        told = {"near_bright": "is bright where it is near", "near_dark": "is dark where it is near"}
-        words = told.get(facts["polarity"], "does not show which side is near")
-        lines.append(f"Depth without a unit {words} ({facts['polarity_evidence']}).")
+        polarities = {"near_bright": "is bright where it is near", "near_dark": "is dark where it is near"}
+        words = polarities.get(survey.polarity, "does not show which side is near")
+        lines.append(f"Depth without a unit {words} ({survey.evidence}).")
     return lines
-
-
-def _reid(place: str, facts: Mapping[str, Any]) -> list[str]:
-    parts = {name: part for name, part in facts.items() if name != "kind"}
-    return [
-        f"{place}, {name}: {part['pictures']} pictures of {part['identities']} identities by {part['cameras']} cameras."
-        for name, part in parts.items()
-    ]
 
 
 def strip(rgb: NDArray[np.uint8], mask: Mask | None, depth: NDArray[Any] | None) -> bytes:

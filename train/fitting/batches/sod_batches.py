@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -84,30 +85,22 @@ class SodBatches:
 
 
 class _Stream(IterableDataset[dict[str, torch.Tensor]]):
-    """The parts of every batch that process ``rank`` of ``world`` takes; a step accumulates ``accumulate`` of them."""
+    """The part of every batch that process ``rank`` of ``world`` takes."""
 
-    def __init__(
-        self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int, accumulate: int
-    ) -> None:
+    def __init__(self, source: BatchSource, schedule: Schedule, start: int, batch: int, rank: int, world: int) -> None:
         self.source, self.schedule, self.start = source, schedule, start
-        self.rank, self.world, self.accumulate = rank, world, accumulate
-        self.micro, rest = divmod(batch, world * accumulate)
-        if rest or not self.micro:
-            raise ValueError(
-                f"batch is {batch}, expected a multiple of {world} processes x {accumulate} accumulated parts"
-            )
+        share, rest = divmod(batch, world)
+        if rest or not share:
+            raise ValueError(f"batch is {batch}, expected a multiple of {world} processes")
+        self.slots = range(rank * share, (rank + 1) * share)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        part = self.start * self.accumulate + worker
-        while True:  # the loader takes from its workers in turn, so parts arrive in order
-            step, position = divmod(part, self.accumulate)
-            first = (position * self.world + self.rank) * self.micro
+        for step in itertools.count(self.start + worker, workers):  # the loader takes from its workers in turn
             side = self.schedule.side(min(self.schedule.progress(step), 1.0), step)
-            batch = self.source.make(step, range(first, first + self.micro), side)
+            batch = self.source.make(step, self.slots, side)
             yield {name: torch.from_numpy(value) for name, value in batch.items()}
-            part += workers
 
 
 def loader(
@@ -117,11 +110,10 @@ def loader(
     start: int = 0,
     rank: int = 0,
     world: int = 1,
-    accumulate: int = 1,
     workers: int = 1,
 ) -> DataLoader[dict[str, torch.Tensor]]:
-    """Endless batches from optimiser step ``start``. ``batch``: samples per step over all processes and parts."""
-    stream = _Stream(source, schedule, start, batch, rank, world, accumulate)
+    """Endless batches from optimiser step ``start``. ``batch``: samples per step over all processes."""
+    stream = _Stream(source, schedule, start, batch, rank, world)
     if workers:
         # OpenCV's threads do not survive a fork, and a worker that waits for one waits forever. So end them before the
         # fork: an evaluation or an earlier training in this process may have started them.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.distributed import get_world_size, is_available, is_initialized
 
 
-def _active(module: nn.Module) -> bool:
-    return module.training and is_available() and is_initialized() and get_world_size() > 1
+def _together() -> bool:
+    """Whether there are several processes."""
+    return is_available() and is_initialized() and get_world_size() > 1
 
 
 def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def synchronised_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: Tensor) 
 
 def _forward(module: nn.modules.batchnorm._BatchNorm, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """What a batch norm computes: ``alone`` in evaluation or with one process, otherwise together."""
-    if not _active(module):
+    if not (module.training and _together()):
         return alone(x)
     x = synchronised_batch_norm(module, x)
     for name in ("drop", "act"):  # timm's BatchNormAct2d applies these afterwards
@@ -62,7 +63,7 @@ def synchronise(model: nn.Module) -> nn.Module:
 
 def gather(x: Tensor) -> Tensor:
     """(B / N, …) of this process → (B, …) of all, differentiable; ``x`` itself with one process."""
-    if not (is_available() and is_initialized()) or get_world_size() == 1:
+    if not _together():
         return x
     from torch.distributed.nn.functional import all_gather
 

@@ -23,7 +23,7 @@ from mutualformer.train.fitting.config import FitConfig, FitError
 from mutualformer.train.fitting.kinds import KINDS, TrainingData
 from mutualformer.train.fitting.validation import Validation
 from mutualformer.train.registry import ModelSpec
-from mutualformer.train.tasks import TASKS
+from mutualformer.train.tasks import TASKS, load
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 200  # share of the frames that is held out, and at most how many
 HELD_OUT_LEAST = 10  # frames; a smaller set has none to spare
@@ -87,7 +87,7 @@ def open_training_data(config: FitConfig, spec: ModelSpec, rank: int = 0) -> Tra
     elif config.hold_out:
         raise FitError(f"{config.data}: identities cannot be held out; give --validate DATA or --validate none")
     facts["samples"] = len(samples)
-    source = task.make_batches(samples, spec, config.recipe, config.seed)
+    source = load(task.batches)(samples, spec, config.recipe, config.seed)
     return TrainingData(source, facts, held_out, validation, prints(samples))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +13,6 @@ from mutualformer.train import checkpoint
 from mutualformer.train.fitting.config import FitError
 
 LEAST_SHARE = 0.5  # share of a model's tensors below which a checkpoint counts as another model's
-
-
-def weights_file(name: str) -> Path:
-    """The checkpoint that ``name`` means: a file, a run's folder, or a shipped model's weights. Raises FitError."""
-    try:
-        return zoo.weights(name)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise FitError(f"{name}: no .safetensors checkpoint and no shipped model with weights ({error})") from error
 
 
 def copy_matching(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -40,10 +31,10 @@ def copy_matching(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
 def begin_with(model: nn.Module, name: str) -> None:
     """Copy the tensors of a checkpoint into ``model`` where name and shape agree, and log how many there were.
 
-    Raises CheckpointError, and FitError where the file is of another model.
+    Raises CheckpointError, ModelNameError, and FitError where the file is of another model.
     """
-    path = weights_file(name)
-    own = copy_matching(model, checkpoint.read_tensors(path))
+    path = zoo.weights(name)
+    own = copy_matching(model, checkpoint.read_tensors(path, checkpoint.read_card(path)))
     total = len(model.state_dict())
     fitting = total - len(own)
     if fitting < LEAST_SHARE * total:

@@ -33,7 +33,7 @@ class Losses:
 class Recipe:
     """How to train.
 
-    ``steps``: optimiser steps. ``batch``: global, over all processes and accumulation. ``stages``: (share of the run
+    ``steps``: optimiser steps. ``batch``: global, over all processes. ``stages``: (share of the run
     at which it starts, side in pixels of square training pictures, a multiple of 32), or (share, smallest, largest
     side): one is drawn for each step; () = the model's input size.
     ``learning_rate``: peak of a cycle that warms up over ``warmup`` of the run, stays there for ``plateau`` of it and

@@ -154,7 +154,7 @@ def test_recipes_that_cannot_run_are_refused(tmp_path: Path, changes: dict[str, 
         FitConfig("sod-nano", "synthetic:4", tmp_path, recipe)
 
 
-@pytest.mark.parametrize("changes", [{"workers": -1}, {"accumulate": 0}, {"save_every": 0}])
+@pytest.mark.parametrize("changes", [{"workers": -1}, {"save_every": 0}])
 def test_runs_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(FitError, match="expected"):
         tiny("sod", tmp_path, **changes)

@@ -1,4 +1,4 @@
-"""``mutualformer bench cda``: the released formulation, ours, two plain attentions and the machine's peak, in one run.
+"""Forms of the operator that the study runs: the released formulation, ours, two plain attentions; the machine's peak.
 
 Flops per head and batch, for N tokens and head_dim d: released 16 N³ + 12 N² d; ours, which keeps the affinities,
 16 N² d (2 · QKᵀ, 2 · P[V‖V], 2 · Pᵀg), and 20 N² d where they are recomputed as in the GPU kernels; two attentions
@@ -11,10 +11,8 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads of one contender would slow down the others
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ import torch
 from onnx import TensorProto, helper
 from torch.nn import functional as F
 
+from lab.operator.released import cross_diffusion_attention_released
 from mutualformer.export.graph.cda_function import ONNX_OPSET, attach_function
 from mutualformer.plugins.attributes import (
     DOMAIN,
@@ -33,12 +32,9 @@ from mutualformer.plugins.attributes import (
     PLUGIN_VERSION,
     CdaAttributes,
 )
-from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.commandline.running import verb
-from mutualformer.runtime.files import write_csv, write_json
-from mutualformer.runtime.reporting.tables import aligned
+from mutualformer.runtime.benchmarks.measure import interleaved_ms
 from mutualformer.runtime.session.onnxruntime import session_options
-from mutualformer.train.cda import cross_diffusion_attention, cross_diffusion_attention_released, split_heads
+from mutualformer.train.cda import cross_diffusion_attention, split_heads
 
 HEADS = 8
 TOKENS = (100, 196, 400, 484, 1024, 1936, 4096)
@@ -98,12 +94,12 @@ def contenders(tokens: int, head_dim: int, threads: int) -> dict[str, Call]:
     feed = {"qkv_r": qkv_r.numpy(), "qkv_d": qkv_d.numpy()}
     split = [split_heads(x, HEADS) for x in (qkv_r, qkv_d)]
     calls: dict[str, Call] = {
-        "ours, PyTorch": lambda: cross_diffusion_attention(qkv_r, qkv_d, HEADS),
+        "ours, PyTorch": lambda: cross_diffusion_attention(qkv_r, qkv_d, CdaAttributes(HEADS)),
         "ours, ONNX Runtime": run_of(cda_graph(CdaAttributes(HEADS), head_dim, tokens=tokens), feed, threads),
         "two attentions, PyTorch": lambda: [F.scaled_dot_product_attention(*qkv) for qkv in split],
     }
     if tokens <= RELEASED_LIMIT:
-        calls["released, PyTorch"] = lambda: cross_diffusion_attention_released(qkv_r, qkv_d, HEADS)
+        calls["released, PyTorch"] = lambda: cross_diffusion_attention_released(qkv_r, qkv_d, CdaAttributes(HEADS))
     return calls
 
 
@@ -119,57 +115,3 @@ def peak_gflops(threads: int) -> float:
     a = torch.randn(2048, 2048)
     times = interleaved_ms({"product": lambda: a @ a}, 5)["product"]
     return 2 * 2048**3 / min(times) / 1e6
-
-
-@torch.no_grad()
-def measure(tokens: Sequence[int], head_dims: Sequence[int], threads: int, seconds: float) -> dict[str, Any]:
-    """Rows of time, ratio to ours in PyTorch, and share of peak; ``seconds``: budget of one (N, head_dim)."""
-    torch.set_num_threads(threads)
-    peak = peak_gflops(threads)
-    rows: list[dict[str, Any]] = []
-    for head_dim in head_dims:
-        difference = check_agreement(contenders(100, head_dim, threads))
-        if difference > 1e-4:
-            raise RuntimeError(f"contenders differ by {difference:.1e} at head_dim {head_dim}; nothing was timed")
-        for n in tokens:
-            calls = contenders(n, head_dim, threads)
-            once = sum(t[0] for t in interleaved_ms(calls, 1, warmup=1).values()) / 1e3
-            times = interleaved_ms(calls, int(min(50, max(3, seconds / max(once, 1e-3)))), warmup=0)
-            ours = summary(times["ours, PyTorch"])["p50_ms"]
-            for name, values in times.items():
-                row: dict[str, Any] = {"name": name, "tokens": n, "head_dim": head_dim, **summary(values)}
-                row["ratio_to_ours"] = row["p50_ms"] / ours
-                row["share_of_peak"] = FLOPS[name](n, head_dim) / row["p50_ms"] / 1e6 / peak
-                rows.append(row)
-    about = conditions(torch=torch.__version__, onnxruntime=ort.__version__)
-    about |= {"threads": threads, "heads": HEADS, "batch": 1, "precision": "fp32", "peak_gflops": peak}
-    return {"conditions": about, "rows": rows}
-
-
-def command(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    result = measure(args.tokens, args.head_dims, args.threads, args.seconds)
-    write_json(args.out / "cda.json", result)
-    write_csv(args.out / "cda.csv", result["rows"])
-    table = [
-        (str(row["tokens"]), str(row["head_dim"]), row["name"])
-        + tuple(f"{row[key]:.2f}" for key in ("p50_ms", "ratio_to_ours", "share_of_peak"))
-        for row in result["rows"]
-    ]
-    print(aligned([("N", "head_dim", "form", "ms", "to ours in PyTorch", "share of peak"), *table]))
-    print(f"peak {result['conditions']['peak_gflops']:.0f} Gflop/s; {args.out / 'cda.json'}, cda.csv")
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench cda", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    parser.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))
-    parser.add_argument("--head-dims", type=int, nargs="+", default=list(HEAD_DIMS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=10.0, help="time for one pair of N and head_dim")
-    return parser
-
-
-main = verb(parser, command)
