@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.folders.sample import sample
 from mutualformer.runtime.sources.frame import DataError, Frames, Joined
-from mutualformer.runtime.sources.grammar import KINDS, NETWORK, PATH, Address, joined, parse
+from mutualformer.runtime.sources.grammar import KINDS, LIVE, NETWORK, PATH, Address, joined, parse
 from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.playing import CameraFrames, FramesCamera, PlayOptions, collected
 from mutualformer.runtime.sources.recognise import recognise
@@ -115,6 +116,8 @@ _SOURCES = (
     ),
     Source("synthetic", "synthetic", "synthetic://?seed=0", "a rendered room, moving; no camera needed"),
 )
+# Bytes beyond which Linux answers every question about a file with an error; a folder's path may come in front.
+LONGEST_NAME, LONGEST_PATH = 255, 3000
 SOURCES: dict[str, Source] = {source.scheme: source for source in _SOURCES}
 
 
@@ -123,6 +126,10 @@ def resolved(address: Address | str) -> Address:
     address = parse(address) if isinstance(address, str) else address
     if address.kind == "dataset":  # the full form of a bare path
         address = Address(PATH, address.target, address.options)
+    target = address.target.encode(errors="replace")
+    longest = max(map(len, re.split(rb"[/,]", target)))
+    if address.kind not in LIVE and (longest > LONGEST_NAME or len(target) > LONGEST_PATH):
+        raise DataError(f"{address.target[:40]!r}…: is longer than any name of a file")
     if address.kind != PATH:
         return address
     path = Path(address.target)

@@ -137,6 +137,8 @@ def test_the_live_synthetic_scene_keeps_its_rate_and_drops_for_late_readers() ->
         ("synthetic://?size=99999x99999", "is not WIDTHxHEIGHT"),
         ("tum:/nonexistent", "rgb.txt is missing"),
         ("pairs:/only-one", "expected two folders"),
+        *((f"{kind}{'x' * 300}", "longer than any name") for kind in ("", "tum:", "recording:/", "pairs:/tmp,")),
+        ("video:" + "/x" * 3000, "longer than any name"),
     ],
 )
 def test_a_wrong_address_is_one_sentence(uri: str, message: str) -> None:
