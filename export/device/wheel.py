@@ -8,11 +8,12 @@ import io
 import os
 import zipfile
 from fnmatch import fnmatch
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from pathlib import Path
 
 import mutualformer
 from mutualformer import __version__
+from mutualformer.export.errors import ExportError
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or the package where it is installed."""
@@ -36,8 +37,11 @@ def package_files() -> dict[str, bytes]:
 
 
 def build_wheel() -> tuple[str, bytes]:
-    """(file name, bytes) of the wheel. Raises PackageNotFoundError in a checkout that is not installed."""
-    ours = distribution("mutualformer")
+    """(file name, bytes) of the wheel. Raises ExportError in a checkout that is not installed."""
+    # A checkout also holds what its last build left, an .egg-info without the files of a wheel.
+    ours = next((one for one in distributions(name="mutualformer") if one.read_text("METADATA")), None)
+    if ours is None:
+        raise ExportError(f"a bundle holds this package's wheel, and {ROOT} is not installed; run: pip install -e .")
     about, files = f"mutualformer-{__version__}.dist-info", package_files()
     for path in sorted(ours.files or ()):
         if path.parts[0].endswith(".dist-info") and path.name not in _INSTALLER:

@@ -140,6 +140,6 @@ def view(
         if (alpha * hides).sum() < 0.35 * alpha.sum():
             canvas = canvas + hides * (pixels - canvas)
     if night is None:
-        night = float(np.exp(rng.uniform(np.log(0.03), np.log(0.3)))) if rng.random() < 0.3 else 1.0
+        night = float(np.exp(rng.uniform(np.log(0.03), np.log(0.3)))) if rng.random() < 0.45 else 1.0
     colour = _coarse(_lit(canvas[..., :3], rng, night), rng)
     return colour, sense(_coarse(np.clip(canvas[..., 3], 0, 255).astype(np.uint8), rng), rng)
