@@ -51,7 +51,7 @@ def test_prepare_refuses(rgb: np.ndarray, depth: np.ndarray, says: str) -> None:
 def test_check_refuses_poisoned_depth(poison: float) -> None:
     depth = np.ones((1, 32, 48), np.float32)
     depth[0, 3, 4] = poison
-    with pytest.raises(InputError, match="expected metres"):
+    with pytest.raises(InputError, match="expected finite metres"):
         check(SOD.inputs[1], depth)
 
 

@@ -100,5 +100,5 @@ def test_the_count_travels_with_the_contract() -> None:
     assert Contract.from_props(contract.to_props()) == contract
     wrong: Any
     for wrong in (-1, True, "2", 1.5):
-        with pytest.raises(ValueError, match="cda_nodes is"):
-            dataclasses.replace(contract, cda_nodes=wrong)
+        with pytest.raises(ValueError, match="cda_nodes"):
+            Contract.from_json({**contract.to_json(), "cda_nodes": wrong})

@@ -91,7 +91,7 @@ def test_fine_tuning_starts_from_another_file(
     difference = (first.state_dict()[name] - second.state_dict()[name]).abs().max()
     assert difference < 0.02  # one small step from it, where another start would be far away
     capsys.readouterr()
-    for wrong, message in ((str(tmp_path / "none.safetensors"), "no such file"), ("sod-giant", "no shipped model")):
+    for wrong, message in ((str(tmp_path / "none.safetensors"), "no such file"), ("sod-giant", "no model called")):
         assert fit.main(command(folder, tmp_path / "third", "--validate", "none", "--init", wrong)) == 1
         assert message in capsys.readouterr().err
 
