@@ -5,12 +5,16 @@ Ctrl-C and SIGTERM save the state and end with 130 and 143; --resume continues f
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository root stands in for this folder on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.commandline.running import verb

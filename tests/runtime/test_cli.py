@@ -56,6 +56,14 @@ def test_every_verb_explains_itself_with_the_base_dependencies_only(verb: str) -
     assert run.stderr == ""
 
 
+@pytest.mark.parametrize("name", ["export/to_onnx.py", "export/to_trt.py", "train/fit.py"])
+def test_a_checkout_s_scripts_run_as_files(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / name), "--help"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"usage: mutualformer {Path(name).stem}")
+
+
 def test_a_package_that_is_missed_late_is_named_with_its_extra(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"x")
