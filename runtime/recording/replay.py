@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import rosbag
-from mutualformer.runtime.sources.bags.containers import BagError, McapBag, PackedError
+from mutualformer.runtime.sources.bags.containers import BagError, McapBag, PackedError, Span
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
@@ -63,7 +63,7 @@ class Part:
     info: RecordingInfo | None
     topics: frozenset[str]
     first: int
-    span: tuple[int, int] | None = None
+    span: Span | None = None
 
     @property
     def recording(self) -> str:
@@ -121,18 +121,14 @@ class RecordingCamera(PlayedCamera):
         ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
-        spans = [part.span for part in ordered if part.span is not None]
-        # Positions are shares of the time of recording, which must go on from part to part.
-        whole = len(spans) == len(ordered) and all(one[1] <= other[0] for one, other in pairwise(spans))
-        self._time = (spans[0][0], spans[-1][1]) if whole else None
+        self._span = Span.whole([part.span for part in ordered])
         begin = partial(self._all, ordered)
-        self.play(begin(0.0), options.rate, begin if whole else None)
+        self.play(begin(0.0), options.rate, begin if self._span is not None else None)
 
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
-        first, last = self._time or (0, 0)
-        since = first + round(position * (last - first)) if position else 0
+        since = self._span.at(position) if self._span is not None and position else 0
         for part in parts:
-            if part.span is None or part.span[1] >= since:
+            if part.span is None or part.span.last >= since:
                 yield from self._part(part, since)
         self.sum_up()
 
@@ -148,16 +144,13 @@ class RecordingCamera(PlayedCamera):
                     frame = self._frame({topic: message.data for topic, message in group.items()}, part)
                     if frame is not None:
                         count += 1
-                        yield replace(frame, position=self._position(now))
+                        place = self._span.position(now) if self._span is not None else None
+                        yield replace(frame, position=place)
             for sentence in bag.problems:
                 self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
             if not bag.closed:
                 self.truncated = True
                 self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
-
-    def _position(self, now: int) -> float | None:
-        """The share of the time of recording before ``now`` (ns); None where this cannot seek."""
-        return (now - self._time[0]) / max(1, self._time[1] - self._time[0]) if self._time is not None else None
 
     def _frame(self, group: dict[str, bytes], part: Part) -> Frame | None:
         try:

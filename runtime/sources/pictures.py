@@ -161,8 +161,8 @@ def _warn_once(key: str, sentence: str) -> None:
         logging.getLogger("mutualformer").warning("%s", sentence)
 
 
-# By EXIF's orientation 1 … 8 (EXIF 2.32, 4.6.4): the quarter turns to the left that put a picture upright, after those
-# that are mirrored have been mirrored back.
+# EXIF's orientations 1 … 8 (EXIF 2.32, 4.6.4): quarter turns to the left that put a picture upright. Pictures with an
+# orientation in MIRRORED are mirrored back first.
 TURNS, MIRRORED = (0, 0, 2, 2, 1, 3, 3, 1), (2, 4, 5, 7)
 
 

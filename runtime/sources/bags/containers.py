@@ -10,11 +10,11 @@ import heapq
 import io
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mcap.data_stream import ReadDataStream
 from mcap.reader import SeekingReader
@@ -55,6 +55,29 @@ class BagMessage:
     sequence: int = 0
 
 
+class Span(NamedTuple):
+    """Times of recording of the first and the last message, ns. Positions are shares of the time between."""
+
+    first: int
+    last: int
+
+    def at(self, position: float) -> int:
+        """The time at ``position``, 0 … 1."""
+        return self.first + round(position * (self.last - self.first))
+
+    def position(self, now: int) -> float:
+        """The share of the recording that lies before ``now`` (ns)."""
+        return (now - self.first) / max(1, self.last - self.first)
+
+    @classmethod
+    def whole(cls, spans: Sequence[Span | None]) -> Span | None:
+        """From the first file to the last; None where a file has no span, or begins before the one in front ends."""
+        known = [span for span in spans if span is not None]
+        if len(known) < len(spans) or any(later.first < one.last for one, later in pairwise(known)):
+            return None
+        return cls(known[0].first, known[-1].last)
+
+
 class Bag(Protocol):
     """``problems``: a sentence for each place left out, growing while messages are read.
 
@@ -69,8 +92,8 @@ class Bag(Protocol):
         """Name → type, ``package/msg/Type``."""
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """Times of recording of the first and the last message in ns; None where the file has no index."""
+    def span(self) -> Span | None:
+        """None where the file has no index."""
 
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """Messages of ``topics`` (None: of all) by time of recording if the file has an index, else in file order;
@@ -159,10 +182,10 @@ class McapBag:
             self.problems.append(sentence)
 
     @property
-    def span(self) -> tuple[int, int] | None:
+    def span(self) -> Span | None:
         """As Bag.span."""
         chunks = [one for one in self._index if one.message_index_offsets]
-        return (chunks[0].message_start_time, max(one.message_end_time for one in chunks)) if chunks else None
+        return Span(chunks[0].message_start_time, max(one.message_end_time for one in chunks)) if chunks else None
 
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages. Chunks of an indexed file may overlap in time: a message waits until no chunk can hold an
@@ -269,9 +292,9 @@ class RosbagsBag:
         self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
     @property
-    def span(self) -> tuple[int, int] | None:
+    def span(self) -> Span | None:
         """As Bag.span."""
-        return (self._reader.start_time, self._reader.end_time) if self._reader.message_count else None
+        return Span(self._reader.start_time, self._reader.end_time) if self._reader.message_count else None
 
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages; the first corrupt place is noted and ends them."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
-from itertools import pairwise
 from pathlib import Path
 
-from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage, McapBag, RosbagsBag
+from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage, McapBag, RosbagsBag, Span
 from mutualformer.runtime.sources.pictures import natural_key
 from mutualformer.runtime.untrusted.foreign import foreign
 
@@ -45,11 +44,9 @@ class ManyBags:
         self.closed = all(bag.closed for bag in self._bags)
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """As Bag.span; None also where a file begins before the one in front of it has ended."""
-        spans = [bag.span for bag in self._bags if bag.span is not None]
-        whole = len(spans) == len(self._bags) and all(one[1] <= other[0] for one, other in pairwise(spans))
-        return (spans[0][0], spans[-1][1]) if whole else None
+    def span(self) -> Span | None:
+        """As :meth:`Span.whole` of the files."""
+        return Span.whole([bag.span for bag in self._bags])
 
     def messages(self, topics: Collection[str] | None = None, since: int = 0) -> Iterator[BagMessage]:
         """As Bag.messages, one file after the other; ``problems`` grows by the problems of each."""

@@ -114,15 +114,14 @@ class BagCamera(PlayedCamera):
             return None
 
     def _all(self, position: float) -> Generator[Frame, None, None]:
-        first, last = self._span or (0, 0)
-        since = first + round(position * (last - first)) if position else 0
+        since = self._span.at(position) if self._span is not None and position else 0
         pairer: Pairer[Picture] = Pairer(self._max_skew)
         self._last = float("-inf")
         for number, (colour, depth) in enumerate(self._pairs(pairer, max(0, since - EARLIER_NS))):
             frame = self._frame(colour, depth, number) if colour.log_time >= since else None
             if frame is not None:
-                share = (colour.log_time - first) / max(1, last - first)
-                yield replace(frame, position=share if self.seekable else None)
+                share = self._span.position(colour.log_time) if self._span is not None else None
+                yield replace(frame, position=share)
         if pairer.unpaired:
             self.warn(f"{self.name}: {pairer.unpaired} colour images have no depth at their time, left out")
         self.sum_up()
