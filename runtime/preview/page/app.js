@@ -309,8 +309,9 @@ async function pause() {
   view.paused = !view.paused;
   if (connection) connection.abort(); // a paused page costs the camera's machine nothing
   status();
-  if (view.paused) await hold();
-  else release();
+  if (!view.paused) { release(); return; }
+  await hold();
+  place(); // also where the server is gone: what came before can be looked at
 }
 
 // The server keeps the moment that the paused page shows: numbers, distances and the snapshot are of it.

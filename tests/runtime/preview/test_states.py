@@ -58,6 +58,17 @@ def moving(browser: Browser, url: str) -> None:
     browser.until("return document.getElementById('state').textContent === 'running'")
 
 
+def press(browser: Browser, key: str) -> None:
+    browser.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}))", key)
+
+
+def pause(browser: Browser) -> None:
+    """The page asks the server to hold the moment it shows; the time line appears with the answer, however late."""
+    press(browser, "p")
+    browser.until("return document.getElementById('state').textContent === 'paused'")
+    browser.until("return !document.getElementById('timeline').hidden")
+
+
 def numbers(browser: Browser) -> list[str]:
     """Everything on the page that is a measurement."""
     return [text(browser, name) for name in ("seen", "now-latency", "now-fps", "now-drops", "facts")]
@@ -89,9 +100,7 @@ def test_paused_freezes_numbers_with_the_picture_and_the_snapshot_is_of_it(
     # The page's downloads, caught.
     browser.run("window.saved = []; const make = URL.createObjectURL;"
                 "URL.createObjectURL = (blob) => { window.saved.push(blob); return make(blob); };")  # fmt: skip
-    browser.run("document.getElementById('pause').click()")
-    browser.until("return document.getElementById('state').textContent === 'paused'")
-    time.sleep(0.5)
+    pause(browser)
     before, picture = numbers(browser), browser.run("return document.getElementById('rgb').toDataURL()")
     time.sleep(1.0)
     assert numbers(browser) == before, "numbers are those of the picture"
@@ -268,9 +277,7 @@ def test_a_paused_page_goes_back_among_the_pictures_it_got(
 ) -> None:
     stages.append(Stage(tmp_path, [MOVING]))
     moving(browser, stages[0].url)
-    press(browser, "p")
-    browser.until("return document.getElementById('state').textContent === 'paused'")
-    time.sleep(0.5)
+    pause(browser)
     held, picture = number(browser), browser.run("return document.getElementById('rgb').toDataURL()")
     press(browser, "ArrowLeft")
     browser.until(f"return document.getElementById('rgb').toDataURL() !== {picture!r}")
@@ -395,17 +402,11 @@ def test_two_cameras(browser: Browser, tmp_path: Path, stages: list[Stage]) -> N
     assert all(recorder.recording for recorder in stages[0].recorders), "one button for both"
 
 
-def press(browser: Browser, key: str) -> None:
-    browser.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}))", key)
-
-
 def test_views_keys_and_the_distance_under_a_click(browser: Browser, tmp_path: Path, stages: list[Stage]) -> None:
     stages.append(Stage(tmp_path, [MOVING]))
     moving(browser, stages[0].url)
     browser.viewport(*DESK)
-    press(browser, "p")
-    browser.until("return document.getElementById('state').textContent === 'paused'")
-    time.sleep(0.5)
+    pause(browser)
     hashes = {}
     for key, mode in zip("12345", ("overlay", "cutout", "mask", "contour", "side"), strict=True):
         press(browser, key)
