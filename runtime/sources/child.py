@@ -53,22 +53,16 @@ class Timeouts:
 
 
 class ChildCamera(BaseCamera):
-    """``module``: of this package, whose ``open_here(target, query)``, or else ``open_source``, runs in the child.
+    """``module``: of this package, whose ``open_source(target, query)`` runs in the child.
 
-    Raises what that one raises, and CameraError (CameraLost of a ``live`` camera) where the child hangs, crashes, takes
-    too much memory or dies.
+    Raises what that one raises, and CameraError (CameraLost of a live camera) where the child hangs, crashes, takes too
+    much memory or dies. ``name``: of the source until it is open, in messages.
     """
 
     def __init__(
-        self,
-        module: str,
-        target: str,
-        query: Mapping[str, Any],
-        name: str,
-        timeouts: Timeouts | None = None,
-        live: bool = False,
+        self, module: str, target: str, query: Mapping[str, Any], name: str, timeouts: Timeouts | None = None
     ) -> None:
-        super().__init__(name, live=live)
+        super().__init__(name, live=False)
         self._timeouts = timeouts or Timeouts()
         self._lock = threading.Lock()
         # The child's temporary files go here, so that they are removed even where it is killed.

@@ -44,10 +44,10 @@ WORDS = (
 )
 
 
-def play(open_here: Callable[[str, dict[str, str]], BaseCamera], path: str, most: int = 200) -> int:
+def play(open_source: Callable[[str, dict[str, str]], BaseCamera], path: str, most: int = 200) -> int:
     """Frames of a file, at most so many, read in this process, which has limits of its own. Raises CameraError."""
     count = 0
-    with open_here(path, {}) as camera:
+    with open_source(path, {}) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32
@@ -108,7 +108,7 @@ def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
-        return play(replay.open_here if suffix == ".mcap" else rosbag.open_here, str(path))
+        return play(replay.open_source if suffix == ".mcap" else rosbag.open_source, str(path))
 
     return run
 
@@ -272,7 +272,7 @@ def play_video(data: bytes, folder: Path) -> int:
     from mutualformer.runtime.sources.video import player
 
     (folder / "case.mkv").write_bytes(data)
-    return play(player.open_here, str(folder / "case.mkv"))
+    return play(player.open_source, str(folder / "case.mkv"))
 
 
 def read_rvl(data: bytes, folder: Path) -> None:

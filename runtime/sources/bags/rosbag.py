@@ -2,7 +2,7 @@
 
 Depth of 16 bits is in millimetres by ROS convention, unless ``depth_scale`` (metres per unit) is given; float depth is
 in metres unless it is given. :mod:`topic_choice` decides which topics fit together; ``colour=/topic`` and
-``depth=/topic`` name them. A child process reads the file, which may be hostile.
+``depth=/topic`` name them. A child process runs this, because the file may be hostile.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessa
 from mutualformer.runtime.sources.bags.open_bag import open_bag
 from mutualformer.runtime.sources.bags.topic_choice import TopicError, choose
 from mutualformer.runtime.sources.bags.topic_samples import calibration, sample_topics
-from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
@@ -175,14 +174,9 @@ class BagCamera(PlayedCamera):
         self._bag.close()
 
 
-def open_here(target: str, query: Mapping[str, Any]) -> BagCamera:
-    """As :func:`open_source`, in this process."""
+def open_source(target: str, query: Mapping[str, Any]) -> BagCamera:
+    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
     path = Path(target)
     if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
         path = path.parent
     return BagCamera(path, opts.parse(Options, query, f"rosbag:{target}"))
-
-
-def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
-    return ChildCamera("bags.rosbag", target, query, f"rosbag:{target}")

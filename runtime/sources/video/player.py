@@ -23,7 +23,6 @@ from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer, Stamped, paired
 from mutualformer.runtime.sources.video import tracks
-from mutualformer.runtime.sources.video.video import videos
 
 MILLIMETRES = 0.001
 MOST_FPS = 1000
@@ -148,7 +147,10 @@ class VideoCamera(PlayedCamera):
         return to_metres(stored)
 
 
-def open_here(target: str, query: Mapping[str, Any]) -> VideoCamera:
-    """``target``: as :func:`video.videos` reads it."""
-    colour, depth = videos(target)
-    return VideoCamera(colour, depth, opts.parse(Options, query, f"video:{target}"))
+def open_source(target: str, query: Mapping[str, Any]) -> VideoCamera:
+    """``target``: the colour video, or colour and depth separated by a comma."""
+    first, comma, second = target.rpartition(",")
+    options = opts.parse(Options, query, f"video:{target}")
+    if not comma or Path(target).is_file():
+        return VideoCamera(Path(target), None, options)
+    return VideoCamera(Path(first), Path(second), options)

@@ -13,7 +13,6 @@ import zstandard
 
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.bags import rosbag
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera, Timeouts
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
@@ -90,7 +89,7 @@ def test_a_compressed_file_that_becomes_gigabytes_fills_no_disk(tmp_path: Path) 
 def test_what_is_compressed_or_foreign_is_read_in_a_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(rosbag, "ChildCamera", ChildCamera)
+    monkeypatch.setattr(opening, "ChildCamera", ChildCamera)
     path = write_bag(tmp_path / "x.mcap", [image("/c", rgb(0), "rgb8"), image("/d", units(0), "16UC1")])
     camera = opening.camera(str(path))
     assert isinstance(camera, ChildCamera)
