@@ -252,10 +252,13 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
 
 
 def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> Frames:
-    from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
+    from mutualformer.runtime.sources.scenes.cache import render
+    from mutualformer.runtime.sources.scenes.scene import SyntheticScenes
 
     scenes = SyntheticScenes(*_count_and_seed(address), size or (320, 320))
-    return CachedScenes(scenes) if cache else scenes
+    if cache:
+        scenes.arrays = render(scenes)
+    return scenes
 
 
 def _count_and_seed(address: Address) -> tuple[int, int]:
