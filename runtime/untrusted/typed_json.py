@@ -10,6 +10,7 @@ RecursionError and the like. ``plugins/files.py`` defines which text counts as J
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,21 @@ class Fields(Mapping[str, Any]):
             raise self.refuse(key, expected)
         return self.data[key]
 
-    def text(self, key: str, default: str = _REQUIRED, one_of: Sequence[str] = (), longest: int = 4096) -> str:
-        """A string, one of ``one_of`` where that is given."""
-        expected = f"one of {', '.join(one_of)}" if one_of else f"text of at most {longest} characters"
+    def text(
+        self,
+        key: str,
+        default: str = _REQUIRED,
+        one_of: Sequence[str] = (),
+        longest: int = 4096,
+        form: re.Pattern[str] | None = None,
+    ) -> str:
+        """A string, one of ``one_of`` where that is given; of ``form``, or equal to the default."""
+        like = f" like {form.pattern}" if form is not None else ""
+        expected = f"one of {', '.join(one_of)}" if one_of else f"text of at most {longest} characters{like}"
 
         def fits(value: Any) -> bool:
-            return isinstance(value, str) and len(value) <= longest and (not one_of or value in one_of)
+            known = isinstance(value, str) and len(value) <= longest and (not one_of or value in one_of)
+            return known and (form is None or value == default or form.fullmatch(value) is not None)
 
         return str(self._get(key, default, fits, expected))
 
