@@ -28,7 +28,7 @@ from mutualformer.runtime.sources.bags.containers import BagError, McapBag, Span
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.depth import to_metres
+from mutualformer.runtime.sources.depth import DepthRule, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
@@ -49,6 +49,9 @@ class Options:
 
     rate: float = 0.0
     depth_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        DepthRule(self.depth_scale or None)  # refuses a scale that cannot be
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class RecordingCamera(PlayedCamera):
     def __init__(self, parts: list[Part], options: Options, name: str) -> None:
         infos = [part.info for part in parts if part.info is not None]
         first = infos[0] if infos else None
-        self._option_scale = opts.depth_scale(options.depth_scale, name)
+        self._option_scale = options.depth_scale
         super().__init__(
             name,
             live=False,
@@ -116,8 +119,7 @@ class RecordingCamera(PlayedCamera):
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         self._span = Span.whole([part.span for part in ordered])
-        begin = partial(self._all, ordered)
-        self.play(begin(0.0), options.rate, begin if self._span is not None else None)
+        self.play(partial(self._all, ordered), options.rate, self._span is not None)
 
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         since = self._span.at(position) if self._span is not None and position else 0

@@ -79,7 +79,7 @@ class SyntheticCamera(BaseCamera):
         return Frame(rgb, metres(units, SCALE), stamp, stamp, index, nir)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
+        """As BaseCamera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
         now = time.monotonic()
         if self._start is None:
             self._start = now

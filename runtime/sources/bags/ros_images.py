@@ -95,7 +95,7 @@ def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]
         if isinstance(message, Image):
             return _raw(message, grey)
         return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
-    except (DataError, rvl.RvlError, cv2.error) as error:
+    except (DataError, cv2.error) as error:
         raise PixelError(str(error)) from error
 
 

@@ -23,19 +23,17 @@ from mutualformer.runtime.sources.bags.open_bag import open_bag
 from mutualformer.runtime.sources.bags.topic_choice import TopicError, choose
 from mutualformer.runtime.sources.bags.topic_samples import calibration, sample_topics
 from mutualformer.runtime.sources.base import CameraError
-from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
+from mutualformer.runtime.sources.depth import MILLIMETRES, DepthOptions, aligned, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer
 
-ROS_SCALE = 0.001
 EARLIER_NS = 1_000_000_000  # the depth map of an image is recorded less than this before it
 
 
 @dataclass(frozen=True)
-class Options:
-    """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres per unit, 0 = not given.
-    ``holes``: further depth values that mean no measurement, or "none", as for files.
+class Options(DepthOptions):
+    """``max_skew``: seconds between paired colour and depth.
 
     ``time``: pair by the ``header`` stamps or by the recording times, ``log``; "" = headers where they are plausible.
     """
@@ -43,8 +41,6 @@ class Options:
     colour: str = ""
     depth: str = ""
     max_skew: float = 0.03
-    depth_scale: float = 0.0
-    holes: str = ""
     time: str = ""
 
 
@@ -62,9 +58,8 @@ class BagCamera(PlayedCamera):
 
     def __init__(self, path: Path, options: Options) -> None:
         name = f"rosbag:{path}"
-        scale = opts.depth_scale(options.depth_scale, name)
-        super().__init__(name, live=False, depth_scale=scale or ROS_SCALE)
-        self._rule = DepthRule(scale or None, *parse_holes(options.holes))
+        super().__init__(name, live=False, depth_scale=options.depth_scale or MILLIMETRES)
+        self._rule = options.rule
         if options.time not in CLOCKS:
             raise CameraError(f"{name}: time={options.time} is no clock, expected header or log")
         try:
@@ -74,15 +69,11 @@ class BagCamera(PlayedCamera):
         try:
             self._choose(options)
         except (TopicError, TimeError) as error:
-            self._bag.close()
             problem = f" ({self._bag.problems[0]})" if self._bag.problems else ""
             raise CameraError(f"{name}: {error}{problem}") from error
-        except BaseException:
-            self._bag.close()
-            raise
         self._max_skew = options.max_skew
         self._span = self._bag.span
-        self.play(self._all(0.0), begin=self._all if self._span is not None else None)
+        self.play(self._all, seekable=self._span is not None)
 
     def _choose(self, options: Options) -> None:
         """Decide on topics, calibration and clock. Raises CameraError, TopicError, TimeError."""
@@ -121,9 +112,7 @@ class BagCamera(PlayedCamera):
             if frame is not None:
                 share = self._span.position(colour.log_time) if self._span is not None else None
                 yield replace(frame, position=share)
-        if pairer.unpaired:
-            self.warn(f"{self.name}: {pairer.unpaired} colour images have no depth at their time, left out")
-        self.sum_up()
+        self.sum_up(pairer.unpaired)
 
     def _pairs(self, pairer: Pairer[Picture], since: int) -> Generator[tuple[Picture, Picture], None, None]:
         colour, depth = self._pair.colour.topic, self._pair.depth.topic
@@ -156,7 +145,7 @@ class BagCamera(PlayedCamera):
             if rgb.ndim != 3:
                 raise pix.PixelError("a depth image on the colour topic")
             raw, note = aligned(raw, rgb.shape[:2])
-        except (pix.PixelError, DataError) as error:
+        except DataError as error:
             self.leave_out(f"at {colour.stamp:.3f} s: {error}")
             return None
         if note:

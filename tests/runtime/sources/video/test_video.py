@@ -90,7 +90,7 @@ def test_colour_and_depth_of_other_rates_and_beginnings_are_paired_by_time(tmp_p
         for frame in frames:
             assert frame.depth[0, 0] == pytest.approx(1 + 0.05 * round(frame.timestamp * 30), abs=1e-5)
             assert frame.rgb[0, 0, 0] == pytest.approx(10 * round(frame.timestamp * 30), abs=1)
-        assert any(f"{24 - count} colour frames have no depth at their time" in warning for warning in warnings)
+        assert any(f"{24 - count} colour images have no depth at their time" in warning for warning in warnings)
 
 
 def kinect(path: Path, *more: str, first: str = "COLOR", size: tuple[int, int] = (48, 64)) -> Path:
