@@ -114,7 +114,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_part(name: str) -> bool:
-    return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES} or name.lower() in NO_PHOTOGRAPHS
+    return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES, *NO_PHOTOGRAPHS}
 
 
 def _data_set(folder: Path, prefix: str, entries: list[Entry], left_out: Counter[str]) -> None:

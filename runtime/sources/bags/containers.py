@@ -113,7 +113,7 @@ class McapBag:
         self._file.seek(0)
         if self._file.read(len(MAGIC)) != MAGIC:
             raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
-        # A writer that closes a file repeats the magic bytes at the end; without them it was cut off and has no summary.
+        # A writer that closes a file repeats the magic bytes at its end; one that was cut off has no summary.
         self._file.seek(-len(MAGIC), 2)
         self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
         if self.closed:
