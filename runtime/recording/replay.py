@@ -36,10 +36,6 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 LONGEST_STAMP = 1e15  # seconds; up to here float64 keeps at least an eighth of a second
 
 
-class FrameError(DataError):
-    """A frame of the recording cannot be used."""
-
-
 @dataclass(frozen=True)
 class Options:
     """``rate``: play at this multiple of the recorded speed; 0 = as fast as possible.
@@ -57,12 +53,14 @@ class Options:
 @dataclass(frozen=True)
 class Part:
     """One file as its metadata and its first frame describe it. ``info``: None where the description is lost.
-    ``first``: number of its first frame within the whole recording."""
+    ``first``: number of its first frame within the whole recording. ``span``: times of recording of its first and last
+    message, ns; None where it was not closed."""
 
     path: Path
-    bag: McapBag
     info: RecordingInfo | None
+    topics: frozenset[str]
     first: int
+    span: Span | None
 
     @property
     def recording(self) -> str:
@@ -76,21 +74,23 @@ def look_into(path: Path) -> Part:
         bag = McapBag(path)
     except (BagError, OSError) as error:
         raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
-    described = [values for name, values in bag.metadata if name == NAME]
-    if not bag.topics and not described:
-        why = bag.problems[0] if bag.problems else "nothing whole is in it"
-        raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
-    # Each part carries the description twice: as metadata at its end, which a cut file lacks, and inside its first
-    # frame, which a tool may have filtered away. Any valid copy will do, the frame's before the metadata.
-    info = None
-    for values in described:
-        with contextlib.suppress(InfoError):
-            info = RecordingInfo.from_metadata(values, f"{path}, metadata")
-    first = next(bag.messages({topics.FRAME}), None)
-    if first is not None:
-        with contextlib.suppress(ValueError):
-            info = frame_info(frame_fields(first.data)) or info
-    return Part(path, bag, info, first.sequence if first is not None else 0)
+    with contextlib.closing(bag):
+        described = [values for name, values in bag.metadata if name == NAME]
+        if not bag.topics and not described:
+            why = bag.problems[0] if bag.problems else "nothing whole is in it"
+            raise CameraError(f"{path}: not a readable MCAP file ({why}); `mcap recover` may help")
+        # Each part carries the description twice: as metadata at its end, which a cut file lacks, and inside its first
+        # frame, which a tool may have filtered away. Any valid copy will do, the frame's before the metadata.
+        info = None
+        for values in described:
+            with contextlib.suppress(InfoError):
+                info = RecordingInfo.from_metadata(values, f"{path}, metadata")
+        first = next(bag.messages({topics.FRAME}), None)
+        if first is not None:
+            with contextlib.suppress(ValueError):
+                info = frame_info(frame_fields(first.data)) or info
+        number = first.sequence if first is not None else 0
+        return Part(path, info, frozenset(bag.topics), number, bag.span)
 
 
 class RecordingCamera(PlayedCamera):
@@ -114,43 +114,43 @@ class RecordingCamera(PlayedCamera):
         ordered = sorted(parts, key=lambda part: (place[part.recording or str(part.path)], part.first))
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
-        self._span = Span.whole([part.bag.span for part in ordered])
+        self._span = Span.whole([part.span for part in ordered])
         self.play(partial(self._all, ordered), options.rate, self._span is not None)
 
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         since = self._span.at(position) if self._span is not None and position else 0
         for part in parts:
-            if part.bag.span is None or part.bag.span.last >= since:
+            if part.span is None or part.span.last >= since:
                 yield from self._part(part, since)
         self.sum_up()
 
     def _part(self, part: Part, since: int) -> Generator[Frame, None, None]:
-        count, bag = 0, part.bag
-        # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
-        for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
-            group = {message.topic: message.data for message in messages}
-            self._pass_on(part, count)
-            frame = self._frame(group, part) if topics.FRAME in group else None
-            if frame is not None:
-                count += 1
-                yield replace(frame, position=self._span.position(now) if self._span is not None else None)
-        self._pass_on(part, count)
-        if not bag.closed:
-            self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
+        def pass_on() -> None:
+            for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
+                self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
 
-    def _pass_on(self, part: Part, count: int) -> None:
-        """Warn about the problems that the file's reader met up to this frame."""
-        for sentence in part.bag.problems:  # grows while messages are read; the key prevents repetition
-            self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+        count = 0
+        with contextlib.closing(McapBag(part.path)) as bag:
+            # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
+            for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
+                group = {message.topic: message.data for message in messages}
+                pass_on()
+                frame = self._frame(group, part) if topics.FRAME in group else None
+                if frame is not None:
+                    count += 1
+                    yield replace(frame, position=self._span.position(now) if self._span is not None else None)
+            pass_on()
+            if not bag.closed:
+                self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
 
     def _frame(self, group: dict[str, bytes], part: Part) -> Frame | None:
         try:
             facts = frame_fields(group[topics.FRAME])
             rgb, raw = stored(group, topics.COLOUR, "rgb8"), stored(group, topics.DEPTH, "16UC1", "32FC1")
             if rgb is None or raw is None:
-                raise FrameError("colour or depth of a frame is missing")
+                raise DataError("colour or depth of a frame is missing")
             if rgb.shape[:2] != raw.shape:
-                raise FrameError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+                raise DataError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
             nir = stored(group, topics.NIR, "rgb8")
             stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
             sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
@@ -182,19 +182,19 @@ def stored(group: Mapping[str, bytes], topic: str, *encodings: str) -> NDArray[A
     if packed:
         image = pix.pixels(MessageReader(packed[0]).compressed())
         if (image.ndim == 3) != ("rgb8" in encodings):
-            raise FrameError(f"a compressed image of {image.dtype} {image.shape}, expected {' or '.join(encodings)}")
+            raise DataError(f"a compressed image of {image.dtype} {image.shape}, expected {' or '.join(encodings)}")
         return image
     if topic not in group:
         return None
     message = MessageReader(group[topic]).image()
     if message.encoding not in encodings:
-        raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
+        raise DataError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
     return pix.unpack(message)
 
 
 def frame_fields(data: bytes) -> Fields:
     """The JSON of a frame message. Raises ValueError."""
-    return Fields(parse_json(read_text(data), "frame", FrameError), "frame", FrameError)
+    return Fields(parse_json(read_text(data), "frame", DataError), "frame", DataError)
 
 
 def frame_info(facts: Fields) -> RecordingInfo | None:
@@ -218,7 +218,7 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
             unreadable.append(error)  # the other parts still play; warned of below
     if not parts:
         raise unreadable[0]
-    playable = [part for part in parts if topics.FRAME in part.bag.topics]
+    playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
         return rosbag.open_source(target, query)
     camera = RecordingCamera(playable, opts.parse(Options, query, name), name)

@@ -93,6 +93,13 @@ class BaseCamera:
         if self.left_out > NAMED_FRAMES:
             self.warn(f"{self.name}: {self.left_out} frames left out in all")
 
+    def sleep(self, seconds: float, timeout: float) -> None:
+        """Wait ``seconds`` until a frame is due. Raises CameraTimeout if that is beyond ``timeout``."""
+        if seconds > timeout:
+            time.sleep(timeout)
+            raise CameraTimeout(f"{self.name}: the next frame is {seconds:.1f} s away")
+        time.sleep(max(0.0, seconds))
+
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:
             yield frame
@@ -144,8 +151,6 @@ class DeviceCamera(BaseCamera):
         while True:
             try:
                 raw = self.grab(max(0.001, end - time.monotonic()))
-            except CameraError:
-                raise
             except self.lost as error:
                 raise CameraLost(f"{self.name}: {error}") from error
             if raw is not None:

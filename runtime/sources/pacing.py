@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 
-from mutualformer.runtime.sources.base import BaseCamera, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
 
 # A longer gap is a jump of the camera's clock, or a pause that no viewer wants to wait for.
@@ -66,12 +66,7 @@ class PlayedCamera(BaseCamera):
                 self._due = now
                 self.warn(f"{self.name}: the clock jumps by {gap:.3g} s at {stamp:.3f} s, not waited for")
             self._stamp = stamp
-        late = self._due - now
-        if late > timeout:
-            time.sleep(timeout)
-            raise CameraTimeout(f"{self.name}: the next frame is {late:.1f} s away")
-        if late > 0:
-            time.sleep(late)
+        self.sleep(self._due - now, timeout)
 
     def close(self) -> None:
         """End the generator, which closes its files; one that runs in another thread ends by itself."""

@@ -20,7 +20,7 @@ from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags import rosbag, rvl
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.describe import MAX_PIXELS
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import DataError, Frame, Intrinsics
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.fuzz.campaign import Target
@@ -281,7 +281,6 @@ def read_rvl(data: bytes, folder: Path) -> None:
 
 
 def targets() -> list[Target]:
-    from mutualformer.runtime.sources.bags.ros_images import PixelError
 
     refused = (CameraError,)
     return [
@@ -292,6 +291,6 @@ def targets() -> list[Target]:
         Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),
         Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),
         Target("video", video_seeds, play_video, refused, (b"COLOR", b"DEPTH", b"\x1a\x45\xdf\xa3", b"moov", b"idx1")),
-        Target("rvl", rvl_seeds, read_rvl, (rvl.RvlError,)),
-        Target("message", message_seeds, read_message, (ros.MessageError, PixelError), WORDS),
+        Target("rvl", rvl_seeds, read_rvl, (DataError,)),
+        Target("message", message_seeds, read_message, (DataError,), WORDS),
     ]

@@ -109,21 +109,26 @@ class McapBag:
         self._schemas: dict[int, str] = {}
         self._index: list[ChunkIndex] = []
         self._file = path.open("rb")
-        self._size = self._file.seek(0, 2)
-        self._file.seek(0)
-        if self._file.read(len(MAGIC)) != MAGIC:
-            raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
-        # A writer that closes a file repeats the magic bytes at its end; one that was cut off has no summary.
-        self._file.seek(-len(MAGIC), 2)
-        self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
-        if self.closed:
-            self._summary()
-        if not self._channels:  # no summary names the topics: search the messages
-            read = 0
-            for message in self.messages():
-                read += len(message.data)
-                if read > SEARCH_BYTES:
-                    break
+        try:
+            self._size = self._file.seek(0, 2)
+            self._file.seek(0)
+            if self._file.read(len(MAGIC)) != MAGIC:
+                raise BagError("it does not begin as an MCAP file" if self._size else "it is empty")
+            # A writer that closes a file repeats the magic bytes at the end; without them it was cut off and has no
+            # summary.
+            self._file.seek(-len(MAGIC), 2)
+            self.closed = self._size > len(MAGIC) and self._file.read() == MAGIC
+            if self.closed:
+                self._summary()
+            if not self._channels:  # no summary names the topics: search the messages
+                read = 0
+                for message in self.messages():
+                    read += len(message.data)
+                    if read > SEARCH_BYTES:
+                        break
+        except BaseException:  # KeyboardInterrupt too: nobody else has a reference to close the file by
+            self.close()
+            raise
 
     @property
     def topics(self) -> dict[str, str]:
@@ -257,13 +262,17 @@ class RosbagsBag:
         except ImportError as error:
             raise BagError(f"reading it needs the package rosbags: {install('ros')}") from error
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
-        # The package takes the format from the name's ending, and it does not know .db3.zstd.
-        link = Path(self._folder.name) / f"bag{ending}"
-        os.symlink(path.absolute(), link)
-        # The package raises exceptions of many kinds for corrupt files; all become one sentence.
-        with foreign("rosbags", BagError, path.name, "is it whole?"):
-            self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
-            self._reader.open()
+        try:
+            # The package takes the format from the name's ending, and it does not know .db3.zstd.
+            link = Path(self._folder.name) / f"bag{ending}"
+            os.symlink(path.absolute(), link)
+            # The package raises exceptions of many kinds for corrupt files; all become one sentence.
+            with foreign("rosbags", BagError, path.name, "is it whole?"):
+                self._reader: Any = rosbag1.Reader(link) if self._ros1 else rosbag2.Reader(link)
+                self._reader.open()
+        except BaseException:
+            self._folder.cleanup()
+            raise
         self.topics = {str(one.topic): normal_type(str(one.msgtype)) for one in self._reader.connections}
 
     @property

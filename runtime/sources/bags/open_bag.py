@@ -1,7 +1,4 @@
-"""Opens a bag of any kind: a file, a folder of files, several files of one recording after the other.
-
-Bags are read in a child process. Where opening fails it ends, and with it all files and temporary folders.
-"""
+"""Opens a bag of any kind: a file, a folder of files, several files of one recording after the other."""
 
 from __future__ import annotations
 
@@ -70,10 +67,14 @@ class UnpackedBag(ManyBags):
         import zstandard
 
         self._folder = tempfile.TemporaryDirectory(prefix="mutualformer-")
-        target = Path(self._folder.name) / path.stem
-        with foreign("zstandard", BagError, path.name), path.open("rb") as source, target.open("wb") as out:
-            zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
-        super().__init__([target])
+        try:
+            target = Path(self._folder.name) / path.stem
+            with foreign("zstandard", BagError, path.name), path.open("rb") as source, target.open("wb") as out:
+                zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
+            super().__init__([target])
+        except BaseException:
+            self._folder.cleanup()
+            raise
 
     def close(self) -> None:
         """Close the unpacked file and delete it."""

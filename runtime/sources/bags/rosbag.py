@@ -17,10 +17,10 @@ import numpy as np
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.bags.bag_times import CLOCKS, TimeError, clock
+from mutualformer.runtime.sources.bags.bag_times import CLOCKS, clock
 from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage
 from mutualformer.runtime.sources.bags.open_bag import open_bag
-from mutualformer.runtime.sources.bags.topic_choice import TopicError, choose
+from mutualformer.runtime.sources.bags.topic_choice import choose
 from mutualformer.runtime.sources.bags.topic_samples import calibration, sample_topics
 from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.depth import MILLIMETRES, DepthOptions, aligned, to_metres
@@ -68,7 +68,8 @@ class BagCamera(PlayedCamera):
             raise CameraError(f"{name}: not a readable ROS bag ({error})") from error
         try:
             self._choose(options)
-        except (TopicError, TimeError) as error:
+        except DataError as error:
+            self._bag.close()
             problem = f" ({self._bag.problems[0]})" if self._bag.problems else ""
             raise CameraError(f"{name}: {error}{problem}") from error
         self._max_skew = options.max_skew
@@ -76,16 +77,15 @@ class BagCamera(PlayedCamera):
         self.play(self._all, seekable=self._span is not None)
 
     def _choose(self, options: Options) -> None:
-        """Decide on topics, calibration and clock. Raises CameraError, TopicError, TimeError."""
+        """Decide on topics, calibration and clock. Raises DataError, one clause."""
         if any(topic.startswith("/device_0/") for topic in self._bag.topics):
-            raise CameraError(
-                f"{self.name}: is a RealSense recording, whose depth is neither aligned nor in millimetres; "
-                "open it by its path alone"
+            raise DataError(
+                "is a RealSense recording, whose depth is neither aligned nor in millimetres; open it by its path alone"
             )
         encodings: set[str] = getattr(self._bag, "encodings", set())
         if encodings and not encodings & {"cdr", "ros1"}:
             found = ", ".join(map(repr, sorted(encodings)))
-            raise CameraError(f"{self.name}: its messages are {found}, expected ROS messages ('cdr', 'ros1')")
+            raise DataError(f"its messages are {found}, expected ROS messages ('cdr', 'ros1')")
         samples, infos = sample_topics(self._bag)
         self._pair, notes = choose(samples, list(self._bag.topics), options.colour, options.depth)
         self.intrinsics, note = calibration(self._pair.colour, infos)
@@ -100,7 +100,7 @@ class BagCamera(PlayedCamera):
     def _header_time(message: BagMessage) -> float | None:
         try:
             return ros.read(message.kind, message.data, message.ros1).stamp
-        except ros.MessageError:
+        except DataError:
             return None
 
     def _all(self, position: float) -> Generator[Frame, None, None]:
@@ -121,7 +121,7 @@ class BagCamera(PlayedCamera):
             self._pass_on(read)
             try:
                 content: Any = ros.read(message.kind, message.data, message.ros1)
-            except ros.MessageError as error:
+            except DataError as error:
                 self.leave_out(f"{message.topic}: {error}")
                 continue
             read += 1
@@ -143,7 +143,7 @@ class BagCamera(PlayedCamera):
             rgb = pix.pixels(colour.content, grey=self._pair.colour.kind == "grey")
             raw = pix.pixels(depth.content)
             if rgb.ndim != 3:
-                raise pix.PixelError("a depth image on the colour topic")
+                raise DataError("a depth image on the colour topic")
             raw, note = aligned(raw, rgb.shape[:2])
         except DataError as error:
             self.leave_out(f"at {colour.stamp:.3f} s: {error}")

@@ -75,9 +75,6 @@ class GstCamera(ColourCamera):
                     f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected YUV4MPEG2 with a width divisible by 8 and "
                     "an even height; choose another size=WIDTHxHEIGHT"
                 )
-        except CameraLost as error:
-            self.close()
-            raise CameraError(str(error)) from error
         except BaseException:
             self.close()
             raise
