@@ -162,7 +162,7 @@ def camera(address: Address | str) -> BaseCamera:
             if source.needs is not None:
                 require(*source.needs, what=str(address))
             # realsense://SERIAL: the two slashes belong to the spelling of a URL, not to the device's name.
-            target = address.target[2:] if address.target.startswith("//") else address.target
+            target = address.target.removeprefix("//")
             if source.child:
                 return ChildCamera(source.module, target, query, shown(str(address)))
             module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")

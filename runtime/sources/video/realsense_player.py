@@ -95,8 +95,6 @@ class PlaybackCamera(PlayedCamera):
     """Pairs the two streams by time."""
 
     def __init__(self, path: Path, options: Options) -> None:
-        if not path.is_file():
-            raise CameraError(f"{path}: no such recording")
         super().__init__(str(path), live=False)
         try:
             device = rs.context().load_device(str(path))
