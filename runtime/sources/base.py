@@ -101,7 +101,7 @@ class BaseCamera:
         time.sleep(max(0.0, seconds))
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self.read()) is not None:
+        while (frame := next_frame(self)) is not None:
             yield frame
 
     def __enter__(self) -> BaseCamera:
