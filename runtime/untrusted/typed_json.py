@@ -47,7 +47,7 @@ class Fields(Mapping[str, Any]):
     def __init__(self, data: Any, where: str, error: type[Exception]) -> None:
         self.where, self.error = where, error
         if not isinstance(data, Mapping):
-            raise error(f"{where}: holds {type(data).__name__}, expected a JSON object")
+            raise error(f"{where}: holds a {type(data).__name__}, expected a JSON object")
         self.data: Mapping[str, Any] = data
 
     def __getitem__(self, key: str) -> Any:

@@ -92,7 +92,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(WrongFile, match=r"none\.json: cannot be read .*expected a model card"):
         read_json(tmp_path / "none.json", WrongFile, "model card")
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(WrongFile, match=r"list\.json: holds list, expected a JSON object"):
+    with pytest.raises(WrongFile, match=r"list\.json: holds a list, expected a JSON object"):
         read_json(tmp_path / "list.json", WrongFile, "model card")
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(LARGEST_JSON + 1)
