@@ -2,7 +2,8 @@
 
 A file that was cut short (power loss, kill -9, full disk) plays up to its last whole chunk; a complete file plays
 before and after a corrupt chunk; both warn. Files that another tool rewrote play too: the unit of depth is read from
-any valid copy of the description, and never guessed. A child process runs this, because a file may only look like ours.
+any valid copy of the description, and never guessed. Files of other programs may be compressed: a child process with
+limited memory reads them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mcap.reader import SeekingReader
 from numpy.typing import NDArray
 
 from mutualformer.runtime.recording import topics
@@ -28,11 +30,13 @@ from mutualformer.runtime.sources.bags.containers import BagError, McapBag, Span
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.depth import DepthRule, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
+MOST_HEADER = 1 << 16  # bytes of a file's header record: two short names
 LONGEST_STAMP = 1e15  # seconds; up to here float64 keeps at least an eighth of a second
 
 
@@ -68,10 +72,10 @@ class Part:
         return self.info.recording if self.info is not None else ""
 
 
-def look_into(path: Path) -> Part:
-    """Examine one file. Raises CameraError for no MCAP file."""
+def look_into(path: Path, unpack: bool) -> Part:
+    """Examine one file. ``unpack``: as of McapBag. Raises CameraError for no MCAP file."""
     try:
-        bag = McapBag(path)
+        bag = McapBag(path, unpack)
     except (BagError, OSError) as error:
         raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
     with contextlib.closing(bag):
@@ -96,10 +100,10 @@ def look_into(path: Path) -> Part:
 class RecordingCamera(PlayedCamera):
     """The frames of all parts in order."""
 
-    def __init__(self, parts: list[Part], options: Options, name: str) -> None:
+    def __init__(self, parts: list[Part], options: Options, name: str, unpack: bool) -> None:
         infos = [part.info for part in parts if part.info is not None]
         first = infos[0] if infos else None
-        self._option_scale = options.depth_scale
+        self._option_scale, self._unpack = options.depth_scale, unpack
         super().__init__(
             name,
             live=False,
@@ -130,7 +134,7 @@ class RecordingCamera(PlayedCamera):
                 self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
 
         count = 0
-        with contextlib.closing(McapBag(part.path)) as bag:
+        with contextlib.closing(McapBag(part.path, self._unpack)) as bag:
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
                 group = {message.topic: message.data for message in messages}
@@ -204,16 +208,34 @@ def frame_info(facts: Fields) -> RecordingInfo | None:
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: an MCAP file or a folder of them; those of another program, or without our frame messages, are played
-    as a ROS bag."""
-    path, name = Path(target), f"recording:{target}"
+    """``target``: an MCAP file or a folder of them."""
+    if all(map(_ours, _files(target))):
+        return open_packed(target, query, unpack=False)
+    return ChildCamera(".recording.replay:open_packed", target, query, f"recording:{target}")
+
+
+def _files(target: str) -> list[Path]:
+    path = Path(target)
     files = [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
     if not files or not os.path.isfile(files[0]):
-        raise CameraError(f"{name}: no .mcap file there")
+        raise CameraError(f"recording:{target}: no .mcap file there")
+    return files
+
+
+def _ours(file: Path) -> bool:
+    """Whether the file says that this program wrote it."""
+    with contextlib.suppress(Exception), file.open("rb") as stream:  # the package raises errors of all kinds
+        return bool(SeekingReader(stream, record_size_limit=MOST_HEADER).get_header().library == topics.LIBRARY)
+    return False
+
+
+def open_packed(target: str, query: Mapping[str, Any], unpack: bool = True) -> BaseCamera:
+    """As :func:`open_source`, in this process; files without our frame messages are played as a ROS bag."""
+    name = f"recording:{target}"
     parts, unreadable = [], []
-    for file in files:
+    for file in _files(target):
         try:
-            parts.append(look_into(file))
+            parts.append(look_into(file, unpack))
         except CameraError as error:
             unreadable.append(error)  # the other parts still play; warned of below
     if not parts:
@@ -221,7 +243,7 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
         return rosbag.open_source(target, query)
-    camera = RecordingCamera(playable, opts.parse(Options, query, name), name)
+    camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
     left = [part.path.name for part in parts if part not in playable]
     if left:
         camera.warn(f"{name}: {', '.join(left)} is no recording with frames, left out")

@@ -1,7 +1,8 @@
-"""The topics of a recording (docs/recording.md)."""
+"""The topics of a recording (docs/recording.md), and what its header names as the writer."""
 
 from __future__ import annotations
 
+LIBRARY = "mutualformer"
 COLOUR = "/camera/color/image"
 DEPTH = "/camera/depth/image"
 NIR = "/camera/nir/image"

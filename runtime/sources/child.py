@@ -53,7 +53,7 @@ class Timeouts:
 
 
 class ChildCamera(BaseCamera):
-    """``module``: of this package, whose ``open_source(target, query)`` runs in the child.
+    """``module``: of this package, whose ``open_source(target, query)`` runs in the child, or ``module:function``.
 
     Raises what that one raises, and CameraError (CameraLost of a live camera) where the child hangs, crashes, takes too
     much memory or dies. ``name``: of the source until it is open, in messages.

@@ -48,9 +48,10 @@ def main() -> int:
     threading.Thread(target=_watch_parent, daemon=True).start()
     camera: BaseCamera | None = None
     try:
+        module, _, function = module.partition(":")
         source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
         _limit(bytes_of(Path(target)))
-        camera = source.open_source(target, query)
+        camera = getattr(source, function or "open_source")(target, query)
         able = {"seekable": camera.seekable, "rate": camera.rate}
         send(pipe, "open", {"name": camera.name, "live": camera.live, **able, **_attributes(camera)}, {})
         _play(camera, pipe)

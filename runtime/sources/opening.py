@@ -105,7 +105,7 @@ _SOURCES = (
     ),
     Source("tum", "", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
     Source("pairs", "", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
-    Source("recording", ".recording.replay", "recording:FILE.mcap or its folder", "what `--record` writes", child=True),
+    Source("recording", ".recording.replay", "recording:FILE.mcap or its folder", "what `--record` writes"),
     Source("rosbag", "bags.rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags", child=True),
     Source("path", "", "PICTURE, FOLDER or sample:NAME", "photographs, pairs, data sets, the real sample"),
     Source(

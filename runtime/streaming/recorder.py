@@ -33,7 +33,7 @@ class PartWriter:
         self.path, self._compress = path, compress
         self._messages = 0
         self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
-        self.file = McapFile(path, "mutualformer")
+        self.file = McapFile(path, topics.LIBRARY)
         self._channels: dict[str, int] = {}
         self._flushed = time.monotonic()
         self._last_ns = 0

@@ -108,7 +108,7 @@ def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
-        return play(replay.open_source if suffix == ".mcap" else rosbag.open_source, str(path))
+        return play(replay.open_packed if suffix == ".mcap" else rosbag.open_source, str(path))
 
     return run
 

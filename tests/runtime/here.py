@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mutualformer.runtime.recording import replay
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import BaseCamera
 
@@ -17,8 +18,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a child process reads is read here, which takes milliseconds."""
 
     def here(module: str, target: str, query: Mapping[str, Any], name: str) -> BaseCamera:
+        module, _, function = module.partition(":")
         source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
-        camera: BaseCamera = source.open_source(target, query)
+        camera: BaseCamera = getattr(source, function or "open_source")(target, query)
         return camera
 
-    monkeypatch.setattr(opening, "ChildCamera", here)
+    for caller in (opening, replay):
+        monkeypatch.setattr(caller, "ChildCamera", here)

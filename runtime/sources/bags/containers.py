@@ -100,14 +100,19 @@ class Bag(Protocol):
 
 
 class McapBag:
-    """An MCAP file of ROS messages in any state. ``metadata``: (name, values) of its metadata records."""
+    """An MCAP file of ROS messages in any state. ``metadata``: (name, values) of its metadata records.
 
-    def __init__(self, path: Path) -> None:
+    ``unpack``: whether compressed chunks are read; else they count as corrupt. How much they unpack to is not known
+    before, so only a process with limited memory may find out.
+    """
+
+    def __init__(self, path: Path, unpack: bool = True) -> None:
         self.problems: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, str] = {}
         self._index: list[ChunkIndex] = []
+        self._unpack = unpack
         self._file = path.open("rb")
         try:
             self._size = self._file.seek(0, 2)
@@ -215,6 +220,8 @@ class McapBag:
         """The records of a chunk; none of one that is corrupt, which is noted."""
         try:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
+            if chunk.compression and not self._unpack:
+                raise BagError("it is compressed, as no chunk of this program is")
             # The checksum is what finds corrupt bytes; without it they would decode to a wrong picture.
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
@@ -243,7 +250,7 @@ class McapBag:
         if channel is None or (topics is not None and channel.topic not in topics):
             return
         kind, ros1 = normal_type(self._schemas.get(channel.schema_id, "")), channel.message_encoding == "ros1"
-        data = plain(message.data, self._note)
+        data = plain(message.data, self._note) if self._unpack else message.data
         if data is not None and (ros1 or channel.message_encoding == "cdr"):
             yield BagMessage(channel.topic, kind, ros1, message.log_time, data, message.sequence)
 

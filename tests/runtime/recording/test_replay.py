@@ -16,8 +16,10 @@ from mcap.writer import CompressionType, Writer
 
 from mutualformer.runtime.recording import topics
 from mutualformer.runtime.recording.info import InfoError, RecordingInfo
+from mutualformer.runtime.recording.replay import RecordingCamera
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -315,6 +317,25 @@ def test_a_chunk_that_declares_gigabytes_is_not_believed(tmp_path: Path) -> None
     frames, warnings = replay(path)
     assert len(frames) == FRAMES
     assert any("corrupt" in warning for warning in warnings)
+
+
+def test_what_another_program_rewrote_is_read_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = record(tmp_path / "r")
+    theirs = rewrite(ours, tmp_path / "x.mcap")
+    monkeypatch.undo()
+    with opening.camera(f"recording:{theirs}") as camera:
+        assert isinstance(camera, ChildCamera)
+        again = list(camera)
+    with opening.camera(f"recording:{ours}") as camera:
+        assert isinstance(camera, RecordingCamera)
+        assert [np.array_equal(a.depth, b.depth) for a, b in zip(camera, again, strict=True)] == [True] * FRAMES
+    lying = theirs.read_bytes().replace(
+        struct.pack("<I", 12) + b"another tool", struct.pack("<I", 12) + b"mutualformer"
+    )
+    (tmp_path / "lying.mcap").write_bytes(lying)
+    with opening.camera(f"recording:{theirs.with_name('lying.mcap')}") as camera:
+        assert not isinstance(camera, ChildCamera)
+        assert list(camera) == [], "compressed chunks of a file that only says it is ours are not unpacked here"
 
 
 def test_parts_play_in_the_order_of_recording(tmp_path: Path) -> None:
