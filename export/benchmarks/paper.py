@@ -25,12 +25,12 @@ from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.frame_cost import BOUNDS, DEVICES, ERROR, Device, Work, cost, device_of
 from mutualformer.runtime.benchmarks.model import is_ours
 from mutualformer.runtime.commandline.running import verb
-from mutualformer.runtime.contract import TensorSpec
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import engine_card
 from mutualformer.runtime.session.onnx_file import read_onnx_file
+from mutualformer.runtime.tasks import TensorSpec
 
 _COSTLIEST = 10
 
