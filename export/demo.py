@@ -35,6 +35,7 @@ from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.prediction.sheet import cell
 from mutualformer.runtime.prediction.single import predict
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting.tables import aligned
@@ -113,7 +114,7 @@ def show_pair(out: Path, session: Session, item: Item) -> None:
     grey = rendering.grey(saliency)
     write_bytes(out / "saliency.png", rendering.png(grey))
     pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, grey)]
-    write_bytes(out / "overview.png", rendering.png(report.strip(pictures, height=300)))
+    write_bytes(out / "overview.png", rendering.png(np.hstack([cell(picture, (300, 400)) for picture in pictures])))
 
 
 def run(out: Path) -> int:
