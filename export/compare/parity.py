@@ -8,7 +8,7 @@ from pathlib import Path
 from mutualformer.export.compare.features import compare_reid
 from mutualformer.export.compare.maps import compare_sod
 from mutualformer.export.compare.result import Parity
-from mutualformer.export.criteria.frames import parity_frames, parity_identities
+from mutualformer.export.criteria.frames import Selection, Share, parity_frames, parity_identities
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
@@ -46,11 +46,9 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
         return result
     if data:
         frames = opening.frames(data, contract.input_size)
-        items = (frames[index] for index in progress(range(len(frames)), "parity"))
-        result = compare_sod(reference, candidate, items, show)
-        result.data = ", ".join(data)
-        return result
-    selection = parity_frames(contract)
+        selection = Selection((Share(", ".join(data), frames.__getitem__, len(frames), len(frames)),))
+    else:
+        selection = parity_frames(contract)
     result = compare_sod(reference, candidate, progress(selection, "parity"), show)
-    result.data = selection.text
+    result.data = ", ".join(data) or selection.text
     return result
