@@ -31,7 +31,7 @@ from mutualformer.export.precision.convert import write_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import interleaved_ms, summary
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
@@ -151,7 +151,7 @@ def run(out: Path) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer demo", description=__doc__.splitlines()[0])
+    arguments = verb_parser("demo", __doc__)
     arguments.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
     return arguments
 

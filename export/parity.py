@@ -13,12 +13,12 @@ from pathlib import Path
 from mutualformer.export.compare.page import write_reports
 from mutualformer.export.compare.parity import compare
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
+    arguments = verb_parser("parity", __doc__)
     arguments.add_argument("reference", help=zoo.HELP)
     arguments.add_argument("candidate", help="MODEL; its precision selects the budget")
     arguments.add_argument(

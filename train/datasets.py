@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import check_writable, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
@@ -68,7 +68,7 @@ def check(
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
+    arguments = verb_parser("data", __doc__)
     verbs = arguments.add_subparsers(dest="what", required=True)
     checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", metavar="DATA")

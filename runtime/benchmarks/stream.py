@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.benchmarks.measure import conditions
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.tables import aligned
@@ -133,7 +133,7 @@ def _command(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
+    parser = verb_parser("bench stream", "what streaming costs per frame")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
