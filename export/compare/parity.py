@@ -20,22 +20,21 @@ from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.sources import opening
 
 
-def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6) -> Parity:
+def compare(reference: Path, candidate: Path, data: Sequence[str] = ()) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data.
 
     ``data``: DATA; none = the real pair, photographs, sensor frames (as far as they are here) and rendered scenes.
-    ``show``: number of frames shown as pictures.
     """
     # Judge the file, not what the runtime makes of it: keep FP16 weights in FP16.
     with variables({KEEP_FP16: "1"}), zoo.load(reference) as left, zoo.load(candidate) as right:
-        result = compare_sessions(left, right, data, show)
+        result = compare_sessions(left, right, data)
     if candidate.suffix == ".onnx":  # an engine is proven when it is built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:
-    """As :func:`compare`, for two open sessions."""
+    """As :func:`compare`, for two open sessions. ``show``: number of frames shown as pictures."""
     contract = reference.contract
     if contract.task == "reid":
         if len(data) > 1:
