@@ -65,8 +65,8 @@ format: setup
 
 bench: setup demo
 	@$(BIN)/mutualformer bench model --model out/demo/model.onnx --out out/bench
-	@$(BIN)/mutualformer bench kernels --out out/bench
-	@$(BIN)/mutualformer bench stream --out out/bench
+	@$(BIN)/python -m lab.kernels.usage --out out/bench
+	@$(BIN)/python -m lab.streaming --out out/bench
 
 clean:  ## everything made here except .venv
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -37,7 +37,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
     },
     "look around": {
-        "bench": ("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
+        "bench": ("mutualformer.runtime.bench", "measure: model, paper"),
         "doctor": ("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
     },
 }

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from lab.kernels.sass import KernelReport, inspect
+from lab.kernels.usage import resident_blocks
 from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
 from mutualformer.plugins.compile import aot, ptxas
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Variant, tiles_for, variant_named
-from mutualformer.plugins.usage import resident_blocks
 from tests.plugins import support
 
 

@@ -1,4 +1,4 @@
-"""``mutualformer bench kernels``: registers, spills, shared memory and occupancy of every compiled kernel.
+"""``python -m lab.kernels.usage --out DIR``: registers, spills, shared memory and occupancy of every compiled kernel.
 
 cuobjdump, which Triton brings, reads them from the cubins that the built plugin embeds; the occupancy is computed from
 them. Nothing is measured and no GPU is needed. ``python -m lab.kernels`` goes further: roofline and machine code.
@@ -121,7 +121,7 @@ def read_all(folder: Path | None = None) -> list[KernelUsage]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lab.kernels.usage", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json")
     return parser
 
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kernels = read_all()
         document = {"plugin_sha256": sha256(find()), "kernels": [{**asdict(k), "spills": k.spills} for k in kernels]}
     except (PluginError, RuntimeError) as error:
-        print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
+        print(f"usage: error: {error}", file=sys.stderr)
         return 1
     write_bytes(args.out / "kernels.json", (json.dumps(document, indent=1) + "\n").encode())
     spilling = ", ".join(f"{k.name} for sm_{k.arch}" for k in kernels if k.spills)
