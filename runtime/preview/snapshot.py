@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mutualformer.runtime.images.rendering import grey, png
-from mutualformer.runtime.prediction.result import Prediction
+from mutualformer.runtime.images.finishing import finish, foreground
+from mutualformer.runtime.images.rendering import cutout, grey, overlay, png
+from mutualformer.runtime.preprocess import restore
 from mutualformer.runtime.untrusted.finite import finite
 
 if TYPE_CHECKING:
@@ -23,14 +24,16 @@ def snapshot_zip(result: Result) -> bytes:
     ``rgb.png``; ``depth_mm.png`` (uint16 millimetres), ``nir.png`` where there is one; with a saliency map ``mask.png``
     (soft, 0…255), ``cutout.png`` (RGBA), ``overlay.png``, and ``saliency.png``, the map at the model's own size.
     """
-    rgb = result.frame.rgb
+    rgb, nir = result.frame.rgb, result.frame.nir
     images: dict[str, Any] = {"rgb.png": rgb}
-    if result.frame.nir is not None:
-        images["nir.png"] = result.frame.nir
+    if nir is not None:
+        images["nir.png"] = nir
     images["depth_mm.png"] = np.clip(np.rint(result.frame.depth * 1000), 0, 65535).astype(np.uint16)
     if (saliency := result.outputs.get("saliency")) is not None:
-        found = Prediction(rgb, saliency)
-        images |= {"mask.png": grey(found.mask), "cutout.png": found.cutout(), "overlay.png": found.overlay()}
+        alpha = finish(saliency, rgb)
+        images["mask.png"] = grey(restore(saliency, (rgb.shape[0], rgb.shape[1])))
+        images["cutout.png"] = cutout(foreground(rgb, alpha), alpha)
+        images["overlay.png"] = overlay(rgb, alpha)
         images["saliency.png"] = grey(saliency)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
