@@ -37,7 +37,7 @@ plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin
 	@$(BIN)/python -m mutualformer.plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
-	@$(BIN)/mutualformer demo --out out/demo
+	@$(BIN)/python -m lab.demo --out out/demo
 
 # The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
 PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder

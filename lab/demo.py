@@ -1,6 +1,6 @@
-"""Verb ``demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
+"""``make demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
 
-    mutualformer demo --out out/demo
+    python -m lab.demo --out out/demo
 
 The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a folder in the public sets
 layout. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
@@ -31,7 +31,7 @@ from mutualformer.export.precision.convert import write_onnx
 from mutualformer.plugins import library
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import interleaved_ms, summary
-from mutualformer.runtime.commandline.running import verb, verb_parser
+from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
@@ -151,9 +151,12 @@ def run(out: Path) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = verb_parser("demo", __doc__)
+    arguments = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
     return arguments
 
 
 main = verb(parser, lambda args: run(args.out))
+
+if __name__ == "__main__":
+    sys.exit(main())
