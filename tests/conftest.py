@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before any test imports PyTorch, see train/__init__.py
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-if WORKER:  # every worker has a core; threads of one would take the other's
+if WORKER:  # threads of one worker would take the cores of the others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BY_CLOCK = Path(__file__).parent / "runtime"

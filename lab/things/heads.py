@@ -27,13 +27,13 @@ from torch.nn import functional as F
 from lab.photographs.photographs import Photographs
 from lab.photographs.sets import TRAIN
 from lab.things.infrared import SIMULATED
-from lab.things.memory import contrast, total
 from lab.things.views import thing, view
 from mutualformer.runtime.card import limits
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.train import checkpoint, registry
 from mutualformer.train.evaluation.seen import prints
 from mutualformer.train.fitting.preparation.ready import file_list
+from mutualformer.train.fitting.reid_task import contrastive
 from mutualformer.train.fitting.task import Average
 
 log = logging.getLogger("mutualformer")
@@ -41,6 +41,8 @@ SIZE = (160, 160)  # of the shipped model: small crops of a camera hold no more,
 GROUP = 8  # things whose photographs serve each other as background
 FLAT = (0, 128)  # grey levels of a picture without content, which stands for a missing sensor
 NO_NIR, NO_COLOUR = 0.15, 0.1  # shares of the samples that lack one
+TEMPERATURE = 0.07  # of the contrast
+WHOLE = 2.0  # weight of the whole feature, which is what is compared in use; the streams alone count 1 each
 SHRINK = 0.3  # added to every correlation with itself before the matrix is inverted: few pairs, many channels
 
 
@@ -171,8 +173,8 @@ def train(model: Any, streams: Sequence[Maps], views: int, batch: int, minutes: 
         output = model.identify(*(maps.take(where) for maps, where in zip(streams, picked, strict=True)))
         units = [F.normalize(x.float(), dim=1) for x in output.normed]
         shown = [torch.from_numpy(~gone) for gone in lost] + 2 * [torch.ones(len(rows), dtype=torch.bool)]
-        each = [contrast(x[ok], label[ok], x[:0]) for x, ok in zip(units, shown, strict=True)]
-        loss = total(each)
+        each = [contrastive(x[ok], label[ok], TEMPERATURE) for x, ok in zip(units, shown, strict=True)]
+        loss = (sum(each[:-1]) + WHOLE * each[-1]) / (len(each) - 1 + WHOLE)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / 15) * 0.5 * (1 + np.cos(np.pi * progress))
         optimizer.zero_grad()

@@ -22,6 +22,7 @@ from mutualformer.runtime.sources.depth_range import plausible
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.frame import Item
 from mutualformer.runtime.sources.pictures import NEUTRAL, Picture, picture, read_bytes, read_picture
+from mutualformer.runtime.sources.profiles import ink_to_srgb
 from mutualformer.runtime.sources.walk import Entry
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _from_pillow(image: Any, upright: bool) -> Picture:
     if (image.mode.startswith("I") and image.mode != "I;16") or image.mode == "F":
         raise InputError(f"rgb is a PIL image of mode {image.mode}, expected a picture: RGB, RGBA, L, P, CMYK or I;16")
     if image.mode not in _AS_PNG:
-        image, profile = image.convert("RGB"), None
+        inks = image.mode == "CMYK" and profile
+        image, profile = ink_to_srgb(image) if inks else image.convert("RGB"), None
     # Compression would cost more time than the model; the bytes are read again at once.
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=0, icc_profile=profile)

@@ -31,7 +31,7 @@ from mutualformer.runtime.sources.describe import (
     untagged,
 )
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.profiles import to_srgb
+from mutualformer.runtime.sources.profiles import ink_to_srgb, to_srgb
 from mutualformer.runtime.untrusted.foreign import foreign
 
 COLOUR_SUFFIXES: tuple[str, ...] = (
@@ -103,7 +103,8 @@ def _decode(data: bytes, told: Description, name: str, mode: str) -> NDArray[Any
         others = f"; video:{name} gives all" if told.kind == "GIF" else ""
         text = f"{name}: holds {told.pictures} pictures, the first is taken{others}"
         _warn_once(f"pictures {os.path.dirname(name)}", text)
-    if told.kind in BY_PILLOW or (told.kind == "PPM" and told.floats):  # the latter is PFM
+    by_ink = told.icc and told.channels == 4 and not told.alpha  # only Pillow gives CMYK, to which the profile applies
+    if by_ink or told.kind in BY_PILLOW or (told.kind == "PPM" and told.floats):  # the latter is PFM
         image: NDArray[Any] | None = _by_pillow(data, told.kind, name, mode)
     else:
         if told.kind == "TIFF" and told.turn != 1:
@@ -127,6 +128,8 @@ def _by_pillow(data: bytes, kind: str, name: str, mode: str) -> NDArray[Any]:
             return np.asarray(image)
         if mode == "grey":
             return np.asarray(image.convert("L"))
+        if image.mode == "CMYK" and "icc_profile" in image.info:
+            image = ink_to_srgb(image)
         clear = mode == "stored" and ("A" in image.mode or "transparency" in image.info)
         pixels = np.asarray(image.convert("RGBA" if clear else "RGB"))
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if clear else cv2.COLOR_RGB2BGR))

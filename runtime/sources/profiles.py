@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 from functools import lru_cache
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME = 3  # levels; sRGB profiles of two makers differ by 1 or 2, the next narrowest gamut in use by more than 20
-MODES = {"RGB": "RGB", "GRAY": "L"}  # the profile's colour space → Pillow's mode; pictures in CMYK are decoded to sRGB
+MODES = {"RGB": "RGB", "GRAY": "L"}  # the profile's colour space → Pillow's mode; `ink_to_srgb` is for CMYK
 
 
 def to_srgb(rgb: NDArray[np.uint8], profile: bytes) -> tuple[NDArray[np.uint8], bool]:
@@ -24,6 +25,16 @@ def from_srgb(rgb: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8
     """(H, W, 3) in sRGB → in the colours of ``profile``, as near as these come."""
     out = _transforms(profile)[1] if profile else None
     return rgb if out is None else _applied(out, rgb, "RGB")
+
+
+def ink_to_srgb(image: Any) -> Any:
+    """Pillow's CMYK image → its RGB image by its profile; by Pillow's formula where it has none that can be used."""
+    from PIL import ImageCms
+
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):  # `to_srgb` warns of a corrupt profile
+        own = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image.convert("RGB")
 
 
 def _applied(transform: Any, rgb: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from lab.things.heads import whitening
 from lab.things.held_out import decision, precisions
 from lab.things.infrared import reflectance, sense
-from lab.things.memory import contrast
 from lab.things.views import Thing, thing, view
 from mutualformer.runtime.sources.frame import DataError, Item
 
@@ -52,14 +50,6 @@ def test_whitening_keeps_what_tells_things_apart() -> None:
     answer = features @ projection.T
     assert abs(np.corrcoef(answer[:, 0], features[:, 0])[0, 1]) > 0.95
     assert np.allclose((mean, deviation), (answer.mean(axis=0), answer.std(axis=0)))
-
-
-def test_contrast_is_low_where_partners_agree_and_ignores_the_lonely() -> None:
-    eye, label = torch.eye(4), torch.tensor([0, 0, 1, 1])
-    together, apart = eye[[0, 0, 1, 1]], eye[[0, 1, 2, 3]]
-    assert float(contrast(together, label, eye[2:3])) < 0.01 < 1 < float(contrast(apart, label, eye[2:3]))
-    assert float(contrast(together[:3], label[:3], eye[:0])) < 0.01
-    assert float(contrast(together, label, eye[:1])) > 0.3, "an earlier thing that looks the same"
 
 
 def test_scores_and_the_threshold_of_decisions() -> None:

@@ -28,16 +28,13 @@ def soft_margin_triplet(features: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(farthest - nearest).mean()
 
 
-def contrastive(
-    features: Tensor, labels: Tensor, temperature: float = TEMPERATURE, others: Tensor | None = None
-) -> Tensor:
+def contrastive(features: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Supervised contrast (Khosla et al., 2020): mean over pairs i ≠ p of one identity of
     −log(exp(z_i·z_p / τ) / Σ_{a ≠ i} exp(z_i·z_a / τ)), z the features at unit length, τ the temperature; first over
     the partners p of a sample, then over the samples that have any.
 
-    ``features`` (B, C), ``labels`` (B,) with at least one pair. ``others`` (M, C), unit length: further samples a, of
-    none of these identities. Unlike mined triplets it has a slope towards every other sample, so features that know
-    nothing yet are drawn apart rather than into one point.
+    ``features`` (B, C), ``labels`` (B,) with at least one pair. Unlike mined triplets it has a slope towards every
+    other sample, so features that know nothing yet are drawn apart rather than into one point.
     """
     unit = F.normalize(features, dim=1)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -46,9 +43,7 @@ def contrastive(
     if not bool(partners.any()):
         raise ValueError("no two samples of the batch show one identity, expected pairs to contrast")
     logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
-    if others is not None:
-        logits = torch.cat([logits, unit @ others.T / temperature], dim=1)
-    likelihood = torch.log_softmax(logits, dim=1)[:, : len(labels)].masked_fill(~partner, 0.0).sum(dim=1)
+    likelihood = torch.log_softmax(logits, dim=1).masked_fill(~partner, 0.0).sum(dim=1)
     return -(likelihood / partners.clamp(min=1))[partners > 0].mean()
 
 

@@ -217,7 +217,7 @@ class McapBag:
             # Chunks without a message index are read, because they may hold anything; so is everything where no channel
             # is known.
             if not index.message_index_offsets or wanted & index.message_index_offsets.keys() or not self._channels:
-                self._file.seek(index.chunk_start_offset + LEAD)
+                self._file.seek(min(index.chunk_start_offset + LEAD, self._size))  # a corrupt one may exceed any file
                 data = self._file.read(min(index.chunk_length, self._size))
                 yield index.message_start_time, self._chunk(data, f"at byte {index.chunk_start_offset}")
 

@@ -28,11 +28,17 @@ def manifest() -> list[dict[str, Any]]:
     return entries
 
 
+INSPECTED: dict[tuple[str, int], KernelReport] = {}  # disassembling takes a second, and several tests ask of one kernel
+
+
 def _reports(manifest: list[dict[str, Any]], wanted: list[tuple[str, int]]) -> list[KernelReport]:
     blob = (support.BUILD / "generated" / "cubins.bin").read_bytes()
-    chosen = [i for i in manifest if (i["name"], i["arch"]) in wanted]
+    chosen = {(i["name"], i["arch"]): i for i in manifest if (i["name"], i["arch"]) in wanted}
     assert len(chosen) == len(wanted)
-    return [inspect(i, blob[i["offset"] : i["offset"] + i["size"]]) for i in chosen]
+    for key in chosen.keys() - INSPECTED.keys():
+        image = chosen[key]
+        INSPECTED[key] = inspect(image, blob[image["offset"] : image["offset"] + image["size"]])
+    return [INSPECTED[key] for key in chosen]
 
 
 def test_every_variant_is_there_for_every_architecture(manifest: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from tests.plugins.support import assert_two_times, random_pair, random_qkv
 @given(
     batch=st.integers(1, 2),
     tokens=st.integers(1, 70),
-    heads=st.integers(1, 3),
+    heads=st.integers(1, 2),
     head_dim=st.integers(4, 128),
     alpha=st.floats(0, 1, width=32),
     iterations=st.integers(1, 3),
@@ -61,8 +61,8 @@ def test_any_shape_and_any_attributes(
 @pytest.mark.parametrize("value_pairing", VALUE_PAIRINGS)
 def test_kernels_equal_the_released_formulation(iterations: int, init: str, value_pairing: str) -> None:
     """Against the N³ form written from the paper, so that a mistake shared with the linear form would show."""
-    qkv_r, qkv_d = (random_qkv((2, 45, 3 * 3 * 8), torch.float32, seed) for seed in (3, 4))
-    attributes = CdaAttributes(3, 0.6, iterations, init, value_pairing)
+    qkv_r, qkv_d = (random_qkv((1, 45, 3 * 2 * 8), torch.float32, seed) for seed in (3, 4))
+    attributes = CdaAttributes(2, 0.6, iterations, init, value_pairing)
     exact = cross_diffusion_attention_released(qkv_r.double(), qkv_d.double(), attributes)
     for ours, theirs in zip(cross_diffusion_attention(qkv_r, qkv_d, attributes), exact, strict=True):
         assert (ours.double() - theirs).abs().max() < 2e-6

@@ -19,6 +19,7 @@ from mutualformer.runtime.prediction import single
 from mutualformer.runtime.prediction.accepted import colour
 from mutualformer.runtime.zoo import lookup
 from tests.runtime.prediction.conftest import write_pictures
+from tests.runtime.sources.test_pictures import print_profile
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def test_pil_images_are_read_by_their_mode(red: Path, rgb: np.ndarray, mode: str
         image = Image.fromarray(rgb).convert(mode)
         shown = np.asarray(image.convert("RGB"))
     assert np.array_equal(mutualformer.predict(red, image).rgb, mutualformer.predict(red, shown).rgb)
+
+
+def test_a_pil_image_of_inks_is_read_by_its_profile(red: Path) -> None:
+    sheet = Image.new("CMYK", (64, 48), (255, 0, 0, 0))
+    sheet.info["icc_profile"] = print_profile()
+    assert np.abs(mutualformer.predict(red, sheet).rgb.astype(int) - 119).max() <= 2
 
 
 def test_a_pil_image_is_turned_as_its_tag_asks(red: Path, rgb: np.ndarray) -> None:

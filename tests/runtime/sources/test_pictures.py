@@ -327,6 +327,38 @@ def linear_srgb() -> bytes:
     return kind.join([head, *(straight + curve[20:] for curve in curves)])
 
 
+def print_profile() -> bytes:
+    """A CMYK profile of our own: paper is white, black ink is black, any other ink is the grey of L* = 50."""
+    corners = np.full((2, 2, 2, 2), 50.0)  # cyan, magenta, yellow, black: without and with
+    corners[0, 0, 0, 0], corners[..., 1] = 100, 0
+    lab = np.stack([corners.ravel() * 2.55, np.full(16, 128), np.full(16, 128)], axis=1).round().astype(np.uint8)
+    ramp = bytes(range(256))
+    table = struct.pack(">4s4x4B9i", b"mft1", 4, 3, 2, 0, *[1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 16])
+    table += 4 * ramp + lab.tobytes() + 3 * ramp  # ICC.1:2001-04, 6.5.8
+    place = 128 + 4 + 12
+    tags = struct.pack(">I4sII", 1, b"A2B0", place, len(table)) + table
+    kind = struct.pack(">I4x4s4s4s4s12x4s", 128 + len(tags), b"\2\0\0\0", b"prtr", b"CMYK", b"Lab ", b"acsp")
+    light = struct.pack(">3i", 63190, 65536, 54061)  # D50, in which profiles speak
+    return kind.ljust(68, b"\0") + light.ljust(60, b"\0") + tags
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_a_print_s_inks_become_colours_by_its_profile(tmp_path: Path, suffix: str) -> None:
+    from PIL import Image
+
+    inks = np.zeros((16, 48, 4), np.uint8)
+    inks[:, 16:32, 0], inks[:, 32:, 3] = 255, 255
+    sheet = Image.fromarray(inks, mode="CMYK")
+    sheet.save(tmp_path / f"a{suffix}", icc_profile=print_profile())
+    expected = np.repeat([255, 119, 0], 16)  # L* = 50 is 119 in sRGB
+    seen = read_picture(tmp_path / f"a{suffix}")
+    assert np.abs(seen.rgb[8].astype(int) - expected[:, None]).max() <= 3
+    assert seen.icc is None
+    sheet.save(tmp_path / f"b{suffix}", icc_profile=b"nonsense")
+    sheet.save(tmp_path / f"c{suffix}")
+    assert np.abs(read_colour(tmp_path / f"b{suffix}").astype(int) - read_colour(tmp_path / f"c{suffix}")).max() <= 3
+
+
 def test_a_colour_profile_is_converted_for_the_model_and_kept_for_the_cut_out(tmp_path: Path) -> None:
     from PIL import Image, ImageCms
 

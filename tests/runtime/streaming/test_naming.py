@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.gallery import UNKNOWN, Gallery
-from mutualformer.runtime.streaming.naming import Naming, cut
+from mutualformer.runtime.streaming.naming import AGAIN, Box, Naming, cut
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from tests.runtime.fakes import FakeSession, ScriptedCamera
 
@@ -38,6 +40,25 @@ def test_every_object_of_a_stream_gets_its_name_within_as_many_frames() -> None:
     assert names[0].keys() == {True, False}
     assert list(names[0].values()).count(None) == 1, "one object a frame is looked up"
     assert names[1] == names[2] == {True: "red", False: "orange"}
+
+
+def test_named_objects_are_looked_up_again_in_some_frames_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession(task="reid", size=(8, 8))
+    naming, looked = Naming(session, known(session)), [0]
+    feature = naming.feature
+
+    def counted(frame: Frame, box: Box) -> NDArray[np.float32]:
+        looked[-1] += 1
+        return feature(frame, box)
+
+    monkeypatch.setattr(naming, "feature", counted)
+    objects = [SalientObject(box, 0.1, 0.9, None, None, number) for number, box in enumerate((LEFT, RIGHT))]
+    for _ in range(4 * AGAIN - 1):
+        named = [one.name for one in naming(two_things(), objects)]
+        looked.append(0)
+    assert named == ["red", "orange"]
+    assert looked[:2] == [1, 1], "both get a name as soon as they are there"
+    assert sum(looked) == 2 + 3, "then one of them is looked up in every AGAINth frame"
 
 
 def test_objects_without_identity_are_all_looked_up() -> None:

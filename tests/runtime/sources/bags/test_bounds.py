@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import struct
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from mcap.reader import make_reader
 
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags import rosbag
+from mutualformer.runtime.sources.bags.containers import McapBag
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera, Timeouts
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
@@ -33,6 +36,20 @@ def database(path: Path, *statements: str) -> Path:
     base.commit()
     base.close()
     return path
+
+
+def test_a_chunk_that_lies_beyond_any_file_is_left_out_and_said(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "x.mcap", [image("/c", rgb(0), "rgb8")])
+    with path.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None
+    (index,) = summary.chunk_indexes
+    start = struct.pack("<Q", index.chunk_start_offset)
+    before, after = path.read_bytes().rsplit(start, 1)
+    path.write_bytes(before + b"\xff" * 8 + after)
+    with contextlib.closing(McapBag(path)) as bag:
+        assert list(bag.messages()) == []
+        assert any("is corrupt and left out" in problem for problem in bag.problems)
 
 
 TOPICS = "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)"
