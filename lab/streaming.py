@@ -49,7 +49,7 @@ class ReplayCamera(BaseCamera):
         self._total, self._index, self._due = frames, 0, time.monotonic()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; never times out: it sleeps until its next frame is due."""
+        """As BaseCamera.read; never times out: it sleeps until its next frame is due."""
         if self._index >= self._total:
             return None
         self._due += 1 / FPS

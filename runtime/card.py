@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from mutualformer.runtime.contract import NAME, ContractError
+from mutualformer.runtime.contract import FILE, NAME, ContractError
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
 from mutualformer.runtime.untrusted.printable import printable
@@ -160,11 +160,8 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
     value is of another type than ours: an untrusted file may hold any card.
     """
     card = Fields(card, "model card", ContractError)
-    name, task, picture = card.text("model"), card.text("task", one_of=tuple(TASKS)), card.text("picture", "")
-    if not NAME.fullmatch(name):  # it becomes part of commands
-        raise card.refuse("model", "a model's name")
-    if picture and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", picture):
-        raise card.refuse("picture", "the name of a file beside the card")
+    name, task = card.text("model", form=NAME), card.text("task", one_of=tuple(TASKS))
+    picture = card.text("picture", "", form=FILE)
     kept = ("input_size", "params", "overrides", "weights_sha256", "git_revision", "created")
     facts = [("task", TASKS[task].title), *((key.replace("_", " "), card.get(key)) for key in kept)]
     lines = [_HEADER.format(*_HUB[task]), f"# {name}", ""]

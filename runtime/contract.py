@@ -19,7 +19,8 @@ from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain
 SCHEMA_VERSION = 1
 PREFIX = "mutualformer."
 PRECISIONS = ("fp32", "fp16", "int8")
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # a model's name, which becomes a folder's name
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # a model's name, which becomes part of paths and commands
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a file's, beside a card or an index
 MAX_SIDE = 8192
 
 
@@ -71,16 +72,13 @@ class Contract:
         if found.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise found.refuse("schema_version", f"{SCHEMA_VERSION}; export the model again")
         found.only(*(each.name for each in fields(cls)))
-        model = found.text("model")
-        if not NAME.fullmatch(model):  # it becomes part of paths and commands
-            raise found.refuse("model", "a name of up to 64 lower-case letters, digits, '.', '_' and '-'")
         height, width = found.wholes("input_size", 2, 1, MAX_SIDE)
         near, far = found.numbers("depth_range_m", 2, 0, 1e6, cls.depth_range_m)
         if not 0 < near < far:
             raise found.refuse("depth_range_m", "(near, far) in metres with 0 < near < far")
         return cls(
             task=found.text("task", one_of=tuple(TASKS)),
-            model=model,
+            model=found.text("model", form=NAME),
             input_size=(height, width),
             precision=found.text("precision", cls.precision, PRECISIONS),
             depth_range_m=(near, far),

@@ -145,15 +145,6 @@ def webcams() -> Diagnosis:
     return Diagnosis("webcams", "ok", ", ".join(device.name for device in devices) or "none plugged in")
 
 
-def samples() -> Diagnosis:
-    """The real RGB-D pair that the tests and the demo use."""
-    folder = os.environ.get("MUTUALFORMER_SAMPLES", "")
-    if folder and (Path(folder) / "motorcycle" / "rgb.png").is_file():
-        return Diagnosis("real sample", "ok", folder)
-    detail = "MUTUALFORMER_SAMPLES names no folder with motorcycle/rgb.png"
-    return Diagnosis("real sample", "missing", detail, "export MUTUALFORMER_SAMPLES=FOLDER")
-
-
 CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     program,
     partial(package, "onnxruntime", "onnxruntime"),
@@ -173,7 +164,6 @@ CHECKS: tuple[Callable[[], Diagnosis], ...] = (
     partial(package, "pyorbbecsdk", "pyorbbecsdk2", "Orbbec cameras"),
     cameras,
     webcams,
-    samples,
 )
 
 

@@ -15,7 +15,7 @@ from mutualformer.runtime.untrusted.printable import printable
 
 if TYPE_CHECKING:
     from mutualformer.runtime.preview.live_page import LivePage
-    from mutualformer.runtime.sources.base import Camera
+    from mutualformer.runtime.sources.base import BaseCamera
     from mutualformer.runtime.streaming.recorder import Recorder
     from mutualformer.runtime.streaming.sinks import Result
 
@@ -65,7 +65,7 @@ class Channel:
         self._page, self._snapshot = page, snapshot
         self._encoded_at = 0.0
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:

@@ -29,7 +29,7 @@ from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 if TYPE_CHECKING:
-    from mutualformer.runtime.sources.base import Camera
+    from mutualformer.runtime.sources.base import BaseCamera
     from mutualformer.runtime.streaming.sinks import Result
 
 PATH = "foxglove"
@@ -195,9 +195,9 @@ class FoxgloveSink:
     def __init__(self, server: Foxglove, prefix: str) -> None:
         self._server, self._prefix = server, prefix
         self._channels: dict[str, int] = {}
-        self._camera: Camera | None = None
+        self._camera: BaseCamera | None = None
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """As Sink.open; keeps the camera for its lens and depth scale."""
         self._camera = camera
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from mutualformer.runtime.images.finishing import finish, foreground
 from mutualformer.runtime.images.rendering import cutout, grey, overlay, png
 from mutualformer.runtime.preprocess import restore
-from mutualformer.runtime.untrusted.finite import finite
+from mutualformer.runtime.untrusted.finite import finite_json
 
 if TYPE_CHECKING:
     from mutualformer.runtime.streaming.sinks import Result
@@ -39,5 +38,5 @@ def snapshot_zip(result: Result) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name, image in images.items():
             archive.writestr(name, png(image))
-        archive.writestr("frame.json", json.dumps(finite(result.to_json()), indent=1, allow_nan=False))
+        archive.writestr("frame.json", finite_json(result.to_json(), indent=1))
     return out.getvalue()

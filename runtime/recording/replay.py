@@ -2,8 +2,7 @@
 
 A file that was cut short (power loss, kill -9, full disk) plays up to its last whole chunk; a complete file plays
 before and after a corrupt chunk; both warn. Files that another tool rewrote play too: the unit of depth is read from
-any valid copy of the description, and never guessed. Compressed files, which are never ours, are read in a child
-process with limited memory.
+any valid copy of the description, and never guessed. A child process runs this, because a file may only look like ours.
 """
 
 from __future__ import annotations
@@ -25,21 +24,16 @@ from mutualformer.runtime.recording.info import NAME, InfoError, RecordingInfo
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import rosbag
-from mutualformer.runtime.sources.bags.containers import BagError, McapBag, PackedError, Span
+from mutualformer.runtime.sources.bags.containers import BagError, McapBag, Span
 from mutualformer.runtime.sources.bags.open_bag import bag_files, suffix
 from mutualformer.runtime.sources.bags.ros_messages import MessageReader, read_text
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.child import ChildCamera
-from mutualformer.runtime.sources.depth import to_metres
+from mutualformer.runtime.sources.depth import DepthRule, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame, metres
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json
 
 LONGEST_STAMP = 1e15  # seconds; up to here float64 keeps at least an eighth of a second
-
-
-class FrameError(DataError):
-    """A frame of the recording cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,9 @@ class Options:
     rate: float = 0.0
     depth_scale: float = 0.0
 
+    def __post_init__(self) -> None:
+        DepthRule(self.depth_scale or None)  # refuses a scale that cannot be
+
 
 @dataclass(frozen=True)
 class Part:
@@ -63,7 +60,7 @@ class Part:
     info: RecordingInfo | None
     topics: frozenset[str]
     first: int
-    span: Span | None = None
+    span: Span | None
 
     @property
     def recording(self) -> str:
@@ -71,12 +68,10 @@ class Part:
         return self.info.recording if self.info is not None else ""
 
 
-def look_into(path: Path, unpack: bool) -> Part:
-    """Examine one file. Raises CameraError for no MCAP file, PackedError for a compressed one without ``unpack``."""
+def look_into(path: Path) -> Part:
+    """Examine one file. Raises CameraError for no MCAP file."""
     try:
-        bag = McapBag(path, unpack)
-    except PackedError:
-        raise
+        bag = McapBag(path)
     except (BagError, OSError) as error:
         raise CameraError(f"{path}: not a readable MCAP file ({error}); `mcap recover` may help") from error
     with contextlib.closing(bag):
@@ -99,20 +94,18 @@ def look_into(path: Path, unpack: bool) -> Part:
 
 
 class RecordingCamera(PlayedCamera):
-    """The frames of all parts in order. ``outputs``: the recorded model outputs of the last frame read, per tensor."""
+    """The frames of all parts in order."""
 
-    def __init__(self, parts: list[Part], options: Options, name: str, unpack: bool = False) -> None:
+    def __init__(self, parts: list[Part], options: Options, name: str) -> None:
         infos = [part.info for part in parts if part.info is not None]
         first = infos[0] if infos else None
-        self._option_scale, self._unpack = opts.depth_scale(options.depth_scale, name), unpack
+        self._option_scale = options.depth_scale
         super().__init__(
             name,
             live=False,
             intrinsics=first.intrinsics if first is not None else None,
             depth_scale=self._option_scale or (first.depth_scale if first is not None else None),
         )
-        self.outputs: dict[str, Any] = {}
-        self.truncated = False
         # Parts of one recording stay together, in the order of their first frames; recordings keep the order of their
         # files. File names say nothing reliable: they are renamed, and "part 10" sorts before "part 2".
         place: dict[str, int] = {}
@@ -122,8 +115,7 @@ class RecordingCamera(PlayedCamera):
         if len({info.recording or info.source for info in infos}) > 1:
             self.warn(f"{name}: the parts are of {len(set(infos))} recordings; each is read as it was recorded")
         self._span = Span.whole([part.span for part in ordered])
-        begin = partial(self._all, ordered)
-        self.play(begin(0.0), options.rate, begin if self._span is not None else None)
+        self.play(partial(self._all, ordered), options.rate, self._span is not None)
 
     def _all(self, parts: list[Part], position: float) -> Generator[Frame, None, None]:
         since = self._span.at(position) if self._span is not None and position else 0
@@ -133,23 +125,22 @@ class RecordingCamera(PlayedCamera):
         self.sum_up()
 
     def _part(self, part: Part, since: int) -> Generator[Frame, None, None]:
+        def pass_on() -> None:
+            for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
+                self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+
         count = 0
-        with contextlib.closing(McapBag(part.path, self._unpack)) as bag:
+        with contextlib.closing(McapBag(part.path)) as bag:
             # All messages of a frame share one log time, which tools that sort, filter or merge messages keep.
             for now, messages in groupby(bag.messages(since=since), key=lambda message: message.log_time):
-                group = {message.topic: message for message in messages}
-                for sentence in bag.problems:  # grows while messages are read; the key prevents repetition
-                    self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
-                if topics.FRAME in group:
-                    frame = self._frame({topic: message.data for topic, message in group.items()}, part)
-                    if frame is not None:
-                        count += 1
-                        place = self._span.position(now) if self._span is not None else None
-                        yield replace(frame, position=place)
-            for sentence in bag.problems:
-                self.warn(f"{part.path}: corrupt after {count} frames: {sentence}", key=f"{part.path} {sentence}")
+                group = {message.topic: message.data for message in messages}
+                pass_on()
+                frame = self._frame(group, part) if topics.FRAME in group else None
+                if frame is not None:
+                    count += 1
+                    yield replace(frame, position=self._span.position(now) if self._span is not None else None)
+            pass_on()
             if not bag.closed:
-                self.truncated = True
                 self.warn(f"{part.path}: cut short, it was not closed; {count} whole frames read")
 
     def _frame(self, group: dict[str, bytes], part: Part) -> Frame | None:
@@ -157,22 +148,16 @@ class RecordingCamera(PlayedCamera):
             facts = frame_fields(group[topics.FRAME])
             rgb, raw = stored(group, topics.COLOUR, "rgb8"), stored(group, topics.DEPTH, "16UC1", "32FC1")
             if rgb is None or raw is None:
-                raise FrameError("colour or depth of a frame is missing")
+                raise DataError("colour or depth of a frame is missing")
             if rgb.shape[:2] != raw.shape:
-                raise FrameError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
+                raise DataError(f"colour is {rgb.shape[:2]} and depth {raw.shape}, expected one size")
             nir = stored(group, topics.NIR, "rgb8")
-            outputs = {
-                topic[len(topics.OUTPUT) :].removesuffix(topics.COMPRESSED): output(group, topic)
-                for topic in group
-                if topic.startswith(topics.OUTPUT)
-            }
             stamps = [facts.number(key, -LONGEST_STAMP, LONGEST_STAMP) for key in ("timestamp", "depth_timestamp")]
             sequence = facts.whole("sequence", -(1 << 62), 1 << 62)
             depth = self._metres(raw, facts, part)
         except ValueError as error:  # one frame that cannot be used does not end the recording
             self.leave_out(f"{part.path.name}: {error}")
             return None
-        self.outputs = outputs
         return Frame(rgb, depth, stamps[0], stamps[1], sequence, nir)
 
     def _metres(self, raw: NDArray[Any], facts: Fields, part: Part) -> NDArray[np.float32]:
@@ -197,28 +182,19 @@ def stored(group: Mapping[str, bytes], topic: str, *encodings: str) -> NDArray[A
     if packed:
         image = pix.pixels(MessageReader(packed[0]).compressed())
         if (image.ndim == 3) != ("rgb8" in encodings):
-            raise FrameError(f"a compressed image of {image.dtype} {image.shape}, expected {' or '.join(encodings)}")
+            raise DataError(f"a compressed image of {image.dtype} {image.shape}, expected {' or '.join(encodings)}")
         return image
     if topic not in group:
         return None
     message = MessageReader(group[topic]).image()
     if message.encoding not in encodings:
-        raise FrameError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
+        raise DataError(f"an image of {message.encoding[:40]!r}, expected {' or '.join(encodings)}")
     return pix.unpack(message)
-
-
-def output(group: Mapping[str, bytes], topic: str) -> NDArray[Any] | None:
-    """An output of the model as it was; compressed saliency comes back in steps of 1/255. Raises ValueError."""
-    plain = topic.removesuffix(topics.COMPRESSED)
-    if plain == topic:
-        return stored(group, topic, "32FC1")
-    levels = stored(group, plain, "rgb8")
-    return None if levels is None else np.asarray(levels[..., 0] / np.float32(255), np.float32)
 
 
 def frame_fields(data: bytes) -> Fields:
     """The JSON of a frame message. Raises ValueError."""
-    return Fields(parse_json(read_text(data), "frame", FrameError), "frame", FrameError)
+    return Fields(parse_json(read_text(data), "frame", DataError), "frame", DataError)
 
 
 def frame_info(facts: Fields) -> RecordingInfo | None:
@@ -228,22 +204,8 @@ def frame_info(facts: Fields) -> RecordingInfo | None:
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: an MCAP file or a folder of them. Files that are not ours go to the ROS bag source."""
-    try:
-        # A compressed file may be another program's, and how much it unpacks to is not known before: only a child
-        # process with limited memory may find out.
-        return _open(target, query, unpack=False) or rosbag.open_source(target, query)
-    except PackedError:
-        return ChildCamera(".recording.replay", target, query, f"recording:{target}")
-
-
-def open_here(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """As :func:`open_source`, but always in this process."""
-    return _open(target, query, unpack=True) or rosbag.open_here(target, query)
-
-
-def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | None:
-    """None where the files are a bag of another program, or hold pictures without our frame messages."""
+    """``target``: an MCAP file or a folder of them; those of another program, or without our frame messages, are played
+    as a ROS bag."""
     path, name = Path(target), f"recording:{target}"
     files = [file for file in bag_files(path) if suffix(file) == ".mcap"] if path.is_dir() else [path]
     if not files or not os.path.isfile(files[0]):
@@ -251,15 +213,15 @@ def _open(target: str, query: Mapping[str, Any], unpack: bool) -> BaseCamera | N
     parts, unreadable = [], []
     for file in files:
         try:
-            parts.append(look_into(file, unpack))
+            parts.append(look_into(file))
         except CameraError as error:
             unreadable.append(error)  # the other parts still play; warned of below
     if not parts:
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
-        return None
-    camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
+        return rosbag.open_source(target, query)
+    camera = RecordingCamera(playable, opts.parse(Options, query, name), name)
     left = [part.path.name for part in parts if part not in playable]
     if left:
         camera.warn(f"{name}: {', '.join(left)} is no recording with frames, left out")

@@ -92,14 +92,13 @@ def _typed(card: Fields) -> EngineCard:
     low, best, high = card.wholes("profile", 3, 1, MAX_BATCH)
     if not low <= best <= high:
         raise card.refuse("profile", "MIN ≤ OPT ≤ MAX")
-    if not _VERSION.fullmatch(card.text("builder_version")):
-        raise card.refuse("builder_version", "a version")
-    texts = ("builder_version", "onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
+    texts = ("onnx_sha256", "plugin_sha256", "engine_sha256", "built_on")
     values: dict[str, Any] = {key: card.text(key) for key in texts}
     values |= {key: card.whole(key, 0, _MOST) for key in ("cda_nodes", "plugin_layers")}
     values |= {key: _counts(card, key) for key in ("actual_precision", "heavy_nodes", "folds")}
     return EngineCard(
         contract=Contract.from_json(card.fields("contract")),
+        builder_version=card.text("builder_version", form=_VERSION),
         flavor=card.text("flavor", one_of=("tensorrt", "rtx")),
         requested_precision=card.text("requested_precision", one_of=PRECISIONS),
         profile=(low, best, high),

@@ -1,10 +1,10 @@
-"""What every RGB-D source gives the pipeline: :class:`Frame`, :class:`Camera`, and the errors it may raise."""
+"""What every RGB-D source gives the pipeline: :class:`Frame`, :class:`BaseCamera`, and the errors it may raise."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,37 +27,15 @@ class CameraTimeout(CameraError):
     """No frame within the time given to ``read``. The source may still recover by itself."""
 
 
-@runtime_checkable
-class Camera(Protocol):
-    """A source of frames.
-
-    ``name``: for messages. ``live``: True where frames that are not read in time are lost (a device), False
-    where they wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``:
-    None where the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None
-    where it came as float. ``busy_s``: seconds spent on the last frame after it arrived (alignment, decoding).
-    ``warnings``: what was wrong with the source without stopping it, one sentence each.
-    """
-
-    name: str
-    live: bool
-    intrinsics: Intrinsics | None
-    depth_scale: float | None
-    busy_s: float
-    warnings: list[str]
-
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """The next frame; None at a recording's end. Raises CameraTimeout after ``timeout`` seconds, CameraLost."""
-        ...
-
-    def close(self) -> None:
-        """Give the device or file back. May be called twice, and from another thread while ``read`` waits."""
-        ...
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-
 class BaseCamera:
-    """The parts every source shares: the attributes, iteration, and use in a ``with`` statement."""
+    """A source of frames: the attributes, iteration, and use in a ``with`` statement. A source has its own ``read``.
+
+    ``name``: for messages. ``live``: True where frames that are not read in time are lost (a device), False where they
+    wait (a recording): the pipeline drops old frames of the former and none of the latter. ``intrinsics``: None where
+    the source does not know. ``depth_scale``: metres per unit where depth came as 16-bit integers, None where it came
+    as float. ``busy_s``: seconds spent on the last frame after it arrived (alignment, decoding). ``warnings``: what was
+    wrong with the source without stopping it, one sentence each.
+    """
 
     def __init__(
         self,
@@ -81,7 +59,7 @@ class BaseCamera:
         self._warned: set[str] = set()
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; every source has its own. Raises NotImplementedError here."""
+        """The next frame; None at a recording's end. Raises CameraTimeout after ``timeout`` seconds, CameraLost."""
         raise NotImplementedError(f"{type(self).__name__} must implement read")
 
     def seek(self, position: float) -> None:
@@ -89,7 +67,7 @@ class BaseCamera:
         raise CameraError(f"{self.name}: cannot seek")
 
     def close(self) -> None:
-        """Does nothing; sources that hold resources override it."""
+        """Give the device or file back. May be called twice, and from another thread while ``read`` waits."""
 
     def warn(self, sentence: str, key: str = "") -> None:
         """Keep a warning once per ``key``, or per sentence where no key is given.
@@ -107,13 +85,23 @@ class BaseCamera:
         if self.left_out <= NAMED_FRAMES:
             self.warn(f"{self.name}: frame left out: {reason}")
 
-    def sum_up(self) -> None:
-        """At the end of a recording: warn how many frames were left out, if not all of them were named."""
+    def sum_up(self, unpaired: int = 0) -> None:
+        """At the end of a recording: warn how many frames were left out, if not all of them were named, and how many
+        colour images were ``unpaired``."""
+        if unpaired:
+            self.warn(f"{self.name}: {unpaired} colour images have no depth at their time, left out")
         if self.left_out > NAMED_FRAMES:
             self.warn(f"{self.name}: {self.left_out} frames left out in all")
 
+    def sleep(self, seconds: float, timeout: float) -> None:
+        """Wait ``seconds`` until a frame is due. Raises CameraTimeout if that is beyond ``timeout``."""
+        if seconds > timeout:
+            time.sleep(timeout)
+            raise CameraTimeout(f"{self.name}: the next frame is {seconds:.1f} s away")
+        time.sleep(max(0.0, seconds))
+
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self.read()) is not None:
+        while (frame := next_frame(self)) is not None:
             yield frame
 
     def __enter__(self) -> BaseCamera:
@@ -154,7 +142,7 @@ class DeviceCamera(BaseCamera):
         raise NotImplementedError(f"{type(self).__name__} must implement convert")
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read: grabs and converts until a whole frame is there. Never returns None.
+        """As BaseCamera.read: grabs and converts until a whole frame is there. Never returns None.
 
         Raises CameraLost where the driver says so, or where time ran out and ``connected`` says that the device
         is gone.
@@ -163,8 +151,6 @@ class DeviceCamera(BaseCamera):
         while True:
             try:
                 raw = self.grab(max(0.001, end - time.monotonic()))
-            except CameraError:
-                raise
             except self.lost as error:
                 raise CameraLost(f"{self.name}: {error}") from error
             if raw is not None:
@@ -209,8 +195,8 @@ class ColourCamera(DeviceCamera):
         return Frame(np.asarray(rgb, np.uint8), np.zeros(rgb.shape[:2], np.float32), stamp, stamp, self._count - 1)
 
 
-def next_frame(camera: Camera, seconds: float = NEXT_FRAME_SECONDS) -> Frame | None:
-    """As Camera.read, with retries for ``seconds``. Raises CameraError after them."""
+def next_frame(camera: BaseCamera, seconds: float = NEXT_FRAME_SECONDS) -> Frame | None:
+    """As BaseCamera.read, with retries for ``seconds``. Raises CameraError after them."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -53,22 +53,16 @@ class Timeouts:
 
 
 class ChildCamera(BaseCamera):
-    """``module``: of this package, whose ``open_here(target, query)``, or else ``open_source``, runs in the child.
+    """``module``: of this package, whose ``open_source(target, query)`` runs in the child.
 
-    Raises what that one raises, and CameraError (CameraLost of a ``live`` camera) where the child hangs, crashes, takes
-    too much memory or dies.
+    Raises what that one raises, and CameraError (CameraLost of a live camera) where the child hangs, crashes, takes too
+    much memory or dies. ``name``: of the source until it is open, in messages.
     """
 
     def __init__(
-        self,
-        module: str,
-        target: str,
-        query: Mapping[str, Any],
-        name: str,
-        timeouts: Timeouts | None = None,
-        live: bool = False,
+        self, module: str, target: str, query: Mapping[str, Any], name: str, timeouts: Timeouts | None = None
     ) -> None:
-        super().__init__(name, live=live)
+        super().__init__(name, live=False)
         self._timeouts = timeouts or Timeouts()
         self._lock = threading.Lock()
         # The child's temporary files go here, so that they are removed even where it is killed.
@@ -143,38 +137,28 @@ class ChildCamera(BaseCamera):
 
     def _receive(self) -> dict[str, Any] | None:
         """The next message with its arrays; None at the end. Raises ValueError where it is malformed."""
-        lead = self._fill(bytearray(LENGTH.size))
-        if lead is None:
+        stream, seconds = self._process.stdout, self._timeouts.frame
+        lead = bytearray(LENGTH.size)
+        if not fill(stream, lead, seconds):
             return None
         (length,) = LENGTH.unpack(lead)
         # The length is the child's word; memory is taken only within the bounds that a frame needs.
-        head = self._fill(bytearray(length)) if length <= MOST_HEADER else None
-        if head is None:
+        head = bytearray(min(length, MOST_HEADER))
+        if length > MOST_HEADER or not fill(stream, head, seconds):
             raise ValueError("it broke off in the middle")
-        facts: dict[str, Any] = parse_json(head)
+        facts: dict[str, Any] = parse_json(bytes(head))
         for name, shape in facts.pop("shapes").items():
             dtype, channels = ARRAYS[name]
             # The same limits as for pictures that are decoded in this process.
             if math.prod(shape[:2]) > MAX_PIXELS or (channels == 3) != (len(shape) == 3):
                 raise ValueError(f"it sent {name} of {shape}")
             facts[name] = np.zeros(shape, dtype)
-            if name not in facts["empty"] and self._fill(facts[name].data.cast("B")) is None:
+            if name not in facts["empty"] and not fill(stream, facts[name].data.cast("B"), seconds):
                 raise ValueError("it broke off in the middle of a frame")
         return facts
 
-    def _fill(self, target: Any) -> Any:
-        """``target`` once it is full; None where the child ends before, or is silent for too long."""
-        stream: Any = self._process.stdout
-        view, at = memoryview(target), 0
-        while at < len(view):
-            count = stream.readinto(view[at:]) if self._arrives(self._timeouts.frame) else 0
-            if not count:
-                return None
-            at += count
-        return target
-
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; CameraError in bounded time where the child hangs, crashes or dies."""
+        """As BaseCamera.read; CameraError in bounded time where the child hangs, crashes or dies."""
         with self._lock:
             if self._over:
                 return None
@@ -219,15 +203,10 @@ class ChildCamera(BaseCamera):
 
     def close(self) -> None:
         """Ask the child to end, and end it where it does not within a second."""
-        process = self._process
+        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-        try:
-            process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.stdin.close()
+        end(self._process)
         self._scratch.cleanup()
 
     def __del__(self) -> None:
@@ -235,6 +214,26 @@ class ChildCamera(BaseCamera):
             self.close()
             assert self._process.stdout is not None
             self._process.stdout.close()
+
+
+def fill(stream: Any, target: bytearray | memoryview, seconds: float) -> bool:
+    """Fill ``target`` from a pipe; False where its writer ends before, or is silent for ``seconds``."""
+    view = memoryview(target)
+    while len(view):
+        count = stream.readinto(view) if select.select([stream], [], [], seconds)[0] else 0
+        if not count:
+            return False
+        view = view[count:]
+    return True
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait a second for a process that was asked to end, then end it."""
+    try:
+        process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def bytes_of(path: Path) -> int:

@@ -50,7 +50,7 @@ def main() -> int:
     try:
         source = importlib.import_module(f".{module}", "mutualformer.runtime.sources")
         _limit(bytes_of(Path(target)))
-        camera = (getattr(source, "open_here", None) or source.open_source)(target, query)
+        camera = source.open_source(target, query)
         able = {"seekable": camera.seekable, "rate": camera.rate}
         send(pipe, "open", {"name": camera.name, "live": camera.live, **able, **_attributes(camera)}, {})
         _play(camera, pipe)
@@ -101,7 +101,7 @@ def _attributes(camera: BaseCamera) -> dict[str, Any]:
     return {
         "intrinsics": camera.intrinsics.to_json() if camera.intrinsics is not None else None,
         "depth_scale": camera.depth_scale,
-        "first_reason": getattr(camera, "first_reason", "")[:LONGEST_SENTENCE],
+        "first_reason": camera.first_reason[:LONGEST_SENTENCE],
         "warnings": [sentence[:LONGEST_SENTENCE] for sentence in (*camera.warnings, *LOGGED)],
     }
 

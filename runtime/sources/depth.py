@@ -70,8 +70,10 @@ class DepthRule:
     polarity: str = "near_bright"
 
     def __post_init__(self) -> None:
-        if self.depth_scale is not None and not 1e-7 <= self.depth_scale <= 10:
-            raise DataError(f"depth_scale is {self.depth_scale:g}, expected metres per unit: 0.001 (mm), 0.0002 (TUM)")
+        scale = self.depth_scale
+        if scale is not None and not 1e-7 <= scale <= 1:
+            hint = f"; {scale:g} units a metre are depth_scale={1 / scale:g}" if scale > 1 else ""
+            raise DataError(f"depth_scale is {scale:g}, expected metres per unit: 0.001 (mm), 0.0002 (TUM){hint}")
         if self.polarity not in POLARITIES:
             raise DataError(f"polarity is {self.polarity!r}, expected one of {', '.join(POLARITIES)}")
         if not (0 <= self.rotate < 16 and 0 <= self.bits <= 16):
@@ -89,6 +91,23 @@ def parse_holes(text: str) -> tuple[tuple[float, ...], bool]:
         return tuple(float(word) for word in text.split(",") if word.strip()), False
     except ValueError:
         raise DataError(f"holes is {text!r}, expected numbers separated by commas, or none") from None
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """Options of every address whose depth is stored. ``depth_scale``: metres per unit, 0 = not given. ``holes``:
+    further values of no measurement, or none. Raises DataError where they make no rule."""
+
+    depth_scale: float = 0.0
+    holes: str = ""
+
+    def __post_init__(self) -> None:
+        _ = self.rule  # refuses wrong values now, not at the first frame
+
+    @property
+    def rule(self) -> DepthRule:
+        """The depth rule that these options state."""
+        return DepthRule(self.depth_scale or None, *parse_holes(self.holes))
 
 
 def is_relative(stored: NDArray[Any], rule: DepthRule) -> bool:

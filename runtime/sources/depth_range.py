@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
+
+from mutualformer.runtime.sources.base import BaseCamera
 
 # The range that models are trained for (Contract.depth_range_m); they clip depth outside of it.
 NEAR_M, FAR_M = DEFAULT_RANGE = 0.3, 10.0
@@ -53,14 +53,6 @@ def better_scales(depth: NDArray[np.float32], depth_scale: float) -> list[float]
     return fitting
 
 
-class DepthSource(Protocol):
-    """The part of a camera used here. ``depth_scale``: metres per unit, None for float depth."""
-
-    name: str
-    depth_scale: float | None
-    warnings: list[str]
-
-
 class DepthWatch:
     """Checks the first frames of a camera until their depth is plausible or one warning was given."""
 
@@ -69,7 +61,7 @@ class DepthWatch:
         self._odd: list[str] = []
         self._left = PLAUSIBLE
 
-    def observe(self, depth: NDArray[np.float32], source: DepthSource) -> None:
+    def observe(self, depth: NDArray[np.float32], source: BaseCamera) -> None:
         """``depth``: (H, W) metres of the next frame. Costs nothing once decided."""
         if not self._left or not depth.any():
             return
@@ -82,8 +74,8 @@ class DepthWatch:
         if len(self._odd) >= FRAMES:
             self.end(source)
 
-    def end(self, source: DepthSource) -> None:
+    def end(self, source: BaseCamera) -> None:
         """Warn about the odd frames; at the end of a source also where there were only odd ones and fewer of them."""
         if self._odd and (len(self._odd) >= FRAMES or self._left == PLAUSIBLE):
-            source.warnings.append(f"{source.name}: {self._odd[0]}")
+            source.warn(f"{source.name}: {self._odd[0]}")
             self._odd, self._left = [], 0

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from mutualformer.runtime.sources.frame import DataError
 
@@ -87,6 +87,14 @@ def parse(text: str) -> Address:
         return Address(kind, text)
     target, options = _cut(rest)
     return Address("webcam" if kind == PATH and is_webcam(target) else kind, target, options)
+
+
+def shown(text: str) -> str:
+    """An address without what may be secret: user, password and options of a camera of the network; others whole."""
+    if text.partition("://")[0] not in NETWORK:
+        return text
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def is_webcam(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,8 @@ NO_PHOTOGRAPHS = {*DEPTH_NAMES, *MASK_NAMES, "segmentationobject", "imgs_right"}
 RGB_ENDING = re.compile(r"[-_ ](images?|imgs?|rgb)$")
 MASK_ENDING = re.compile(r"[-_ ](masks?|gts?|ground[-_]?truth)$|^pixelwisegt")
 LARGEST_LIST_BYTES = 256 << 20
+# Beside pictures these are notes and lists: no warning that they are left out.
+TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", ".yaml", ".yml", "")
 SUFFIXES = tuple(sorted({*COLOUR_SUFFIXES, *DEPTH_SUFFIXES}))
 # Endings that distinguish the files of one frame: frame-000000.color.png, f1_depth.png, 0001_gt.png, or the whole name
 # where a folder holds one frame (rgb.png beside depth.png). "d" alone may end any name.
@@ -128,11 +131,16 @@ def stem_of(name: Path | str) -> str:
 
 class Listing(NamedTuple):
     """Images of one folder. ``files``: stem → file, in natural order. ``twice``: (left out, kept instead).
-    ``other``: files, not hidden, whose suffix is not read."""
+    ``other``: files, neither hidden nor texts, whose suffix is not read."""
 
     files: dict[str, Path]
     twice: list[tuple[Path, Path]]
     other: list[Path]
+
+    def unread(self) -> list[str]:
+        """A sentence for each kind of ``other`` files."""
+        kinds = Counter((path.parent, path.suffix.lower()) for path in self.other)
+        return [f"{folder}: {count} {kind} files are left out, not read" for (folder, kind), count in kinds.items()]
 
 
 def frames_in(
@@ -147,8 +155,10 @@ def frames_in(
         raise DataError(f"{folder}: cannot be listed ({error.strerror}), expected a folder of images") from error
     listing = Listing({}, [], [])
     for path in sorted(paths, key=lambda path: natural_key(path.name)):
-        if path.suffix.lower() not in suffixes:
-            listing.other.append(path)
+        suffix = path.suffix.lower()
+        if suffix not in suffixes:
+            if suffix not in TEXT_SUFFIXES:
+                listing.other.append(path)
         elif (kept := listing.files.setdefault(frame_of(path), path)) is not path:
             listing.twice.append((path, kept))
     return listing

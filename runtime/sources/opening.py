@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from mutualformer.extras import install
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
+from mutualformer.runtime.sources.child import ChildCamera
 from mutualformer.runtime.sources.folders import sets, tum
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.folders.pairs import PairOptions, pairs, split_target
@@ -30,7 +31,7 @@ from mutualformer.runtime.sources.folders.reid_folder import ReidData
 from mutualformer.runtime.sources.folders.rgbd import rgbd_folder
 from mutualformer.runtime.sources.folders.sample import sample
 from mutualformer.runtime.sources.frame import DataError, Frames, Joined
-from mutualformer.runtime.sources.grammar import KINDS, LIVE, NETWORK, PATH, Address, joined, parse
+from mutualformer.runtime.sources.grammar import KINDS, LIVE, NETWORK, PATH, Address, joined, parse, shown
 from mutualformer.runtime.sources.names import is_rgbd
 from mutualformer.runtime.sources.playing import CameraFrames, FramesCamera, PlayOptions, collected
 from mutualformer.runtime.sources.recognise import recognise
@@ -60,7 +61,8 @@ class ReidOptions:
 
 class Source(NamedTuple):
     """One kind of source. ``module``: in this package, of those that are played; "" for files, which are indexed.
-    ``needs``: (import name, pip extra) of its SDK, if any. ``usb``: vendor:product of its devices, see listing."""
+    ``needs``: (import name, pip extra) of its SDK, if any. ``usb``: vendor:product of its devices, see listing.
+    ``child``: whether it is read in a process of its own (:mod:`child`), because the file or the host is untrusted."""
 
     scheme: str
     module: str
@@ -68,6 +70,7 @@ class Source(NamedTuple):
     about: str
     needs: tuple[str, str] | None = None
     usb: tuple[str, ...] = ()
+    child: bool = False
 
 
 REALSENSE, VIDEO = ("pyrealsense2", "realsense"), ("av", "video")
@@ -83,7 +86,12 @@ _SOURCES = (
         ("8086:RealSense", "8086:0b07", "8086:0b3a", "8086:0ad3"),
     ),
     Source(
-        "realsense-file", "video.realsense_file", "FILE.db3 or FILE.bag", "recordings made by librealsense", REALSENSE
+        "realsense-file",
+        "video.realsense_player",
+        "FILE.db3 or FILE.bag",
+        "recordings made by librealsense",
+        REALSENSE,
+        child=True,
     ),
     Source("oak", "devices.oak", "oak://[DEVICE_ID]", "Luxonis OAK-D cameras", ("depthai", "oak"), ("03e7:",)),
     Source("orbbec", "devices.orbbec", "orbbec://[SERIAL]", "Orbbec cameras", ("pyorbbecsdk", "orbbec"), ("2bc5:",)),
@@ -97,21 +105,24 @@ _SOURCES = (
     ),
     Source("tum", "", "tum:FOLDER", "TUM RGB-D folders (rgb.txt and depth.txt)"),
     Source("pairs", "", "pairs:RGB_DIR,DEPTH_DIR", "two folders of images with equal file names"),
-    Source("recording", ".recording.replay", "recording:FILE.mcap or its folder", "what `--record` writes"),
-    Source("rosbag", "bags.rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags"),
+    Source("recording", ".recording.replay", "recording:FILE.mcap or its folder", "what `--record` writes", child=True),
+    Source("rosbag", "bags.rosbag", "rosbag:BAG", "ROS 1 and ROS 2 bags", child=True),
     Source("path", "", "PICTURE, FOLDER or sample:NAME", "photographs, pairs, data sets, the real sample"),
     Source(
         "video",
-        "video.video",
+        "video.player",
         "FILE.mp4 or video:COLOUR,DEPTH",
         "video files, with a depth video or without",
         VIDEO,
+        child=True,
     ),
     Source("webcam", "devices.webcam", "0 or /dev/video0", "ordinary webcams, colour only"),
     Source("v4l2", "devices.gstreamer", "v4l2:///dev/video0", "cameras of Video4Linux through GStreamer, colour only"),
     Source("csi", "devices.gstreamer", "csi://0", "CSI cameras of a Jetson through GStreamer, colour only"),
     *(
-        Source(scheme, "devices.network", f"{scheme}://HOST/PATH", "cameras of the network, colour only", VIDEO)
+        Source(
+            scheme, "devices.network", f"{scheme}://HOST/PATH", "cameras of the network, colour only", VIDEO, child=True
+        )
         for scheme in NETWORK
     ),
     Source("synthetic", "synthetic", "synthetic://?seed=0", "a rendered room, moving; no camera needed"),
@@ -150,9 +161,11 @@ def camera(address: Address | str) -> BaseCamera:
         if source is not None and source.module and address.played:
             if source.needs is not None:
                 require(*source.needs, what=str(address))
-            module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
             # realsense://SERIAL: the two slashes belong to the spelling of a URL, not to the device's name.
-            target = address.target[2:] if address.target.startswith("//") else address.target
+            target = address.target.removeprefix("//")
+            if source.child:
+                return ChildCamera(source.module, target, query, shown(str(address)))
+            module = importlib.import_module(f".{source.module}", "mutualformer.runtime.sources")
             played: BaseCamera = module.open_source(target, query)
             return played
         # The address may mix options of the reader (depth_scale) with those of the player (rate, loop). Each of the two
@@ -239,10 +252,13 @@ def _frames(address: Address, size: tuple[int, int] | None, cache: bool, split: 
 
 
 def _synthetic(address: Address, size: tuple[int, int] | None, cache: bool) -> Frames:
-    from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes
+    from mutualformer.runtime.sources.scenes.cache import render
+    from mutualformer.runtime.sources.scenes.scene import SyntheticScenes
 
     scenes = SyntheticScenes(*_count_and_seed(address), size or (320, 320))
-    return CachedScenes(scenes) if cache else scenes
+    if cache:
+        scenes.arrays = render(scenes)
+    return scenes
 
 
 def _count_and_seed(address: Address) -> tuple[int, int]:

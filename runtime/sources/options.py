@@ -58,11 +58,3 @@ def size(text: str, source: str) -> tuple[int, int]:
     if not 0 < width * height <= MAX_PIXELS:
         raise CameraError(f"size={text!r} of {source!r} is not WIDTHxHEIGHT, for example 640x480")
     return height, width
-
-
-def depth_scale(value: float, source: str) -> float:
-    """``value`` of the option ``depth_scale``: metres per unit, 0 where it is not given. Raises CameraError."""
-    if not 0 <= value <= 1:
-        hint = f"; {value:g} units a metre are depth_scale={1 / value:g}" if value > 1 else ""
-        raise CameraError(f"{source}: depth_scale={value:g} is metres a unit, expected at most 1{hint}")
-    return value

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from mutualformer.runtime.sources.base import WITHOUT_DEPTH, Camera, CameraError, next_frame
+from mutualformer.runtime.sources.base import WITHOUT_DEPTH, BaseCamera, CameraError, next_frame
 from mutualformer.runtime.sources.frame import DataError, Frame, Frames, Item
 from mutualformer.runtime.sources.pacing import PlayedCamera
 
@@ -64,8 +64,7 @@ class FramesCamera(PlayedCamera):
             raise CameraError(f"{name}: expected fps > 0 and rate ≥ 0")
         if not frames.has_depth:
             self.warn(f"{name}: {WITHOUT_DEPTH}", key="no depth")
-        begin = partial(self._all, frames, options)
-        self.play(begin(0.0), options.rate, begin)
+        self.play(partial(self._all, frames, options), options.rate)
 
     def _all(self, frames: Frames, options: PlayOptions, position: float) -> Generator[Frame, None, None]:
         last, again = max(1, len(frames) - 1), True
@@ -96,9 +95,9 @@ class CameraFrames:
     each frame once more. Raises DataError where there is no frame.
     """
 
-    def __init__(self, open: Callable[[], Camera], label: str) -> None:
+    def __init__(self, open: Callable[[], BaseCamera], label: str) -> None:
         self._open, self.label = open, label
-        self._camera: Camera | None = None
+        self._camera: BaseCamera | None = None
         self._at = 0
         self._count, self.has_depth = 0, False
         while (frame := self._following()) is not None:

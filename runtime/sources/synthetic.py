@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.frame import Frame, Intrinsics, metres
 from mutualformer.runtime.sources.moving_room import MovingRoom
 
@@ -79,7 +79,7 @@ class SyntheticCamera(BaseCamera):
         return Frame(rgb, metres(units, SCALE), stamp, stamp, index, nir)
 
     def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
+        """As BaseCamera.read; frames of a live source that are not read in time are skipped, as with a real camera."""
         now = time.monotonic()
         if self._start is None:
             self._start = now
@@ -88,12 +88,7 @@ class SyntheticCamera(BaseCamera):
         if self._options.frames and self._next >= self._options.frames:
             return None
         if self.live:
-            wait = self._start + self._next / self._options.fps - now
-            if wait > timeout:
-                time.sleep(timeout)
-                raise CameraTimeout(f"{self.name}: no frame within {timeout:g} s")
-            if wait > 0:
-                time.sleep(wait)
+            self.sleep(self._start + self._next / self._options.fps - now, timeout)
         began = time.perf_counter()
         frame = self.frame_at(self._next)
         self._next += 1

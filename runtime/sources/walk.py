@@ -25,6 +25,7 @@ from mutualformer.runtime.sources.names import (
     MASK_NAMES,
     NO_PHOTOGRAPHS,
     RGB_NAMES,
+    TEXT_SUFFIXES,
     is_rgbd,
     listings,
     part_of,
@@ -34,8 +35,6 @@ from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXE
 # A tree with this many files and folders in a row and no picture is a home folder or a whole disk: stop there.
 MOST_BARREN = 50_000
 PREDICTED = ".predict"  # the folder by which ``predict`` knows its own output again
-# Beside pictures these are notes and lists: no warning that they are left out.
-TEXT_SUFFIXES = (".txt", ".csv", ".md", ".json", ".xml", ".lst", ".html", ".yaml", ".yml", "")
 
 
 class Entry(NamedTuple):
@@ -115,7 +114,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_part(name: str) -> bool:
-    return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES} or name.lower() in NO_PHOTOGRAPHS
+    return name.lower() in {*RGB_NAMES, *DEPTH_NAMES, *MASK_NAMES, *NO_PHOTOGRAPHS}
 
 
 def _data_set(folder: Path, prefix: str, entries: list[Entry], left_out: Counter[str]) -> None:
@@ -124,7 +123,7 @@ def _data_set(folder: Path, prefix: str, entries: list[Entry], left_out: Counter
     depths, masks = (one.files if one is not None else {} for one in others)
     for stem, path in listing.files.items():
         entries.append(Entry(f"{prefix}{path.stem}", path, depths.get(stem), masks.get(stem)))
-    left_out.update(_kind(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES)
+    left_out.update(map(_kind, listing.other))
 
 
 def _pictures(folder: Path, prefix: str, files: list[str], entries: list[Entry], left_out: Counter[str]) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mutualformer.runtime.mailbox import Mailbox
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.depth_range import FAR_M, NEAR_M, DepthWatch
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.health import Health
 
-Opener = Callable[[], Camera]
+Opener = Callable[[], BaseCamera]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Capture:
         self._opener, self.retry = opener, retry or Retry()
         self._depth = DepthWatch(*depth_range)
         self.state, self.error = "opening", ""
-        self.camera: Camera | None = None
+        self.camera: BaseCamera | None = None
         self.mailbox: Mailbox[Captured] | None = None
         self.captured = 0
         self.skipped = 0
@@ -127,19 +127,19 @@ class Capture:
         """
         if position is not None and self.seekable:
             self._sought = (self._sought[0] + 1, position)
-        if rate is not None and isinstance(self.camera, BaseCamera) and self.camera.rate is not None:
+        if rate is not None and self.camera is not None and self.camera.rate is not None:
             self.camera.rate = rate
         self.allowed = frames
 
     @property
     def seekable(self) -> bool:
         """Whether :meth:`play` can go to a position."""
-        return isinstance(self.camera, BaseCamera) and self.camera.seekable
+        return self.camera is not None and self.camera.seekable
 
     @property
     def rate(self) -> float | None:
         """The ``rate`` of :meth:`play`; None for sources whose speed cannot be chosen."""
-        return self.camera.rate if isinstance(self.camera, BaseCamera) else None
+        return self.camera.rate if self.camera is not None else None
 
     @property
     def ended(self) -> bool:
@@ -212,7 +212,7 @@ class Capture:
 
     def _one_camera(self, generation: int) -> CameraError | None:
         """Open, read until the end, close. Returns the error that ended it, None for an ordinary end."""
-        camera: Camera | None = None
+        camera: BaseCamera | None = None
         try:
             self._guard(generation, self.retry.open_s)
             # Opening and closing are calls of the driver too and may hang like reading.
@@ -234,13 +234,13 @@ class Capture:
                     camera.close()
             self._guard(generation, None)
 
-    def _adopt(self, camera: Camera) -> None:
+    def _adopt(self, camera: BaseCamera) -> None:
         if self.mailbox is None:
             self.mailbox = Mailbox(lossless=not camera.live)
         self.camera = camera
         self._opened.set()
 
-    def _read_all(self, camera: Camera, generation: int) -> None:
+    def _read_all(self, camera: BaseCamera, generation: int) -> None:
         """Read until the end of a recording. Raises CameraLost when the camera must be opened again."""
         assert self.mailbox is not None
         health, last_sequence, last_frame = Health(), None, time.monotonic()
@@ -250,7 +250,7 @@ class Capture:
         seek = 0
         while self._mine(generation):
             self._guard(generation, limit)
-            if self._sought[0] != seek and isinstance(camera, BaseCamera):
+            if self._sought[0] != seek:
                 seek, position = self._sought
                 camera.seek(position)
             try:
@@ -312,7 +312,7 @@ class Capture:
         self._opened.set()
 
 
-def nothing_came(camera: Camera) -> str:
+def nothing_came(camera: BaseCamera) -> str:
     """Why a source gave no frame: its first reason for leaving a frame out, else its last warning."""
-    reason = getattr(camera, "first_reason", "") or (camera.warnings[-1] if camera.warnings else "it holds none")
+    reason = camera.first_reason or (camera.warnings[-1] if camera.warnings else "it holds none")
     return f"{camera.name}: no frame could be used: {reason.removeprefix(f'{camera.name}: ')}"

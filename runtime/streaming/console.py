@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from mutualformer.runtime.sources.base import Camera
+from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.streaming.sinks import Result
 from mutualformer.runtime.untrusted.finite import finite_json
 from mutualformer.runtime.untrusted.printable import printable
@@ -32,7 +32,7 @@ class JsonLines:
         self._stream, self._stop = stream, stop
         self._which = {} if camera is None else {"camera": camera}
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """As Sink.open; there is nothing to open."""
 
     def write(self, result: Result) -> None:

@@ -19,7 +19,7 @@ from mutualformer.runtime.recording.frame_messages import frame_messages, info_m
 from mutualformer.runtime.recording.info import NAME, RecordingInfo
 from mutualformer.runtime.recording.mcap_file import McapFile
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.base import Camera
+from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.streaming.sinks import Result
 
 FLUSH_SECONDS = 0.5
@@ -29,7 +29,7 @@ DISK_LOOK_SECONDS = 0.5
 class PartWriter:
     """One MCAP file, flushed to the operating system twice a second, so that it survives a crash of this process."""
 
-    def __init__(self, path: Path, camera: Camera, info: RecordingInfo, compress: bool = False) -> None:
+    def __init__(self, path: Path, camera: BaseCamera, info: RecordingInfo, compress: bool = False) -> None:
         self.path, self._compress = path, compress
         self._messages = 0
         self._ends: deque[int] = deque()  # cumulative message count at the end of each frame not yet flushed
@@ -107,7 +107,7 @@ class Recorder:
         self._compress, self._most_s = compress, most_s
         self.recording = on  # whether it is switched on; the next frame is then recorded
         self._take = self._recorded_take = 0
-        self._camera: Camera | None = None
+        self._camera: BaseCamera | None = None
         self._session: Path | None = None
         self._part: PartWriter | None = None
         self._parts = self._number = self._closed_bytes = 0
@@ -130,7 +130,7 @@ class Recorder:
         """The folder of the recording that is being written."""
         return self._session.absolute() if self._session is not None else None
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """As Sink.open; the file is made with the first frame."""
         self._camera = camera
 

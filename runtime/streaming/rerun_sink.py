@@ -26,7 +26,7 @@ from mutualformer.errors import InputError
 from mutualformer.extras import install
 from mutualformer.runtime.environment import variables
 from mutualformer.runtime.preview.addresses import LARGEST_PORT
-from mutualformer.runtime.sources.base import Camera
+from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.streaming.sinks import Result
 
 PORT = 9876
@@ -147,7 +147,7 @@ class RerunSink:
             return ""
         return f"anyone who reaches port {self._target.port} of this machine can watch: rerun's server knows no token"
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """Log the pinhole camera once, where the source knows its calibration."""
         lens = camera.intrinsics
         if lens is not None:

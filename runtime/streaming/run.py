@@ -16,7 +16,7 @@ from typing import Any
 
 from mutualformer.runtime.preprocess import Runner
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.devices.network import shown
+from mutualformer.runtime.sources.grammar import shown
 from mutualformer.runtime.streaming.console import print_json, reporting
 from mutualformer.runtime.streaming.gallery import Gallery
 from mutualformer.runtime.streaming.naming import Naming

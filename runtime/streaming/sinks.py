@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.images.objects import SalientObject, nearest_object_m, rounded
 from mutualformer.runtime.mailbox import Mailbox
-from mutualformer.runtime.sources.base import Camera
+from mutualformer.runtime.sources.base import BaseCamera
 from mutualformer.runtime.sources.frame import Frame
 
 
@@ -63,7 +63,7 @@ class Sink(Protocol):
 
     name: str
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """Called once, before the first result, when the camera is known."""
 
     def write(self, result: Result) -> None:
@@ -98,7 +98,7 @@ class SinkRunner:
         self._latest = latest
         self._thread: threading.Thread | None = None
 
-    def start(self, camera: Camera) -> None:
+    def start(self, camera: BaseCamera) -> None:
         """Start the sink's thread; from now on :meth:`offer` hands results over."""
         self._lossless = not camera.live and not self._latest
         self._thread = threading.Thread(target=self._run, args=(camera,), name=f"sink-{self.sink.name}", daemon=True)
@@ -118,7 +118,7 @@ class SinkRunner:
             if self._lossless:
                 self._end("stalled", f"{self.sink.name} was stuck for {self._stall_s:g} s, left out")
 
-    def _run(self, camera: Camera) -> None:
+    def _run(self, camera: BaseCamera) -> None:
         try:
             self.sink.open(camera)
             if self.alive:

@@ -10,6 +10,7 @@ RecursionError and the like. ``plugins/files.py`` defines which text counts as J
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Fields(Mapping[str, Any]):
     def __init__(self, data: Any, where: str, error: type[Exception]) -> None:
         self.where, self.error = where, error
         if not isinstance(data, Mapping):
-            raise error(f"{where}: holds {_noun(data)}, expected a JSON object")
+            raise error(f"{where}: holds a {type(data).__name__}, expected a JSON object")
         self.data: Mapping[str, Any] = data
 
     def __getitem__(self, key: str) -> Any:
@@ -60,10 +61,7 @@ class Fields(Mapping[str, Any]):
 
     def refuse(self, key: str, expected: str) -> Exception:
         """The error for the value of ``key``."""
-        value_text = repr(self.data.get(key))
-        return self.error(
-            f"{self.where}: {key} is {value_text[:80]}{'…' if len(value_text) > 80 else ''}, expected {expected}"
-        )
+        return self.error(f"{self.where}: {key} is {self.data.get(key)!r:.80}, expected {expected}")
 
     def _get(self, key: str, default: Any, fits: Callable[[Any], bool], expected: str) -> Any:
         if key not in self.data:
@@ -74,12 +72,21 @@ class Fields(Mapping[str, Any]):
             raise self.refuse(key, expected)
         return self.data[key]
 
-    def text(self, key: str, default: str = _REQUIRED, one_of: Sequence[str] = (), longest: int = 4096) -> str:
-        """A string, one of ``one_of`` where that is given."""
-        expected = f"one of {', '.join(one_of)}" if one_of else f"text of at most {longest} characters"
+    def text(
+        self,
+        key: str,
+        default: str = _REQUIRED,
+        one_of: Sequence[str] = (),
+        longest: int = 4096,
+        form: re.Pattern[str] | None = None,
+    ) -> str:
+        """A string, one of ``one_of`` where that is given; of ``form``, or equal to the default."""
+        like = f" like {form.pattern}" if form is not None else ""
+        expected = f"one of {', '.join(one_of)}" if one_of else f"text of at most {longest} characters{like}"
 
         def fits(value: Any) -> bool:
-            return isinstance(value, str) and len(value) <= longest and (not one_of or value in one_of)
+            known = isinstance(value, str) and len(value) <= longest and (not one_of or value in one_of)
+            return known and (form is None or value == default or form.fullmatch(value) is not None)
 
         return str(self._get(key, default, fits, expected))
 
@@ -146,9 +153,3 @@ def _whole(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
 def _number(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
     """As :func:`_whole`. Compared before converting: a whole number of 400 digits fits no float."""
     return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low:g} to {high:g}"
-
-
-def _noun(value: Any) -> str:
-    return {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(
-        type(value), "a number"
-    )

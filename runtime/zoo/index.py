@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.errors import ModelError
-from mutualformer.runtime.contract import MAX_SIDE, NAME, PRECISIONS
+from mutualformer.runtime.contract import FILE, MAX_SIDE, NAME, PRECISIONS
 from mutualformer.runtime.files import sha256
 from mutualformer.runtime.session.base import LARGEST_MODEL
 from mutualformer.runtime.tasks import TASKS
@@ -27,7 +27,6 @@ from mutualformer.runtime.untrusted.typed_json import Fields, read_json
 
 SCHEMA = 1
 INDEX = "index.json"
-FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -85,19 +84,13 @@ def _entry(folder: Path, data: Fields) -> ShippedModel:
     """One checked entry. Raises ValueError."""
     data.only(*(each.name for each in fields(ShippedModel) if each.name != "folder"))
 
-    def matching(key: str, pattern: re.Pattern[str], default: str | None = None) -> str:
-        value = data.text(key) if default is None else data.text(key, default)
-        if value != default and pattern.fullmatch(value) is None:
-            raise data.refuse(key, pattern.pattern)
-        return value
-
     scores = data.fields("scores", {})
     sets = {name: scores.fields(name) for name in scores}
     height, width = data.wholes("input_size", 2, 1, MAX_SIDE)
     return ShippedModel(
-        name=matching("name", NAME),
-        file=matching("file", FILE),
-        sha256=matching("sha256", DIGEST),
+        name=data.text("name", form=NAME),
+        file=data.text("file", form=FILE),
+        sha256=data.text("sha256", form=DIGEST),
         bytes=data.whole("bytes", 1, LARGEST_MODEL),
         task=data.text("task", one_of=tuple(TASKS)),
         precision=data.text("precision", one_of=PRECISIONS),
@@ -105,8 +98,8 @@ def _entry(folder: Path, data: Fields) -> ShippedModel:
         parameters=data.whole("parameters", 0, LARGEST_MODEL, 0),
         data=data.text("data", ""),
         scores={name: {key: values.number(key, -1e9, 1e9) for key in values} for name, values in sets.items()},
-        weights=matching("weights", FILE, ""),
-        weights_sha256=matching("weights_sha256", DIGEST, ""),
+        weights=data.text("weights", "", form=FILE),
+        weights_sha256=data.text("weights_sha256", "", form=DIGEST),
         folder=folder,
     )
 

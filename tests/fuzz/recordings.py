@@ -20,7 +20,7 @@ from mutualformer.runtime.sources.bags import ros_messages as ros
 from mutualformer.runtime.sources.bags import rosbag, rvl
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.describe import MAX_PIXELS
-from mutualformer.runtime.sources.frame import Frame, Intrinsics
+from mutualformer.runtime.sources.frame import DataError, Frame, Intrinsics
 from mutualformer.runtime.streaming.recorder import Recorder
 from mutualformer.runtime.streaming.sinks import Result
 from tests.fuzz.campaign import Target
@@ -44,10 +44,10 @@ WORDS = (
 )
 
 
-def play(open_here: Callable[[str, dict[str, str]], BaseCamera], path: str, most: int = 200) -> int:
+def play(open_source: Callable[[str, dict[str, str]], BaseCamera], path: str, most: int = 200) -> int:
     """Frames of a file, at most so many, read in this process, which has limits of its own. Raises CameraError."""
     count = 0
-    with open_here(path, {}) as camera:
+    with open_source(path, {}) as camera:
         for frame in camera:
             assert frame.rgb.dtype == np.uint8
             assert frame.depth.dtype == np.float32
@@ -108,7 +108,7 @@ def play_file(suffix: str) -> Callable[[bytes, Path], int]:
     def run(data: bytes, folder: Path) -> int:
         path = folder / f"case{suffix}"
         path.write_bytes(data)
-        return play(replay.open_here if suffix == ".mcap" else rosbag.open_here, str(path))
+        return play(replay.open_source if suffix == ".mcap" else rosbag.open_source, str(path))
 
     return run
 
@@ -272,7 +272,7 @@ def play_video(data: bytes, folder: Path) -> int:
     from mutualformer.runtime.sources.video import player
 
     (folder / "case.mkv").write_bytes(data)
-    return play(player.open_here, str(folder / "case.mkv"))
+    return play(player.open_source, str(folder / "case.mkv"))
 
 
 def read_rvl(data: bytes, folder: Path) -> None:
@@ -281,7 +281,6 @@ def read_rvl(data: bytes, folder: Path) -> None:
 
 
 def targets() -> list[Target]:
-    from mutualformer.runtime.sources.bags.ros_images import PixelError
 
     refused = (CameraError,)
     return [
@@ -292,6 +291,6 @@ def targets() -> list[Target]:
         Target("sqlite-bag", sqlite_seeds, play_file(".db3"), refused, WORDS),
         Target("ros1-bag", ros1_seeds, play_file(".bag"), refused, WORDS),
         Target("video", video_seeds, play_video, refused, (b"COLOR", b"DEPTH", b"\x1a\x45\xdf\xa3", b"moov", b"idx1")),
-        Target("rvl", rvl_seeds, read_rvl, (rvl.RvlError,)),
-        Target("message", message_seeds, read_message, (ros.MessageError, PixelError), WORDS),
+        Target("rvl", rvl_seeds, read_rvl, (DataError,)),
+        Target("message", message_seeds, read_message, (DataError,), WORDS),
     ]

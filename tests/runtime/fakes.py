@@ -13,7 +13,7 @@ import numpy as np
 
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.session.base import Arrays, Session
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame, Intrinsics
 
 
@@ -129,7 +129,7 @@ class Callback:
     def __init__(self, function: Any, name: str = "callback") -> None:
         self.name, self.write = name, function
 
-    def open(self, camera: Camera) -> None:
+    def open(self, camera: BaseCamera) -> None:
         """As Sink.open."""
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ def test_ordinary_names_pass(name: str) -> None:
 def test_refuses_foreign_files() -> None:
     with pytest.raises(ContractError, match="not a model exported by this project"):
         Contract.from_props({"author": "someone"})
-    with pytest.raises(ContractError, match="model is missing"):
+    with pytest.raises(ContractError, match="input_size is missing"):
         Contract.from_json({"task": "sod"})
     with pytest.raises(ContractError, match="not JSON"):
         Contract.from_props({"mutualformer.task": "{"})

@@ -19,14 +19,10 @@ APART = 1.0  # seconds that processing may take longer on one topic than on the 
 Stamp = Callable[[BagMessage], float | None]
 
 
-class TimeError(DataError):
-    """Depth cannot be paired with colour: one clause."""
-
-
 def clock(bag: Bag, colour: str, depth: str, header: Stamp) -> tuple[str, str]:
     """(``header`` or ``log``, a note for the user or ""), by the first messages. ``header``: their time or None.
 
-    Raises TimeError.
+    Raises DataError.
     """
     headers: dict[str, list[float]] = {}
     logs: dict[str, list[float]] = {}
@@ -38,7 +34,7 @@ def clock(bag: Bag, colour: str, depth: str, header: Stamp) -> tuple[str, str]:
     if not reason:
         return "header", ""
     if any(len(times) > 1 and len(set(times)) == 1 for times in logs.values()):
-        raise TimeError(f"{reason}, and so are its times of recording: depth cannot be paired with colour")
+        raise DataError(f"{reason}, and so are its times of recording: depth cannot be paired with colour")
     return "log", f"{reason}: colour and depth are paired by time of recording; ?time=header overrules"
 
 

@@ -39,10 +39,6 @@ class BagError(DataError):
     """A file that is no bag of its kind: one clause, without the file's name."""
 
 
-class PackedError(BagError):
-    """Compressed bytes are unpacked only where memory is limited, in the child process."""
-
-
 @dataclass(frozen=True)
 class BagMessage:
     """``kind``: its type, ``package/msg/Type``. ``ros1``: laid out as ROS 1 does, else CDR. ``log_time``: ns."""
@@ -104,18 +100,14 @@ class Bag(Protocol):
 
 
 class McapBag:
-    """An MCAP file of ROS messages in any state. ``metadata``: (name, values) of its metadata records.
+    """An MCAP file of ROS messages in any state. ``metadata``: (name, values) of its metadata records."""
 
-    ``unpack``: whether to read compressed chunks; PackedError where there are some and it must not.
-    """
-
-    def __init__(self, path: Path, unpack: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
         self.metadata: list[tuple[str, dict[str, str]]] = []
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, str] = {}
         self._index: list[ChunkIndex] = []
-        self._unpack = unpack
         self._file = path.open("rb")
         try:
             self._size = self._file.seek(0, 2)
@@ -165,8 +157,6 @@ class McapBag:
                 self._define(record)
         except Exception as error:  # the package raises struct, index and decoding errors of all kinds here
             self._note(f"its summary is corrupt ({reason(error)})")
-        if any(index.compression for index in self._index) and not self._unpack:
-            raise PackedError("compressed")
 
     def _define(self, record: McapRecord) -> None:
         if isinstance(record, Schema):
@@ -225,8 +215,6 @@ class McapBag:
         """The records of a chunk; none of one that is corrupt, which is noted."""
         try:
             chunk = data if isinstance(data, Chunk) else Chunk.read(ReadDataStream(io.BytesIO(data)))
-            if chunk.compression and not self._unpack:
-                raise PackedError("it is compressed where others are not")
             # The checksum is what finds corrupt bytes; without it they would decode to a wrong picture.
             records: list[McapRecord] = breakup_chunk(chunk, validate_crc=True)
             return records
@@ -242,14 +230,10 @@ class McapBag:
             # whether a later chunk holds an earlier message, and waiting for the end would keep the file in memory.
             for record in StreamReader(self._file, emit_chunks=True, record_size_limit=MOST_RECORD).records:
                 if isinstance(record, Chunk):
-                    if record.compression and not self._unpack:
-                        raise PackedError("compressed")
                     # A file without an index is read in its own order: infinity empties the heap before each chunk.
                     yield float("inf"), self._chunk(record, f"before byte {self._file.tell()}")
                 else:
                     yield float("inf"), [record]
-        except PackedError:
-            raise
         except Exception as error:
             if self.closed or self._file.tell() < self._size:  # else the file was cut short, which ``closed`` says
                 self._note(f"corrupt before byte {self._file.tell()} ({reason(error)}), the rest is left out")
@@ -259,7 +243,7 @@ class McapBag:
         if channel is None or (topics is not None and channel.topic not in topics):
             return
         kind, ros1 = normal_type(self._schemas.get(channel.schema_id, "")), channel.message_encoding == "ros1"
-        data = plain(message.data, self._note) if self._unpack else message.data
+        data = plain(message.data, self._note)
         if data is not None and (ros1 or channel.message_encoding == "cdr"):
             yield BagMessage(channel.topic, kind, ros1, message.log_time, data, message.sequence)
 

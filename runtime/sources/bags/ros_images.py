@@ -51,10 +51,6 @@ _CASELESS = {name.lower(): name for name in (*COLOUR, *DEPTH)}  # drivers write 
 DEPTH_HEADER = struct.Struct("<iff")
 
 
-class PixelError(DataError):
-    """An image that cannot be read. The message names its encoding and what is expected."""
-
-
 def encoding_of(message: Image) -> str:
     """Its encoding as :data:`COLOUR` and :data:`DEPTH` spell it; unchanged where they do not have it."""
     return _CASELESS.get(message.encoding.strip().lower(), message.encoding)
@@ -86,36 +82,36 @@ def kind_of(message: Image | CompressedImage) -> tuple[str, str]:
 def pixels(message: Image | CompressedImage, grey: bool = False) -> NDArray[Any]:
     """RGB (H, W, 3) uint8, or depth (H, W): integer units, or float32 metres, of which NaN and such are holes.
 
-    ``grey``: 16 bits of grey are a picture and no depth. Raises PixelError.
+    ``grey``: 16 bits of grey are a picture and no depth. Raises DataError.
     """
     kind, reason = kind_of(message)
     if not kind:
-        raise PixelError(reason)
+        raise DataError(reason)
     try:
         if isinstance(message, Image):
             return _raw(message, grey)
         return _packed_depth(message) if kind == "depth" else files.decode(message.data, "a compressed image", "colour")
-    except (DataError, rvl.RvlError, cv2.error) as error:
-        raise PixelError(str(error)) from error
+    except cv2.error as error:
+        raise DataError(str(error)) from error
 
 
 def unpack(message: Image) -> NDArray[Any]:
     """The values as stored, rows possibly padded → (H, W) or (H, W, C), native byte order, its own memory.
 
-    A step of 0 is taken as rows without padding. Raises PixelError.
+    A step of 0 is taken as rows without padding. Raises DataError.
     """
     name = encoding_of(message)
     kind, channels, _ = COLOUR[name] if name in COLOUR else (DEPTH[name], 1, -1)
     stored = np.dtype((">" if message.big else "<") + kind)
     height, width, what = message.height, message.width, f"an image of {message.width}×{message.height} pixels"
     if not 0 < height * width <= MAX_PIXELS or (name in PLANAR and (height % 2 or width % 2)):
-        raise PixelError(f"{what}, expected 1 to 64 million, and even sides for {', '.join(PLANAR)}")
+        raise DataError(f"{what}, expected 1 to 64 million, and even sides for {', '.join(PLANAR)}")
     if name in PLANAR:
         height = height * 3 // 2
     row = width * channels * stored.itemsize
     step = message.step or row
     if step < row or len(message.data) < step * height:
-        raise PixelError(
+        raise DataError(
             f"{what}, {message.encoding}, with {len(message.data)} bytes in rows of {message.step}, expected at least "
             f"{row} a row"
         )
@@ -141,7 +137,7 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     name, data, a, b = message.format.partition(";")[0].strip(), message.data, 0.0, 0.0
     if packed_depth(message.format):
         if len(data) <= DEPTH_HEADER.size:
-            raise PixelError("a compressedDepth image without data")
+            raise DataError("a compressedDepth image without data")
         _, a, b = DEPTH_HEADER.unpack_from(data)
         data = data[DEPTH_HEADER.size :]
     if packed_depth(message.format) and "rvl" in message.format.lower().partition(";")[2]:
@@ -149,11 +145,11 @@ def _packed_depth(message: CompressedImage) -> NDArray[Any]:
     else:
         units = files.decode(data, "a compressed depth image", "stored")
     if units.dtype != np.uint16 or units.ndim != 2:
-        raise PixelError(f"a compressed depth image of {units.dtype} {units.shape}, expected one channel of 16 bits")
+        raise DataError(f"a compressed depth image of {units.dtype} {units.shape}, expected one channel of 16 bits")
     if name in UNITS or (name not in DEPTH and a == 0):
         return units
     if not (math.isfinite(a) and math.isfinite(b) and a > 0):
-        raise PixelError(f"a {message.format!r} image whose A is {a:g} and B {b:g}, expected depth = A / (value - B)")
+        raise DataError(f"a {message.format!r} image whose A is {a:g} and B {b:g}, expected depth = A / (value - B)")
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.float32(a) / (units.astype(np.float32) - np.float32(b))
     depth[units == 0] = 0

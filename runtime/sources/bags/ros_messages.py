@@ -82,44 +82,40 @@ class CameraInfo:
     lens: Intrinsics
 
 
-class MessageError(DataError):
-    """The bytes of a message end too soon or say something that cannot be."""
-
-
 class MessageReader:
     """The values of one message, laid out as ROS 2 does or ``ros1``; every step is checked against what is there.
 
-    Raises MessageError where bytes disagree.
+    Raises DataError where bytes disagree.
     """
 
     def __init__(self, data: bytes | memoryview, ros1: bool = False) -> None:
         self._data, self._at, self._ros1, self._order = memoryview(data), 0, ros1, "<"
         if not ros1:
             if len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
-                raise MessageError("not a CDR message")
+                raise DataError("not a CDR message")
             self._data, self._order = self._data[4:], "<" if data[1] else ">"
 
     def take(self, kind: str, count: int = 1) -> tuple[Any, ...]:
-        """``count`` values of one struct letter, for example ``I`` or ``d``. Raises MessageError."""
+        """``count`` values of one struct letter, for example ``I`` or ``d``. Raises DataError."""
         width = struct.calcsize(f"<{kind}")
         if not self._ros1:
             self._at += -self._at % width
         return struct.unpack(f"{self._order}{count}{kind}", self.raw(count * width))
 
     def one(self, kind: str) -> Any:
-        """One value of struct letter ``kind``. Raises MessageError where too few bytes are left."""
+        """One value of struct letter ``kind``. Raises DataError where too few bytes are left."""
         return self.take(kind)[0]
 
     def raw(self, size: int) -> memoryview:
-        """The next ``size`` bytes, not copied. Raises MessageError."""
+        """The next ``size`` bytes, not copied. Raises DataError."""
         left = max(0, len(self._data) - self._at)
         if size > left:
-            raise MessageError(f"{size} bytes expected where {left} are left")
+            raise DataError(f"{size} bytes expected where {left} are left")
         self._at += size
         return self._data[self._at - size : self._at]
 
     def text(self) -> str:
-        """A string: its length, UTF-8 and, in ROS 2, a closing zero byte. Raises MessageError."""
+        """A string: its length, UTF-8 and, in ROS 2, a closing zero byte. Raises DataError."""
         data = bytes(self.raw(self.one("I")))
         return (data if self._ros1 else data[:-1]).decode("utf-8", "replace")
 
@@ -132,7 +128,7 @@ class MessageReader:
         return float(seconds + nanoseconds * 1e-9), self.text()
 
     def image(self) -> Image:
-        """The rest as sensor_msgs/Image; pixels stay a view of the message. Raises MessageError."""
+        """The rest as sensor_msgs/Image; pixels stay a view of the message. Raises DataError."""
         stamp, frame_id = self.header()
         height, width = self.take("I", 2)
         encoding = self.text()
@@ -140,19 +136,19 @@ class MessageReader:
         return Image(stamp, frame_id, height, width, encoding, big, step, self.raw(self.one("I")))
 
     def compressed(self) -> CompressedImage:
-        """The rest as sensor_msgs/CompressedImage; data stay a view of the message. Raises MessageError."""
+        """The rest as sensor_msgs/CompressedImage; data stay a view of the message. Raises DataError."""
         stamp, frame_id = self.header()
         return CompressedImage(stamp, frame_id, self.text(), self.raw(self.one("I")))
 
     def camera_info(self) -> CameraInfo:
-        """The rest as sensor_msgs/CameraInfo up to K. Raises MessageError, also for NaN in it."""
+        """The rest as sensor_msgs/CameraInfo up to K. Raises DataError, also for NaN in it."""
         stamp, frame_id = self.header()
         height, width = self.take("I", 2)
         model, count = self.text(), self.one("I")
         coefficients = self.take("d", min(count, len(self._data)))  # take refuses more than the message can hold
         k = self.take("d", 9)
         if not all(map(math.isfinite, (*coefficients, *k))):
-            raise MessageError("a calibration that is not a number")
+            raise DataError("a calibration that is not a number")
         lens = Intrinsics(width, height, k[0], k[4], k[2], k[5], model, tuple(coefficients))
         return CameraInfo(stamp, frame_id, lens)
 
@@ -165,9 +161,9 @@ READERS: dict[str, Callable[[MessageReader], Image | CompressedImage | CameraInf
 
 
 def read(kind: str, data: bytes | memoryview, ros1: bool = False) -> Image | CompressedImage | CameraInfo:
-    """A message of one of the types in :data:`READERS`. Raises MessageError."""
+    """A message of one of the types in :data:`READERS`. Raises DataError."""
     if kind not in READERS:
-        raise MessageError(f"a message of type {kind[:80]!r}")
+        raise DataError(f"a message of type {kind[:80]!r}")
     return READERS[kind](MessageReader(data, ros1))
 
 

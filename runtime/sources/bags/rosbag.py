@@ -2,7 +2,7 @@
 
 Depth of 16 bits is in millimetres by ROS convention, unless ``depth_scale`` (metres per unit) is given; float depth is
 in metres unless it is given. :mod:`topic_choice` decides which topics fit together; ``colour=/topic`` and
-``depth=/topic`` name them. A child process reads the file, which may be hostile.
+``depth=/topic`` name them. A child process runs this, because the file may be hostile.
 """
 
 from __future__ import annotations
@@ -17,26 +17,23 @@ import numpy as np
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.bags import ros_images as pix
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.bags.bag_times import CLOCKS, TimeError, clock
+from mutualformer.runtime.sources.bags.bag_times import CLOCKS, clock
 from mutualformer.runtime.sources.bags.containers import Bag, BagError, BagMessage
 from mutualformer.runtime.sources.bags.open_bag import open_bag
-from mutualformer.runtime.sources.bags.topic_choice import TopicError, choose
+from mutualformer.runtime.sources.bags.topic_choice import choose
 from mutualformer.runtime.sources.bags.topic_samples import calibration, sample_topics
-from mutualformer.runtime.sources.base import BaseCamera, CameraError
-from mutualformer.runtime.sources.child import ChildCamera
-from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
+from mutualformer.runtime.sources.base import CameraError
+from mutualformer.runtime.sources.depth import MILLIMETRES, DepthOptions, aligned, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer
 
-ROS_SCALE = 0.001
 EARLIER_NS = 1_000_000_000  # the depth map of an image is recorded less than this before it
 
 
 @dataclass(frozen=True)
-class Options:
-    """``max_skew``: seconds between paired colour and depth. ``depth_scale``: metres per unit, 0 = not given.
-    ``holes``: further depth values that mean no measurement, or "none", as for files.
+class Options(DepthOptions):
+    """``max_skew``: seconds between paired colour and depth.
 
     ``time``: pair by the ``header`` stamps or by the recording times, ``log``; "" = headers where they are plausible.
     """
@@ -44,8 +41,6 @@ class Options:
     colour: str = ""
     depth: str = ""
     max_skew: float = 0.03
-    depth_scale: float = 0.0
-    holes: str = ""
     time: str = ""
 
 
@@ -63,9 +58,8 @@ class BagCamera(PlayedCamera):
 
     def __init__(self, path: Path, options: Options) -> None:
         name = f"rosbag:{path}"
-        scale = opts.depth_scale(options.depth_scale, name)
-        super().__init__(name, live=False, depth_scale=scale or ROS_SCALE)
-        self._rule = DepthRule(scale or None, *parse_holes(options.holes))
+        super().__init__(name, live=False, depth_scale=options.depth_scale or MILLIMETRES)
+        self._rule = options.rule
         if options.time not in CLOCKS:
             raise CameraError(f"{name}: time={options.time} is no clock, expected header or log")
         try:
@@ -74,28 +68,24 @@ class BagCamera(PlayedCamera):
             raise CameraError(f"{name}: not a readable ROS bag ({error})") from error
         try:
             self._choose(options)
-        except (TopicError, TimeError) as error:
+        except DataError as error:
             self._bag.close()
             problem = f" ({self._bag.problems[0]})" if self._bag.problems else ""
             raise CameraError(f"{name}: {error}{problem}") from error
-        except BaseException:
-            self._bag.close()
-            raise
         self._max_skew = options.max_skew
         self._span = self._bag.span
-        self.play(self._all(0.0), begin=self._all if self._span is not None else None)
+        self.play(self._all, seekable=self._span is not None)
 
     def _choose(self, options: Options) -> None:
-        """Decide on topics, calibration and clock. Raises CameraError, TopicError, TimeError."""
+        """Decide on topics, calibration and clock. Raises DataError, one clause."""
         if any(topic.startswith("/device_0/") for topic in self._bag.topics):
-            raise CameraError(
-                f"{self.name}: is a RealSense recording, whose depth is neither aligned nor in millimetres; "
-                "open it by its path alone"
+            raise DataError(
+                "is a RealSense recording, whose depth is neither aligned nor in millimetres; open it by its path alone"
             )
         encodings: set[str] = getattr(self._bag, "encodings", set())
         if encodings and not encodings & {"cdr", "ros1"}:
             found = ", ".join(map(repr, sorted(encodings)))
-            raise CameraError(f"{self.name}: its messages are {found}, expected ROS messages ('cdr', 'ros1')")
+            raise DataError(f"its messages are {found}, expected ROS messages ('cdr', 'ros1')")
         samples, infos = sample_topics(self._bag)
         self._pair, notes = choose(samples, list(self._bag.topics), options.colour, options.depth)
         self.intrinsics, note = calibration(self._pair.colour, infos)
@@ -110,7 +100,7 @@ class BagCamera(PlayedCamera):
     def _header_time(message: BagMessage) -> float | None:
         try:
             return ros.read(message.kind, message.data, message.ros1).stamp
-        except ros.MessageError:
+        except DataError:
             return None
 
     def _all(self, position: float) -> Generator[Frame, None, None]:
@@ -122,9 +112,7 @@ class BagCamera(PlayedCamera):
             if frame is not None:
                 share = self._span.position(colour.log_time) if self._span is not None else None
                 yield replace(frame, position=share)
-        if pairer.unpaired:
-            self.warn(f"{self.name}: {pairer.unpaired} colour images have no depth at their time, left out")
-        self.sum_up()
+        self.sum_up(pairer.unpaired)
 
     def _pairs(self, pairer: Pairer[Picture], since: int) -> Generator[tuple[Picture, Picture], None, None]:
         colour, depth = self._pair.colour.topic, self._pair.depth.topic
@@ -133,7 +121,7 @@ class BagCamera(PlayedCamera):
             self._pass_on(read)
             try:
                 content: Any = ros.read(message.kind, message.data, message.ros1)
-            except ros.MessageError as error:
+            except DataError as error:
                 self.leave_out(f"{message.topic}: {error}")
                 continue
             read += 1
@@ -155,9 +143,9 @@ class BagCamera(PlayedCamera):
             rgb = pix.pixels(colour.content, grey=self._pair.colour.kind == "grey")
             raw = pix.pixels(depth.content)
             if rgb.ndim != 3:
-                raise pix.PixelError("a depth image on the colour topic")
+                raise DataError("a depth image on the colour topic")
             raw, note = aligned(raw, rgb.shape[:2])
-        except (pix.PixelError, DataError) as error:
+        except DataError as error:
             self.leave_out(f"at {colour.stamp:.3f} s: {error}")
             return None
         if note:
@@ -175,14 +163,9 @@ class BagCamera(PlayedCamera):
         self._bag.close()
 
 
-def open_here(target: str, query: Mapping[str, Any]) -> BagCamera:
-    """As :func:`open_source`, in this process."""
+def open_source(target: str, query: Mapping[str, Any]) -> BagCamera:
+    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
     path = Path(target)
     if path.suffix == ".db3" and (path.parent / "metadata.yaml").is_file():
         path = path.parent
     return BagCamera(path, opts.parse(Options, query, f"rosbag:{target}"))
-
-
-def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: a ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a bag."""
-    return ChildCamera("bags.rosbag", target, query, f"rosbag:{target}")

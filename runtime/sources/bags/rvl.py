@@ -19,17 +19,13 @@ SIZE = struct.Struct("<II")
 LONGEST = 10  # half-bytes of a 32-bit number
 
 
-class RvlError(DataError):
-    """Bytes that are no RVL image: one clause."""
-
-
 def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
-    """(H, W) units of depth. Raises RvlError: too large, cut short, or of another number of pixels than declared."""
+    """(H, W) units of depth. Raises DataError: too large, cut short, or of another number of pixels than declared."""
     if len(data) < SIZE.size:
-        raise RvlError(f"{len(data)} bytes of RVL, expected its width and height")
+        raise DataError(f"{len(data)} bytes of RVL, expected its width and height")
     width, height = SIZE.unpack_from(data)
     if not 0 < width * height <= most_pixels:
-        raise RvlError(f"an RVL image of {width}×{height} pixels, expected at most {most_pixels // 1_000_000} million")
+        raise DataError(f"an RVL image of {width}×{height} pixels, expected at most {most_pixels // 1_000_000} million")
     numbers = _numbers(data[SIZE.size :])
     measured = np.zeros(height * width, bool)
     steps = [np.empty(0, np.int32)]
@@ -40,7 +36,7 @@ def decode(data: bytes | memoryview, most_pixels: int) -> NDArray[np.uint16]:
             break  # the last run may end without a count of measured pixels
         first, pixel = pixel + zeros, pixel + zeros + length
         if min(zeros, length) < 0 or pixel > measured.size or at + 2 + length > len(numbers):
-            raise RvlError(f"RVL data cut short, or with a run beyond its {measured.size} pixels")
+            raise DataError(f"RVL data cut short, or with a run beyond its {measured.size} pixels")
         measured[first:pixel] = True
         steps.append(numbers[at + 2 : at + 2 + length])
         at += 2 + length
@@ -58,11 +54,11 @@ def _numbers(data: bytes | memoryview) -> NDArray[np.int32]:
     half_bytes = np.stack(columns, axis=1).ravel()
     last = np.flatnonzero(half_bytes < 8).astype(np.int32)  # the last half-byte of each number
     if not len(last):
-        raise RvlError("RVL data in which no number ends")
+        raise DataError("RVL data in which no number ends")
     begins = np.concatenate((np.zeros(1, np.int32), last[:-1] + 1))
     lengths = last - begins + 1
     if int(lengths.max()) > LONGEST:
-        raise RvlError("RVL data with a number of more than 30 bits")
+        raise DataError("RVL data with a number of more than 30 bits")
     values = (half_bytes[begins] & 7).astype(np.int32)
     for place in range(1, int(lengths.max())):
         more = np.flatnonzero(lengths > place)

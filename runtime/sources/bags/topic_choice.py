@@ -20,10 +20,6 @@ COLOUR_WORDS = ("color", "colour", "rgb")
 SAME_OPTICS = 0.01  # of the larger side: calibrations of one lens differ by less, those of two lenses by more
 
 
-class TopicError(DataError):
-    """No two topics fit, or too many do: one clause."""
-
-
 @dataclass(frozen=True)
 class TopicSample:
     """A topic's first readable message. ``kind``: colour, grey, depth, or "" and a ``reason``. ``size``: (H, W).
@@ -126,14 +122,14 @@ def _same_optics(one: tuple[float, ...], two: tuple[float, ...], size: tuple[int
 def choose(samples: list[TopicSample], topics: list[str], colour: str = "", depth: str = "") -> tuple[Pair, list[str]]:
     """The pair to play, and what the user should know about it, one sentence each.
 
-    ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises TopicError.
+    ``topics``: all there are. ``colour``, ``depth``: as asked for, or "". Raises DataError.
     """
     colours = _candidates(samples, topics, "colour", colour)
     depths = _candidates([sample for sample in samples if sample.topic != colour], topics, "depth", depth)
     every = [Pair(c, d) for c in colours for d in depths]
     pairs = [pair for pair in every if not pair.obstacle(bool(depth))]
     if not pairs:
-        raise TopicError(max(every, key=lambda pair: pair.fit).obstacle(bool(depth)))
+        raise DataError(max(every, key=lambda pair: pair.fit).obstacle(bool(depth)))
     # A device nested in another's namespace is still a device of its own: only a pair whose depth is the best for its
     # colour, and whose colour is the best for its depth, counts.
     best = [
@@ -145,7 +141,7 @@ def choose(samples: list[TopicSample], topics: list[str], colour: str = "", dept
     distinct = {(pair.colour.base, pair.depth.base): pair for pair in reversed(best)}  # raw rather than compressed
     if len(distinct) > 1:
         options = " or ".join(pair.address for pair in list(distinct.values())[:6])
-        raise TopicError(f"{len(distinct)} pairs of topics fit equally well; choose one with {options}")
+        raise DataError(f"{len(distinct)} pairs of topics fit equally well; choose one with {options}")
     (pair,) = distinct.values()
     return pair, _notes(pair, len(every), depth == pair.depth.topic)
 
@@ -162,7 +158,7 @@ def _candidates(samples: list[TopicSample], topics: list[str], kind: str, wish: 
             grey = [s.topic for s in samples if s.encoding == "mono16"]
             reasons += [f"; {one}: is mono16, taken as depth; ?colour={one} takes it as a grey picture" for one in grey]
         there = ", ".join(sorted(topics)[:40]) or "no topics"
-        raise TopicError(f"no {what}; the bag has {there}{''.join(reasons[:4])}")
+        raise DataError(f"no {what}; the bag has {there}{''.join(reasons[:4])}")
     # An infrared picture replaces colour only where there is none, or where the user asked for it.
     return [sample for sample in fitting if sample.kind == "colour"] or fitting
 

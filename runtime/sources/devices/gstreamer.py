@@ -20,6 +20,7 @@ import numpy as np
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import CameraError, CameraLost, ColourCamera
+from mutualformer.runtime.sources.child import end, fill
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame
 
@@ -74,9 +75,6 @@ class GstCamera(ColourCamera):
                     f"{name}: GStreamer gives {head[:MOST_LINE]!r}, expected YUV4MPEG2 with a width divisible by 8 and "
                     "an even height; choose another size=WIDTHxHEIGHT"
                 )
-        except CameraLost as error:
-            self.close()
-            raise CameraError(str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -84,12 +82,8 @@ class GstCamera(ColourCamera):
 
     def _fill(self, target: memoryview, seconds: float) -> None:
         """Fill ``target`` from the pipe. Raises CameraLost where GStreamer ends or is silent for ``seconds``."""
-        stream: Any = self._process.stdout
-        while len(target):
-            count = stream.readinto(target) if select.select([stream], [], [], seconds)[0] else 0
-            if not count:
-                raise CameraLost(f"{self.name}: {self._reason()}")
-            target = target[count:]
+        if not fill(self._process.stdout, target, seconds):
+            raise CameraLost(f"{self.name}: {self._reason()}")
 
     def _line(self, seconds: float) -> bytes:
         line = bytearray(1)
@@ -121,11 +115,7 @@ class GstCamera(ColourCamera):
 
     def _end(self) -> None:
         self._process.terminate()
-        try:
-            self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
         self._errors.close()
         assert self._process.stdout is not None
         self._process.stdout.close()

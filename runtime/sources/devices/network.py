@@ -10,26 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, ColourCamera
-from mutualformer.runtime.sources.child import ChildCamera
+from mutualformer.runtime.sources.base import CameraError, CameraLost, ColourCamera
 from mutualformer.runtime.sources.describe import MAX_PIXELS
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.grammar import shown
 
 TIMEOUT_SECONDS = 8.0
 PROTOCOLS = {
     "rtsp": "rtsp,rtsps,rtp,srtp,udp,tcp,tls",
     "http": "http,https,tcp,tls,crypto",
 }
-SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 TRANSPORTS = ("tcp", "udp")
-
-
-def shown(address: str) -> str:
-    """``address`` of a camera of the network without what may be secret: user, password and options; others whole."""
-    if not address.startswith(SCHEMES):
-        return address
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class NetworkCamera(ColourCamera):
@@ -75,13 +66,8 @@ class NetworkCamera(ColourCamera):
         return self.colour(raw.to_ndarray(format="rgb24"))
 
 
-def open_here(target: str, query: Mapping[str, Any]) -> NetworkCamera:
-    """``target``: the address with its options. ``query``: ``transport``."""
-    return NetworkCamera(target, query["transport"])
-
-
-def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: the whole address without its options. Raises CameraError, later CameraLost."""
+def open_source(target: str, query: Mapping[str, Any]) -> NetworkCamera:
+    """``target``: the whole address, its options included. Raises CameraError, later CameraLost."""
     parts = urlsplit(target)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     transport = dict(pairs).get("transport", "tcp")
@@ -89,4 +75,4 @@ def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
         target = urlunsplit(parts._replace(query=urlencode([pair for pair in pairs if pair[0] != "transport"])))
     if transport not in TRANSPORTS:
         raise CameraError(f"{shown(target)}: transport={transport} is not one of {', '.join(TRANSPORTS)}")
-    return ChildCamera("devices.network", target, {"transport": transport}, shown(target), live=True)
+    return NetworkCamera(target, transport)

@@ -1,6 +1,6 @@
 """Luxonis OAK-D cameras through depthai 3: colour and stereo depth, aligned and paired on the device, in metres.
 
-Options: ``size=640x400 fps=30 subpixel=1 lrcheck=1``; the device's own filters stay at their defaults.
+Options: ``size=640x400 fps=30``; the device's own filters stay at their defaults.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ class Options:
 
     size: str = "640x400"
     fps: float = 30.0
-    subpixel: bool = True
-    lrcheck: bool = True
 
 
 def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool) -> Any:
@@ -45,8 +43,8 @@ def build(pipeline: Any, options: Options, size: tuple[int, int], on_rvc4: bool)
     for socket, side in ((dai.CameraBoardSocket.CAM_B, stereo.left), (dai.CameraBoardSocket.CAM_C, stereo.right)):
         eye = pipeline.create(dai.node.Camera).build(socket)
         eye.requestOutput((640, 400), fps=options.fps).link(side)
-    stereo.setSubpixel(options.subpixel)
-    stereo.setLeftRightCheck(options.lrcheck)
+    stereo.setSubpixel(True)
+    stereo.setLeftRightCheck(True)
     if on_rvc4:
         align = pipeline.create(dai.node.ImageAlign)
         stereo.depth.link(align.input)

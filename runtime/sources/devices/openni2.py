@@ -22,9 +22,7 @@ SCALE = 0.001
 
 @dataclass(frozen=True)
 class Options:
-    """``registration=0``: leave depth as its own camera sees it."""
-
-    registration: bool = True
+    """There are none."""
 
 
 def available() -> bool:
@@ -36,11 +34,11 @@ def available() -> bool:
 class OpenNI2Camera(DeviceCamera):
     """``capture``: a ``cv2.VideoCapture`` of the OpenNI2 backend. The capture thread replaces a grab that hangs."""
 
-    def __init__(self, capture: Any, name: str, options: Options) -> None:
+    def __init__(self, capture: Any, name: str) -> None:
         super().__init__(name, stop=capture.release, depth_scale=SCALE)
         self._capture = capture
         self._number = 0
-        if options.registration and not capture.set(cv2.CAP_PROP_OPENNI_REGISTRATION, 1):
+        if not capture.set(cv2.CAP_PROP_OPENNI_REGISTRATION, 1):
             self.warn(f"{name}: the device cannot align depth to colour; edges in depth will be shifted")
 
     def grab(self, timeout: float) -> float:
@@ -68,7 +66,7 @@ class OpenNI2Camera(DeviceCamera):
 def open_source(target: str, query: Mapping[str, Any]) -> OpenNI2Camera:
     """``target``: the device's index, empty for the first."""
     name = f"openni2://{target}"
-    options = opts.parse(Options, query, name)
+    opts.parse(Options, query, name)  # refuses whatever is given
     if not available():
         raise CameraError(f"{name}: this OpenCV was built without OpenNI2; build it with -DWITH_OPENNI2=ON")
     if target and not (target.isascii() and target.isdigit() and len(target) < 4):
@@ -76,4 +74,4 @@ def open_source(target: str, query: Mapping[str, Any]) -> OpenNI2Camera:
     capture = cv2.VideoCapture(int(target or 0), cv2.CAP_OPENNI2)
     if not capture.isOpened():
         raise CameraError(f"{name}: no such OpenNI2 camera; check cable and udev rules")
-    return OpenNI2Camera(capture, name, options)
+    return OpenNI2Camera(capture, name)

@@ -12,16 +12,17 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.depth import (
     POLARITIES,
+    DepthOptions,
     DepthRule,
     aligned,
     is_relative,
-    parse_holes,
     read_stored_depth,
     to_metres,
 )
@@ -37,17 +38,14 @@ log = logging.getLogger("mutualformer")
 
 
 @dataclasses.dataclass(frozen=True)
-class ReadOptions:
+class ReadOptions(DepthOptions):
     """How files are read where they do not say it themselves; the options of every address of files.
 
-    ``depth_scale``: metres per unit. ``holes``: further values of no measurement, or none. ``depth_bits``: low bits
-    that hold depth. ``rotate``: bits by which 16-bit depth is rotated left. ``polarity``: near_bright or near_dark
-    takes all maps as maps without a unit, auto decides from the frames. ``masks``: "inverted" where black is the
-    object. ``split``: train or test, of a set that lists both. Raises DataError.
+    ``depth_bits``: low bits that hold depth. ``rotate``: bits by which 16-bit depth is rotated left. ``polarity``:
+    near_bright or near_dark takes all maps as maps without a unit, auto decides from the frames. ``masks``: "inverted"
+    where black is the object. ``split``: train or test, of a set that lists both. Raises DataError.
     """
 
-    depth_scale: float = 0.0
-    holes: str = ""
     depth_bits: int = 0
     rotate: int = 0
     polarity: str = ""
@@ -61,16 +59,13 @@ class ReadOptions:
                 raise DataError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(values)}")
         if self.polarity in POLARITIES and self.depth_scale:
             raise DataError("polarity= is for depth without a unit, depth_scale= for depth with one: give one of them")
-        _ = self.rule  # refuses holes and bits that make no rule now, not at the first frame
+        super().__post_init__()
 
     @property
     def rule(self) -> DepthRule:
         """The depth rule that these options state."""
-        relative = self.polarity in POLARITIES
-        polarity = self.polarity if relative else POLARITIES[0]
-        return DepthRule(
-            self.depth_scale or None, *parse_holes(self.holes), self.depth_bits, self.rotate, relative, polarity
-        )
+        stated: dict[str, Any] = {"relative": True, "polarity": self.polarity} if self.polarity in POLARITIES else {}
+        return dataclasses.replace(super().rule, bits=self.depth_bits, rotate=self.rotate, **stated)
 
 
 class FileFrames:

@@ -47,8 +47,8 @@ def pairs(first: Path, second: Path, options: ReadOptions) -> FileFrames:
         if listing.twice:
             text = "%s: %d names are there twice; %s is left out and %s taken"
             log.warning(text, name, len(listing.twice), *(path.name for path in listing.twice[0]))
-        if listing.other:
-            log.warning("%s: %d files of %s are no images, left out", name, len(listing.other), listing.other[0].parent)
+        for sentence in listing.unread():
+            log.warning("%s", sentence)
     common = first.parent if first.parent == second.parent else second
     return FileFrames(entries, options, name=name, root=common)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.names import Listing, frames_in
+from mutualformer.runtime.sources.names import frames_in
 from mutualformer.runtime.sources.pictures import read_colour
 from mutualformer.runtime.sources.scenes.cache import render
 from mutualformer.runtime.sources.scenes.identities import SyntheticIdentities
@@ -82,26 +82,15 @@ def find_root(root: Path) -> Path:
     return below if not is_reid(root) and is_reid(below) else root
 
 
-def list_part(place: Path) -> tuple[list[tuple[Path, int, int]], list[Path], Listing]:
-    """Files of one part with identity and camera, files whose names give neither, and the folder's whole listing.
-
-    Identity -1 is junk by convention and left out. Raises DataError.
-    """
-    listing = frames_in(place, frame_of=lambda path: path.name)
-    entries, odd = [], []
-    for path in listing.files.values():
+def _files(folder: Path) -> list[tuple[Path, int, int]]:
+    """Files of one part with identity and camera; identity -1 is junk by convention and left out. Raises DataError."""
+    entries = []
+    for path in frames_in(folder, frame_of=lambda path: path.name).files.values():
         match = FILE_NAME.match(path.name)
         if match is None:
-            odd.append(path)
-        elif int(match["identity"]) >= 0:
+            raise DataError(f"{path}: expected a name with identity and camera, like 0001_c2_….jpg")
+        if int(match["identity"]) >= 0:
             entries.append((path, int(match["identity"]), int(match["camera"])))
-    return entries, odd, listing
-
-
-def _files(folder: Path) -> list[tuple[Path, int, int]]:
-    entries, odd, _ = list_part(folder)
-    if odd:
-        raise DataError(f"{odd[0]}: expected a name with identity and camera, like 0001_c2_….jpg")
     if not entries:
         raise DataError(f"{folder}: holds no image, expected files like 0001_c2_….jpg")
     return entries

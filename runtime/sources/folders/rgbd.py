@@ -8,16 +8,15 @@ frames of that split, one a line.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from mutualformer.runtime.sources.folders.file_frames import FileFrames, ReadOptions
 from mutualformer.runtime.sources.folders.survey import named
 from mutualformer.runtime.sources.frame import DataError
-from mutualformer.runtime.sources.names import Listing, find_list, listings, one_file_a_frame, read_list
+from mutualformer.runtime.sources.names import find_list, listings, one_file_a_frame, read_list
 from mutualformer.runtime.sources.pictures import natural_key
-from mutualformer.runtime.sources.walk import TEXT_SUFFIXES, Entry
+from mutualformer.runtime.sources.walk import Entry
 
 
 def rgbd_folder(root: Path, options: ReadOptions | None = None, split: str = "") -> FileFrames:
@@ -26,8 +25,9 @@ def rgbd_folder(root: Path, options: ReadOptions | None = None, split: str = "")
     ``split``: those that the list of that split names, where there is one. Raises DataError.
     """
     options = options or ReadOptions()
-    left_out: list[str] = []
-    colours, depths, masks = (_files(one, left_out) if one is not None else None for one in listings(root))
+    found = listings(root)
+    left_out = [sentence for one in found if one is not None for sentence in one.unread()]
+    colours, depths, masks = (one_file_a_frame(one) if one is not None else None for one in found)
     if not colours:
         raise DataError(f"{root}: holds no colour image, expected .jpg, .png, .webp, .tif, .bmp or .ppm files")
     listed = find_list(root, options.split or split) if options.split or split else None
@@ -42,14 +42,6 @@ def rgbd_folder(root: Path, options: ReadOptions | None = None, split: str = "")
     frames = FileFrames(entries, options, root=root)
     frames.listed = listed
     return frames
-
-
-def _files(listing: Listing, left_out: list[str]) -> dict[str, Path]:
-    kinds = Counter((path.parent, path.suffix.lower()) for path in listing.other)
-    for (folder, suffix), count in kinds.items():
-        if suffix not in TEXT_SUFFIXES:
-            left_out.append(f"{folder}: {count} {suffix} files are left out, that kind is not read")
-    return one_file_a_frame(listing)
 
 
 def _all_there(

@@ -113,18 +113,12 @@ STANDARD = {"train": ["nju2k", "nlpr"], "test": ["nju2k", "nlpr", "dut-rgbd", "s
 SPELLING = re.compile(r"(train|test)?(?:ing)?(?:set|data)?(.*?)(train|tr|test|te|val)?(?:ing)?(?:full|data|set)*")
 
 
-def members(body: str, split: str) -> list[str]:
-    """``nju2k+nlpr`` or a group's name → names of known sets. Raises DataError listing them."""
-    names: list[str] = []
-    for word in body.split("+"):
-        name = word.strip().lower()
-        if name == "standard":
-            names += STANDARD[split]
-        elif name in SETS:
-            names.append(name)
-        else:
-            raise DataError(f"set {word!r} is unknown, expected one of {', '.join(SETS)} or standard")
-    return names
+def members(name: str, split: str) -> list[str]:
+    """A set's name, or "standard" → names of known sets. Raises DataError listing them."""
+    name = name.strip().lower()
+    if name != "standard" and name not in SETS:
+        raise DataError(f"set {name!r} is unknown, expected one of {', '.join(SETS)} or standard")
+    return STANDARD[split] if name == "standard" else [name]
 
 
 def _kind(relative: Path, standard: StandardSet) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.frame import DataError
+from mutualformer.runtime.sources.scenes.cache import Rendered
 from mutualformer.runtime.sources.scenes.materials import Material, Palette, shade
 from mutualformer.runtime.sources.scenes.objects import compound, extent, place, vector
 from mutualformer.runtime.sources.scenes.primitives import BOX, Pinhole, Solid, yaw
@@ -90,16 +90,10 @@ def view(
     return spectra[0], np.repeat(spectra[1], 3, axis=2)
 
 
-class SyntheticIdentities:
-    """``count`` identities from ``seed``, seen by CAMERAS cameras VIEWS times each, in the order of ``locate``."""
+class SyntheticIdentities(Rendered):
+    """Identities seen by CAMERAS cameras VIEWS times each, in the order of ``locate``."""
 
-    KIND, VERSION = "identities", VERSION
-
-    def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> None:
-        if not 2 <= count <= MOST_IDENTITIES or seed < 0:
-            raise DataError(f"synthetic:{count}?seed={seed}: expected 2 … {MOST_IDENTITIES} identities and a seed ≥ 0")
-        self.count, self.seed, self.size = count, seed, size
-        self.arguments = count, seed, size
+    KIND, VERSION, COUNTS = "identities", VERSION, (2, MOST_IDENTITIES)
 
     def __len__(self) -> int:
         return self.count * CAMERAS * VIEWS

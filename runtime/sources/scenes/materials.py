@@ -6,7 +6,7 @@ Every scene draws its own colours and texture tiles from its seed, so a held-out
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +17,7 @@ from mutualformer.runtime.sources.scenes.primitives import Array, GeometryBuffer
 
 Rng = np.random.Generator
 Range = tuple[float, float]
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]
 TILE = 128  # pixels per texture tile, a power of two
 TILES = 5  # textures of one scene
 ANY: Range = (0.0, 1.0)
@@ -74,11 +74,12 @@ class Material(NamedTuple):
     gloss: float
 
 
+@dataclass
 class Palette:
     """The materials of one scene, named by their numbers, and the texture tiles that they use; tile 0 is flat."""
 
-    def __init__(self, tiles: Array, materials: Sequence[Material] = ()) -> None:
-        self.tiles, self.materials = tiles, list(materials)
+    tiles: Array
+    materials: list[Material] = field(default_factory=list)
 
     @classmethod
     def draw(cls, rng: Rng) -> Palette:
@@ -99,13 +100,8 @@ class Palette:
         other = 0.3 * first if kind in ("wood", "floor") else rng.random(3)  # shades of one colour, or another colour
         second = first + rng.uniform(0.05, 0.6) * (other - first) * (tile > 0)
         per_metre = rng.uniform(0.4, 4)
-        self.materials.append(Material(_colour(first), _colour(second), tile, per_metre, gloss))
+        self.materials.append(Material(tuple(first.tolist()), tuple(second.tolist()), tile, per_metre, gloss))
         return len(self.materials) - 1
-
-
-def _colour(values: NDArray[np.float64]) -> Colour:
-    red, green, blue = values.tolist()
-    return red, green, blue
 
 
 def shade(buffer: GeometryBuffer, palette: Palette, shadow: Array, rng: Rng) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ families as the salient ones, and anything lying flat on the floor.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.frame import DataError, Item
+from mutualformer.runtime.sources.frame import Item
 from mutualformer.runtime.sources.scenes import rooms
-from mutualformer.runtime.sources.scenes.cache import render
+from mutualformer.runtime.sources.scenes.cache import Rendered
 from mutualformer.runtime.sources.scenes.materials import Palette, light_direction, shade
 from mutualformer.runtime.sources.scenes.objects import compound, extent, place, vector
 from mutualformer.runtime.sources.scenes.primitives import Array, GeometryBuffer, Pinhole, Solid, intersect
@@ -142,25 +143,18 @@ def _shadow(solids: list[Solid], buffer: GeometryBuffer, sun: Array, rng: np.ran
     return np.where(np.abs(point[1]) < FLOOR_M, 1 - rng.uniform(0.3, 1.0) * soft, 1.0).astype(np.float32)
 
 
-class SyntheticScenes:
-    """``count`` scenes from ``seed``, rendered on demand; ``size`` is (height, width). Raises DataError."""
+class SyntheticScenes(Rendered):
+    """Scenes rendered on demand, or read from ``arrays`` where these were rendered before."""
 
-    KIND, VERSION = "scenes", GENERATOR_VERSION
+    KIND, VERSION, COUNTS = "scenes", GENERATOR_VERSION, (1, SCENES_A_SEED)
     has_depth = True
-
-    def __init__(self, count: int, seed: int = 0, size: tuple[int, int] = (320, 320)) -> None:
-        if not 1 <= count <= SCENES_A_SEED or seed < 0:
-            raise DataError(f"synthetic:{count}?seed={seed}: expected 1 … {SCENES_A_SEED} scenes and a seed ≥ 0")
-        self.count, self.seed, self.size = count, seed, size
-        self.arguments = count, seed, size
-
-    def __len__(self) -> int:
-        return self.count
+    arrays: Mapping[str, NDArray[Any]] | None = None
 
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        arrays = self.sample(index)
+        kept = self.arrays
+        arrays = self.sample(index) if kept is None else {name: np.array(kept[name][index]) for name in kept}
         metres = arrays["depth"].astype(np.float32) * 0.001
         return Item(arrays["rgb"], metres, arrays["mask"], self.name(index))
 
@@ -173,15 +167,3 @@ class SyntheticScenes:
         rendered = scene(self.seed * SCENES_A_SEED + index, self.size)
         millimetres = np.minimum(np.round(rendered.depth * 1000), 65535).astype(np.uint16)
         return {"rgb": rendered.rgb, "depth": millimetres, "mask": rendered.mask}
-
-
-class CachedScenes(SyntheticScenes):
-    """The same scenes read from the disk cache, rendered first if need be."""
-
-    def __init__(self, scenes: SyntheticScenes, workers: int | None = None) -> None:
-        super().__init__(*scenes.arguments)
-        self.arrays = render(scenes, workers)
-
-    def sample(self, index: int) -> dict[str, NDArray[Any]]:
-        """As :meth:`SyntheticScenes.sample`."""
-        return {name: np.array(array[index]) for name, array in self.arrays.items()}

@@ -1,4 +1,5 @@
-"""Video files, and recordings made by librealsense: each read in a child process.
+"""Video files, and recordings made by librealsense: what runs in a child process (:mod:`child`) to read them.
 
-video opens the child in which player plays the tracks; realsense_file the one of realsense_player.
+player plays the tracks of a video; realsense_player a recording. Decoders are large native libraries that get untrusted
+files, and librealsense may read a corrupt one for ever while it holds the GIL.
 """

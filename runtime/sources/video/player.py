@@ -18,28 +18,21 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources import options as opts
 from mutualformer.runtime.sources.base import WITHOUT_DEPTH, CameraError
-from mutualformer.runtime.sources.depth import DepthRule, aligned, parse_holes, to_metres
+from mutualformer.runtime.sources.depth import MILLIMETRES, DepthOptions, aligned, to_metres
 from mutualformer.runtime.sources.frame import DataError, Frame
 from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer, Stamped, paired
 from mutualformer.runtime.sources.video import tracks
-from mutualformer.runtime.sources.video.video import videos
 
-MILLIMETRES = 0.001
 MOST_FPS = 1000
 
 
 @dataclass(frozen=True)
-class Options:
-    """``depth_scale``: metres per unit, 0 = millimetres. ``holes``: further values of no measurement, as for files.
+class Options(DepthOptions):
+    """``relative``: take 8-bit depth as near and far without unit. ``track``, ``depth_track``: their numbers, -1
+    = as they are. ``max_skew``: seconds between paired colour and depth. ``fps``: 0 = the file's own times. ``rate``:
+    play at this multiple of its speed, 0 = as fast as frames are taken. ``loop``: begin again at the end."""
 
-    ``relative``: take 8-bit depth as near and far without unit. ``track``, ``depth_track``: the numbers of the tracks,
-    -1 = as they are. ``max_skew``: seconds between paired colour and depth. ``fps``: 0 = the file's own times.
-    ``rate``: play at this multiple of its speed, 0 = as fast as frames are taken. ``loop``: begin again at the end.
-    """
-
-    depth_scale: float = 0.0
-    holes: str = ""
     relative: bool = False
     track: int = -1
     depth_track: int = -1
@@ -56,7 +49,6 @@ class VideoCamera(PlayedCamera):
         name = f"video:{path}" + (f",{depth_path}" if depth_path is not None else "")
         if not (0 <= options.fps <= MOST_FPS and 0 <= options.rate < math.inf):
             raise CameraError(f"{name}: expected fps and rate of 0 or more")
-        scale = opts.depth_scale(options.depth_scale, name)
         found = tracks.tracks(path)
         self._path, self._depth_path = path, depth_path or path
         colour, note = tracks.choose(path, found, False, options.track)
@@ -71,8 +63,10 @@ class VideoCamera(PlayedCamera):
             self._depth = others[0] if only else tracks.choose(depth_path, others, True, options.depth_track)[0]
             if self._depth is None:
                 raise CameraError(f"{depth_path}: has no depth track; name one with ?depth_track=NUMBER")
-        super().__init__(name, live=False, depth_scale=None if self._depth is None else scale or MILLIMETRES)
-        self._rule = DepthRule(scale or None, *parse_holes(options.holes))
+        super().__init__(
+            name, live=False, depth_scale=None if self._depth is None else options.depth_scale or MILLIMETRES
+        )
+        self._rule = options.rule
         if self._depth is None:
             self.warn(f"{name}: {WITHOUT_DEPTH}")
         elif depth_path is None:
@@ -84,8 +78,7 @@ class VideoCamera(PlayedCamera):
             self.warn(f"{path}: its transparency is left out")
         self._options = options
         # Times that ``fps`` makes up count frames from the first one on.
-        begin = None if options.fps or not self._colour.seconds else self._all
-        self.play(self._all(0.0), options.rate, begin)
+        self.play(self._all, options.rate, not options.fps and bool(self._colour.seconds))
 
     def _all(self, position: float) -> Generator[Frame, None, None]:
         start, seconds = self._colour.start, self._colour.seconds
@@ -119,8 +112,7 @@ class VideoCamera(PlayedCamera):
         depths = tracks.frames(self._depth_path, self._depth, fps, tracks.grey, self.leave_out, since - skew)
         pairer: Pairer[Stamped[Any]] = Pairer(skew)
         yield from paired(pairer, colours, depths)
-        if pairer.unpaired:
-            self.warn(f"{self.name}: {pairer.unpaired} colour frames have no depth at their time, left out")
+        self.sum_up(pairer.unpaired)
 
     def _as_stored(self, frame: Any) -> NDArray[np.uint8]:
         if frame.rotation:
@@ -148,7 +140,10 @@ class VideoCamera(PlayedCamera):
         return to_metres(stored)
 
 
-def open_here(target: str, query: Mapping[str, Any]) -> VideoCamera:
-    """``target``: as :func:`video.videos` reads it."""
-    colour, depth = videos(target)
-    return VideoCamera(colour, depth, opts.parse(Options, query, f"video:{target}"))
+def open_source(target: str, query: Mapping[str, Any]) -> VideoCamera:
+    """``target``: the colour video, or colour and depth separated by a comma."""
+    first, comma, second = target.rpartition(",")
+    options = opts.parse(Options, query, f"video:{target}")
+    if not comma or Path(target).is_file():
+        return VideoCamera(Path(target), None, options)
+    return VideoCamera(Path(first), Path(second), options)

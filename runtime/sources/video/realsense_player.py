@@ -10,9 +10,9 @@ import contextlib
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,20 @@ import pyrealsense2 as rs
 
 from mutualformer.runtime.mailbox import Mailbox
 from mutualformer.runtime.sources import options as opts
-from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraTimeout
+from mutualformer.runtime.sources.base import CameraError
 from mutualformer.runtime.sources.devices import realsense
 from mutualformer.runtime.sources.frame import Frame
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.sources.pairing import Pairer
 
 
 @dataclass(frozen=True)
 class Options(realsense.Filters):
-    """``max_skew``: seconds between paired colour and depth. ``realtime``: play at the recorded speed."""
+    """``max_skew``: seconds between paired colour and depth. ``rate``: play at this multiple of the recorded speed; 0 =
+    as fast as frames are taken."""
 
     max_skew: float = 0.05
-    realtime: bool = False
+    rate: float = 0.0
 
 
 START_SECONDS = 2.0
@@ -45,10 +47,10 @@ class Player:
     resume would deadlock: they wait for callbacks while they hold the GIL.)
     """
 
-    def __init__(self, device: Any, streams: list[tuple[Any, Any]], realtime: bool) -> None:
+    def __init__(self, device: Any, streams: list[tuple[Any, Any]]) -> None:
         self.ended = False
         self._playback = device.as_playback()
-        self._playback.set_real_time(realtime)
+        self._playback.set_real_time(False)
         self._mailbox: Mailbox[Any] = Mailbox(lossless=True, capacity=8)
         self._all_started = threading.Event()
         self._count, self._since = 0, time.monotonic()
@@ -74,7 +76,7 @@ class Player:
         frame = self._mailbox.get(timeout)
         # Playback starts a moment after the sensors, so "stopped" means ended only once a frame has come.
         playing = self._count > 0 or time.monotonic() - self._since > START_SECONDS
-        self.ended = frame is None and stopped and playing
+        self.ended = self._mailbox.finished or (frame is None and stopped and playing)
         return frame
 
     def stop(self) -> None:
@@ -89,12 +91,10 @@ class Player:
         self._sensors = []
 
 
-class PlaybackCamera(BaseCamera):
+class PlaybackCamera(PlayedCamera):
     """Pairs the two streams by time."""
 
     def __init__(self, path: Path, options: Options) -> None:
-        if not path.is_file():
-            raise CameraError(f"{path}: no such recording")
         super().__init__(str(path), live=False)
         try:
             device = rs.context().load_device(str(path))
@@ -115,42 +115,29 @@ class PlaybackCamera(BaseCamera):
             raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
         self.intrinsics = realsense.calibration(colour)
         self._convert = realsense.Converter(options)
-        self._pairer: Pairer[Any] = Pairer(options.max_skew)
-        self._ready: deque[tuple[Any, Any]] = deque()
-        self._flushed = False
-        self._player = Player(device, [streams[kind] for kind in kinds.values()], options.realtime)
+        self._player = Player(device, [streams[kind] for kind in kinds.values()])
         # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
         self._stop = weakref.finalize(self, self._player.stop)
+        self.play(lambda _: self._all(options.max_skew), options.rate, seekable=False)
 
-    def read(self, timeout: float = 1.0) -> Frame | None:
-        """As Camera.read; times are the recording's, in seconds. None once the last pair was delivered."""
-        end = time.monotonic() + timeout
-        while not self._ready:
+    def _all(self, max_skew: float) -> Generator[Frame, None, None]:
+        """The frames; times are the recording's, in seconds."""
+        pairer: Pairer[Any] = Pairer(max_skew)
+        while not self._player.ended:
             frame = self._player.get(0.05)
             if frame is not None:
                 is_colour = frame.get_profile().stream_type() == rs.stream.color
-                add = self._pairer.colour if is_colour else self._pairer.depth
-                self._ready.extend(add(frame.get_timestamp() / 1000, frame))
-            elif self._player.ended:
-                if self._flushed:
-                    self._report_unpaired()
-                    return None
-                self._flushed = True
-                self._ready.extend(self._pairer.flush())
-            elif time.monotonic() >= end:
-                raise CameraTimeout(f"{self.name}: the recording gave no frame within {timeout:g} s")
-        colour, depth = self._ready.popleft()
-        began = time.perf_counter()
-        result = self._convert(depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale)
-        self.busy_s = time.perf_counter() - began
-        return result
+                add = pairer.colour if is_colour else pairer.depth
+                yield from starmap(self._frame, add(frame.get_timestamp() / 1000, frame))
+        yield from starmap(self._frame, pairer.flush())
+        self.sum_up(pairer.unpaired)
 
-    def _report_unpaired(self) -> None:
-        if self._pairer.unpaired:
-            self.warn(f"{self.name}: {self._pairer.unpaired} colour frames have no depth at their time, left out")
+    def _frame(self, colour: Any, depth: Any) -> Frame:
+        return self._convert(depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale)
 
     def close(self) -> None:
         """End playback and close the file."""
+        super().close()
         self._stop()
 
 

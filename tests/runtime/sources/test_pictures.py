@@ -195,14 +195,24 @@ def test_natural_order_is_total(names: list[str]) -> None:
 
 
 def test_a_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
-    for name in ("10.png", "2.png", "2.jpg", "._2.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt"):
+    for name in (
+        "10.png",
+        "2.png",
+        "2.jpg",
+        "._2.png",
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        "a.txt",
+        "a.pdf",
+    ):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "@eaDir").mkdir()
     (tmp_path / "sub.png").mkdir()
     listing = frames_in(tmp_path)
     assert list(listing.files) == ["2", "10"]
     assert [(out.name, kept.name) for out, kept in listing.twice] == [("2.png", "2.jpg")]
-    assert [path.name for path in listing.other] == ["notes.txt"]
+    assert [path.name for path in listing.other] == ["a.pdf"]
     with pytest.raises(DataError, match="cannot be listed"):
         frames_in(tmp_path / "none")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.base import CameraError, CameraTimeout
 from mutualformer.runtime.sources.depth_range import better_scales, plausible
 from mutualformer.runtime.sources.frame import Frame
-from mutualformer.runtime.sources.pacing import Pace
+from mutualformer.runtime.sources.pacing import PlayedCamera
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
 from mutualformer.runtime.streaming.recorder import Recorder
@@ -107,16 +108,16 @@ def test_a_model_for_depth_on_infrared_is_said_once() -> None:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 1e12])
 def test_a_clock_that_jumps_is_not_waited_for(jump: float) -> None:
-    camera = ScriptedCamera(lambda k: None, live=False)
-    camera.rate = 1.0
-    pace = Pace(camera)
+    stamps = (0.0, 0.1, 0.1 + jump, 0.2 + jump, 4.2 + jump)
+    camera = PlayedCamera("played", live=False)
+    camera.play(lambda _: (replace(make_frame(0), timestamp=stamp) for stamp in stamps), rate=1.0)
     began = time.monotonic()
-    for stamp in (0.0, 0.1, 0.1 + jump, 0.2 + jump):
-        pace.wait(stamp, 1.0)
+    for _ in range(4):
+        camera.read(1.0)
     assert 0.19 <= time.monotonic() - began < 20
     assert any("jumps by" in warning for warning in camera.warnings)
     with pytest.raises(CameraTimeout, match=r"is 4\.0 s away"):
-        pace.wait(4.2 + jump, 0.01)
+        camera.read(0.01)
 
 
 def test_a_disk_that_takes_a_while_loses_nothing_and_one_that_hangs_is_said(tmp_path: Path) -> None:

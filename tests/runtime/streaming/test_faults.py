@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.base import BaseCamera, Camera, CameraError, CameraLost, CameraTimeout
+from mutualformer.runtime.sources.base import BaseCamera, CameraError, CameraLost, CameraTimeout
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.health import Health
@@ -37,7 +37,7 @@ def test_fifty_random_disconnects_all_recover_without_a_long_gap() -> None:
 
         return script
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         if refuse["left"] > 0:  # gone for a while: opening fails a few times, as after a real unplug
             refuse["left"] -= 1
             raise CameraError("scripted://: no such camera")
@@ -60,9 +60,9 @@ def test_fifty_random_disconnects_all_recover_without_a_long_gap() -> None:
 
 def test_a_camera_that_never_comes_back_ends_the_run_with_a_sentence() -> None:
     first = ScriptedCamera(lambda k: make_frame(k) if k < 5 else lose(), live=True)
-    opened: list[Camera] = []
+    opened: list[BaseCamera] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         if opened:
             raise CameraError("scripted://: no such camera")
         opened.append(first)
@@ -80,7 +80,7 @@ def test_a_driver_that_hangs_is_abandoned_and_replaced() -> None:
     hang = threading.Event()
     opened: list[ScriptedCamera] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         def script(index: int) -> Frame:
             if len(opened) == 1 and index == 5:
                 hang.wait(30)  # ignores its timeout, like a driver after an unplug
@@ -105,7 +105,7 @@ def test_a_driver_that_hangs_is_abandoned_and_replaced() -> None:
 def test_a_camera_may_take_as_long_to_open_again_as_the_first_time() -> None:
     opened: list[ScriptedCamera] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         if opened:
             time.sleep(3 * QUICK.stall_s)  # a network camera negotiates
         lost = 5 if not opened else None
@@ -120,7 +120,7 @@ def test_a_camera_may_take_as_long_to_open_again_as_the_first_time() -> None:
 def test_a_camera_that_hangs_while_opening_is_given_up() -> None:
     hang = threading.Event()
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         hang.wait(30)
         raise CameraError("too late")
 
@@ -135,7 +135,7 @@ def test_silence_becomes_late_then_lost_then_recovered() -> None:
     opened: list[ScriptedCamera] = []
     seen: list[str] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         def script(index: int) -> Frame:
             if len(opened) == 1 and index >= 3:
                 time.sleep(0.02)
@@ -169,7 +169,7 @@ def test_a_driver_s_own_exception_is_one_sentence_and_not_retried() -> None:
 
     opened: list[int] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         opened.append(1)
         return ScriptedCamera(script, live=True)
 
@@ -267,7 +267,7 @@ def test_a_stuck_sink_of_a_recording_is_left_out_after_its_patience() -> None:
 
 def test_a_sink_that_fails_to_open_or_close_harms_nobody() -> None:
     class Bad(Callback):
-        def open(self, camera: Camera) -> None:
+        def open(self, camera: BaseCamera) -> None:
             raise OSError("port is taken")
 
         def close(self) -> None:
@@ -288,7 +288,7 @@ def test_a_camera_whose_close_raises_does_not_stop_the_recovery() -> None:
 
     opened: list[BaseCamera] = []
 
-    def opener() -> Camera:
+    def opener() -> BaseCamera:
         opened.append(Grumpy(lambda k: make_frame(k) if k < 4 else lose(), live=True, fps=200))
         return opened[-1]
 

@@ -18,7 +18,6 @@ from mutualformer.runtime.sources.masks import Mask, read_mask
 from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour
 from mutualformer.runtime.sources.playing import collected
-from mutualformer.runtime.sources.walk import TEXT_SUFFIXES
 from mutualformer.train.data.check.findings import Report
 from mutualformer.train.data.check.telling import strip, told
 
@@ -32,7 +31,7 @@ def _listed(folder: Path, suffixes: tuple[str, ...], report: Report) -> dict[str
         return {}
     twice = [f"{out.name} beside {kept.name}" for out, kept in listing.twice]
     report.add(MUST, "names", twice, f"two files for one frame in {folder}", "keep one of them")
-    odd = [str(path) for path in listing.other if path.suffix.lower() not in TEXT_SUFFIXES]
+    odd = [str(path) for path in listing.other]
     report.add(SHOULD, "kind", odd, "files of a kind that is not read", f"make them {', '.join(suffixes[:3])}")
     return listing.files
 

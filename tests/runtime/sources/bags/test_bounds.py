@@ -15,10 +15,10 @@ from mcap.reader import make_reader
 
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.bags import ros_messages as ros
-from mutualformer.runtime.sources.bags import rosbag
 from mutualformer.runtime.sources.bags.containers import McapBag
 from mutualformer.runtime.sources.base import BaseCamera, CameraError
 from mutualformer.runtime.sources.child import ChildCamera, Timeouts
+from mutualformer.runtime.sources.frame import DataError
 from tests.fuzz.recordings import ros1_seeds, sqlite_seeds
 from tests.runtime.sources.bags.written import image, rgb, units, write_bag
 
@@ -104,10 +104,12 @@ def test_a_compressed_file_that_becomes_gigabytes_fills_no_disk(tmp_path: Path) 
         in_child(path)
 
 
-def test_what_is_compressed_or_foreign_is_read_in_a_child(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+def test_recordings_bags_videos_and_cameras_of_the_network_are_read_in_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rosbag, "ChildCamera", ChildCamera)
+    read_there = {name for name, source in opening.SOURCES.items() if source.child}
+    assert read_there == {"recording", "rosbag", "video", "realsense-file", "rtsp", "rtsps", "http", "https"}
+    monkeypatch.setattr(opening, "ChildCamera", ChildCamera)
     path = write_bag(tmp_path / "x.mcap", [image("/c", rgb(0), "rgb8"), image("/d", units(0), "16UC1")])
     camera = opening.camera(str(path))
     assert isinstance(camera, ChildCamera)
@@ -120,11 +122,11 @@ def test_values_are_taken_only_where_they_are() -> None:
     reader = ros.MessageReader(struct.pack("<IQ", 7, 9), ros1=True)
     assert (reader.one("I"), reader.one("Q")) == (7, 9)
     for take in (lambda: reader.one("B"), reader.text, lambda: reader.take("d", 1 << 40)):
-        with pytest.raises(ros.MessageError):
+        with pytest.raises(DataError):
             take()
-    with pytest.raises(ros.MessageError):
+    with pytest.raises(DataError):
         ros.MessageReader(b"\xff\xff\xff\xffab", ros1=True).text()
-    with pytest.raises(ros.MessageError, match="not a CDR message"):
+    with pytest.raises(DataError, match="not a CDR message"):
         ros.MessageReader(b"\x07\x01\x00\x00")
 
 

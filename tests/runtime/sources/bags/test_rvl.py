@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mutualformer.runtime.sources.bags.rvl import SIZE, RvlError, decode
+from mutualformer.runtime.sources.bags.rvl import SIZE, decode
+from mutualformer.runtime.sources.frame import DataError
 
 MOST = 1 << 20
 
@@ -82,7 +83,7 @@ def test_the_largest_steps_wrap_as_sixteen_bits_do() -> None:
     ],
 )
 def test_broken_bytes_are_refused(data: bytes, says: str) -> None:
-    with pytest.raises(RvlError, match=says):
+    with pytest.raises(DataError, match=says):
         decode(data, MOST)
 
 
@@ -90,5 +91,5 @@ def test_a_cut_anywhere_is_refused_or_was_padding() -> None:
     image = np.random.default_rng(0).integers(0, 3000, (9, 11)).astype(np.uint16)
     whole = encode(image)
     for length in range(len(whole)):
-        with pytest.raises(RvlError):
+        with pytest.raises(DataError):
             decode(whole[:length], MOST)

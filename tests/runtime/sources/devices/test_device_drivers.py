@@ -254,7 +254,7 @@ class FakeCapture:
 
 def test_openni2_reads_both_images_of_one_grab_and_is_lost_when_grabbing_fails() -> None:
     capture = FakeCapture(2)
-    camera = openni2.OpenNI2Camera(capture, "openni2://0", openni2.Options())
+    camera = openni2.OpenNI2Camera(capture, "openni2://0")
     assert isinstance(camera, BaseCamera)
     assert camera.warnings == []
     first = camera.read()
@@ -277,7 +277,7 @@ def test_a_wall_at_a_full_scale_code_is_a_wall_to_a_live_camera(value: int, orbb
     wall[0] = 0
     capture = FakeCapture(1)
     capture.retrieve = lambda flag: (True, wall if flag == cv2.CAP_OPENNI_DEPTH_MAP else picture(0)[0])  # type: ignore[method-assign]
-    seen = openni2.OpenNI2Camera(capture, "openni2://0", openni2.Options()).read()
+    seen = openni2.OpenNI2Camera(capture, "openni2://0").read()
     pair = OrbbecSet(OrbbecFrame(RGB, orbbec.ob.OBFormat.RGB, 7, 0), OrbbecFrame(wall, orbbec.ob.OBFormat.Y16, 7, 0))
     camera = orbbec.OrbbecCamera(types.SimpleNamespace(wait_for_frames=lambda ms: pair), "orbbec://x")
     for frame, scale in ((seen, 0.001), (camera.read(1.0), camera.depth_scale)):
@@ -298,7 +298,7 @@ def test_a_replugged_device_comes_back_through_the_pipeline() -> None:
 
     def opener() -> openni2.OpenNI2Camera:
         built.append(FakeCapture(5))
-        return openni2.OpenNI2Camera(built[-1], "openni2://0", openni2.Options())
+        return openni2.OpenNI2Camera(built[-1], "openni2://0")
 
     pipeline = Pipeline(opener, frames=12, retry=Retry(first_s=0.01))
     summary = pipeline.run()

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer.runtime.sources import listing, opening
+from mutualformer.runtime.sources import grammar, listing, opening
 from mutualformer.runtime.sources.base import CameraError, CameraLost, CameraTimeout
-from mutualformer.runtime.sources.devices import gstreamer, network
+from mutualformer.runtime.sources.devices import gstreamer
 from mutualformer.runtime.sources.frame import Frame
 from mutualformer.runtime.streaming.capture import Retry
 from mutualformer.runtime.streaming.pipeline import Pipeline
@@ -189,7 +189,7 @@ def test_a_wrong_password_is_told_without_it(server: str) -> None:
 
 
 def test_what_is_shown_of_an_address() -> None:
-    assert network.shown("rtsp://a:b@[::1]:554/ch0?token=x") == "rtsp://[::1]:554/ch0"
-    assert network.shown("synthetic://?seed=1") == "synthetic://?seed=1"
+    assert grammar.shown("rtsp://a:b@[::1]:554/ch0?token=x") == "rtsp://[::1]:554/ch0"
+    assert grammar.shown("synthetic://?seed=1") == "synthetic://?seed=1"
     with pytest.raises(CameraError, match="transport=smoke is not one of tcp, udp"):
         opening.camera("rtsp://a:b@c/x?transport=smoke")

@@ -39,9 +39,3 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
     with pytest.raises(DataError, match=r"No space left on device.*; set MUTUALFORMER_CACHE"):
         cache.render(SCENES, workers=1, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_another_process_rebuilds_the_source_by_its_name(tmp_path: Path) -> None:
-    source = SyntheticScenes(17, 5, (8, 8))
-    arrays = cache.render(source, workers=2, root=tmp_path)
-    np.testing.assert_array_equal(arrays["rgb"][16], source[16].rgb)

@@ -22,7 +22,7 @@ from mutualformer.runtime.sources.scenes.primitives import (
     intersect,
     yaw,
 )
-from mutualformer.runtime.sources.scenes.scene import CachedScenes, SyntheticScenes, scene
+from mutualformer.runtime.sources.scenes.scene import SyntheticScenes, scene
 
 SIZE = (96, 128)
 
@@ -81,7 +81,8 @@ def test_salient_objects_stand_in_front_and_brightness_does_not_tell() -> None:
 def test_the_cache_changes_nothing_and_workers_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUTUALFORMER_CACHE", str(tmp_path))
     scenes = SyntheticScenes(17, seed=3, size=(32, 32))
-    cached = CachedScenes(scenes, workers=2)
+    cached = SyntheticScenes(17, seed=3, size=(32, 32))
+    cached.arrays = render(scenes, workers=2)
     assert len(cached) == 17
     for index in (0, 7, 16):
         plain, kept = scenes[index], cached[index]

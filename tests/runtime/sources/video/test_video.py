@@ -23,7 +23,7 @@ from tests.runtime.sources.video.films import depth, film, grey, units, write
 
 def play(target: str, **query: str) -> tuple[list[Frame], list[str]]:
     """Frames and warnings, read in this process."""
-    camera = player.open_here(target, query)
+    camera = player.open_source(target, query)
     return list(camera), camera.warnings
 
 
@@ -90,7 +90,7 @@ def test_colour_and_depth_of_other_rates_and_beginnings_are_paired_by_time(tmp_p
         for frame in frames:
             assert frame.depth[0, 0] == pytest.approx(1 + 0.05 * round(frame.timestamp * 30), abs=1e-5)
             assert frame.rgb[0, 0, 0] == pytest.approx(10 * round(frame.timestamp * 30), abs=1)
-        assert any(f"{24 - count} colour frames have no depth at their time" in warning for warning in warnings)
+        assert any(f"{24 - count} colour images have no depth at their time" in warning for warning in warnings)
 
 
 def kinect(path: Path, *more: str, first: str = "COLOR", size: tuple[int, int] = (48, 64)) -> Path:
@@ -154,7 +154,7 @@ def test_a_grey_depth_video_of_8_bits_has_no_unit(tmp_path: Path) -> None:
 
 def test_a_film_loops_and_keeps_its_speed(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", [10, 20, 30])
-    looped = list(islice(player.open_here(str(path), {"loop": "1"}), 8))
+    looped = list(islice(player.open_source(str(path), {"loop": "1"}), 8))
     assert [frame.sequence for frame in looped] == list(range(8))
     assert np.array_equal(looped[0].rgb, looped[3].rgb)
     assert times(looped) == pytest.approx([number / 20 for number in range(8)])
