@@ -38,7 +38,7 @@ plugin: $(STAMP)  ## kernels → cubins → build/plugins/libmutualformer_plugin
 	@$(BIN)/python -m mutualformer.plugins.build
 
 demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
-	@$(BIN)/mutualformer demo --out out/demo
+	@$(BIN)/python -m lab.demo --out out/demo
 
 # The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
 PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -66,8 +66,8 @@ format: setup
 
 bench: setup demo
 	@$(BIN)/mutualformer bench model --model out/demo/model.onnx --out out/bench
-	@$(BIN)/mutualformer bench kernels --out out/bench
-	@$(BIN)/mutualformer bench stream --out out/bench
+	@$(BIN)/python -m lab.kernels.usage --out out/bench
+	@$(BIN)/python -m lab.streaming --out out/bench
 
 clean:  ## everything made here except .venv
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

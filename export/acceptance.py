@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,9 +22,9 @@ def parser() -> argparse.ArgumentParser:
     from mutualformer.export.checks.names import CHECKS
 
     table = "\n".join(f"  {name:<12}  {check.about}" for name, check in CHECKS.items())
-    arguments = argparse.ArgumentParser(
-        prog="mutualformer acceptance",
-        description=__doc__.splitlines()[0],
+    arguments = verb_parser(
+        "acceptance",
+        __doc__,
         epilog=f"checks:\n{table}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -17,12 +17,12 @@ from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer bundle", description=__doc__.splitlines()[0])
+    arguments = verb_parser("bundle", __doc__)
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     kind = arguments.add_mutually_exclusive_group(required=True)
     kind.add_argument("--target", choices=tuple(TARGETS), help="the device")

@@ -19,18 +19,14 @@ from mutualformer.export.device.deliver import FORMATS, Order, deliver
 from mutualformer.export.engine.targets import TARGETS
 from mutualformer.export.precision.arguments import CALIBRATION, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    first, _, examples = __doc__.partition("\n\n")
-    arguments = argparse.ArgumentParser(
-        prog="mutualformer export",
-        description=first,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    examples = __doc__.partition("\n\n")[2]
+    how = argparse.RawDescriptionHelpFormatter
+    arguments = verb_parser("export", __doc__, epilog=examples, formatter_class=how)
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="default: onnx")
     add_precision(arguments, "default: onnx fp32; engine and triton that of the file; bundle all possible")

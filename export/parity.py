@@ -13,12 +13,12 @@ from pathlib import Path
 from mutualformer.export.compare.page import write_reports
 from mutualformer.export.compare.parity import compare
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    arguments = argparse.ArgumentParser(prog="mutualformer parity", description=__doc__.splitlines()[0])
+    arguments = verb_parser("parity", __doc__)
     arguments.add_argument("reference", help=zoo.HELP)
     arguments.add_argument("candidate", help="MODEL; its precision selects the budget")
     arguments.add_argument(
@@ -28,14 +28,13 @@ def parser() -> argparse.ArgumentParser:
         help="DATA, may be repeated (default: real frames, if any, and rendered ones)",
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets parity.json and report.html")
-    arguments.add_argument("--show", type=int, default=6, help="pictures in the report (default 6, the worst frames)")
     return arguments
 
 
 def command(args: argparse.Namespace) -> int:
     """Compare, write both reports, print the verdict; 1 when a budget is violated."""
     reference = zoo.resolve(args.reference)
-    result = compare(reference, zoo.resolve(args.candidate), args.data, args.show)
+    result = compare(reference, zoo.resolve(args.candidate), args.data)
     page = write_reports(result, args.out)
     verdict = "parity holds" if not result.problems else "PARITY VIOLATED: " + "; ".join(result.problems)
     default = "" if args.data else f": {result.data}"

@@ -18,13 +18,13 @@ import argparse
 from mutualformer.export.errors import ExportError
 from mutualformer.export.precision.arguments import add_calibration, add_precision
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import check_writable
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer to_onnx", description=__doc__.splitlines()[0])
+    arguments = verb_parser("to_onnx", __doc__)
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write")
     add_precision(arguments, "default: fp32")

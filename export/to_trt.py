@@ -23,13 +23,13 @@ from mutualformer.export.precision.arguments import add_calibration, add_precisi
 from mutualformer.plugins import library
 from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import check_writable
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer to_trt", description=__doc__.splitlines()[0])
+    arguments = verb_parser("to_trt", __doc__)
     arguments.add_argument("model", metavar="MODEL", help=zoo.HELP)
     arguments.add_argument("-o", "--output", type=Path, required=True, help="the .engine file to write")
     add_precision(arguments, "default: the file's; rtx: fp16 for an fp32 file")

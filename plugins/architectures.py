@@ -1,13 +1,8 @@
-"""The table of GPU architectures that the kernels are compiled for. Standard library only.
-
-Limits of a multiprocessor: CUDA C++ Programming Guide 13.0, "Compute Capabilities".
-"""
+"""The table of GPU architectures that the kernels are compiled for. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-_KIB = 1024
 
 
 @dataclass(frozen=True)
@@ -19,19 +14,11 @@ class Architecture:
     ``specific``: wgmma and tcgen05 need the "a" targets, whose cubins run on that chip only.
     ``ptxas``: the newest assembler allowed, None for no limit. A driver loads cubins of its own CUDA version or older;
     12.6 is JetPack 6.2's. ``blackwell``: only Triton's ptxas-blackwell knows the architecture.
-    ``bf16``: has BF16 conversions. The rest are limits of one multiprocessor: resident ``warps`` and ``blocks``,
-    ``shared`` bytes for all blocks, ``shared_reserved`` bytes that the system takes from every block, ``registers``,
-    and ``tensor_memory`` columns.
+    ``bf16``: has BF16 conversions.
     """
 
     capability: int
     family: int
-    warps: int
-    blocks: int
-    shared: int
-    shared_reserved: int = _KIB
-    registers: int = 65536
-    tensor_memory: int = 0
     specific: bool = False
     ptxas: tuple[int, int] | None = (12, 6)
     blackwell: bool = False
@@ -44,21 +31,16 @@ class Architecture:
 
 
 _ALL = (
-    Architecture(75, family=75, warps=32, blocks=16, shared=64 * _KIB, shared_reserved=0, bf16=False),
-    Architecture(80, family=80, warps=64, blocks=32, shared=164 * _KIB),
-    Architecture(86, family=80, warps=48, blocks=16, shared=100 * _KIB),
-    Architecture(87, family=80, warps=48, blocks=16, shared=164 * _KIB),
-    Architecture(89, family=80, warps=48, blocks=24, shared=100 * _KIB),
-    Architecture(90, family=90, warps=64, blocks=32, shared=228 * _KIB, specific=True),
-    Architecture(
-        100, family=100, warps=64, blocks=32, shared=228 * _KIB, tensor_memory=512, specific=True, ptxas=None
-    ),
-    Architecture(
-        110, family=110, warps=48, blocks=24, shared=228 * _KIB, tensor_memory=512, specific=True, ptxas=None,
-        blackwell=True,
-    ),
-    Architecture(120, family=80, warps=48, blocks=24, shared=100 * _KIB, ptxas=None),
-)  # fmt: skip
+    Architecture(75, family=75, bf16=False),
+    Architecture(80, family=80),
+    Architecture(86, family=80),
+    Architecture(87, family=80),
+    Architecture(89, family=80),
+    Architecture(90, family=90, specific=True),
+    Architecture(100, family=100, specific=True, ptxas=None),
+    Architecture(110, family=110, specific=True, ptxas=None, blackwell=True),
+    Architecture(120, family=80, ptxas=None),
+)
 
 TABLE = {architecture.capability: architecture for architecture in _ALL}
 ARCHITECTURES = tuple(TABLE)

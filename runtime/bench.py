@@ -1,4 +1,4 @@
-"""Verb ``bench``: ``mutualformer bench {model,stream,kernels,paper} --out DIR``; each in a file of its own."""
+"""Verb ``bench``: ``mutualformer bench {model,paper} --out DIR``; each in a file of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from mutualformer.runtime.commandline.running import run_module
 
 BENCHES = {
     "model": ("mutualformer.runtime.benchmarks.model", "model files: latency of the whole graph"),
-    "stream": ("mutualformer.runtime.benchmarks.stream", "everything around the model, per frame"),
-    "kernels": (
-        "mutualformer.plugins.usage",
-        "the compiled kernels: registers, spills, occupancy (computed)",
-    ),
     "paper": ("mutualformer.export.benchmarks.paper", "a frame's time on devices, layer by layer (computed)"),
 }
 

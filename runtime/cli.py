@@ -34,10 +34,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "parity": ("mutualformer.export.parity", "prove that two models give the same answers"),
         "bundle": ("mutualformer.export.bundle", "pack everything a device or an inference server needs"),
         "acceptance": ("mutualformer.export.acceptance", "does the plugin work on this GPU: PASS, FAIL or SKIP"),
-        "demo": ("mutualformer.export.demo", "the whole path: train, export, compile, run, compare"),
     },
     "look around": {
-        "bench": ("mutualformer.runtime.bench", "measure: cda, model, stream, kernels"),
+        "bench": ("mutualformer.runtime.bench", "measure: model, paper"),
         "doctor": ("mutualformer.runtime.doctor", "what works here, and how to repair what does not"),
     },
 }

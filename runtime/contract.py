@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mutualformer.errors import ModelError
-from mutualformer.runtime.tasks import TASKS, Port
+from mutualformer.runtime.tasks import TASKS, TensorSpec
 from mutualformer.runtime.untrusted.typed_json import Fields, parse_json, plain
 
 SCHEMA_VERSION = 1
@@ -26,15 +26,6 @@ MAX_SIDE = 8192
 
 class ContractError(ModelError, ValueError):
     """A model file's metadata is missing, unreadable or of another schema."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One graph input or output: numpy dtype name and shape, -1 = dynamic."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -63,15 +54,12 @@ class Contract:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Graph inputs in order: what a camera gives, already resized; the batch is dynamic."""
-        return tuple(self._spec(port) for port in TASKS[self.task].inputs)
+        return tuple(spec.at(self.input_size) for spec in TASKS[self.task].inputs)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Graph outputs: SOD ``saliency`` in [0, 1]; ReID ``feature``, unit length, of any width."""
-        return (self._spec(TASKS[self.task].output),)
-
-    def _spec(self, port: Port) -> TensorSpec:
-        return TensorSpec(port.name, port.dtype, port.at(self.input_size))
+        return (TASKS[self.task].output.at(self.input_size),)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""

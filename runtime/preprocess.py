@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutualformer.errors import InputError as InputError
-from mutualformer.runtime.contract import Contract, TensorSpec
+from mutualformer.runtime.contract import Contract
+from mutualformer.runtime.tasks import TensorSpec
 
 
 class Runner(Protocol):

@@ -7,7 +7,9 @@ What training adds to a task (model class, loss, batches, evaluator) is in :mod:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+HEIGHT, WIDTH = -2, -3  # stand for the sides of a model's input in the shapes of a task
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,18 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Port:
-    """A graph's input or output: ``dtype`` by NumPy's name; ``shape`` after the batch, of "height", "width" and
-    numbers, -1 = any."""
+class TensorSpec:
+    """A graph's input or output: ``dtype`` by NumPy's name; ``shape``, -1 = dynamic. A task has it without the batch
+    and with HEIGHT and WIDTH as sides."""
 
     name: str
     dtype: str
-    shape: tuple[str | int, ...]
+    shape: tuple[int, ...]
 
-    def at(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """The shape for (height, width), batch first and dynamic."""
-        sides = {"height": size[0], "width": size[1]}
-        return (-1, *(side if isinstance(side, int) else sides[side] for side in self.shape))
+    def at(self, size: tuple[int, int]) -> TensorSpec:
+        """The same for (height, width), batch first and dynamic."""
+        sides = {HEIGHT: size[0], WIDTH: size[1]}
+        return replace(self, shape=(-1, *(sides.get(side, side) for side in self.shape)))
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Task:
 
     name: str
     title: str
-    inputs: tuple[Port, Port]
-    output: Port
+    inputs: tuple[TensorSpec, TensorSpec]
+    output: TensorSpec
     metrics: tuple[Metric, ...]
     counted: str
     budgets: Mapping[str, Budget]
@@ -95,13 +97,13 @@ class Task:
         return {metric.name: metric.heading for metric in self.metrics}
 
 
-_COLOUR = Port("rgb", "uint8", ("height", "width", 3))
+_COLOUR = TensorSpec("rgb", "uint8", (HEIGHT, WIDTH, 3))
 
 SOD = Task(
     name="sod",
     title="RGB-D salient object detection",
-    inputs=(_COLOUR, Port("depth", "float32", ("height", "width"))),
-    output=Port("saliency", "float32", ("height", "width")),
+    inputs=(_COLOUR, TensorSpec("depth", "float32", (HEIGHT, WIDTH))),
+    output=TensorSpec("saliency", "float32", (HEIGHT, WIDTH)),
     metrics=(
         Metric("s_measure", "S-measure", "S"),
         Metric("max_f", "maximum F", "max F"),
@@ -120,8 +122,8 @@ SOD = Task(
 REID = Task(
     name="reid",
     title="RGB-NIR re-identification",
-    inputs=(_COLOUR, Port("nir", "uint8", ("height", "width", 3))),
-    output=Port("feature", "float32", (-1,)),
+    inputs=(_COLOUR, TensorSpec("nir", "uint8", (HEIGHT, WIDTH, 3))),
+    output=TensorSpec("feature", "float32", (-1,)),
     metrics=(
         Metric("map", "mAP", "mAP"),
         Metric("r1", "rank 1", "rank 1"),

@@ -42,7 +42,7 @@ LONG = {
     "bundle": ["bundle", f"{MODEL}.onnx", "--target", "orin-nano", "--precision", "fp16", "-o", "b.tar.gz"],
     "ablation": ["ablation", "sod-nano", *SHORT, "--validate", "synthetic:2", "--seeds", "1", "--fusions", "cda"]
     + ["--out", "out"],
-    "demo": ["demo", "--out", "out"],
+    "demo": ["--out", "out"],  # no verb: python -m lab.demo
 }
 # What other people's packages keep for all programs of a user, as docs/environment.md says: matplotlib its list of
 # fonts; pip asks `rustc` for its version, whose front end keeps its settings.
@@ -124,7 +124,8 @@ def test_every_verb_is_tried() -> None:
 def test_a_verb_talks_to_nobody_and_leaves_nothing_elsewhere(hook: Path, tmp_path: Path, name: str) -> None:
     if name == "ray":
         pytest.importorskip("ray", reason="ray is not installed")
-    done = run(hook, tmp_path, ["-m", "mutualformer.runtime.cli", *(QUICK | LONG)[name]])
+    module = "lab.demo" if name == "demo" else "mutualformer.runtime.cli"
+    done = run(hook, tmp_path, ["-m", module, *(QUICK | LONG)[name]])
     assert "Traceback" not in done.stderr
     assert done.returncode == 0 or name in ("to_trt", "acceptance"), done.stderr[-2000:]  # those need more than Python
     assert list(strays(tmp_path)) == []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer.runtime.card import over_seeds
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.reporting import tables
 from mutualformer.runtime.tasks import TASKS, TITLES
@@ -25,7 +25,7 @@ from mutualformer.train.fitting.options import add_run, configured
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
-    parser = argparse.ArgumentParser(prog="mutualformer ablation", description=(__doc__ or "").splitlines()[0])
+    parser = verb_parser("ablation", __doc__)
     add_run(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for the runs and the table")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="one N: 0 … N-1 (default: 3); else these")

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import check_writable, write_bytes
 from mutualformer.runtime.prediction import sheet
 from mutualformer.runtime.sources.folders import sets
@@ -19,7 +19,7 @@ from mutualformer.runtime.sources.folders.survey import MUST, Remark
 from mutualformer.runtime.sources.folders.tum import is_tum
 from mutualformer.runtime.sources.frame import DataError
 from mutualformer.runtime.sources.names import is_rgbd
-from mutualformer.train.data.check.findings import Fingerprint, duplicates
+from mutualformer.train.data.check.findings import Report
 from mutualformer.train.data.check.reid import check_reid
 from mutualformer.train.data.check.rgbd import check_frames, check_rgbd
 from mutualformer.train.data.check.telling import COLUMNS
@@ -41,34 +41,24 @@ def check(
     Bad input is a finding, never an exception. ``strips``: gets what a contact sheet shows, as :func:`sheet.sheet`
     takes it.
     """
-    lines, findings, prints = list[str](), list[Remark](), list[Fingerprint]()
+    report = Report(strips)
     for address in map(str, addresses):
         try:
             places = find_sets(Path(address))
             if not places:
-                lines_here, findings_here = check_frames(address)
-                lines += lines_here
-                findings += findings_here
+                check_frames(address, report)
         except (DataError, OSError) as error:
-            findings.append(
-                Remark(MUST, "folder", f"{address}: holds no data ({error})", "docs/data.md lists addresses")
-            )
+            report.add(MUST, "folder", [address], f"holds no data ({error})", "docs/data.md lists addresses")
             continue
         for place in places:
-            if is_rgbd(place):
-                lines_here, findings_here, prints_here = check_rgbd(place, str(place), strips)
-                prints += prints_here
-            else:
-                lines_here, findings_here = check_reid(place, str(place))
-            lines += lines_here
-            findings += findings_here
-    findings += duplicates(prints)
-    return lines, sorted(findings, key=lambda finding: finding.level != MUST)
+            (check_rgbd if is_rgbd(place) else check_reid)(place, report)
+    report.compare()
+    return report.lines, sorted(report.findings, key=lambda finding: finding.level != MUST)
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer data", description=(__doc__ or "").splitlines()[0])
+    arguments = verb_parser("data", __doc__)
     verbs = arguments.add_subparsers(dest="what", required=True)
     checked = verbs.add_parser("check", help="open every file and list what to fix")
     checked.add_argument("folders", nargs="+", metavar="DATA")

@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import write_bytes, write_json
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
-    parser = argparse.ArgumentParser(prog="mutualformer evaluate", description=(__doc__ or "").splitlines()[0])
+    parser = verb_parser("evaluate", __doc__)
     parser.add_argument("model", metavar="MODEL", help=zoo.HELP)
     parser.add_argument(
         "--data",

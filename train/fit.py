@@ -17,14 +17,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.train.fitting.options import add_run, configured
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
-    parser = argparse.ArgumentParser(prog="mutualformer fit", description=(__doc__ or "").splitlines()[0])
+    parser = verb_parser("fit", __doc__)
     add_run(parser)
     parser.add_argument(
         "--out", required=True, type=Path, help="folder for model.safetensors, its card (.json, .md), logs"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualformer.runtime import zoo
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.tasks import TITLES
 from mutualformer.train import registry
@@ -57,7 +57,7 @@ def text(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
-    parser = argparse.ArgumentParser(prog="mutualformer models", description="Shipped and registered models.")
+    parser = verb_parser("models", "Shipped and registered models.")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.train.fitting.recipes import names, recipe
 from mutualformer.train.fitting.recipes.reading import to_toml
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this verb."""
-    parser = argparse.ArgumentParser(prog="mutualformer recipes", description=(__doc__ or "").splitlines()[0])
+    parser = verb_parser("recipes", __doc__)
     parser.add_argument("name", nargs="?", metavar="NAME|FILE.toml", help="print this one whole")
     return parser
 

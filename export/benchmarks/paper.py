@@ -24,13 +24,13 @@ from mutualformer.runtime import flavor as flavors
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.frame_cost import BOUNDS, DEVICES, ERROR, Device, Work, cost, device_of
 from mutualformer.runtime.benchmarks.model import is_ours
-from mutualformer.runtime.commandline.running import verb
-from mutualformer.runtime.contract import TensorSpec
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting.progress import working
 from mutualformer.runtime.reporting.tables import aligned
 from mutualformer.runtime.session import engine_card
 from mutualformer.runtime.session.onnx_file import read_onnx_file
+from mutualformer.runtime.tasks import TensorSpec
 
 _COSTLIEST = 10
 
@@ -125,7 +125,7 @@ def _layer(row: dict[str, Any]) -> tuple[str, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench paper", description=__doc__)
+    parser = verb_parser("bench paper", __doc__)
     parser.add_argument("model", nargs="?", default=zoo.DEFAULT, help=f"{zoo.HELP}; or any .onnx file")
     parser.add_argument("--device", choices=[device.key for device in DEVICES], help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))

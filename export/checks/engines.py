@@ -11,12 +11,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
+from mutualformer.export.checks.rig.outcome import PASS, SKIP, CheckFailed, CheckSkipped, Outcome, carried_out
 from mutualformer.runtime import flavor, zoo
 from mutualformer.runtime.contract import PRECISIONS
 from mutualformer.runtime.files import write_json
@@ -28,10 +28,6 @@ _CALIBRATION = "synthetic:32?seed=2026"
 _DATA = "synthetic:16?seed=4052"
 _STEP_TIMEOUT_S = 1800
 _ORDER = ("fp16", *(precision for precision in PRECISIONS if precision != "fp16"))  # first what most people run
-
-
-Step = Callable[[], tuple[str, dict[str, Any]]]
-"""One step: does it and returns a sentence and numbers. Raises CheckFailed, CheckSkipped."""
 
 
 def _verb(*arguments: str, timeout_s: float = _STEP_TIMEOUT_S, **environment: str) -> str:
@@ -129,26 +125,12 @@ def outcomes(out: Path, model: Path | None, capability: str, seconds: float) -> 
             yield Outcome(name, SKIP, "no time left; --minutes gives more, --only tensorrt all of it")
             continue
         engine, share = out / f"{kind}-{precision}.engine", max(0.0, left) / (len(planned) - index)
-        outcome = _outcome(f"{name}-build", partial(_build, source, engine, precision, kind))
+        outcome = carried_out(f"{name}-build", partial(_build, source, engine, precision, kind))
         yield outcome
         if outcome.state == PASS:
-            yield _outcome(
+            yield carried_out(
                 f"{name}-run",
                 partial(_compare, source, engine, capability),
                 partial(_bench, engine),
                 partial(_stream, engine, share / 3),
             )
-
-
-def _outcome(name: str, *steps: Step) -> Outcome:
-    """Do the steps in order; the first that fails or is skipped ends them."""
-    began, state, done, numbers = time.monotonic(), PASS, list[str](), dict[str, Any]()
-    try:
-        for step in steps:
-            sentence, values = step()
-            done.append(sentence)
-            numbers |= values
-    except Exception as error:  # whatever TensorRT or a step raises ends this line alone
-        state = SKIP if isinstance(error, CheckSkipped) else FAIL
-        done = [" ".join(str(error).split()) or type(error).__name__]
-    return Outcome(name, state, "; ".join(done), numbers, round(time.monotonic() - began, 2))

@@ -25,13 +25,18 @@ def _identity_problem(machine: Machine, image: dict[str, Any], library: bytes) -
 def _resource_problem(machine: Machine, image: dict[str, Any]) -> tuple[str, int]:
     """What is wrong with a kernel once the driver has loaded it, "" if nothing; its registers per thread."""
     driver, threads = machine.driver, 32 * image["warps"]
+    names = driver.cuda.CUfunction_attribute
     try:
-        module = driver.load_module(machine.cubin(image))
+        module = driver.call("cuModuleLoadData", machine.cubin(image))
         try:
             function = driver.call("cuModuleGetFunction", module, str(image["name"]).encode())
             if image["shared"] > _DEFAULT_SHARED:
-                driver.allow_shared(function, image["shared"])
-            registers, local, most = (driver.function_attribute(function, name) for name in _ATTRIBUTES)
+                most_shared = names.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                driver.call("cuFuncSetAttribute", function, most_shared, image["shared"])
+            registers, local, most = (
+                int(driver.call("cuFuncGetAttribute", getattr(names, f"CU_FUNC_ATTRIBUTE_{name}"), function))
+                for name in _ATTRIBUTES
+            )
             blocks = driver.call("cuOccupancyMaxActiveBlocksPerMultiprocessor", function, threads, image["shared"])
         finally:
             driver.call("cuModuleUnload", module)

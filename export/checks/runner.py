@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mutualformer.export.checks import engines
 from mutualformer.export.checks.names import CHECKS
 from mutualformer.export.checks.rig.machine import Machine
-from mutualformer.export.checks.rig.outcome import FAIL, PASS, SKIP, CheckFailed, CheckSkipped, Outcome
+from mutualformer.export.checks.rig.outcome import FAIL, Outcome, carried_out
 from mutualformer.runtime.untrusted.typed_json import parse_json
 
 _PACKAGE = "mutualformer.export.checks"
@@ -34,26 +35,16 @@ _EXACT = {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0"}
 
 def run_here(name: str, open_machine: Callable[[], Machine]) -> Outcome:
     """Run one check in this process."""
-    began = time.monotonic()
 
-    def outcome(state: str, detail: str, numbers: dict[str, object] | None = None) -> Outcome:
-        return Outcome(name, state, " ".join(detail.split()), numbers or {}, round(time.monotonic() - began, 2))
-
-    try:
-        function = importlib.import_module(f"{_PACKAGE}.{CHECKS[name].module}").check
+    def step() -> tuple[str, dict[str, Any]]:
+        check = importlib.import_module(f"{_PACKAGE}.{CHECKS[name].module}").check
         machine = open_machine()
         with machine.driver.context():
-            sentence, numbers = function(machine)
+            found: tuple[str, dict[str, Any]] = check(machine)
         machine.close()
-        return outcome(PASS, sentence, numbers)
-    except CheckSkipped as reason:
-        return outcome(SKIP, str(reason))
-    except CheckFailed as reason:
-        return outcome(FAIL, str(reason))
-    except ModuleNotFoundError as error:
-        return outcome(SKIP, f"Python package {error.name!r} is not installed")
-    except Exception as error:  # a broken check is no PASS
-        return outcome(FAIL, f"the check itself broke: {type(error).__name__}: {error}")
+        return found
+
+    return carried_out(name, step)
 
 
 def _ended(code: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mutualformer.export.compare.features import compare_reid
 from mutualformer.export.compare.maps import compare_sod
 from mutualformer.export.compare.result import Parity
-from mutualformer.export.criteria.frames import parity_frames, parity_identities
+from mutualformer.export.criteria.frames import Selection, Share, parity_frames, parity_identities
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.node_types import graph_problems, heavy_node_types
 from mutualformer.runtime import zoo
@@ -20,22 +20,21 @@ from mutualformer.runtime.session.onnx_file import read_onnx_file
 from mutualformer.runtime.sources import opening
 
 
-def compare(reference: Path, candidate: Path, data: Sequence[str] = (), show: int = 6) -> Parity:
+def compare(reference: Path, candidate: Path, data: Sequence[str] = ()) -> Parity:
     """Open both files and the data, and compare. Raises on unreadable files or data.
 
     ``data``: DATA; none = the real pair, photographs, sensor frames (as far as they are here) and rendered scenes.
-    ``show``: number of frames shown as pictures.
     """
     # Judge the file, not what the runtime makes of it: keep FP16 weights in FP16.
     with variables({KEEP_FP16: "1"}), zoo.load(reference) as left, zoo.load(candidate) as right:
-        result = compare_sessions(left, right, data, show)
+        result = compare_sessions(left, right, data)
     if candidate.suffix == ".onnx":  # an engine is proven when it is built
         result.problems[:0] = graph_problems(result.precision, heavy_node_types(read_onnx_file(candidate).model))
     return result
 
 
 def compare_sessions(reference: Session, candidate: Session, data: Sequence[str] = (), show: int = 6) -> Parity:
-    """As :func:`compare`, for two open sessions."""
+    """As :func:`compare`, for two open sessions. ``show``: number of frames shown as pictures."""
     contract = reference.contract
     if contract.task == "reid":
         if len(data) > 1:
@@ -46,11 +45,9 @@ def compare_sessions(reference: Session, candidate: Session, data: Sequence[str]
         return result
     if data:
         frames = opening.frames(data, contract.input_size)
-        items = (frames[index] for index in progress(range(len(frames)), "parity"))
-        result = compare_sod(reference, candidate, items, show)
-        result.data = ", ".join(data)
-        return result
-    selection = parity_frames(contract)
+        selection = Selection((Share(", ".join(data), frames.__getitem__, len(frames), len(frames)),))
+    else:
+        selection = parity_frames(contract)
     result = compare_sod(reference, candidate, progress(selection, "parity"), show)
-    result.data = selection.text
+    result.data = ", ".join(data) or selection.text
     return result

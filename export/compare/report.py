@@ -7,7 +7,6 @@ import html
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,16 +42,6 @@ def grey(unit: NDArray[Any]) -> Image:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def strip(images: list[Image], height: int = 220) -> Image:
-    """Pictures side by side, scaled to one height, white gaps between them."""
-    parts: list[Image] = []
-    for image in images:
-        width = max(1, round(image.shape[1] * height / image.shape[0]))
-        parts += [np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)]
-        parts += [np.full((height, 6, 3), 255, np.uint8)]
-    return np.concatenate(parts[:-1], axis=1)
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return f'<td class="{"ok" if value else "bad"}">{"yes" if value else "no"}</td>'
@@ -80,7 +69,7 @@ def bar(label: str, value: float, limit: float, share: float) -> str:
 
 def row(name: str, pictures: list[tuple[str, Image]]) -> str:
     """A frame: its pictures side by side under their headings, stacked on a narrow screen."""
-    cells = "".join(figure(strip([picture]), head) for head, picture in pictures)
+    cells = "".join(figure(picture, head) for head, picture in pictures)
     return f'<div class="frame"><h3>{html.escape(name)}</h3><div>{cells}</div></div>'
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,15 @@ def _optional(about: str, data: str, count: int) -> list[Share]:
     return [Share(about, frames.__getitem__, len(frames), count)]
 
 
-def _rendered(contract: Contract, count: int, seed: int) -> Share:
-    data = f"synthetic:{count}?seed={seed}"
+def share_of(data: str, contract: Contract, count: int) -> Share:
+    """At most ``count`` frames of DATA, as a model of ``contract`` takes them. Raises DataError."""
     frames = opening.of_task(data, contract.task, contract.input_size)
-    return Share(f"rendered ({data})", frames.__getitem__, len(frames), count)
+    return Share(data, frames.__getitem__, len(frames), count)
+
+
+def _rendered(contract: Contract, count: int, seed: int) -> Share:
+    one = share_of(f"synthetic:{count}?seed={seed}", contract, count)
+    return replace(one, about=f"rendered ({one.about})")
 
 
 def _worn(parts: list[Share], count: int) -> Share:

@@ -16,9 +16,10 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.onnx_file import open_onnx
 from mutualformer.plugins import library
 from mutualformer.plugins.record import to_json
-from mutualformer.runtime.contract import Contract, TensorSpec
+from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.reporting.tables import markdown
 from mutualformer.runtime.session import engine_card
+from mutualformer.runtime.tasks import TensorSpec
 
 MAX_BATCH = 8
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}

@@ -15,9 +15,9 @@ from mutualformer.export.engine.layer_list import Layer, inspected_layers, parse
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda, strip_function
 from mutualformer.plugins import library
-from mutualformer.runtime.contract import TensorSpec
 from mutualformer.runtime.session.engine_card import MAX_BATCH
 from mutualformer.runtime.session.gpu import compute_capabilities
+from mutualformer.runtime.tasks import TensorSpec
 
 log = logging.getLogger("mutualformer")
 

@@ -21,8 +21,7 @@ from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.folds.folding import fold
 from mutualformer.export.graph.node_types import heavy_node_types
-from mutualformer.export.graph.onnx_file import open_onnx, refuse_corrupt_weights
-from mutualformer.export.precision.source import onnx_source
+from mutualformer.export.graph.onnx_file import open_onnx, read_onnx, refuse_corrupt_weights
 from mutualformer.plugins import library
 from mutualformer.plugins.files import scratch
 from mutualformer.runtime import flavor as flavors
@@ -30,6 +29,7 @@ from mutualformer.runtime.benchmarks.frame_cost import device_of
 from mutualformer.runtime.contract import Contract
 from mutualformer.runtime.files import replacing, sha256
 from mutualformer.runtime.reporting.progress import working
+from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.engine_card import EngineCard, card_path
 from mutualformer.runtime.session.gpu import compute_capabilities
 
@@ -126,13 +126,25 @@ def compile_model(
 ) -> EngineCard:
     """Checkpoint or ONNX file → engine and card, and beside them the ONNX file that was made for it, if any.
 
-    ``precision``, ``calibration``: see :func:`onnx_source`; ``targets``: the names behind ``options.capabilities``.
+    ``precision`` None: that of the file; on TensorRT-RTX FP16 for an FP32 file or a checkpoint, because its GPUs
+    compute nothing faster and the loss is negligible (docs/quantization.md). ``targets``: the names behind
+    ``options.capabilities``.
     Raises as :func:`to_engine`, and DataError; it writes nothing then.
     """
+    from mutualformer.export.precision.convert import write_onnx
+
     host_capability(options.flavor)  # fail before minutes of tracing and calibration
     flavors.import_flavor(options.flavor)
+    existing_file(source, "ONNX file" if source.suffix == ".onnx" else "checkpoint or ONNX file")
+    held = read_onnx(source)[1].precision if source.suffix == ".onnx" else "fp32"
+    target = precision or ("fp16" if options.flavor == "rtx" and held == "fp32" else held)
+    if source.suffix == ".onnx" and target == held and calibration:
+        raise ExportError(f"--calibration {calibration} has no use: {source} is {held} already")
     with scratch() as folder:
-        file = onnx_source(source, folder, out.stem, options.flavor, precision, calibration, _has_plugin)
+        file = source
+        if source.suffix != ".onnx" or target != held:
+            name = f"{out.stem}.{target}.onnx" if source.suffix == ".onnx" else f"{out.stem}.onnx"
+            file = write_onnx(source, folder / name, target, calibration, check=_has_plugin).path
         card = to_engine(file, out, options, rebuild_command(file, out, options, targets))
         if file != source:
             with replacing(out.with_name(file.name)) as beside:

@@ -1,3 +1,3 @@
-"""FP16 and INT8, written into the graph: source, convert, half, widen, placement,
+"""FP16 and INT8, written into the graph: convert, half, widen, placement,
 quantize, calibration, ranking, arguments.
 """

@@ -16,7 +16,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mutualformer.export.errors import ExportError
-from mutualformer.plugins.files import scratch
 from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session.onnxruntime import session_options
 
@@ -139,7 +138,4 @@ def _session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> ort.I
     tapped = copy.deepcopy(model)
     present = {output.name for output in tapped.graph.output}
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    with scratch() as folder:
-        path = folder / "tapped.onnx"
-        onnx.save(tapped, path)
-        return ort.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(tapped.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])

@@ -7,12 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
-from mutualformer.export.criteria.frames import PARITY_SEED, calibration_frames, parity_frames
+from mutualformer.export.criteria.frames import PARITY_SEED, Selection, calibration_frames, parity_frames, share_of
 from mutualformer.export.errors import ExportError
 from mutualformer.export.graph.cda_function import is_cda
 from mutualformer.export.graph.onnx_file import read_onnx
@@ -31,7 +30,6 @@ from mutualformer.runtime.reporting.progress import progress
 from mutualformer.runtime.session import existing_file
 from mutualformer.runtime.session.onnxruntime import OnnxSession
 from mutualformer.runtime.sources import opening
-from mutualformer.runtime.sources.walk import spread_over
 
 log = logging.getLogger("mutualformer")
 
@@ -70,18 +68,12 @@ def calibration_feeds(data: str | None, contract: Contract, limit: int = DEFAULT
 
     Raises DataError, and ExportError for blank frames.
     """
-    frames: Any
+    chosen = calibration_frames(contract) if data is None else Selection((share_of(data, contract, limit),))
     if data is None:
-        frames = calibration_frames(contract)
-        text, items = frames.text, progress(frames, "calibration frames")
-        log.info("calibrating on %s; --calibration DATA names others", text)
-    else:
-        frames = opening.of_task(data, contract.task, contract.input_size)
-        indices = progress(spread_over(len(frames), limit), "calibration frames")
-        text, items = data, (frames[index] for index in indices)
-    feeds = [prepare(contract, item[0], item[1]) for item in items]
+        log.info("calibrating on %s; --calibration DATA names others", chosen.text)
+    feeds = [prepare(contract, item[0], item[1]) for item in progress(chosen, "calibration frames")]
     check_frames(feeds)
-    return feeds, text
+    return feeds, data or chosen.text
 
 
 def convert(
@@ -227,24 +219,21 @@ def _distance(
     that suit photographs may clip what a sensor gives.
     """
     if data is None and contract.task == "sod" and contract.precision == "int8":
-        parts = [dataclasses.replace(one, count=min(one.count, OF_A_KIND)) for one in parity_frames(contract).parts]
-        kinds = [(part.about, list(part)) for part in parts]
+        kinds = [dataclasses.replace(one, count=min(one.count, OF_A_KIND)) for one in parity_frames(contract).parts]
     else:
-        text = data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}"
-        frames = opening.of_task(text, contract.task, contract.input_size)
-        kinds = [(text, [frames[index] for index in spread_over(len(frames), JUDGED_FRAMES)])]
-    judge = Judge(reference, contract, [prepare(contract, item[0], item[1]) for _, items in kinds for item in items])
+        kinds = [share_of(data or f"synthetic:{JUDGED_FRAMES}?seed={PARITY_SEED}", contract, JUDGED_FRAMES)]
+    judge = Judge(reference, contract, [prepare(contract, item[0], item[1]) for kind in kinds for item in kind])
     outputs = judge.outputs(made)
     far = judge.difference(outputs)
     sentence = f"its answers differ from {name}'s by {far.mean_abs:.2g} on average, {far.max_abs:.2g} at most, on "
     if len(kinds) == 1:
-        return f"{sentence}{len(outputs)} frames of {kinds[0][0]}"
-    ends = np.cumsum([len(items) for _, items in kinds]).tolist()
-    worst, kind = max(
-        (judge.difference(outputs, slice(end - len(items), end)).mean_abs, about)
-        for end, (about, items) in zip(ends, kinds, strict=True)
+        return f"{sentence}{len(outputs)} frames of {kinds[0].about}"
+    ends = np.cumsum([len(kind) for kind in kinds]).tolist()
+    worst, about = max(
+        (judge.difference(outputs, slice(end - len(kind), end)).mean_abs, kind.about)
+        for end, kind in zip(ends, kinds, strict=True)
     )
-    return f"{sentence}{len(outputs)} frames of {len(kinds)} kinds; most, {worst:.2g} on average, on {kind}"
+    return f"{sentence}{len(outputs)} frames of {len(kinds)} kinds; most, {worst:.2g} on average, on {about}"
 
 
 def save_checked(model: onnx.ModelProto, out: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from mutualformer.export.graph.cda_function import attach_function
-from mutualformer.export.graph.tidy import tidy
 from mutualformer.export.graph.values import attribute
-from mutualformer.export.precision.half import typed_without_function
+from mutualformer.export.precision.half import finish, typed_without_function
 from mutualformer.runtime.session.onnx_file import widen
 
 
@@ -21,7 +19,4 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "Cast" and attribute(node, "to", 0) == onnx.TensorProto.FLOAT == kinds.get(node.input[0]):
             node.op_type = "Identity"
             del node.attribute[:]
-    wide = tidy(wide)
-    attach_function(wide)
-    onnx.checker.check_model(wide, full_check=True)
-    return wide
+    return finish(wide, model)

@@ -18,7 +18,6 @@ from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.sources.grammar import parse
-from mutualformer.runtime.tasks import SOD
 from mutualformer.runtime.untrusted.typed_json import read_json
 from mutualformer.train import checkpoint
 from mutualformer.train.evaluation import corrupt
@@ -106,7 +105,7 @@ def scores_of(weights: Path, held_out: HeldOut) -> dict[str, Any]:
     session = ModuleSession(checkpoint.load(weights))
     scores = {}
     for key, (name, how) in conditions_of(sets).items():
-        frames = corrupt.CorruptFrames(sets[name], corrupt.parse(how, SOD.name)) if how else sets[name]
+        frames = corrupt.CorruptFrames(sets[name], corrupt.parse(how)) if how else sets[name]
         scores[key] = sod_metrics(_pairs(session, frames), frames=True)
     brief = {key: {k: v for k, v in metrics.items() if k != "frames"} for key, metrics in scores.items()}
     checkpoint.change_card(weights, metrics={"sets": brief})

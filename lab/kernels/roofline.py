@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutualformer.plugins.usage import KernelUsage
+from lab.kernels.usage import KernelUsage
 
 PRODUCTS = {"cda_rows": 3, "cda_columns": 2}
 """Matrix products per tile."""

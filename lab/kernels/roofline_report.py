@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.kernels.roofline import DEVICES, WORKLOADS, Device, Workload, cost, roofline_seconds, waves
+from lab.kernels.usage import KernelUsage
 from mutualformer.plugins.attributes import PLUGIN_VERSION
 from mutualformer.plugins.files import replacing, sha256, write_bytes
 from mutualformer.plugins.kernels.tiles import DTYPES, KERNELS, VECTOR_UNIT, variant_for, variant_named
 from mutualformer.plugins.library import find
-from mutualformer.plugins.usage import KernelUsage
 
 NOTE = "computed from cubins and loop structure, not measured"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.kernels.roofline import PRODUCTS, Device, Workload, cost
+from lab.kernels.usage import KernelUsage, manifest, read_usage
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.files import cache_root, parse_json, write_bytes
-from mutualformer.plugins.usage import KernelUsage, manifest, read_usage
 
 _REVISION = 3  # raise when a report gains or changes a field
 _TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")

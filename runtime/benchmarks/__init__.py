@@ -1,1 +1,1 @@
-"""Benchmarks: measure (timing and conditions), model, stream, frame_cost (computed, not measured)."""
+"""Benchmarks: measure (timing and conditions), model, frame_cost (computed, not measured)."""

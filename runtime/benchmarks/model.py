@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mutualformer.runtime import zoo
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.commandline.arguments import add_device
-from mutualformer.runtime.commandline.running import verb
+from mutualformer.runtime.commandline.running import verb, verb_parser
 from mutualformer.runtime.contract import PREFIX
 from mutualformer.runtime.files import write_json
 from mutualformer.runtime.session import ModelFileError, Session, load
@@ -109,7 +109,7 @@ def command(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench model", description=__doc__)
+    parser = verb_parser("bench model", __doc__)
     parser.add_argument(
         "--model", action="append", help=f"{zoo.HELP}; .onnx may be anybody's; repeatable (default: {zoo.DEFAULT})"
     )

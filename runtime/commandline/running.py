@@ -89,6 +89,11 @@ def run_verb(
     return guarded(parser.prog, lambda: command(args))
 
 
+def verb_parser(name: str, about: str | None, **options: Any) -> argparse.ArgumentParser:
+    """The parser of ``mutualformer NAME``. ``about``: its help begins with the first line of this, a docstring."""
+    return argparse.ArgumentParser(prog=f"mutualformer {name}", description=(about or "").splitlines()[0], **options)
+
+
 def verb(
     parser: Callable[[], argparse.ArgumentParser], command: Callable[[argparse.Namespace], int]
 ) -> Callable[..., int]:

@@ -1,6 +1,6 @@
 """Spread an album over the machines of a Ray cluster with Ray Data; without an address, over this one.
 
-Each task is one shard of the journal. A worker opens the models once, with one thread, does its shard's frames as a
+Each task is a shard of the frames. A worker opens the models once, with one thread, does its shard's frames as a
 local run does, and writes files and journal itself into OUT, which all machines must see under the same path. So the
 files equal those of a run without Ray bit for bit, and either kind of run can continue the other.
 """
@@ -27,6 +27,7 @@ from mutualformer.runtime.sources.frame import Frames
 from mutualformer.runtime.untrusted.foreign import reason
 
 LOCAL = "local"
+SHARD = 64  # frames of one task
 
 
 class ClusterError(Error, RuntimeError):
@@ -47,15 +48,16 @@ class ShardWorker:
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         """Predict the unfinished frames of one shard: {"shard": number} → counts and errors, in plain types."""
-        finished, tasks = unfinished(self.album, self.journal, int(task["shard"]), self.plan)
-        # A lost worker of this run may have done some of them: those count as done now.
-        ours = [line for line in finished if line.get("run") == self.journal.run]
-        outcomes = [[line["error"], line["has_depth"]] for line in ours]
-        for one in tasks:
+        frames = range(len(self.journal.names))[SHARD * int(task["shard"]) :][:SHARD]
+        finished: list[dict[str, Any]] = []
+        outcomes = []
+        for one in unfinished(self.album, self.journal, frames, self.plan, finished.append):
             (outcome,) = process([one], self.models, self.plan)
             self.journal.add(outcome)
             outcomes.append([outcome.error, outcome.has_depth])
-        return {"kept": len(finished) - len(ours), "outcomes": outcomes}
+        # A lost worker of this run may have done some of them: those count as done now.
+        ours = [[entry["error"], entry["has_depth"]] for entry in finished if entry.get("run") == self.journal.run]
+        return {"kept": len(finished) - len(ours), "outcomes": ours + outcomes}
 
 
 def predict_album(
@@ -71,7 +73,7 @@ def predict_album(
     files = [(label, str(path.absolute())) for label, path in models]
     workers = {"album": album, "plan": plan, "journal": journal, "models": files, "device": device}
     with contextlib.closing(report):
-        for result in _results(workers, len(journal.shards), address):
+        for result in _results(workers, -(-len(journal.names) // SHARD), address):
             report.keep(int(result["kept"]))
             for error, has_depth in result["outcomes"]:
                 report.add(str(error), bool(has_depth))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -129,16 +129,16 @@ def given_names(album: Frames) -> list[str]:
     return [names.give(name_of(album, index)) for index in range(len(album))]
 
 
-def unfinished(album: Frames, journal: Journal, shard: int, plan: Plan) -> tuple[list[dict[str, Any]], list[Task]]:
-    """The journal's lines of a shard's finished frames, and the tasks of the others."""
-    marks = {index: digest(stamp(album, index)) for index in journal.frames(shard)}
-    finished = journal.done(shard, marks, plan)
-    tasks = [
-        Task(index, journal.names[index], partial(album.__getitem__, index), mark)
-        for index, mark in marks.items()
-        if index not in finished
-    ]
-    return list(finished.values()), tasks
+def unfinished(
+    album: Frames, journal: Journal, frames: Iterable[int], plan: Plan, keep: Callable[[dict[str, Any]], object]
+) -> Iterator[Task]:
+    """The tasks of the ``frames`` that are still to be done; ``keep`` gets the records of the others."""
+    for index in frames:
+        mark = digest(stamp(album, index))
+        if (entry := journal.done(index, mark, plan)) is not None:
+            keep(entry)
+        else:
+            yield Task(index, journal.names[index], partial(album.__getitem__, index), mark)
 
 
 def predict_album(
@@ -147,14 +147,8 @@ def predict_album(
     """Predict the frames that ``journal`` names and does not list as done; then write table and contact sheet."""
     journal.begin(resume)
     report = Report(len(journal.names))
-
-    def tasks() -> Iterator[Task]:
-        for shard in journal.shards:
-            finished, others = unfinished(album, journal, shard, plan)
-            report.keep(len(finished))
-            yield from others
-
-    _carry_out(tasks(), report, models, plan, journal, workers=workers, batch=batch)
+    tasks = unfinished(album, journal, range(len(journal.names)), plan, lambda entry: report.keep(1))
+    _carry_out(tasks, report, models, plan, journal, workers=workers, batch=batch)
     return finish(report.summary, journal, plan)
 
 
@@ -209,7 +203,7 @@ def finish(summary: Summary, journal: Journal, plan: Plan) -> Summary:
             if entry["error"]:
                 summary.broken += 1
                 summary.first_error = summary.first_error or entry["error"]
-            elif index % every == 0 and (tile := journal.tile(entry["key"])) is not None:
+            elif index % every == 0 and (tile := journal.tile(index)) is not None:
                 strips.append((entry["name"], tile))
     summary.files.append(table)
     if strips:

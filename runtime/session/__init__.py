@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import importlib
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from mutualformer.extras import install
+from mutualformer.extras import missing
 from mutualformer.runtime.session.base import Device as Device
 from mutualformer.runtime.session.base import ModelFileError as ModelFileError
 from mutualformer.runtime.session.base import ModelOutputError as ModelOutputError
@@ -23,11 +24,11 @@ from mutualformer.runtime.session.base import existing_file as existing_file
 
 DEVICES = ("auto", "cpu", "cuda")
 
-# File ending → module, class, and the extra that installs its packages. Imported when such a file is opened.
+# File ending → module, and what in it opens such a file. Imported when such a file is opened.
 BACKENDS = {
-    ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession", "runtime"),
-    ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession", "tensorrt"),
-    ".safetensors": ("mutualformer.train.evaluation.session", "CheckpointSession", "train"),
+    ".onnx": ("mutualformer.runtime.session.onnxruntime", "OnnxSession"),
+    ".engine": ("mutualformer.runtime.session.tensorrt", "EngineSession.open"),
+    ".safetensors": ("mutualformer.train.evaluation.session", "CheckpointSession"),
 }
 
 
@@ -48,11 +49,11 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, sha256: st
         raise ModelFileError(f"{file}: providers are ONNX Runtime's, for .onnx files; give device='cuda' or 'cpu'")
     if file.suffix not in BACKENDS:
         raise ModelFileError(f"{file}: the file ends in {file.suffix!r}, expected one of {', '.join(BACKENDS)}")
-    module, name, extra = BACKENDS[file.suffix]
+    module, name = BACKENDS[file.suffix]
     try:
-        backend: Any = getattr(importlib.import_module(module), name)
+        backend: Any = attrgetter(name)(importlib.import_module(module))
     except ModuleNotFoundError as error:
-        raise ModelFileError(f"{file}: opening it needs the Python package {error.name!r}: {install(extra)}") from error
+        raise ModelFileError(f"{file}: cannot be opened: {missing(error.name or module)}") from error
     expected = {"sha256": sha256} if sha256 else {}
-    session: Session = backend.open(file, device=device, threads=threads, **expected)
+    session: Session = backend(file, device=device, threads=threads, **expected)
     return session

@@ -43,25 +43,28 @@ class Driver:
 
     def __init__(self, cuda: ModuleType) -> None:
         """``cuda``: the module ``cuda.bindings.driver``, whose functions return an error code first."""
-        self._cuda = cuda
+        self.cuda: Any = cuda
         self.call("cuInit", 0)
         if self.call("cuDeviceGetCount") < 1:
             raise CudaError("this machine has no NVIDIA GPU")
         device = self.call("cuDeviceGet", 0)
         self.gpu = self.call("cuDeviceGetName", 128, device).split(b"\0")[0].decode(errors="replace")
-        attribute = cuda.CUdevice_attribute
         # The two numbers decide which cubins run here and whether an engine was built for this GPU.
-        names = ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
-        self.capability = ".".join(str(self.call("cuDeviceGetAttribute", getattr(attribute, n), device)) for n in names)
-        integrated = attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED
-        self.shares_memory = bool(self.call("cuDeviceGetAttribute", integrated, device))
+        names = ("COMPUTE_CAPABILITY_MAJOR", "COMPUTE_CAPABILITY_MINOR")
+        self.capability = ".".join(str(self.attribute(name)) for name in names)
+        self.shares_memory = bool(self.attribute("INTEGRATED"))
         # The primary context is the one that TensorRT, PyTorch and CuPy use in this process: memory of one is visible
         # to the others.
-        self._primary = self.call("cuDevicePrimaryCtxRetain", device)
+        self.primary = self.call("cuDevicePrimaryCtxRetain", device)
+
+    def attribute(self, name: str) -> int:
+        """A device attribute, e.g. "MULTIPROCESSOR_COUNT"."""
+        kind = getattr(self.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self.call("cuDeviceGetAttribute", kind, 0))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Make one driver call; returns its value, None where it has none."""
-        result, *values = getattr(self._cuda, name)(*arguments)
+        result, *values = getattr(self.cuda, name)(*arguments)
         if int(result) != 0:
             raise CudaError(f"{name} failed: {getattr(result, 'name', result)}")
         return values[0] if values else None
@@ -70,7 +73,7 @@ class Driver:
     def context(self) -> Iterator[None]:
         """Make the primary context current on this thread; afterwards the previous one is current again."""
         # Push and pop, not set: the caller may have another context current, and gets it back.
-        self.call("cuCtxPushCurrent", self._primary)
+        self.call("cuCtxPushCurrent", self.primary)
         try:
             yield
         finally:
@@ -125,7 +128,7 @@ class Driver:
         The capture mode is thread-local: other threads may allocate memory meanwhile.
         """
         # Global mode would fail whenever any other thread of the program, such as a second camera's, allocates memory.
-        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        mode = self.cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.call("cuStreamBeginCapture", stream, mode)
         try:
             work()
@@ -170,27 +173,27 @@ class PycudaDriver(Driver):
 
     def __init__(self, cuda: ModuleType) -> None:
         """``cuda``: the module ``pycuda.driver``."""
-        self._cuda = cuda
+        self.cuda = cuda
         cuda.init()
         if cuda.Device.count() < 1:
             raise CudaError("this machine has no NVIDIA GPU")
         device = cuda.Device(0)
         self.gpu = str(device.name())
         self.capability = ".".join(str(number) for number in device.compute_capability())
-        self._primary = device.retain_primary_context()
+        self.primary = device.retain_primary_context()
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
         """As Driver.context."""
-        self._primary.push()
+        self.primary.push()
         try:
             yield
         finally:
-            self._cuda.Context.pop()
+            self.cuda.Context.pop()
 
     def allocate(self, size: int) -> Any:
         """As Driver.allocate."""
-        return self._cuda.mem_alloc(size)
+        return self.cuda.mem_alloc(size)
 
     def free(self, memory: Any) -> None:
         """As Driver.free: now, and not when the last reference goes."""
@@ -198,7 +201,7 @@ class PycudaDriver(Driver):
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
         """As Driver.allocate_host; the array keeps the allocation alive as its base."""
-        return np.asarray(self._cuda.pagelocked_empty((size,), np.uint8))
+        return np.asarray(self.cuda.pagelocked_empty((size,), np.uint8))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
         """As Driver.free_host; an allocation without ``free`` goes with its last reference."""
@@ -206,7 +209,7 @@ class PycudaDriver(Driver):
 
     def create_stream(self) -> Any:
         """As Driver.create_stream."""
-        return _Stream(self._cuda.Stream(_NON_BLOCKING))
+        return _Stream(self.cuda.Stream(_NON_BLOCKING))
 
     def destroy_stream(self, stream: Any) -> None:
         """The caller holds the last reference and drops it next, while the context is current."""
@@ -217,11 +220,11 @@ class PycudaDriver(Driver):
 
     def copy_in(self, device: Any, host: NDArray[Any], stream: Any) -> None:
         """As Driver.copy_in."""
-        self._cuda.memcpy_htod_async(device, host, stream.stream)
+        self.cuda.memcpy_htod_async(device, host, stream.stream)
 
     def copy_out(self, host: NDArray[Any], device: Any, stream: Any) -> None:
         """As Driver.copy_out."""
-        self._cuda.memcpy_dtoh_async(host, device, stream.stream)
+        self.cuda.memcpy_dtoh_async(host, device, stream.stream)
 
 
 _DRIVERS: dict[str, tuple[str, type[Driver]]] = {

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mutualformer.runtime.contract import PREFIX, Contract, ContractError
+from mutualformer.runtime.contract import Contract, ContractError
 from mutualformer.runtime.session.base import KEEP_FP16, Device, ModelFileError, Session
 from mutualformer.runtime.session.onnx_file import TRUST, OnnxFile, read_onnx_file, widened
 from mutualformer.runtime.session.threads import usable_threads
@@ -72,18 +72,18 @@ class OnnxSession(Session):
                 f"{path}: sha256 is {file.sha256[:12]}…, expected {sha256[:12]}…: the file was changed or cut short; "
                 "install the package again"
             )
+        try:
+            self.contract = Contract.from_props(file.props)
+        except ContractError as error:
+            raise ModelFileError(f"{path}: {error}") from error
         if not sha256 and not os.environ.get(TRUST):
             _limit_memory()
         providers = _providers(path, device)
         options = session_options(threads)
         # On a CPU, ONNX Runtime would convert FP16 weights again in every call.
-        half = any(p.key == f"{PREFIX}precision" and p.value == '"fp16"' for p in file.model.metadata_props)
-        self._widened = half and providers == ["CPUExecutionProvider"] and not os.environ.get(KEEP_FP16)
+        half = self.contract.precision == "fp16" and providers == ["CPUExecutionProvider"]
+        self._widened = half and not os.environ.get(KEEP_FP16)
         self._session = open_graph(widened(file) if self._widened else file, options, providers)
-        try:
-            self.contract = Contract.from_props(file.props)
-        except ContractError as error:
-            raise ModelFileError(f"{path}: {error}") from error
         try:
             self._check_graph()
         except UnicodeDecodeError as error:
@@ -94,11 +94,6 @@ class OnnxSession(Session):
             raise ModelFileError(f"{path}: ONNX Runtime could not start CUDA and would run on the CPU instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._sha256 = file.sha256
-
-    @classmethod
-    def open(cls, path: Path, **how: Any) -> OnnxSession:
-        """As the constructor."""
-        return cls(path, **how)
 
     def _check_graph(self) -> None:
         """Refuse a graph whose inputs or outputs differ from those in its metadata."""

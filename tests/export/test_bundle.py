@@ -235,7 +235,8 @@ def test_acceptance_runs_on_the_device(device: Path, tmp_path: Path) -> None:
     """Without PyTorch and Triton. There is no GPU here, so its checks then run on the stand-in driver."""
     done = _sh(device, "run.sh", "--verb", "acceptance", "--out", str(tmp_path / "out"))
     assert "SKIP, no NVIDIA GPU here" in done.stdout, done.stdout + done.stderr
-    (tmp_path / "tests").symlink_to(ROOT / "tests")  # beside the tests the checkout has the package, too
+    for name in ("tests", "lab"):  # beside them the checkout has the package, too
+        (tmp_path / name).symlink_to(ROOT / name)
     python, driver = device / ".venv" / "bin" / "python", "libtest_cuda_driver.so"
     command = [str(python), "-c", "from mutualformer.plugins import library; print(library.find().parent)"]
     found = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True)

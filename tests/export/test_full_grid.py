@@ -81,7 +81,7 @@ def test_precision(full: Path, precision: str, tmp_path: Path) -> None:
     if precision != "fp32":
         file = tmp_path / f"{precision}.onnx"
         save_checked(convert(model, contract, precision, CALIBRATION[contract.task])[0], file)
-    result = compare(full.with_name("model.safetensors"), file, [DATA[contract.task]], 0)
+    result = compare(full.with_name("model.safetensors"), file, [DATA[contract.task]])
     began = time.monotonic()
     engine = tmp_path / "model.engine"
     to_engine(file, engine, BuildOptions("rtx"), "")

@@ -166,7 +166,7 @@ def test_describe_tells_where_and_how_far_the_salient_object_is() -> None:
 
 def test_streaming_imports_neither_torch_nor_the_other_stages() -> None:
     code = (
-        "import sys, mutualformer.runtime.stream, mutualformer.runtime.benchmarks.stream;"
+        "import sys, mutualformer.runtime.stream;"
         "import mutualformer.runtime.preview.live_page;"
         "from mutualformer.runtime.sources import listing;"
         "from mutualformer.runtime.sources.devices import openni2;"

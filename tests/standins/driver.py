@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.architectures import RUNS_AS, TABLE
+from lab.kernels.usage import LIMITS
+from mutualformer.plugins.architectures import RUNS_AS
 
 _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.c_int,
@@ -57,9 +58,7 @@ class Driver:
         self.library.test_driver_on_launch(self._callback)
         self.library.test_driver_set_capability(capability)
         self.library.test_driver_set_context(context)
-        limit = (
-            TABLE[RUNS_AS.get(capability, capability)] if RUNS_AS.get(capability, capability) in TABLE else TABLE[87]
-        )
+        limit = LIMITS.get(RUNS_AS.get(capability, capability), LIMITS[87])
         self.library.test_driver_set_limits(limit.warps, limit.shared, limit.shared_reserved)
         self.capability = capability
         self.launches: list[tuple[str, tuple[int, ...], int]] = []

@@ -126,7 +126,7 @@ class LeakedContext(EngineSession):
 
     def close(self) -> None:
         super().close()
-        self._driver.call("cuCtxPushCurrent", self._driver._primary)
+        self._driver.call("cuCtxPushCurrent", self._driver.primary)
 
 
 class LeakedMemory(EngineSession):

@@ -38,7 +38,7 @@ class Lifetimes:
         self.alive[kind] -= 1
         if before and self.alive[before]:
             self.problems.append(f"the {kind} was destroyed while {self.alive[before]} {before}(s) still lived")
-        if int(self.machine.driver.call("cuCtxGetCurrent")) != self.machine.driver.primary:
+        if int(self.machine.driver.call("cuCtxGetCurrent")) != int(self.machine.driver.primary):
             self.problems.append(f"the {kind} was destroyed while another CUDA context than the engine's was current")
 
 

@@ -19,28 +19,15 @@ from numpy.typing import NDArray
 
 from mutualformer.runtime.sources.folders.reid_folder import ReidData, ReidItem
 from mutualformer.runtime.sources.frame import DataError, Frames, Item
-from mutualformer.runtime.tasks import TASKS
 
-WAYS = {
-    "rgb": ("shuffle", "zero", "grey"),
-    "depth": ("shuffle", "zero", "holes", "unit"),
-    "nir": ("shuffle", "zero"),
-}
 MID_GREY = 128
 HOLES_SHARE, HOLES_CELLS = 0.43, 20  # of the pixels; patches across the picture
 
 
-def parse(text: str, task: str) -> dict[str, str]:
-    """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. Raises DataError."""
-    modalities = TASKS[task].modalities
-    choices: dict[str, str] = {}
-    for pair in text.split(","):
-        modality, _, way = pair.strip().partition("=")
-        if modality not in modalities or way not in WAYS[modality] or modality in choices:
-            spellings = "; ".join(f"{name}={'|'.join(WAYS[name])}" for name in modalities)
-            raise DataError(f"corruption {text!r}: {pair!r} is unknown or repeated, expected {spellings}")
-        choices[modality] = way
-    return choices
+def parse(text: str) -> dict[str, str]:
+    """``depth=shuffle,rgb=zero`` → {"depth": "shuffle", "rgb": "zero"}. The ways: shuffle, zero; for colour also grey,
+    for depth also holes and unit."""
+    return dict(pair.split("=") for pair in text.split(","))
 
 
 def _others(identities: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

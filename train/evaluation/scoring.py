@@ -22,7 +22,7 @@ def evaluate(session: Session, data: str, corruption: str = "") -> dict[str, Any
     """
     contract = session.contract
     task = TASKS[contract.task]
-    how = corrupt.parse(corruption, contract.task) if corruption else None
+    how = corrupt.parse(corruption) if corruption else None
     samples = task.open(data, contract.input_size, True, "test")
     return {**load(task.score)(session, samples, data, how), "trained_on": trained_on(contract.card, samples)}
 

@@ -69,11 +69,6 @@ class CheckpointSession(ModuleSession):
         if threads:
             torch.set_num_threads(threads)
 
-    @classmethod
-    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> CheckpointSession:
-        """What :func:`mutualformer.runtime.session.load` calls."""
-        return cls(path, device, threads)
-
     def describe(self) -> dict[str, Any]:
         """As Session.describe, with the checkpoint's file and sha256."""
         return {"file": self.path.name, "sha256": self.contract.weights_sha256, **super().describe()}

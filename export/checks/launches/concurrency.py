@@ -46,9 +46,9 @@ def _streams(machine: Machine) -> None:
 def _rounds(machine: Machine, case: Case, seed: int, own_context: bool, barrier: threading.Barrier) -> Outputs:
     """The work of one thread: a node of its own, in the primary context or in one that it creates and destroys."""
     outputs: Outputs = []
-    context = machine.driver.create_context() if own_context else machine.driver.primary
+    context = machine.driver.new_context() if own_context else machine.driver.context()
     try:
-        with machine.driver.entered(context), opened(machine, case) as node:
+        with context, opened(machine, case) as node:
             for round_ in range(machine.amount.rounds):
                 inputs = case.inputs(seed + round_ % 2)
                 barrier.wait()
@@ -57,9 +57,6 @@ def _rounds(machine: Machine, case: Case, seed: int, own_context: bool, barrier:
     except BaseException:
         barrier.abort()  # the other thread would wait for ever
         raise
-    finally:
-        if own_context:
-            machine.driver.destroy_context(context)
     return outputs
 
 

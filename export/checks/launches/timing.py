@@ -39,7 +39,8 @@ def _enqueue_us(machine: Machine, case: Case) -> float:
                 driver.call("cuEventRecord", first, node.stream)
                 driver.launch(graph, node.stream)
                 driver.call("cuEventRecord", last, node.stream)
-                samples.append(driver.elapsed_ms(first, last))
+                driver.call("cuEventSynchronize", last)
+                samples.append(float(driver.call("cuEventElapsedTime", first, last)))
         if not same(node.run(*inputs), expected):
             raise CheckFailed(f"{case}: after timing the results differ")
     return 1e3 * statistics.median(samples[_WARM_UP:]) / times

@@ -38,12 +38,12 @@ class ExactBuffer:
     def write(self, array: Array) -> None:
         """Copy ``array`` to the beginning of the buffer."""
         data = np.ascontiguousarray(array)
-        self._driver.write(self.address, data.ctypes.data, data.nbytes)
+        self._driver.call("cuMemcpyHtoD", self.address, data.ctypes.data, data.nbytes)
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The beginning of the buffer as a new array."""
         result = np.empty(shape, dtype)
-        self._driver.read(result.ctypes.data, self.address, result.nbytes)
+        self._driver.call("cuMemcpyDtoH", result.ctypes.data, self.address, result.nbytes)
         return result
 
     def assert_guards_intact(self, name: str) -> None:
@@ -61,19 +61,19 @@ class GuardedBuffer(ExactBuffer):
 
     def __init__(self, driver: CheckDriver, size: int) -> None:
         super().__init__(driver, size)
-        driver.fill(self.address - GUARD, GUARD_BYTE, size + 2 * GUARD)
+        driver.call("cuMemsetD8", self.address - GUARD, GUARD_BYTE, size + 2 * GUARD)
         self.poison()
 
     def poison(self) -> None:
         """Fill the buffer, not its guards, with bytes that are NaN in every float type."""
         if self.size:
-            self._driver.fill(self.address, POISON_BYTE, self.size)
+            self._driver.call("cuMemsetD8", self.address, POISON_BYTE, self.size)
 
     def assert_guards_intact(self, name: str) -> None:
         """Raise AssertionError that names ``name`` where a byte of either guard has changed."""
         guards = np.empty((2, GUARD), np.uint8)
         for row, address in zip(guards, (self.address - GUARD, self.address + self.size), strict=True):
-            self._driver.read(row.ctypes.data, address, GUARD)
+            self._driver.call("cuMemcpyDtoH", row.ctypes.data, address, GUARD)
         touched = int((guards != GUARD_BYTE).sum())
         if touched:
             raise AssertionError(f"{touched} bytes outside {name} were written")

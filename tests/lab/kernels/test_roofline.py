@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.kernels import roofline, roofline_report
-from mutualformer.plugins.usage import KernelUsage, read_usage
+from lab.kernels.usage import KernelUsage, read_usage
 from tests.plugins import support
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from lab.kernels.sass import KernelReport, inspect
-from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE, TABLE
+from lab.kernels.usage import LIMITS, resident_blocks
+from mutualformer.plugins.architectures import ARCHITECTURES, PTX_ARCHITECTURE
 from mutualformer.plugins.compile import aot, ptxas
 from mutualformer.plugins.kernels.tiles import PTX_VARIANTS, VARIANTS, Variant, tiles_for, variant_named
-from mutualformer.plugins.usage import resident_blocks
 from tests.plugins import support
 
 
@@ -84,7 +84,7 @@ def test_newer_gpus_assemble_the_ptx(arch: int, name: str, tmp_path: Path) -> No
 
 def test_every_kernel_fits_its_multiprocessor(manifest: list[dict[str, Any]]) -> None:
     for image in manifest:
-        limit = TABLE[image["arch"]]
+        limit = LIMITS[image["arch"]]
         assert image["shared"] + limit.shared_reserved <= limit.shared, image
         assert image["tensor_memory"] <= limit.tensor_memory, image
         assert image["warps"] <= 8, image
@@ -108,7 +108,7 @@ def test_nothing_spills_and_as_many_blocks_fit_as_nvidia_computes(
         if usage["STACK"] != "0" or usage["LOCAL"] != "0":
             spilling.append((image["name"], image["arch"], usage))
         resources = (image["warps"], image["shared"], image["tensor_memory"])
-        registers, sm = int(usage["REG"]), TABLE[image["arch"]]
+        registers, sm = int(usage["REG"]), LIMITS[image["arch"]]
         limits = (sm.warps, sm.shared, sm.shared_reserved)
         expected = nvidia(image["arch"], registers, 32 * image["warps"], ctypes.c_size_t(image["shared"]), *limits)
         found = resident_blocks(image["arch"], registers, image["warps"], image["shared"], 0)

@@ -39,7 +39,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below ``folder`` with its bytes; the journal's lines without the run that wrote them."""
+    """Every file below ``folder`` with its bytes; the journal's records without the run that wrote them."""
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: re.sub(rb'"run": "\w+", ', b"", data) for name, data in files.items()}
 
@@ -214,12 +214,12 @@ def test_names_that_are_not_utf_8_or_hold_escapes(red: Path, tmp_path: Path) -> 
     assert (tmp_path / "out/predictions.csv").read_bytes().count(b"\n") == 6
 
 
-def test_a_line_cut_short_in_the_journal_is_done_again(red: Path, tmp_path: Path) -> None:
+def test_a_record_cut_short_in_the_journal_is_done_again(red: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "in", 4)
     assert predict(tmp_path / "out", red, tmp_path / "in") == 0
     whole = tree(tmp_path / "out")
-    lines = tmp_path / "out" / journal.FOLDER / "000000.jsonl"
-    lines.write_bytes(lines.read_bytes()[:-20])
+    (record,) = (tmp_path / "out" / journal.FOLDER).glob(f"{journal.digest('2')}.json")
+    record.write_bytes(record.read_bytes()[:-20])
     assert predict(tmp_path / "out", red, tmp_path / "in", "--resume") == 0
     assert tree(tmp_path / "out") == whole
 

@@ -18,33 +18,32 @@ from mutualformer.runtime.sources.masks import Mask, read_mask
 from mutualformer.runtime.sources.names import DEPTH_NAMES, MASK_NAMES, RGB_NAMES, find_folder, frames_in
 from mutualformer.runtime.sources.pictures import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour
 from mutualformer.runtime.sources.playing import collected
-from mutualformer.train.data.check.findings import Fingerprint, fingerprint, grouped
+from mutualformer.train.data.check.findings import Report
 from mutualformer.train.data.check.telling import strip, told
 
 
-def _listed(folder: Path, suffixes: tuple[str, ...], findings: list[Remark]) -> dict[str, Path]:
+def _listed(folder: Path, suffixes: tuple[str, ...], report: Report) -> dict[str, Path]:
     """Frame → file; files that share a frame, and files of unread kinds, become findings."""
     try:
         listing = frames_in(folder, suffixes)
     except DataError as error:
-        findings.append(Remark(MUST, "folder", str(error), "check its permissions"))
+        report.findings.append(Remark(MUST, "folder", str(error), "check its permissions"))
         return {}
     twice = [f"{out.name} beside {kept.name}" for out, kept in listing.twice]
-    findings += grouped(MUST, "names", twice, f"two files for one frame in {folder}", "keep one of them")
+    report.add(MUST, "names", twice, f"two files for one frame in {folder}", "keep one of them")
     odd = [str(path) for path in listing.other]
-    findings += grouped(SHOULD, "kind", odd, "files of a kind that is not read", f"make them {', '.join(suffixes[:3])}")
+    report.add(SHOULD, "kind", odd, "files of a kind that is not read", f"make them {', '.join(suffixes[:3])}")
     return listing.files
 
 
 class _Frames:
-    """Checks frame after frame and keeps the names of the frames with each problem. ``strips``: see check_rgbd."""
+    """Checks frame after frame and keeps the names of the frames with each problem."""
 
-    def __init__(self, strips: list[tuple[str, bytes]]) -> None:
-        self.strips = strips
+    def __init__(self, report: Report) -> None:
+        self.report = report
         self.wrong: dict[str, list[str]] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.survey = Survey()
-        self.prints: list[Fingerprint] = []
 
     def note(self, kind: str, name: str) -> None:
         self.wrong.setdefault(kind, []).append(name)
@@ -69,9 +68,9 @@ class _Frames:
         if rgb is None:
             return
         self.sizes[rgb.shape[:2]] += 1
-        if draw:
-            self.strips.append((rgb_path.stem, strip(rgb, mask, depth)))
-        self.prints.append(fingerprint(rgb_path, place))
+        if draw and self.report.strips is not None:
+            self.report.strips.append((rgb_path.stem, strip(rgb, mask, depth)))
+        self.report.print_of(rgb_path, place)
         self.survey.turned += turned([path for path in (rgb_path, depth_path, mask_path) if path is not None])
         sizes = [(depth_path, depth.shape if depth is not None else None)]
         sizes.append((mask_path, mask.pixels.shape if mask is not None else None))
@@ -97,47 +96,40 @@ PROBLEMS = {
 }
 
 
-def check_rgbd(
-    folder: Path, label: str, strips: list[tuple[str, bytes]] | None = None
-) -> tuple[list[str], list[Remark], list[Fingerprint]]:
-    """Sentences, findings and fingerprints of one folder; ``label`` names it in the findings. ``strips``: gets what a
-    contact sheet shows."""
-    findings: list[Remark] = []
+def check_rgbd(folder: Path, report: Report) -> None:
+    """Add sentences, findings and prints of one folder to ``report``."""
     places = [find_folder(folder, names) for names in (RGB_NAMES, DEPTH_NAMES, MASK_NAMES)]
     rgb, depth, mask = (
-        _listed(place, suffixes, findings) if place is not None else {}
+        _listed(place, suffixes, report) if place is not None else {}
         for place, suffixes in zip(places, (COLOUR_SUFFIXES, DEPTH_SUFFIXES, COLOUR_SUFFIXES), strict=True)
     )
     for place, files, what in zip(places[1:], (depth, mask), ("depth", "mask"), strict=True):
         if place is None:
-            findings.append(Remark(SHOULD, "folder", f"{folder}: no {what} folder", WITHOUT[what]))
+            report.add(SHOULD, "folder", [str(folder)], f"no {what} folder", WITHOUT[what])
             continue
         lacking = [str(path) for name, path in rgb.items() if name not in files]
-        findings += grouped(MUST, "partner", lacking, f"no {what} of the same name", "add it or remove the picture")
+        report.add(MUST, "partner", lacking, f"no {what} of the same name", "add it or remove the picture")
         alone = [str(path) for name, path in files.items() if name not in rgb]
-        findings += grouped(SHOULD, "partner", alone, "no colour picture of the same name", "add it or remove the file")
+        report.add(SHOULD, "partner", alone, "no colour picture of the same name", "add it or remove the file")
     if not rgb:
-        findings.append(
-            Remark(MUST, "folder", f"{folder}: no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
-        )
-    frames = _Frames([] if strips is None else strips)
+        report.add(MUST, "folder", [str(folder)], "no colour picture", f"expected {', '.join(COLOUR_SUFFIXES)}")
+    frames = _Frames(report)
     with contextlib.suppress(DataError), collected():  # the rule by which all others read this folder's depth
         frames.survey.rule = getattr(opening.frames(str(folder)), "rule", frames.survey.rule)
     step = sheet.every(len(rgb))
-    for index, name in enumerate(progress(list(rgb), f"checking {label}")):
-        draw = strips is not None and index % step == 0
-        frames.add(label, rgb[name], depth.get(name), mask.get(name), draw)
+    for index, name in enumerate(progress(list(rgb), f"checking {folder}")):
+        frames.add(str(folder), rgb[name], depth.get(name), mask.get(name), index % step == 0)
     for kind, names in frames.wrong.items():
-        findings += grouped(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
+        report.add(PROBLEMS[kind][0], kind, names, *PROBLEMS[kind][1:])
     survey = frames.survey
-    findings += [r._replace(what=f"{folder}: {r.what}") for r in survey.remarks()]
+    report.findings += [r._replace(what=f"{folder}: {r.what}") for r in survey.remarks()]
     counts = len(rgb), len(rgb.keys() & depth.keys()), len(rgb.keys() & mask.keys())
-    return told(label, *counts, frames.sizes, survey), findings, frames.prints
+    report.lines += told(str(folder), *counts, frames.sizes, survey)
 
 
-def check_frames(address: str) -> tuple[list[str], list[Remark]]:
-    """Sentences and findings of the frames of any other address, which need no folders of a data set: photographs, TUM
-    folders, recordings, videos. Raises DataError where it holds none."""
+def check_frames(address: str, report: Report) -> None:
+    """Add sentences and findings of the frames of any other address, which need no folders of a data set: photographs,
+    TUM folders, recordings, videos. Raises DataError where it holds none."""
     with collected() as notes:
         frames = opening.frames(address)
     survey = getattr(frames, "survey", None) or Survey()
@@ -154,11 +146,11 @@ def check_frames(address: str) -> tuple[list[str], list[Remark]]:
         if item.depth.any() and not hasattr(frames, "survey"):
             survey.add(item.depth, None, item.name)  # in metres: the unit was the source's to know
     remarks = survey.remarks()
-    findings = [one._replace(what=f"{address}: {one.what}") for one in remarks]
-    findings += [
+    report.findings += [one._replace(what=f"{address}: {one.what}") for one in remarks]
+    report.findings += [
         Remark(SHOULD, "note", one, "see docs/data.md") for one in notes if not any(r.what in one for r in remarks)
     ]
-    findings += grouped(PROBLEMS["unreadable"][0], "unreadable", unreadable, *PROBLEMS["unreadable"][1:])
+    report.add(PROBLEMS["unreadable"][0], "unreadable", unreadable, *PROBLEMS["unreadable"][1:])
     if not masks:
-        findings.append(Remark(SHOULD, "folder", f"{address}: no frame has a mask", WITHOUT["mask"]))
-    return told(address, len(frames), pairs, masks, sizes, survey), findings
+        report.add(SHOULD, "folder", [address], "no frame has a mask", WITHOUT["mask"])
+    report.lines += told(address, len(frames), pairs, masks, sizes, survey)

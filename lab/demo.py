@@ -1,6 +1,6 @@
-"""Verb ``demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
+"""``make demo``: the whole path on one machine: predict, fine-tune, export, compile with the plugin, compare.
 
-    mutualformer demo --out out/demo
+    python -m lab.demo --out out/demo
 
 The shipped model predicts a real RGB-D pair and is fine-tuned for a minute on a folder in the public sets
 layout. The result is exported to ONNX, compiled to an engine, and compared with PyTorch.
@@ -35,6 +35,7 @@ from mutualformer.runtime.commandline.running import verb
 from mutualformer.runtime.files import write_bytes
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.images.colours import depth_colours
+from mutualformer.runtime.prediction.sheet import cell
 from mutualformer.runtime.prediction.single import predict
 from mutualformer.runtime.preprocess import prepare, restore
 from mutualformer.runtime.reporting.tables import aligned
@@ -113,7 +114,7 @@ def show_pair(out: Path, session: Session, item: Item) -> None:
     grey = rendering.grey(saliency)
     write_bytes(out / "saliency.png", rendering.png(grey))
     pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, grey)]
-    write_bytes(out / "overview.png", rendering.png(report.strip(pictures, height=300)))
+    write_bytes(out / "overview.png", rendering.png(np.hstack([cell(picture, (300, 400)) for picture in pictures])))
 
 
 def run(out: Path) -> int:
@@ -150,9 +151,12 @@ def run(out: Path) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    arguments = argparse.ArgumentParser(prog="mutualformer demo", description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
     return arguments
 
 
 main = verb(parser, lambda args: run(args.out))
+
+if __name__ == "__main__":
+    sys.exit(main())

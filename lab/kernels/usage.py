@@ -1,4 +1,4 @@
-"""``mutualformer bench kernels``: registers, spills, shared memory and occupancy of every compiled kernel.
+"""``python -m lab.kernels.usage --out DIR``: registers, spills, shared memory and occupancy of every compiled kernel.
 
 cuobjdump, which Triton brings, reads them from the cubins that the built plugin embeds; the occupancy is computed from
 them. Nothing is measured and no GPU is needed. ``python -m lab.kernels`` goes further: roofline and machine code.
@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mutualformer.plugins.architectures import TABLE
 from mutualformer.plugins.compile.ptxas import find_triton_tool
 from mutualformer.plugins.files import parse_json, sha256, write_bytes
 from mutualformer.plugins.kernels.tiles import variant_named
@@ -26,6 +25,36 @@ from mutualformer.plugins.library import PluginError, find
 
 _REGISTER_UNIT = 256  # the hardware allocates registers to a warp in units of this many
 _PARTITIONS = 4  # partitions of a multiprocessor; each has a scheduler and its own quarter of the registers
+
+
+_KIB = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one multiprocessor: resident ``warps`` and ``blocks``, ``shared`` bytes for all blocks, ``shared_reserved``
+    bytes that the system takes from every block, ``registers``, and ``tensor_memory`` columns (CUDA C++ Programming
+    Guide 13.0, "Compute Capabilities")."""
+
+    warps: int
+    blocks: int
+    shared: int
+    shared_reserved: int = _KIB
+    registers: int = 65536
+    tensor_memory: int = 0
+
+
+LIMITS = {
+    75: Limits(warps=32, blocks=16, shared=64 * _KIB, shared_reserved=0),
+    80: Limits(warps=64, blocks=32, shared=164 * _KIB),
+    86: Limits(warps=48, blocks=16, shared=100 * _KIB),
+    87: Limits(warps=48, blocks=16, shared=164 * _KIB),
+    89: Limits(warps=48, blocks=24, shared=100 * _KIB),
+    90: Limits(warps=64, blocks=32, shared=228 * _KIB),
+    100: Limits(warps=64, blocks=32, shared=228 * _KIB, tensor_memory=512),
+    110: Limits(warps=48, blocks=24, shared=228 * _KIB, tensor_memory=512),
+    120: Limits(warps=48, blocks=24, shared=100 * _KIB),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +95,7 @@ def resident_blocks(arch: int, registers: int, warps: int, shared: int, tensor_m
     ``registers`` per thread; ``shared`` bytes and ``tensor_memory`` columns per block. A warp takes all its registers
     from one partition of the multiprocessor, so registers left over in two partitions cannot serve one warp.
     """
-    sm = TABLE[arch]
+    sm = LIMITS[arch]
     per_warp = -(-registers * 32 // _REGISTER_UNIT) * _REGISTER_UNIT
     resident_warps = sm.registers // _PARTITIONS // per_warp * _PARTITIONS
     limits = [sm.warps // warps, sm.blocks, resident_warps // warps, sm.shared // (shared + sm.shared_reserved)]
@@ -98,7 +127,7 @@ def read_usage(image: dict[str, Any], cubin: bytes) -> KernelUsage:
         registers=registers,
         stack=stack,
         blocks=blocks,
-        occupancy=blocks * image["warps"] / TABLE[image["arch"]].warps,
+        occupancy=blocks * image["warps"] / LIMITS[image["arch"]].warps,
         size=len(cubin),
     )
 
@@ -121,7 +150,7 @@ def read_all(folder: Path | None = None) -> list[KernelUsage]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench kernels", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lab.kernels.usage", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json")
     return parser
 
@@ -133,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kernels = read_all()
         document = {"plugin_sha256": sha256(find()), "kernels": [{**asdict(k), "spills": k.spills} for k in kernels]}
     except (PluginError, RuntimeError) as error:
-        print(f"mutualformer bench kernels: error: {error}", file=sys.stderr)
+        print(f"usage: error: {error}", file=sys.stderr)
         return 1
     write_bytes(args.out / "kernels.json", (json.dumps(document, indent=1) + "\n").encode())
     spilling = ", ".join(f"{k.name} for sm_{k.arch}" for k in kernels if k.spills)

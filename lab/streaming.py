@@ -1,4 +1,4 @@
-"""``mutualformer bench stream --out DIR``: measure what streaming itself costs per frame, apart from the model.
+"""``python -m lab.streaming --out DIR``: measure what streaming itself costs per frame, apart from the model.
 
 The camera replays frames that were rendered beforehand, and the stand-in model only waits, so neither rendering nor the
 model's arithmetic counts. Each configuration gives two numbers: latency, how much streaming adds to the model's time
@@ -126,14 +126,14 @@ def _command(args: argparse.Namespace) -> int:
         write_json(args.out / "stream.json", report)
     slowest = max(row["latency_ms"]["p50"] for row in report["rows"])
     if slowest > LIMIT_MS:
-        print(f"bench stream: p50 without the model {slowest:.1f} ms, expected at most {LIMIT_MS:g}", file=sys.stderr)
+        print(f"streaming: p50 without the model {slowest:.1f} ms, expected at most {LIMIT_MS:g}", file=sys.stderr)
         return 1
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    parser = argparse.ArgumentParser(prog="mutualformer bench stream", description="what streaming costs per frame")
+    parser = argparse.ArgumentParser(prog="python -m lab.streaming", description="what streaming costs per frame")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write stream.json here")
     parser.add_argument("--frames", type=int, default=300, help="frames per configuration (default: 300)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the camera (default: 640x480)")
@@ -141,3 +141,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 main = verb(parser, _command)
+
+if __name__ == "__main__":
+    sys.exit(main())

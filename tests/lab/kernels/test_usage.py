@@ -1,4 +1,4 @@
-"""``mutualformer bench kernels``: the file it writes, and what it reports where there is no plugin."""
+"""``python -m lab.kernels.usage``: the file it writes, and what it reports where there is no plugin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.plugins import usage
+from lab.kernels import usage
 from tests.plugins import support
 
 
 def test_every_kernel_has_a_row(
-    tmp_path: Path, plugin_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("MUTUALFORMER_PLUGIN", str(support.built() / "libmutualformer_plugin.so"))
     entries = usage.manifest(support.built() / "generated")[::40]  # cuobjdump takes a while for all of them
     monkeypatch.setattr(usage, "manifest", lambda folder=None: entries)
     assert usage.main(["--out", str(tmp_path / "out")]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer.runtime.benchmarks import stream
+from lab import streaming as stream
 
 
 def test_the_bench_measures_every_configuration_and_writes_its_report(
