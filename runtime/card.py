@@ -24,13 +24,14 @@ from mutualformer.runtime.tasks import TASKS, TITLES
 from mutualformer.runtime.untrusted.printable import printable
 from mutualformer.runtime.untrusted.typed_json import Fields
 
+LONGEST = 1 << 16  # characters of one text that are shown; our longest has about a thousand
 MOST_ROWS = 1000  # of a table; our cards have a dozen
 _MARKS = re.compile(r"[\\`\[\]<|]")  # marks that begin code, links, pictures, HTML or a table cell
 
 
 def escaped(text: str) -> str:
-    """Text of an untrusted card as one line of Markdown without active marks."""
-    line = printable(" ".join(text.split()))
+    """Text of an untrusted card as one line of Markdown without active marks; what follows LONGEST is left out."""
+    line = printable(" ".join(text[:LONGEST].split()))
     return _MARKS.sub(lambda mark: "&lt;" if mark[0] == "<" else "\\" + mark[0], line)
 
 
@@ -168,7 +169,7 @@ def markdown(card: Mapping[str, Any], file: str = "") -> str:
     if picture:
         lines += [f"![what {name} sees]({picture})", ""]
     # Limits come before numbers: a reader who stops early has read what the model is not for.
-    lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=1 << 16) or "Not stated.")]
+    lines += ["## Limits", "", *_paragraph(card.text("limits", "", longest=LONGEST) or "Not stated.")]
     lines += ["## How to run", "", _RUN[task].format(printable(file) or name)]
     metrics = _part(card, "metrics")
     sets = {data: _part(metrics, "sets").fields(data) for data in _part(metrics, "sets")}

@@ -24,6 +24,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ FULL_SCALES = tuple((1 << bits) - 1 for bits in range(11, 16))
 FULL_SCALE_SHARE = 0.01
 ASPECT_TOLERANCE = 0.02  # 1920×1440 beside 256×192 is one shape; 16:9 beside 4:3 is another field of view
 GREY_TOLERANCE = 8  # between the channels of a grey picture: JPEG makes them differ a little
+MOST_ATTRIBUTES = 1000  # of an EXR header: renderers write some dozens; 100,000 take half a minute to read
 # Channels of an EXR file that are depth by their name alone, the first there is; a layer's name precedes a dot.
 DEPTH_CHANNELS = ("z", "depth", "d", "distance", "worlddepth", "v", "y")
 
@@ -258,6 +260,18 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
         return np.asarray(np.load(stream, allow_pickle=False))
 
 
+def _few_attributes(data: bytes) -> None:
+    """Raise ValueError where an EXR file's header has very many attributes, which OpenEXR reads in quadratic time."""
+    place, count = 8, 0
+    while (
+        count <= MOST_ATTRIBUTES and data[place : place + 1] != b"\0"
+    ):  # name, type, size, value; at last an empty name
+        end = data.index(b"\0", data.index(b"\0", place) + 1)
+        place, count = end + 5 + max(0, *struct.unpack_from("<i", data, end + 1)), count + 1
+    if count > MOST_ATTRIBUTES:
+        raise ValueError(f"its header has more than {MOST_ATTRIBUTES} attributes")
+
+
 def _exr(data: bytes, name: str) -> NDArray[Any]:
     """The depth channel of an OpenEXR file. OpenCV's own reader is years old and switched off for its faults."""
     try:
@@ -265,6 +279,7 @@ def _exr(data: bytes, name: str) -> NDArray[Any]:
     except ImportError as error:
         raise DataError(f"{name}: EXR needs one more package: {install('exr')}") from error
     with foreign("OpenEXR", DataError, name, "expected a whole EXR file"):
+        _few_attributes(data)
         stream = io.BytesIO(data)
         heads = [part.header for part in OpenEXR.File(stream, header_only=True, num_threads=0).parts]
         size = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mutualformer.runtime.card import markdown
+from mutualformer.runtime.card import LONGEST, markdown
 from mutualformer.runtime.contract import ContractError
 
 CARD = {
@@ -115,3 +115,7 @@ def test_a_fine_tuned_model_names_its_parents_their_data_and_its_own_file() -> N
     data = text.split("## Training data")[1].split("## Recipe")[0]
     assert data.index("mine") < data.index("DUTS-TR") < data.index("published for research")
     assert markdown({**CARD, "parents": "nonsense"}) == markdown(CARD)
+
+
+def test_a_name_of_megabytes_is_cut() -> None:
+    assert len(markdown({**CARD, "data": {"[" * 1_600_000: "x"}})) < 3 * LONGEST

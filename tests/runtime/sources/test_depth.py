@@ -221,6 +221,12 @@ def test_an_8_bit_map_stored_as_16_bit() -> None:
     np.testing.assert_allclose(wide, to_metres(bright), rtol=1e-6)
 
 
+def crowded_exr(path: Path) -> None:
+    write_exr(path.with_name("w.exr"), METRES)
+    whole = path.with_name("w.exr").read_bytes()
+    path.write_bytes(whole[:8] + b"".join(b"a%d\0int\0\4\0\0\0\0\0\0\0" % n for n in range(100_000)) + whole[8:])
+
+
 NO_DEPTH: dict[str, Callable[[Path], Any]] = {
     "is a colour picture": lambda p: write_image(
         p, cv2.applyColorMap((MILLIMETRES >> 5).astype(np.uint8), cv2.COLORMAP_JET)
@@ -228,6 +234,7 @@ NO_DEPTH: dict[str, Callable[[Path], Any]] = {
     "expected a whole EXR file": lambda p: p.write_bytes(
         b"\x76\x2f\x31\x01\x02\0\0\0dataWindow\0box2i\0\x10\0\0\0" + bytes(400)
     ),
+    "its header has more than 1000 attributes": crowded_exr,
     "expected one depth map that the file holds whole": lambda p: p.write_bytes(huge_npy()),
     "expected a whole .npy file": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': oh no}"),
     "declares object": lambda p: np.save(p.open("wb"), np.array([[{}]], object), allow_pickle=True),
