@@ -34,9 +34,10 @@ function post(path, message) {
 // Pictures.
 
 // A picture that has just come, unless somebody looks at the time line and it is no new one.
-function arrive(moment) {
-  if (!timeline.keep(moment) && timeline.past) { for (const image of Object.values(moment.images)) image.close(); return; }
-  present(moment);
+function arrive(moment, stay = false) {
+  const kept = timeline.keep(moment, stay);
+  if (timeline.past && (stay || !kept)) for (const image of Object.values(moment.images)) image.close();
+  else present(moment);
   place();
 }
 
@@ -309,9 +310,8 @@ async function pause() {
   view.paused = !view.paused;
   if (connection) connection.abort(); // a paused page costs the camera's machine nothing
   status();
-  if (!view.paused) { release(); return; }
-  await hold();
-  place(); // also where the server is gone: what came before can be looked at
+  if (view.paused) await hold();
+  else release();
 }
 
 // The server keeps the moment that the paused page shows: numbers, distances and the snapshot are of it.
@@ -320,9 +320,10 @@ async function hold() {
     const response = await post("hold", {});
     if (!response.ok) return;
     const name = response.headers.get("X-Hold");
-    for await (const moment of moments(response.body)) if (view.paused) arrive(moment);
+    // Whoever has gone back already stays there: the held moment is then the next to the right.
+    for await (const moment of moments(response.body)) if (view.paused) arrive(moment, timeline.past);
     if (!view.paused) { post("release", { hold: name }).catch(() => {}); return; }
-    view.hold = name;
+    view.hold = body.dataset.hold = name;
     for (const panel of panels) { panel.hold = name; panel.measure(); }
   } catch (error) {
     // No connection: the picture stays, and a snapshot will report that it is not available.
@@ -331,7 +332,7 @@ async function hold() {
 
 function release() {
   if (view.hold) post("release", { hold: view.hold }).catch(() => {});
-  view.hold = "";
+  view.hold = body.dataset.hold = "";
   for (const panel of panels) panel.hold = "";
 }
 

@@ -16,13 +16,17 @@ export class Timeline {
   get past() { return this.place < this.moments.length - 1; }
 
   // False where the camera's newest moment is this one already: a new connection sends it again.
-  keep(moment) {
+  // ``stay``: whoever looks at an older moment goes on doing so.
+  keep(moment, stay) {
     const last = this.moments.findLast((one) => one.camera === moment.camera);
     if (last && last.number === moment.number) return false;
     this.moments.push(moment);
     this.bytes += moment.bytes;
-    while (this.bytes > MOST_BYTES && this.moments.length > 1) this.bytes -= this.moments.shift().bytes;
-    this.place = this.moments.length - 1;
+    while (this.bytes > MOST_BYTES && this.moments.length > 1) {
+      this.bytes -= this.moments.shift().bytes;
+      this.place = Math.max(0, this.place - 1);
+    }
+    if (!stay) this.place = this.moments.length - 1;
     return true;
   }
 
@@ -31,11 +35,14 @@ export class Timeline {
     this.place = Math.max(0, Math.min(place, this.moments.length - 1));
     if (this.busy) return;
     this.busy = true;
-    for (let shown = -1; shown !== this.place;) {
-      shown = this.place;
-      const cameras = new Map(this.moments.slice(0, shown + 1).map((moment) => [moment.camera, moment]));
-      for (const moment of cameras.values()) this.show({ ...moment, images: await decode(moment.blobs) });
+    try {
+      for (let shown = -1; shown !== this.place;) {
+        shown = this.place;
+        const cameras = new Map(this.moments.slice(0, shown + 1).map((moment) => [moment.camera, moment]));
+        for (const moment of cameras.values()) this.show({ ...moment, images: await decode(moment.blobs) });
+      }
+    } finally {
+      this.busy = false; // also where a browser short of memory cannot decode: the next step tries again
     }
-    this.busy = false;
   }
 }

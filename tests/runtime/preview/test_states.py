@@ -63,10 +63,10 @@ def press(browser: Browser, key: str) -> None:
 
 
 def pause(browser: Browser) -> None:
-    """The page asks the server to hold the moment it shows; the time line appears with the answer, however late."""
+    """The page asks the server to hold the moment it shows, and may get a newer one with the answer, however late."""
     press(browser, "p")
     browser.until("return document.getElementById('state').textContent === 'paused'")
-    browser.until("return !document.getElementById('timeline').hidden")
+    browser.until("return Boolean(document.body.dataset.hold)")
 
 
 def numbers(browser: Browser) -> list[str]:
