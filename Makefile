@@ -7,8 +7,7 @@ PROFILE ?= demo
 else
 PROFILE ?= all
 endif
-# Tests wait for half of their time, for a browser, a server or a child: three of them keep two cores busy.
-JOBS ?= 3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS_runtime :=
@@ -43,7 +42,7 @@ demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 # The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
 PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: setup  ## every test, JOBS at a time; those that need a GPU say so and skip
+test: setup  ## every test, on JOBS cores; those that need a GPU say so and skip
 	@$(PYTEST) tests
 
 test-all: setup  ## the long grids too
