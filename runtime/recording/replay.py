@@ -208,10 +208,9 @@ def frame_info(facts: Fields) -> RecordingInfo | None:
 
 
 def open_source(target: str, query: Mapping[str, Any]) -> BaseCamera:
-    """``target``: an MCAP file or a folder of them."""
-    if all(map(_ours, _files(target))):
-        return open_packed(target, query, unpack=False)
-    return ChildCamera(".recording.replay:open_packed", target, query, f"recording:{target}")
+    """``target``: an MCAP file or a folder of them. A child process opens what this program did not write."""
+    own = _open(target, query, unpack=False) if all(map(_ours, _files(target))) else None
+    return own or ChildCamera(".recording.replay:open_packed", target, query, f"recording:{target}")
 
 
 def _files(target: str) -> list[Path]:
@@ -229,8 +228,13 @@ def _ours(file: Path) -> bool:
     return False
 
 
-def open_packed(target: str, query: Mapping[str, Any], unpack: bool = True) -> BaseCamera:
-    """As :func:`open_source`, in this process; files without our frame messages are played as a ROS bag."""
+def open_packed(target: str, query: Mapping[str, Any]) -> BaseCamera:
+    """As :func:`open_source`, in a process with limits; files without our frame messages are played as a ROS bag."""
+    return _open(target, query, unpack=True) or rosbag.open_source(target, query)
+
+
+def _open(target: str, query: Mapping[str, Any], unpack: bool) -> RecordingCamera | None:
+    """None where no file holds our frame messages."""
     name = f"recording:{target}"
     parts, unreadable = [], []
     for file in _files(target):
@@ -242,7 +246,7 @@ def open_packed(target: str, query: Mapping[str, Any], unpack: bool = True) -> B
         raise unreadable[0]
     playable = [part for part in parts if topics.FRAME in part.topics]
     if not playable:
-        return rosbag.open_source(target, query)
+        return None
     camera = RecordingCamera(playable, opts.parse(Options, query, name), name, unpack)
     left = [part.path.name for part in parts if part not in playable]
     if left:

@@ -263,9 +263,8 @@ def _npy(data: bytes, name: str) -> NDArray[Any]:
 def _few_attributes(data: bytes) -> None:
     """Raise ValueError where an EXR file's header has very many attributes, which OpenEXR reads in quadratic time."""
     place, count = 8, 0
-    while (
-        count <= MOST_ATTRIBUTES and data[place : place + 1] != b"\0"
-    ):  # name, type, size, value; at last an empty name
+    # Each is a name, a type, the size of its value and the value; an empty name ends them.
+    while count <= MOST_ATTRIBUTES and data[place : place + 1] != b"\0":
         end = data.index(b"\0", data.index(b"\0", place) + 1)
         place, count = end + 5 + max(0, *struct.unpack_from("<i", data, end + 1)), count + 1
     if count > MOST_ATTRIBUTES:

@@ -336,6 +336,12 @@ def test_what_another_program_rewrote_is_read_in_a_child(tmp_path: Path, monkeyp
     with opening.camera(f"recording:{theirs.with_name('lying.mcap')}") as camera:
         assert not isinstance(camera, ChildCamera)
         assert list(camera) == [], "compressed chunks of a file that only says it is ours are not unpacked here"
+    bare = (
+        rewrite(ours, tmp_path / "y.mcap", drop=(topics.FRAME,)).read_bytes().replace(b"another tool", b"mutualformer")
+    )
+    (tmp_path / "bare.mcap").write_bytes(bare)
+    with opening.camera(f"recording:{tmp_path / 'bare.mcap'}") as camera:
+        assert isinstance(camera, ChildCamera), "nor are those of one without our frame messages"
 
 
 def test_parts_play_in_the_order_of_recording(tmp_path: Path) -> None:
