@@ -114,7 +114,8 @@ def show_pair(out: Path, session: Session, item: Item) -> None:
     grey = rendering.grey(saliency)
     write_bytes(out / "saliency.png", rendering.png(grey))
     pictures = [item.rgb, depth_colours(item.depth), report.grey(saliency), rendering.overlay(item.rgb, grey)]
-    write_bytes(out / "overview.png", rendering.png(np.hstack([cell(picture, (300, 400)) for picture in pictures])))
+    size = 300, 6 + round(300 * item.rgb.shape[1] / item.rgb.shape[0])  # 6 pixels of paper between two pictures
+    write_bytes(out / "overview.png", rendering.png(np.hstack([cell(picture, size) for picture in pictures])))
 
 
 def run(out: Path) -> int:
