@@ -21,10 +21,6 @@ MIN_HEAD_DIM = 4
 MAX_HEAD_DIM = 128
 MAX_ITERATIONS = 16
 
-BY_HEAD_FROM = 450
-"""Number of tokens from which a CPU computes one head after the other: the affinities of one head fit in its cache,
-those of all heads together do not. Measured on two cores (plugins/README.md has the numbers)."""
-
 
 @dataclass(frozen=True)
 class CdaAttributes:

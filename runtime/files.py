@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -120,10 +120,3 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = ()) -> Iter
             writer.writerow(spreadsheet(row))
 
         yield write
-
-
-def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows under the first one's keys. Raises OSError."""
-    with csv_table(path) as write:
-        for row in rows:
-            write(row)

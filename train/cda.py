@@ -19,7 +19,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mutualformer.plugins.attributes import BY_HEAD_FROM, CdaAttributes
+from mutualformer.plugins.attributes import CdaAttributes
+
+BY_HEAD_FROM = 450
+"""Number of tokens from which a CPU computes one head after the other: the affinities of one head fit in its cache,
+those of all heads together do not. Measured on two cores (plugins/README.md has the numbers)."""
 
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,8 +63,6 @@ def cross_diffusion_attention(qkv_r: Tensor, qkv_d: Tensor, attributes: CdaAttri
     check(qkv_r, qkv_d, attributes)
     num_heads = attributes.num_heads
     heads = [*split_heads(qkv_r, num_heads), *split_heads(qkv_d, num_heads)]
-    # With many tokens the N × N affinities of all heads together do not fit into a CPU's cache; one head's do
-    # (measured, see BY_HEAD_FROM).
     if qkv_r.device.type == "cpu" and qkv_r.shape[1] >= BY_HEAD_FROM:
         each = [_diffuse_heads(attributes, *(x[:, head] for x in heads)) for head in range(num_heads)]
         outputs = [torch.stack(parts, dim=1) for parts in zip(*each, strict=True)]

@@ -93,12 +93,6 @@ def write_markdown(path: Path) -> Path:
     return page
 
 
-def change_card(path: Path, **changes: Any) -> None:
-    """Replace parts of the card of checkpoint ``path``, and its form for readers."""
-    write_card(path, {**read_card(path), **changes})
-    write_markdown(path)
-
-
 def read_card(path: str | Path) -> dict[str, Any]:
     """The card of checkpoint ``path``, checked for schema, model and hash of the weights beside it."""
     path = Path(path)

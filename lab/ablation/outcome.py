@@ -15,9 +15,10 @@ from lab.ablation.photo_spread import BARE, DRAWN, markdown, panels, rows
 from lab.ablation.photographs import SPOILT, HeldOut, scores_of
 from lab.ablation.runs import Run
 from lab.ablation.witness import check_equal
+from lab.results import write_csv
 from mutualformer.runtime.benchmarks.measure import conditions as machine
 from mutualformer.runtime.card import over_seeds
-from mutualformer.runtime.files import write_bytes, write_csv, write_json
+from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.tasks import SOD
 from mutualformer.train import checkpoint
 from mutualformer.train.fitting import config as plan

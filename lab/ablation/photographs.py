@@ -14,6 +14,7 @@ from typing import Any
 import lab.photographs.kind  # noqa: F401 (registers photo:)
 from lab.ablation.photo_spread import BARE, DRAWN
 from lab.photographs.sets import PhotoRoot
+from lab.results import change_card
 from mutualformer.runtime.files import sha256, write_json
 from mutualformer.runtime.sources import opening
 from mutualformer.runtime.sources.frame import Frames
@@ -108,7 +109,7 @@ def scores_of(weights: Path, held_out: HeldOut) -> dict[str, Any]:
         frames = corrupt.CorruptFrames(sets[name], corrupt.parse(how)) if how else sets[name]
         scores[key] = sod_metrics(_pairs(session, frames), frames=True)
     brief = {key: {k: v for k, v in metrics.items() if k != "frames"} for key, metrics in scores.items()}
-    checkpoint.change_card(weights, metrics={"sets": brief})
+    change_card(weights, metrics={"sets": brief})
     write_json(path, {"of": _of(weights, held_out), "scores": scores})
     return scores
 

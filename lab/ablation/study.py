@@ -22,6 +22,7 @@ from lab.ablation.photographs import FRAMES, HeldOut, is_scored
 from lab.ablation.runs import Run, on_photographs, planned
 from lab.ablation.spread import comma_separated, markdown
 from lab.ablation.witness import Witness, check_equal
+from lab.results import change_card
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
 from mutualformer.runtime.card import over_seeds
 from mutualformer.runtime.files import write_bytes, write_json
@@ -53,7 +54,7 @@ def metrics_of(run: Run) -> dict[str, Any]:
     data = run.config.validate
     if data is not None and kept.get("data") != data:
         kept = {"data": data, **evaluate(ModuleSession(checkpoint.load(run.weights)), data)}
-        checkpoint.change_card(run.weights, metrics=kept)
+        change_card(run.weights, metrics=kept)
     return kept
 
 
@@ -90,7 +91,7 @@ def without_other(run: Run, task: str) -> dict[str, Any]:
     metrics = {
         name: value for name, value in evaluate(session, data, corruption=how).items() if isinstance(value, float)
     }
-    checkpoint.change_card(run.weights, metrics={**kept, how: metrics})
+    change_card(run.weights, metrics={**kept, how: metrics})
     return metrics
 
 
@@ -105,7 +106,7 @@ def collect(runs: Sequence[Run], task: str, latency: bool, probe: bool = False) 
         ours = [run for run in runs if run.fusion == fusion]
         spread = over_seeds([metrics[run] for run in ours], [run.seed for run in ours], names)
         for run in ours:
-            checkpoint.change_card(run.weights, metrics={**metrics[run], "over_seeds": spread})
+            change_card(run.weights, metrics={**metrics[run], "over_seeds": spread})
         arms[fusion] = {
             "params": checkpoint.read_card(ours[0].weights)["params"],
             "metrics": {name: spread[name] for name in names},

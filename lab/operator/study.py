@@ -18,8 +18,9 @@ import torch
 from lab.operator import forms
 from lab.operator.forms import HEAD_DIMS, HEADS, RELEASED_LIMIT, TOKENS, Call
 from lab.operator.graphs import released_graph, two_attentions_graph
+from lab.results import write_csv
 from mutualformer.runtime.benchmarks.measure import conditions, interleaved_ms, summary
-from mutualformer.runtime.files import write_csv, write_json
+from mutualformer.runtime.files import write_json
 from mutualformer.runtime.reporting import charts
 
 FLOPS: dict[str, Callable[[int, int], float]] = {

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.results import write_csv
 from lab.sweep import charts
 from lab.sweep.trial import Trial
 from mutualformer.export.compare import report
 from mutualformer.export.precision.quantize import Quantizer
-from mutualformer.runtime.files import write_bytes, write_csv, write_json
+from mutualformer.runtime.files import write_bytes, write_json
 from mutualformer.runtime.images import rendering
 from mutualformer.runtime.reporting.progress import progress
 

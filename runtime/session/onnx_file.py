@@ -98,19 +98,15 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
     for function in model.functions:
         if (function.domain, function.name) != FUNCTION:
             raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
-    # Our function for CDA takes one head after the other in a Scan, after an If; a graph of ours has neither.
-    nodes = [(model.graph.node, OPERATORS), *((part.node, OPERATORS | {"If", "Scan"}) for part in model.functions)]
-    while nodes:
-        some, allowed = nodes.pop()
-        for node in some:
-            known = allowed if node.domain in ("", "ai.onnx") else OPTIMISED.get(node.domain, frozenset())
-            if node.op_type not in known and (node.domain, node.op_type) != FUNCTION:
-                name = ".".join(str(part) for part in (node.domain, node.op_type) if part)
-                raise ModelFileError(
-                    f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"
-                )
-            inside = OPERATORS if node.op_type == "Scan" else allowed  # nested scans may take for ever
-            nodes += [(part.g.node, inside) for part in node.attribute if part.HasField("g")]
+    # None of these operators holds a graph, so that a graph inside one is a stranger's too.
+    for node in itertools.chain(model.graph.node, *(function.node for function in model.functions)):
+        known = OPERATORS if node.domain in ("", "ai.onnx") else OPTIMISED.get(node.domain, frozenset())
+        inside = any(part.HasField("g") or part.graphs for part in node.attribute)
+        if inside or (node.op_type not in known and (node.domain, node.op_type) != FUNCTION):
+            name = ".".join(str(part) for part in (node.domain, node.op_type) if part)
+            raise ModelFileError(
+                f"{path}: holds the operator {name[:60]!r}, expected those of saliency and ReID models{trust}"
+            )
     # A file of a kilobyte can describe terabytes: a chain of Expand or Concat on constants doubles with each node.
     sizes = [_constant_bytes(model, model.graph.node), *(_constant_bytes(model, f.node) for f in model.functions)]
     made = None if None in sizes else sum(filter(None, sizes))
@@ -119,25 +115,17 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
         raise ModelFileError(f"{path}: {size:,} bytes that make constants {what}{trust}")
 
 
-def _flat(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """``nodes`` and those of the graphs inside them."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            yield from _flat(attribute.g.node)
-
-
 def _constant_bytes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> int | None:
     """Bytes of everything that ``nodes`` compute from constants alone; None where that is unknown."""
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name, known, concatenated = "constants", {tensor.name for tensor in model.graph.initializer}, 0
     constants = list(model.graph.initializer)
-    for node in _flat(nodes):
+    for node in nodes:
         if node.domain == FUNCTION[0]:  # shape inference does not look into local functions
             if known.intersection(node.input):  # constants would propagate into the function
                 return None
         # What depends on a graph's input is computed frame by frame, with shapes that the contract limits.
-        elif node.op_type not in ("If", "Scan") and all(name in known for name in node.input if name):
+        elif all(name in known for name in node.input if name):
             known.update(node.output)
             concatenated += len(node.input) if node.op_type == "Concat" else 0
             if node.op_type != "Constant":

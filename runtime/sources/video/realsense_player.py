@@ -10,8 +10,8 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -37,21 +37,23 @@ class Options(realsense.Filters):
 
 
 START_SECONDS = 2.0
+KINDS = {"depth": rs.stream.depth, "colour": rs.stream.color}
 
 
 class Player:
-    """Plays a recording into one queue, every frame of both streams.
+    """Plays a recording into one queue, every frame of both streams from ``position`` on, 0 … 1 of the recording.
 
     ``_arrived`` runs in librealsense's playback thread and blocks it while the queue is full (back-pressure), and until
     all sensors have started: a sensor loses the frames that are read before it starts. (librealsense's own pause and
     resume would deadlock: they wait for callbacks while they hold the GIL.)
     """
 
-    def __init__(self, device: Any, streams: list[tuple[Any, Any]]) -> None:
+    def __init__(self, device: Any, streams: list[tuple[Any, Any]], position: float) -> None:
         self.ended = False
         self._playback = device.as_playback()
         self._playback.set_real_time(False)
-        self._mailbox: Mailbox[Any] = Mailbox(lossless=True, capacity=8)
+        self._duration = self._playback.get_duration()
+        self._mailbox: Mailbox[tuple[Any, float]] = Mailbox(lossless=True, capacity=8)
         self._all_started = threading.Event()
         self._count, self._since = 0, time.monotonic()
         self._sensors: list[Any] = []
@@ -60,6 +62,8 @@ class Player:
             name = sensor.get_info(rs.camera_info.name)
             sensor.open([profile for owner, profile in streams if owner.get_info(rs.camera_info.name) == name])
             self._sensors.append(sensor)
+        if position:
+            self._playback.seek(position * self._duration)
         for sensor in self._sensors:
             sensor.start(self._arrived)
         self._all_started.set()
@@ -68,10 +72,14 @@ class Player:
         self._all_started.wait(START_SECONDS)
         self._count += 1
         frame.keep()  # out of librealsense's small pool, which would drop frames while these wait
-        self._mailbox.put(frame)
+        position = self._playback.get_position() / 1e9 / max(self._duration.total_seconds(), 1e-9)
+        self._mailbox.put((frame, min(1.0, position)))
 
-    def get(self, timeout: float) -> Any:
-        """The next frame, None when there is none within ``timeout`` seconds; sets ``ended`` after the last one."""
+    def get(self, timeout: float) -> tuple[Any, float] | None:
+        """The next frame and its place in the file, 0 … 1; None when there is none within ``timeout`` seconds.
+
+        Sets ``ended`` after the last one.
+        """
         stopped = self._playback.current_status() == rs.playback_status.stopped
         frame = self._mailbox.get(timeout)
         # Playback starts a moment after the sensors, so "stopped" means ended only once a frame has come.
@@ -96,44 +104,58 @@ class PlaybackCamera(PlayedCamera):
 
     def __init__(self, path: Path, options: Options) -> None:
         super().__init__(str(path), live=False)
+        self._path, self._options = path, options
+        self._stop: Callable[[], Any] = lambda: None
+        _device, streams = self._streams()  # a profile ends with its device
+        colour = streams[rs.stream.color][1]
+        if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
+            raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
+        self.intrinsics = realsense.calibration(colour)
+        self.play(self._all, options.rate)
+
+    def _streams(self) -> tuple[Any, dict[Any, tuple[Any, Any]]]:
+        """The file as a device, and the (sensor, profile) of each kind of stream. Raises CameraError."""
         try:
-            device = rs.context().load_device(str(path))
+            device = rs.context().load_device(str(self._path))
         except RuntimeError as error:
-            raise CameraError(f"{path}: librealsense cannot open it ({error}); is it a RealSense recording?") from error
+            raise CameraError(
+                f"{self._path}: librealsense cannot open it ({error}); is it a RealSense recording?"
+            ) from error
         streams: dict[Any, tuple[Any, Any]] = {}
         for sensor in device.query_sensors():
             for profile in sensor.get_stream_profiles():
                 streams.setdefault(profile.stream_type(), (sensor, profile))
             if sensor.supports(rs.option.depth_units):
                 self.depth_scale = float(sensor.get_option(rs.option.depth_units))
-        kinds = {"depth": rs.stream.depth, "colour": rs.stream.color}
-        missing = [name for name, kind in kinds.items() if kind not in streams]
+        missing = [name for name, kind in KINDS.items() if kind not in streams]
         if missing:
-            raise CameraError(f"{path}: the recording has no {' and no '.join(missing)} stream")
-        colour = streams[rs.stream.color][1]
-        if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
-            raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
-        self.intrinsics = realsense.calibration(colour)
-        self._convert = realsense.Converter(options)
-        self._player = Player(device, [streams[kind] for kind in kinds.values()])
+            raise CameraError(f"{self._path}: the recording has no {' and no '.join(missing)} stream")
+        return device, streams
+
+    def _all(self, position: float) -> Generator[Frame, None, None]:
+        """The frames from ``position`` on; times are the recording's, in seconds."""
+        device, streams = self._streams()
+        player = Player(device, [streams[kind] for kind in KINDS.values()], position)
         # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
-        self._stop = weakref.finalize(self, self._player.stop)
-        self.play(lambda _: self._all(options.max_skew), options.rate, seekable=False)
+        self._stop = weakref.finalize(self, player.stop)
+        convert = realsense.Converter(self._options)
+        pairer: Pairer[Any] = Pairer(self._options.max_skew)
 
-    def _all(self, max_skew: float) -> Generator[Frame, None, None]:
-        """The frames; times are the recording's, in seconds."""
-        pairer: Pairer[Any] = Pairer(max_skew)
-        while not self._player.ended:
-            frame = self._player.get(0.05)
-            if frame is not None:
-                is_colour = frame.get_profile().stream_type() == rs.stream.color
-                add = pairer.colour if is_colour else pairer.depth
-                yield from starmap(self._frame, add(frame.get_timestamp() / 1000, frame))
-        yield from starmap(self._frame, pairer.flush())
-        self.sum_up(pairer.unpaired)
+        def made(colour: tuple[Any, float], depth: tuple[Any, float]) -> Frame:
+            frame = convert(depth[0].as_depth_frame(), colour[0].as_video_frame(), None, self.depth_scale)
+            return replace(frame, position=colour[1])
 
-    def _frame(self, colour: Any, depth: Any) -> Frame:
-        return self._convert(depth.as_depth_frame(), colour.as_video_frame(), None, self.depth_scale)
+        try:
+            while not player.ended:
+                got = player.get(0.05)
+                if got is not None:
+                    is_colour = got[0].get_profile().stream_type() == rs.stream.color
+                    add = pairer.colour if is_colour else pairer.depth
+                    yield from starmap(made, add(got[0].get_timestamp() / 1000, got))
+            yield from starmap(made, pairer.flush())
+            self.sum_up(pairer.unpaired)
+        finally:
+            self._stop()
 
     def close(self) -> None:
         """End playback and close the file."""

@@ -193,6 +193,22 @@ def test_a_recording_replays_every_frame_once_in_order_bit_exact(tmp_path: Path)
     camera.close()
 
 
+def test_a_recording_goes_on_where_a_viewer_points(tmp_path: Path) -> None:
+    film(tmp_path / "x.db3", 60)
+    camera = opening.camera(str(tmp_path / "x.db3"))
+    places = [frame.position for frame in camera]
+    assert places[0] < 0.2
+    assert places[-1] > 0.8
+    assert places == sorted(places)
+    for wanted in (30, 50, 0):
+        camera.seek(places[wanted])
+        rest = list(camera)
+        assert abs(rest[0].sequence - wanted) <= 2
+        assert [frame.sequence for frame in rest] == list(range(rest[0].sequence, 60))
+        check_frame(rest[0], rest[0].sequence)
+    camera.close()
+
+
 def test_the_whole_pipeline_runs_over_a_librealsense_recording(tmp_path: Path) -> None:
     film(tmp_path / "x.db3", 30)
     pipeline = Pipeline(lambda: opening.camera(str(tmp_path / "x.db3")), FakeSession(0.01))
