@@ -32,11 +32,19 @@ NANO_DATA = "synthetic:96?seed=7"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Last what loads the stand-in for the CUDA driver: it stays loaded, and no other test shall find it.
+    """First one file that exports the small model: the files that wait for it come when it is there.
 
-    With ``--dist loadfile --no-loadscope-reorder`` every worker keeps that order.
+    Last what loads the stand-in for the CUDA driver: it stays loaded, and no other test shall find it. With
+    ``--dist loadfile --no-loadscope-reorder`` every worker keeps that order.
     """
-    items.sort(key=lambda item: "/plugins/cpp/" in item.path.as_posix())
+
+    def turn(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        if path.endswith("/tests/export/device/test_repository.py"):
+            return 0
+        return 3 if "/plugins/cpp/" in path else 2 if "/tests/export/" in path else 1
+
+    items.sort(key=turn)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -104,6 +104,7 @@ def test_a_checkout_without_links_builds_nothing(left: str | None, tmp_path: Pat
     assert not list(tmp_path.glob("out/*.whl"))
 
 
+@pytest.mark.slow
 def test_it_works_beside_a_project_with_the_same_names(project: Path) -> None:
     program = (
         "import mutualformer, sys\n"

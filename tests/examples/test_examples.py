@@ -61,6 +61,7 @@ def test_live_distance(model: Path) -> None:
     assert all(re.fullmatch(rf"frame \d: {one}(, {one})*", line) for line in lines), said
 
 
+@pytest.mark.slow
 def test_cda_in_your_model() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     said = run("cda_in_your_model.py")
@@ -68,6 +69,7 @@ def test_cda_in_your_model() -> None:
     assert float(said.split()[-1]) > 0.01
 
 
+@pytest.mark.slow
 def test_the_notebook(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")

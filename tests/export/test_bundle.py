@@ -169,6 +169,7 @@ def test_licences_and_bill_of_materials(unpacked: Path) -> None:
         assert lock.read_text().count("--hash=sha256:") >= len(pinned)
 
 
+@pytest.mark.slow
 def test_engine_is_built_on_the_device(device: Path) -> None:
     engine = device / "engines" / "model.fp16.engine"
     card = engine_card.read(engine)
@@ -180,6 +181,7 @@ def test_engine_is_built_on_the_device(device: Path) -> None:
     assert record["architectures"] == [87]
 
 
+@pytest.mark.slow
 def test_session_runs_where_pytorch_is_not(device: Path, nano: ModelFiles, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     frame = {
@@ -205,6 +207,7 @@ np.save({str(tmp_path / "result.npy")!r}, result["saliency"])
     assert np.abs(np.load(tmp_path / "result.npy") - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_every_module_of_the_runtime_imports(device: Path) -> None:
     """Of runtime all, and the verbs of export that a device has a use for."""
     names = [path.relative_to(ROOT) for path in sorted((ROOT / "runtime").rglob("*.py"))]
@@ -223,6 +226,7 @@ for name in {modules!r}:
     assert done.returncode == 0, done.stderr[-1500:]
 
 
+@pytest.mark.slow
 def test_parity_runs_on_the_device(device: Path, tmp_path: Path) -> None:
     """What build.sh does before an engine becomes current, with the two ONNX files that need no GPU."""
     files = ("models/model.fp32.onnx", "models/model.fp16.onnx")
@@ -231,6 +235,7 @@ def test_parity_runs_on_the_device(device: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "parity.json").read_text())
 
 
+@pytest.mark.slow
 def test_acceptance_runs_on_the_device(device: Path, tmp_path: Path) -> None:
     """Without PyTorch and Triton. There is no GPU here, so its checks then run on the stand-in driver."""
     done = _sh(device, "run.sh", "--verb", "acceptance", "--out", str(tmp_path / "out"))
@@ -250,6 +255,7 @@ def test_acceptance_runs_on_the_device(device: Path, tmp_path: Path) -> None:
         assert outcome["state"] == ("SKIP" if name == "pytorch" else "PASS"), outcome
 
 
+@pytest.mark.slow
 def test_device_has_python_310(device: Path) -> None:
     if python310() is None:
         pytest.skip("no Python 3.10 interpreter: neither python3.10 on PATH nor ~/.pyenv/versions/3.10*/bin")
@@ -258,6 +264,7 @@ def test_device_has_python_310(device: Path) -> None:
     assert version.startswith("Python 3.10.")
 
 
+@pytest.mark.slow
 def test_run_once(device: Path) -> None:
     done = _sh(device, "run.sh", "--once", MODEL="models/model.int8.onnx")
     assert done.returncode == 0, done.stderr
@@ -266,6 +273,7 @@ def test_run_once(device: Path) -> None:
     assert lines[-1]["model"] == "sod-nano int8"
 
 
+@pytest.mark.slow
 def test_the_device_converts_without_pytorch_and_says_so(device: Path, tmp_path: Path) -> None:
     command = [str(device / ".venv" / "bin" / "mutualformer"), "to_trt", "models/model.fp32.onnx"]
     command += ["-o", str(tmp_path / "x.engine"), "--flavor", "rtx", "--precision", "fp16"]

@@ -43,6 +43,7 @@ def without_extras(folder: Path, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "file", "says"),
     [

@@ -220,6 +220,7 @@ def test_expanded_function_is_noticed(nano: ModelFiles) -> None:
         library.load("rtx")
 
 
+@pytest.mark.slow
 def test_rtx_takes_half_precision_by_default_and_warns_of_int8(
     nano: ModelFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

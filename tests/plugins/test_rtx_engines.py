@@ -122,6 +122,7 @@ def test_shapes_that_the_kernels_do_not_support_are_refused(heads: int, width: i
     assert message in library.last_error()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugin_path")
 def test_two_engines_and_a_library_unloaded_and_loaded_again() -> None:
     """Runs in its own process, where nothing else has loaded the library."""

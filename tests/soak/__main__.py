@@ -1,7 +1,8 @@
 """``python -m tests.soak --minutes 60 --seed 1 [--keep DIR]``: exit 1 where a fault cost more than it may.
 
 One stream with a model and a page runs all the time with viewers that come and go; its memory and descriptors must
-stay flat. Beside it one short recording after another meets a fault: what it printed as recorded must be in the file.
+stay flat. Beside it one short recording after another meets a fault: what it printed must be in the file, or named as
+missing.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ class Soak:
                     act(process)
         process.wait(60)
         errors = process.stderr.read() if process.stderr else ""
+        # A machine may be too slow for a recording: that is no loss in silence, and exit code 1 says so too.
+        if told := re.search(r"recorder: (\d+) of \d+ frames are missing: too slow", errors):
+            codes, lost = (*codes, 1), lost + int(told[1])
         self.expect(
             process.returncode in codes,
             f"{name}: exit code {process.returncode}, expected one of {codes}: {errors[-300:]}",

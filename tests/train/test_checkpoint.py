@@ -33,6 +33,7 @@ def copy(saved: tuple[Path, nn.Module], tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
+@pytest.mark.slow
 def test_round_trip(saved: tuple[Path, nn.Module]) -> None:
     path, model = saved
     loaded = checkpoint.load(path)

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import py_sod_metrics
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -55,6 +54,8 @@ def test_agrees_with_pysodmetrics_called_directly(
     nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On files of their own size, not the model's: the maps that evaluate scores, scored by PySODMetrics itself."""
+    import py_sod_metrics  # with SciPy, scikit-image and scikit-learn: not for whoever only collects this file
+
     folder = write_rgbd(tmp_path / "set", count=6, size=(50, 70))
     out = tmp_path / "out"
     arguments = [str(nano.checkpoint), "--data", str(folder), "--out", str(out), "--json"]
@@ -199,6 +200,7 @@ def test_the_papers_row_stands_under_a_standard_set() -> None:
     assert "sip: 900 of 929 images, so the two rows do not compare" in text
 
 
+@pytest.mark.slow
 def test_probe_reports_what_each_modality_is_worth(
     nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

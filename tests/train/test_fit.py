@@ -26,6 +26,7 @@ def same(a: Path, b: Path) -> bool:
     return all(torch.equal(value, right[name]) for name, value in left.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["sod", "reid"])
 def test_a_seed_is_a_model(tmp_path: Path, task: str) -> None:
     cv2.setNumThreads(2)  # threads that a forked worker must not wait for
@@ -51,6 +52,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(tmp_path: Path) -> None:
         training.fit(dataclasses.replace(config, out=tmp_path / "new", resume=True))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
     config = tiny("sod", tmp_path, steps=2)
     training.fit(config)
@@ -62,6 +64,7 @@ def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
     assert recipe(str(tmp_path / plan.RECIPE)) == longer
 
 
+@pytest.mark.slow
 def test_a_pulled_run_forgets_less_and_keeps_its_norms(tmp_path: Path) -> None:
     first = training.fit(tiny("sod", tmp_path / "first", steps=2))
     start = load_file(first)

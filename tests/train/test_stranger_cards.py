@@ -78,6 +78,7 @@ def test_dimensions_and_backbones_of_a_stranger(saved: Path, overrides: dict[str
         checkpoint.load(with_card(saved, overrides={"input_size": [64, 64], **overrides}))
 
 
+@pytest.mark.slow
 def test_a_huge_model_is_refused_without_its_memory(saved: Path) -> None:
     with_card(saved, overrides={"input_size": [64, 64], "dim": 8192, "decoder_width": 8192})
     program = (

@@ -86,6 +86,7 @@ def test_every_check_passes_on_the_stand_in(name: str, jetson: None) -> None:
     assert outcome.state == PASS, outcome.line()
 
 
+@pytest.mark.slow
 def test_pytorch_s_check_passes() -> None:
     outcome = _check("pytorch")
     assert outcome.state == PASS, outcome.line()
@@ -97,6 +98,7 @@ def test_pytorch_s_check_is_skipped_where_there_is_no_pytorch(jetson: None) -> N
     assert "torch" in outcome.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -267,6 +269,7 @@ def test_exit_code_is_one_on_a_failure_and_where_nothing_passed() -> None:
 # ---- The archive ----
 
 
+@pytest.mark.slow
 def test_archive_carries_everything_but_numpy_and_the_binding(tmp_path: Path) -> None:
     """Unpacked elsewhere, its checks run where little else can be imported."""
     archive = tmp_path / "acceptance.tar.gz"
@@ -297,6 +300,7 @@ def test_archive_carries_everything_but_numpy_and_the_binding(tmp_path: Path) ->
     assert subprocess.run(["./run.sh"], cwd=folder, env=environment, capture_output=True).returncode == 1
 
 
+@pytest.mark.slow
 def test_archive_for_a_jetson_holds_libraries_for_its_processor(tmp_path: Path) -> None:
     archive = tmp_path / "acceptance.tar.gz"
     if acceptance.main(["--pack", str(archive), "--for", "aarch64"]) != 0:

@@ -256,6 +256,7 @@ def test_two_convolutions_that_meet_are_added_in_half_precision() -> None:
     assert lone_additions(graph, {"stem"}) == ["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", [Placement(scales="fp32"), Placement(weights="qdq"), Placement("fp32", "qdq")])
 def test_other_placements_say_the_same(
     full: tuple[onnx.ModelProto, Contract], quantizer: Quantizer, tmp_path: Path, placement: Placement

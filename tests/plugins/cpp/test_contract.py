@@ -78,6 +78,7 @@ def test_default_path_is_two_launches_and_only_the_log_sum_exp(driver: Driver, h
     engine.close()
 
 
+@pytest.mark.slow
 def test_one_engine_serves_every_batch_of_its_profile(driver: Driver, harness: Harness) -> None:
     engine = Engine(harness, CdaAttributes(2, iterations=2, init="cross"), (4, 33, 48), torch.float32)
     for batch in (1, 3, 4, 2):
@@ -396,6 +397,7 @@ def test_no_context_is_an_error(driver: Driver, harness: Harness) -> None:
     harness.destroy(plugin)
 
 
+@pytest.mark.slow
 def test_threads_enqueue_at_once(driver: Driver, harness: Harness) -> None:
     """Execution contexts in two threads, each with its own CUDA context and stream, interleaving their launches."""
     variants = [CdaAttributes(2, iterations=2), CdaAttributes(2, value_pairing="figure", init="cross")]

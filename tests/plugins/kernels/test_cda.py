@@ -24,6 +24,7 @@ from mutualformer.plugins.kernels.tiles import (
 from tests.plugins.support import assert_two_times, random_pair, random_qkv
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),

@@ -224,6 +224,7 @@ def test_equal_names_are_different_files(red: Path, tmp_path: Path) -> None:
     assert {f"{name}.png" for name in names(tmp_path / "out")} == {p.name for p in (tmp_path / "out/mask").iterdir()}
 
 
+@pytest.mark.slow
 def test_frames_of_two_films_of_one_name_are_different_files(red: Path, tmp_path: Path) -> None:
     for folder in ("1", "2"):
         (tmp_path / folder).mkdir()

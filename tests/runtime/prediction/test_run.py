@@ -288,6 +288,7 @@ def test_in_order_never_runs_far_ahead() -> None:
     assert sorted(begun) == list(range(100))
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_thousands_of_pictures(red: Path, tmp_path: Path) -> None:
     """Peak memory of Python's own allocations for 384 pictures is that for 48, give or take a megabyte."""
     import tracemalloc

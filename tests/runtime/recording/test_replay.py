@@ -229,6 +229,7 @@ def test_damage_in_the_middle_keeps_the_good_frames_on_both_sides(tmp_path: Path
         assert not any("cut short" in warning for warning in warnings)
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_any_byte_plays_or_is_refused_in_a_sentence(tmp_path: Path) -> None:
     path = record(tmp_path / "r")
     data = path.read_bytes()

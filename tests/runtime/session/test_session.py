@@ -85,6 +85,7 @@ def test_bad_files_are_named(nano: ModelFiles, tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_runtime_needs_neither_torch_nor_train_nor_export(nano: ModelFiles) -> None:
     program = textwrap.dedent(
         f"""

@@ -227,6 +227,7 @@ def watch(url: str, seen: list[int]) -> None:
             seen[0] += len(data)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc, which only Linux has")
 def test_two_thousand_frames_leak_nothing(tmp_path: Path) -> None:
     check_no_leaks(2000, "160x120", tmp_path)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mutualformer.train.evaluation.saliency_scores import saliency_scores
 
-py_sod_metrics = pytest.importorskip("py_sod_metrics", reason="PySODMetrics is not installed")
 Grey = NDArray[np.uint8]
 
 
 def agree(grey: Grey, mask: Grey) -> None:
+    py_sod_metrics = pytest.importorskip("py_sod_metrics", reason="PySODMetrics is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reference = [getattr(py_sod_metrics, name)() for name in ("Smeasure", "Fmeasure", "Emeasure", "MAE")]

@@ -38,6 +38,7 @@ print("CARD " + json.dumps([card.flavor, card.builder_version, card.plugin_layer
 """
 
 
+@pytest.mark.slow
 def test_engine_of_the_classic_flavour(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     wheel, runtime = download(VERSION), rtx_library()

@@ -56,6 +56,7 @@ TOPICS = "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT, type TEXT, ser
 MESSAGES = "CREATE TABLE messages (id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "rows"),
     [
@@ -82,6 +83,7 @@ def test_a_database_of_views_is_refused(tmp_path: Path) -> None:
         opening.camera(str(path))
 
 
+@pytest.mark.slow
 def test_a_chunk_of_millions_of_records_is_ended(tmp_path: Path) -> None:
     inside = struct.pack("<BQ", 0x80, 0) * ((60 << 20) // 9)
     packed = zstandard.compress(inside)
@@ -95,6 +97,7 @@ def test_a_chunk_of_millions_of_records_is_ended(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_compressed_file_that_becomes_gigabytes_fills_no_disk(tmp_path: Path) -> None:
     path = tmp_path / "x.db3.zstd"
     with path.open("wb") as stream, zstandard.ZstdCompressor().stream_writer(stream) as writer:

@@ -168,6 +168,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_corrupt_picture_is_named_and_left_out(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
