@@ -32,17 +32,17 @@ NANO_DATA = "synthetic:96?seed=7"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First one file that exports the small model: the files that wait for it come when it is there.
+    """Long files first, so that no worker ends with one alone; the many short ones of the runtime fill up the end.
 
-    Last what loads the stand-in for the CUDA driver: it stays loaded, and no other test shall find it. With
-    ``--dist loadfile --no-loadscope-reorder`` every worker keeps that order.
+    One file that exports the small model begins: those that wait for it come when it is there. Last comes what loads
+    the stand-in for the CUDA driver: it stays loaded, and no other test shall find it. With ``--dist loadfile
+    --no-loadscope-reorder`` every worker keeps that order.
     """
+    order = ("tests/export/device/test_repository.py", "tests/test_", "tests/train/", "tests/export/", "tests/")
 
     def turn(item: pytest.Item) -> int:
-        path = item.path.as_posix()
-        if path.endswith("/tests/export/device/test_repository.py"):
-            return 0
-        return 3 if "/plugins/cpp/" in path else 2 if "/tests/export/" in path else 1
+        path = item.path.relative_to(Path(__file__).parents[1]).as_posix()
+        return len(order) * ("/plugins/cpp/" in path) + next(at for at, part in enumerate(order) if part in path)
 
     items.sort(key=turn)
 
