@@ -98,7 +98,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
     for function in model.functions:
         if (function.domain, function.name) != FUNCTION:
             raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
-    # None of these operators holds a graph, so that a graph inside one is a stranger's too.
+    # None of these operators holds a graph, so a graph inside a node was not written by our exporter.
     for node in itertools.chain(model.graph.node, *(function.node for function in model.functions)):
         known = OPERATORS if node.domain in ("", "ai.onnx") else OPTIMISED.get(node.domain, frozenset())
         inside = any(part.HasField("g") or part.graphs for part in node.attribute)
