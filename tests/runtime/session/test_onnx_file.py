@@ -183,6 +183,11 @@ def function(domain: str, name: str, *nodes: onnx.NodeProto) -> onnx.FunctionPro
 shape = numpy_helper.from_array(np.array([600_000_000], np.int64))
 PROGRAMS: dict[str, tuple[list[onnx.NodeProto], tuple[onnx.FunctionProto, ...], str]] = {
     "endless loop": ([looping()], (), "operator 'Loop'"),
+    "graph in an Add": (
+        [helper.make_node("Add", ["w", "w"], ["z"], body=looping().attribute[0].g)],
+        (),
+        "operator 'Add'",
+    ),
     "made of nothing": ([helper.make_node("ConstantOfShape", ["w"], ["z"])], (), "operator 'ConstantOfShape'"),
     "foreign domain": ([helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft")], (), "EPContext"),
     "foreign function": ([], (function("my", "F", helper.make_node("Add", ["a", "a"], ["b"])),), "function 'F'"),
