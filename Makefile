@@ -42,7 +42,7 @@ demo: setup  ## train, export, compile, run on a real RGB-D pair, compare
 # The order is tests/conftest.py's: what loads the stand-in for the CUDA driver comes last.
 PYTEST = $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: setup  ## the tests, on JOBS cores; those that need a GPU say so and skip; SLOW=1: those of over ten seconds too
+test: setup  ## the tests, on JOBS cores; those that need a GPU say so and skip; SLOW=1: the slow ones too
 	@$(PYTEST) $(if $(SLOW),,-m "not full and not slow") tests
 
 test-all: setup  ## the long grids too

@@ -66,6 +66,7 @@ def test_a_shipped_model_needs_no_extra(tmp_path: Path, arguments: list[str], fi
         assert len(model.functions) == 1
 
 
+@pytest.mark.slow
 def test_a_bundle_of_a_shipped_model_needs_no_pytorch(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed: no kernels can be compiled")
     run = without_extras(tmp_path, "export", "sod-nano", "--format", "bundle", "--device", "orin-nano")

@@ -185,6 +185,7 @@ def test_log_lines_are_sentences_without_control_characters(capsys: pytest.Captu
     assert capsys.readouterr().err == "na\\x1b[2Jme: odd\n"
 
 
+@pytest.mark.slow
 def test_evaluating_predicting_and_checking_need_no_extra(tmp_path: Path) -> None:
     """What a person without PyTorch does: every exit code 0, every result there."""
     model = write_model(tmp_path / "red.onnx", (32, 48))

@@ -50,6 +50,7 @@ class Stand(Session):
         return {}
 
 
+@pytest.mark.slow
 def test_agrees_with_pysodmetrics_called_directly(
     nano: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

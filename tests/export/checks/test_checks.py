@@ -244,6 +244,7 @@ def test_without_a_sanitizer_it_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_
         sanitizer.check(type("M", (), {"seconds": 1.0})())
 
 
+@pytest.mark.slow
 def test_without_a_c_compiler_the_jitted_kernels_are_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = _check("pytorch")

@@ -190,6 +190,7 @@ def test_orin_is_assembled_by_ptxas_12_6(manifest: list[dict[str, Any]]) -> None
     assert versions == {126}, "a cubin's ELF version is the CUDA version it was assembled with"
 
 
+@pytest.mark.slow
 def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two cold builds of one kernel in different folders, byte for byte."""
     code = (

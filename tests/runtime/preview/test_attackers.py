@@ -205,6 +205,7 @@ def test_the_log_is_short_and_holds_no_token(locked: Preview, caplog: pytest.Log
     assert len([record for record in caplog.records if record.name.startswith("mutualformer")]) <= 10
 
 
+@pytest.mark.slow
 def test_guessing_becomes_slow_and_whoever_knows_the_token_is_let_in_meanwhile(locked: Preview) -> None:
     answers: list[int] = []
     over = threading.Event()

@@ -29,10 +29,13 @@ from tests.runtime.preview.one_camera import Preview
 from tests.runtime.preview.stage import DESK, PHONE, Stage, look, scene, scripted, vanishing, violations
 from tests.runtime.preview.webdriver import CHROMIUM, DRIVER, Browser
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="Chromium and chromedriver are not installed (apt install chromium-driver)",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="Chromium and chromedriver are not installed (apt install chromium-driver)",
+    ),
+]
 TOKEN = "correct horse battery"
 MOVING: Opener = lambda: opening.camera("synthetic://?fps=20&size=320x240")  # noqa: E731
 TEXT = "return document.getElementById(arguments[0]).textContent"

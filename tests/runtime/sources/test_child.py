@@ -108,6 +108,7 @@ def test_whatever_the_reader_does_the_parent_says_so_in_bounded_time(module: Pat
     camera.close()
 
 
+@pytest.mark.slow
 def test_a_source_that_never_opens_is_ended(module: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CameraError, match="could not open it within 8 s and was ended"):

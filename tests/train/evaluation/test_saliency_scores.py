@@ -30,7 +30,7 @@ def agree(grey: Grey, mask: Grey) -> None:
     np.testing.assert_allclose(scores.e_curve, e.changeable_ems[0], atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 24), st.integers(3, 24), st.integers(0, 3))
 def test_blobs_in_noise(seed: int, height: int, width: int, noise: int) -> None:
     random = np.random.default_rng(seed)
