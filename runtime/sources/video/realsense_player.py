@@ -106,8 +106,8 @@ class PlaybackCamera(PlayedCamera):
         super().__init__(str(path), live=False)
         self._path, self._options = path, options
         self._stop: Callable[[], Any] = lambda: None
-        _device, streams = self._streams()  # a profile ends with its device
-        colour = streams[rs.stream.color][1]
+        self._opened: tuple[Any, dict[Any, tuple[Any, Any]]] | None = self._streams()
+        colour = self._opened[1][rs.stream.color][1]
         if colour.format() not in (rs.format.rgb8, rs.format.bgr8):
             raise CameraError(f"{path}: colour is recorded as {colour.format()}, expected RGB8 or BGR8")
         self.intrinsics = realsense.calibration(colour)
@@ -134,7 +134,9 @@ class PlaybackCamera(PlayedCamera):
 
     def _all(self, position: float) -> Generator[Frame, None, None]:
         """The frames from ``position`` on; times are the recording's, in seconds."""
-        device, streams = self._streams()
+        # What the constructor opened is played first; a device that has played is of no use after a seek.
+        device, streams = self._opened or self._streams()
+        self._opened = None
         player = Player(device, [streams[kind] for kind in KINDS.values()], position)
         # Also at interpreter exit: a callback that comes after Python is gone would abort the process.
         self._stop = weakref.finalize(self, player.stop)
