@@ -99,7 +99,7 @@ def refuse_programs(path: Path, model: onnx.ModelProto, size: int) -> None:
         if (function.domain, function.name) != FUNCTION:
             raise ModelFileError(f"{path}: holds a function {function.name[:60]!r} that is not ours{trust}")
     # None of these operators holds a graph, so a graph inside a node was not written by our exporter.
-    for node in itertools.chain(model.graph.node, *(function.node for function in model.functions)):
+    for node in all_nodes(model):
         known = OPERATORS if node.domain in ("", "ai.onnx") else OPTIMISED.get(node.domain, frozenset())
         inside = any(part.HasField("g") or part.graphs for part in node.attribute)
         if inside or (node.op_type not in known and (node.domain, node.op_type) != FUNCTION):
@@ -174,6 +174,11 @@ def _bytes(tensor: onnx.TypeProto.Tensor) -> int:
     return int(width * math.prod(side.dim_value for side in tensor.shape.dim))
 
 
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of the graph and of its functions."""
+    return itertools.chain(model.graph.node, *(function.node for function in model.functions))
+
+
 def tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """Yield every tensor in a message: initializers, sparse ones, attributes, subgraphs, functions, training."""
     if isinstance(message, onnx.TensorProto):
@@ -202,7 +207,7 @@ def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == onnx.TensorProto.FLOAT16:
             values = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    for node in itertools.chain(model.graph.node, *(function.node for function in model.functions)):
+    for node in all_nodes(model):
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT16:
                 attribute.i = onnx.TensorProto.FLOAT
